@@ -1,0 +1,40 @@
+# `make` lists the targets. Everything is installed into .venv of this folder, and nowhere else.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# Override with `make PYTHON=/path/to/python3.12`.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+  && echo "$$p" && break; done)
+
+# What the caller's shell points at must not leak in.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_USER
+export PYTHONNOUSERSITE := 1
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+setup: $(STAMP) ## install the pinned environment into .venv (once)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found" >&2; exit 1; }
+	@echo "Installing into $(VENV); this takes a few minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[offline,test,lint]'
+	@touch $@
+
+demo: setup ## learn a bundled person, generate and measure; pictures in runs/demo
+	$(RUN) -m animateanywhere demo
+
+test: setup ## run all tests
+	$(RUN) -m pytest
+
+lint: setup ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy

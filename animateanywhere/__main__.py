@@ -1,0 +1,7 @@
+"""`python -m animateanywhere` is `aa`."""
+
+import sys
+
+from animateanywhere.cli import main
+
+sys.exit(main())

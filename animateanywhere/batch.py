@@ -1,0 +1,58 @@
+"""The shapes that everything else speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Region:
+    """Who owns a pixel or a token: +1 the person, -1 the background, 0 neither (plain attention).
+
+    Travels as `cross_attention_kwargs={"region": region}`; N counts images (batch times frames).
+    """
+
+    mask: Tensor  # (N, 1, h, w) in [-1, 1], at latent size
+    tokens: Tensor  # (N, T) in {-1, 0, 1}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's rows, ready for the loss; B rows of F frames."""
+
+    latents: Tensor  # (B, F, C, h, w)
+    pose_latents: Tensor  # (B, F, C, h, w)
+    text_states: Tensor  # (B, T, D)
+    mask: Tensor | None = None  # (B, F, 1, h, w) in [0, 1], soft; None: the full frame counts
+    tokens: Tensor | None = None  # (B, T) in {-1, 0, 1}
+    regular: Tensor | None = None  # (B,) bool: regularization rows take the full-frame loss
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person's clip as `prepare` leaves it: N frames, square, at the base's size."""
+
+    folder: Path
+    frames: np.ndarray  # (N, H, W, 3) uint8
+    masks: np.ndarray  # (N, H, W) float32 in [0, 1]
+    keypoints: np.ndarray  # (N, 18, 3) float32: x, y in pixels, confidence
+    captions: list[str]  # one a frame; the person is written "<token> <class_word>"
+    fps: float
+    class_word: str
+    scene: str | None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a video of F frames is generated from."""
+
+    pose_latents: Tensor  # (1, F, C, h, w)
+    text_states: Tensor  # (1, T, D)
+    negative_states: Tensor  # (1, T, D): the empty prompt, for guidance
+
+    def window(self, start: int, stop: int) -> Conditions:
+        return replace(self, pose_latents=self.pose_latents[:, start:stop])

@@ -1,0 +1,255 @@
+"""The command line: flags in, one call of a command function, errors as one line.
+
+Command functions are imported inside, so that `aa --help` loads no torch.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from animateanywhere import __version__
+from animateanywhere.errors import Failure, UsageError
+from animateanywhere.files import require_writable
+from animateanywhere.words import check_class_word, check_token
+
+app = typer.Typer(
+    help="One video of a person in; that person anywhere, doing anything, out.\n\n"
+    "Example: aa demo --fast",
+    rich_markup_mode=None,  # rich would double the time that --help takes
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Clip = Annotated[Path, typer.Argument(metavar="VIDEO", exists=True, help="Video of one person.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to write, else one in runs/.")]
+Recipe = Annotated[str | None, typer.Option(help="Settings: a TOML file, or a recipe's name.")]
+Base = Annotated[str | None, typer.Option(help="Base model: its name or folder.")]
+Scene = Annotated[str | None, typer.Option(help='Where the video is, such as "in a room".')]
+ClassWord = Annotated[str | None, typer.Option(help="Such as man or woman; else person.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed, the same result.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"aa {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("base-train")
+def _base_train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Its name or file.")] = "mini",
+    out: Out = None,
+) -> None:
+    """Train a base model; without a RECIPE, one like the bundled mini.
+
+    To resume, run the same command again.
+
+    Example: aa base-train tiny --out runs/tiny
+    """
+    require_writable(out or Path("runs"))
+    from animateanywhere.base_train import base_train
+
+    _result(base_train(recipe, out))
+
+
+@app.command("personalize")
+def _personalize(
+    video: Clip,
+    token: Annotated[str, typer.Option(help="A rare word that is to mean this person.")],
+    class_word: ClassWord = None,
+    base: Base = "mini",
+    out: Out = None,
+    scene: Scene = None,
+    recipe: Recipe = None,
+    seed: Seed = 0,
+) -> None:
+    """Learn the person of one short video under a token.
+
+    To resume, run the same command again.
+
+    Example: aa personalize my_video.mp4 --token sks
+    """
+    check_token(token)
+    check_class_word(class_word)
+    require_writable(out or Path("runs"))
+    from animateanywhere.personalize import personalize
+
+    made = personalize(
+        video,
+        token,
+        class_word=class_word,
+        base=base or "mini",
+        out=out,
+        scene=scene,
+        recipe=recipe,
+        seed=seed,
+    )
+    _result(made)
+
+
+@app.command("generate")
+def _generate(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help='As "sks man on a beach".')],
+    pose: Annotated[Path, typer.Option(exists=True, help="Where the motion comes from.")],
+    weights: Annotated[
+        Path | None, typer.Option(exists=True, help="Else the newest of the token.")
+    ] = None,
+    base: Base = None,
+    out: Annotated[Path | None, typer.Option(help="MP4 to write, else one in runs/.")] = None,
+    seed: Seed = 0,
+    frames: Annotated[int | None, typer.Option(min=1, help="Else as many as --pose.")] = None,
+    guidance: Annotated[float, typer.Option(min=0, max=100, help="Pull of the prompt.")] = 4.0,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 25,
+    sampler: Annotated[Literal["ddim", "dpm++"], typer.Option()] = "dpm++",
+    fit: Annotated[bool, typer.Option(help="Fit the skeleton to person and frame.")] = True,
+    contact_sheet: Annotated[Path | None, typer.Option(help="PNG to write as well.")] = None,
+) -> None:
+    """Make a video of PROMPT that moves as --pose: a video, a skeleton video or a poses.json.
+
+    Example: aa generate "sks man on a beach" --pose dance.mp4
+    """
+    if not prompt.strip():
+        raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
+    _check_file("--out", out or Path("runs/any.mp4"), ".mp4")
+    _check_file("--contact-sheet", contact_sheet, ".png")
+    from animateanywhere.generate import generate
+
+    made = generate(
+        prompt,
+        pose,
+        weights=weights,
+        base=base,
+        out=out,
+        seed=seed,
+        frames=frames,
+        guidance_scale=guidance,
+        steps=steps,
+        sampler=sampler,
+        fit=fit,
+        contact_sheet=contact_sheet,
+    )
+    _result(made)
+
+
+@app.command("demo")
+def _demo(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/demo"),
+    fast: Annotated[bool, typer.Option("--fast", help="A few steps, just to see it run.")] = False,
+) -> None:
+    """Learn a bundled person, generate three videos, measure and show them.
+
+    Example: aa demo --out runs/demo
+    """
+    require_writable(out)
+    from animateanywhere.demo import demo
+
+    _result(demo(out, fast=fast))
+
+
+@app.command("puppets")
+def _puppets(
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.")],
+    seed: Seed = 0,
+    split: Annotated[Literal["train", "held-out"], typer.Option(help="Whom to show.")] = "train",
+    frames: Annotated[int, typer.Option(min=1, help="Frames a clip, 8 a second.")] = 16,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Pixels a side.")] = 128,
+) -> None:
+    """Render people with exact masks, poses and captions.
+
+    Example: aa puppets --out runs/puppets --clips 8
+    """
+    require_writable(out)
+    from animateanywhere.data.video import write
+    from animateanywhere.puppets import write_clips
+
+    write_clips(out, clips, seed=seed, split=split, frames=frames, size=size, encode=write)
+    _result(out)
+
+
+@app.command("prepare")
+def _prepare(
+    video: Clip,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/subject"),
+    scene: Scene = None,
+    class_word: ClassWord = None,
+    pose: Annotated[str, typer.Option(help="Where poses come from.")] = "mediapipe",
+    mask: Annotated[str, typer.Option(help="Where masks come from.")] = "mediapipe",
+) -> None:
+    """Turn a video into a subject folder: frames, masks, poses, captions, report.
+
+    Example: aa prepare my_video.mp4 --scene "in a room"
+    """
+    check_class_word(class_word)
+    require_writable(out)
+    from animateanywhere.prepare import prepare
+
+    prepare(video, out, scene=scene, class_word=class_word, pose=pose, mask=mask)
+    _result(out)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `aa` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _quiet()
+    debug = os.environ.get("AA_DEBUG", "0") not in ("", "0")
+    try:
+        code = app(arguments, prog_name="aa", standalone_mode=False)
+    except typer.TyperException as error:  # Typer's own words on wrong flags
+        return _fail(error.format_message(), 2)
+    except (UsageError, Failure) as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else "; set AA_DEBUG=1 for the traceback"
+        return _fail(f"unexpected {type(error).__name__}: {error}{hint}", 1)
+    if code == 130:
+        return _fail("stopped; to go on, run the same command again", 130)
+    return code if isinstance(code, int) else 0
+
+
+def _result(path: Path) -> None:
+    """Give a script the path of what was made; a person at a terminal was told by the command."""
+    if not sys.stdout.isatty():
+        typer.echo(path)
+
+
+def _fail(message: str, code: int) -> int:
+    typer.secho(f"aa: {' '.join(message.split())}", fg="red", err=True)
+    return code
+
+
+def _quiet() -> None:
+    """Keep the libraries' own chatter out of the user's terminal, unless asked for."""
+    for name, value in {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "GLOG_minloglevel": "2",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _check_file(flag: str, path: Path | None, suffix: str) -> None:
+    if path is None:
+        return
+    if path.suffix.lower() != suffix or path.is_dir():
+        raise UsageError(f"{flag} {path}: give the name of a {suffix} file")
+    require_writable(path.parent)

@@ -1,0 +1,1 @@
+"""Data on its way: videos, skeletons, subjects, corpora."""

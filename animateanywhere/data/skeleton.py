@@ -1,0 +1,146 @@
+"""Skeletons: OpenPose-18 keypoints as arrays, as pictures and as `poses.json`.
+
+The picture is what the base model was trained on, so its look (palette, widths, order) is part of
+every base: a change here needs a new base. Palette and limb order follow CMU OpenPose as rendered
+by ControlNet annotators: limbs at 60 % of their color, joints on top at full color.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from animateanywhere.data.fitting import fit
+from animateanywhere.data.openpose import COLORS, KEYPOINTS, LIMBS, VISIBLE
+from animateanywhere.errors import UsageError
+from animateanywhere.files import write_aside
+
+__all__ = [
+    "COLORS", "KEYPOINTS", "LIMBS", "VISIBLE",
+    "Poses", "draw", "fit", "read_poses", "steady", "write_poses",
+]  # fmt: skip
+
+LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
+LIMB_RADIUS = 1.25 / 128  # of the frame height
+JOINT_RADIUS = 1.75 / 128
+
+
+class Poses(NamedTuple):
+    """Contents of a `poses.json`: keypoints float32 (F, 18, 3) in pixels of width x height."""
+
+    keypoints: np.ndarray
+    width: int
+    height: int
+    fps: float
+
+
+def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Skeleton pictures of OpenPose-18 keypoints.
+
+    Args:
+        keypoints: float (F, 18, 3): x, y in pixels (x in [0, width], pixel centers at .5) and
+            confidence; those below `VISIBLE` are left out together with their limbs.
+        height, width: size of the pictures in pixels.
+
+    Returns:
+        uint8 (F, height, width, 3), black ground, antialiased.
+    """
+    points = np.asarray(keypoints, dtype=np.float32)
+    if points.ndim != 3 or points.shape[1:] != (len(KEYPOINTS), 3):
+        raise ValueError(f"keypoints must be (F, 18, 3), got {points.shape}")
+    limb, joint = LIMB_RADIUS * height, JOINT_RADIUS * height
+    pictures = np.zeros((len(points), height, width, 3), dtype=np.float32)
+    seen = (points[..., 2] >= VISIBLE) & np.isfinite(points).all(-1)
+    colors = COLORS.astype(np.float32)
+    shaded = colors * LIMB_SHADE
+    for picture, pose, shown in zip(pictures, points[..., :2].tolist(), seen, strict=True):
+        for (a, b), color in zip(LIMBS, shaded, strict=False):
+            if shown[a] and shown[b]:
+                _capsule(picture, pose[a], pose[b], limb, color)
+        for index in np.flatnonzero(shown):
+            _capsule(picture, pose[index], pose[index], joint, colors[index])
+    return (pictures + 0.5).astype(np.uint8)
+
+
+def _capsule(
+    picture: np.ndarray, start: list[float], end: list[float], radius: float, color: np.ndarray
+) -> None:
+    """Blend a line with round ends into picture (H, W, 3) float32 in place: coverage is the exact
+    distance to the edge clamped to one pixel, which antialiases without supersampling."""
+    height, width = picture.shape[:2]
+    (ax, ay), (bx, by) = start, end
+    reach = radius + 1
+    left, right = max(int(min(ax, bx) - reach), 0), min(int(max(ax, bx) + reach) + 1, width)
+    top, bottom = max(int(min(ay, by) - reach), 0), min(int(max(ay, by) + reach) + 1, height)
+    if left >= right or top >= bottom:
+        return
+    x = np.arange(left + 0.5 - ax, right - ax, dtype=np.float32)
+    y = np.arange(top + 0.5 - ay, bottom - ay, dtype=np.float32)[:, None]
+    dx, dy = bx - ax, by - ay
+    length = dx * dx + dy * dy
+    if length > 1e-6:
+        along = x * (dx / length) + y * (dy / length)
+        along = np.minimum(np.maximum(along, 0), 1)
+        x, y = x - along * dx, y - along * dy
+    # minimum and maximum: np.clip costs three times as much on patches this small
+    cover = np.minimum(np.maximum(radius + 0.5 - np.sqrt(x * x + y * y), 0), 1)[..., None]
+    patch = picture[top:bottom, left:right]
+    patch += cover * (color - patch)
+
+
+def steady(keypoints: np.ndarray, gap: int = 3) -> np.ndarray:
+    """Keypoints (F, 18, 3) with gaps of up to `gap` frames filled in a straight line, and flicker
+    smoothed by a 1-4-1 mean over neighboring frames in which the keypoint was seen."""
+    out = np.array(keypoints, dtype=np.float32)
+    for joint in range(out.shape[1]):
+        track = out[:, joint]
+        seen = np.flatnonzero(track[:, 2] >= VISIBLE)
+        for a, b in pairwise(seen):
+            if 1 < b - a <= gap + 1:
+                share = ((np.arange(a + 1, b) - a) / (b - a))[:, None]
+                track[a + 1 : b] = track[a] * (1 - share) + track[b] * share
+    shown = out[..., 2:] >= VISIBLE
+    total, weight = 4.0 * out[..., :2], np.full_like(out[..., :1], 4.0)
+    for here, there in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        total[here] += out[there, :, :2] * shown[there]
+        weight[here] += shown[there]
+    out[..., :2] = np.where(shown, total / weight, out[..., :2])
+    return out
+
+
+def write_poses(path: Path, poses: Poses) -> None:
+    """Write keypoints as `poses.json`, one line a frame so that it can be corrected by hand."""
+    rows = [
+        "    " + json.dumps([[round(float(v), 3) for v in point] for point in pose])
+        for pose in poses.keypoints
+    ]
+    head = {"format": "openpose18", "width": poses.width, "height": poses.height, "fps": poses.fps}
+    text = json.dumps(head, indent=2)[:-2] + ',\n  "keypoints": [\n' + ",\n".join(rows)
+    with write_aside(path) as tmp:
+        tmp.write_text(text + "\n  ]\n}\n", encoding="utf-8")
+
+
+def read_poses(path: Path) -> Poses:
+    """Read a `poses.json`; UsageError names the file and what is wrong in it."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error})") from None
+    if not isinstance(data, dict) or data.get("format") != "openpose18":
+        raise UsageError(f'{path}: not a poses.json: "format" must be "openpose18"')
+    try:
+        keypoints = np.array(data["keypoints"], dtype=np.float32)
+        width, height, fps = int(data["width"]), int(data["height"]), float(data["fps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path}: bad or no width, height, fps, keypoints ({error})") from None
+    if keypoints.ndim != 3 or keypoints.shape[1:] != (len(KEYPOINTS), 3) or not len(keypoints):
+        raise UsageError(f"{path}: keypoints must be F x 18 x 3 numbers, got {keypoints.shape}")
+    if not np.isfinite(keypoints).all() or min(width, height, fps) <= 0:
+        raise UsageError(f"{path}: a number is not finite, or a size or the fps is not positive")
+    return Poses(keypoints, width, height, fps)

@@ -1,0 +1,194 @@
+"""`aa demo`: learn a person nobody trained on, put him elsewhere, and compare with the truth."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from animateanywhere.console import say
+from animateanywhere.data import skeleton, video
+from animateanywhere.evaluate import compare, mean, measure
+from animateanywhere.files import write_aside
+from animateanywhere.generate import generate
+from animateanywhere.models.base import BUNDLED, find_base, hash_of
+from animateanywhere.models.perception import load_perception
+from animateanywhere.personalize import personalize
+from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
+from animateanywhere.recipe import load_recipe
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TOKEN, CLASS_WORD, SCENE = "sks", "man", "in a room"
+PERSON = 43  # seed of a held-out puppet
+FPS, SIZE = 8.0, 128
+METHODS = ("personalized", "words_only")
+# name, motion, scene, object
+CASES = (
+    ("new-scene", "walk", "beach", "none"),
+    ("new-motion", "dance", "room", "none"),
+    ("both-with-object", "raise", "mountains", "ball"),
+)
+
+
+def stage_spec(motion: str, scene: str, thing: str, layout: int = 7, person: int = PERSON) -> Spec:
+    """The demo's person doing something somewhere, seen whole and from the front."""
+    spec = sample_spec(person, "held-out")
+    return replace(
+        spec,
+        motion=replace(spec.motion, name=motion, yaw=0.25, travel=0.0, amplitude=1.0, tempo=1.0),
+        scene=replace(spec.scene, name=scene, seed=layout),
+        object=replace(spec.object, name=thing, color="red", rgb=(0.82, 0.12, 0.13)),
+        camera=replace(spec.camera, scale=0.74, ground=0.92, x=0.0, pan=0.0),
+    )
+
+
+def reference_spec() -> Spec:
+    """What the reference clip shows; the cases of `CASES` change parts of it."""
+    return stage_spec("walk", "room", "none")
+
+
+def make_examples(folder: Path = EXAMPLES) -> None:
+    """Write what `examples/` holds: a reference clip of 4 s with exact masks and poses, and a
+    driving skeleton of another person. `python -c "from animateanywhere import demo;
+    demo.make_examples()"` makes them anew."""
+    clip = render(reference_spec(), frames=32, size=SIZE, fps=FPS)
+    folder.mkdir(parents=True, exist_ok=True)
+    video.write(folder / "reference.mp4", clip.frames, FPS)
+    video.write(folder / "reference.masks.mp4", clip.masks[..., None].repeat(3, -1), FPS)
+    _write_poses(folder / "reference.poses.json", clip.keypoints)
+    (folder / "reference.txt").write_text(caption(clip.spec, looks=False) + "\n")
+    other = render(stage_spec("dance", "park", "none", person=PERSON + 1), 32, SIZE, FPS)
+    video.write(folder / "driving.mp4", skeleton.draw(other.keypoints, SIZE, SIZE), FPS)
+    _write_poses(folder / "driving.poses.json", other.keypoints)
+
+
+def demo(out: Path, fast: bool = False) -> Path:
+    """Personalize on the example, generate, measure, show; returns the folder `out`.
+
+    fast: fewer training steps and one generation. What is there already, of the same base, is not
+    made again. Writes `contact_sheet.png`, `report.json`, and a folder of videos a case.
+    """
+    base = find_base("mini")
+    key = {"base": hash_of(base), "fast": fast, "person": PERSON}
+    weights = _stage(out, key, "personalize", lambda: _personalize(out, base, fast))
+    reference = render(reference_spec(), frames=32, size=SIZE, fps=FPS)
+    seer = base / "perception" if (base / "perception").is_dir() else BUNDLED / "perception"
+    net = load_perception(seer)
+    rows = [("reference", reference.frames)]
+    cases = []
+    for name, motion, scene, thing in CASES[-1:] if fast else CASES:
+        spec = stage_spec(motion, scene, thing, layout=11)
+        truth = render(spec, frames=16, size=SIZE, fps=FPS, start=1.0)
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = skeleton.draw(truth.keypoints, SIZE, SIZE)
+        video.write(folder / "driving.mp4", drawn, FPS)
+        video.write(folder / "truth.mp4", truth.frames, FPS)
+        _write_poses(folder / "driving.poses.json", truth.keypoints)
+        rows.append((f"{name}: driving", drawn))
+        case: dict[str, Any] = {"name": name, "true_render": compare(net, truth.frames, truth)}
+        for method in METHODS:
+            who = f"{TOKEN} {CLASS_WORD}" if method == "personalized" else describe(spec.identity)
+            prompt = caption(spec, seed=1, person=who, looks=False)
+            target = folder / f"{method}.mp4"
+
+            def make(prompt: str = prompt, target: Path = target, method: str = method) -> Path:
+                own = weights if method == "personalized" else None
+                pose = target.parent / "driving.poses.json"
+                return generate(prompt, pose, weights=own, base=str(base), out=target, fit=False)
+
+            made = video.read(_stage(out, key, f"{name}, {method}", make)).frames
+            rows.append((f"{method}: {prompt}", made))
+            case[method] = {"prompt": prompt, **measure(net, made, truth, reference)}
+        rows.append(("true render", truth.frames))
+        cases.append(case)
+    video.contact_sheet(out / "contact_sheet.png", rows)
+    accuracy = json.loads((seer / "metrics.json").read_text())["held_out"]
+    seconds = {name: row["seconds"] for name, row in _record(out, key)["stages"].items()}
+    results = {method: mean([case[method] for case in cases]) for method in METHODS}
+    report = {
+        "results": results,
+        "seconds": seconds | {"total": round(sum(seconds.values()), 1)},
+        "perception": {
+            **accuracy,
+            "on_true_renders": mean([case["true_render"] for case in cases]),
+        },
+        "cases": cases,
+        "fast": fast,
+        "base": key["base"],
+    }
+    with write_aside(out / "report.json") as aside:
+        aside.write_text(json.dumps(report, indent=2) + "\n")
+    _show(results)
+    say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")
+    return out
+
+
+def _record(out: Path, key: dict[str, Any]) -> dict[str, Any]:
+    """What a run of the same kind (base, length) has done in `out` so far."""
+    path = out / "stages.json"
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    return record if record.get("key") == key else {"key": key, "stages": {}}
+
+
+def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) -> Path:
+    """The file that `make` makes, made once; its seconds are kept."""
+    record = _record(out, key)
+    before = record["stages"].get(name)
+    if before is not None and (out / before["file"]).exists():
+        say(f"{name}: done before")
+        return out / before["file"]
+    started = time.monotonic()
+    made = make()
+    seconds = round(time.monotonic() - started, 1)
+    record["stages"][name] = {"file": str(made.relative_to(out)), "seconds": seconds}
+    with write_aside(out / "stages.json") as aside:
+        aside.write_text(json.dumps(record, indent=2) + "\n")
+    return made
+
+
+def _personalize(out: Path, base: Path, fast: bool) -> Path:
+    recipe = None
+    if fast:
+        whole = load_recipe("personalize")
+        fewer = tuple(replace(row, steps=max(row.steps // 5, 10)) for row in whole.stage)
+        recipe = replace(whole, stage=fewer)
+    clip, base_name = EXAMPLES / "reference.mp4", str(base)
+    return personalize(
+        clip, TOKEN, class_word=CLASS_WORD, base=base_name, out=out / TOKEN, scene=SCENE,
+        recipe=recipe,
+    )  # fmt: skip
+
+
+def _write_poses(path: Path, keypoints: np.ndarray) -> None:
+    skeleton.write_poses(path, skeleton.Poses(keypoints, SIZE, SIZE, FPS))
+
+
+def _show(results: dict[str, dict[str, float]]) -> None:
+    """A table of the results beside their aims, on stderr."""
+    mine, words = results["personalized"], results["words_only"]
+    aims: dict[str, tuple[str, Callable[[float], bool]]] = {
+        "pck": ("at least 0.9", lambda x: x >= 0.9),
+        "scene_accuracy": ("at least 0.9", lambda x: x >= 0.9),
+        "person_delta_e": (
+            f"at most {0.7 * words['person_delta_e']:.2f} (0.7 of words only)",
+            lambda x: x <= 0.7 * words["person_delta_e"],
+        ),
+        "leak": ("near words only", lambda x: x <= words["leak"] + 0.05),
+    }
+    table = Table(title="against the true render")
+    for column in ("metric", "personalized", "words only", "aim", ""):
+        table.add_column(column)
+    for name, value in mine.items():
+        other = words.get(name, float("nan"))
+        aim, reached = aims.get(name, ("", None))
+        verdict = "" if reached is None else "reached" if reached(value) else "[red]short[/red]"
+        table.add_row(name, f"{value:.3f}", f"{other:.3f}", aim, verdict)
+    Console(stderr=True).print(table)

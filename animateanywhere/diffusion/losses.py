@@ -1,0 +1,59 @@
+"""Losses: pure functions on tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def background_weakening(error: Tensor, foreground: Tensor, alpha: float) -> Tensor:
+    """L_BW of the paper (eq. 1), per row: |M_fore (e - e_theta)|^2 + |alpha M_back (e - e_theta)|^2.
+
+    alpha stands inside the norm, so the background weighs alpha squared.
+
+    Args:
+        error: (B, F, C, h, w), target minus prediction.
+        foreground: (B, F, 1, h, w) in [0, 1], soft; the background is its complement.
+        alpha: 0 forgets the background, 1 with a hard mask is the plain squared error.
+    Returns: (B,), means over frames, channels and pixels.
+    """
+    fore = (foreground * error).square()
+    back = (alpha * (1 - foreground) * error).square()
+    return (fore + back).flatten(1).mean(1)
+
+
+def target(latents: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
+    """What the network is to predict, (B, F, C, h, w); `alpha_bar` is (B,).
+
+    `epsilon` is the noise (Ho et al. 2020), `v_prediction` is a·noise − s·latents
+    (Salimans & Ho 2022).
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "v_prediction":
+        a, s = _signal_and_noise(alpha_bar)
+        return a * noise - s * latents
+    raise ValueError(f"unknown prediction type {prediction_type}")
+
+
+def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x_t = sqrt(alpha_bar)·x_0 + sqrt(1 − alpha_bar)·noise; shapes as in `target`."""
+    a, s = _signal_and_noise(alpha_bar)
+    return a * latents + s * noise
+
+
+def min_snr_weight(alpha_bar: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """Min-SNR-gamma loss weight (Hang et al. 2023, arXiv 2303.09556), (B,); 1 where gamma is 0.
+
+    For v prediction the weight is min(SNR, gamma) / (SNR + 1), finite at zero terminal SNR.
+    """
+    if gamma <= 0:
+        return torch.ones_like(alpha_bar)
+    snr = alpha_bar / (1 - alpha_bar).clamp_min(1e-8)
+    capped = snr.clamp_max(gamma)
+    return capped / (snr + 1) if prediction_type == "v_prediction" else capped / snr.clamp_min(1e-8)
+
+
+def _signal_and_noise(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    alpha_bar = alpha_bar[:, None, None, None, None]  # (B, 1, 1, 1, 1)
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()

@@ -1,0 +1,53 @@
+"""Measure a generated video against the true render of the same person, motion and scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from animateanywhere import metrics
+from animateanywhere.models.perception import Perception, perceive
+from animateanywhere.puppets import PARTS, Clip, render
+
+
+def compare(net: Perception, frames: np.ndarray, truth: Clip) -> dict[str, float]:
+    """How well frames show the truth's pose, silhouette and scene, as the network sees them."""
+    seen = perceive(net, frames)
+    height = metrics.person_height(truth.masks)
+    asked = net.scenes.index(truth.spec.scene.name)
+    return {
+        "pck": metrics.pck(seen["keypoints"], truth.keypoints, height),
+        "silhouette_iou": metrics.silhouette_iou(seen["masks"], truth.masks),
+        "scene_accuracy": metrics.scene_accuracy(seen["scene_probabilities"], asked),
+    }
+
+
+def measure(net: Perception, made: np.ndarray, truth: Clip, reference: Clip) -> dict[str, Any]:
+    """Every metric of a generated video against the true render; leak only where the scene is
+    another than the reference's. made: uint8 `(F, H, W, 3)` of the truth's shape."""
+    seen = perceive(net, made)
+    colors = metrics.person_delta_e(made, truth.frames, truth.parts, PARTS, seen["masks"])
+    scores: dict[str, Any] = {
+        **compare(net, made, truth),
+        "person_psnr": metrics.person_psnr(made, truth.frames, truth.masks),
+        "person_delta_e": colors.pop("mean"),
+        "delta_e_parts": colors,
+    }
+    if truth.spec.scene.name != reference.spec.scene.name:
+        scene = truth.spec.scene
+        others = [replace(truth.spec, scene=replace(scene, seed=100 + i)) for i in range(6)]
+        clips = [render(other, frames=1, size=made.shape[1]) for other in others]
+        unrelated = np.concatenate([clip.frames for clip in clips])
+        masks = np.concatenate([clip.masks for clip in clips])
+        known = (reference.frames, reference.masks)
+        scores["leak"] = metrics.leak(made, seen["masks"], *known, unrelated, masks)
+    return scores
+
+
+def mean(cases: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Mean of each number over the cases that have it."""
+    names = {name for case in cases for name, value in case.items() if isinstance(value, float)}
+    return {n: float(np.mean([c[n] for c in cases if n in c])) for n in sorted(names)}

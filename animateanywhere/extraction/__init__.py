@@ -1,0 +1,1 @@
+"""What is seen in a video: pose, mask, caption, driving skeleton."""

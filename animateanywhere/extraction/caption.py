@@ -1,0 +1,20 @@
+"""Captions: what the prompt of a training frame says."""
+
+from __future__ import annotations
+
+
+def template(class_word: str, scene: str | None = None, action: str | None = None) -> str:
+    """Such as "a <token> man walking in a room".
+
+    Scene and action are named, so they stay editable; looks are not, so they bind to the token.
+    `<token>` stands for the word chosen in `personalize`.
+
+    scene: with or without its preposition ("in a room", "a room").
+    """
+    words = ["a", "<token>", class_word, action or ""]
+    if scene and scene.strip():
+        scene = scene.strip().rstrip(".")
+        placed = scene.split()[0].lower() in {"in", "on", "at", "by", "under", "near", "outside",
+                                              "inside", "beside", "before", "against"}  # fmt: skip
+        words += [scene if placed else f"in {scene}"]
+    return " ".join(word for word in words if word)

@@ -1,0 +1,97 @@
+"""The motion that `generate` follows, from whatever file holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from rich.markup import escape
+
+from animateanywhere.console import say, warn
+from animateanywhere.data import skeleton, skeleton_video, video
+from animateanywhere.errors import UsageError
+from animateanywhere.extraction import people, pose
+
+ENOUGH = 0.25  # share of frames that must show a person
+LOOKED_AT = 5  # frames on which persons are counted
+LONGEST = 512  # frames; a minute at 8 a second
+
+
+class Driving(NamedTuple):
+    """A motion: keypoints float32 (F, 18, 3) in pixels of width x height, and what it came from."""
+
+    keypoints: np.ndarray
+    width: int
+    height: int
+    kind: Literal["poses.json", "openpose18", "dwpose", "person"]
+
+
+def read_driving(path: str | Path, fps: float, frames: int | None = None) -> Driving:
+    """Keypoints of a poses.json, a skeleton video (OpenPose or DWPose colors) or a person's video.
+
+    fps: of the result; the motion keeps its speed. frames: at most so many. Short gaps are filled
+    and flicker is smoothed. Says what it recognized.
+
+    Raises:
+        UsageError: unreadable, a DensePose or other foreign rendering, or nobody in it.
+    """
+    path = Path(path)
+    limit = frames or LONGEST
+    if path.suffix.lower() == ".json":
+        poses = skeleton.read_poses(path)
+        keypoints = _resample(poses.keypoints, poses.fps, fps)[:limit]
+        say(escape(f"{path.name}: poses.json, {len(keypoints)} frames"))
+        return Driving(keypoints, poses.width, poses.height, "poses.json")
+    clip = video.read(path, max_frames=limit, fps=fps)
+    height, width = clip.frames.shape[1:3]
+    kind = skeleton_video.recognize(clip.frames)
+    if kind == "densepose":
+        raise UsageError(
+            f"{path}: a DensePose part map, which names no joints; "
+            "give the original video, an OpenPose or DWPose video, or a poses.json"
+        )
+    if kind == "foreign":
+        raise UsageError(
+            f"{path}: a skeleton in colors other than OpenPose's, so its joints have no names; "
+            "give the original video, an OpenPose or DWPose video, or a poses.json"
+        )
+    if kind is None:
+        keypoints = _of_person(clip.frames, path)
+    else:
+        keypoints = skeleton_video.recover(clip.frames)
+    found = (keypoints[..., 2] >= skeleton.VISIBLE).sum(1) >= 6
+    if found.mean() < ENOUGH:
+        raise UsageError(
+            f"{path}: no skeleton and no person to follow "
+            f"(seen in {found.sum()} of {len(found)} frames); give a video of one person moving"
+        )
+    words = {"openpose18": "an OpenPose skeleton", "dwpose": "a DWPose skeleton"}
+    what = words.get(kind or "", "a person")
+    say(escape(f"{path.name}: {what}, read in {found.sum()} of {len(found)} frames"))
+    if not found.all():
+        warn(escape(f"{path.name}: frames without {what} repeat the nearest pose"))
+        keypoints = _hold(keypoints, found)
+    return Driving(skeleton.steady(keypoints), width, height, kind or "person")
+
+
+def _of_person(frames: np.ndarray, path: Path) -> np.ndarray:
+    looked = frames[np.linspace(0, len(frames) - 1, min(len(frames), LOOKED_AT)).astype(int)]
+    count = people.several(people.find_all(looked))
+    if count > 1:
+        warn(escape(f"{path.name}: {count} persons seen; following the most prominent"))
+    return pose.extract(frames)
+
+
+def _resample(keypoints: np.ndarray, fps: float, wanted: float) -> np.ndarray:
+    """The nearest frame in time: between two frames a keypoint may appear or go."""
+    count = max(round(len(keypoints) * wanted / fps), 1)
+    index = np.round(np.arange(count) * fps / wanted).astype(int)
+    return keypoints[index.clip(0, len(keypoints) - 1)]
+
+
+def _hold(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Replace frames in which nobody was found by the nearest in which somebody was."""
+    good = np.flatnonzero(found)
+    nearest = good[np.abs(np.arange(len(found))[:, None] - good[None]).argmin(1)]
+    return keypoints[nearest]

@@ -1,0 +1,214 @@
+"""`aa generate`: a prompt says who and where, a driving video says how to move."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.markup import escape
+from torch import nn
+
+from animateanywhere import __version__
+from animateanywhere.batch import Conditions
+from animateanywhere.console import progress, say, warn
+from animateanywhere.data import fitting, skeleton, video
+from animateanywhere.diffusion.sampling import blend, make_scheduler, sample, windows
+from animateanywhere.extraction.driving import read_driving
+from animateanywhere.files import require_writable, sha256, write_aside
+from animateanywhere.methods import animate_anywhere
+from animateanywhere.models.base import (
+    Base,
+    decode_latents,
+    encode_frames,
+    encode_text,
+    latent_shape,
+    load_base,
+)
+from animateanywhere.models.personal import find_weights, load_personal, mentions, read_metadata
+from animateanywhere.recipe import Loss
+
+RUNS = Path("runs")
+GUIDANCE = 4.0
+STEPS = 25
+
+
+def generate(
+    prompt: str,
+    pose: Path,
+    *,
+    weights: Path | None = None,
+    base: str | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    frames: int | None = None,
+    guidance_scale: float = GUIDANCE,
+    steps: int = STEPS,
+    sampler: str = "dpm++",
+    fit: bool = True,
+    contact_sheet: Path | None = None,
+) -> Path:
+    """Make a video, with a JSON sidecar that says how; returns the video's path.
+
+    pose: a video of a person or of a skeleton, or a poses.json. weights: personal weights; without,
+    the newest under `runs` whose token the prompt names. base: a name or folder; without, the one
+    the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
+    frames: at most so many; without, as long as the motion. fit: the skeleton to the frame and the
+    person's build. The same arguments give the same bytes on one machine. Raises UsageError.
+    """
+    weights, learned = _choose_weights(prompt, weights)
+    require_writable(RUNS if out is None else out.parent)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_base(base or _base_of(learned), device)
+    if weights is not None:
+        load_personal(weights, model)
+    if len(model.tokenizer(prompt).input_ids) > model.tokenizer.model_max_length:
+        warn(f"the prompt is cut after {model.tokenizer.model_max_length - 2} tokens")
+
+    fps, size = float(model.config["fps"]), int(model.config["size"])
+    driving = read_driving(pose, fps, frames)
+    if fit:
+        keypoints = fitting.fit(driving.keypoints, size, size, _build_of(learned))
+    else:
+        keypoints = letterbox(driving.keypoints, driving.width, driving.height, size)
+
+    digest = hashlib.sha256(keypoints.astype(np.float32).tobytes()).hexdigest()
+    settings = {
+        "prompt": prompt,
+        "pose": {"file": pose.name, "kind": driving.kind, "sha256": digest},
+        "token": learned.get("token"),
+        "weights": None if weights is None else sha256(weights),
+        "base": {"name": model.config["name"], "hash": model.hash},
+        "seed": seed,
+        "frames": len(keypoints),
+        "fps": fps,
+        "size": size,
+        "sampler": sampler,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "version": __version__,
+        "torch": torch.__version__,
+    }
+    if out is None:
+        folder = RUNS / learned.get("token", "base")
+        out = _free_name(folder / f"{_slug(prompt)}-{seed}.mp4", settings)
+
+    unet = animate_anywhere.build(model, Loss(guide=False), video=True).eval()
+    made = render(
+        model, unet, prompt, keypoints, seed,
+        guidance_scale=guidance_scale, steps=steps, sampler=sampler,
+    )  # fmt: skip
+    video.write(out, made, fps)
+    with write_aside(out.with_suffix(".json")) as aside:
+        aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    if contact_sheet is not None:
+        drawn = skeleton.draw(keypoints, size, size)
+        video.contact_sheet(contact_sheet, [("driving", drawn), (prompt, made)])
+    say(f"wrote [bold]{escape(str(out))}[/bold]")
+    return out
+
+
+def render(
+    base: Base,
+    unet: nn.Module,
+    prompt: str,
+    keypoints: np.ndarray,
+    seed: int,
+    *,
+    guidance_scale: float = GUIDANCE,
+    steps: int = STEPS,
+    sampler: str = "dpm++",
+) -> np.ndarray:
+    """Frames (F, H, W, 3) uint8 of a prompt that follow keypoints (F, 18, 3) in the base's pixels.
+
+    unet: the network that `animate_anywhere.build` makes of the base with its temporal layers.
+    Beyond the training length, windows go through it one at a time, so memory does not grow.
+    """
+    scheduler = make_scheduler(base.scheduler.config, sampler)
+    device = base.text_encoder.device
+    size, length = base.config["size"], base.config["frames"]
+    skeletons = skeleton.draw(keypoints, size, size)  # (F, H, W, 3)
+    with torch.no_grad():
+        prompted, empty = encode_text(base, [prompt, ""]).split(1)
+    conditions = Conditions(encode_frames(base.vae, skeletons)[None], prompted, empty)
+    # Noise from the CPU is the same on every device.
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(1, len(keypoints), *latent_shape(base), generator=generator).to(device)
+    # Guidance overexposes where training went down to zero SNR (Lin et al. 2024, section 3.4).
+    rescale = 0.7 if base.scheduler.config.rescale_betas_zero_snr else 0.0
+
+    def denoiser_of(start: int, stop: int) -> animate_anywhere.Denoiser:
+        part = conditions.window(start, stop)
+        return animate_anywhere.denoiser(unet, part, guidance_scale, rescale)
+
+    denoiser = blend(denoiser_of, windows(len(keypoints), length, overlap=length // 4))
+    with progress("generating", total=steps) as bar:
+        latents = sample(
+            denoiser, noise, scheduler, steps, generator, lambda step, x: bar.advance(1)
+        )
+    return decode_latents(base.vae, latents[0])
+
+
+def letterbox(keypoints: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
+    """Keypoints (F, 18, 3) of a width x height picture, in a square of size pixels, centered."""
+    scale = size / max(width, height)
+    margin = np.array([size - width * scale, size - height * scale]) / 2
+    placed = keypoints.astype(np.float32, copy=True)
+    placed[..., :2] = placed[..., :2] * scale + margin
+    return placed
+
+
+def _choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict[str, str]]:
+    """The personal weights to use, if any, with their metadata; says which."""
+    if weights is not None:
+        learned = read_metadata(weights)
+        token, kind = learned["token"], learned["class_word"]
+        if not mentions(prompt, token):
+            warn(escape(f'the prompt does not name the person: say "{token} {kind}" in it'))
+    else:
+        found = find_weights(prompt, RUNS)
+        if found is None:
+            say("no learned token in the prompt: the base alone")
+            return None, {}
+        weights, token = found
+        learned = read_metadata(weights)
+    say(escape(f"{token}: {weights}"))
+    return weights, learned
+
+
+def _base_of(learned: dict[str, str]) -> str:
+    """Where the weights' base is, or was: runs move to other machines."""
+    folder = learned.get("base_folder")
+    if folder is not None and (Path(folder) / "base.toml").is_file():
+        return folder
+    return learned.get("base", "mini")
+
+
+def _build_of(learned: dict[str, str]) -> np.ndarray | None:
+    """The learned person's own keypoints (N, 18, 3) in the base's pixels, where they were kept."""
+    text = learned.get("keypoints")
+    return None if text is None else np.array(json.loads(text), np.float32).reshape(-1, 18, 3)
+
+
+def _free_name(path: Path, settings: dict[str, Any]) -> Path:
+    """The path, numbered if something made with other settings is there."""
+    number, free = 1, path
+    while free.exists() and _sidecar(free) != settings:
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}.mp4")
+    return free
+
+
+def _sidecar(path: Path) -> Any:
+    try:
+        return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _slug(prompt: str) -> str:
+    return "-".join(re.findall(r"\w+", prompt.lower()))[:60] or "video"

@@ -1,0 +1,1 @@
+"""Methods: a paper a file, each three plain functions: build, loss, denoiser."""

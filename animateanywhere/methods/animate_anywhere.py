@@ -1,0 +1,151 @@
+"""AnimateAnywhere (Liu et al., MM '24) on one page.
+
+The base is a text-to-image UNet whose input is the noisy latent with the pose latent beside it
+(section 2.1, after HumanSD); with AnimateDiff's temporal layers put in it makes video. One person
+is learned from one clip by the background-weakening loss (eq. 1) under mask-guided attention
+(section 2.2), against regularization rows of the class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel, UNetMotionModel
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from animateanywhere.batch import Batch, Conditions, Region
+from animateanywhere.diffusion.losses import add_noise, background_weakening, min_snr_weight, target
+from animateanywhere.diffusion.sampling import Denoiser, guided
+from animateanywhere.models.attention import guide
+from animateanywhere.models.base import Base, motion_unet
+from animateanywhere.recipe import Loss
+
+
+def build(base: Base, settings: Loss, video: bool) -> UNet2DConditionModel | UNetMotionModel:
+    """The network of a stage: the base's image UNet, or that with its temporal layers put in."""
+    if not video:
+        unet: Any = base.unet
+    elif base.motion_adapter is None:
+        raise ValueError("the base has no motion adapter")
+    else:
+        unet = motion_unet(base.unet, base.motion_adapter)
+    if settings.guide and settings.gamma < 1:
+        guide(unet, settings.gamma)
+    return unet
+
+
+def predict(
+    unet: nn.Module,
+    x: Tensor,
+    timesteps: Tensor,
+    pose_latents: Tensor,
+    text_states: Tensor,
+    region: Region | None = None,
+) -> Tensor:
+    """One pass of either UNet.
+
+    Args:
+        x, pose_latents: (B, F, C, h, w). timesteps: (B,). text_states: (B, T, D).
+        region: of the B·F images; None leaves attention plain.
+    Returns: (B, F, C, h, w), in the scheduler's prediction type.
+    """
+    frames = x.shape[1]
+    x = torch.cat([x, pose_latents], dim=2)  # (B, F, 2C, h, w): conditioning by concatenation
+    text_states = repeat(text_states, "b t d -> (b f) t d", f=frames)
+    options = {"cross_attention_kwargs": {"region": region}} if region is not None else {}
+    if isinstance(unet, UNetMotionModel):
+        x = rearrange(x, "b f c h w -> b c f h w")
+        y = unet(x, timesteps, encoder_hidden_states=text_states, **options).sample
+        return rearrange(y, "b c f h w -> b f c h w")
+    timesteps = repeat(timesteps, "b -> (b f)", f=frames)
+    x = rearrange(x, "b f c h w -> (b f) c h w")
+    y = unet(x, timesteps, encoder_hidden_states=text_states, **options).sample
+    return rearrange(y, "(b f) c h w -> b f c h w", f=frames)
+
+
+def loss(
+    unet: nn.Module,
+    batch: Batch,
+    generator: torch.Generator,
+    scheduler: DDPMScheduler,
+    settings: Loss,
+) -> tuple[Tensor, dict[str, float]]:
+    """The training loss of every stage, a scalar, and what to log.
+
+    Without masks it is plain denoising (base training). With masks, subject rows take eq. 1 and
+    guided attention; regularization rows take the full frame and plain attention.
+    """
+    latents = batch.latents  # (B, F, C, h, w)
+    rows = len(latents)
+    device = latents.device
+    noise = torch.randn(latents.shape, generator=generator).to(device)
+    timesteps = torch.randint(
+        scheduler.config.num_train_timesteps, (rows,), generator=generator
+    ).to(device)
+    alpha_bar = scheduler.alphas_cumprod.to(device)[timesteps]  # (B,)
+    x = add_noise(latents, noise, alpha_bar)
+    prediction = predict(
+        unet, x, timesteps, batch.pose_latents, batch.text_states, region_of(batch, settings)
+    )
+    kind = scheduler.config.prediction_type
+    error = target(latents, noise, alpha_bar, kind) - prediction.float()
+    per_row = background_weakening(error, foreground_of(batch, settings), settings.alpha)  # (B,)
+    per_row = per_row * min_snr_weight(alpha_bar, settings.snr_gamma, kind)
+    if batch.regular is None:
+        return per_row.mean(), {}
+    weight = torch.where(batch.regular, settings.regularization_weight, 1.0)
+    logs = {
+        "subject": _mean(per_row[~batch.regular]),
+        "regular": _mean(per_row[batch.regular]),
+    }
+    return (weight * per_row).mean(), logs
+
+
+def foreground_of(batch: Batch, settings: Loss) -> Tensor:
+    """M_fore, (B, F, 1, h, w): the person in subject rows, everything in the others."""
+    if batch.mask is None or not settings.weaken:
+        return torch.ones_like(batch.latents[:, :, :1])
+    if batch.regular is None:
+        return batch.mask
+    return torch.where(batch.regular[:, None, None, None, None], 1.0, batch.mask)
+
+
+def region_of(batch: Batch, settings: Loss) -> Region | None:
+    """Who owns what, for the attention: subject rows by their masks, regularization rows nobody."""
+    if batch.mask is None or batch.tokens is None or not settings.guide:
+        return None
+    frames = batch.mask.shape[1]
+    rows = torch.ones(len(batch.mask)) if batch.regular is None else (~batch.regular).float()
+    rows = rows.to(batch.mask)
+    mask = (2 * batch.mask - 1) * rows[:, None, None, None, None]
+    tokens = batch.tokens * rows[:, None]
+    return Region(
+        rearrange(mask, "b f 1 h w -> (b f) 1 h w"), repeat(tokens, "b t -> (b f) t", f=frames)
+    )
+
+
+def denoiser(
+    unet: nn.Module, conditions: Conditions, guidance_scale: float, rescale: float = 0.0
+) -> Denoiser:
+    """The function a sampler walks on, with classifier-free guidance in one batch.
+
+    Returns a callable (x (1, F, C, h, w), timestep) -> prediction (1, F, C, h, w).
+    """
+    if guidance_scale == 1:
+        poses, text = conditions.pose_latents, conditions.text_states
+    else:
+        poses = conditions.pose_latents.expand(2, -1, -1, -1, -1)
+        text = torch.cat([conditions.text_states, conditions.negative_states])
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        timesteps = t.reshape(1).expand(len(poses)).to(x.device)
+        y = predict(unet, x.expand(len(poses), -1, -1, -1, -1), timesteps, poses, text)
+        return y if guidance_scale == 1 else guided(y[:1], y[1:], guidance_scale, rescale)
+
+    return denoise
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.detach().mean()) if len(values) else 0.0

@@ -1,0 +1,1 @@
+"""Models: the base and its parts, mask-guided attention, personal weights, perception."""

@@ -1,0 +1,131 @@
+"""A new base's parts: built from a recipe, or taken from folders and hubs and widened for poses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, MotionAdapter, UNet2DConditionModel
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from animateanywhere.errors import UsageError
+from animateanywhere.files import folder_aside
+from animateanywhere.models.base import (
+    VAES, load_base, load_config, widen_conv_in, write_base_toml,
+)  # fmt: skip
+from animateanywhere.recipe import Model
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def create_base(model: Model, out: Path, captions: Callable[[], list[str]], seed: int = 0) -> None:
+    """Make the parts of a base that `out` lacks, in diffusers layout.
+
+    A part with `from` comes from that folder or hub name (`subfolder` names the part in it);
+    otherwise it is built from its config with fresh weights. The UNet's conv_in is widened for the
+    pose latents here, so that an untrained base equals the model it came from.
+    """
+    torch.manual_seed(seed)  # diffusers initializes from the global generator
+    if not (out / "tokenizer").is_dir():
+        save_part(_tokenizer(model.text_encoder, captions), out / "tokenizer")
+    if not (out / "text_encoder").is_dir():
+        save_part(_part(CLIPTextModel, model.text_encoder, "text_encoder"), out / "text_encoder")
+    if not (out / "vae").is_dir():
+        kind = VAES.get(model.vae.get("_class_name", "AutoencoderKL"))
+        if kind is None:
+            raise UsageError(f"model.vae: _class_name must be one of {', '.join(VAES)}")
+        save_part(_part(kind, model.vae, "vae"), out / "vae")
+    if not (out / "scheduler").is_dir():
+        save_part(_part(DDPMScheduler, model.scheduler, "scheduler"), out / "scheduler")
+    if not (out / "unet").is_dir():
+        channels = load_config(out / "vae")["latent_channels"]
+        config = {"in_channels": channels, "out_channels": channels, **model.unet}
+        unet = _part(UNet2DConditionModel, model.unet if "from" in model.unet else config, "unet")
+        widen_conv_in(unet, channels)
+        save_part(unet, out / "unet")
+    if not (out / "motion_adapter").is_dir():
+        adapter = _part(MotionAdapter, model.motion_adapter, "")
+        if "from" not in model.motion_adapter:
+            silence(adapter)
+        save_part(adapter, out / "motion_adapter")
+
+
+def save_part(part: Any, folder: Path, half: bool = False) -> None:
+    """Save one part whole or not at all; `half` stores float16."""
+    with folder_aside(folder) as aside:
+        if half:
+            part = part.half()
+        part.save_pretrained(aside)
+        if half:
+            part.float()
+
+
+def silence(adapter: MotionAdapter) -> None:
+    """Zero the last layer of each fresh motion module, as AnimateDiff does and diffusers does not:
+    put into an image UNet, it changes nothing at first."""
+    for name, parameter in adapter.named_parameters():
+        if ".proj_out." in name:
+            torch.nn.init.zeros_(parameter)
+
+
+def bundle(base: Path, out: Path) -> None:
+    """Copy a finished base in half precision, without what its training left."""
+    parts = load_base(base)
+    for name in ("unet", "motion_adapter", "vae", "text_encoder"):
+        save_part(getattr(parts, name), out / name, half=True)
+    for name in ("tokenizer", "scheduler", "perception"):
+        shutil.copytree(base / name, out / name, dirs_exist_ok=True)
+    write_base_toml(out, {key: value for key, value in parts.config.items() if key != "hash"})
+
+
+def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
+    if "from" in table:
+        # Only safetensors: pickle can run code.
+        options = {} if kind is DDPMScheduler else {"use_safetensors": True}
+        place = table.get("subfolder", subfolder)
+        try:
+            return kind.from_pretrained(table["from"], subfolder=place, **options)
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise UsageError(f"cannot load {place or 'the part'} of {table['from']}: {first}") from None
+    config = {key: value for key, value in table.items() if key != "_class_name"}
+    try:
+        if kind is CLIPTextModel:
+            return CLIPTextModel(CLIPTextConfig(**config, bos_token_id=0, eos_token_id=1))
+        return kind(**config)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"model.{subfolder or 'motion_adapter'}: {error}") from None
+
+
+def _tokenizer(table: dict[str, Any], captions: Callable[[], list[str]]) -> CLIPTokenizer:
+    """CLIP's own tokenizer, or one of its kind trained on the captions."""
+    if "from" in table:
+        return CLIPTokenizer.from_pretrained(table["from"], subfolder="tokenizer")
+    bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(),
+         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )  # fmt: skip
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=table.get("vocab_size", 1200),
+        special_tokens=[START, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    letters = [c for c in string.printable if not c.isspace()]  # any word can then be spelled
+    bpe.train_from_iterator([*captions(), *letters * 3], trainer)
+    state = json.loads(bpe.to_str())["model"]
+    merges = [tuple(pair) for pair in state["merges"]]
+    return CLIPTokenizer(
+        vocab=state["vocab"], merges=merges,
+        model_max_length=table.get("max_position_embeddings", 77),
+    )  # fmt: skip

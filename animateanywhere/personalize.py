@@ -1,0 +1,251 @@
+"""`aa personalize`: one short clip of a person -> personal weights (section 2.2 of the paper).
+
+Two stages: appearance, on all frames as images; motion, on clips with the temporal layers put in,
+where only spatial cross-attention trains. Rerun the same command to go on after a stop.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.markup import escape
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from animateanywhere import __version__
+from animateanywhere.batch import Batch, Subject
+from animateanywhere.console import say, warn
+from animateanywhere.data.skeleton import draw
+from animateanywhere.errors import UsageError
+from animateanywhere.files import require_writable, write_aside
+from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.models.base import (
+    Base, decode_latents, encode_frames, encode_text, load_base, to_pixels, token_ids,
+)  # fmt: skip
+from animateanywhere.models.personal import EMBEDDING, FILE, add_token, save_personal
+from animateanywhere.prepare import prepare
+from animateanywhere.recipe import Recipe, Stage, load_recipe, to_dict
+from animateanywhere.regularize import Regular, regularization
+from animateanywhere.training.loop import fit
+
+TABLE = "text_encoder.text_model.embeddings.token_embedding.weight"
+
+
+def personalize(
+    video: Path,
+    token: str,
+    *,
+    class_word: str | None = None,
+    base: str = "mini",
+    out: Path | None = None,
+    scene: str | None = None,
+    recipe: str | Path | Recipe | None = None,
+    seed: int = 0,
+) -> Path:
+    """Learn the person of `video` as the word `token`; return the path of the personal weights.
+
+    class_word: what the person is ("man"), inferred where the clip says it, else "person".
+    out: the run's folder, default runs/<token>. scene: where the clip plays ("in a room"): named,
+    it binds to those words and not to the token. recipe: default is the one the base names.
+    Raises UsageError for bad input, weights of another run in `out` are replaced.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_base(base, device)
+    if recipe is None:
+        recipe = model.config.get("personalize", "personalize")
+    settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out = out or Path("runs") / token
+    require_writable(out)
+    size, fps = int(model.config["size"]), float(model.config["fps"])
+    subject = prepare(
+        video, out / "subject", scene=scene, class_word=class_word, size=size, fps=fps
+    )
+    path = out / FILE
+    run = {
+        "token": token, "class_word": subject.class_word, "base": str(model.config["name"]),
+        "base_folder": str(model.folder), "base_hash": model.hash, "seed": str(seed),
+        "captions": json.dumps(subject.captions), "recipe": json.dumps(to_dict(settings)),
+        "version": __version__, "keypoints": json.dumps(subject.keypoints.round(1).tolist()),
+    }  # fmt: skip
+    if _same_run(out, run) and path.is_file():
+        say(f"{escape(str(path))} is there already, from the same clip and settings")
+        return path
+
+    rows = encode_subject(model, subject, token)
+    regular = regularization(model, subject.class_word, settings, seed)
+    tensors = {}
+    if settings.personal.fit_vae_steps:
+        tensors |= _fit_vae(model, subject, regular, settings, out, seed)
+    model.vae = nn.Identity()  # all is encoded; its memory goes back
+    tensors |= _learn(model, settings, rows, regular, out, seed)
+    save_personal(path, tensors, run, half=True)
+    say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
+    say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
+    return path
+
+
+def _learn(
+    model: Base, settings: Recipe, rows: Rows, regular: Regular, out: Path, seed: int
+) -> dict[str, Tensor]:
+    """Run the stages; return what changed, by the names of personal weights."""
+    changed: dict[str, Tensor] = {}
+    index = rows.token_index
+    for number, stage in enumerate(settings.stages("appearance", "motion")):
+        unet = method.build(model, settings.loss, video=stage.kind == "motion")
+        parts = nn.ModuleDict({"unet": unet, "text_encoder": model.text_encoder})
+        batch = _batches(model, stage, rows, regular)
+
+        def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+            made = batch(generator)  # noqa: B023 - used within this turn of the loop only
+            return method.loss(parts["unet"], made, generator, model.scheduler, settings.loss)
+
+        table: Any = model.text_encoder.get_input_embeddings().weight
+        only = torch.zeros_like(table[:, :1])
+        only[index] = 1  # of the embedding, the token's row alone learns
+        table.requires_grad_(True)
+        hook = table.register_hook(lambda gradient, only=only: gradient * only)
+        trained = fit(parts, stage, loss, out / "training" / stage.name, seed + number)
+        hook.remove()
+        if stage.kind == "motion":  # the image UNet carries on what cross-attention learned
+            own = dict(model.unet.named_parameters())
+            for name, value in unet.named_parameters():
+                if name in own:
+                    own[name].data.copy_(value.data)
+        changed |= {name: value.detach().clone() for name, value in trained.items() if name != TABLE}
+    changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
+    return changed
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The subject, encoded once: N frames."""
+
+    latents: Tensor  # (N, C, h, w)
+    poses: Tensor  # (N, C, h, w)
+    masks: Tensor  # (N, 1, h, w) in [0, 1], soft
+    captions: list[str]
+    tokens: Tensor  # (N, T) in {-1, 0, 1}
+    token_index: int
+
+
+def encode_subject(model: Base, subject: Subject, token: str) -> Rows:
+    """Latents, pose latents, masks at latent size (area averages) and token regions of a clip."""
+    index = add_token(model, token)
+    table: Any = model.text_encoder.get_input_embeddings().weight
+    words = model.tokenizer(subject.class_word, add_special_tokens=False).input_ids
+    with torch.no_grad():  # the new word starts as the class: "a man man walks"
+        table[index] = table[words].mean(0)
+    latents = encode_frames(model.vae, subject.frames)  # (N, C, h, w)
+    skeletons = draw(subject.keypoints, *subject.frames.shape[1:3])
+    masks = torch.from_numpy(subject.masks)[:, None].to(latents)  # (N, 1, H, W)
+    captions = [caption.replace("<token>", token) for caption in subject.captions]
+    return Rows(
+        latents, encode_frames(model.vae, skeletons),
+        F.interpolate(masks, latents.shape[-2:], mode="area"), captions,
+        token_regions(model, captions, [token, subject.class_word], subject.scene), index,
+    )  # fmt: skip
+
+
+def token_regions(model: Base, captions: list[str], person: list[str], scene: str | None) -> Tensor:
+    """(N, T): +1 for the words of the person, −1 for those of the scene, 0 for all others."""
+    ids = token_ids(model.tokenizer, captions)
+    regions = torch.zeros(ids.shape)
+    for words, value in ((scene.split() if scene else [], -1.0), (person, 1.0)):
+        for word in words:
+            piece = torch.tensor(model.tokenizer(word, add_special_tokens=False).input_ids)
+            for start in range(ids.shape[1] - len(piece) + 1):
+                found = (ids[:, start : start + len(piece)] == piece).all(1)  # (N,)
+                regions[found, start : start + len(piece)] = value
+    return regions.to(model.unet.device)
+
+
+def _batches(model: Base, stage: Stage, rows: Rows, regular: Regular) -> Any:
+    """Draw subject rows, then regularization rows, of `stage.frames` frames each."""
+    count = len(rows.latents)
+    frames = min(stage.frames, count)
+
+    def draw_rows(generator: torch.Generator) -> Batch:
+        starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
+        cuts = [slice(start, start + frames) for start in starts]
+        latents = [rows.latents[cut] for cut in cuts]
+        poses = [rows.poses[cut] for cut in cuts]
+        masks = [rows.masks[cut] for cut in cuts]
+        tokens = [rows.tokens[start] for start in starts]
+        unique = sorted({rows.captions[start] for start in starts})
+        states = dict(zip(unique, encode_text(model, unique), strict=True))
+        text = [states[rows.captions[start]] for start in starts]
+        for _ in range(stage.regular_batch):
+            clip = int(torch.randint(len(regular.latents), (), generator=generator))
+            first = regular.latents.shape[1] - frames + 1
+            start = int(torch.randint(first, (), generator=generator))
+            latents.append(regular.latents[clip, start : start + frames])
+            poses.append(regular.poses[clip, start : start + frames])
+            masks.append(torch.ones_like(masks[0]))
+            tokens.append(torch.zeros_like(tokens[0]))
+            text.append(regular.text_states[clip])
+        total = len(latents)
+        return Batch(
+            torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),
+            torch.stack(tokens), torch.arange(total, device=latents[0].device) >= stage.batch,
+        )  # fmt: skip
+
+    return draw_rows
+
+
+def _fit_vae(
+    model: Base, subject: Subject, regular: Regular, settings: Recipe, out: Path, seed: int
+) -> dict[str, Tensor]:
+    """Fit the VAE's decoder to footage it rebuilds badly, held to its old self on other scenes."""
+    vae: Any = model.vae
+    latents = encode_frames(vae, subject.frames)
+    before = _psnr(decode_latents(vae, latents), subject.frames)
+    if before >= settings.personal.fit_vae_below:
+        return {}
+    say(f"the VAE rebuilds this clip at {before:.1f} dB only: fitting its decoder")
+    others = regular.latents.flatten(0, 1)
+    pixels = to_pixels(torch.from_numpy(subject.frames)).to(latents)
+    kept = to_pixels(torch.from_numpy(decode_latents(vae, others))).to(latents)
+    scale = vae.config.scaling_factor
+
+    def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randint(len(pixels), (6,), generator=generator)
+        more = torch.randint(len(kept), (2,), generator=generator)
+        made = vae.decode(torch.cat([latents[rows], others[more]]) / scale).sample
+        wanted = torch.cat([pixels[rows], kept[more]])
+        edges = sum(F.l1_loss(made.diff(dim=d), wanted.diff(dim=d)) for d in (2, 3))
+        return F.l1_loss(made, wanted) + F.mse_loss(made, wanted) + edges, {}
+
+    stage = Stage(
+        "vae", "vae", settings.personal.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
+        weight_decay=0.0,
+    )  # fmt: skip
+    trained = fit(vae, stage, loss, out / "training" / "vae", seed)
+    after = _psnr(decode_latents(vae, latents), subject.frames)
+    say(f"VAE on this clip: {before:.1f} dB before, {after:.1f} dB after")
+    return {f"vae.{name}": value.detach().clone() for name, value in trained.items()}
+
+
+def _psnr(made: np.ndarray, wanted: np.ndarray) -> float:
+    error = np.mean((made.astype(np.float32) - wanted) ** 2)
+    return float(-10 * np.log10(max(error, 1e-6) / 255**2))
+
+
+def _same_run(out: Path, run: dict[str, str]) -> bool:
+    """Whether `out` holds the same run; a training of other settings there is cleared."""
+    record = out / "run.json"
+    text = json.dumps(run, indent=1) + "\n"
+    if record.is_file() and record.read_text(encoding="utf-8") == text:
+        return True
+    if record.is_file():
+        warn(f"{escape(str(out))} held a run with another clip or settings: starting anew")
+        (out / FILE).unlink(missing_ok=True)
+    shutil.rmtree(out / "training", ignore_errors=True)
+    with write_aside(record) as aside:
+        aside.write_text(text, encoding="utf-8")
+    return False

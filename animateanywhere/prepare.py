@@ -1,0 +1,193 @@
+"""`aa prepare`: one video of a person -> a subject folder (frames, masks, poses, captions)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.markup import escape
+
+from animateanywhere.batch import Subject
+from animateanywhere.console import say, warn
+from animateanywhere.data import skeleton, video
+from animateanywhere.data.skeleton_video import recognize
+from animateanywhere.data.subject import read_about, read_subject, write_subject
+from animateanywhere.errors import UsageError
+from animateanywhere.extraction import exact, people
+from animateanywhere.extraction import mask as mask_of
+from animateanywhere.extraction import pose as pose_of
+from animateanywhere.extraction.caption import template
+from animateanywhere.extraction.crop import cut, cut_off, move, squares
+from animateanywhere.files import require_writable, sha256
+
+VERSION = 1  # of what is done here: a change makes old folders stale
+SHORTEST, LONGEST = 8, 64  # frames
+LOOKED_AT = 5  # frames on which persons are counted
+JOINTS = 6  # of 18 that make a person
+MASK_SIZE = 384  # MediaPipe's masks have 256 pixels a side
+
+
+def prepare(
+    clip: str | Path,
+    out: str | Path,
+    *,
+    scene: str | None = None,
+    class_word: str | None = None,
+    pose: str = "auto",
+    mask: str = "auto",
+    size: int = 128,
+    fps: float = 8,
+) -> Subject:
+    """Find the one person of a video and write the subject folder `out`; returns what is in it.
+
+    Takes at most 64 frames at `fps`, cuts a square around the person and scales it to `size`.
+    With the same clip and settings as before, the folder that is there is reused, corrections by
+    hand included.
+
+    Args:
+        clip: video file.
+        out: folder to write; an older subject in it is replaced.
+        scene: where the clip is, for its captions, such as "in a room".
+        class_word: such as "man"; "person" if not given.
+        pose, mask: "mediapipe", "exact" (files beside the clip, see `extraction.exact`) or "auto"
+            (exact where such files are, else mediapipe).
+        size: pixels a side.
+        fps: of the frames taken.
+
+    Raises:
+        UsageError: bad file, nobody or several persons in it, too short, or `out` is something
+            else than a subject folder.
+    """
+    clip, out = Path(clip), Path(out)
+    if clip.suffix.lower() in video.PICTURES:
+        raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
+    require_writable(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / "subject.toml").is_file():
+        raise UsageError(f"{out}: holds files, and no subject; choose another folder")
+    poses_file = _truth("pose", pose, exact.poses_file(clip), clip)
+    masks_file = _truth("mask", mask, exact.masks_file(clip), clip)
+    if not clip.exists():
+        raise UsageError(f"{clip}: no such file")
+
+    key = _key([clip, poses_file, masks_file], [VERSION, scene, class_word, size, fps])
+    if read_about(out).get("key") == key:
+        say(escape(f"{out}: from the same clip and settings, reused"))
+        return read_subject(out)
+
+    taken = video.read(clip, max_frames=LONGEST, fps=fps)
+    frames = taken.frames
+    _check_clip(frames, clip, fps)
+    if poses_file is not None:
+        keypoints = exact.poses(poses_file, frames, fps)
+    else:
+        _check_people(frames, clip)
+        keypoints = skeleton.steady(pose_of.extract(frames))
+    frames, keypoints, kept = _with_person(frames, keypoints, clip)
+
+    height, width = frames.shape[1:3]
+    if poses_file is not None and height == width:
+        where = np.tile([width / 2, height / 2, width], (len(frames), 1))
+    else:
+        where = squares(keypoints, height, width)
+    if masks_file is not None:
+        truth = exact.masks(masks_file, taken.frames, fps, video.rate(clip))
+        masks = cut(truth[kept], where, size).astype(np.float32) / 255
+    else:
+        masks = _smaller(mask_of.extract(cut(frames, where, MASK_SIZE)), size)
+    empty = masks.mean((1, 2)) < 0.005
+    if empty.mean() > 0.5:
+        raise UsageError(f"{clip}: the person's outline is found in too few frames; use --mask")
+    parts = cut_off(keypoints)
+    if parts:
+        warn(escape(f"{clip.name}: cut off: the person's {' and '.join(parts)} not seen"))
+    if where[0, 2] < size:
+        warn(escape(f"{clip.name}: the person is small: {where[0, 2]:.0f} pixels for {size}"))
+
+    word = class_word or "person"
+    caption = template(word, scene)
+    subject = Subject(
+        folder=out,
+        frames=cut(frames, where, size),
+        masks=masks,
+        keypoints=move(keypoints, where, size),
+        captions=[caption] * len(frames),
+        fps=float(fps),
+        class_word=word,
+        scene=scene,
+    )
+    about: dict[str, str | int | float] = {
+        "size": size,
+        "source": clip.name,
+        "pose": "mediapipe" if poses_file is None else "exact",
+        "mask": "mediapipe" if masks_file is None else "exact",
+        "key": key,
+    }
+    written = write_subject(subject, about)
+    say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'contact.png'}"))
+    return written
+
+
+def _truth(kind: str, backend: str, file: Path | None, clip: Path) -> Path | None:
+    if backend not in ("auto", "exact", "mediapipe"):
+        raise UsageError(f"--{kind} {backend}: choose auto, mediapipe or exact")
+    if backend == "exact" and file is None and clip.exists():
+        raise UsageError(f"--{kind} exact: no {clip.stem}.{kind}s file beside {clip}")
+    return None if backend == "mediapipe" else file
+
+
+def _key(files: list[Path | None], settings: list[object]) -> str:
+    contents = [sha256(file) if file and file.is_file() else "" for file in files]
+    return hashlib.sha256(repr((contents, settings)).encode()).hexdigest()[:32]
+
+
+def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
+    kind = recognize(frames)
+    if kind is not None:
+        raise UsageError(f"{clip}: a {kind} rendering, not a person; give a video of the person")
+    changed = 1 + int((frames[1:] != frames[:-1]).any((1, 2, 3)).sum())
+    if len(frames) < SHORTEST or changed < SHORTEST:
+        raise UsageError(
+            f"{clip}: too short: {changed} different frames at {fps:g} a second, "
+            f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
+        )
+
+
+def _check_people(frames: np.ndarray, clip: Path) -> None:
+    looked = frames[np.linspace(0, len(frames) - 1, min(len(frames), LOOKED_AT)).astype(int)]
+    count = people.several(people.find_all(looked))
+    if count > 1:
+        raise UsageError(f"{clip}: {count} persons seen; cut the clip to the one to learn")
+
+
+def _with_person(
+    frames: np.ndarray, keypoints: np.ndarray, clip: Path
+) -> tuple[np.ndarray, np.ndarray, slice]:
+    """The longest stretch of frames that show somebody, since motion must not jump."""
+    shown = (keypoints[..., 2] >= skeleton.VISIBLE).sum(1) >= JOINTS
+    best, start = slice(0, 0), 0
+    for index in range(len(shown) + 1):
+        if index == len(shown) or not shown[index]:
+            if index - start > best.stop - best.start:
+                best = slice(start, index)
+            start = index + 1
+    if best.stop - best.start < SHORTEST:
+        raise UsageError(
+            f"{clip}: no person found: seen in {shown.sum()} of {len(shown)} frames, "
+            f"{SHORTEST} in a row are needed; give a clip that shows one person whole"
+        )
+    if best.stop - best.start < len(shown):
+        warn(escape(
+            f"{clip.name}: a person in {shown.sum()} of {len(shown)} frames; "
+            f"frames {best.start} to {best.stop - 1} are used"
+        ))  # fmt: skip
+    return frames[best], keypoints[best], best
+
+
+def _smaller(masks: np.ndarray, size: int) -> np.ndarray:
+    """Area average of float32 (F, S, S) to (F, size, size)."""
+    small = [
+        np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.BOX)) for mask in masks
+    ]
+    return np.stack(small).clip(0, 1)

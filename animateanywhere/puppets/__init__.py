@@ -1,0 +1,40 @@
+"""Rendered 3D people with ground truth: the corpus, the tests and the benchmark."""
+
+from animateanywhere.puppets.caption import caption, describe
+from animateanywhere.puppets.clips import write_clips, write_sheet
+from animateanywhere.puppets.render import Clip, render, render_batch
+from animateanywhere.puppets.sample import is_held_out, sample_spec
+from animateanywhere.puppets.spec import (
+    MOTIONS,
+    OBJECTS,
+    PARTS,
+    SCENES,
+    Camera,
+    Identity,
+    Motion,
+    Scene,
+    Spec,
+    Thing,
+)
+
+__all__ = [
+    "MOTIONS",
+    "OBJECTS",
+    "PARTS",
+    "SCENES",
+    "Camera",
+    "Clip",
+    "Identity",
+    "Motion",
+    "Scene",
+    "Spec",
+    "Thing",
+    "caption",
+    "describe",
+    "is_held_out",
+    "render",
+    "render_batch",
+    "sample_spec",
+    "write_clips",
+    "write_sheet",
+]

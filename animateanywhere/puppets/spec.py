@@ -1,0 +1,152 @@
+"""What a puppet clip shows: frozen, plain data."""
+
+from dataclasses import dataclass
+
+COLORS: dict[str, tuple[float, float, float]] = {
+    "black": (0.10, 0.10, 0.11),
+    "white": (0.93, 0.93, 0.92),
+    "gray": (0.50, 0.51, 0.53),
+    "red": (0.82, 0.12, 0.13),
+    "orange": (0.95, 0.50, 0.10),
+    "yellow": (0.96, 0.84, 0.18),
+    "green": (0.16, 0.55, 0.22),
+    "teal": (0.10, 0.58, 0.58),
+    "blue": (0.14, 0.30, 0.80),
+    "purple": (0.48, 0.20, 0.66),
+    "pink": (0.95, 0.52, 0.68),
+    "brown": (0.45, 0.28, 0.15),
+    "beige": (0.84, 0.75, 0.58),
+}
+HAIR_COLORS: dict[str, tuple[float, float, float]] = {
+    "black": (0.07, 0.06, 0.07),
+    "brown": (0.33, 0.19, 0.10),
+    "blond": (0.86, 0.68, 0.34),
+    "red": (0.66, 0.26, 0.10),
+    "gray": (0.66, 0.66, 0.68),
+}
+SKINS = (
+    (0.98, 0.82, 0.71),
+    (0.92, 0.72, 0.57),
+    (0.80, 0.58, 0.42),
+    (0.60, 0.40, 0.27),
+    (0.42, 0.27, 0.18),
+)
+SKIN_NAMES = ("pale", "fair", "tan", "brown", "dark")
+HAIR_STYLES = ("short", "long", "bun", "curly", "ponytail", "bald")
+TOPS = ("t-shirt", "shirt", "jacket", "sweater", "vest", "dress")
+BOTTOMS = ("trousers", "jeans", "shorts", "skirt")
+PATTERNS = ("plain", "striped", "pinstriped", "dotted", "checked", "logo")
+HATS = ("none", "cap", "beanie", "hat")
+BAGS = ("none", "backpack", "bag")
+SCENES = (
+    "beach",
+    "forest",
+    "street",
+    "mountains",
+    "room",
+    "stage",
+    "desert",
+    "city",
+    "park",
+    "kitchen",
+)
+OBJECTS = ("none", "ball", "umbrella", "surfboard", "guitar", "balloon", "book", "dog", "suitcase")
+MOTIONS = ("walk", "wave", "dance", "jump", "squat", "turn", "sit", "run", "raise", "kick", "idle")
+PARTS = ("background", "hair", "face", "top", "bottom", "shoes", "skin", "other")
+SPLITS = ("train", "held-out")
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that belongs to the person; colors are RGB in 0..1, names as in COLORS."""
+
+    gender: str
+    age: str
+    height: float  # world units, about 1
+    build: float  # girth factor, about 1
+    shoulders: float
+    hips: float
+    head: float
+    skin: int
+    skin_rgb: RGB
+    hair_style: str
+    hair_color: str
+    hair_rgb: RGB
+    beard: bool
+    glasses: bool
+    top: str
+    top_color: str
+    top_rgb: RGB
+    pattern: str
+    accent_color: str
+    accent_rgb: RGB
+    bottom: str
+    bottom_color: str
+    bottom_rgb: RGB
+    shoe_color: str
+    shoe_rgb: RGB
+    hat: str
+    hat_color: str
+    hat_rgb: RGB
+    bag: str
+    bag_color: str
+    bag_rgb: RGB
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A named motion; phase in radians, yaw in radians (0 faces the camera)."""
+
+    name: str
+    tempo: float
+    amplitude: float
+    phase: float
+    yaw: float
+    travel: float
+    lead: int  # -1 or 1: the leading side
+    wobble: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A named scene; `seed` lays it out, `side` is the side the light comes from."""
+
+    name: str
+    seed: int
+    side: float
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object in the hand or near the person ("none": nothing)."""
+
+    name: str
+    color: str
+    rgb: RGB
+    accent_rgb: RGB
+    size: float
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Person height as a share of the frame, foot line (0 top, 1 bottom), place, pan."""
+
+    scale: float
+    ground: float
+    x: float
+    pitch: float
+    pan: float
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One clip: who, doing what, where, with what, seen how."""
+
+    identity: Identity
+    motion: Motion
+    scene: Scene
+    object: Thing
+    camera: Camera
+    seed: int

@@ -1,0 +1,171 @@
+"""Recipes: frozen dataclasses mirrored by TOML files; a key that is not known is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from animateanywhere.errors import UsageError
+
+StageKind = Literal["vae", "image", "video", "perception", "appearance", "motion"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the base is made of. Each part is a table of its diffusers or transformers config, or
+    `from = "folder or hub name"` (then `hub_subfolder` picks the part inside it)."""
+
+    size: int = 128  # pixels, square
+    frames: int = 16  # the training length of the motion modules
+    fps: float = 8.0
+    vae: dict[str, Any] = field(default_factory=dict)
+    text_encoder: dict[str, Any] = field(default_factory=dict)
+    unet: dict[str, Any] = field(default_factory=dict)
+    motion_adapter: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Text-image-pose and text-video-pose triplets: rendered puppets or a folder of clips."""
+
+    source: str = "puppets"  # or a folder: name.mp4 + name.poses.json + name.txt a clip
+    images: int = 0  # single frames to render
+    clips: int = 0  # clips of `model.frames` frames to render
+    captions: int = 4  # different captions a clip
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Eq. 1 of the paper and what stands beside it."""
+
+    alpha: float = 0.001  # background weakening; the weight of the background is alpha squared
+    weaken: bool = True
+    gamma: float = 0.1  # weight of a key of the other region; 1 switches mask guidance off
+    guide: bool = True
+    regularization_weight: float = 1.0
+    snr_gamma: float = 5.0  # min-SNR weighting (Hang et al. 2023); 0 switches it off
+
+
+@dataclass(frozen=True)
+class Personal:
+    """How regularization clips of the class are made before one-shot learning."""
+
+    regularization_clips: int = 6
+    regularization_steps: int = 12
+    guidance_scale: float = 3.0
+    train_text_encoder: bool = False
+    fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
+    fit_vae_below: float = 26.0  # where it rebuilds the clip at fewer dB than this
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of training: what trains, on what, for how long."""
+
+    name: str
+    kind: StageKind
+    steps: int
+    batch: int = 1  # images or clips a step and process
+    regular_batch: int = 0  # regularization rows a step, on top of `batch`
+    frames: int = 1
+    learning_rate: float = 1e-4
+    warmup: int = 0
+    train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
+    accumulate: int = 1
+    clip: float = 1.0  # norm of the gradient
+    ema: float = 0.0  # decay; 0 is off
+    dropout: float = 0.1  # share of rows trained without a caption, for guidance
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    weight_decay: float = 0.01
+    log_every: int = 10
+    save_every: int = 200
+    sample_every: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    seed: int = 0
+    personalize: str = "personalize"  # the recipe that learns a person on this base
+    model: Model = field(default_factory=Model)
+    corpus: Corpus = field(default_factory=Corpus)
+    loss: Loss = field(default_factory=Loss)
+    personal: Personal = field(default_factory=Personal)
+    stage: tuple[Stage, ...] = ()
+
+    def stages(self, *kinds: StageKind) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self.stage if stage.kind in kinds)
+
+
+def recipes_folder() -> Path:
+    """The recipes: inside the package when installed, at the root of a checkout."""
+    package = Path(__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by bare name (`mini`) or path. Raises UsageError in one line when it is wrong."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = recipes_folder() / f"{path}.toml"
+    if not path.is_file():
+        have = ", ".join(sorted(p.stem for p in recipes_folder().glob("*.toml")))
+        raise UsageError(f"no recipe {name_or_path}: give a .toml file or one of {have}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}") from None
+    return _build(Recipe, {"name": path.stem, **table}, str(path))
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain JSON data, for the metadata of what it made."""
+    return dataclasses.asdict(recipe)
+
+
+def _build(kind: type[Any], table: Any, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} must be a table, not {table!r}")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in table:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            hint = f": did you mean {near[0]}?" if near else f"; it may have {', '.join(fields)}"
+            raise UsageError(f"{where}: unknown key {key}{hint}")
+    values = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in table.items()}
+    needed = dataclasses.MISSING
+    for name, spec in fields.items():
+        if name not in values and spec.default is needed and spec.default_factory is needed:
+            raise UsageError(f"{where}: {name} is missing")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type[Any], hint), value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise UsageError(f"{where} must be one of {', '.join(arguments)}, not {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise UsageError(f"{where} must be a list, not {value!r}")
+        return tuple(_convert(arguments[0], v, f"{where} {i + 1}") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a table, not {value!r}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise UsageError(f"{where} must be {hint.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,110 @@
+"""Regularization clips of the class, made by the base itself, as DreamBooth's class images are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from animateanywhere import puppets
+from animateanywhere.batch import Conditions
+from animateanywhere.console import progress, say
+from animateanywhere.data.skeleton import draw
+from animateanywhere.data.video import contact_sheet
+from animateanywhere.diffusion.sampling import make_scheduler, sample
+from animateanywhere.files import write_aside
+from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_text, latent_shape
+from animateanywhere.recipe import Loss, Recipe
+
+CACHE = Path("runs") / "regularization"
+
+
+@dataclass(frozen=True)
+class Regular:
+    """R clips of F frames."""
+
+    latents: Tensor  # (R, F, C, h, w)
+    poses: Tensor  # (R, F, C, h, w)
+    text_states: Tensor  # (R, T, D)
+
+
+def regularization(base: Base, class_word: str, settings: Recipe, seed: int) -> Regular:
+    """Clips of other people of the class in other scenes, cached by base, class and settings.
+
+    Poses and captions come from puppets (skeletons and words fit any base); the pictures are the
+    base's own.
+    """
+    personal = settings.personal
+    count = personal.regularization_clips
+    key = json.dumps([base.hash, class_word, count, personal.regularization_steps,
+                      personal.guidance_scale, seed])  # fmt: skip
+    path = CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    specs = _cast(class_word, count, seed)
+    captions = [_caption(spec, class_word) for spec in specs]
+    with torch.no_grad():
+        text_states = encode_text(base, captions)
+    device = text_states.device
+    if not path.is_file():
+        latents, poses = _make(base, specs, text_states, personal.guidance_scale,
+                               personal.regularization_steps, seed)  # fmt: skip
+        with write_aside(path) as aside:
+            clips = {"latents": latents, "poses": poses}
+            save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
+        rows = [(caption, decode_latents(base.vae, clip))
+                for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
+        contact_sheet(path.with_suffix(".png"), rows)
+    made = load_file(path, device=str(device))
+    return Regular(made["latents"], made["poses"], text_states)
+
+
+def _make(
+    base: Base, specs: list[puppets.Spec], text_states: Tensor, guidance: float, steps: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    size, frames, fps = base.config["size"], base.config["frames"], base.config["fps"]
+    unet = method.build(base, Loss(guide=False), video=True).eval()
+    with torch.no_grad():
+        empty = encode_text(base, [""])
+    latents, poses = [], []
+    say("the base makes regularization clips of the class")
+    with progress("regularization", total=len(specs) * steps) as bar:
+        for number, spec in enumerate(specs):
+            skeletons = draw(puppets.render(spec, frames, size, fps).keypoints, size, size)
+            pose = encode_frames(base.vae, skeletons)[None]  # (1, F, C, h, w)
+            noise = torch.randn(
+                1, frames, *latent_shape(base),
+                generator=torch.Generator().manual_seed(seed * 1000 + number),
+            )  # fmt: skip
+            walk = method.denoiser(
+                unet, Conditions(pose, text_states[number : number + 1], empty), guidance, 0.7
+            )
+            scheduler = make_scheduler(base.scheduler.config)
+            x = sample(walk, noise.to(pose), scheduler, steps, on_step=lambda *_: bar.advance(1))
+            latents.append(x[0])
+            poses.append(pose[0])
+    return torch.stack(latents), torch.stack(poses)
+
+
+def _cast(class_word: str, count: int, seed: int) -> list[puppets.Spec]:
+    """People of the class; of either gender where the class does not say."""
+    specs: list[puppets.Spec] = []
+    number = 0
+    while len(specs) < count:
+        spec = puppets.sample_spec(int(np.random.default_rng([seed, number]).integers(2**31)))
+        if class_word not in ("man", "woman") or spec.identity.gender == class_word:
+            specs.append(spec)
+        number += 1
+    return specs
+
+
+def _caption(spec: puppets.Spec, class_word: str) -> str:
+    """In full where the base knows the class, so that its looks stay in the words."""
+    if class_word in ("man", "woman"):
+        return puppets.caption(spec, spec.seed)
+    return puppets.caption(spec, spec.seed, person=f"a {class_word}", looks=False)

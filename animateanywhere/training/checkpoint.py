@@ -1,0 +1,53 @@
+"""A training run's whole state in one safetensors file, so that it is there or it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from animateanywhere.files import write_aside
+
+
+def save_checkpoint(
+    path: Path,
+    step: int,
+    parameters: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    shadow: list[Tensor] | None,
+) -> None:
+    """Write parameters, optimizer moments and EMA after `step` steps; aside, then renamed."""
+    tensors = {f"model.{name}": p.detach() for name, p in parameters.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    tensors |= {f"ema.{index}": value for index, value in enumerate(shadow or [])}
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with write_aside(path) as aside:
+        save_file(tensors, aside, metadata={"step": str(step)})
+
+
+def load_checkpoint(
+    path: Path,
+    parameters: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    shadow: list[Tensor] | None,
+) -> int:
+    """Restore what `save_checkpoint` wrote, in place; return the steps done, 0 where none."""
+    if not path.is_file():
+        return 0
+    state: dict[int, dict[str, Tensor]] = {}
+    with safe_open(path, "pt") as file, torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(file.get_tensor(f"model.{name}"))
+        for key in file.keys():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                state.setdefault(int(index), {})[name] = file.get_tensor(key)
+        for index, value in enumerate(shadow or []):
+            value.copy_(file.get_tensor(f"ema.{index}"))
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        return int(file.metadata()["step"])

@@ -1,0 +1,196 @@
+"""The one training loop. To resume, run the same command: a step depends on (seed, rank, step) only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from animateanywhere.console import progress, say
+from animateanywhere.errors import UsageError
+from animateanywhere.recipe import Stage
+from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
+
+Logs = dict[str, float]
+LossFn = Callable[[nn.Module, torch.Generator], tuple[Tensor, Logs]]
+
+
+def select(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, nn.Parameter]:
+    """Freeze the model but for parameters whose name a pattern finds (`re.search`); return those.
+
+    Raises UsageError for a pattern that finds none: it would train nothing, silently.
+    """
+    named = dict(model.named_parameters())
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = {name for name in named if re.search(pattern, name)}
+        if not found:
+            raise UsageError(f"the pattern {pattern} of `train` matches no parameter")
+        chosen |= found
+    for name, parameter in named.items():
+        parameter.requires_grad_(name in chosen)
+    size = sum(named[name].numel() for name in chosen)
+    say(f"training {len(chosen)} of {len(named)} tensors, {size / 1e6:.2f} M parameters")
+    return {name: p for name, p in named.items() if name in chosen}
+
+
+def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
+    """The randomness of one step on one process: batch, noise, timesteps, dropout."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)
+
+
+class _Step(nn.Module):
+    """The loss as a forward pass, so that data parallelism wraps it."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFn) -> None:
+        super().__init__()
+        self.model, self.loss_fn = model, loss_fn
+
+    def forward(self, generator: torch.Generator) -> tuple[Tensor, Logs]:
+        return self.loss_fn(self.model, generator)
+
+
+def fit(
+    model: nn.Module,
+    stage: Stage,
+    loss_fn: LossFn,
+    folder: Path,
+    seed: int,
+    on_sample: Callable[[int], None] | None = None,
+) -> dict[str, nn.Parameter]:
+    """Train `model` by a stage of the recipe; return the trained parameters (EMA where it is on).
+
+    Args:
+        model: what trains; names are matched against `stage.train`.
+        loss_fn: (model, generator) -> (scalar loss, logs); draws its own batch from the generator.
+        folder: gets `checkpoint.safetensors`, `log.jsonl` and TensorBoard events. Rerunning the
+            same call goes on from the checkpoint with the losses of an unbroken run.
+        on_sample: called with the step every `stage.sample_every` steps, on EMA weights.
+    """
+    accelerator = Accelerator(
+        mixed_precision=stage.precision, gradient_accumulation_steps=stage.accumulate
+    )
+    parameters = select(model, stage.train)
+    # All trained tensors, embeddings too, share one group: names keep the order stable.
+    optimizer: Any = torch.optim.AdamW(
+        parameters.values(), stage.learning_rate, (0.9, 0.99), weight_decay=stage.weight_decay
+    )
+    step_module: Any = _Step(model, loss_fn).to(accelerator.device)
+    ema = _ema(parameters, stage)
+    checkpoint = folder / "checkpoint.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    start = load_checkpoint(checkpoint, dict(parameters), optimizer, ema and ema.shadow_params)
+    if ema:
+        ema.optimization_step = start
+    step_module, optimizer = accelerator.prepare(step_module, optimizer)
+    log = _Log(folder, start, accelerator.is_main_process)
+    if 0 < start < stage.steps:
+        say(f"resuming {stage.name} after step {start} of {stage.steps}")
+
+    def save(step: int) -> None:
+        if accelerator.is_main_process:
+            optimizer_ = getattr(optimizer, "optimizer", optimizer)
+            save_checkpoint(checkpoint, step, dict(parameters), optimizer_, ema and ema.shadow_params)
+
+    step = start
+    model.train()
+    try:
+        with progress(stage.name, total=stage.steps, done=start, memory=True) as bar:
+            while step < stage.steps:
+                for group in optimizer.param_groups:
+                    group["lr"] = stage.learning_rate * min(1.0, (step + 1) / (stage.warmup or 1))
+                total = 0.0
+                for part in range(stage.accumulate):
+                    last = part == stage.accumulate - 1
+                    with nullcontext() if last else accelerator.no_sync(step_module):
+                        generator = step_generator(
+                            seed, accelerator.process_index, step * stage.accumulate + part
+                        )
+                        with accelerator.autocast():
+                            loss, logs = step_module(generator)
+                        accelerator.backward(loss / stage.accumulate)
+                        total += loss.item() / stage.accumulate
+                norm = accelerator.clip_grad_norm_(list(parameters.values()), stage.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                if ema:
+                    ema.step(parameters.values())
+                step += 1
+                values = {"loss": total, **logs, "gradient_norm": float(norm)}
+                log.write(step, values, every=stage.log_every, last=step == stage.steps)
+                bar.advance(1, loss=total)
+                if step % stage.save_every == 0 or step == stage.steps:
+                    save(step)
+                if on_sample and stage.sample_every and step % stage.sample_every == 0:
+                    with _averaged(ema, parameters):
+                        on_sample(step)
+                    model.train()
+    except KeyboardInterrupt:
+        save(step)
+        say(f"{stage.name}: saved after step {step}; run the same command to go on")
+        raise
+    finally:
+        log.close()
+    if ema:
+        ema.copy_to(parameters.values())
+    model.eval()
+    return parameters
+
+
+def _ema(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
+    if not stage.ema:
+        return None
+    return EMAModel(parameters.values(), decay=stage.ema, use_ema_warmup=True, power=0.75)
+
+
+class _averaged:
+    """EMA weights inside the block, the training weights back after it."""
+
+    def __init__(self, ema: Any, parameters: dict[str, nn.Parameter]) -> None:
+        self.ema, self.parameters = ema, parameters
+
+    def __enter__(self) -> None:
+        if self.ema:
+            self.ema.store(self.parameters.values())
+            self.ema.copy_to(self.parameters.values())
+
+    def __exit__(self, *_: object) -> None:
+        if self.ema:
+            self.ema.restore(self.parameters.values())
+
+
+class _Log:
+    """log.jsonl and TensorBoard; what a crash logged past the checkpoint is dropped on resume."""
+
+    def __init__(self, folder: Path, start: int, active: bool) -> None:
+        self.active = active
+        if not active:
+            return
+        path = folder / "log.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if start and path.is_file() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
+        path.write_text("".join(kept))
+        self.file = path.open("a")
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+
+    def write(self, step: int, values: Logs, every: int, last: bool) -> None:
+        if not self.active or (step % every and not last):
+            return
+        self.file.write(json.dumps({"step": step, **values}) + "\n")
+        self.file.flush()
+        for key, value in values.items():
+            self.board.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        if self.active:
+            self.file.close()
+            self.board.close()

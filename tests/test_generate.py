@@ -1,0 +1,145 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_personal import metadata
+
+from animateanywhere.data.skeleton import Poses, write_poses
+from animateanywhere.data.video import read
+from animateanywhere.errors import UsageError
+from animateanywhere.generate import generate, letterbox, render
+from animateanywhere.methods import animate_anywhere
+from animateanywhere.models.base import load_base, write_base_toml
+from animateanywhere.models.fresh import create_base
+from animateanywhere.models.personal import EMBEDDING, save_personal
+from animateanywhere.recipe import Loss, load_recipe
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    create_base(load_recipe("tiny").model, folder, lambda: ["a man on a beach"])
+    write_base_toml(folder, {"name": "tiny", "size": SIZE, "frames": 4, "fps": 8})
+    return folder
+
+
+@pytest.fixture
+def pose(tmp_path, monkeypatch):
+    """A driving poses.json of ten frames, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "dance.json"
+    write_poses(path, Poses(walker(10), 100, 100, 8.0))
+    return path
+
+
+def walker(frames):
+    """A stick person upright in a 100 x 100 picture who moves to the right and lifts an arm."""
+    x = [50, 50, 42, 40, 39, 58, 60, 61, 45, 45, 45, 55, 55, 55, 48, 52, 46, 54]
+    y = [20, 30, 30, 42, 54, 30, 42, 54, 55, 70, 85, 55, 70, 85, 18, 18, 19, 19]
+    keypoints = np.repeat(np.stack([x, y, np.ones(18)], -1)[None], frames, axis=0)
+    keypoints[:, :, 0] += np.arange(frames)[:, None]
+    keypoints[:, 4, 1] -= 3 * np.arange(frames)
+    return keypoints.astype(np.float32)
+
+
+def learn(folder, path, token="sks"):
+    base = load_base(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "unet.conv_out.bias": base.unet.conv_out.bias + 0.5,
+        EMBEDDING: torch.ones(1, 32),
+    }
+    keypoints = json.dumps(letterbox(walker(1), 100, 100, SIZE).tolist())
+    more = {"base_folder": str(folder), "base_hash": base.hash, "keypoints": keypoints}
+    save_personal(path, tensors, metadata(token) | more)
+    return path
+
+
+def test_the_same_seed_gives_the_same_bytes(folder, pose, tmp_path):
+    def make(name, seed):
+        out = generate(
+            "a man", pose, base=folder, out=tmp_path / name, seed=seed, steps=2, frames=4
+        )
+        return out.read_bytes(), out.with_suffix(".json").read_text()
+
+    first, again, other = make("a.mp4", 1), make("b.mp4", 1), make("c.mp4", 2)
+    assert first == again
+    assert first[0] != other[0]
+    video = read(tmp_path / "a.mp4")
+    assert video.frames.shape == (4, SIZE, SIZE, 3) and video.fps == 8
+
+
+def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
+    weights = learn(folder, pose.parent / "runs/sks/personal.safetensors")
+    sheet = pose.parent / "sheet.png"
+    out = generate("sks man on a beach", pose, steps=1, contact_sheet=sheet, sampler="ddim")
+    assert str(out) == "runs/sks/sks-man-on-a-beach-0.mp4"
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"sks: {weights.relative_to(pose.parent)}" in said
+    assert sheet.stat().st_size > 1000
+    sidecar = json.loads(out.with_suffix(".json").read_text())
+    assert sidecar["prompt"] == "sks man on a beach" and sidecar["token"] == "sks"
+    assert sidecar["sampler"] == "ddim" and sidecar["steps"] == 1 and sidecar["seed"] == 0
+    assert sidecar["frames"] == 10 and sidecar["base"]["hash"] == load_base(folder).hash
+
+
+def test_a_prompt_that_forgets_the_token_is_told_it(folder, pose, capsys):
+    weights = learn(folder, pose.parent / "elsewhere/personal.safetensors")
+    out = generate("a man on a beach", pose, weights=weights, steps=1, frames=4)
+    assert 'say "sks man"' in capsys.readouterr().err
+    assert out.parent.name == "sks"
+
+
+def test_other_settings_get_another_name(folder, pose):
+    def make(**settings):
+        return generate("a man", pose, base=folder, frames=4, **settings).name
+
+    assert make(steps=1) == "a-man-0.mp4"
+    assert make(steps=1) == "a-man-0.mp4"  # the very same video
+    assert make(steps=2) == "a-man-0-2.mp4"
+    assert make(steps=1, seed=3) == "a-man-3.mp4"
+    assert make(steps=2) == "a-man-0-2.mp4"
+
+
+def test_personal_weights_change_the_video(folder, pose, tmp_path):
+    weights = learn(folder, tmp_path / "personal.safetensors")
+    kwargs = {"base": folder, "steps": 2, "frames": 4}
+    alone = generate("a man", pose, out=tmp_path / "a.mp4", **kwargs)
+    personal = generate("a man", pose, weights=weights, out=tmp_path / "b.mp4", **kwargs)
+    assert alone.read_bytes() != personal.read_bytes()
+
+
+def test_weights_of_another_base_are_refused(folder, pose, tmp_path):
+    weights = learn(folder, tmp_path / "personal.safetensors")
+    other = tmp_path / "other"
+    create_base(load_recipe("tiny").model, other, lambda: ["a man on a beach"], seed=5)
+    write_base_toml(other, {"name": "other", "size": SIZE, "frames": 4, "fps": 8})
+    with pytest.raises(UsageError, match="learned on base"):
+        generate("sks man", pose, weights=weights, base=other)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_video_follows_the_poses_beyond_the_training_length(folder):
+    """Windows of 4 over 10 frames: all of them are made, and each listens to its own pose."""
+    base = load_base(folder)
+    unet = animate_anywhere.build(base, Loss(guide=False), video=True).eval()
+    unet.conv_in.weight.data[:, 4:] = unet.conv_in.weight.data[:, :4]  # let poses be seen
+    poses = letterbox(walker(10), 100, 100, SIZE)
+    still = np.repeat(poses[:1], 10, axis=0)
+    mixed = np.concatenate([still[:9], poses[9:]])
+    a, b = (render(base, unet, "a man", k, 0, steps=2) for k in (still, mixed))
+    assert a.shape == (10, SIZE, SIZE, 3) and a.dtype == np.uint8
+    differs = [bool((x != y).any()) for x, y in zip(a, b, strict=True)]
+    assert differs[9] and not any(differs[:3])  # only the last window saw the last pose
+
+
+def test_letterbox_keeps_proportions():
+    keypoints = np.zeros((1, 18, 3), np.float32)
+    keypoints[0, 0] = 100, 0, 1
+    keypoints[0, 1] = 0, 200, 0.5
+    placed = letterbox(keypoints, 100, 200, 64)
+    assert placed[0, 0].tolist() == [48, 0, 1]
+    assert placed[0, 1].tolist() == [16, 64, 0.5]

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from animateanywhere.diffusion.losses import (
+    add_noise,
+    background_weakening,
+    min_snr_weight,
+    target,
+)
+
+
+def test_alpha_stands_inside_the_norm() -> None:
+    """Eq. 1 with alpha = 0.001: an error of the background weighs 1e-6 of one of the person."""
+    error = torch.full((1, 1, 1, 2, 2), 3.0)
+    mask = torch.zeros(1, 1, 1, 2, 2)
+    behind = background_weakening(error, mask, 0.001)
+    person = background_weakening(error, 1 - mask, 0.001)
+    assert person.item() == pytest.approx(9.0)
+    assert (behind / person).item() == pytest.approx(1e-6, rel=1e-5)
+
+
+def test_weakening_by_hand() -> None:
+    error = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 1, 2, 2)
+    mask = torch.tensor([[1.0, 0.5], [0.0, 0.0]]).reshape(1, 1, 1, 2, 2)
+    by_hand = (1 + (1 + (0.5 * 0.5 * 2) ** 2) + (0.5 * 3) ** 2 + (0.5 * 4) ** 2) / 4
+    assert background_weakening(error, mask, 0.5).item() == pytest.approx(by_hand)
+
+
+def test_a_full_mask_is_the_plain_error() -> None:
+    error = torch.randn(3, 2, 4, 5, 5)
+    ones = torch.ones(3, 2, 1, 5, 5)
+    plain = error.square().mean((1, 2, 3, 4))
+    torch.testing.assert_close(background_weakening(error, ones, 0.001), plain)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_the_target_gives_the_latents_back(kind: str) -> None:
+    x0, noise = torch.randn(2, 3, 4, 5, 5), torch.randn(2, 3, 4, 5, 5)
+    alpha_bar = torch.tensor([0.9, 0.3])
+    a, s = (v[:, None, None, None, None] for v in (alpha_bar.sqrt(), (1 - alpha_bar).sqrt()))
+    x = add_noise(x0, noise, alpha_bar)
+    predicted = target(x0, noise, alpha_bar, kind)
+    again = (x - s * predicted) / a if kind == "epsilon" else a * x - s * predicted
+    torch.testing.assert_close(again, x0, rtol=1e-4, atol=1e-4)
+
+
+def test_target_agrees_with_diffusers() -> None:
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler(prediction_type="v_prediction")
+    x0, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    t = torch.tensor([100, 700])
+    ours = target(x0[:, None], noise[:, None], scheduler.alphas_cumprod[t], "v_prediction")[:, 0]
+    torch.testing.assert_close(ours, scheduler.get_velocity(x0, noise, t))
+
+
+def test_min_snr() -> None:
+    alpha_bar = torch.tensor([0.0, 0.5, 0.99])  # SNR 0, 1, 99
+    weight = min_snr_weight(alpha_bar, 5.0, "v_prediction")
+    torch.testing.assert_close(weight, torch.tensor([0.0, 0.5, 5 / 100]), atol=1e-6, rtol=1e-4)
+    eps = min_snr_weight(alpha_bar[1:], 5.0, "epsilon")
+    torch.testing.assert_close(eps, torch.tensor([1.0, 5 / 99]))
+    assert (min_snr_weight(alpha_bar, 0.0, "epsilon") == 1).all()

@@ -1,0 +1,140 @@
+"""Measures against closed forms and against cases whose order is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from animateanywhere import metrics
+from animateanywhere.puppets import PARTS, render, sample_spec
+
+
+def _keypoints(visible: int = 18) -> np.ndarray:
+    points = np.zeros((2, 18, 3), np.float32)
+    points[..., 0] = np.arange(18) * 5
+    points[:, :visible, 2] = 1
+    return points
+
+
+def test_pck_counts_visible_keypoints_within_a_tenth() -> None:
+    true = _keypoints(visible=10)
+    found = true.copy()
+    found[..., 2] = 1
+    found[0, 0, 1] += 9.9  # within a tenth of 100
+    found[0, 1, 1] += 10.1  # outside
+    found[0, 2, 2] = 0  # called absent
+    found[0, 15, 1] += 50  # not visible in truth: does not count
+    assert metrics.pck(found, true, 100) == pytest.approx(18 / 20)
+    assert np.isnan(metrics.pck(found, _keypoints(visible=0), 100))
+
+
+def test_height_and_iou() -> None:
+    a, b = np.zeros((2, 32, 32), np.uint8), np.zeros((2, 32, 32), np.float32)
+    a[:, 4:20, 8:16] = 255
+    b[:, 4:20, 12:20] = 1
+    assert metrics.person_height(a) == 16
+    assert metrics.silhouette_iou(a, b) == pytest.approx(4 / 12)
+    assert metrics.silhouette_iou(a, a) == 1
+    assert np.isnan(metrics.silhouette_iou(np.zeros_like(a), np.zeros_like(a)))
+
+
+def test_psnr_sees_the_person_only() -> None:
+    truth = np.full((1, 8, 8, 3), 100, np.uint8)
+    mask = np.zeros((1, 8, 8), np.uint8)
+    mask[:, :4] = 255
+    result = truth.copy()
+    result[:, :4] += 10
+    result[:, 4:] = 0
+    assert metrics.person_psnr(result, truth, mask) == pytest.approx(10 * np.log10(255**2 / 100))
+    assert metrics.person_psnr(truth, truth, mask) == float("inf")
+
+
+def test_scene_accuracy() -> None:
+    assert metrics.scene_accuracy(np.array([[0.1, 0.9], [0.6, 0.4]]), 1) == 0.5
+
+
+@pytest.fixture(scope="module")
+def clips() -> dict:
+    """One puppet: the truth, half a second on, and another person doing the same."""
+    spec, other = sample_spec(3, "held-out"), sample_spec(11, "held-out")
+    options = {"frames": 2, "size": 128}
+    return {
+        "truth": render(spec, **options),
+        "later": render(spec, start=0.5, **options),
+        "other": render(replace(spec, identity=other.identity), **options),
+        "other_later": render(replace(spec, identity=other.identity), start=0.5, **options),
+    }
+
+
+def _delta_e(clips: dict, frames: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+    truth = clips["truth"]
+    return metrics.person_delta_e(frames, truth.frames, truth.parts, PARTS, masks)
+
+
+def test_delta_e_orders_copy_pose_and_person(clips: dict) -> None:
+    scores = {k: _delta_e(clips, c.frames, c.masks)["mean"] for k, c in clips.items()}
+    assert scores["truth"] == pytest.approx(0, abs=1e-9)
+    assert 0.5 < scores["later"] < 0.7 * scores["other"]
+    assert scores["later"] < 0.7 * scores["other_later"]
+
+
+def test_delta_e_forgives_a_shift_but_not_a_color(clips: dict) -> None:
+    truth = clips["truth"]
+    moved = np.roll(truth.frames, (1, 2), axis=(1, 2))
+    shifted = _delta_e(clips, moved, np.roll(truth.masks, (1, 2), axis=(1, 2)))
+    painted = truth.frames.copy()
+    top = truth.parts == PARTS.index("top")
+    painted[top] = 255 - painted[top]
+    colored = _delta_e(clips, painted, truth.masks)
+    assert shifted["mean"] < 3
+    assert colored["top"] > 15
+    assert colored["bottom"] == pytest.approx(0, abs=1e-9)
+
+
+def test_delta_e_sees_a_lost_pattern_and_a_lost_person() -> None:
+    truth, parts = np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 64, 64), np.uint8)
+    truth[:, :, ::2] = 255  # black and white stripes
+    parts[:, 16:48, 16:48] = PARTS.index("top")
+    phase = np.roll(truth, 1, axis=2)
+    plain = np.full_like(truth, 119)  # the gray between, in lightness
+    masks = (parts > 0).astype(np.float32)
+
+    def error(frames: np.ndarray, person: np.ndarray) -> float:
+        return metrics.person_delta_e(frames, truth, parts, PARTS, person)["top"]
+
+    assert error(phase, masks) < 1
+    assert error(plain, masks) > 20
+    assert error(plain, np.zeros_like(masks)) > 20
+    assert np.isnan(metrics.person_delta_e(truth, truth, 0 * parts, PARTS)["mean"])
+
+
+def test_leak_on_constructed_cases(clips: dict) -> None:
+    spec = sample_spec(3, "held-out")
+    names = ("beach", "forest", "room", "city", "desert")
+
+    def clip(scene: str, seed: int, start: float = 0.0):  # type: ignore[no-untyped-def]
+        placed = replace(spec, scene=replace(spec.scene, name=scene, seed=seed))
+        return render(placed, frames=2, size=128, start=start)
+
+    reference, asked = clip("room", 5), clip("beach", 6, start=1.0)
+    others = [clip("beach", seed) for seed in range(20, 24)]
+    unrelated = np.concatenate([c.frames[:1] for c in others])
+    unrelated_masks = np.concatenate([c.masks[:1] for c in others])
+
+    def score(frames: np.ndarray, masks: np.ndarray) -> float:
+        return metrics.leak(
+            frames, masks, reference.frames, reference.masks, unrelated, unrelated_masks
+        )
+
+    person = (asked.masks / 255)[..., None]
+    pasted = (asked.frames * person + reference.frames[:1] * (1 - person)).astype(np.uint8)
+    mixed = (asked.frames * 0.5 + pasted * 0.5).astype(np.uint8)
+    halved = asked.frames.copy()
+    halved[:, :, :64] = pasted[:, :, :64]
+    assert score(reference.frames, reference.masks) == 1
+    assert score(pasted, asked.masks) > 0.85
+    assert score(asked.frames, asked.masks) < 0.1
+    assert 0.25 < score(mixed, asked.masks) < 0.75
+    assert 0.25 < score(halved, asked.masks) < 0.75
+    far = [score(*(lambda c: (c.frames, c.masks))(clip(n, 9))) for n in names if n != "room"]
+    assert np.mean(far) < 0.2

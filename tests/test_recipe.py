@@ -1,0 +1,74 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from animateanywhere.errors import UsageError
+from animateanywhere.methods.animate_anywhere import build
+from animateanywhere.models.base import load_base
+from animateanywhere.recipe import Recipe, load_recipe, recipes_folder
+
+RECIPES = sorted(recipes_folder().glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_parses_and_its_patterns_match(path: Path, tiny_base: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem and recipe.stage
+    assert load_recipe(recipe.personalize).stages("appearance") or recipe.name.startswith("pers")
+    base = load_base(tiny_base)
+    image, video = (build(base, recipe.loss, video=v) for v in (False, True))
+    for stage in recipe.stages("image", "video", "appearance", "motion"):
+        unet = video if stage.kind in ("video", "motion") else image
+        prefix = "" if stage.kind == "video" else "unet."
+        names = [prefix + name for name, _ in unet.named_parameters()]
+        names += [f"text_encoder.{name}" for name, _ in base.text_encoder.named_parameters()]
+        for pattern in stage.train:
+            assert any(re.search(pattern, name) for name in names), (stage.name, pattern)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_the_header_says_how_to_run_it(path: Path) -> None:
+    header = path.read_text().split("\n\n")[0]
+    assert "#   aa " in header or "#   accelerate launch" in header
+
+
+def test_cross_attention_patterns_spare_the_motion_modules(tiny_base: Path) -> None:
+    recipe = load_recipe("personalize")
+    unet = build(load_base(tiny_base), recipe.loss, video=True)
+    pattern = recipe.stages("motion")[0].train[0]
+    found = [n for n, _ in unet.named_parameters() if re.search(pattern, f"unet.{n}")]
+    assert found and not any("motion_modules" in name for name in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sede = 1", "did you mean seed"),
+        ("[loss]\nalhpa = 1", "did you mean alpha"),
+        ("seed = 'one'", "must be int"),
+        ("[loss]\nweaken = 1", "must be bool"),
+        ("[[stage]]\nname = 'a'\nkind = 'image'", "steps is missing"),
+        ("[[stage]]\nname = 'a'\nkind = 'picture'\nsteps = 1", "must be one of"),
+        ("stage = 3", "must be a list"),
+        ("loss = 3", "must be a table"),
+        ("seed = ", "not a TOML file"),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        load_recipe(path)
+
+
+def test_a_missing_recipe_lists_what_there_is() -> None:
+    with pytest.raises(UsageError, match="mini"):
+        load_recipe("maxi")
+
+
+def test_integers_serve_as_floats(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[loss]\nalpha = 1")
+    recipe = load_recipe(path)
+    assert isinstance(recipe, Recipe) and recipe.loss.alpha == 1.0

@@ -1,0 +1,176 @@
+import json
+import time
+
+import numpy as np
+import pytest
+
+from animateanywhere.data import skeleton
+from animateanywhere.data.skeleton_video import recognize, recover
+from animateanywhere.errors import UsageError
+
+STANDING = np.array([
+    (64, 25), (64, 38), (52, 38), (45, 55), (40, 70), (76, 38), (88, 50), (96, 35), (56, 72),
+    (52, 95), (50, 118), (72, 72), (78, 92), (74, 116), (60, 20), (68, 20), (54, 23), (74, 23),
+], np.float32)  # fmt: skip
+
+
+def pose(frames=1, scale=1.0):
+    points = np.concatenate([STANDING * scale, np.ones((18, 1), np.float32)], axis=1)
+    return np.repeat(points[None], frames, axis=0)
+
+
+def test_look_is_frozen():
+    """Every base was trained on this look: a failure here means all bases must be trained anew."""
+    picture = skeleton.draw(pose(), 128, 128)[0]
+    assert picture.shape == (128, 128, 3)
+    for joint in (4, 7, 10, 13):  # discs are at full color
+        x, y = STANDING[joint].astype(int)
+        assert np.abs(picture[y, x].astype(int) - skeleton.COLORS[joint]).max() <= 1
+    middle = ((STANDING[1] + STANDING[8]) / 2).astype(int)  # limbs at 0.6 of theirs
+    assert np.abs(picture[middle[1], middle[0]] - skeleton.COLORS[6] * 0.6).max() < 12
+    assert picture.mean() == pytest.approx(4.21, abs=0.02)
+    # a vertical limb is 2.5 pixels wide
+    line = np.zeros((1, 18, 3), np.float32)
+    line[0, [1, 8]] = (64, 20, 1), (64, 100, 1)
+    assert skeleton.draw(line, 128, 128)[0, 60, :, 1].sum() / (255 * 0.6) == pytest.approx(
+        2.5, abs=0.1
+    )
+
+
+def test_unseen_keypoints_and_their_limbs_are_left_out():
+    points = pose()
+    points[0, 4, 2] = 0
+    before, after = skeleton.draw(pose(), 128, 128)[0], skeleton.draw(points, 128, 128)[0]
+    x, y = STANDING[4].astype(int)
+    assert before[y, x].max() == 255
+    assert after[y, x].max() == 0
+    assert skeleton.draw(points * 0, 64, 64).max() == 0
+
+
+def test_half_out_of_the_frame_and_not_a_number_do_no_harm():
+    points = pose()
+    points[..., 0] -= 60
+    points[0, 3, 0] = np.nan
+    assert skeleton.draw(points, 128, 128).any()
+
+
+def test_drawing_scales_with_the_height():
+    small, large = skeleton.draw(pose(), 128, 128)[0], skeleton.draw(pose(scale=4), 512, 512)[0]
+    shrunk = large.reshape(128, 4, 128, 4, 3).mean((1, 3))
+    assert np.abs(shrunk - small).mean() < 1.0
+
+
+def test_drawing_is_fast():
+    points = pose(40)
+    start = time.process_time()
+    skeleton.draw(points, 128, 128)
+    assert 40 / (time.process_time() - start) > 60  # 400 on an idle core
+
+
+def test_poses_json_round_trip_and_errors(tmp_path):
+    path = tmp_path / "pösen.json"
+    skeleton.write_poses(path, skeleton.Poses(pose(3), 128, 96, 8.0))
+    back = skeleton.read_poses(path)
+    assert np.array_equal(back.keypoints, pose(3))
+    assert (back.width, back.height, back.fps) == (128, 96, 8.0)
+    good = json.loads(path.read_text())
+    for change in ({"format": "coco"}, {"keypoints": []}, {"fps": 0}, {"width": None}):
+        path.write_text(json.dumps(good | change))
+        with pytest.raises(UsageError, match="json"):
+            skeleton.read_poses(path)
+    path.write_text("{")
+    with pytest.raises(UsageError, match="not JSON"):
+        skeleton.read_poses(path)
+
+
+def test_steady_fills_short_gaps_only_and_keeps_straight_motion():
+    points = pose(12)
+    points[:, :, 0] += np.arange(12)[:, None]
+    truth = points.copy()
+    points[4:6, 3] = 0  # two frames: filled
+    points[5:10, 7] = 0  # five: not
+    out = skeleton.steady(points)
+    assert np.abs(out[:, 3] - truth[:, 3])[1:-1].max() < 1e-3
+    assert (out[5:10, 7, 2] == 0).all()
+
+
+def test_steady_smooths_flicker():
+    points = pose(30)
+    noise = np.random.default_rng(0).normal(size=(30, 18, 2)).astype(np.float32)
+    points[..., :2] += noise
+    assert (
+        np.abs(skeleton.steady(points) - pose(30))[1:-1].mean() < 0.8 * np.abs(noise).mean() * 2 / 3
+    )
+
+
+def test_fit_to_itself_changes_nothing():
+    points = pose(4)
+    out = skeleton.fit(points, 128, 128, points)
+    assert np.abs(out - points).max() < 0.5
+
+
+def test_fit_undoes_scale_and_shift_of_another_frame():
+    other = pose(4, scale=3.0)
+    other[..., :2] += (200, 70)
+    out = skeleton.fit(other, 128, 128, pose(2))
+    assert np.abs(out - pose(4)).max() < 0.5
+
+
+def test_fit_takes_the_proportions_of_the_person():
+    long_legs = pose(2)
+    long_legs[:, [9, 12], 1] -= 8  # shorter thighs, longer shins, same feet
+    out = skeleton.fit(pose(4), 128, 128, long_legs)
+    shin = np.hypot(*(out[:, 10, :2] - out[:, 9, :2]).T)
+    theirs = np.hypot(*(long_legs[0, 10, :2] - long_legs[0, 9, :2]))
+    assert shin == pytest.approx(theirs, rel=0.06)
+
+
+def test_fit_without_a_person_stands_in_the_frame():
+    out = skeleton.fit(pose(4, scale=7.0), 128, 128)
+    assert (out[..., 2] == 1).all()
+    assert 0.6 < np.ptp(out[0, :, 1]) / 128 < 0.9
+    assert out[..., 0].mean() == pytest.approx(64, abs=8)
+
+
+def test_fit_keeps_a_jump():
+    points = pose(8)
+    points[4:6, :, 1] -= 12
+    out = skeleton.fit(points, 128, 128, pose(2))
+    assert (out[0, :, 1] - out[4, :, 1]).mean() == pytest.approx(12, abs=1)
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_drawn_skeletons_are_recognized_and_recovered(size):
+    points = pose(2, scale=size / 128)
+    pictures = skeleton.draw(points, size, size)
+    assert recognize(pictures) == "openpose18"
+    found = recover(pictures)
+    body = slice(1, 14)
+    assert (found[:, body, 2] > 0).all()
+    assert np.abs(found[:, body, :2] - points[:, body, :2]).max() < 0.01 * size
+
+
+def test_hidden_limbs_stay_hidden():
+    points = pose(scale=4)
+    points[0, [3, 4, 10], 2] = 0
+    found = recover(skeleton.draw(points, 512, 512))[0]
+    assert (found[[3, 4, 10], 2] == 0).all()
+    assert (found[[2, 9], 2] > 0).all()
+
+
+def test_dwpose_foreign_densepose_and_the_world_are_told_apart():
+    drawn = skeleton.draw(pose(2, scale=4), 512, 512)
+    face = drawn.copy()
+    face[:, 60:110:6, 230:290] = 255  # white dots of a face
+    assert recognize(face) == "dwpose"
+    three = np.zeros_like(drawn)
+    for index, color in enumerate(((255, 153, 51), (0, 128, 255), (0, 255, 0))):
+        three[:, 60:400, 150 + 90 * index : 156 + 90 * index] = color
+    assert recognize(three) == "foreign"
+    parts = np.full_like(drawn, (68, 1, 84))
+    parts[:, 100:300, 150:250] = (31, 158, 137)
+    parts[:, 300:400, 150:250] = (253, 231, 37)
+    assert recognize(parts) == "densepose"
+    assert recognize(np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)) is None
+    assert recognize(np.zeros((2, 64, 64, 3), np.uint8)) is None
+    assert recover(np.zeros((1, 64, 64, 3), np.uint8)).max() == 0
