@@ -1,9 +1,9 @@
-"""`aa base-train`: a corpus of text, pictures and poses -> a base model (section 2.1 of the paper)."""
+"""`aa base-train`: text, pictures and poses -> a base model (section 2.1 of the paper)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animateanywhere import puppets
-from animateanywhere.batch import Batch, Conditions
+from animateanywhere.batch import Conditions
 from animateanywhere.console import say
-from animateanywhere.data.corpus import Corpus, Row, cached, clips_of, open_corpus
+from animateanywhere.corpora import batches, corpora
+from animateanywhere.data.corpus import Corpus
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.diffusion.sampling import make_scheduler, sample
-from animateanywhere.files import sha256, write_aside
+from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
-    Base, decode_latents, encode_frames, encode_text, hash_of, load_parts, to_pixels,
-    vae_encode, write_base_toml,
+    Base,
+    decode_latents,
+    encode_frames,
+    encode_text,
+    hash_of,
+    load_parts,
+    to_pixels,
+    vae_encode,
+    write_base_toml,
 )  # fmt: skip
 from animateanywhere.models.fresh import create_base, save_part
 from animateanywhere.recipe import Recipe, Stage, load_recipe
 from animateanywhere.training.loop import fit
 from animateanywhere.training.perception import train_perception
 
-BATCH_RENDER = 16  # puppets drawn at once
-ENCODE_FRAMES = 32  # frames through the VAE at once
 HELD_OUT = 64  # renders that no stage trains on
 
 
@@ -43,7 +49,9 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = out or Path("runs") / "base"
     images, clips = corpora(settings, out / "corpus")
-    create_base(settings.model, out, lambda: [t for c in (images, clips) for x in c.captions for t in x])
+    create_base(
+        settings.model, out, lambda: [t for c in (images, clips) for x in c.captions for t in x]
+    )
     for number, stage in enumerate(settings.stage):
         folder = out / "training" / stage.name
         done = folder / "done.json"
@@ -62,57 +70,6 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
     })  # fmt: skip
     say(f"the base is in {out}")
     return out
-
-
-def corpora(settings: Recipe, folder: Path) -> tuple[Corpus, Corpus]:
-    """Single frames for the image stage and clips for the video stage."""
-    model, corpus = settings.model, settings.corpus
-    if corpus.source == "puppets":
-        images = open_corpus(
-            folder / "images", lambda start: puppet_images(settings, start), corpus.images, 1, model.size
-        )
-        clips = open_corpus(
-            folder / "clips", lambda start: puppet_clips(settings, start), corpus.clips,
-            model.frames, model.size,
-        )  # fmt: skip
-        return images, clips
-    source = Path(corpus.source)
-    singles = clips_of(source, 1, model.size, model.fps)
-    longer = clips_of(source, model.frames, model.size, model.fps)
-    return (
-        open_corpus(folder / "images", lambda start: singles[start:], len(singles), 1, model.size),
-        open_corpus(folder / "clips", lambda s: longer[s:], len(longer), model.frames, model.size),
-    )
-
-
-def puppet_images(settings: Recipe, start: int) -> Iterator[Row]:
-    """Single frames of puppets, each another person, scene and motion, from number `start` on."""
-    model, corpus = settings.model, settings.corpus
-    for first in range(start, corpus.images, BATCH_RENDER):
-        seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
-        specs = [puppets.sample_spec(seed) for seed in seeds]
-        times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
-        for clip in puppets.render_batch(specs, times, size=model.size):
-            yield clip.frames, clip.keypoints, _captions(clip.spec, corpus.captions)
-
-
-def puppet_clips(settings: Recipe, start: int) -> Iterator[Row]:
-    """Clips of puppets of the model's length."""
-    model, corpus = settings.model, settings.corpus
-    for number in range(start, corpus.clips):
-        spec = puppets.sample_spec(_seed(settings, "clips", number))
-        clip = puppets.render(spec, frames=model.frames, size=model.size, fps=model.fps)
-        yield clip.frames, clip.keypoints, _captions(spec, corpus.captions)
-
-
-def _seed(settings: Recipe, kind: str, number: int) -> int:
-    return settings.seed * 10_000_000 + {"images": 0, "clips": 5_000_000}[kind] + number
-
-
-def _captions(spec: puppets.Spec, count: int) -> list[str]:
-    """Varied captions of a clip; the last leaves the looks out, as captions of a subject do."""
-    full = [puppets.caption(spec, seed=spec.seed + n) for n in range(count - 1)]
-    return [*full, puppets.caption(spec, seed=spec.seed, looks=False)]
 
 
 def _vae(
@@ -160,7 +117,7 @@ def _image(
     """Text-image-pose triplets: the spatial UNet, and the text encoder where the recipe says so."""
     base = _parts(settings, out)
     model = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder})
-    batch = _batches(base, stage, out, [(images, 0.75), (clips, 0.25)])
+    batch = batches(base, stage, out, [(images, 0.75), (clips, 0.25)])
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         return method.loss(
@@ -181,7 +138,7 @@ def _video(
     """Text-video-pose triplets: the temporal layers, put into the frozen image UNet."""
     base = _parts(settings, out)
     unet = method.build(base, settings.loss, video=True)
-    batch = _batches(base, stage, out, [(clips, 1.0)])
+    batch = batches(base, stage, out, [(clips, 1.0)])
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         return method.loss(unet, batch(generator), generator, base.scheduler, settings.loss)
@@ -208,56 +165,6 @@ def _parts(settings: Recipe, out: Path) -> Base:
     """The base as far as it is trained."""
     model = settings.model
     return load_parts(out, {"size": model.size, "frames": model.frames, "fps": model.fps})
-
-
-def _batches(
-    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]]
-) -> Callable[[torch.Generator], Batch]:
-    """Encode the corpora once; then draw batches, a share of the rows from each corpus."""
-    latents = [_cache(base, out, c, "latents", lambda c, i: c.frames[i]) for c, _ in sources]
-    poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
-    shares = torch.tensor([share for _, share in sources])
-
-    def draw(generator: torch.Generator) -> Batch:
-        picked: list[tuple[np.ndarray, np.ndarray]] = []
-        captions = []
-        for source in torch.multinomial(shares, stage.batch, True, generator=generator).tolist():
-            corpus = sources[source][0]
-            row = _index(len(corpus.frames), generator)
-            first = _index(corpus.frames.shape[1] - stage.frames + 1, generator)
-            cut = slice(first, first + stage.frames)
-            picked.append((latents[source][row, cut], poses[source][row, cut]))
-            words = corpus.captions[row]
-            dropped = float(torch.rand((), generator=generator)) < stage.dropout
-            captions.append("" if dropped else words[_index(len(words), generator)])
-        device = base.unet.device
-        return Batch(
-            *(torch.from_numpy(np.stack(x)).float().to(device) for x in zip(*picked, strict=True)),
-            text_states=encode_text(base, captions),
-        )
-
-    return draw
-
-
-def _index(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=generator))
-
-
-def _cache(
-    base: Base, out: Path, corpus: Corpus, what: str, frames: Callable[[Corpus, int], np.ndarray]
-) -> np.ndarray:
-    """Latents of a corpus (N, F, C, h, w), kept beside it under the VAE's hash."""
-    key = sha256(next((out / "vae").glob("*.safetensors")))[:12]
-    path = corpus.folder / f"{what}.{key}.npy"
-    name = f"{what} of {corpus.folder.name}"
-
-    def encode(start: int, stop: int) -> np.ndarray:
-        pixels = np.stack([frames(corpus, index) for index in range(start, stop)])
-        latents = encode_frames(base.vae, pixels.reshape(-1, *pixels.shape[2:]))
-        return latents.unflatten(0, pixels.shape[:2]).cpu().numpy()
-
-    rows = max(1, ENCODE_FRAMES // corpus.frames.shape[1])
-    return cached(path, len(corpus.frames), encode, name, rows)
 
 
 def _samples(
@@ -289,7 +196,10 @@ def _samples(
         columns = list(zip([c.frames for c in clips], skeletons, made, strict=True))
         names = ("render", "pose", f"step {step}")
         if frames == 1:
-            rows = [(n, np.concatenate(x)) for n, x in zip(names, zip(*columns), strict=True)]
+            rows = [
+                (n, np.concatenate(x))
+                for n, x in zip(names, zip(*columns, strict=True), strict=True)
+            ]
         else:
             rows = [(n, x) for column in columns for n, x in zip(names, column, strict=True)]
         contact_sheet(folder / "samples" / f"{step:06d}.png", rows)

@@ -184,8 +184,8 @@ def _prepare(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/subject"),
     scene: Scene = None,
     class_word: ClassWord = None,
-    pose: Annotated[str, typer.Option(help="Where poses come from.")] = "mediapipe",
-    mask: Annotated[str, typer.Option(help="Where masks come from.")] = "mediapipe",
+    pose: Annotated[str, typer.Option(help="Where poses come from.")] = "auto",
+    mask: Annotated[str, typer.Option(help="Where masks come from.")] = "auto",
 ) -> None:
     """Turn a video into a subject folder: frames, masks, poses, captions, report.
 

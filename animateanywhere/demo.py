@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -22,9 +22,10 @@ from animateanywhere.models.base import BUNDLED, find_base, hash_of
 from animateanywhere.models.perception import load_perception
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
-from animateanywhere.recipe import load_recipe
+from animateanywhere.recipe import Recipe, load_recipe
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+PACKAGE = Path(__file__).parent  # an installed one has the examples inside
+EXAMPLES = (PACKAGE if (PACKAGE / "examples").is_dir() else PACKAGE.parent) / "examples"
 TOKEN, CLASS_WORD, SCENE = "sks", "man", "in a room"
 PERSON = 43  # seed of a held-out puppet
 FPS, SIZE = 8.0, 128
@@ -62,47 +63,59 @@ def make_examples(folder: Path = EXAMPLES) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     video.write(folder / "reference.mp4", clip.frames, FPS)
     video.write(folder / "reference.masks.mp4", clip.masks[..., None].repeat(3, -1), FPS)
-    _write_poses(folder / "reference.poses.json", clip.keypoints)
+    poses = skeleton.Poses(clip.keypoints, SIZE, SIZE, FPS)
+    skeleton.write_poses(folder / "reference.poses.json", poses)
     (folder / "reference.txt").write_text(caption(clip.spec, looks=False) + "\n")
     other = render(stage_spec("dance", "park", "none", person=PERSON + 1), 32, SIZE, FPS)
     video.write(folder / "driving.mp4", skeleton.draw(other.keypoints, SIZE, SIZE), FPS)
-    _write_poses(folder / "driving.poses.json", other.keypoints)
+    poses = skeleton.Poses(other.keypoints, SIZE, SIZE, FPS)
+    skeleton.write_poses(folder / "driving.poses.json", poses)
 
 
-def demo(out: Path, fast: bool = False) -> Path:
+def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     """Personalize on the example, generate, measure, show; returns the folder `out`.
 
     fast: fewer training steps and one generation. What is there already, of the same base, is not
     made again. Writes `contact_sheet.png`, `report.json`, and a folder of videos a case.
     """
-    base = find_base("mini")
-    key = {"base": hash_of(base), "fast": fast, "person": PERSON}
-    weights = _stage(out, key, "personalize", lambda: _personalize(out, base, fast))
-    reference = render(reference_spec(), frames=32, size=SIZE, fps=FPS)
-    seer = base / "perception" if (base / "perception").is_dir() else BUNDLED / "perception"
+    folder = find_base(base)
+    config = tomllib.loads((folder / "base.toml").read_text())
+    size, frames, fps = int(config["size"]), int(config["frames"]), float(config["fps"])
+    key = {"base": hash_of(folder), "fast": fast, "person": PERSON}
+    recipe = _shortened(config.get("personalize", "personalize")) if fast else None
+
+    def learn() -> Path:
+        clip, run = EXAMPLES / "reference.mp4", out / TOKEN
+        return personalize(
+            clip, TOKEN, class_word=CLASS_WORD, base=base, out=run, scene=SCENE, recipe=recipe
+        )
+
+    weights = _stage(out, key, "personalize", learn)
+    reference = render(reference_spec(), frames=32, size=size, fps=fps)
+    seer = folder if (folder / "perception").is_dir() else BUNDLED
+    seer = seer / "perception"
     net = load_perception(seer)
     rows = [("reference", reference.frames)]
     cases = []
     for name, motion, scene, thing in CASES[-1:] if fast else CASES:
         spec = stage_spec(motion, scene, thing, layout=11)
-        truth = render(spec, frames=16, size=SIZE, fps=FPS, start=1.0)
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn = skeleton.draw(truth.keypoints, SIZE, SIZE)
-        video.write(folder / "driving.mp4", drawn, FPS)
-        video.write(folder / "truth.mp4", truth.frames, FPS)
-        _write_poses(folder / "driving.poses.json", truth.keypoints)
+        truth = render(spec, frames=frames, size=size, fps=fps, start=1.0)
+        drawn = skeleton.draw(truth.keypoints, size, size)
+        poses = skeleton.Poses(truth.keypoints, size, size, fps)
+        skeleton.write_poses(out / name / "driving.poses.json", poses)
+        video.write(out / name / "driving.mp4", drawn, fps)
+        video.write(out / name / "truth.mp4", truth.frames, fps)
         rows.append((f"{name}: driving", drawn))
         case: dict[str, Any] = {"name": name, "true_render": compare(net, truth.frames, truth)}
         for method in METHODS:
             who = f"{TOKEN} {CLASS_WORD}" if method == "personalized" else describe(spec.identity)
             prompt = caption(spec, seed=1, person=who, looks=False)
-            target = folder / f"{method}.mp4"
+            target = out / name / f"{method}.mp4"
+            own = weights if method == "personalized" else None
 
-            def make(prompt: str = prompt, target: Path = target, method: str = method) -> Path:
-                own = weights if method == "personalized" else None
+            def make(prompt: str = prompt, target: Path = target, own: Path | None = own) -> Path:
                 pose = target.parent / "driving.poses.json"
-                return generate(prompt, pose, weights=own, base=str(base), out=target, fit=False)
+                return generate(prompt, pose, weights=own, base=base, out=target, fit=False)
 
             made = video.read(_stage(out, key, f"{name}, {method}", make)).frames
             rows.append((f"{method}: {prompt}", made))
@@ -154,21 +167,11 @@ def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) 
     return made
 
 
-def _personalize(out: Path, base: Path, fast: bool) -> Path:
-    recipe = None
-    if fast:
-        whole = load_recipe("personalize")
-        fewer = tuple(replace(row, steps=max(row.steps // 5, 10)) for row in whole.stage)
-        recipe = replace(whole, stage=fewer)
-    clip, base_name = EXAMPLES / "reference.mp4", str(base)
-    return personalize(
-        clip, TOKEN, class_word=CLASS_WORD, base=base_name, out=out / TOKEN, scene=SCENE,
-        recipe=recipe,
-    )  # fmt: skip
-
-
-def _write_poses(path: Path, keypoints: np.ndarray) -> None:
-    skeleton.write_poses(path, skeleton.Poses(keypoints, SIZE, SIZE, FPS))
+def _shortened(name: str) -> Recipe:
+    whole = load_recipe(name)
+    return replace(
+        whole, stage=tuple(replace(row, steps=max(row.steps // 5, 2)) for row in whole.stage)
+    )
 
 
 def _show(results: dict[str, dict[str, float]]) -> None:

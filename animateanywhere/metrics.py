@@ -185,7 +185,8 @@ def leak(
     picture counts too. unrelated: `(K, H, W, 3)` pictures of other scenes than the reference's,
     best of the scene that was asked for (then a faithful result is 0 by construction). `looks`
     frames of each clip are compared; of the reference's the nearest counts. The definition is
-    ours.
+    ours. On puppets: truth 0 to 0.08, half mixed in 0.3 to 0.5, pasted 0.99. A washed-out gray
+    lies between all scenes and reads up to 0.4: see it beside `scene_accuracy`.
     """
     known = [_cells(reference[i], reference_masks[i]) for i in _spaced(len(reference), looks)]
     if unrelated_masks is None:

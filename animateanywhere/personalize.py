@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animateanywhere import __version__
-from animateanywhere.batch import Batch, Subject
+from animateanywhere.batch import Subject
 from animateanywhere.console import say, warn
-from animateanywhere.data.skeleton import draw
-from animateanywhere.errors import UsageError
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
-    Base, decode_latents, encode_frames, encode_text, load_base, to_pixels, token_ids,
+    Base,
+    decode_latents,
+    encode_frames,
+    load_base,
+    to_pixels,
 )  # fmt: skip
-from animateanywhere.models.personal import EMBEDDING, FILE, add_token, save_personal
+from animateanywhere.models.personal import EMBEDDING, FILE, save_personal
 from animateanywhere.prepare import prepare
 from animateanywhere.recipe import Recipe, Stage, load_recipe, to_dict
 from animateanywhere.regularize import Regular, regularization
+from animateanywhere.rows import Rows, batches, encode_subject
 from animateanywhere.training.loop import fit
 
-TABLE = "text_encoder.text_model.embeddings.token_embedding.weight"
+TABLE = "token_embedding.weight"  # of which one row is saved
 
 
 def personalize(
@@ -79,7 +82,7 @@ def personalize(
 
     rows = encode_subject(model, subject, token)
     regular = regularization(model, subject.class_word, settings, seed)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     if settings.personal.fit_vae_steps:
         tensors |= _fit_vae(model, subject, regular, settings, out, seed)
     model.vae = nn.Identity()  # all is encoded; its memory goes back
@@ -98,14 +101,21 @@ def _learn(
     index = rows.token_index
     for number, stage in enumerate(settings.stages("appearance", "motion")):
         unet = method.build(model, settings.loss, video=stage.kind == "motion")
-        parts = nn.ModuleDict({"unet": unet, "text_encoder": model.text_encoder})
-        batch = _batches(model, stage, rows, regular)
+        if settings.personal.train_text_encoder and stage.kind == "appearance":
+            stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
+        table: Any = model.text_encoder.get_input_embeddings().weight
+        text_learns = any("text_encoder" in p or "token_embedding" in p for p in stage.train)
+        batch = batches(model, stage, rows, regular, text_learns)
+        parts = nn.ModuleDict({"unet": unet})
+        if text_learns:
+            parts["text_encoder"] = model.text_encoder
+        else:  # its states are cached
+            model.text_encoder.cpu()
 
         def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
             return method.loss(parts["unet"], made, generator, model.scheduler, settings.loss)
 
-        table: Any = model.text_encoder.get_input_embeddings().weight
         only = torch.zeros_like(table[:, :1])
         only[index] = 1  # of the embedding, the token's row alone learns
         table.requires_grad_(True)
@@ -117,85 +127,10 @@ def _learn(
             for name, value in unet.named_parameters():
                 if name in own:
                     own[name].data.copy_(value.data)
-        changed |= {name: value.detach().clone() for name, value in trained.items() if name != TABLE}
+        whole = (item for item in trained.items() if not item[0].endswith(TABLE))
+        changed |= {name: value.detach().clone() for name, value in whole}
     changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
     return changed
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The subject, encoded once: N frames."""
-
-    latents: Tensor  # (N, C, h, w)
-    poses: Tensor  # (N, C, h, w)
-    masks: Tensor  # (N, 1, h, w) in [0, 1], soft
-    captions: list[str]
-    tokens: Tensor  # (N, T) in {-1, 0, 1}
-    token_index: int
-
-
-def encode_subject(model: Base, subject: Subject, token: str) -> Rows:
-    """Latents, pose latents, masks at latent size (area averages) and token regions of a clip."""
-    index = add_token(model, token)
-    table: Any = model.text_encoder.get_input_embeddings().weight
-    words = model.tokenizer(subject.class_word, add_special_tokens=False).input_ids
-    with torch.no_grad():  # the new word starts as the class: "a man man walks"
-        table[index] = table[words].mean(0)
-    latents = encode_frames(model.vae, subject.frames)  # (N, C, h, w)
-    skeletons = draw(subject.keypoints, *subject.frames.shape[1:3])
-    masks = torch.from_numpy(subject.masks)[:, None].to(latents)  # (N, 1, H, W)
-    captions = [caption.replace("<token>", token) for caption in subject.captions]
-    return Rows(
-        latents, encode_frames(model.vae, skeletons),
-        F.interpolate(masks, latents.shape[-2:], mode="area"), captions,
-        token_regions(model, captions, [token, subject.class_word], subject.scene), index,
-    )  # fmt: skip
-
-
-def token_regions(model: Base, captions: list[str], person: list[str], scene: str | None) -> Tensor:
-    """(N, T): +1 for the words of the person, −1 for those of the scene, 0 for all others."""
-    ids = token_ids(model.tokenizer, captions)
-    regions = torch.zeros(ids.shape)
-    for words, value in ((scene.split() if scene else [], -1.0), (person, 1.0)):
-        for word in words:
-            piece = torch.tensor(model.tokenizer(word, add_special_tokens=False).input_ids)
-            for start in range(ids.shape[1] - len(piece) + 1):
-                found = (ids[:, start : start + len(piece)] == piece).all(1)  # (N,)
-                regions[found, start : start + len(piece)] = value
-    return regions.to(model.unet.device)
-
-
-def _batches(model: Base, stage: Stage, rows: Rows, regular: Regular) -> Any:
-    """Draw subject rows, then regularization rows, of `stage.frames` frames each."""
-    count = len(rows.latents)
-    frames = min(stage.frames, count)
-
-    def draw_rows(generator: torch.Generator) -> Batch:
-        starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
-        cuts = [slice(start, start + frames) for start in starts]
-        latents = [rows.latents[cut] for cut in cuts]
-        poses = [rows.poses[cut] for cut in cuts]
-        masks = [rows.masks[cut] for cut in cuts]
-        tokens = [rows.tokens[start] for start in starts]
-        unique = sorted({rows.captions[start] for start in starts})
-        states = dict(zip(unique, encode_text(model, unique), strict=True))
-        text = [states[rows.captions[start]] for start in starts]
-        for _ in range(stage.regular_batch):
-            clip = int(torch.randint(len(regular.latents), (), generator=generator))
-            first = regular.latents.shape[1] - frames + 1
-            start = int(torch.randint(first, (), generator=generator))
-            latents.append(regular.latents[clip, start : start + frames])
-            poses.append(regular.poses[clip, start : start + frames])
-            masks.append(torch.ones_like(masks[0]))
-            tokens.append(torch.zeros_like(tokens[0]))
-            text.append(regular.text_states[clip])
-        total = len(latents)
-        return Batch(
-            torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),
-            torch.stack(tokens), torch.arange(total, device=latents[0].device) >= stage.batch,
-        )  # fmt: skip
-
-    return draw_rows
 
 
 def _fit_vae(

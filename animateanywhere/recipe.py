@@ -111,7 +111,7 @@ def recipes_folder() -> Path:
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """Read a recipe by bare name (`mini`) or path. Raises UsageError in one line when it is wrong."""
+    """Read a recipe by bare name (`mini`) or path. Raises UsageError where it is wrong."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = recipes_folder() / f"{path}.toml"

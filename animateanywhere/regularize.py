@@ -20,7 +20,13 @@ from animateanywhere.data.video import contact_sheet
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_text, latent_shape
+from animateanywhere.models.base import (
+    Base,
+    decode_latents,
+    encode_frames,
+    encode_text,
+    latent_shape,
+)
 from animateanywhere.recipe import Loss, Recipe
 
 CACHE = Path("runs") / "regularization"
@@ -65,7 +71,12 @@ def regularization(base: Base, class_word: str, settings: Recipe, seed: int) -> 
 
 
 def _make(
-    base: Base, specs: list[puppets.Spec], text_states: Tensor, guidance: float, steps: int, seed: int
+    base: Base,
+    specs: list[puppets.Spec],
+    text_states: Tensor,
+    guidance: float,
+    steps: int,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     size, frames, fps = base.config["size"], base.config["frames"], base.config["fps"]
     unet = method.build(base, Loss(guide=False), video=True).eval()

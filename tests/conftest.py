@@ -25,3 +25,11 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "personalize": recipe.personalize, "hash": hash_of(folder),
     })  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that `aa base-train tiny` trained, in seconds, from nothing."""
+    from animateanywhere.base_train import base_train
+
+    return base_train("tiny", tmp_path_factory.mktemp("trained") / "base")

@@ -23,7 +23,12 @@ def loss(net: nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, dict
 
 
 def stage(steps: int = 12, **changes: object) -> Stage:
-    options: dict[str, object] = {"learning_rate": 0.01, "ema": 0.9, "log_every": 1, "save_every": 5}
+    options: dict[str, object] = {
+        "learning_rate": 0.01,
+        "ema": 0.9,
+        "log_every": 1,
+        "save_every": 5,
+    }
     return Stage("toy", "image", steps, **(options | changes))  # type: ignore[arg-type]
 
 

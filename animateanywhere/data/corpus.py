@@ -121,9 +121,9 @@ def _captions(path: Path) -> list[list[str]]:
     return [json.loads(line) for line in whole]
 
 
-def _array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
     if path.is_file():
-        array = np.load(path, mmap_mode="r+")
+        array: np.memmap = np.load(path, mmap_mode="r+")
         if array.shape == shape:
             return array
         raise UsageError(

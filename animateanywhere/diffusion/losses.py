@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def background_weakening(error: Tensor, foreground: Tensor, alpha: float) -> Tensor:
-    """L_BW of the paper (eq. 1), per row: |M_fore (e - e_theta)|^2 + |alpha M_back (e - e_theta)|^2.
+    """L_BW, eq. 1 of the paper, per row: |M_fore (e - e_theta)|² + |alpha M_back (e - e_theta)|².
 
     alpha stands inside the norm, so the background weighs alpha squared.
 

@@ -1,4 +1,4 @@
-"""A base model: a folder in diffusers layout, from the bundled mini one to SD 1.5 and AnimateDiff."""
+"""A base model: a folder in diffusers layout, be it the bundled mini one or SD 1.5 sized."""
 
 from __future__ import annotations
 
@@ -20,12 +20,20 @@ from diffusers import (
     UNet2DConditionModel,
     UNetMotionModel,
 )
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from animateanywhere.errors import UsageError
 from animateanywhere.files import sha256, write_aside
+
+# Their bars and notes would break into ours; what goes wrong still raises.
+diffusers_logging.set_verbosity_error()
+diffusers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "mini"
 TRAINED = Path("runs") / "base"  # where `aa base-train` leaves the user's own
@@ -42,7 +50,7 @@ class Base:
     hash: str  # of the weights that personal weights stand on
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
-    vae: nn.Module
+    vae: Any  # one of VAES
     unet: UNet2DConditionModel
     motion_adapter: MotionAdapter | None
     scheduler: DDPMScheduler
@@ -98,7 +106,7 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 
 def hash_of(folder: Path) -> str:
-    """SHA-256 over the weights that personal weights build on: UNet, motion adapter, text encoder."""
+    """SHA-256 of the weights that personal ones build on: UNet, motion adapter, text encoder."""
     digest = hashlib.sha256()
     for part in ("unet", "motion_adapter", "text_encoder"):
         for path in sorted((folder / part).glob("*.safetensors")):
@@ -126,7 +134,8 @@ def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
     with torch.no_grad():
         new.weight.zero_()
         new.weight[:, : old.in_channels] = old.weight
-        new.bias.copy_(old.bias)
+        if new.bias is not None and old.bias is not None:
+            new.bias.copy_(old.bias)
     unet.conv_in = new
     unet.register_to_config(in_channels=new.in_channels)
 

@@ -17,7 +17,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from animateanywhere.errors import UsageError
 from animateanywhere.files import folder_aside
 from animateanywhere.models.base import (
-    VAES, load_base, load_config, widen_conv_in, write_base_toml,
+    VAES,
+    load_base,
+    load_config,
+    widen_conv_in,
+    write_base_toml,
 )  # fmt: skip
 from animateanywhere.recipe import Model
 
@@ -93,7 +97,9 @@ def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
             return kind.from_pretrained(table["from"], subfolder=place, **options)
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
-            raise UsageError(f"cannot load {place or 'the part'} of {table['from']}: {first}") from None
+            raise UsageError(
+                f"cannot load {place or 'the part'} of {table['from']}: {first}"
+            ) from None
     config = {key: value for key, value in table.items() if key != "_class_name"}
     try:
         if kind is CLIPTextModel:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -134,7 +134,7 @@ def perceive(net: Perception, frames: NDArray[np.uint8]) -> dict[str, NDArray[np
 def save_perception(folder: Path, net: Perception) -> None:
     """Write `model.safetensors` (half precision) and `config.json` into an existing folder."""
     state = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(save(state))
     config = {"scenes": net.scenes, "widths": list(net.widths)}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 

@@ -42,7 +42,7 @@ def load_checkpoint(
     with safe_open(path, "pt") as file, torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(file.get_tensor(f"model.{name}"))
-        for key in file.keys():
+        for key in file.keys():  # noqa: SIM118 - not a dict
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
                 state.setdefault(int(index), {})[name] = file.get_tensor(key)

@@ -1,4 +1,4 @@
-"""The one training loop. To resume, run the same command: a step depends on (seed, rank, step) only."""
+"""The one training loop. To resume, run the same command: a step is all (seed, rank, number)."""
 
 from __future__ import annotations
 
@@ -80,9 +80,13 @@ def fit(
         mixed_precision=stage.precision, gradient_accumulation_steps=stage.accumulate
     )
     parameters = select(model, stage.train)
-    # All trained tensors, embeddings too, share one group: names keep the order stable.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer: Any = torch.optim.AdamW(
-        parameters.values(), stage.learning_rate, (0.9, 0.99), weight_decay=stage.weight_decay
+        parameters.values(),
+        stage.learning_rate,
+        (0.9, 0.99),
+        weight_decay=stage.weight_decay,
+        fused=True,
     )
     step_module: Any = _Step(model, loss_fn).to(accelerator.device)
     ema = _ema(parameters, stage)
@@ -99,7 +103,9 @@ def fit(
     def save(step: int) -> None:
         if accelerator.is_main_process:
             optimizer_ = getattr(optimizer, "optimizer", optimizer)
-            save_checkpoint(checkpoint, step, dict(parameters), optimizer_, ema and ema.shadow_params)
+            save_checkpoint(
+                checkpoint, step, dict(parameters), optimizer_, ema and ema.shadow_params
+            )
 
     step = start
     model.train()

@@ -1,0 +1,101 @@
+"""What a person is learned from: the subject's rows, encoded once, and regularization rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from animateanywhere.batch import Batch, Subject
+from animateanywhere.data.skeleton import draw
+from animateanywhere.models.base import Base, encode_frames, encode_text, token_ids
+from animateanywhere.models.personal import add_token
+from animateanywhere.recipe import Stage
+from animateanywhere.regularize import Regular
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The subject, encoded once: N frames."""
+
+    latents: Tensor  # (N, C, h, w)
+    poses: Tensor  # (N, C, h, w)
+    masks: Tensor  # (N, 1, h, w) in [0, 1], soft
+    captions: list[str]
+    tokens: Tensor  # (N, T) in {-1, 0, 1}
+    token_index: int
+
+
+def encode_subject(model: Base, subject: Subject, token: str) -> Rows:
+    """Latents, pose latents, masks at latent size (area averages) and token regions of a clip."""
+    index = add_token(model, token)
+    table: Any = model.text_encoder.get_input_embeddings().weight
+    words = model.tokenizer(subject.class_word, add_special_tokens=False).input_ids
+    with torch.no_grad():  # the new word starts as the class: "a man man walks"
+        table[index] = table[words].mean(0)
+    latents = encode_frames(model.vae, subject.frames)  # (N, C, h, w)
+    skeletons = draw(subject.keypoints, *subject.frames.shape[1:3])
+    masks = torch.from_numpy(subject.masks)[:, None].to(latents)  # (N, 1, H, W)
+    captions = [caption.replace("<token>", token) for caption in subject.captions]
+    return Rows(
+        latents, encode_frames(model.vae, skeletons),
+        F.interpolate(masks, latents.shape[-2:], mode="area"), captions,
+        token_regions(model, captions, [token, subject.class_word], subject.scene), index,
+    )  # fmt: skip
+
+
+def token_regions(model: Base, captions: list[str], person: list[str], scene: str | None) -> Tensor:
+    """(N, T): +1 for the words of the person, −1 for those of the scene, 0 for all others."""
+    ids = token_ids(model.tokenizer, captions)
+    regions = torch.zeros(ids.shape)
+    for words, value in ((scene.split() if scene else [], -1.0), (person, 1.0)):
+        for word in words:
+            piece = torch.tensor(model.tokenizer(word, add_special_tokens=False).input_ids)
+            for start in range(ids.shape[1] - len(piece) + 1):
+                found = (ids[:, start : start + len(piece)] == piece).all(1)  # (N,)
+                regions[found, start : start + len(piece)] = value
+    return regions.to(model.unet.device)
+
+
+def batches(
+    model: Base, stage: Stage, rows: Rows, regular: Regular, text_learns: bool
+) -> Callable[[torch.Generator], Batch]:
+    """Draw subject rows, then regularization rows, of `stage.frames` frames each.
+
+    Text states are encoded once, unless the token or the text encoder is still learning.
+    """
+    count = len(rows.latents)
+    frames = min(stage.frames, count)
+    captions = sorted(set(rows.captions))
+    with torch.no_grad():
+        fixed = encode_text(model, captions)
+
+    def draw_rows(generator: torch.Generator) -> Batch:
+        starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
+        cuts = [slice(start, start + frames) for start in starts]
+        latents = [rows.latents[cut] for cut in cuts]
+        poses = [rows.poses[cut] for cut in cuts]
+        masks = [rows.masks[cut] for cut in cuts]
+        tokens = [rows.tokens[start] for start in starts]
+        states = encode_text(model, captions) if text_learns else fixed
+        text = [states[captions.index(rows.captions[start])] for start in starts]
+        for _ in range(stage.regular_batch):
+            clip = int(torch.randint(len(regular.latents), (), generator=generator))
+            first = regular.latents.shape[1] - frames + 1
+            start = int(torch.randint(first, (), generator=generator))
+            latents.append(regular.latents[clip, start : start + frames])
+            poses.append(regular.poses[clip, start : start + frames])
+            masks.append(torch.ones_like(masks[0]))
+            tokens.append(torch.zeros_like(tokens[0]))
+            text.append(regular.text_states[clip])
+        total = len(latents)
+        return Batch(
+            torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),
+            torch.stack(tokens), torch.arange(total, device=latents[0].device) >= stage.batch,
+        )  # fmt: skip
+
+    return draw_rows

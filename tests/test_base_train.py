@@ -1,0 +1,117 @@
+"""Base training for real, on recipes/tiny.toml."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from animateanywhere import puppets
+from animateanywhere.base_train import base_train
+from animateanywhere.data import skeleton, video
+from animateanywhere.errors import UsageError
+from animateanywhere.models.base import hash_of, load_base
+from animateanywhere.recipe import Corpus, load_recipe
+
+# Losses of recipes/tiny.toml on the CPU. Renders and kernels differ a little between machines.
+GOLDEN = {
+    "vae": [1.9702, 1.632, 1.3052, 1.1426, 1.1157, 1.0789],
+    "image": [0.4822, 0.2633, 0.1328, 0.454, 0.2561, 0.2879],
+    "video": [0.3205, 0.2308, 0.0465, 0.3803, 0.1063, 0.4215],
+}  # fmt: skip
+
+
+def losses(out: Path, stage: str) -> list[float]:
+    lines = (out / "training" / stage / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def test_all_parts_are_there(trained: Path) -> None:
+    base = load_base(trained)
+    assert base.unet.config.in_channels == 2 * base.vae.config.latent_channels
+    assert base.motion_adapter is not None
+    assert base.config["hash"] == hash_of(trained)
+    assert (trained / "perception" / "metrics.json").is_file()
+    psnr = json.loads((trained / "training" / "vae" / "done.json").read_text())["psnr_held_out"]
+    assert 5 < psnr < 30
+    assert (trained / "training" / "image" / "samples" / "000006.png").stat().st_size > 1000
+    assert list((trained / "training" / "image" / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("stage", GOLDEN)
+def test_golden_losses(trained: Path, stage: str) -> None:
+    assert losses(trained, stage) == pytest.approx(GOLDEN[stage], rel=0.02)
+
+
+def test_the_video_stage_leaves_the_spatial_layers_alone(trained: Path, tmp_path: Path) -> None:
+    before = load_base(trained)
+    assert any(
+        p.abs().sum() > 0
+        for name, p in before.motion_adapter.named_parameters()  # type: ignore[union-attr]
+        if ".proj_out." in name
+    ), "the temporal layers have not learned"
+    saved = (trained / "unet" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns
+    assert saved < (trained / "motion_adapter" / "config.json").stat().st_mtime_ns
+
+
+def test_kill_9_and_the_same_command_give_the_same_base(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "base"
+    out.mkdir()
+    shutil.copytree(trained / "corpus", out / "corpus")  # made once is enough
+    command = [sys.executable, "-m", "animateanywhere", "base-train", "tiny", "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    log = out / "training" / "image" / "log.jsonl"
+    deadline = time.monotonic() + 240
+    while not (log.is_file() and len(log.read_text().splitlines()) >= 4):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "base.toml").exists()
+    base_train("tiny", out)
+    for stage in ("vae", "image", "video"):
+        assert losses(out, stage) == pytest.approx(losses(trained, stage), rel=1e-6), stage
+    assert hash_of(out) == hash_of(trained)
+
+
+def test_a_done_base_is_done(trained: Path) -> None:
+    weights = trained / "unet" / "diffusion_pytorch_model.safetensors"
+    before = weights.stat().st_mtime_ns
+    base_train("tiny", trained)
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_another_recipe_in_the_same_folder_is_refused(trained: Path) -> None:
+    recipe = load_recipe("tiny")
+    other = replace(recipe, corpus=replace(recipe.corpus, images=30))
+    with pytest.raises(UsageError, match="another recipe"):
+        base_train(other, trained)
+
+
+def test_a_folder_of_clips_is_a_corpus(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(2):
+        clip = puppets.render(puppets.sample_spec(number), frames=9, size=64)
+        video.write(folder / f"{number}.mp4", clip.frames, 8)
+        poses = skeleton.Poses(clip.keypoints, 64, 64, 8.0)
+        skeleton.write_poses(folder / f"{number}.poses.json", poses)
+        (folder / f"{number}.txt").write_text(clip.caption + "\n")
+    recipe = load_recipe("tiny")
+    vae_only = replace(
+        recipe, corpus=Corpus(source=str(folder)), stage=recipe.stage[:1],
+    )  # fmt: skip
+    out = base_train(vae_only, tmp_path / "base")
+    frames = np.load(out / "corpus" / "clips" / "frames.npy")
+    assert frames.shape == (4, 4, 64, 64, 3)  # two clips of nine frames, four frames each
+    (folder / "1.txt").unlink()
+    with pytest.raises(UsageError, match=r"1\.txt"):
+        base_train(vae_only, tmp_path / "other")

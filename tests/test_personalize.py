@@ -1,0 +1,134 @@
+"""One-shot learning for real, on the tiny base."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from animateanywhere.demo import EXAMPLES
+from animateanywhere.errors import UsageError
+from animateanywhere.generate import generate
+from animateanywhere.models.base import load_base
+from animateanywhere.models.personal import EMBEDDING, add_token, load_personal, read_metadata
+from animateanywhere.personalize import personalize
+from animateanywhere.recipe import Recipe, load_recipe
+from animateanywhere.rows import token_regions
+
+CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def learn(base: Path, recipe: Recipe | None = None, **options: object) -> Path:
+    return personalize(
+        CLIP, "sks", class_word="man", base=str(base), scene="in a room", recipe=recipe, **options  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
+    path = learn(tiny_base)
+    assert path == Path("runs/sks/personal.safetensors")
+    metadata = read_metadata(path)
+    assert (metadata["token"], metadata["class_word"]) == ("sks", "man")
+    assert json.loads(metadata["recipe"])["loss"]["alpha"] == 0.001
+    made = generate("sks man on a beach", POSE, frames=6, steps=2)
+    assert made.parent == Path("runs/sks")
+    assert json.loads(made.with_suffix(".json").read_text())["token"] == "sks"
+
+
+def test_only_what_changed_is_saved(tiny_base: Path, place: Path) -> None:
+    tensors = load_file(learn(tiny_base))
+    base = load_base(tiny_base)
+    spatial = {f"unet.{name}" for name, _ in base.unet.named_parameters()}
+    assert set(tensors) == spatial | {EMBEDDING}
+    recipe = load_recipe("personalize-tiny")
+    motion_only = replace(recipe, stage=recipe.stages("motion"))
+    few = load_file(learn(tiny_base, motion_only, out=place / "few"))
+    assert few and all("attn2" in name and "motion" not in name for name in set(few) - {EMBEDDING})
+
+
+def test_the_file_gives_what_training_had(tiny_base: Path, place: Path) -> None:
+    path = learn(tiny_base)
+    base = load_base(tiny_base)
+    before = base.unet.state_dict()["conv_in.weight"].clone()
+    load_personal(path, base)
+    after = base.unet.state_dict()["conv_in.weight"]
+    assert not torch.equal(before, after)
+    checkpoint = load_file(Path("runs/sks/training/appearance/checkpoint.safetensors"))
+    torch.testing.assert_close(after, checkpoint["model.unet.conv_in.weight"], atol=1e-3, rtol=1e-3)
+
+
+def test_of_the_embedding_only_the_token_learns(tiny_base: Path, place: Path) -> None:
+    learn(tiny_base)
+    checkpoint = load_file(Path("runs/sks/training/appearance/checkpoint.safetensors"))
+    name = next(n for n in checkpoint if n.endswith("token_embedding.weight"))
+    base = load_base(tiny_base)
+    index = add_token(base, "sks")
+    old = base.text_encoder.get_input_embeddings().weight
+    changed = (checkpoint[name] != old).any(1).nonzero().flatten()  # type: ignore[arg-type]
+    assert changed.tolist() == [index]
+
+
+def test_the_same_command_again_does_nothing(tiny_base: Path, place: Path) -> None:
+    path = learn(tiny_base)
+    before = path.stat().st_mtime_ns
+    learn(tiny_base)
+    assert path.stat().st_mtime_ns == before
+    learn(tiny_base, seed=1)  # other settings are another run
+    assert path.stat().st_mtime_ns != before
+
+
+def test_a_stopped_run_goes_on(
+    tiny_base: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = learn(tiny_base, out=place / "whole").read_bytes()
+
+    from animateanywhere import personalize as module
+
+    real, calls = module.method.loss, 0
+
+    def stops(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 6:  # in the motion stage
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.method, "loss", stops)
+    with pytest.raises(KeyboardInterrupt):
+        learn(tiny_base, out=place / "cut")
+    monkeypatch.setattr(module.method, "loss", real)
+    assert not (place / "cut" / "personal.safetensors").exists()
+    assert learn(tiny_base, out=place / "cut").read_bytes() == whole
+
+
+@pytest.mark.parametrize("switch", ["weaken", "guide"])
+def test_each_switch_changes_the_result(tiny_base: Path, place: Path, switch: str) -> None:
+    recipe = load_recipe("personalize-tiny")
+    off = replace(recipe, loss=replace(recipe.loss, **{switch: False}))
+    a = load_file(learn(tiny_base, recipe, out=place / "on"))
+    b = load_file(learn(tiny_base, off, out=place / "off"))
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_token_regions(tiny_base: Path) -> None:
+    base = load_base(tiny_base)
+    captions = ["a man in a room walks", "a woman walks"]
+    regions = token_regions(base, captions, ["man"], "in a room")
+    words = base.tokenizer.convert_ids_to_tokens(base.tokenizer(captions[0]).input_ids)
+    named = dict(zip(words, regions[0].tolist(), strict=False))
+    assert named["man</w>"] == 1 and named["room</w>"] == -1 and named["walks</w>"] == 0
+    assert regions[1].abs().sum() == 1  # only the "a" that the scene's words hold
+
+
+def test_a_base_of_another_training_is_refused(tiny_base: Path, trained: Path, place: Path) -> None:
+    path = learn(tiny_base)
+    with pytest.raises(UsageError, match="another one"):
+        generate("sks man on a beach", POSE, weights=path, base=str(trained), frames=4, steps=1)
