@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,10 +49,10 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = out or Path("runs") / "base"
-    images, clips = corpora(settings, out / "corpus")
-    create_base(
-        settings.model, out, lambda: [t for c in (images, clips) for x in c.captions for t in x]
-    )
+    with PartialState().main_process_first():
+        images, clips = corpora(settings, out / "corpus")
+        words = [text for corpus in (images, clips) for row in corpus.captions for text in row]
+        create_base(settings.model, out, words)
     for number, stage in enumerate(settings.stage):
         folder = out / "training" / stage.name
         done = folder / "done.json"
@@ -61,13 +62,16 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
         say(f"stage {stage.name}: {stage.steps} steps")
         run = {"vae": _vae, "image": _image, "video": _video, "perception": _perception}[stage.kind]
         metrics = run(settings, stage, out, images, clips, settings.seed + number)
-        with write_aside(done) as aside:
-            aside.write_text(json.dumps(metrics, indent=1) + "\n")
-    model = settings.model
-    write_base_toml(out, {
-        "name": settings.name, "size": model.size, "frames": model.frames, "fps": model.fps,
-        "personalize": settings.personalize, "hash": hash_of(out),
-    })  # fmt: skip
+        if PartialState().is_main_process:
+            with write_aside(done) as aside:
+                aside.write_text(json.dumps(metrics, indent=1) + "\n")
+        PartialState().wait_for_everyone()
+    if PartialState().is_main_process:
+        model = settings.model
+        write_base_toml(out, {
+            "name": settings.name, "size": model.size, "frames": model.frames, "fps": model.fps,
+            "personalize": settings.personalize, "hash": hash_of(out),
+        })  # fmt: skip
     say(f"the base is in {out}")
     return out
 
@@ -105,7 +109,7 @@ def _vae(
     some = np.linspace(0, len(images.frames) - 1, min(256, len(images.frames))).astype(int)
     std = float(encode_frames(base.vae, images.frames[some, 0]).std())
     base.vae.register_to_config(scaling_factor=1 / std)
-    save_part(base.vae, out / "vae")
+    _save(base.vae, out / "vae")
     rebuilt = decode_latents(base.vae, encode_frames(base.vae, held_out))
     error = (rebuilt.astype(float) - held_out) ** 2
     return {"psnr_held_out": float(np.mean(-10 * np.log10(error.mean((1, 2, 3)) / 255**2)))}
@@ -127,8 +131,8 @@ def _image(
     folder = out / "training" / stage.name
     show = _samples(settings, base, base.unet, folder, frames=1)
     fit(model, stage, loss, folder, seed, show)
-    save_part(base.unet, out / "unet")
-    save_part(base.text_encoder, out / "text_encoder")
+    _save(base.unet, out / "unet")
+    _save(base.text_encoder, out / "text_encoder")
     return _last_loss(folder)
 
 
@@ -150,21 +154,31 @@ def _video(
     adapter.load_state_dict(
         {k: v for k, v in unet.state_dict().items() if "motion_modules" in k}, strict=True
     )
-    save_part(adapter, out / "motion_adapter")
+    _save(adapter, out / "motion_adapter")
     return _last_loss(folder)
 
 
 def _perception(
     settings: Recipe, stage: Stage, out: Path, images: Corpus, clips: Corpus, seed: int
 ) -> dict[str, float]:
-    """The network that measures pose, mask and scene of what the base makes."""
+    """The network that measures pose, mask and scene of what the base makes; one process."""
+    if not PartialState().is_main_process:
+        return {}
     return train_perception(out / "perception", stage.steps, stage.batch, seed)
 
 
 def _parts(settings: Recipe, out: Path) -> Base:
     """The base as far as it is trained."""
     model = settings.model
-    return load_parts(out, {"size": model.size, "frames": model.frames, "fps": model.fps})
+    config = {"size": model.size, "frames": model.frames, "fps": model.fps}
+    return load_parts(out, config, PartialState().device)
+
+
+def _save(part: Any, folder: Path) -> None:
+    """Save a part from the main process; the others wait for it."""
+    if PartialState().is_main_process:
+        save_part(part, folder)
+    PartialState().wait_for_everyone()
 
 
 def _samples(

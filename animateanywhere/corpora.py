@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
 from animateanywhere import puppets
 from animateanywhere.batch import Batch
@@ -78,8 +79,9 @@ def batches(
     base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]]
 ) -> Callable[[torch.Generator], Batch]:
     """Encode the corpora once; then draw batches, a share of the rows from each corpus."""
-    latents = [_cache(base, out, c, "latents", lambda c, i: c.frames[i]) for c, _ in sources]
-    poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
+    with PartialState().main_process_first():
+        latents = [_cache(base, out, c, "latents", lambda c, i: c.frames[i]) for c, _ in sources]
+        poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
     shares = torch.tensor([share for _, share in sources])
 
     def draw(generator: torch.Generator) -> Batch:

@@ -100,6 +100,7 @@ def _learn(
     changed: dict[str, Tensor] = {}
     index = rows.token_index
     for number, stage in enumerate(settings.stages("appearance", "motion")):
+        model.text_encoder.to(rows.latents.device)
         unet = method.build(model, settings.loss, video=stage.kind == "motion")
         if settings.personal.train_text_encoder and stage.kind == "appearance":
             stage = replace(stage, train=(*stage.train, r"^text_encoder\."))

@@ -49,7 +49,7 @@ class Loss:
     gamma: float = 0.1  # weight of a key of the other region; 1 switches mask guidance off
     guide: bool = True
     regularization_weight: float = 1.0
-    snr_gamma: float = 5.0  # min-SNR weighting (Hang et al. 2023); 0 switches it off
+    snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023); 0 is off
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Stage:
     regular_batch: int = 0  # regularization rows a step, on top of `batch`
     frames: int = 1
     learning_rate: float = 1e-4
-    warmup: int = 0
+    warmup: int = 0  # steps
+    decay: float = 0.0  # share of the steps, at the end, in which the learning rate falls to 0
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
     accumulate: int = 1
     clip: float = 1.0  # norm of the gradient

@@ -18,7 +18,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     recipe = load_recipe("tiny")
     captions = ["a man in a room walks", "a woman on a beach is dancing with a red ball"]
-    create_base(recipe.model, folder, lambda: captions)
+    create_base(recipe.model, folder, captions)
     model = recipe.model
     write_base_toml(folder, {
         "name": "tiny", "size": model.size, "frames": model.frames, "fps": model.fps,

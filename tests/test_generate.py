@@ -21,7 +21,7 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
-    create_base(load_recipe("tiny").model, folder, lambda: ["a man on a beach"])
+    create_base(load_recipe("tiny").model, folder, ["a man on a beach"])
     write_base_toml(folder, {"name": "tiny", "size": SIZE, "frames": 4, "fps": 8})
     return folder
 
@@ -115,7 +115,7 @@ def test_personal_weights_change_the_video(folder, pose, tmp_path):
 def test_weights_of_another_base_are_refused(folder, pose, tmp_path):
     weights = learn(folder, tmp_path / "personal.safetensors")
     other = tmp_path / "other"
-    create_base(load_recipe("tiny").model, other, lambda: ["a man on a beach"], seed=5)
+    create_base(load_recipe("tiny").model, other, ["a man on a beach"], seed=5)
     write_base_toml(other, {"name": "other", "size": SIZE, "frames": 4, "fps": 8})
     with pytest.raises(UsageError, match="learned on base"):
         generate("sks man", pose, weights=weights, base=other)

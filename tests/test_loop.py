@@ -8,7 +8,7 @@ from torch import nn
 from animateanywhere.errors import UsageError
 from animateanywhere.recipe import Stage
 from animateanywhere.training.checkpoint import save_checkpoint
-from animateanywhere.training.loop import fit, select
+from animateanywhere.training.loop import fit, learning_rate, select
 
 
 def model() -> nn.Module:
@@ -112,3 +112,11 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
         save_checkpoint(path, 2, {"bad": object()}, optimizer, None)  # type: ignore[dict-item]
     assert path.read_bytes() == good
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    row = stage(100, warmup=10, decay=0.5, learning_rate=2.0)
+    rates = [learning_rate(row, step) for step in range(100)]
+    assert rates[0] == 0.2 and rates[9:51] == [2.0] * 42 and rates[75] == 1.0
+    assert rates[99] == pytest.approx(0.04)
+    assert {learning_rate(stage(100, learning_rate=2.0), step) for step in range(100)} == {2.0}

@@ -168,7 +168,7 @@ def test_the_newest_weights_of_a_mentioned_token_are_found(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
-    create_base(load_recipe("tiny").model, folder, lambda: ["a man on a beach"])
+    create_base(load_recipe("tiny").model, folder, ["a man on a beach"])
     write_base_toml(folder, {"name": "tiny", "size": 64, "frames": 4, "fps": 8})
     return folder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import string
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from animateanywhere.recipe import Model
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def create_base(model: Model, out: Path, captions: Callable[[], list[str]], seed: int = 0) -> None:
+def create_base(model: Model, out: Path, captions: list[str], seed: int = 0) -> None:
     """Make the parts of a base that `out` lacks, in diffusers layout.
 
     A part with `from` comes from that folder or hub name (`subfolder` names the part in it);
@@ -79,12 +78,16 @@ def silence(adapter: MotionAdapter) -> None:
 
 
 def bundle(base: Path, out: Path) -> None:
-    """Copy a finished base in half precision, without what its training left."""
+    """Copy a finished base in half precision; of its training, only logs and scores come along."""
     parts = load_base(base)
     for name in ("unet", "motion_adapter", "vae", "text_encoder"):
         save_part(getattr(parts, name), out / name, half=True)
     for name in ("tokenizer", "scheduler", "perception"):
         shutil.copytree(base / name, out / name, dirs_exist_ok=True)
+    for record in (*base.glob("training/*/log.jsonl"), *base.glob("training/*/done.json")):
+        target = out / record.relative_to(base)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(record, target)
     write_base_toml(out, {key: value for key, value in parts.config.items() if key != "hash"})
 
 
@@ -109,7 +112,7 @@ def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
         raise UsageError(f"model.{subfolder or 'motion_adapter'}: {error}") from None
 
 
-def _tokenizer(table: dict[str, Any], captions: Callable[[], list[str]]) -> CLIPTokenizer:
+def _tokenizer(table: dict[str, Any], captions: list[str]) -> CLIPTokenizer:
     """CLIP's own tokenizer, or one of its kind trained on the captions."""
     if "from" in table:
         return CLIPTokenizer.from_pretrained(table["from"], subfolder="tokenizer")
@@ -128,7 +131,7 @@ def _tokenizer(table: dict[str, Any], captions: Callable[[], list[str]]) -> CLIP
         show_progress=False,
     )
     letters = [c for c in string.printable if not c.isspace()]  # any word can then be spelled
-    bpe.train_from_iterator([*captions(), *letters * 3], trainer)
+    bpe.train_from_iterator([*captions, *letters * 3], trainer)
     state = json.loads(bpe.to_str())["model"]
     merges = [tuple(pair) for pair in state["merges"]]
     return CLIPTokenizer(

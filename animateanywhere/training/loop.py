@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -48,6 +49,13 @@ def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)
 
 
+def learning_rate(stage: Stage, step: int) -> float:
+    """Up over the warm-up, level, and down to 0 over the last `decay` of the steps."""
+    up = (step + 1) / max(stage.warmup, 1)
+    down = (stage.steps - step) / max(stage.decay * stage.steps, 1)
+    return stage.learning_rate * min(1.0, up, down)
+
+
 class _Step(nn.Module):
     """The loss as a forward pass, so that data parallelism wraps it."""
 
@@ -76,11 +84,9 @@ def fit(
             same call goes on from the checkpoint with the losses of an unbroken run.
         on_sample: called with the step every `stage.sample_every` steps, on EMA weights.
     """
-    accelerator = Accelerator(
-        mixed_precision=stage.precision, gradient_accumulation_steps=stage.accumulate
-    )
+    AcceleratorState._reset_state()  # each stage has a precision of its own
+    accelerator = Accelerator(mixed_precision=stage.precision)
     parameters = select(model, stage.train)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer: Any = torch.optim.AdamW(
         parameters.values(),
         stage.learning_rate,
@@ -97,6 +103,7 @@ def fit(
         ema.optimization_step = start
     step_module, optimizer = accelerator.prepare(step_module, optimizer)
     log = _Log(folder, start, accelerator.is_main_process)
+    on_sample = on_sample if accelerator.is_main_process else None
     if 0 < start < stage.steps:
         say(f"resuming {stage.name} after step {start} of {stage.steps}")
 
@@ -113,7 +120,7 @@ def fit(
         with progress(stage.name, total=stage.steps, done=start, memory=True) as bar:
             while step < stage.steps:
                 for group in optimizer.param_groups:
-                    group["lr"] = stage.learning_rate * min(1.0, (step + 1) / (stage.warmup or 1))
+                    group["lr"] = learning_rate(stage, step)
                 total = 0.0
                 for part in range(stage.accumulate):
                     last = part == stage.accumulate - 1
