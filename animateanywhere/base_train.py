@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from animateanywhere.corpora import batches, corpora
 from animateanywhere.data.corpus import Corpus
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.diffusion.sampling import make_scheduler, sample
+from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
@@ -27,6 +30,7 @@ from animateanywhere.models.base import (
     decode_latents,
     encode_frames,
     encode_text,
+    guidance_rescale,
     hash_of,
     load_parts,
     to_pixels,
@@ -34,7 +38,7 @@ from animateanywhere.models.base import (
     write_base_toml,
 )  # fmt: skip
 from animateanywhere.models.fresh import create_base, save_part
-from animateanywhere.recipe import Recipe, Stage, load_recipe
+from animateanywhere.recipe import Recipe, Stage, load_recipe, to_dict
 from animateanywhere.training.loop import fit
 from animateanywhere.training.perception import train_perception
 
@@ -48,14 +52,21 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
     `out/training/<stage>`. Returns `out`, a base in diffusers layout.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if not settings.stage or settings.stages("appearance", "motion"):
+        raise UsageError(f"recipe {settings.name} makes no base: it is for `aa personalize`")
     out = out or Path("runs") / "base"
+    # The first process may encode for hours while the others wait.
+    PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
+    parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
+    _keep(out / "recipe.json", parts)
     with PartialState().main_process_first():
         images, clips = corpora(settings, out / "corpus")
         words = [text for corpus in (images, clips) for row in corpus.captions for text in row]
-        create_base(settings.model, out, words)
+        create_base(settings.model, out, words, settings.seed)
     for number, stage in enumerate(settings.stage):
         folder = out / "training" / stage.name
         done = folder / "done.json"
+        _keep(folder / "stage.json", asdict(stage))
         if done.is_file():
             say(f"{stage.name}: done before")
             continue
@@ -167,6 +178,18 @@ def _perception(
     return train_perception(out / "perception", stage.steps, stage.batch, seed)
 
 
+def _keep(path: Path, settings: dict[str, Any]) -> None:
+    """Remember what a folder is made with; refuse to go on in it with something else."""
+    text = json.dumps(settings, indent=1) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise UsageError(
+            f"{path.parent} was made with another recipe: remove it, or give another --out"
+        )
+    if PartialState().is_main_process:
+        with write_aside(path) as aside:
+            aside.write_text(text, encoding="utf-8")
+
+
 def _parts(settings: Recipe, out: Path) -> Base:
     """The base as far as it is trained."""
     model = settings.model
@@ -204,7 +227,7 @@ def _samples(
                 poses = encode_frames(base.vae, skeleton)[None]  # (1, F, C, h, w)
                 conditions = Conditions(poses, text[:1], text[1:])
                 noise = torch.randn(poses.shape, generator=torch.Generator().manual_seed(number))
-                walk = method.denoiser(unet, conditions, 3.0, 0.7)
+                walk = method.denoiser(unet, conditions, 3.0, guidance_rescale(base))
                 latents = sample(walk, noise.to(poses), scheduler, 15)
             made.append(decode_latents(base.vae, latents[0]))
         columns = list(zip([c.frames for c in clips], skeletons, made, strict=True))

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from animateanywhere import __version__
 from animateanywhere.console import say
 from animateanywhere.data import skeleton, video
 from animateanywhere.evaluate import compare, mean, measure
@@ -22,7 +23,7 @@ from animateanywhere.models.base import BUNDLED, find_base, hash_of
 from animateanywhere.models.perception import load_perception
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
-from animateanywhere.recipe import Recipe, load_recipe
+from animateanywhere.recipe import Recipe, load_recipe, to_dict
 
 PACKAGE = Path(__file__).parent  # an installed one has the examples inside
 EXAMPLES = (PACKAGE if (PACKAGE / "examples").is_dir() else PACKAGE.parent) / "examples"
@@ -81,8 +82,10 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     folder = find_base(base)
     config = tomllib.loads((folder / "base.toml").read_text())
     size, frames, fps = int(config["size"]), int(config["frames"]), float(config["fps"])
-    key = {"base": hash_of(folder), "fast": fast, "person": PERSON}
-    recipe = _shortened(config.get("personalize", "personalize")) if fast else None
+    recipe = load_recipe(config.get("personalize", "personalize"))
+    recipe = _shortened(recipe) if fast else recipe
+    made_with = {"base": hash_of(folder), "fast": fast, "person": PERSON, "version": __version__}
+    key = json.loads(json.dumps(made_with | {"recipe": to_dict(recipe)}))
 
     def learn() -> Path:
         clip, run = EXAMPLES / "reference.mp4", out / TOKEN
@@ -167,8 +170,7 @@ def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) 
     return made
 
 
-def _shortened(name: str) -> Recipe:
-    whole = load_recipe(name)
+def _shortened(whole: Recipe) -> Recipe:
     return replace(
         whole, stage=tuple(replace(row, steps=max(row.steps // 5, 2)) for row in whole.stage)
     )

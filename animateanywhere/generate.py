@@ -18,6 +18,7 @@ from animateanywhere.batch import Conditions
 from animateanywhere.console import progress, say, warn
 from animateanywhere.data import fitting, skeleton, video
 from animateanywhere.diffusion.sampling import blend, make_scheduler, sample, windows
+from animateanywhere.errors import UsageError
 from animateanywhere.extraction.driving import read_driving
 from animateanywhere.files import require_writable, sha256, write_aside
 from animateanywhere.methods import animate_anywhere
@@ -26,6 +27,7 @@ from animateanywhere.models.base import (
     decode_latents,
     encode_frames,
     encode_text,
+    guidance_rescale,
     latent_shape,
     load_base,
 )
@@ -60,6 +62,8 @@ def generate(
     frames: at most so many; without, as long as the motion. fit: the skeleton to the frame and the
     person's build. The same arguments give the same bytes on one machine. Raises UsageError.
     """
+    if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
+        raise UsageError(f"{out} would overwrite the driving {pose}: give --out another name")
     weights, learned = _choose_weights(prompt, weights)
     require_writable(RUNS if out is None else out.parent)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -71,12 +75,18 @@ def generate(
 
     fps, size = float(model.config["fps"]), int(model.config["size"])
     driving = read_driving(pose, fps, frames)
-    if fit:
+    if driving.pictures is not None:
+        keypoints = driving.keypoints
+    elif fit:
         keypoints = fitting.fit(driving.keypoints, size, size, _build_of(learned))
     else:
         keypoints = letterbox(driving.keypoints, driving.width, driving.height, size)
 
-    digest = hashlib.sha256(keypoints.astype(np.float32).tobytes()).hexdigest()
+    if driving.pictures is None:
+        skeletons = skeleton.draw(keypoints, size, size)  # (F, H, W, 3)
+    else:
+        skeletons = fitting.squared(driving.pictures, size)
+    digest = hashlib.sha256(skeletons.tobytes()).hexdigest()
     settings = {
         "prompt": prompt,
         "pose": {"file": pose.name, "kind": driving.kind, "sha256": digest},
@@ -99,15 +109,14 @@ def generate(
 
     unet = animate_anywhere.build(model, Loss(guide=False), video=True).eval()
     made = render(
-        model, unet, prompt, keypoints, seed,
+        model, unet, prompt, skeletons, seed,
         guidance_scale=guidance_scale, steps=steps, sampler=sampler,
     )  # fmt: skip
     video.write(out, made, fps)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     if contact_sheet is not None:
-        drawn = skeleton.draw(keypoints, size, size)
-        video.contact_sheet(contact_sheet, [("driving", drawn), (prompt, made)])
+        video.contact_sheet(contact_sheet, [("driving", skeletons), (prompt, made)])
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
@@ -116,36 +125,34 @@ def render(
     base: Base,
     unet: nn.Module,
     prompt: str,
-    keypoints: np.ndarray,
+    skeletons: np.ndarray,
     seed: int,
     *,
     guidance_scale: float = GUIDANCE,
     steps: int = STEPS,
     sampler: str = "dpm++",
 ) -> np.ndarray:
-    """Frames (F, H, W, 3) uint8 of a prompt that follow keypoints (F, 18, 3) in the base's pixels.
+    """Frames (F, H, W, 3) uint8 of a prompt that follow skeleton pictures of the same shape.
 
     unet: the network that `animate_anywhere.build` makes of the base with its temporal layers.
     Beyond the training length, windows go through it one at a time, so memory does not grow.
     """
     scheduler = make_scheduler(base.scheduler.config, sampler)
     device = base.text_encoder.device
-    size, length = base.config["size"], base.config["frames"]
-    skeletons = skeleton.draw(keypoints, size, size)  # (F, H, W, 3)
+    count, length = len(skeletons), base.config["frames"]
     with torch.no_grad():
         prompted, empty = encode_text(base, [prompt, ""]).split(1)
     conditions = Conditions(encode_frames(base.vae, skeletons)[None], prompted, empty)
     # Noise from the CPU is the same on every device.
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, len(keypoints), *latent_shape(base), generator=generator).to(device)
-    # Guidance overexposes where training went down to zero SNR (Lin et al. 2024, section 3.4).
-    rescale = 0.7 if base.scheduler.config.rescale_betas_zero_snr else 0.0
+    noise = torch.randn(1, count, *latent_shape(base), generator=generator).to(device)
+    rescale = guidance_rescale(base)
 
     def denoiser_of(start: int, stop: int) -> animate_anywhere.Denoiser:
         part = conditions.window(start, stop)
         return animate_anywhere.denoiser(unet, part, guidance_scale, rescale)
 
-    denoiser = blend(denoiser_of, windows(len(keypoints), length, overlap=length // 4))
+    denoiser = blend(denoiser_of, windows(count, length, overlap=length // 4))
     with progress("generating", total=steps) as bar:
         latents = sample(
             denoiser, noise, scheduler, steps, generator, lambda step, x: bar.advance(1)

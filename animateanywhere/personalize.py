@@ -6,6 +6,7 @@ where only spatial cross-attention trains. Rerun the same command to go on after
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from animateanywhere import __version__
 from animateanywhere.batch import Subject
 from animateanywhere.console import say, warn
+from animateanywhere.errors import UsageError
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
@@ -37,6 +39,7 @@ from animateanywhere.regularize import Regular, regularization
 from animateanywhere.rows import Rows, batches, encode_subject
 from animateanywhere.training.loop import fit
 
+LARGE = 256  # pixels a side; above, memory counts more than speed
 TABLE = "token_embedding.weight"  # of which one row is saved
 
 
@@ -53,7 +56,7 @@ def personalize(
 ) -> Path:
     """Learn the person of `video` as the word `token`; return the path of the personal weights.
 
-    class_word: what the person is ("man"), inferred where the clip says it, else "person".
+    class_word: what the person is ("man"), else "person".
     out: the run's folder, default runs/<token>. scene: where the clip plays ("in a room"): named,
     it binds to those words and not to the token. recipe: default is the one the base names.
     Raises UsageError for bad input, weights of another run in `out` are replaced.
@@ -63,6 +66,8 @@ def personalize(
     if recipe is None:
         recipe = model.config.get("personalize", "personalize")
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if not settings.stages("appearance", "motion"):
+        raise UsageError(f"recipe {settings.name} learns no person: it is for `aa base-train`")
     out = out or Path("runs") / token
     require_writable(out)
     size, fps = int(model.config["size"]), float(model.config["fps"])
@@ -70,7 +75,9 @@ def personalize(
         video, out / "subject", scene=scene, class_word=class_word, size=size, fps=fps
     )
     path = out / FILE
+    pixels = subject.frames.tobytes() + subject.masks.tobytes()
     run = {
+        "subject": hashlib.sha256(pixels).hexdigest(),
         "token": token, "class_word": subject.class_word, "base": str(model.config["name"]),
         "base_folder": str(model.folder), "base_hash": model.hash, "seed": str(seed),
         "captions": json.dumps(subject.captions), "recipe": json.dumps(to_dict(settings)),
@@ -102,6 +109,8 @@ def _learn(
     for number, stage in enumerate(settings.stages("appearance", "motion")):
         model.text_encoder.to(rows.latents.device)
         unet = method.build(model, settings.loss, video=stage.kind == "motion")
+        if model.config["size"] > LARGE:
+            unet.enable_gradient_checkpointing()
         if settings.personal.train_text_encoder and stage.kind == "appearance":
             stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
         table: Any = model.text_encoder.get_input_embeddings().weight
@@ -129,7 +138,7 @@ def _learn(
                 if name in own:
                     own[name].data.copy_(value.data)
         whole = (item for item in trained.items() if not item[0].endswith(TABLE))
-        changed |= {name: value.detach().clone() for name, value in whole}
+        changed |= {name: value.detach().cpu().clone() for name, value in whole}
     changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
     return changed
 

@@ -98,7 +98,10 @@ def prepare(
         masks = _smaller(mask_of.extract(cut(frames, where, MASK_SIZE)), size)
     empty = masks.mean((1, 2)) < 0.005
     if empty.mean() > 0.5:
-        raise UsageError(f"{clip}: the person's outline is found in too few frames; use --mask")
+        raise UsageError(
+            f"{clip}: the person's outline is found in too few frames; "
+            f"put masks of your own beside it as {clip.stem}.masks.mp4"
+        )
     parts = cut_off(keypoints)
     if parts:
         warn(escape(f"{clip.name}: cut off: the person's {' and '.join(parts)} not seen"))
@@ -138,8 +141,17 @@ def _truth(kind: str, backend: str, file: Path | None, clip: Path) -> Path | Non
 
 
 def _key(files: list[Path | None], settings: list[object]) -> str:
-    contents = [sha256(file) if file and file.is_file() else "" for file in files]
+    contents = [_digest(file) if file else "" for file in files]
     return hashlib.sha256(repr((contents, settings)).encode()).hexdigest()[:32]
+
+
+def _digest(file: Path) -> str:
+    """Of a file, or of a folder of pictures."""
+    if file.is_file():
+        return sha256(file)
+    return "".join(
+        f"{part.name} {sha256(part)}" for part in sorted(file.iterdir()) if part.is_file()
+    )
 
 
 def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ StageKind = Literal["vae", "image", "video", "perception", "appearance", "motion
 @dataclass(frozen=True)
 class Model:
     """What the base is made of. Each part is a table of its diffusers or transformers config, or
-    `from = "folder or hub name"` (then `hub_subfolder` picks the part inside it)."""
+    `from = "folder or hub name"` (then `subfolder` picks the part inside it)."""
 
     size: int = 128  # pixels, square
     frames: int = 16  # the training length of the motion modules
@@ -61,7 +62,7 @@ class Personal:
     guidance_scale: float = 3.0
     train_text_encoder: bool = False
     fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
-    fit_vae_below: float = 26.0  # where it rebuilds the clip at fewer dB than this
+    fit_vae_below: float = 22.0  # where it rebuilds the clip at fewer dB than this
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,32 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from None
-    return _build(Recipe, {"name": path.stem, **table}, str(path))
+    recipe: Recipe = _build(Recipe, {"name": path.stem, **table}, str(path))
+    _check(recipe, path)
+    return recipe
+
+
+def _check(recipe: Recipe, path: Path) -> None:
+    """Refuse values that would end in a crash after long work."""
+    if not 0 < recipe.loss.gamma <= 1:
+        raise UsageError(f"{path}: gamma must lie in (0, 1]")
+    if recipe.personal.regularization_clips < 1 or recipe.personal.regularization_steps < 1:
+        raise UsageError(f"{path}: regularization_clips and _steps must be at least 1")
+    names = [stage.name for stage in recipe.stage]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path}: two stages have one name")
+    for stage in recipe.stage:
+        where = f"{path}: stage {stage.name}"
+        for key in ("steps", "batch", "frames", "accumulate", "log_every", "save_every"):
+            if getattr(stage, key) < 1:
+                raise UsageError(f"{where}: {key} must be at least 1")
+        if stage.kind in ("image", "video") and stage.frames > recipe.model.frames:
+            raise UsageError(f"{where}: frames is more than the model's {recipe.model.frames}")
+        for pattern in stage.train:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UsageError(f"{where}: train {pattern}: {error}") from None
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

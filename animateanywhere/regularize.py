@@ -25,6 +25,7 @@ from animateanywhere.models.base import (
     decode_latents,
     encode_frames,
     encode_text,
+    guidance_rescale,
     latent_shape,
 )
 from animateanywhere.recipe import Loss, Recipe
@@ -39,6 +40,7 @@ class Regular:
     latents: Tensor  # (R, F, C, h, w)
     poses: Tensor  # (R, F, C, h, w)
     text_states: Tensor  # (R, T, D)
+    captions: list[str]
 
 
 def regularization(base: Base, class_word: str, settings: Recipe, seed: int) -> Regular:
@@ -67,7 +69,7 @@ def regularization(base: Base, class_word: str, settings: Recipe, seed: int) -> 
                 for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
         contact_sheet(path.with_suffix(".png"), rows)
     made = load_file(path, device=str(device))
-    return Regular(made["latents"], made["poses"], text_states)
+    return Regular(made["latents"], made["poses"], text_states, captions)
 
 
 def _make(
@@ -93,7 +95,10 @@ def _make(
                 generator=torch.Generator().manual_seed(seed * 1000 + number),
             )  # fmt: skip
             walk = method.denoiser(
-                unet, Conditions(pose, text_states[number : number + 1], empty), guidance, 0.7
+                unet,
+                Conditions(pose, text_states[number : number + 1], empty),
+                guidance,
+                guidance_rescale(base),
             )
             scheduler = make_scheduler(base.scheduler.config)
             x = sample(walk, noise.to(pose), scheduler, steps, on_step=lambda *_: bar.advance(1))

@@ -52,7 +52,7 @@ def token_regions(model: Base, captions: list[str], person: list[str], scene: st
     """(N, T): +1 for the words of the person, −1 for those of the scene, 0 for all others."""
     ids = token_ids(model.tokenizer, captions)
     regions = torch.zeros(ids.shape)
-    for words, value in ((scene.split() if scene else [], -1.0), (person, 1.0)):
+    for words, value in (([scene.strip().rstrip(".")] if scene else [], -1.0), (person, 1.0)):
         for word in words:
             piece = torch.tensor(model.tokenizer(word, add_special_tokens=False).input_ids)
             for start in range(ids.shape[1] - len(piece) + 1):
@@ -69,10 +69,10 @@ def batches(
     Text states are encoded once, unless the token or the text encoder is still learning.
     """
     count = len(rows.latents)
-    frames = min(stage.frames, count)
+    frames = min(stage.frames, count, regular.latents.shape[1])
     captions = sorted(set(rows.captions))
     with torch.no_grad():
-        fixed = encode_text(model, captions)
+        fixed, empty = encode_text(model, captions), encode_text(model, [""])
 
     def draw_rows(generator: torch.Generator) -> Batch:
         starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
@@ -83,6 +83,9 @@ def batches(
         tokens = [rows.tokens[start] for start in starts]
         states = encode_text(model, captions) if text_learns else fixed
         text = [states[captions.index(rows.captions[start])] for start in starts]
+        for row in range(len(text)):  # so that guidance keeps something to guide from
+            if float(torch.rand((), generator=generator)) < stage.dropout:
+                text[row] = empty[0]
         for _ in range(stage.regular_batch):
             clip = int(torch.randint(len(regular.latents), (), generator=generator))
             first = regular.latents.shape[1] - frames + 1
@@ -91,7 +94,8 @@ def batches(
             poses.append(regular.poses[clip, start : start + frames])
             masks.append(torch.ones_like(masks[0]))
             tokens.append(torch.zeros_like(tokens[0]))
-            text.append(regular.text_states[clip])
+            known = regular.text_states[clip]
+            text.append(encode_text(model, [regular.captions[clip]])[0] if text_learns else known)
         total = len(latents)
         return Batch(
             torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),

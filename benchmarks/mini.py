@@ -14,6 +14,7 @@ import torch
 
 from animateanywhere import puppets
 from animateanywhere.batch import Batch
+from animateanywhere.data.skeleton import draw
 from animateanywhere.generate import render
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import latent_shape, load_base
@@ -33,7 +34,7 @@ def main() -> None:
     base = load_base("mini")
     unet = method.build(base, Loss(guide=False), video=True)
     start = time.perf_counter()
-    render(base, unet.eval(), clip.caption, clip.keypoints, 0)
+    render(base, unet.eval(), clip.caption, draw(clip.keypoints, 128, 128), 0)
     row("generate 16 frames, 25 steps, guidance", start, 25, "steps/s")
 
     recipe = load_recipe("personalize")

@@ -128,16 +128,21 @@ def test_driving_by_a_skeleton_video(tmp_path):
     assert np.abs(out.keypoints - keypoints)[1:-1, 1:14, :2].max() < 3
 
 
-def test_driving_by_part_maps_or_foreign_colors_says_what_they_are(tmp_path):
+def test_part_maps_are_refused_and_foreign_colors_used_as_they_are(tmp_path, capsys):
     parts = np.full((4, 128, 128, 3), (68, 1, 84), np.uint8)
     parts[:, 30:70, 40:80] = (31, 158, 137)
     parts[:, 70:110, 40:80] = (253, 231, 37)
     bars = np.zeros((4, 128, 128, 3), np.uint8)
     bars[:, 20:100, 40:44], bars[:, 20:100, 80:84] = (255, 153, 51), (0, 255, 0)
-    for frames, words in ((parts, "DensePose"), (bars, "colors other than")):
-        video.write(tmp_path / "a.mp4", frames, 8)
-        with pytest.raises(UsageError, match=words):
-            read_driving(tmp_path / "a.mp4", fps=8)
+    video.write(tmp_path / "a.mp4", parts, 8)
+    with pytest.raises(UsageError, match="DensePose"):
+        read_driving(tmp_path / "a.mp4", fps=8)
+    video.write(tmp_path / "b.mp4", bars, 8)
+    out = read_driving(tmp_path / "b.mp4", fps=8)
+    assert out.kind == "foreign" and out.pictures is not None
+    assert np.abs(out.pictures.astype(float) - bars).mean() < 8
+    assert not out.keypoints.any()
+    assert "used as they are" in " ".join(capsys.readouterr().err.split())
 
 
 def test_driving_without_anybody(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_personal import metadata
 
-from animateanywhere.data.skeleton import Poses, write_poses
+from animateanywhere.data.skeleton import Poses, draw, write_poses
 from animateanywhere.data.video import read
 from animateanywhere.errors import UsageError
 from animateanywhere.generate import generate, letterbox, render
@@ -130,7 +130,8 @@ def test_the_video_follows_the_poses_beyond_the_training_length(folder):
     poses = letterbox(walker(10), 100, 100, SIZE)
     still = np.repeat(poses[:1], 10, axis=0)
     mixed = np.concatenate([still[:9], poses[9:]])
-    a, b = (render(base, unet, "a man", k, 0, steps=2) for k in (still, mixed))
+    drawn = (draw(k, SIZE, SIZE) for k in (still, mixed))
+    a, b = (render(base, unet, "a man", pictures, 0, steps=2) for pictures in drawn)
     assert a.shape == (10, SIZE, SIZE, 3) and a.dtype == np.uint8
     differs = [bool((x != y).any()) for x, y in zip(a, b, strict=True)]
     assert differs[9] and not any(differs[:3])  # only the last window saw the last pose

@@ -125,7 +125,8 @@ def test_token_regions(tiny_base: Path) -> None:
     words = base.tokenizer.convert_ids_to_tokens(base.tokenizer(captions[0]).input_ids)
     named = dict(zip(words, regions[0].tolist(), strict=False))
     assert named["man</w>"] == 1 and named["room</w>"] == -1 and named["walks</w>"] == 0
-    assert regions[1].abs().sum() == 1  # only the "a" that the scene's words hold
+    assert named["a</w>"] == 0 or words.count("a</w>") > 1
+    assert regions[1].abs().sum() == 0
 
 
 def test_a_base_of_another_training_is_refused(tiny_base: Path, trained: Path, place: Path) -> None:

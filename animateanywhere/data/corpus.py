@@ -74,6 +74,8 @@ def clips_of(folder: Path, frames: int, size: int, fps: float) -> list[Row]:
     """
     rows: list[Row] = []
     for path in sorted(folder.glob("*.mp4")):
+        if path.stem.endswith(".masks"):  # of the clip beside it
+            continue
         text, poses = path.with_suffix(".txt"), path.with_suffix(".poses.json")
         if not text.is_file() or not poses.is_file():
             raise UsageError(f"{path} needs {poses.name} and {text.name} beside it")
@@ -84,10 +86,15 @@ def clips_of(folder: Path, frames: int, size: int, fps: float) -> list[Row]:
             raise UsageError(f"{path} is {width}x{height}; the corpus needs {size}x{size}")
         captions = text.read_text(encoding="utf-8").split("\n")
         captions = [line.strip() for line in captions if line.strip()]
-        length = min(len(video.frames), len(pose.keypoints))
+        if not captions:
+            raise UsageError(f"{text} holds no caption")
+        moments = np.round(np.arange(len(video.frames)) * pose.fps / fps).astype(int)
+        keypoints = pose.keypoints[moments[moments < len(pose.keypoints)]]
+        keypoints[..., :2] *= np.array([width / pose.width, height / pose.height], np.float32)
+        length = min(len(video.frames), len(keypoints))
         for start in range(0, length - frames + 1, frames):
             cut = slice(start, start + frames)
-            rows.append((video.frames[cut], pose.keypoints[cut], captions))
+            rows.append((video.frames[cut], keypoints[cut], captions))
     if not rows:
         raise UsageError(f"{folder} holds no clip of {frames} frames: fill it with `aa puppets`")
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from animateanywhere.data.openpose import LIMBS, VISIBLE
 
@@ -16,6 +17,12 @@ TRUNK = (6, 7, 8, 9, 10, 11)
 # Left and right limb of a pair get one length; the face's four are a unit with the neck
 PAIRS = ((0, 1), (2, 4), (3, 5), (6, 9), (7, 10), (8, 11), (12,), (13, 15), (14, 16))
 LEGS = (10, 13)  # ankles
+
+
+def squared(frames: np.ndarray, size: int) -> np.ndarray:
+    """Pictures uint8 (F, H, W, 3), whole, in a black square of size pixels."""
+    boxes = [ImageOps.pad(Image.fromarray(frame), (size, size)) for frame in frames]
+    return np.stack([np.asarray(box) for box in boxes])
 
 
 def fit(

@@ -24,7 +24,8 @@ class Driving(NamedTuple):
     keypoints: np.ndarray
     width: int
     height: int
-    kind: Literal["poses.json", "openpose18", "dwpose", "person"]
+    kind: Literal["poses.json", "openpose18", "dwpose", "foreign", "person"]
+    pictures: np.ndarray | None = None  # (F, H, W, 3) uint8, to be used as they are
 
 
 def read_driving(path: str | Path, fps: float, frames: int | None = None) -> Driving:
@@ -34,13 +35,15 @@ def read_driving(path: str | Path, fps: float, frames: int | None = None) -> Dri
     and flicker is smoothed. Says what it recognized.
 
     Raises:
-        UsageError: unreadable, a DensePose or other foreign rendering, or nobody in it.
+        UsageError: unreadable, a DensePose rendering, or nobody in it.
     """
     path = Path(path)
     limit = frames or LONGEST
     if path.suffix.lower() == ".json":
         poses = skeleton.read_poses(path)
         keypoints = _resample(poses.keypoints, poses.fps, fps)[:limit]
+        if not (keypoints[..., 2] >= skeleton.VISIBLE).any():
+            raise UsageError(f"{path}: no joint in it has a confidence of {skeleton.VISIBLE}")
         say(escape(f"{path.name}: poses.json, {len(keypoints)} frames"))
         return Driving(keypoints, poses.width, poses.height, "poses.json")
     clip = video.read(path, max_frames=limit, fps=fps)
@@ -52,10 +55,15 @@ def read_driving(path: str | Path, fps: float, frames: int | None = None) -> Dri
             "give the original video, an OpenPose or DWPose video, or a poses.json"
         )
     if kind == "foreign":
-        raise UsageError(
-            f"{path}: a skeleton in colors other than OpenPose's, so its joints have no names; "
-            "give the original video, an OpenPose or DWPose video, or a poses.json"
+        warn(
+            escape(
+                f"{path.name}: a skeleton in colors other than OpenPose's: its joints have no "
+                "names, so its pictures are used as they are and nothing is fitted; better give "
+                "the original video, an OpenPose or DWPose video, or a poses.json"
+            )
         )
+        nothing = np.zeros((len(clip.frames), 18, 3), np.float32)
+        return Driving(nothing, width, height, "foreign", clip.frames)
     if kind is None:
         keypoints = _of_person(clip.frames, path)
     else:

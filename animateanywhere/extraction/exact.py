@@ -5,6 +5,7 @@ Beside CLIP.mp4: CLIP.poses.json, and CLIP.masks.mp4 (gray video) or CLIP.masks.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def masks(path: Path, frames: np.ndarray, fps: float, source_fps: float) -> np.n
     if path.suffix == ".npz":
         try:
             found = np.load(path)["masks"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path}: no masks in it ({error})") from None
         found = _at(found, source_fps, len(frames), fps, path)
     else:

@@ -60,7 +60,11 @@ def find_base(name: str | Path) -> Path:
     """A base's folder: one given as such, or `mini`: the newest `aa base-train` made here, else the
     bundled one. Raises UsageError where there is none."""
     if str(name) == "mini":
-        return TRAINED if (TRAINED / "base.toml").is_file() else BUNDLED
+        if (TRAINED / "base.toml").is_file():
+            return TRAINED
+        if (BUNDLED / "base.toml").is_file():
+            return BUNDLED
+        raise UsageError("no bundled base in this installation: install again or `aa base-train`")
     folder = Path(name)
     if (folder / "base.toml").is_file():
         return folder
@@ -142,7 +146,7 @@ def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
 
 def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
     """The image UNet with temporal layers put in; spatial weights are copied from `unet`."""
-    return UNetMotionModel.from_unet2d(unet, adapter)
+    return UNetMotionModel.from_unet2d(unet, adapter).to(unet.device)  # it is built on the CPU
 
 
 def encode_frames(vae: Any, frames: np.ndarray | Tensor, slice_size: int = 32) -> Tensor:
@@ -195,6 +199,12 @@ def spatial_factor(vae: Any) -> int:
     config = vae.config
     channels = getattr(config, "block_out_channels", None) or config.encoder_block_out_channels
     return 2 ** (len(channels) - 1)
+
+
+def guidance_rescale(base: Base) -> float:
+    """How far to rescale guidance: it overexposes a model trained down to zero SNR (Lin et al.
+    2024, section 3.4)."""
+    return 0.7 if base.scheduler.config.rescale_betas_zero_snr else 0.0
 
 
 def token_ids(tokenizer: CLIPTokenizer, prompts: list[str]) -> Tensor:

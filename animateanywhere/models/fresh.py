@@ -94,7 +94,7 @@ def bundle(base: Path, out: Path) -> None:
 def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
     if "from" in table:
         # Only safetensors: pickle can run code.
-        options = {} if kind is DDPMScheduler else {"use_safetensors": True}
+        options = {} if kind in (DDPMScheduler, CLIPTokenizer) else {"use_safetensors": True}
         place = table.get("subfolder", subfolder)
         try:
             return kind.from_pretrained(table["from"], subfolder=place, **options)
@@ -115,7 +115,7 @@ def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
 def _tokenizer(table: dict[str, Any], captions: list[str]) -> CLIPTokenizer:
     """CLIP's own tokenizer, or one of its kind trained on the captions."""
     if "from" in table:
-        return CLIPTokenizer.from_pretrained(table["from"], subfolder="tokenizer")
+        return _part(CLIPTokenizer, table, "tokenizer")
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(

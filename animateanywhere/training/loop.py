@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from animateanywhere.console import progress, say
-from animateanywhere.errors import UsageError
+from animateanywhere.errors import Failure, UsageError
 from animateanywhere.recipe import Stage
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -85,7 +86,7 @@ def fit(
         on_sample: called with the step every `stage.sample_every` steps, on EMA weights.
     """
     AcceleratorState._reset_state()  # each stage has a precision of its own
-    accelerator = Accelerator(mixed_precision=stage.precision)
+    accelerator = Accelerator(mixed_precision=stage.precision, cpu=not torch.cuda.is_available())
     parameters = select(model, stage.train)
     optimizer: Any = torch.optim.AdamW(
         parameters.values(),
@@ -114,7 +115,7 @@ def fit(
                 checkpoint, step, dict(parameters), optimizer_, ema and ema.shadow_params
             )
 
-    step = start
+    step, whole = start, True  # whole: not between one step and the next
     model.train()
     try:
         with progress(stage.name, total=stage.steps, done=start, memory=True) as bar:
@@ -132,12 +133,17 @@ def fit(
                             loss, logs = step_module(generator)
                         accelerator.backward(loss / stage.accumulate)
                         total += loss.item() / stage.accumulate
+                if not math.isfinite(total):
+                    raise Failure(
+                        f"{stage.name}: the loss is {total} at step {step + 1}: lower learning_rate"
+                    )
                 norm = accelerator.clip_grad_norm_(list(parameters.values()), stage.clip)
+                whole = False
                 optimizer.step()
                 optimizer.zero_grad()
                 if ema:
                     ema.step(parameters.values())
-                step += 1
+                step, whole = step + 1, True
                 values = {"loss": total, **logs, "gradient_norm": float(norm)}
                 log.write(step, values, every=stage.log_every, last=step == stage.steps)
                 bar.advance(1, loss=total)
@@ -148,8 +154,9 @@ def fit(
                         on_sample(step)
                     model.train()
     except KeyboardInterrupt:
-        save(step)
-        say(f"{stage.name}: saved after step {step}; run the same command to go on")
+        if whole:
+            save(step)
+            say(f"{stage.name}: saved after step {step}; run the same command to go on")
         raise
     finally:
         log.close()
