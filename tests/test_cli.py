@@ -230,7 +230,7 @@ def test_defaults_are_those_of_the_functions() -> None:
     for command, function, renamed in (
         (cli._generate, generate, {"guidance": "guidance_scale"}),
         (cli._personalize, personalize, {}),
-        (cli._prepare, prepare, {}),
+        (cli._prepare, prepare, {"video": "clip"}),
     ):
         theirs = inspect.signature(function).parameters
         for name, parameter in inspect.signature(command).parameters.items():

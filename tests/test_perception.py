@@ -118,6 +118,6 @@ def test_a_short_training_learns_and_reports(tmp_path: Path) -> None:
 def test_the_bundled_network_sees_held_out_puppets() -> None:
     net = load_perception(BUNDLED)
     scores = accuracy(net, render_samples(range(9000, 9048), "held-out"))
-    assert scores["pck"] > 0.9
-    assert scores["silhouette_iou"] > 0.85
-    assert scores["scene_accuracy"] > 0.93
+    assert scores["pck"] > 0.88
+    assert scores["silhouette_iou"] > 0.78
+    assert scores["scene_accuracy"] > 0.97

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import string
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +122,16 @@ def _tokenizer(table: dict[str, Any], captions: list[str]) -> CLIPTokenizer:
          pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )  # fmt: skip
     bpe.decoder = decoders.ByteLevel()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=table.get("vocab_size", 1200),
-        special_tokens=[START, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        # Every byte, and every byte that ends a word: any word can be spelled. As special tokens
+        # they are numbered in this order; the trainer's own order is random.
+        special_tokens=[START, END, *letters, *(letter + "</w>" for letter in letters)],
         end_of_word_suffix="</w>",
         show_progress=False,
     )
-    letters = [c for c in string.printable if not c.isspace()]  # any word can then be spelled
-    bpe.train_from_iterator([*captions, *letters * 3], trainer)
+    bpe.train_from_iterator(captions, trainer)
     state = json.loads(bpe.to_str())["model"]
     merges = [tuple(pair) for pair in state["merges"]]
     return CLIPTokenizer(
