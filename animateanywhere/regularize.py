@@ -39,7 +39,6 @@ class Regular:
 
     latents: Tensor  # (R, F, C, h, w)
     poses: Tensor  # (R, F, C, h, w)
-    text_states: Tensor  # (R, T, D)
     captions: list[str]
 
 
@@ -69,7 +68,7 @@ def regularization(base: Base, class_word: str, settings: Recipe, seed: int) -> 
                 for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
         contact_sheet(path.with_suffix(".png"), rows)
     made = load_file(path, device=str(device))
-    return Regular(made["latents"], made["poses"], text_states, captions)
+    return Regular(made["latents"], made["poses"], captions)
 
 
 def _make(

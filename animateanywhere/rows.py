@@ -70,9 +70,13 @@ def batches(
     """
     count = len(rows.latents)
     frames = min(stage.frames, count, regular.latents.shape[1])
-    captions = sorted(set(rows.captions))
+
+    def encode(captions: list[str]) -> dict[str, Tensor]:
+        unique = sorted(set(captions))
+        return dict(zip(unique, encode_text(model, unique), strict=True))
+
     with torch.no_grad():
-        fixed, empty = encode_text(model, captions), encode_text(model, [""])
+        fixed = encode(["", *rows.captions, *regular.captions])
 
     def draw_rows(generator: torch.Generator) -> Batch:
         starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
@@ -81,11 +85,10 @@ def batches(
         poses = [rows.poses[cut] for cut in cuts]
         masks = [rows.masks[cut] for cut in cuts]
         tokens = [rows.tokens[start] for start in starts]
-        states = encode_text(model, captions) if text_learns else fixed
-        text = [states[captions.index(rows.captions[start])] for start in starts]
-        for row in range(len(text)):  # so that guidance keeps something to guide from
+        captions = [rows.captions[start] for start in starts]
+        for row in range(len(captions)):  # so that guidance keeps something to guide from
             if float(torch.rand((), generator=generator)) < stage.dropout:
-                text[row] = empty[0]
+                captions[row] = ""
         for _ in range(stage.regular_batch):
             clip = int(torch.randint(len(regular.latents), (), generator=generator))
             first = regular.latents.shape[1] - frames + 1
@@ -94,8 +97,9 @@ def batches(
             poses.append(regular.poses[clip, start : start + frames])
             masks.append(torch.ones_like(masks[0]))
             tokens.append(torch.zeros_like(tokens[0]))
-            known = regular.text_states[clip]
-            text.append(encode_text(model, [regular.captions[clip]])[0] if text_learns else known)
+            captions.append(regular.captions[clip])
+        states = encode(captions) if text_learns else fixed
+        text = [states[caption] for caption in captions]
         total = len(latents)
         return Batch(
             torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),
