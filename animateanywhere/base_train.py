@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -16,12 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animateanywhere import puppets
-from animateanywhere.batch import Conditions
 from animateanywhere.console import say
 from animateanywhere.corpora import batches, corpora
 from animateanywhere.data.corpus import Corpus
 from animateanywhere.data.video import contact_sheet
-from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
@@ -29,8 +26,6 @@ from animateanywhere.models.base import (
     Base,
     decode_latents,
     encode_frames,
-    encode_text,
-    guidance_rescale,
     hash_of,
     load_parts,
     to_pixels,
@@ -39,6 +34,7 @@ from animateanywhere.models.base import (
 )  # fmt: skip
 from animateanywhere.models.fresh import create_base, save_part
 from animateanywhere.recipe import Recipe, Stage, load_recipe, to_dict
+from animateanywhere.samples import sampler
 from animateanywhere.training.loop import fit
 from animateanywhere.training.perception import train_perception
 
@@ -78,11 +74,9 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
                 aside.write_text(json.dumps(metrics, indent=1) + "\n")
         PartialState().wait_for_everyone()
     if PartialState().is_main_process:
-        model = settings.model
-        write_base_toml(out, {
-            "name": settings.name, "size": model.size, "frames": model.frames, "fps": model.fps,
-            "personalize": settings.personalize, "hash": hash_of(out),
-        })  # fmt: skip
+        config = {"name": settings.name, **settings.model.base_toml(),
+                  "personalize": settings.personalize, "hash": hash_of(out)}  # fmt: skip
+        write_base_toml(out, config)
     say(f"the base is in {out}")
     return out
 
@@ -140,7 +134,7 @@ def _image(
         )
 
     folder = out / "training" / stage.name
-    show = _samples(settings, base, base.unet, folder, frames=1)
+    show = sampler(base, base.unet, folder, frames=1)
     fit(model, stage, loss, folder, seed, show)
     _save(base.unet, out / "unet")
     _save(base.text_encoder, out / "text_encoder")
@@ -159,7 +153,7 @@ def _video(
         return method.loss(unet, batch(generator), generator, base.scheduler, settings.loss)
 
     folder = out / "training" / stage.name
-    show = _samples(settings, base, unet, folder, frames=settings.model.frames)
+    show = sampler(base, unet, folder, frames=settings.model.frames)
     fit(unet, stage, loss, folder, seed, show)
     adapter: Any = base.motion_adapter
     adapter.load_state_dict(
@@ -172,10 +166,8 @@ def _video(
 def _perception(
     settings: Recipe, stage: Stage, out: Path, images: Corpus, clips: Corpus, seed: int
 ) -> dict[str, float]:
-    """The network that measures pose, mask and scene of what the base makes; one process."""
-    if not PartialState().is_main_process:
-        return {}
-    return train_perception(out / "perception", stage.steps, stage.batch, seed)
+    """The network that measures pose, mask and scene of what the base makes."""
+    return train_perception(out / "perception", stage, out / "training" / stage.name, seed)
 
 
 def _keep(path: Path, settings: dict[str, Any]) -> None:
@@ -192,9 +184,7 @@ def _keep(path: Path, settings: dict[str, Any]) -> None:
 
 def _parts(settings: Recipe, out: Path) -> Base:
     """The base as far as it is trained."""
-    model = settings.model
-    config = {"size": model.size, "frames": model.frames, "fps": model.fps}
-    return load_parts(out, config, PartialState().device)
+    return load_parts(out, settings.model.base_toml(), PartialState().device)
 
 
 def _save(part: Any, folder: Path) -> None:
@@ -202,46 +192,6 @@ def _save(part: Any, folder: Path) -> None:
     if PartialState().is_main_process:
         save_part(part, folder)
     PartialState().wait_for_everyone()
-
-
-def _samples(
-    settings: Recipe, base: Base, unet: nn.Module, folder: Path, frames: int
-) -> Callable[[int], None]:
-    """Pictures made while training, always of the same held-out people, scenes and poses."""
-    count = 8 if frames == 1 else 2
-    model = settings.model
-    clips = [
-        puppets.render(puppets.sample_spec(n, split="held-out"), frames, model.size, model.fps)
-        for n in range(count)
-    ]
-    skeletons = [
-        Corpus(folder, clip.frames[None], clip.keypoints[None], []).skeletons(0) for clip in clips
-    ]
-
-    def show(step: int) -> None:
-        scheduler = make_scheduler(base.scheduler.config)
-        made = []
-        for number, (clip, skeleton) in enumerate(zip(clips, skeletons, strict=True)):
-            with torch.no_grad():
-                text = encode_text(base, [clip.caption, ""])
-                poses = encode_frames(base.vae, skeleton)[None]  # (1, F, C, h, w)
-                conditions = Conditions(poses, text[:1], text[1:])
-                noise = torch.randn(poses.shape, generator=torch.Generator().manual_seed(number))
-                walk = method.denoiser(unet, conditions, 3.0, guidance_rescale(base))
-                latents = sample(walk, noise.to(poses), scheduler, 15)
-            made.append(decode_latents(base.vae, latents[0]))
-        columns = list(zip([c.frames for c in clips], skeletons, made, strict=True))
-        names = ("render", "pose", f"step {step}")
-        if frames == 1:
-            rows = [
-                (n, np.concatenate(x))
-                for n, x in zip(names, zip(*columns, strict=True), strict=True)
-            ]
-        else:
-            rows = [(n, x) for column in columns for n, x in zip(names, column, strict=True)]
-        contact_sheet(folder / "samples" / f"{step:06d}.png", rows)
-
-    return show
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -30,6 +30,7 @@ class Batch:
     mask: Tensor | None = None  # (B, F, 1, h, w) in [0, 1], soft; None: the full frame counts
     tokens: Tensor | None = None  # (B, T) in {-1, 0, 1}
     regular: Tensor | None = None  # (B,) bool: regularization rows take the full-frame loss
+    heat: Tensor | None = None  # (B, F, 1, h, w) in [0, 1]: near the limbs of the pose
 
 
 @dataclass(frozen=True)

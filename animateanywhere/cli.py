@@ -109,7 +109,9 @@ def _generate(
     out: Annotated[Path | None, typer.Option(help="MP4 to write, else one in runs/.")] = None,
     seed: Seed = 0,
     frames: Annotated[int | None, typer.Option(min=1, help="Else as many as --pose.")] = None,
-    guidance: Annotated[float, typer.Option(min=0, max=100, help="Pull of the prompt.")] = 4.0,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Pull of the prompt, else the base's own.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 25,
     sampler: Annotated[Literal["ddim", "dpm++"], typer.Option()] = "dpm++",
     fit: Annotated[bool, typer.Option(help="Fit the skeleton to person and frame.")] = True,

@@ -11,7 +11,8 @@ from accelerate import PartialState
 
 from animateanywhere import puppets
 from animateanywhere.batch import Batch
-from animateanywhere.data.corpus import Corpus, Row, cached, clips_of, open_corpus
+from animateanywhere.data.corpus import Corpus, Row, cached, folder_rows, open_corpus
+from animateanywhere.data.skeleton import heat
 from animateanywhere.files import sha256
 from animateanywhere.models.base import Base, encode_frames, encode_text
 from animateanywhere.recipe import Recipe, Stage
@@ -37,12 +38,10 @@ def corpora(settings: Recipe, folder: Path) -> tuple[Corpus, Corpus]:
         )  # fmt: skip
         return images, clips
     source = Path(corpus.source)
-    singles = clips_of(source, 1, model.size, model.fps)
-    longer = clips_of(source, model.frames, model.size, model.fps)
-    return (
-        open_corpus(folder / "images", lambda start: singles[start:], len(singles), 1, model.size),
-        open_corpus(folder / "clips", lambda s: longer[s:], len(longer), model.frames, model.size),
-    )
+    count, singles = folder_rows(source, 1, model.size, model.fps)
+    images = open_corpus(folder / "images", singles, count, 1, model.size)
+    count, longer = folder_rows(source, model.frames, model.size, model.fps)
+    return images, open_corpus(folder / "clips", longer, count, model.frames, model.size)
 
 
 def puppet_images(settings: Recipe, start: int) -> Iterator[Row]:
@@ -85,20 +84,23 @@ def batches(
     shares = torch.tensor([share for _, share in sources])
 
     def draw(generator: torch.Generator) -> Batch:
-        picked: list[tuple[np.ndarray, np.ndarray]] = []
+        picked: list[tuple[np.ndarray, ...]] = []
         captions = []
         for source in torch.multinomial(shares, stage.batch, True, generator=generator).tolist():
             corpus = sources[source][0]
             row = _index(len(corpus.frames), generator)
             first = _index(corpus.frames.shape[1] - stage.frames + 1, generator)
             cut = slice(first, first + stage.frames)
-            picked.append((latents[source][row, cut], poses[source][row, cut]))
+            clean = latents[source][row, cut]  # (F, C, h, w)
+            warm = heat(corpus.keypoints[row, cut], corpus.frames.shape[2], clean.shape[-1])
+            picked.append((clean, poses[source][row, cut], warm[:, None]))
             words = corpus.captions[row]
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
         device = base.unet.device
-        clean, pose = (torch.from_numpy(np.stack(x)).float() for x in zip(*picked, strict=True))
-        return Batch(clean.to(device), pose.to(device), encode_text(base, captions))
+        parts = (np.stack(part) for part in zip(*picked, strict=True))
+        x, pose, near = (torch.from_numpy(part).float().to(device) for part in parts)
+        return Batch(x, pose, encode_text(base, captions), heat=near)
 
     return draw
 

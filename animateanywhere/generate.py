@@ -11,32 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 from rich.markup import escape
-from torch import nn
 
 from animateanywhere import __version__
-from animateanywhere.batch import Conditions
-from animateanywhere.console import progress, say, warn
+from animateanywhere.console import say, warn
 from animateanywhere.data import fitting, skeleton, video
-from animateanywhere.diffusion.sampling import blend, make_scheduler, sample, windows
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.driving import read_driving
 from animateanywhere.files import require_writable, sha256, write_aside
 from animateanywhere.methods import animate_anywhere
-from animateanywhere.models.base import (
-    Base,
-    decode_latents,
-    encode_frames,
-    encode_text,
-    guidance_rescale,
-    latent_shape,
-    load_base,
-)
+from animateanywhere.models.base import load_base
 from animateanywhere.models.personal import find_weights, load_personal, mentions, read_metadata
 from animateanywhere.recipe import Loss
+from animateanywhere.render import STEPS, render
 
 RUNS = Path("runs")
-GUIDANCE = 4.0
-STEPS = 25
 
 
 def generate(
@@ -48,7 +36,7 @@ def generate(
     out: Path | None = None,
     seed: int = 0,
     frames: int | None = None,
-    guidance_scale: float = GUIDANCE,
+    guidance_scale: float | None = None,
     steps: int = STEPS,
     sampler: str = "dpm++",
     fit: bool = True,
@@ -59,7 +47,8 @@ def generate(
     pose: a video of a person or of a skeleton, or a poses.json. weights: personal weights; without,
     the newest under `runs` whose token the prompt names. base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
-    frames: at most so many; without, as long as the motion. fit: the skeleton to the frame and the
+    frames: at most so many; without, as long as the motion. guidance_scale: without, the base's.
+    fit: the skeleton to the frame and the
     person's build. The same arguments give the same bytes on one machine. Raises UsageError.
     """
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
@@ -74,6 +63,8 @@ def generate(
         warn(f"the prompt is cut after {model.tokenizer.model_max_length - 2} tokens")
 
     fps, size = float(model.config["fps"]), int(model.config["size"])
+    if guidance_scale is None:
+        guidance_scale = float(model.config["guidance_scale"])
     driving = read_driving(pose, fps, frames)
     if driving.pictures is not None:
         keypoints = driving.keypoints
@@ -119,45 +110,6 @@ def generate(
         video.contact_sheet(contact_sheet, [("driving", skeletons), (prompt, made)])
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
-
-
-def render(
-    base: Base,
-    unet: nn.Module,
-    prompt: str,
-    skeletons: np.ndarray,
-    seed: int,
-    *,
-    guidance_scale: float = GUIDANCE,
-    steps: int = STEPS,
-    sampler: str = "dpm++",
-) -> np.ndarray:
-    """Frames (F, H, W, 3) uint8 of a prompt that follow skeleton pictures of the same shape.
-
-    unet: the network that `animate_anywhere.build` makes of the base with its temporal layers.
-    Beyond the training length, windows go through it one at a time, so memory does not grow.
-    """
-    scheduler = make_scheduler(base.scheduler.config, sampler)
-    device = base.text_encoder.device
-    count, length = len(skeletons), base.config["frames"]
-    with torch.no_grad():
-        prompted, empty = encode_text(base, [prompt, ""]).split(1)
-    conditions = Conditions(encode_frames(base.vae, skeletons)[None], prompted, empty)
-    # Noise from the CPU is the same on every device.
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, count, *latent_shape(base), generator=generator).to(device)
-    rescale = guidance_rescale(base)
-
-    def denoiser_of(start: int, stop: int) -> animate_anywhere.Denoiser:
-        part = conditions.window(start, stop)
-        return animate_anywhere.denoiser(unet, part, guidance_scale, rescale)
-
-    denoiser = blend(denoiser_of, windows(count, length, overlap=length // 4))
-    with progress("generating", total=steps) as bar:
-        latents = sample(
-            denoiser, noise, scheduler, steps, generator, lambda step, x: bar.advance(1)
-        )
-    return decode_latents(base.vae, latents[0])
 
 
 def letterbox(keypoints: np.ndarray, width: int, height: int, size: int) -> np.ndarray:

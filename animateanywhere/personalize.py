@@ -115,7 +115,9 @@ def _learn(
             stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
         table: Any = model.text_encoder.get_input_embeddings().weight
         text_learns = any("text_encoder" in p or "token_embedding" in p for p in stage.train)
-        batch = batches(model, stage, rows, regular, text_learns)
+        # Where the background counts in full, a caption must name the true place.
+        elsewhere = settings.personal.elsewhere if settings.loss.weaken else 0.0
+        batch = batches(model, stage, rows, regular, text_learns, elsewhere)
         parts = nn.ModuleDict({"unet": unet})
         if text_learns:
             parts["text_encoder"] = model.text_encoder

@@ -24,11 +24,17 @@ class Model:
     size: int = 128  # pixels, square
     frames: int = 16  # the training length of the motion modules
     fps: float = 8.0
+    guidance_scale: float = 4.0  # of `aa generate`, unless told another
     vae: dict[str, Any] = field(default_factory=dict)
     text_encoder: dict[str, Any] = field(default_factory=dict)
     unet: dict[str, Any] = field(default_factory=dict)
     motion_adapter: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
+
+    def base_toml(self) -> dict[str, Any]:
+        """What a base says of itself in its base.toml."""
+        return {"size": self.size, "frames": self.frames, "fps": self.fps,
+                "guidance_scale": self.guidance_scale}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Loss:
     guide: bool = True
     regularization_weight: float = 1.0
     snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023); 0 is off
+    heat: float = 0.0  # base training: so much more do pixels near the pose's limbs count
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,9 @@ class Personal:
 
     regularization_clips: int = 6
     regularization_steps: int = 12
-    guidance_scale: float = 3.0
+    # Share of the subject's rows whose caption names some other place: as the background hardly
+    # counts in eq. 1, the looks then bind to the token whatever scene is asked for. Ours.
+    elsewhere: float = 0.5
     train_text_encoder: bool = False
     fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
     fit_vae_below: float = 22.0  # where it rebuilds the clip at fewer dB than this

@@ -13,22 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animateanywhere import puppets
-from animateanywhere.batch import Conditions
 from animateanywhere.console import progress, say
 from animateanywhere.data.skeleton import draw
 from animateanywhere.data.video import contact_sheet
-from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import (
-    Base,
-    decode_latents,
-    encode_frames,
-    encode_text,
-    guidance_rescale,
-    latent_shape,
-)
+from animateanywhere.models.base import Base, decode_latents, encode_frames
 from animateanywhere.recipe import Loss, Recipe
+from animateanywhere.render import render_latents
 
 CACHE = Path("runs") / "regularization"
 
@@ -51,58 +43,39 @@ def regularization(base: Base, class_word: str, settings: Recipe, seed: int) -> 
     personal = settings.personal
     count = personal.regularization_clips
     key = json.dumps([base.hash, class_word, count, personal.regularization_steps,
-                      personal.guidance_scale, seed])  # fmt: skip
+                      base.config["guidance_scale"], seed])  # fmt: skip
     path = CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
     specs = _cast(class_word, count, seed)
     captions = [_caption(spec, class_word) for spec in specs]
-    with torch.no_grad():
-        text_states = encode_text(base, captions)
-    device = text_states.device
     if not path.is_file():
-        latents, poses = _make(base, specs, text_states, personal.guidance_scale,
-                               personal.regularization_steps, seed)  # fmt: skip
+        latents, poses = _make(base, specs, captions, personal.regularization_steps, seed)
         with write_aside(path) as aside:
             clips = {"latents": latents, "poses": poses}
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
         rows = [(caption, decode_latents(base.vae, clip))
                 for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
         contact_sheet(path.with_suffix(".png"), rows)
-    made = load_file(path, device=str(device))
+    made = load_file(path, device=str(base.unet.device))
     return Regular(made["latents"], made["poses"], captions)
 
 
 def _make(
-    base: Base,
-    specs: list[puppets.Spec],
-    text_states: Tensor,
-    guidance: float,
-    steps: int,
-    seed: int,
+    base: Base, specs: list[puppets.Spec], captions: list[str], steps: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     size, frames, fps = base.config["size"], base.config["frames"], base.config["fps"]
     unet = method.build(base, Loss(guide=False), video=True).eval()
-    with torch.no_grad():
-        empty = encode_text(base, [""])
     latents, poses = [], []
     say("the base makes regularization clips of the class")
     with progress("regularization", total=len(specs) * steps) as bar:
-        for number, spec in enumerate(specs):
+        for number, (spec, caption) in enumerate(zip(specs, captions, strict=True)):
             skeletons = draw(puppets.render(spec, frames, size, fps).keypoints, size, size)
-            pose = encode_frames(base.vae, skeletons)[None]  # (1, F, C, h, w)
-            noise = torch.randn(
-                1, frames, *latent_shape(base),
-                generator=torch.Generator().manual_seed(seed * 1000 + number),
+            pose = encode_frames(base.vae, skeletons)  # (F, C, h, w)
+            made = render_latents(
+                base, unet, caption, pose, seed * 1000 + number,
+                steps=steps, on_step=lambda: bar.advance(1),
             )  # fmt: skip
-            walk = method.denoiser(
-                unet,
-                Conditions(pose, text_states[number : number + 1], empty),
-                guidance,
-                guidance_rescale(base),
-            )
-            scheduler = make_scheduler(base.scheduler.config)
-            x = sample(walk, noise.to(pose), scheduler, steps, on_step=lambda *_: bar.advance(1))
-            latents.append(x[0])
-            poses.append(pose[0])
+            latents.append(made)
+            poses.append(pose)
     return torch.stack(latents), torch.stack(poses)
 
 

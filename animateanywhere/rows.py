@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from animateanywhere.batch import Batch, Subject
 from animateanywhere.data.skeleton import draw
+from animateanywhere.extraction import caption
 from animateanywhere.models.base import Base, encode_frames, encode_text, token_ids
 from animateanywhere.models.personal import add_token
 from animateanywhere.recipe import Stage
@@ -27,6 +28,8 @@ class Rows:
     masks: Tensor  # (N, 1, h, w) in [0, 1], soft
     captions: list[str]
     tokens: Tensor  # (N, T) in {-1, 0, 1}
+    elsewhere: list[str]  # P captions that name other places
+    elsewhere_tokens: Tensor  # (P, T)
     token_index: int
 
 
@@ -40,19 +43,23 @@ def encode_subject(model: Base, subject: Subject, token: str) -> Rows:
     latents = encode_frames(model.vae, subject.frames)  # (N, C, h, w)
     skeletons = draw(subject.keypoints, *subject.frames.shape[1:3])
     masks = torch.from_numpy(subject.masks)[:, None].to(latents)  # (N, 1, H, W)
-    captions = [caption.replace("<token>", token) for caption in subject.captions]
+    captions = [text.replace("<token>", token) for text in subject.captions]
+    person = [token, subject.class_word]
+    others = caption.elsewhere(*person)
+    scenes = [subject.scene] if subject.scene else []
     return Rows(
         latents, encode_frames(model.vae, skeletons),
-        F.interpolate(masks, latents.shape[-2:], mode="area"), captions,
-        token_regions(model, captions, [token, subject.class_word], subject.scene), index,
+        F.interpolate(masks, latents.shape[-2:], mode="area"),
+        captions, token_regions(model, captions, person, scenes),
+        others, token_regions(model, others, person, list(caption.PLACES)), index,
     )  # fmt: skip
 
 
-def token_regions(model: Base, captions: list[str], person: list[str], scene: str | None) -> Tensor:
-    """(N, T): +1 for the words of the person, −1 for those of the scene, 0 for all others."""
+def token_regions(model: Base, captions: list[str], person: list[str], scenes: list[str]) -> Tensor:
+    """(N, T): +1 for the words of the person, −1 for those of a scene, 0 for all others."""
     ids = token_ids(model.tokenizer, captions)
     regions = torch.zeros(ids.shape)
-    for words, value in (([scene.strip().rstrip(".")] if scene else [], -1.0), (person, 1.0)):
+    for words, value in (([scene.strip().rstrip(".") for scene in scenes], -1.0), (person, 1.0)):
         for word in words:
             piece = torch.tensor(model.tokenizer(word, add_special_tokens=False).input_ids)
             for start in range(ids.shape[1] - len(piece) + 1):
@@ -62,11 +69,19 @@ def token_regions(model: Base, captions: list[str], person: list[str], scene: st
 
 
 def batches(
-    model: Base, stage: Stage, rows: Rows, regular: Regular, text_learns: bool
+    model: Base,
+    stage: Stage,
+    rows: Rows,
+    regular: Regular,
+    text_learns: bool,
+    elsewhere: float = 0.0,
 ) -> Callable[[torch.Generator], Batch]:
     """Draw subject rows, then regularization rows, of `stage.frames` frames each.
 
     Text states are encoded once, unless the token or the text encoder is still learning.
+    elsewhere: share of the subject's rows whose caption names another place. Captions are dropped
+    (`stage.dropout`) from regularization rows only: did the empty prompt learn the subject as
+    well, guidance would push away from the person.
     """
     count = len(rows.latents)
     frames = min(stage.frames, count, regular.latents.shape[1])
@@ -76,7 +91,7 @@ def batches(
         return dict(zip(unique, encode_text(model, unique), strict=True))
 
     with torch.no_grad():
-        fixed = encode(["", *rows.captions, *regular.captions])
+        fixed = encode(["", *rows.captions, *rows.elsewhere, *regular.captions])
 
     def draw_rows(generator: torch.Generator) -> Batch:
         starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
@@ -86,9 +101,10 @@ def batches(
         masks = [rows.masks[cut] for cut in cuts]
         tokens = [rows.tokens[start] for start in starts]
         captions = [rows.captions[start] for start in starts]
-        for row in range(len(captions)):  # so that guidance keeps something to guide from
-            if float(torch.rand((), generator=generator)) < stage.dropout:
-                captions[row] = ""
+        for row in range(len(captions)):
+            if float(torch.rand((), generator=generator)) < elsewhere:
+                place = int(torch.randint(len(rows.elsewhere), (), generator=generator))
+                captions[row], tokens[row] = rows.elsewhere[place], rows.elsewhere_tokens[place]
         for _ in range(stage.regular_batch):
             clip = int(torch.randint(len(regular.latents), (), generator=generator))
             first = regular.latents.shape[1] - frames + 1
@@ -97,7 +113,8 @@ def batches(
             poses.append(regular.poses[clip, start : start + frames])
             masks.append(torch.ones_like(masks[0]))
             tokens.append(torch.zeros_like(tokens[0]))
-            captions.append(regular.captions[clip])
+            dropped = float(torch.rand((), generator=generator)) < stage.dropout
+            captions.append("" if dropped else regular.captions[clip])
         states = encode(captions) if text_learns else fixed
         text = [states[caption] for caption in captions]
         total = len(latents)

@@ -15,10 +15,10 @@ import torch
 from animateanywhere import puppets
 from animateanywhere.batch import Batch
 from animateanywhere.data.skeleton import draw
-from animateanywhere.generate import render
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import latent_shape, load_base
 from animateanywhere.recipe import Loss, load_recipe
+from animateanywhere.render import render
 
 
 def main() -> None:

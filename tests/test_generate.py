@@ -8,12 +8,13 @@ from test_personal import metadata
 from animateanywhere.data.skeleton import Poses, draw, write_poses
 from animateanywhere.data.video import read
 from animateanywhere.errors import UsageError
-from animateanywhere.generate import generate, letterbox, render
+from animateanywhere.generate import generate, letterbox
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import load_base, write_base_toml
 from animateanywhere.models.fresh import create_base
 from animateanywhere.models.personal import EMBEDDING, save_personal
 from animateanywhere.recipe import Loss, load_recipe
+from animateanywhere.render import render
 
 SIZE = 64
 

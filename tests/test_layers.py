@@ -13,7 +13,7 @@ FLOORS = [
     {"methods", "extraction", "training"},
     {
         *("prepare", "corpora", "base_train", "regularize", "rows", "personalize"),
-        *("generate", "evaluate", "demo"),
+        *("render", "samples", "generate", "evaluate", "demo"),
     },
     {"cli"},
     {"__main__"},

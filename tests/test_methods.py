@@ -121,3 +121,20 @@ def test_guidance_in_one_batch_is_guidance_in_two(base: Base) -> None:
         without = denoiser(unet, Conditions(poses, empty, empty), 1.0)(x, t)
         both = denoiser(unet, Conditions(poses, text, empty), 4.0)(x, t)
     torch.testing.assert_close(both, without + 4 * (with_text - without), atol=1e-4, rtol=1e-4)
+
+
+def test_heat_lets_the_person_count_more(base: Base) -> None:
+    """The heated cells weigh 1 + heat: told apart by the loss of each half of the picture."""
+    unet, plain = build(base, Loss(), video=False), rows(frames=1)
+    plain = replace(plain, mask=None, tokens=None, regular=None)
+    left = torch.zeros_like(plain.latents[:, :, :1])
+    left[..., :4] = 1
+
+    def value(batch: Batch, settings: Loss) -> float:
+        return float(loss(unet, batch, generator(), base.scheduler, settings)[0].detach())
+
+    without = value(plain, Loss(heat=3.0))
+    assert without == value(replace(plain, heat=left), Loss(heat=0.0))
+    both = [value(replace(plain, heat=side), Loss(heat=3.0)) for side in (left, 1 - left)]
+    assert both[0] != pytest.approx(both[1])
+    assert sum(both) == pytest.approx(2 * without + 3 * without, rel=1e-5)

@@ -17,6 +17,7 @@ from animateanywhere.models.perception import (
     soft_argmax,
 )
 from animateanywhere.puppets import SCENES
+from animateanywhere.recipe import Stage
 from animateanywhere.training.perception import (
     accuracy,
     augment,
@@ -103,10 +104,10 @@ def test_loss_is_least_at_the_truth() -> None:
 
 
 def test_a_short_training_learns_and_reports(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    out = tmp_path / "perception"
-    scores = train_perception(out, steps=16, batch=8, samples=24, held_out=4, rate=2e-3)
-    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    out, folder = tmp_path / "perception", tmp_path / "training"
+    stage = Stage("perception", "perception", 16, batch=8, learning_rate=2e-3, ema=0.9, log_every=1)
+    scores = train_perception(out, stage, folder, seed=0, samples=24, held_out=4)
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     record = json.loads((out / "metrics.json").read_text())
     assert record["held_out"] == scores
     assert rows[-1]["step"] == 16

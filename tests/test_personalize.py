@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import UsageError
 from animateanywhere.generate import generate
-from animateanywhere.models.base import load_base
+from animateanywhere.models.base import encode_text, load_base
 from animateanywhere.models.personal import EMBEDDING, add_token, load_personal, read_metadata
 from animateanywhere.personalize import personalize
-from animateanywhere.recipe import Recipe, load_recipe
-from animateanywhere.rows import token_regions
+from animateanywhere.recipe import Recipe, Stage, load_recipe
+from animateanywhere.regularize import Regular
+from animateanywhere.rows import Rows, batches, token_regions
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 
@@ -121,7 +122,7 @@ def test_each_switch_changes_the_result(tiny_base: Path, place: Path, switch: st
 def test_token_regions(tiny_base: Path) -> None:
     base = load_base(tiny_base)
     captions = ["a man in a room walks", "a woman walks"]
-    regions = token_regions(base, captions, ["man"], "in a room")
+    regions = token_regions(base, captions, ["man"], ["in a room"])
     words = base.tokenizer.convert_ids_to_tokens(base.tokenizer(captions[0]).input_ids)
     named = dict(zip(words, regions[0].tolist(), strict=False))
     assert named["man</w>"] == 1 and named["room</w>"] == -1 and named["walks</w>"] == 0
@@ -133,3 +134,25 @@ def test_a_base_of_another_training_is_refused(tiny_base: Path, trained: Path, p
     path = learn(tiny_base)
     with pytest.raises(UsageError, match="another one"):
         generate("sks man on a beach", POSE, weights=path, base=str(trained), frames=4, steps=1)
+
+
+def test_rows_name_other_places_and_drop_captions_of_others_only(tiny_base: Path) -> None:
+    base = load_base(tiny_base)
+    here, there, other = "a man in a room", "a man on a beach", "a woman walks"
+    states = {text: encode_text(base, [text])[0] for text in (here, there, other, "")}
+    maps = {here: torch.zeros(48), there: torch.ones(48)}
+    frames, poses = torch.zeros(8, 4, 8, 8), torch.zeros(8, 4, 8, 8)
+    rows = Rows(frames, poses, frames[:, :1], [here] * 8, maps[here].expand(8, -1), [there],
+                maps[there][None], 0)  # fmt: skip
+    regular = Regular(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
+    stage = Stage("a", "appearance", 1, batch=40, regular_batch=40, dropout=0.5)
+    made = batches(base, stage, rows, regular, False, elsewhere=0.5)(torch.Generator())
+
+    def said(row: int) -> str:
+        return next(t for t, s in states.items() if torch.equal(s, made.text_states[row]))
+
+    subject, others = [said(r) for r in range(40)], [said(r) for r in range(40, 80)]
+    assert set(subject) == {here, there} and set(others) == {other, ""}
+    assert 10 < subject.count(there) < 30 and 10 < others.count("") < 30
+    assert made.tokens is not None
+    assert all(torch.equal(made.tokens[r], maps[text]) for r, text in enumerate(subject))

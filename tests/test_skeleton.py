@@ -174,3 +174,16 @@ def test_dwpose_foreign_densepose_and_the_world_are_told_apart():
     assert recognize(np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)) is None
     assert recognize(np.zeros((2, 64, 64, 3), np.uint8)) is None
     assert recover(np.zeros((1, 64, 64, 3), np.uint8)).max() == 0
+
+
+def test_heat_is_where_the_body_is():
+    pose = np.zeros((1, 18, 3), np.float32)
+    pose[0, [1, 8, 9, 10]] = [(64, 24, 1), (64, 64, 1), (64, 84, 1), (64, 104, 1)]  # a plumb line
+    warm = skeleton.heat(pose, 128, 16)[0]
+    assert warm.shape == (16, 16) and warm.min() == 0 and warm.max() == 1
+    # Cells are 8 pixels, the line lies between columns 7 and 8 and is 80 long: 1 up to 8 pixels
+    # away, 0 from 16 on.
+    np.testing.assert_allclose(warm[8, 5:11], [0, 0.5, 1, 1, 0.5, 0], atol=1e-6)
+    assert warm[0].max() == 0 and warm[15].max() == 0
+    pose[..., 2] = 0
+    assert skeleton.heat(pose, 128, 16).max() == 0  # nobody is seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from animateanywhere.console import progress
-from animateanywhere.data.skeleton import draw, read_poses
+from animateanywhere.data.skeleton import Poses, draw, read_poses
 from animateanywhere.data.video import read
 from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
@@ -66,38 +66,57 @@ def open_corpus(
     return Corpus(folder, pixels, points, captions)
 
 
-def clips_of(folder: Path, frames: int, size: int, fps: float) -> list[Row]:
+def folder_rows(
+    folder: Path, frames: int, size: int, fps: float
+) -> tuple[int, Callable[[int], Iterator[Row]]]:
     """Rows of a folder of clips: name.mp4, name.poses.json, name.txt (a caption a line).
 
-    Each clip gives as many rows of `frames` frames as it has. Raises UsageError where a clip
-    lacks its poses or caption.
+    Each clip gives as many rows of `frames` frames as its poses last. Returns their number and
+    `make(start)`, which decodes one clip at a time, so that memory does not grow with the folder.
+    Raises UsageError where a clip lacks its poses or caption, or is shorter than its poses.
     """
-    rows: list[Row] = []
-    for path in sorted(folder.glob("*.mp4")):
-        if path.stem.endswith(".masks"):  # of the clip beside it
-            continue
-        text, poses = path.with_suffix(".txt"), path.with_suffix(".poses.json")
-        if not text.is_file() or not poses.is_file():
-            raise UsageError(f"{path} needs {poses.name} and {text.name} beside it")
-        video = read(path, fps=fps)
-        pose = read_poses(poses)
-        height, width = video.frames.shape[1:3]
-        if (height, width) != (size, size):
-            raise UsageError(f"{path} is {width}x{height}; the corpus needs {size}x{size}")
-        captions = text.read_text(encoding="utf-8").split("\n")
-        captions = [line.strip() for line in captions if line.strip()]
-        if not captions:
-            raise UsageError(f"{text} holds no caption")
-        moments = np.round(np.arange(len(video.frames)) * pose.fps / fps).astype(int)
-        keypoints = pose.keypoints[moments[moments < len(pose.keypoints)]]
-        keypoints[..., :2] *= np.array([width / pose.width, height / pose.height], np.float32)
-        length = min(len(video.frames), len(keypoints))
-        for start in range(0, length - frames + 1, frames):
-            cut = slice(start, start + frames)
-            rows.append((video.frames[cut], keypoints[cut], captions))
-    if not rows:
+    clips = [_clip(path, fps) for path in sorted(folder.glob("*.mp4"))
+             if not path.stem.endswith(".masks")]  # fmt: skip
+    counts = [len(moments) // frames for _, _, moments, _ in clips]
+    if not sum(counts):
         raise UsageError(f"{folder} holds no clip of {frames} frames: fill it with `aa puppets`")
-    return rows
+
+    def make(start: int) -> Iterator[Row]:
+        for (path, pose, moments, captions), count in zip(clips, counts, strict=True):
+            if start < count:
+                decoded = read(path, fps=fps).frames
+                height, width = decoded.shape[1:3]
+                if (height, width) != (size, size):
+                    raise UsageError(f"{path} is {width}x{height}; the corpus needs {size}x{size}")
+                # Rounding may take the last frame from a clip.
+                if len(decoded) < len(moments) - 1:
+                    raise UsageError(
+                        f"{path} has {len(decoded)} frames at {fps:g} fps, its poses {len(moments)}"
+                    )
+                shown = np.minimum(np.arange(len(moments)), len(decoded) - 1)
+                keypoints = pose.keypoints[moments]
+                keypoints[..., :2] *= np.array([width / pose.width, height / pose.height])
+                for row in range(start, count):
+                    cut = slice(row * frames, (row + 1) * frames)
+                    yield decoded[shown[cut]], keypoints[cut], captions
+            start = max(start - count, 0)
+
+    return sum(counts), make
+
+
+def _clip(path: Path, fps: float) -> tuple[Path, Poses, np.ndarray, list[str]]:
+    """A clip's poses, which of them each of its frames at `fps` takes, and its captions."""
+    text, poses = path.with_suffix(".txt"), path.with_suffix(".poses.json")
+    if not text.is_file() or not poses.is_file():
+        raise UsageError(f"{path} needs {poses.name} and {text.name} beside it")
+    pose = read_poses(poses)
+    count = int(len(pose.keypoints) * fps / pose.fps + 1e-6)
+    moments = np.round(np.arange(count) * pose.fps / fps).astype(int)
+    captions = [line.strip() for line in text.read_text(encoding="utf-8").split("\n")]
+    captions = [line for line in captions if line]
+    if not captions:
+        raise UsageError(f"{text} holds no caption")
+    return path, pose, np.minimum(moments, len(pose.keypoints) - 1), captions
 
 
 def cached(

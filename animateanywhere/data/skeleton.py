@@ -21,7 +21,7 @@ from animateanywhere.files import write_aside
 
 __all__ = [
     "COLORS", "KEYPOINTS", "LIMBS", "VISIBLE",
-    "Poses", "draw", "fit", "read_poses", "steady", "write_poses",
+    "Poses", "draw", "fit", "heat", "read_poses", "steady", "write_poses",
 ]  # fmt: skip
 
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
@@ -64,6 +64,36 @@ def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
         for index in np.flatnonzero(shown):
             _capsule(picture, pose[index], pose[index], joint, colors[index])
     return (pictures + 0.5).astype(np.uint8)
+
+
+def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
+    """Where the body is, told from its limbs alone: a coarse picture for weighting a loss.
+
+    1 up to a tenth of the body's extent from a limb, falling to 0 at twice that.
+
+    Args:
+        keypoints: float (F, 18, 3) in pixels of a size x size frame.
+        cells: width and height of the result.
+
+    Returns:
+        float32 (F, cells, cells) in [0, 1]; 0 where nobody is seen.
+    """
+    centers = (np.arange(cells, dtype=np.float32) + 0.5) * size / cells
+    grid = np.stack(np.meshgrid(centers, centers), -1)  # (h, w, 2): x, y
+    out = np.zeros((len(keypoints), cells, cells), np.float32)
+    for picture, pose in zip(out, keypoints, strict=True):
+        seen = pose[:, 2] >= VISIBLE
+        ends = np.array([(a, b) for a, b in LIMBS if seen[a] and seen[b]])
+        if not len(ends):
+            continue
+        start, along = pose[ends[:, 0], :2], pose[ends[:, 1], :2] - pose[ends[:, 0], :2]  # (L, 2)
+        apart = grid[:, :, None] - start  # (h, w, L, 2)
+        share = (apart * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)
+        nearest = np.clip(share, 0, 1)[..., None] * along
+        distance = np.linalg.norm(apart - nearest, axis=-1).min(-1)  # (h, w)
+        reach = 0.1 * max(np.ptp(pose[seen, :2], axis=0).max(), 1)
+        picture[:] = np.clip(2 - distance / reach, 0, 1)
+    return out
 
 
 def _capsule(

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+PLACES = (
+    "on a beach", "in a forest", "on a street", "in a park", "in a room", "in a kitchen",
+    "in the snow", "on a stage", "in a desert", "in a city at night",
+)  # fmt: skip
+
+
+def elsewhere(token: str, class_word: str) -> list[str]:
+    """Captions that put the person in places all over the world, with and without an article."""
+    return [f"{a}{token} {class_word} {place}" for a in ("", "a ") for place in PLACES]
+
 
 def template(class_word: str, scene: str | None = None, action: str | None = None) -> str:
     """Such as "a <token> man walking in a room".

@@ -74,8 +74,10 @@ def loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of every stage, a scalar, and what to log.
 
-    Without masks it is plain denoising (base training). With masks, subject rows take eq. 1 and
-    guided attention; regularization rows take the full frame and plain attention.
+    Without masks it is plain denoising (base training), where `settings.heat` lets the person
+    count more, as HumanSD's heatmap-guided loss does (arXiv 2304.04269; ours takes the heat from
+    the pose itself). With masks, subject rows take eq. 1 and guided attention; regularization rows
+    take the full frame and plain attention.
     """
     latents = batch.latents  # (B, F, C, h, w)
     rows = len(latents)
@@ -91,6 +93,8 @@ def loss(
     )
     kind = scheduler.config.prediction_type
     error = target(latents, noise, alpha_bar, kind) - prediction.float()
+    if batch.heat is not None and settings.heat:
+        error = error * (1 + settings.heat * batch.heat).sqrt()
     per_row = background_weakening(error, foreground_of(batch, settings), settings.alpha)  # (B,)
     per_row = per_row * min_snr_weight(alpha_bar, settings.snr_gamma, kind)
     if batch.regular is None:

@@ -46,7 +46,7 @@ class Base:
     """The parts of a base, on one device, in eval mode; `motion_adapter` is None before video."""
 
     folder: Path
-    config: dict[str, Any]  # name, size, frames, fps
+    config: dict[str, Any]  # name, size, frames, fps, guidance_scale
     hash: str  # of the weights that personal weights stand on
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
@@ -76,7 +76,8 @@ def find_base(name: str | Path) -> Path:
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:
     """Load a base in float32. Raises UsageError in one line where a part is missing or foreign."""
     folder = find_base(name)
-    config = tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
+    config = {"guidance_scale": 4.0}  # bases of before 0.2 do not say
+    config |= tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
     return load_parts(folder, config, device)
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from accelerate import PartialState
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animateanywhere.console import progress
-from animateanywhere.files import folder_aside
+from animateanywhere.files import folder_aside, write_aside
 from animateanywhere.metrics import pck, person_height, silhouette_iou
 from animateanywhere.models.perception import (
     CELL,
@@ -25,6 +24,8 @@ from animateanywhere.models.perception import (
     save_perception,
 )
 from animateanywhere.puppets import SCENES, Clip, render_batch, sample_spec
+from animateanywhere.recipe import Stage
+from animateanywhere.training.loop import fit, step_generator
 
 MIRROR = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]  # right for left
 SPAN = 4.0  # seconds of a motion that frames are taken from
@@ -94,7 +95,7 @@ def perception_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of heatmaps to Gaussians (visible keypoints), presence, mask and scene."""
     visible = keypoints[..., 2]  # (B, 18)
-    centers = (torch.arange(SIDE // CELL) + 0.5) * CELL
+    centers = (torch.arange(SIDE // CELL, device=keypoints.device) + 0.5) * CELL
     x, y = keypoints[..., 0:1], keypoints[..., 1:2]
     across = torch.exp(-0.5 * ((centers - x) / CELL) ** 2)  # (B, 18, 32), one cell wide
     down = torch.exp(-0.5 * ((centers - y) / CELL) ** 2)
@@ -128,73 +129,70 @@ def accuracy(net: Perception, samples: dict[str, np.ndarray]) -> dict[str, float
 
 
 def train_perception(
-    out: Path,
-    steps: int = 900,
-    batch: int = 32,
-    seed: int = 0,
-    samples: int = 8000,
-    held_out: int = 512,
-    rate: float = 3e-3,
-    cache: Path | None = None,
+    out: Path, stage: Stage, folder: Path, seed: int, samples: int = 8000, held_out: int = 512
 ) -> dict[str, float]:
-    """Render puppets, train, and write weights, `metrics.json` and `log.jsonl` into `out`.
+    """Render puppets, train by a stage, and write weights and `metrics.json` into `out`.
 
-    samples, held_out: puppets to render, never more than `steps * batch`; rate: peak of the
-    learning rate; cache: an `.npz` for the rendered frames, made when missing. Not resumable:
-    `out` appears only when all is done. Returns the accuracy on `held_out` frames of identities
-    never trained on.
+    folder: gets the rendered frames, log and checkpoint; the same call goes on after a stop.
+    samples, held_out: puppets to render, never more than `steps * batch`. Returns the accuracy on
+    `held_out` frames of identities never trained on.
     """
-    samples, held_out = min(samples, steps * batch), min(held_out, steps * batch)
-    if cache is not None and cache.exists():
-        data = dict(np.load(cache))
-    else:
-        data = render_samples(range(seed, seed + samples), "train")
-        if cache is not None:
-            np.savez(cache, **data)
-    generator = torch.Generator().manual_seed(seed)
+    most = stage.steps * stage.batch
+    samples, held_out = min(samples, most), min(held_out, most)
+    with PartialState().main_process_first():
+        data = _rendered(folder / "samples.npz", seed, samples)
     torch.manual_seed(seed)
     net = Perception(list(SCENES))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = deepcopy(net)
-    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
-    started, log, order = time.monotonic(), [], torch.empty(0, dtype=torch.long)
-    with progress("perception", total=steps) as bar:
-        for step in range(1, steps + 1):
-            if len(order) < batch:
-                order = torch.randperm(len(data["frames"]), generator=generator)
-            chosen, order = order[:batch].numpy(), order[batch:]
-            pixels = torch.from_numpy(data["frames"][chosen]).permute(0, 3, 1, 2)
-            frames, masks, keypoints = augment(
-                pixels / 127.5 - 1,
-                torch.from_numpy(data["masks"][chosen]) / 255,
-                torch.from_numpy(data["keypoints"][chosen]),
-                generator,
-            )
-            seen = net(frames.contiguous(memory_format=torch.channels_last))
-            scenes = torch.from_numpy(data["scenes"][chosen])
-            loss, logs = perception_loss(seen, masks, keypoints, scenes)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            decay = min(0.99, step / (step + 10))
-            with torch.no_grad():
-                pairs = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
-                for mine, theirs in pairs:
-                    if mine.is_floating_point():
-                        mine.lerp_(theirs, 1 - decay)
-            bar.advance(1, loss=float(loss.detach()))
-            if step % 20 == 0 or step == steps:
-                seconds = round(time.monotonic() - started, 1)
-                log.append({"step": step, "seconds": seconds, "loss": float(loss.detach()), **logs})
+
+    def batch(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rows = torch.randint(len(data["frames"]), (stage.batch,), generator=generator).numpy()
+        frames, masks, keypoints = augment(
+            torch.from_numpy(data["frames"][rows]).permute(0, 3, 1, 2) / 127.5 - 1,
+            torch.from_numpy(data["masks"][rows]) / 255,
+            torch.from_numpy(data["keypoints"][rows]),
+            generator,
+        )
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        device = next(net.parameters()).device
+        scenes = torch.from_numpy(data["scenes"][rows])
+        return frames.to(device), masks.to(device), keypoints.to(device), scenes.to(device)
+
+    def loss(net: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        frames, masks, keypoints, scenes = batch(generator)
+        return perception_loss(net(frames), masks, keypoints, scenes)
+
+    fit(net, stage, loss, folder, seed)
+    if not PartialState().is_main_process:
+        return {}
+    _settle(net, [batch(step_generator(seed, 0, stage.steps + n))[0] for n in range(16)])
     unseen = render_samples(range(seed, seed + held_out), "held-out", label="held-out puppets")
-    with folder_aside(out) as folder:
-        save_perception(folder, average)
-        scores = accuracy(load_perception(folder), unseen)
-        record = {"held_out": scores, "frames": held_out, "steps": steps, "batch": batch}
-        record |= {"seed": seed, "samples": len(data["frames"]), "seconds": log[-1]["seconds"]}
-        (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
-        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+    with folder_aside(out) as aside:
+        save_perception(aside, net)
+        scores = accuracy(load_perception(aside), unseen)
+        record = {"held_out": scores, "frames": held_out, "steps": stage.steps,
+                  "batch": stage.batch, "seed": seed, "samples": samples}  # fmt: skip
+        (aside / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
+    (folder / "samples.npz").unlink()
     return scores
+
+
+def _rendered(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
+    """The frames to learn from, rendered once."""
+    if not path.is_file():
+        with write_aside(path) as aside, aside.open("wb") as file:
+            np.savez(file, **render_samples(range(seed, seed + count), "train"))
+    return dict(np.load(path))
+
+
+@torch.no_grad()
+def _settle(net: nn.Module, frames: list[Tensor]) -> None:
+    """Batch statistics for the averaged weights: those of training belong to other weights."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    net.train()
+    for batch in frames:
+        net(batch)
+    net.eval()

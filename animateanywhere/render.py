@@ -1,0 +1,81 @@
+"""A prompt and a skeleton through a base to frames: for `aa generate`, regularization clips and
+the samples of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from animateanywhere.batch import Conditions
+from animateanywhere.console import progress
+from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
+from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.models.base import (
+    Base,
+    decode_latents,
+    encode_frames,
+    encode_text,
+    guidance_rescale,
+    latent_shape,
+)
+
+STEPS = 25
+
+
+def render(
+    base: Base,
+    unet: nn.Module,
+    prompt: str,
+    skeletons: np.ndarray,
+    seed: int,
+    *,
+    guidance_scale: float | None = None,
+    steps: int = STEPS,
+    sampler: str = "dpm++",
+) -> np.ndarray:
+    """Frames (F, H, W, 3) uint8 of a prompt that follow skeleton pictures of the same shape."""
+    poses = encode_frames(base.vae, skeletons)
+    with progress("generating", total=steps) as bar:
+        latents = render_latents(
+            base, unet, prompt, poses, seed, guidance_scale=guidance_scale, steps=steps,
+            sampler=sampler, on_step=lambda: bar.advance(1),
+        )  # fmt: skip
+    return decode_latents(base.vae, latents)
+
+
+def render_latents(
+    base: Base,
+    unet: nn.Module,
+    prompt: str,
+    pose_latents: Tensor,
+    seed: int,
+    *,
+    guidance_scale: float | None = None,
+    steps: int = STEPS,
+    sampler: str = "dpm++",
+    on_step: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Latents (F, C, h, w) of a prompt that follow pose latents of the same shape.
+
+    unet: what `animate_anywhere.build` makes of the base. guidance_scale: without, the base's own.
+    Beyond the training length, windows go through it one at a time, so memory does not grow.
+    """
+    scheduler = make_scheduler(base.scheduler.config, sampler)
+    scale = base.config["guidance_scale"] if guidance_scale is None else guidance_scale
+    with torch.no_grad():
+        prompted, empty = encode_text(base, [prompt, ""]).split(1)
+    conditions = Conditions(pose_latents[None], prompted, empty)
+    count, length = len(pose_latents), base.config["frames"]
+    # Noise from the CPU is the same on every device.
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(1, count, *latent_shape(base), generator=generator).to(pose_latents)
+    rescale = guidance_rescale(base)
+
+    def denoiser_of(start: int, stop: int) -> Denoiser:
+        return method.denoiser(unet, conditions.window(start, stop), scale, rescale)
+
+    denoiser = blend(denoiser_of, windows(count, length, overlap=length // 4))
+    return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
