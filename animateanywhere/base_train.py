@@ -18,6 +18,7 @@ from animateanywhere import puppets
 from animateanywhere.console import say
 from animateanywhere.corpora import batches, corpora
 from animateanywhere.data.corpus import Corpus
+from animateanywhere.data.skeleton import heat
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
@@ -86,6 +87,7 @@ def _vae(
 ) -> dict[str, float]:
     """An autoencoder whose latents are noisy while it trains, so that they come out smooth."""
     base = _parts(settings, out)
+    size = settings.model.size
 
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(images.frames), (stage.batch,), generator=generator).sort().values
@@ -93,14 +95,17 @@ def _vae(
         latents = vae_encode(vae, x)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         y = vae.decode(latents + 0.1 * noise).sample
-        pixel = F.l1_loss(y, x) + F.mse_loss(y, x)
-        edges = sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in (2, 3))
+        warm = torch.from_numpy(heat(images.keypoints[rows.numpy(), 0], size, size // 8)).to(x)
+        warm = 1 + settings.loss.heat * F.interpolate(warm[:, None], (size, size))  # (B, 1, H, W)
+        pixel = (warm * ((y - x).abs() + (y - x).square())).mean()
+        edges = (warm[:, :, 1:] * (y - x).diff(dim=2).abs()).mean()
+        edges = edges + (warm[..., 1:] * (y - x).diff(dim=3).abs()).mean()
         return pixel + edges + 1e-3 * latents.square().mean(), {"pixel": float(pixel.detach())}
 
     held_out = np.concatenate([
         c.frames for c in puppets.render_batch(
             [puppets.sample_spec(n, split="held-out") for n in range(HELD_OUT)],
-            [0.5] * HELD_OUT, size=settings.model.size)
+            [0.5] * HELD_OUT, size=size)
     ])  # fmt: skip
     folder = out / "training" / stage.name
 

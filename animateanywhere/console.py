@@ -1,5 +1,9 @@
-"""What the user sees while a command works. All of it goes to stderr; stdout is for results."""
+"""What the user sees while a command works. All of it goes to stderr; stdout is for results.
 
+Of several processes (`accelerate launch`, `torchrun`) only the first speaks.
+"""
+
+import os
 import resource
 import sys
 import time
@@ -28,7 +32,14 @@ _last_plain_line = 0.0  # seconds of the monotonic clock; all plain bars share t
 
 def _console() -> Console:
     # Made anew each time so that a redirected or captured stderr is respected.
-    return _live.console if _live is not None else Console(stderr=True, highlight=False)
+    if _live is not None:
+        return _live.console
+    return Console(stderr=True, highlight=False, quiet=not is_first())
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str) -> None:
@@ -79,6 +90,8 @@ class _PlainBar:
     def show(self) -> None:
         global _last_plain_line
         _last_plain_line = time.monotonic()
+        if not is_first():
+            return
         elapsed = _last_plain_line - self.start
         made = self.done - self.first
         left = elapsed / made * (self.total - self.done) if made > 0 else None
@@ -106,7 +119,7 @@ def progress(description: str, total: int, done: int = 0, memory: bool = False) 
         return
 
     console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
+    if not console.is_terminal or not is_first():
         bar = _PlainBar(description, total, done, memory, first=done, start=time.monotonic())
         if _plain_bars == 0:
             _last_plain_line = bar.start

@@ -53,6 +53,26 @@ def test_the_widened_unet_is_bit_identical_at_step_0(config: dict[str, object]) 
     assert torch.equal(made, expected)
 
 
+def test_stable_diffusion_at_full_size_is_bit_identical_too() -> None:
+    """860 M parameters, random: diffusers' defaults but for the four lines of SD 1.5's config."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=64, in_channels=4, out_channels=4, cross_attention_dim=768
+        )
+    unet = unet.to_empty(device="cpu").eval()
+    assert sum(p.numel() for p in unet.parameters()) == 859_520_964  # as runwayml's checkpoint
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            parameter.uniform_(-0.03, 0.03, generator=generator)
+        x, pose = torch.randn(2, 1, 4, 16, 16, generator=generator)
+        text = torch.randn(1, 77, 768, generator=generator)
+        expected = unet(x, 500, encoder_hidden_states=text).sample
+        widen_conv_in(unet, 4)
+        made = unet(torch.cat([x, pose], 1), 500, encoder_hidden_states=text).sample
+    assert made.std() > 0 and torch.equal(made, expected)
+
+
 def test_the_new_channels_learn(tiny_base: Path) -> None:
     unet = load_base(tiny_base).unet.requires_grad_(True)
     x = torch.randn(1, 8, 8, 8)

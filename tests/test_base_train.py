@@ -19,7 +19,7 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.data.corpus import folder_rows
 from animateanywhere.errors import UsageError
 from animateanywhere.models.base import hash_of, load_base
-from animateanywhere.recipe import Corpus, load_recipe
+from animateanywhere.recipe import Corpus, load_recipe, recipes_folder
 
 # Losses of recipes/tiny.toml on the CPU. Renders and kernels differ a little between machines.
 GOLDEN = {
@@ -81,6 +81,31 @@ def test_kill_9_and_the_same_command_give_the_same_base(trained: Path, tmp_path:
     for stage in ("vae", "image", "video"):
         assert losses(out, stage) == pytest.approx(losses(trained, stage), rel=1e-6), stage
     assert hash_of(out) == hash_of(trained)
+
+
+def test_two_processes_make_one_base(trained: Path, tmp_path: Path) -> None:
+    """As `accelerate launch` starts them: each draws its own rows, the first speaks and saves."""
+    recipe = recipes_folder() / "tiny.toml"
+    head = recipe.read_text().split("[[stage]]")
+    short = tmp_path / "short.toml"
+    short.write_text("[[stage]]".join([head[0], head[2], head[3]]))  # image and video
+    out = tmp_path / "base"
+    out.mkdir()
+    for part in ("corpus", "vae", "tokenizer"):
+        shutil.copytree(trained / part, out / part)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+               "-m", "animateanywhere", "base-train", str(short), "--out", str(out)]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(out)]
+    assert done.stderr.count("stage image") == 1
+    assert hash_of(out) == load_base(out).config["hash"]
+    for stage in ("image", "video"):
+        rows = losses(out, stage)
+        assert len(rows) == 6 and np.isfinite(rows).all()
 
 
 def test_a_done_base_is_done(trained: Path) -> None:
