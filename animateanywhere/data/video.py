@@ -59,7 +59,9 @@ def read(
     if path.suffix.lower() in PICTURES:
         return Video(_picture(path, size)[None], fps or PICTURES_FPS, path)
     try:
-        with av.open(f"file:{path}") as container:  # file: so that a colon is no protocol
+        with av.open(
+            f"file:{path}", metadata_errors="replace"
+        ) as container:  # file: so that a colon is no protocol
             stream = _stream(container, path)
             wanted = fps or float(stream.average_rate or stream.guessed_rate or 25)
             frames: list[np.ndarray] = []
@@ -81,7 +83,7 @@ def read(
 
 def rate(path: Path) -> float:
     """Frames a second of a video file that `read` can read."""
-    with av.open(f"file:{path}") as container:
+    with _open(path) as container:
         stream = _stream(container, path)
         return float(stream.average_rate or stream.guessed_rate or 25)
 
@@ -137,6 +139,11 @@ def contact_sheet(
         top += strip.height
     with write_aside(path) as tmp:
         sheet.save(tmp, format="PNG")
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    # file: so that a colon is no protocol; titles may be in any encoding
+    return av.open(f"file:{path}", metadata_errors="replace")
 
 
 def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
