@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import typer
 
 from animateanywhere import __version__
-from animateanywhere.console import is_first
 from animateanywhere.errors import Failure, UsageError
 from animateanywhere.files import require_writable
 from animateanywhere.words import check_class_word, check_token
@@ -229,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _result(path: Path) -> None:
     """Give a script the path of what was made; a person at a terminal was told by the command."""
+    from animateanywhere.console import is_first
+
     if not sys.stdout.isatty() and is_first():
         typer.echo(path)
 
