@@ -88,12 +88,13 @@ def personalize(
         return path
 
     rows = encode_subject(model, subject, token)
-    regular = regularization(model, subject.class_word, settings, seed)
+    images = regularization(model, subject.class_word, settings, seed, video=False)
+    clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}
     if settings.personal.fit_vae_steps:
-        tensors |= _fit_vae(model, subject, regular, settings, out, seed)
+        tensors |= _fit_vae(model, subject, images, settings, out, seed)
     model.vae = nn.Identity()  # all is encoded; its memory goes back
-    tensors |= _learn(model, settings, rows, regular, out, seed)
+    tensors |= _learn(model, settings, rows, images, clips, out, seed)
     save_personal(path, tensors, run, half=True)
     say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
     say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
@@ -101,7 +102,13 @@ def personalize(
 
 
 def _learn(
-    model: Base, settings: Recipe, rows: Rows, regular: Regular, out: Path, seed: int
+    model: Base,
+    settings: Recipe,
+    rows: Rows,
+    images: Regular,
+    clips: Regular,
+    out: Path,
+    seed: int,
 ) -> dict[str, Tensor]:
     """Run the stages; return what changed, by the names of personal weights."""
     changed: dict[str, Tensor] = {}
@@ -117,6 +124,7 @@ def _learn(
         text_learns = any("text_encoder" in p or "token_embedding" in p for p in stage.train)
         # Where the background counts in full, a caption must name the true place.
         elsewhere = settings.personal.elsewhere if settings.loss.weaken else 0.0
+        regular = clips if stage.kind == "motion" else images
         batch = batches(model, stage, rows, regular, text_learns, elsewhere)
         parts = nn.ModuleDict({"unet": unet})
         if text_learns:

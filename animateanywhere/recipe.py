@@ -62,9 +62,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Personal:
-    """How regularization clips of the class are made before one-shot learning."""
+    """What one-shot learning does beside its stages."""
 
-    regularization_clips: int = 6
+    regularization_images: int = 40  # of people of the class, made by the base, for appearance
+    regularization_clips: int = 4  # for motion
     regularization_steps: int = 12
     # Share of the subject's rows whose caption names some other place: as the background hardly
     # counts in eq. 1, the looks then bind to the token whatever scene is asked for. Ours.
@@ -142,8 +143,9 @@ def _check(recipe: Recipe, path: Path) -> None:
     """Refuse values that would end in a crash after long work."""
     if not 0 < recipe.loss.gamma <= 1:
         raise UsageError(f"{path}: gamma must lie in (0, 1]")
-    if recipe.personal.regularization_clips < 1 or recipe.personal.regularization_steps < 1:
-        raise UsageError(f"{path}: regularization_clips and _steps must be at least 1")
+    for key in ("regularization_images", "regularization_clips", "regularization_steps"):
+        if getattr(recipe.personal, key) < 1:
+            raise UsageError(f"{path}: {key} must be at least 1")
     names = [stage.name for stage in recipe.stage]
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two stages have one name")

@@ -1,4 +1,4 @@
-"""Regularization clips of the class, made by the base itself, as DreamBooth's class images are."""
+"""Regularization images and clips of the class, made by the base itself as in DreamBooth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animateanywhere import puppets
-from animateanywhere.console import progress, say
+from animateanywhere.console import Bar, progress, say
 from animateanywhere.data.skeleton import draw
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.files import write_aside
@@ -27,56 +27,68 @@ CACHE = Path("runs") / "regularization"
 
 @dataclass(frozen=True)
 class Regular:
-    """R clips of F frames."""
+    """R clips of F frames; images are clips of one."""
 
     latents: Tensor  # (R, F, C, h, w)
     poses: Tensor  # (R, F, C, h, w)
     captions: list[str]
 
 
-def regularization(base: Base, class_word: str, settings: Recipe, seed: int) -> Regular:
-    """Clips of other people of the class in other scenes, cached by base, class and settings.
+def regularization(
+    base: Base, class_word: str, settings: Recipe, seed: int, video: bool
+) -> Regular:
+    """Images or clips of other people of the class in other scenes, cached by base and settings.
 
     Poses and captions come from puppets (skeletons and words fit any base); the pictures are the
     base's own.
     """
     personal = settings.personal
-    count = personal.regularization_clips
-    key = json.dumps([base.hash, class_word, count, personal.regularization_steps,
+    count = personal.regularization_clips if video else personal.regularization_images
+    key = json.dumps([base.hash, class_word, video, count, personal.regularization_steps,
                       base.config["guidance_scale"], seed])  # fmt: skip
     path = CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
-    specs = _cast(class_word, count, seed)
+    specs = _cast(class_word, count, seed if video else seed + 1)
     captions = [_caption(spec, class_word) for spec in specs]
     if not path.is_file():
-        latents, poses = _make(base, specs, captions, personal.regularization_steps, seed)
+        what = f"regularization {'clips' if video else 'images'}"
+        say(f"the base makes {count} {what} of other people")
+        steps = personal.regularization_steps
+        with progress(what, total=count * steps) as bar:
+            latents, poses = _make(base, specs, captions, steps, seed, video, bar)
         with write_aside(path) as aside:
             clips = {"latents": latents, "poses": poses}
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
-        rows = [(caption, decode_latents(base.vae, clip))
-                for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
-        contact_sheet(path.with_suffix(".png"), rows)
+        contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents))
     made = load_file(path, device=str(base.unet.device))
     return Regular(made["latents"], made["poses"], captions)
 
 
 def _make(
-    base: Base, specs: list[puppets.Spec], captions: list[str], steps: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    size, frames, fps = base.config["size"], base.config["frames"], base.config["fps"]
-    unet = method.build(base, Loss(guide=False), video=True).eval()
+    base: Base, specs: list[puppets.Spec], captions: list[str], steps: int, seed: int,
+    video: bool, bar: Bar,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    size, fps = base.config["size"], base.config["fps"]
+    unet = method.build(base, Loss(guide=False), video=video).eval()
     latents, poses = [], []
-    say("the base makes regularization clips of the class")
-    with progress("regularization", total=len(specs) * steps) as bar:
-        for number, (spec, caption) in enumerate(zip(specs, captions, strict=True)):
-            skeletons = draw(puppets.render(spec, frames, size, fps).keypoints, size, size)
-            pose = encode_frames(base.vae, skeletons)  # (F, C, h, w)
-            made = render_latents(
-                base, unet, caption, pose, seed * 1000 + number,
-                steps=steps, on_step=lambda: bar.advance(1),
-            )  # fmt: skip
-            latents.append(made)
-            poses.append(pose)
+    for number, (spec, caption) in enumerate(zip(specs, captions, strict=True)):
+        clip = puppets.render(spec, base.config["frames"] if video else 1, size, fps)
+        pose = encode_frames(base.vae, draw(clip.keypoints, size, size))  # (F, C, h, w)
+        made = render_latents(
+            base, unet, caption, pose, seed * 1000 + number,
+            steps=steps, on_step=lambda: bar.advance(1),
+        )  # fmt: skip
+        latents.append(made)
+        poses.append(pose)
     return torch.stack(latents), torch.stack(poses)
+
+
+def _rows(base: Base, captions: list[str], latents: Tensor) -> list[tuple[str, np.ndarray]]:
+    """Rows of the contact sheet to look at; images eight in one."""
+    if latents.shape[1] > 1:
+        return [(caption, decode_latents(base.vae, clip))
+                for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
+    return [(caption, decode_latents(base.vae, part[:, 0]))
+            for caption, part in zip(captions[::8], latents.split(8), strict=True)]  # fmt: skip
 
 
 def _cast(class_word: str, count: int, seed: int) -> list[puppets.Spec]:
