@@ -57,6 +57,8 @@ class Loss:
     guide: bool = True
     regularization_weight: float = 1.0
     snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023); 0 is off
+    # Above 1, noisy timesteps are drawn more often (Esser et al. 2024): there words count.
+    timestep_shift: float = 1.0
     heat: float = 0.0  # base training: so much more do pixels near the pose's limbs count
 
 

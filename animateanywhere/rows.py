@@ -38,8 +38,10 @@ def encode_subject(model: Base, subject: Subject, token: str) -> Rows:
     index = add_token(model, token)
     table: Any = model.text_encoder.get_input_embeddings().weight
     words = model.tokenizer(subject.class_word, add_special_tokens=False).input_ids
-    with torch.no_grad():  # the new word starts as the class: "a man man walks"
-        table[index] = table[words].mean(0)
+    with torch.no_grad():  # the new word starts as something rare of the class
+        rare = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
+        rare = table[:index].mean(0) + table[:index].std(0) * rare
+        table[index] = (table[words].mean(0) + rare) / 2**0.5
     latents = encode_frames(model.vae, subject.frames)  # (N, C, h, w)
     skeletons = draw(subject.keypoints, *subject.frames.shape[1:3])
     masks = torch.from_numpy(subject.masks)[:, None].to(latents)  # (N, 1, H, W)

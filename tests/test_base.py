@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.errors import UsageError
 from animateanywhere.models.base import (
@@ -17,7 +18,7 @@ from animateanywhere.models.base import (
     spatial_factor,
     widen_conv_in,
 )
-from animateanywhere.models.fresh import bundle
+from animateanywhere.models.fresh import bundle, prime
 
 
 @pytest.mark.parametrize(
@@ -158,3 +159,25 @@ def test_bad_bases_are_named(tiny_base: Path, tmp_path: Path) -> None:
             (broken / "vae" / "config.json").write_text('{"_class_name": "Other"}')
         with pytest.raises(UsageError, match="no whole base"):
             load_base(broken)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(192, 4), (96, 2)])
+def test_fresh_text_states_say_this_word_after_that_word(width: int, heads: int) -> None:
+    """Changing a word changes its own state and its neighbor's much, those further on little."""
+    torch.manual_seed(0)
+    encoder = CLIPTextModel(CLIPTextConfig(
+        vocab_size=300, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+        num_attention_heads=heads, max_position_embeddings=48, bos_token_id=0, eos_token_id=1,
+    )).eval()  # fmt: skip
+    prime(encoder)
+    ids = torch.tensor([[0, *range(10, 34), *[1] * 23]])
+    with torch.no_grad():
+        before = encoder(ids).last_hidden_state[0]
+        for place in (3, 20):
+            other = ids.clone()
+            other[0, place] = 99
+            after = encoder(other).last_hidden_state[0]
+            changed = (after - before).norm(dim=-1) / before.norm(dim=-1)
+            assert changed[:place].max() == 0  # words are read from left to right
+            assert changed[place] > 0.8 and changed[place + 1] > 0.5, changed
+            assert changed[place + 2 :].max() < 0.5 * changed[place + 1], changed

@@ -5,6 +5,7 @@ from animateanywhere.diffusion.losses import (
     add_noise,
     background_weakening,
     min_snr_weight,
+    shifted,
     target,
 )
 
@@ -61,3 +62,11 @@ def test_min_snr() -> None:
     eps = min_snr_weight(alpha_bar[1:], 5.0, "epsilon")
     torch.testing.assert_close(eps, torch.tensor([1.0, 5 / 99]))
     assert (min_snr_weight(alpha_bar, 0.0, "epsilon") == 1).all()
+
+
+def test_shifted_timesteps_by_hand() -> None:
+    every = torch.arange(1000)
+    assert torch.equal(shifted(every, 1000, 1.0), every)
+    later = shifted(every, 1000, 3.0)
+    assert (later.diff() >= 0).all() and later.min() >= 0 and later.max() == 999
+    assert later[499].item() == pytest.approx(749, abs=1)  # 3/2 / (1 + 2/2) = 3/4 of the way

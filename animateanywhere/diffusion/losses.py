@@ -42,6 +42,13 @@ def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return a * latents + s * noise
 
 
+def shifted(timesteps: Tensor, count: int, shift: float) -> Tensor:
+    """Uniform timesteps (B,) of 0..count-1 moved towards noise: s·u / (1 + (s − 1)·u) of Esser et
+    al. 2024 (arXiv 2403.03206, eq. 23) on their share u of the way; shift 1 changes nothing."""
+    u = (timesteps + 0.5) / count
+    return (count * shift * u / (1 + (shift - 1) * u)).long().clamp(0, count - 1)
+
+
 def min_snr_weight(alpha_bar: Tensor, gamma: float, prediction_type: str) -> Tensor:
     """Min-SNR-gamma loss weight (Hang et al. 2023, arXiv 2303.09556), (B,); 1 where gamma is 0.
 

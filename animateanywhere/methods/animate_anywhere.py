@@ -16,7 +16,13 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from animateanywhere.batch import Batch, Conditions, Region
-from animateanywhere.diffusion.losses import add_noise, background_weakening, min_snr_weight, target
+from animateanywhere.diffusion.losses import (
+    add_noise,
+    background_weakening,
+    min_snr_weight,
+    shifted,
+    target,
+)
 from animateanywhere.diffusion.sampling import Denoiser, guided
 from animateanywhere.models.attention import guide
 from animateanywhere.models.base import Base, motion_unet
@@ -83,9 +89,9 @@ def loss(
     rows = len(latents)
     device = latents.device
     noise = torch.randn(latents.shape, generator=generator).to(device)
-    timesteps = torch.randint(
-        scheduler.config.num_train_timesteps, (rows,), generator=generator
-    ).to(device)
+    count = scheduler.config.num_train_timesteps
+    timesteps = torch.randint(count, (rows,), generator=generator)
+    timesteps = shifted(timesteps, count, settings.timestep_shift).to(device)
     alpha_bar = scheduler.alphas_cumprod.to(device)[timesteps]  # (B,)
     x = add_noise(latents, noise, alpha_bar)
     prediction = predict(
