@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/real.py CLIP.mp4 ... --driving SKELETON.mp4 --out runs/real
 
-Each clip is learned by the default recipe ("sks man", "in a room"). Its first 16 frames are made
+Each clip is learned by the default recipe ("sks man", `--scene`). Its first 16 frames are made
 again from their own poses and compared with what was filmed: color error inside the person's mask
 (CIEDE2000 pixel by pixel, and of the mean color of each frame), SSIM of the whole frame and of the
 person. Beside them stand the VAE's round trip, which is the ceiling, and the base told in words
@@ -33,16 +33,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--driving", type=Path)
+    parser.add_argument("--scene", default="in a room", help="where the clips were filmed")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     options = parser.parse_args()
     print("| clip | made by | masked ΔE | mean color ΔE | SSIM | SSIM of the person | PSNR, dB |")
     print("|---|---|---|---|---|---|---|")
     for clip in options.clips:
-        one(clip, options.out / clip.stem, options.driving)
+        one(clip, options.out / clip.stem, options.driving, options.scene)
 
 
-def one(clip: Path, out: Path, driving: Path | None) -> None:
-    weights = personalize(clip, "sks", class_word="man", scene="in a room", out=out)
+def one(clip: Path, out: Path, driving: Path | None, scene: str) -> None:
+    weights = personalize(clip, "sks", class_word="man", scene=scene, out=out)
     subject = read_subject(out / "subject")
     frames, masks = subject.frames[:FRAMES], subject.masks[:FRAMES]
     height, width = frames.shape[1:3]
@@ -56,8 +57,8 @@ def one(clip: Path, out: Path, driving: Path | None) -> None:
     load_personal(weights, base)
     rows.append(("VAE as fitted", decode_latents(base.vae, encode_frames(base.vae, frames))))
     for name, prompt, own in (
-        ("personalized", "a sks man in a room", weights),
-        ("words only", "a man in a room", None),
+        ("personalized", f"a sks man {scene}", weights),
+        ("words only", f"a man {scene}", None),
     ):
         made = generate(
             prompt, poses, weights=own, base="mini", out=out / f"again-{name.split()[0]}.mp4",
