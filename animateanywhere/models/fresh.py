@@ -82,9 +82,8 @@ def prime(text_encoder: CLIPTextModel) -> None:
     "blue" is there to be read at "jacket". All of it goes on learning. Ours.
     """
     model: Any = text_encoder
-    words, places = (
-        model.embeddings.token_embedding.weight, model.embeddings.position_embedding.weight
-    )  # fmt: skip
+    words = model.embeddings.token_embedding.weight  # (V, D)
+    places = model.embeddings.position_embedding.weight  # (T, D)
     attention = model.encoder.layers[0].self_attn
     width = words.shape[1]
     part = min(width // 4, attention.head_dim) // 2 * 2
