@@ -196,12 +196,15 @@ def test_the_traceback_comes_when_asked_for(
 
 def test_ctrl_c_stops_a_real_run(tmp_path: Path) -> None:
     command = ["puppets", "--out", str(tmp_path / "out"), "--clips", "100000"]
+    # Tests that a shell runs in the background inherit an ignored Ctrl-C; a user's command does not.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(
         [sys.executable, "-m", "animateanywhere", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     until = time.monotonic() + 60
     while not list(tmp_path.glob("**/*.mp4")) and time.monotonic() < until:
         assert child.poll() is None, child.communicate()
