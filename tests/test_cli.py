@@ -196,7 +196,7 @@ def test_the_traceback_comes_when_asked_for(
 
 def test_ctrl_c_stops_a_real_run(tmp_path: Path) -> None:
     command = ["puppets", "--out", str(tmp_path / "out"), "--clips", "100000"]
-    # Tests that a shell runs in the background inherit an ignored Ctrl-C; a user's command does not.
+    # Tests run in the background inherit an ignored Ctrl-C; a user's command does not.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(
         [sys.executable, "-m", "animateanywhere", *command],
