@@ -131,7 +131,7 @@ def _image(
     """Text-image-pose triplets: the spatial UNet, and the text encoder where the recipe says so."""
     base = _parts(settings, out)
     model = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder})
-    batch = batches(base, stage, out, [(images, 0.75), (clips, 0.25)])
+    batch = batches(base, stage, out, [(images, 0.75), (clips, 0.25)], settings.loss.heat > 0)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         return method.loss(
@@ -152,7 +152,7 @@ def _video(
     """Text-video-pose triplets: the temporal layers, put into the frozen image UNet."""
     base = _parts(settings, out)
     unet = method.build(base, settings.loss, video=True)
-    batch = batches(base, stage, out, [(clips, 1.0)])
+    batch = batches(base, stage, out, [(clips, 1.0)], settings.loss.heat > 0)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         return method.loss(unet, batch(generator), generator, base.scheduler, settings.loss)

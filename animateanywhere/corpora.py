@@ -75,9 +75,10 @@ def _captions(spec: puppets.Spec, count: int) -> list[str]:
 
 
 def batches(
-    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]]
+    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]], warm: bool
 ) -> Callable[[torch.Generator], Batch]:
-    """Encode the corpora once; then draw batches, a share of the rows from each corpus."""
+    """Encode the corpora once; then draw batches, a share of the rows from each corpus, with the
+    heat of their poses if `warm`."""
     with PartialState().main_process_first():
         latents = [_cache(base, out, c, "latents", lambda c, i: c.frames[i]) for c, _ in sources]
         poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
@@ -91,16 +92,19 @@ def batches(
             row = _index(len(corpus.frames), generator)
             first = _index(corpus.frames.shape[1] - stage.frames + 1, generator)
             cut = slice(first, first + stage.frames)
-            clean = latents[source][row, cut]  # (F, C, h, w)
-            warm = heat(corpus.keypoints[row, cut], corpus.frames.shape[2], clean.shape[-1])
-            picked.append((clean, poses[source][row, cut], warm[:, None]))
+            picked.append(tuple(x[row, cut] for x in (latents[source], poses[source],
+                                                      corpus.keypoints)))  # fmt: skip
             words = corpus.captions[row]
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
         device = base.unet.device
-        parts = (np.stack(part) for part in zip(*picked, strict=True))
-        x, pose, near = (torch.from_numpy(part).float().to(device) for part in parts)
-        return Batch(x, pose, encode_text(base, captions), heat=near)
+        clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
+        near = None
+        if warm:
+            cells = heat(keypoints.reshape(-1, 18, 3), base.config["size"], clean.shape[-1])
+            near = torch.from_numpy(cells).unflatten(0, clean.shape[:2])[:, :, None].to(device)
+        x, pose_latents = (torch.from_numpy(part).float().to(device) for part in (clean, pose))
+        return Batch(x, pose_latents, encode_text(base, captions), heat=near)
 
     return draw
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from animateanywhere import demo
@@ -70,7 +69,6 @@ def test_mean_takes_the_cases_that_have_a_number() -> None:
     assert mean(cases) == {"leak": 0.5, "pck": 0.75}
 
 
-@pytest.mark.skipif(not SEER.is_dir(), reason="the bundled network is not trained yet")
 def test_measures_tell_the_truth_from_a_copy_of_the_reference_and_from_another_person() -> None:
     net = load_perception(SEER)
     spec = demo.stage_spec("raise", "mountains", "none", layout=11)
@@ -96,7 +94,6 @@ def test_measures_tell_the_truth_from_a_copy_of_the_reference_and_from_another_p
     assert compare(net, truth.frames, truth)["silhouette_iou"] > 0.85
 
 
-@pytest.mark.skipif(not SEER.is_dir(), reason="the bundled network is not trained yet")
 def test_the_whole_demo_on_a_tiny_base_and_again(tiny_base: Path, tmp_path: Path) -> None:
     out = demo.demo(tmp_path / "demo", fast=True, base=str(tiny_base))
     report = json.loads((out / "report.json").read_text())

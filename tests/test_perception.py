@@ -115,7 +115,6 @@ def test_a_short_training_learns_and_reports(tmp_path: Path) -> None:
     assert load_perception(out).scenes == list(SCENES)
 
 
-@pytest.mark.skipif(not BUNDLED.exists(), reason="the bundled network is not trained yet")
 def test_the_bundled_network_sees_held_out_puppets() -> None:
     net = load_perception(BUNDLED)
     scores = accuracy(net, render_samples(range(9000, 9048), "held-out"))

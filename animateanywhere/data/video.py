@@ -59,9 +59,7 @@ def read(
     if path.suffix.lower() in PICTURES:
         return Video(_picture(path, size)[None], fps or PICTURES_FPS, path)
     try:
-        with av.open(
-            f"file:{path}", metadata_errors="replace"
-        ) as container:  # file: so that a colon is no protocol
+        with _open(path) as container:
             stream = _stream(container, path)
             wanted = fps or float(stream.average_rate or stream.guessed_rate or 25)
             frames: list[np.ndarray] = []

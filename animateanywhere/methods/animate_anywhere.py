@@ -99,7 +99,7 @@ def loss(
     )
     kind = scheduler.config.prediction_type
     error = target(latents, noise, alpha_bar, kind) - prediction.float()
-    if batch.heat is not None and settings.heat:
+    if batch.heat is not None:
         error = error * (1 + settings.heat * batch.heat).sqrt()
     per_row = background_weakening(error, foreground_of(batch, settings), settings.alpha)  # (B,)
     per_row = per_row * min_snr_weight(alpha_bar, settings.snr_gamma, kind)

@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from animateanywhere.errors import UsageError
 from animateanywhere.files import sha256, write_aside
+from animateanywhere.recipe import Model
 
 # Their bars and notes would break into ours; what goes wrong still raises.
 diffusers_logging.set_verbosity_error()
@@ -76,7 +77,7 @@ def find_base(name: str | Path) -> Path:
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:
     """Load a base in float32. Raises UsageError in one line where a part is missing or foreign."""
     folder = find_base(name)
-    config = {"guidance_scale": 4.0}  # bases of before 0.2 do not say
+    config = {"guidance_scale": Model.guidance_scale}  # the first bases do not say
     config |= tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
     return load_parts(folder, config, device)
 
