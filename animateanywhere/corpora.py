@@ -79,8 +79,8 @@ def batches(
 ) -> Callable[[torch.Generator], Batch]:
     """Encode the corpora once; then draw batches, a share of the rows from each corpus, with the
     heat of their poses if `warm`."""
+    latents = [encoded(base, out, corpus) for corpus, _ in sources]
     with PartialState().main_process_first():
-        latents = [_cache(base, out, c, "latents", lambda c, i: c.frames[i]) for c, _ in sources]
         poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
     shares = torch.tensor([share for _, share in sources])
 
@@ -107,6 +107,12 @@ def batches(
         return Batch(x, pose_latents, encode_text(base, captions), heat=near)
 
     return draw
+
+
+def encoded(base: Base, out: Path, corpus: Corpus) -> np.ndarray:
+    """Latents of a corpus, (N, F, C, h, w) float16, encoded once."""
+    with PartialState().main_process_first():
+        return _cache(base, out, corpus, "latents", lambda c, i: c.frames[i])
 
 
 def _index(count: int, generator: torch.Generator) -> int:

@@ -58,6 +58,13 @@ def silhouette_iou(predicted: NDArray, true: NDArray) -> float:
     return float(((a & b).sum(axis=(1, 2))[union > 0] / union[union > 0]).mean())
 
 
+def psnr(result: NDArray, truth: NDArray) -> float:
+    """PSNR in dB of whole frames `(F, H, W, 3)`, mean over frames; `inf` if one is equal."""
+    squared = (result.astype(np.float32) - truth.astype(np.float32)) ** 2
+    with np.errstate(divide="ignore"):
+        return float(np.mean(10 * np.log10(255.0**2 / squared.mean((1, 2, 3), dtype=np.float64))))
+
+
 def person_psnr(result: NDArray, truth: NDArray, mask: NDArray) -> float:
     """PSNR in dB over the person's pixels, weighted by the true soft mask; `inf` if equal."""
     weight = _soft(mask)[..., None]  # (F, H, W, 1)

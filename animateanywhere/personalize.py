@@ -13,18 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.markup import escape
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from animateanywhere import __version__
 from animateanywhere.batch import Subject
 from animateanywhere.console import say, warn
+from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.errors import UsageError
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.metrics import psnr
 from animateanywhere.models.base import (
     Base,
     decode_latents,
@@ -87,7 +87,7 @@ def personalize(
         say(f"{escape(str(path))} is there already, from the same clip and settings")
         return path
 
-    rows = encode_subject(model, subject, token)
+    rows = encode_subject(model, subject, token, settings.personal.views)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}
@@ -134,7 +134,10 @@ def _learn(
 
         def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
-            return method.loss(parts["unet"], made, generator, model.scheduler, settings.loss)
+            shift = stage.timestep_shift  # noqa: B023
+            return method.loss(
+                parts["unet"], made, generator, model.scheduler, settings.loss, shift
+            )
 
         only = torch.zeros_like(table[:, :1])
         only[index] = 1  # of the embedding, the token's row alone learns
@@ -159,7 +162,7 @@ def _fit_vae(
     """Fit the VAE's decoder to footage it rebuilds badly, held to its old self on other scenes."""
     vae: Any = model.vae
     latents = encode_frames(vae, subject.frames)
-    before = _psnr(decode_latents(vae, latents), subject.frames)
+    before = psnr(decode_latents(vae, latents), subject.frames)
     if before >= settings.personal.fit_vae_below:
         return {}
     say(f"the VAE rebuilds this clip at {before:.1f} dB only: fitting its decoder")
@@ -173,22 +176,16 @@ def _fit_vae(
         more = torch.randint(len(kept), (2,), generator=generator)
         made = vae.decode(torch.cat([latents[rows], others[more]]) / scale).sample
         wanted = torch.cat([pixels[rows], kept[more]])
-        edges = sum(F.l1_loss(made.diff(dim=d), wanted.diff(dim=d)) for d in (2, 3))
-        return F.l1_loss(made, wanted) + F.mse_loss(made, wanted) + edges, {}
+        return reconstruction(made, wanted, torch.ones_like(wanted)), {}
 
     stage = Stage(
         "vae", "vae", settings.personal.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
         weight_decay=0.0,
     )  # fmt: skip
     trained = fit(vae, stage, loss, out / "training" / "vae", seed)
-    after = _psnr(decode_latents(vae, latents), subject.frames)
+    after = psnr(decode_latents(vae, latents), subject.frames)
     say(f"VAE on this clip: {before:.1f} dB before, {after:.1f} dB after")
     return {f"vae.{name}": value.detach().clone() for name, value in trained.items()}
-
-
-def _psnr(made: np.ndarray, wanted: np.ndarray) -> float:
-    error = np.mean((made.astype(np.float32) - wanted) ** 2)
-    return float(-10 * np.log10(max(error, 1e-6) / 255**2))
 
 
 def _same_run(out: Path, run: dict[str, str]) -> bool:

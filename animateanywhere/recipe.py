@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from animateanywhere.errors import UsageError
 
-StageKind = Literal["vae", "image", "video", "perception", "appearance", "motion"]
+StageKind = Literal["vae", "text", "image", "video", "perception", "appearance", "motion"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,6 @@ class Loss:
     guide: bool = True
     regularization_weight: float = 1.0
     snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023); 0 is off
-    # Above 1, noisy timesteps are drawn more often (Esser et al. 2024): there words count.
-    timestep_shift: float = 1.0
     heat: float = 0.0  # base training: so much more do pixels near the pose's limbs count
 
 
@@ -72,6 +70,7 @@ class Personal:
     # Share of the subject's rows whose caption names some other place: as the background hardly
     # counts in eq. 1, the looks then bind to the token whatever scene is asked for. Ours.
     elsewhere: float = 0.5
+    views: int = 4  # the clip as filmed, and so many less one smaller and elsewhere in the frame
     train_text_encoder: bool = False
     fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
     fit_vae_below: float = 22.0  # where it rebuilds the clip at fewer dB than this
@@ -95,6 +94,8 @@ class Stage:
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.0  # decay; 0 is off
     dropout: float = 0.1  # share of rows trained without a caption, for guidance
+    # Above 1, noisy timesteps are drawn more often (Esser et al. 2024): there words count.
+    timestep_shift: float = 1.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     weight_decay: float = 0.01
     log_every: int = 10
@@ -145,7 +146,7 @@ def _check(recipe: Recipe, path: Path) -> None:
     """Refuse values that would end in a crash after long work."""
     if not 0 < recipe.loss.gamma <= 1:
         raise UsageError(f"{path}: gamma must lie in (0, 1]")
-    for key in ("regularization_images", "regularization_clips", "regularization_steps"):
+    for key in ("regularization_images", "regularization_clips", "regularization_steps", "views"):
         if getattr(recipe.personal, key) < 1:
             raise UsageError(f"{path}: {key} must be at least 1")
     names = [stage.name for stage in recipe.stage]

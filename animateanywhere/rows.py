@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from animateanywhere.batch import Batch, Subject
 from animateanywhere.data.skeleton import draw
 from animateanywhere.extraction import caption
+from animateanywhere.extraction.crop import cut, move
 from animateanywhere.models.base import Base, encode_frames, encode_text, token_ids
 from animateanywhere.models.personal import add_token
 from animateanywhere.recipe import Stage
@@ -21,11 +23,11 @@ from animateanywhere.regularize import Regular
 
 @dataclass(frozen=True)
 class Rows:
-    """The subject, encoded once: N frames."""
+    """The subject, encoded once: N frames in V views, as filmed and moved about in the frame."""
 
-    latents: Tensor  # (N, C, h, w)
-    poses: Tensor  # (N, C, h, w)
-    masks: Tensor  # (N, 1, h, w) in [0, 1], soft
+    latents: Tensor  # (V, N, C, h, w)
+    poses: Tensor  # (V, N, C, h, w)
+    masks: Tensor  # (V, N, 1, h, w) in [0, 1], soft
     captions: list[str]
     tokens: Tensor  # (N, T) in {-1, 0, 1}
     elsewhere: list[str]  # P captions that name other places
@@ -33,7 +35,7 @@ class Rows:
     token_index: int
 
 
-def encode_subject(model: Base, subject: Subject, token: str) -> Rows:
+def encode_subject(model: Base, subject: Subject, token: str, views: int = 1) -> Rows:
     """Latents, pose latents, masks at latent size (area averages) and token regions of a clip."""
     index = add_token(model, token)
     table: Any = model.text_encoder.get_input_embeddings().weight
@@ -42,19 +44,47 @@ def encode_subject(model: Base, subject: Subject, token: str) -> Rows:
         rare = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
         rare = table[:index].mean(0) + table[:index].std(0) * rare
         table[index] = (table[words].mean(0) + rare) / 2**0.5
-    latents = encode_frames(model.vae, subject.frames)  # (N, C, h, w)
-    skeletons = draw(subject.keypoints, *subject.frames.shape[1:3])
-    masks = torch.from_numpy(subject.masks)[:, None].to(latents)  # (N, 1, H, W)
+    latents, poses, masks = [], [], []
+    for view in range(views):
+        seen = moved(subject, view) if view else subject
+        latents.append(encode_frames(model.vae, seen.frames))  # (N, C, h, w)
+        skeletons = draw(seen.keypoints, *seen.frames.shape[1:3])
+        poses.append(encode_frames(model.vae, skeletons))
+        fine = torch.from_numpy(seen.masks)[:, None].to(latents[0])  # (N, 1, H, W)
+        masks.append(F.interpolate(fine, latents[0].shape[-2:], mode="area"))
     captions = [text.replace("<token>", token) for text in subject.captions]
     person = [token, subject.class_word]
     others = caption.elsewhere(*person)
     scenes = [subject.scene] if subject.scene else []
     return Rows(
-        latents, encode_frames(model.vae, skeletons),
-        F.interpolate(masks, latents.shape[-2:], mode="area"),
+        torch.stack(latents), torch.stack(poses), torch.stack(masks),
         captions, token_regions(model, captions, person, scenes),
         others, token_regions(model, others, person, list(caption.PLACES)), index,
     )  # fmt: skip
+
+
+def moved(subject: Subject, number: int) -> Subject:
+    """The same clip smaller and elsewhere in the frame, another way for each `number`.
+
+    Driving people stand elsewhere than the filmed one, and a look learned at one size and place
+    only fades away from there. Eq. 1 allows it: around the person lies repeated edge, and the
+    background hardly counts. Ours.
+    """
+    size = subject.frames.shape[1]
+    rng = np.random.default_rng(number)
+    room = size // 2
+    side = size * rng.uniform(1.0, 1.6)
+    middle = size / 2 + room + rng.uniform(-0.5, 0.5, 2) * (side - 0.8 * size)
+    where = np.tile([*middle, side], (len(subject.frames), 1))
+    around = ((0, 0), (room, room), (room, room))
+    masks = np.pad((subject.masks * 255).astype(np.uint8), around)
+    keypoints = subject.keypoints + np.array([room, room, 0], np.float32)
+    return replace(
+        subject,
+        frames=cut(np.pad(subject.frames, (*around, (0, 0)), mode="edge"), where, size),
+        masks=cut(masks, where, size).astype(np.float32) / 255,
+        keypoints=move(keypoints, where, size),
+    )
 
 
 def token_regions(model: Base, captions: list[str], person: list[str], scenes: list[str]) -> Tensor:
@@ -85,7 +115,7 @@ def batches(
     (`stage.dropout`) from regularization rows only: did the empty prompt learn the subject as
     well, guidance would push away from the person.
     """
-    count = len(rows.latents)
+    views, count = rows.latents.shape[:2]
     frames = min(stage.frames, count, regular.latents.shape[1])
 
     def encode(captions: list[str]) -> dict[str, Tensor]:
@@ -97,7 +127,8 @@ def batches(
 
     def draw_rows(generator: torch.Generator) -> Batch:
         starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
-        cuts = [slice(start, start + frames) for start in starts]
+        seen = torch.randint(views, (stage.batch,), generator=generator).tolist()
+        cuts = [(view, slice(a, a + frames)) for view, a in zip(seen, starts, strict=True)]
         latents = [rows.latents[cut] for cut in cuts]
         poses = [rows.poses[cut] for cut in cuts]
         masks = [rows.masks[cut] for cut in cuts]

@@ -22,6 +22,7 @@ from skimage.metrics import structural_similarity
 from animateanywhere.data import skeleton, video
 from animateanywhere.data.subject import read_subject
 from animateanywhere.generate import generate
+from animateanywhere.metrics import psnr
 from animateanywhere.models.base import decode_latents, encode_frames, load_base
 from animateanywhere.models.personal import load_personal
 from animateanywhere.personalize import personalize
@@ -85,9 +86,7 @@ def compare(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> list[str
         for x, y in zip(made, filmed, strict=True)
     ]
     person = (np.stack(maps) * weight).sum((1, 2)).mean()
-    error = ((made.astype(float) - filmed) ** 2).mean()
-    numbers = (pixels, deltaE_ciede2000(*means).mean(), np.mean(maps), person,
-               10 * np.log10(255**2 / max(error, 1e-6)))  # fmt: skip
+    numbers = (pixels, deltaE_ciede2000(*means).mean(), np.mean(maps), person, psnr(made, filmed))
     return [f"{x:.2f}" for x in numbers]
 
 

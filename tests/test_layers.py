@@ -12,7 +12,7 @@ FLOORS = [
     {"diffusion", "models", "data", "metrics", "puppets"},
     {"methods", "extraction", "training"},
     {
-        *("prepare", "corpora", "base_train", "regularize", "rows", "personalize"),
+        *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
         *("render", "samples", "generate", "evaluate", "demo"),
     },
     {"cli"},

@@ -5,6 +5,7 @@ from animateanywhere.diffusion.losses import (
     add_noise,
     background_weakening,
     min_snr_weight,
+    reconstruction,
     shifted,
     target,
 )
@@ -62,6 +63,16 @@ def test_min_snr() -> None:
     eps = min_snr_weight(alpha_bar[1:], 5.0, "epsilon")
     torch.testing.assert_close(eps, torch.tensor([1.0, 5 / 99]))
     assert (min_snr_weight(alpha_bar, 0.0, "epsilon") == 1).all()
+
+
+def test_reconstruction_by_hand() -> None:
+    wanted = torch.rand(2, 3, 4, 4)
+    even = reconstruction(wanted + 0.5, wanted, torch.ones(2, 1, 4, 4))
+    assert float(even) == pytest.approx(0.5 + 0.25)  # no edges are wrong
+    left = torch.tensor([1.0, 1, 0, 0])  # half of the columns count
+    step = wanted + torch.tensor([0.0, 0.4, 0, 0])
+    # A quarter of the pixels is off by 0.4; of three differences sideways two are, one counts.
+    assert float(reconstruction(step, wanted, left)) == pytest.approx(0.56 / 4 + 0.4 / 3)
 
 
 def test_shifted_timesteps_by_hand() -> None:

@@ -49,6 +49,13 @@ def test_psnr_sees_the_person_only() -> None:
     assert metrics.person_psnr(truth, truth, mask) == float("inf")
 
 
+def test_psnr_is_the_mean_over_frames() -> None:
+    truth = np.full((2, 8, 8, 3), 100, np.uint8)
+    result = truth + np.array([10, 100], np.uint8)[:, None, None, None]
+    decibels = 10 * np.log10(255**2 / np.array([100, 10000]))
+    assert metrics.psnr(result, truth) == pytest.approx(decibels.mean())
+
+
 def test_scene_accuracy() -> None:
     assert metrics.scene_accuracy(np.array([[0.1, 0.9], [0.6, 0.4]]), 1) == 0.5
 

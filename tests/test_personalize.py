@@ -4,10 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from animateanywhere import puppets
+from animateanywhere.batch import Subject
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import UsageError
 from animateanywhere.generate import generate
@@ -16,7 +19,7 @@ from animateanywhere.models.personal import EMBEDDING, add_token, load_personal,
 from animateanywhere.personalize import personalize
 from animateanywhere.recipe import Recipe, Stage, load_recipe
 from animateanywhere.regularize import Regular
-from animateanywhere.rows import Rows, batches, token_regions
+from animateanywhere.rows import Rows, batches, moved, token_regions
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 
@@ -119,6 +122,28 @@ def test_each_switch_changes_the_result(tiny_base: Path, place: Path, switch: st
     assert any(not torch.equal(a[name], b[name]) for name in a)
 
 
+def test_a_moved_subject_is_the_same_person_smaller_and_elsewhere() -> None:
+    clip = puppets.render(puppets.sample_spec(3), frames=3, size=96)
+    subject = Subject(Path(), clip.frames, clip.masks / np.float32(255), clip.keypoints,
+                      ["a"] * 3, 8.0, "man", None)  # fmt: skip
+    for number in (1, 2, 3):
+        seen = moved(subject, number)
+        assert seen.frames.shape == subject.frames.shape and seen.masks.max() == 1
+        assert seen.masks.sum() < 1.05 * subject.masks.sum()
+        assert not np.array_equal(seen.frames, subject.frames)
+        for before, after in zip(_within(subject), _within(seen), strict=True):
+            assert after == pytest.approx(before, abs=8)  # levels: its mean color
+        shown = seen.keypoints[..., 2] > 0.5
+        assert shown.sum() > 0.6 * (subject.keypoints[..., 2] > 0.5).sum()
+        frame, joint = np.nonzero(shown)
+        x, y = seen.keypoints[frame, joint, :2].astype(int).clip(0, 95).T
+        assert seen.masks[frame, y, x].mean() > 0.85
+
+
+def _within(subject: Subject) -> np.ndarray:
+    return (subject.frames * subject.masks[..., None]).sum((0, 1, 2)) / subject.masks.sum()
+
+
 def test_token_regions(tiny_base: Path) -> None:
     base = load_base(tiny_base)
     captions = ["a man in a room walks", "a woman walks"]
@@ -141,8 +166,8 @@ def test_rows_name_other_places_and_drop_captions_of_others_only(tiny_base: Path
     here, there, other = "a man in a room", "a man on a beach", "a woman walks"
     states = {text: encode_text(base, [text])[0] for text in (here, there, other, "")}
     maps = {here: torch.zeros(48), there: torch.ones(48)}
-    frames, poses = torch.zeros(8, 4, 8, 8), torch.zeros(8, 4, 8, 8)
-    rows = Rows(frames, poses, frames[:, :1], [here] * 8, maps[here].expand(8, -1), [there],
+    frames, poses = torch.zeros(2, 8, 4, 8, 8), torch.zeros(2, 8, 4, 8, 8)
+    rows = Rows(frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), [there],
                 maps[there][None], 0)  # fmt: skip
     regular = Regular(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
     stage = Stage("a", "appearance", 1, batch=40, regular_batch=40, dropout=0.5)

@@ -22,6 +22,17 @@ def background_weakening(error: Tensor, foreground: Tensor, alpha: float) -> Ten
     return (fore + back).flatten(1).mean(1)
 
 
+def reconstruction(made: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """How far an autoencoder's pictures (N, 3, H, W) in [-1, 1] are from the wanted ones, a scalar:
+    absolute and squared error, and that of neighboring pixels' differences, which keeps edges
+    sharp. `weight`, of a shape that expands to theirs, says how much a pixel counts."""
+    error = made - wanted
+    weight = weight.expand_as(error)
+    plain = (weight * (error.abs() + error.square())).mean()
+    down = (weight[:, :, 1:] * error.diff(dim=2).abs()).mean()
+    return plain + down + (weight[..., 1:] * error.diff(dim=3).abs()).mean()
+
+
 def target(latents: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
     """What the network is to predict, (B, F, C, h, w); `alpha_bar` is (B,).
 

@@ -77,6 +77,7 @@ def loss(
     generator: torch.Generator,
     scheduler: DDPMScheduler,
     settings: Loss,
+    timestep_shift: float = 1.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of every stage, a scalar, and what to log.
 
@@ -91,7 +92,7 @@ def loss(
     noise = torch.randn(latents.shape, generator=generator).to(device)
     count = scheduler.config.num_train_timesteps
     timesteps = torch.randint(count, (rows,), generator=generator)
-    timesteps = shifted(timesteps, count, settings.timestep_shift).to(device)
+    timesteps = shifted(timesteps, count, timestep_shift).to(device)
     alpha_bar = scheduler.alphas_cumprod.to(device)[timesteps]  # (B,)
     x = add_noise(latents, noise, alpha_bar)
     prediction = predict(
