@@ -31,6 +31,17 @@ Recipe = Annotated[str | None, typer.Option(help="Settings: a TOML file, or a re
 Base = Annotated[str | None, typer.Option(help="Base model: its name or folder.")]
 Scene = Annotated[str | None, typer.Option(help='Where the video is, such as "in a room".')]
 ClassWord = Annotated[str | None, typer.Option(help="Such as man or woman; else person.")]
+Pose = Annotated[
+    str, typer.Option("--pose", help="What finds poses: auto, exact, vitpose or mediapipe.")
+]
+Mask = Annotated[
+    str, typer.Option("--mask", help="What finds masks: auto, exact, grounded-sam or mediapipe.")
+]
+Models = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Folder of weights for these, else the hub."),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed, the same result.")]
 
 
@@ -73,6 +84,10 @@ def _personalize(
     scene: Scene = None,
     recipe: Recipe = None,
     seed: Seed = 0,
+    pose: Pose = "auto",
+    mask: Mask = "auto",
+    models: Models = None,
+    offline: Offline = False,
 ) -> None:
     """Learn the person of one short video under a token.
 
@@ -83,6 +98,7 @@ def _personalize(
     check_token(token)
     check_class_word(class_word)
     require_writable(out or Path("runs"))
+    from animateanywhere.extraction.backends import Backends
     from animateanywhere.personalize import personalize
 
     made = personalize(
@@ -94,6 +110,7 @@ def _personalize(
         scene=scene,
         recipe=recipe,
         seed=seed,
+        backends=Backends(pose, mask, models, offline),
     )
     _result(made)
 
@@ -116,6 +133,8 @@ def _generate(
     sampler: Annotated[Literal["ddim", "dpm++"], typer.Option()] = "dpm++",
     fit: Annotated[bool, typer.Option(help="Fit the skeleton to person and frame.")] = True,
     contact_sheet: Annotated[Path | None, typer.Option(help="PNG to write as well.")] = None,
+    models: Models = None,
+    offline: Offline = False,
 ) -> None:
     """Make a video of PROMPT that moves as --pose: a video, a skeleton video or a poses.json.
 
@@ -125,6 +144,7 @@ def _generate(
         raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
     _check_file("--out", out or Path("runs/any.mp4"), ".mp4")
     _check_file("--contact-sheet", contact_sheet, ".png")
+    from animateanywhere.extraction.backends import Backends
     from animateanywhere.generate import generate
 
     made = generate(
@@ -140,6 +160,7 @@ def _generate(
         sampler=sampler,
         fit=fit,
         contact_sheet=contact_sheet,
+        backends=Backends(models=models, offline=offline),
     )
     _result(made)
 
@@ -186,8 +207,10 @@ def _prepare(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/subject"),
     scene: Scene = None,
     class_word: ClassWord = None,
-    pose: Annotated[str, typer.Option(help="Where poses come from.")] = "auto",
-    mask: Annotated[str, typer.Option(help="Where masks come from.")] = "auto",
+    pose: Pose = "auto",
+    mask: Mask = "auto",
+    models: Models = None,
+    offline: Offline = False,
 ) -> None:
     """Turn a video into a subject folder: frames, masks, poses, captions, report.
 
@@ -195,9 +218,11 @@ def _prepare(
     """
     check_class_word(class_word)
     require_writable(out)
+    from animateanywhere.extraction.backends import Backends
     from animateanywhere.prepare import prepare
 
-    prepare(video, out, scene=scene, class_word=class_word, pose=pose, mask=mask)
+    backends = Backends(pose, mask, models, offline)
+    prepare(video, out, scene=scene, class_word=class_word, backends=backends)
     _result(out)
 
 

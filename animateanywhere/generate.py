@@ -16,6 +16,7 @@ from animateanywhere import __version__
 from animateanywhere.console import say, warn
 from animateanywhere.data import fitting, skeleton, video
 from animateanywhere.errors import UsageError
+from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.driving import read_driving
 from animateanywhere.files import require_writable, sha256, write_aside
 from animateanywhere.methods import animate_anywhere
@@ -41,6 +42,7 @@ def generate(
     sampler: str = "dpm++",
     fit: bool = True,
     contact_sheet: Path | None = None,
+    backends: Backends | None = None,
 ) -> Path:
     """Make a video, with a JSON sidecar that says how; returns the video's path.
 
@@ -48,7 +50,8 @@ def generate(
     the newest under `runs` whose token the prompt names. base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
     frames: at most so many; without, as long as the motion. guidance_scale: without, the base's.
-    fit: the skeleton to the frame and the person's build. The same arguments give the same bytes on
+    fit: the skeleton to the frame and the person's build. backends: what finds the poses of a
+    driving person. The same arguments give the same bytes on
     one machine. Raises UsageError.
     """
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
@@ -65,7 +68,7 @@ def generate(
     fps, size = float(model.config["fps"]), int(model.config["size"])
     if guidance_scale is None:
         guidance_scale = float(model.config["guidance_scale"])
-    driving = read_driving(pose, fps, frames)
+    driving = read_driving(pose, fps, frames, backends)
     if driving.pictures is not None:
         keypoints = driving.keypoints
     elif fit:

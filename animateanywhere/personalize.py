@@ -22,6 +22,7 @@ from animateanywhere.batch import Subject
 from animateanywhere.console import say, warn
 from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.errors import UsageError
+from animateanywhere.extraction.backends import Backends
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
@@ -53,12 +54,14 @@ def personalize(
     scene: str | None = None,
     recipe: str | Path | Recipe | None = None,
     seed: int = 0,
+    backends: Backends | None = None,
 ) -> Path:
     """Learn the person of `video` as the word `token`; return the path of the personal weights.
 
     class_word: what the person is ("man"), else "person".
     out: the run's folder, default runs/<token>. scene: where the clip plays ("in a room"): named,
     it binds to those words and not to the token. recipe: default is the one the base names.
+    backends: what finds poses and masks.
     Raises UsageError for bad input, weights of another run in `out` are replaced.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +75,13 @@ def personalize(
     require_writable(out)
     size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
-        video, out / "subject", scene=scene, class_word=class_word, size=size, fps=fps
+        video,
+        out / "subject",
+        scene=scene,
+        class_word=class_word,
+        backends=backends,
+        size=size,
+        fps=fps,
     )
     path = out / FILE
     pixels = subject.frames.tobytes() + subject.masks.tobytes()

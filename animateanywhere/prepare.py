@@ -18,13 +18,13 @@ from animateanywhere.errors import UsageError
 from animateanywhere.extraction import exact, people
 from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
+from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.caption import template
 from animateanywhere.extraction.crop import cut, cut_off, move, squares
 from animateanywhere.files import require_writable, sha256
 
-VERSION = 1  # of what is done here: a change makes old folders stale
+VERSION = 2  # of what is done here: a change makes old folders stale
 SHORTEST, LONGEST = 8, 64  # frames
-LOOKED_AT = 5  # frames on which persons are counted
 JOINTS = 6  # of 18 that make a person
 MASK_SIZE = 384  # MediaPipe's masks have 256 pixels a side
 
@@ -35,8 +35,7 @@ def prepare(
     *,
     scene: str | None = None,
     class_word: str | None = None,
-    pose: str = "auto",
-    mask: str = "auto",
+    backends: Backends | None = None,
     size: int = 128,
     fps: float = 8,
 ) -> Subject:
@@ -51,8 +50,8 @@ def prepare(
         out: folder to write; an older subject in it is replaced.
         scene: where the clip is, for its captions, such as "in a room".
         class_word: such as "man"; "person" if not given.
-        pose, mask: "mediapipe", "exact" (files beside the clip, see `extraction.exact`) or "auto"
-            (exact where such files are, else mediapipe).
+        backends: of poses and masks; without, files beside the clip (see `extraction.exact`), else
+            the best that needs no download.
         size: pixels a side.
         fps: of the frames taken.
 
@@ -66,12 +65,14 @@ def prepare(
     require_writable(out)
     if out.is_dir() and any(out.iterdir()) and not (out / "subject.toml").is_file():
         raise UsageError(f"{out}: holds files, and no subject; choose another folder")
-    poses_file = _truth("pose", pose, exact.poses_file(clip), clip)
-    masks_file = _truth("mask", mask, exact.masks_file(clip), clip)
     if not clip.exists():
         raise UsageError(f"{clip}: no such file")
-
-    key = _key([clip, poses_file, masks_file], [VERSION, scene, class_word, size, fps])
+    poses_file, masks_file = exact.poses_file(clip), exact.masks_file(clip)
+    backends = backends or Backends()
+    pose = choose("pose", backends, clip, poses_file)
+    mask = choose("mask", backends, clip, masks_file)
+    files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
+    key = _key(files, [VERSION, pose, mask, scene, class_word, size, fps])
     if read_about(out).get("key") == key:
         say(escape(f"{out}: from the same clip and settings, reused"))
         return read_subject(out)
@@ -79,23 +80,28 @@ def prepare(
     taken = video.read(clip, max_frames=LONGEST, fps=fps)
     frames = taken.frames
     _check_clip(frames, clip, fps)
-    if poses_file is not None:
+    if pose == "exact" and poses_file is not None:
         keypoints = exact.poses(poses_file, frames, fps)
     else:
-        _check_people(frames, clip)
-        keypoints = skeleton.steady(pose_of.extract(frames))
+        persons = people.count(frames, pose, backends.models, backends.offline)
+        if persons > 1:
+            raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
+        found = pose_of.extract(frames, pose, backends.models, backends.offline)
+        keypoints = skeleton.steady(found)
     frames, keypoints, kept = _with_person(frames, keypoints, clip)
 
     height, width = frames.shape[1:3]
-    if poses_file is not None and height == width:
+    if pose == "exact" and height == width:
         where = np.tile([width / 2, height / 2, width], (len(frames), 1))
     else:
         where = squares(keypoints, height, width)
-    if masks_file is not None:
+    if mask == "exact" and masks_file is not None:
         truth = exact.masks(masks_file, taken.frames, fps, video.rate(clip))
         masks = cut(truth[kept], where, size).astype(np.float32) / 255
     else:
-        masks = _smaller(mask_of.extract(cut(frames, where, MASK_SIZE)), size)
+        larger, there = cut(frames, where, MASK_SIZE), move(keypoints, where, MASK_SIZE)
+        found = mask_of.extract(larger, there, mask, backends.models, backends.offline)
+        masks = _smaller(found, size)
     empty = masks.mean((1, 2)) < 0.005
     if empty.mean() > 0.5:
         raise UsageError(
@@ -123,21 +129,13 @@ def prepare(
     about: dict[str, str | int | float] = {
         "size": size,
         "source": clip.name,
-        "pose": "mediapipe" if poses_file is None else "exact",
-        "mask": "mediapipe" if masks_file is None else "exact",
+        "pose": pose,
+        "mask": mask,
         "key": key,
     }
     written = write_subject(subject, about)
     say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'contact.png'}"))
     return written
-
-
-def _truth(kind: str, backend: str, file: Path | None, clip: Path) -> Path | None:
-    if backend not in ("auto", "exact", "mediapipe"):
-        raise UsageError(f"--{kind} {backend}: choose auto, mediapipe or exact")
-    if backend == "exact" and file is None and clip.exists():
-        raise UsageError(f"--{kind} exact: no {clip.stem}.{kind}s file beside {clip}")
-    return None if backend == "mediapipe" else file
 
 
 def _key(files: list[Path | None], settings: list[object]) -> str:
@@ -164,13 +162,6 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
             f"{clip}: too short: {changed} different frames at {fps:g} a second, "
             f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
         )
-
-
-def _check_people(frames: np.ndarray, clip: Path) -> None:
-    looked = frames[np.linspace(0, len(frames) - 1, min(len(frames), LOOKED_AT)).astype(int)]
-    count = people.several(people.find_all(looked))
-    if count > 1:
-        raise UsageError(f"{clip}: {count} persons seen; cut the clip to the one to learn")
 
 
 def _with_person(

@@ -30,9 +30,10 @@ def test_captions_name_the_scene_and_not_the_looks():
 
 def test_unknown_backends_are_refused():
     frames = np.zeros((1, 32, 32, 3), np.uint8)
-    for module in (pose, mask):
-        with pytest.raises(UsageError, match="mediapipe"):
-            module.extract(frames, backend="guess")
+    with pytest.raises(UsageError, match="mediapipe, vitpose"):
+        pose.extract(frames, backend="guess")
+    with pytest.raises(UsageError, match="mediapipe, grounded-sam"):
+        mask.extract(frames, np.zeros((1, 18, 3)), backend="guess")
 
 
 def test_without_mediapipe_the_error_says_what_to_install(monkeypatch):
@@ -159,7 +160,7 @@ def test_people_and_pose_on_a_real_clip(capfd):
     keypoints = pose.extract(frames)
     assert (keypoints[:, :14, 2] > 0.3).mean() > 0.9
     assert (keypoints[:, 10, 1] > keypoints[:, 8, 1]).all()
-    masks = mask.extract(frames[:1])
+    masks = mask.extract(frames[:1], keypoints[:1])
     assert 0.1 < masks.mean() < 0.5
     x, y = keypoints[0, 8, :2].astype(int)
     assert masks[0, y, x] > 0.8

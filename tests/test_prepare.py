@@ -7,6 +7,7 @@ from test_skeleton import pose as standing
 from animateanywhere.data import skeleton, video
 from animateanywhere.data.subject import read_subject
 from animateanywhere.errors import UsageError
+from animateanywhere.extraction.backends import Backends
 from animateanywhere.prepare import prepare
 
 
@@ -99,7 +100,7 @@ def test_bad_clips_are_refused_and_nothing_is_written(tmp_path):
         prepare(tmp_path / "b.png", out)
     with pytest.raises(UsageError, match="exact: no b.poses"):
         (tmp_path / "b.mp4").touch()
-        prepare(tmp_path / "b.mp4", out, pose="exact")
+        prepare(tmp_path / "b.mp4", out, backends=Backends(pose="exact"))
     assert not out.exists()
 
 

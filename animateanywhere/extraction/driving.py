@@ -12,9 +12,9 @@ from animateanywhere.console import say, warn
 from animateanywhere.data import skeleton, skeleton_video, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import people, pose
+from animateanywhere.extraction.backends import Backends, choose
 
 ENOUGH = 0.25  # share of frames that must show a person
-LOOKED_AT = 5  # frames on which persons are counted
 LONGEST = 512  # frames; a minute at 8 a second
 
 
@@ -28,11 +28,14 @@ class Driving(NamedTuple):
     pictures: np.ndarray | None = None  # (F, H, W, 3) uint8, to be used as they are
 
 
-def read_driving(path: str | Path, fps: float, frames: int | None = None) -> Driving:
+def read_driving(
+    path: str | Path, fps: float, frames: int | None = None, backends: Backends | None = None
+) -> Driving:
     """Keypoints of a poses.json, a skeleton video (OpenPose or DWPose colors) or a person's video.
 
     fps: of the result; the motion keeps its speed. frames: at most so many. Short gaps are filled
-    and flicker is smoothed. Says what it recognized.
+    and flicker is smoothed. backends: what finds the poses of a person; its masks do not count.
+    Says what it recognized.
 
     Raises:
         UsageError: unreadable, a DensePose rendering, or nobody in it.
@@ -65,7 +68,7 @@ def read_driving(path: str | Path, fps: float, frames: int | None = None) -> Dri
         nothing = np.zeros((len(clip.frames), 18, 3), np.float32)
         return Driving(nothing, width, height, "foreign", clip.frames)
     if kind is None:
-        keypoints = _of_person(clip.frames, path)
+        keypoints = _of_person(clip.frames, path, backends or Backends())
     else:
         keypoints = skeleton_video.recover(clip.frames)
     found = (keypoints[..., 2] >= skeleton.VISIBLE).sum(1) >= 6
@@ -83,12 +86,12 @@ def read_driving(path: str | Path, fps: float, frames: int | None = None) -> Dri
     return Driving(skeleton.steady(keypoints), width, height, kind or "person")
 
 
-def _of_person(frames: np.ndarray, path: Path) -> np.ndarray:
-    looked = frames[np.linspace(0, len(frames) - 1, min(len(frames), LOOKED_AT)).astype(int)]
-    count = people.several(people.find_all(looked))
+def _of_person(frames: np.ndarray, path: Path, backends: Backends) -> np.ndarray:
+    backend = choose("pose", backends, path)
+    count = people.count(frames, backend, backends.models, backends.offline)
     if count > 1:
         warn(escape(f"{path.name}: {count} persons seen; following the most prominent"))
-    return pose.extract(frames)
+    return pose.extract(frames, backend, backends.models, backends.offline)
 
 
 def _resample(keypoints: np.ndarray, fps: float, wanted: float) -> np.ndarray:

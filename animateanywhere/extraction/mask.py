@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy.ndimage import label
 
@@ -9,30 +11,48 @@ from animateanywhere.console import progress
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.mediapipe_graph import landmarks
 
-BACKENDS = ("mediapipe",)
+BACKENDS = ("mediapipe", "grounded-sam")
 
 
-def extract(frames: np.ndarray, backend: str = "mediapipe") -> np.ndarray:
-    """Where the most prominent person is.
+def extract(
+    frames: np.ndarray,
+    keypoints: np.ndarray,
+    backend: str = "mediapipe",
+    models: Path | None = None,
+    offline: bool = False,
+) -> np.ndarray:
+    """Where the person is; islands are dropped.
 
     Args:
-        frames: uint8 (F, H, W, 3).
-        backend: "mediapipe" (the segmentation that comes with BlazePose).
+        frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) of the person, in pixels.
+        backend: "mediapipe" (the segmentation that comes with BlazePose, of the most prominent
+            person) or "grounded-sam".
+        models, offline: where the latter's weights come from.
 
     Returns:
         float32 (F, H, W) in 0..1; all 0 in frames in which nobody was found.
 
     Raises:
-        UsageError: unknown backend, or mediapipe is not installed.
+        UsageError: unknown backend, or what it needs is not there.
     """
     if backend not in BACKENDS:
         raise UsageError(f"mask backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if backend == "grounded-sam":
+        from animateanywhere.extraction import grounded_sam
+
+        masks = grounded_sam.extract(frames, keypoints, models, offline)
+    else:
+        masks = _mediapipe(frames)
+    return np.stack([_largest(mask) for mask in masks])
+
+
+def _mediapipe(frames: np.ndarray) -> np.ndarray:
     masks = np.zeros(frames.shape[:3], dtype=np.float32)
     with landmarks(segment=True) as look, progress("finding masks", total=len(frames)) as bar:
         for index, frame in enumerate(frames):
             found = look(frame).segmentation_mask
             if found is not None:
-                masks[index] = _largest(np.clip(np.nan_to_num(found), 0, 1))
+                masks[index] = np.clip(np.nan_to_num(found), 0, 1)
             bar.advance(1)
     return masks
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from animateanywhere.console import progress
@@ -12,25 +14,35 @@ from animateanywhere.extraction.mediapipe_graph import landmarks
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
 NOSE, EYES, EARS = 0, (14, 15), (16, 17)  # of OpenPose-18
-BACKENDS = ("mediapipe",)
+BACKENDS = ("mediapipe", "vitpose")
 
 
-def extract(frames: np.ndarray, backend: str = "mediapipe") -> np.ndarray:
+def extract(
+    frames: np.ndarray,
+    backend: str = "mediapipe",
+    models: Path | None = None,
+    offline: bool = False,
+) -> np.ndarray:
     """Keypoints of the most prominent person.
 
     Args:
         frames: uint8 (F, H, W, 3).
-        backend: "mediapipe" (BlazePose GHUM, full; about 35 ms a frame on one core).
+        backend: "mediapipe" (BlazePose GHUM, full; about 35 ms a frame on one core) or "vitpose".
+        models, offline: where the latter's weights come from.
 
     Returns:
         float32 (F, 18, 3): x, y in pixels and confidence. 0 for what is out of the frame, for the
         face of a person seen from behind, and for whole frames in which nobody was found.
 
     Raises:
-        UsageError: unknown backend, or mediapipe is not installed.
+        UsageError: unknown backend, or what it needs is not there.
     """
     if backend not in BACKENDS:
         raise UsageError(f"pose backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if backend == "vitpose":
+        from animateanywhere.extraction import vitpose
+
+        return vitpose.extract(frames, models, offline)
     height, width = frames.shape[1:3]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
     with landmarks() as look, progress("finding poses", total=len(frames)) as bar:

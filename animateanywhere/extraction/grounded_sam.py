@@ -1,0 +1,106 @@
+"""Masks as the paper takes them: GroundingDINO (Liu et al. 2023, arXiv 2303.05499) finds the box
+that a text names, SAM (Kirillov et al. 2023, arXiv 2304.02643) cuts out what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes
+
+from animateanywhere.console import progress
+from animateanywhere.data.openpose import VISIBLE
+from animateanywhere.errors import UsageError
+from animateanywhere.extraction.track import around, follow, overlap
+from animateanywhere.extraction.vitpose import load
+from animateanywhere.extraction.weights import GROUNDING_DINO, SAM, fetch
+
+PROMPT = "a person."
+SURE = 0.3  # of a box
+
+
+def extract(
+    frames: np.ndarray, keypoints: np.ndarray, models: Path | None = None, offline: bool = False
+) -> np.ndarray:
+    """Where the person of the keypoints is.
+
+    Args:
+        frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) in pixels: in each frame the box that
+            fits them best is taken, so that one person stays one person.
+        models: folder with `grounding-dino` and `sam`, else the hub's cache or the hub.
+
+    Returns:
+        float32 (F, H, W) in 0..1; all 0 in frames in which nobody was found.
+
+    Raises:
+        UsageError: the weights cannot be had.
+    """
+    import torch
+    from transformers import SamImageProcessorPil, SamModel, SamProcessor
+
+    places = fetch(GROUNDING_DINO, models, offline), fetch(SAM, models, offline)
+    boxes = _chosen(_detect(frames, places[0]), around(keypoints, VISIBLE))
+    processor: Any = SamProcessor(SamImageProcessorPil.from_pretrained(places[1]))
+    model = load(SamModel, places[1])
+    masks = np.zeros(frames.shape[:3], dtype=np.float32)
+    with progress("finding masks", total=len(frames)) as bar, torch.no_grad():
+        for index, (frame, box) in enumerate(zip(frames, boxes, strict=True)):
+            if np.isfinite(box).all():
+                inputs = processor(frame, input_boxes=[[box.tolist()]], return_tensors="pt")
+                sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
+                inputs = {name: value.to(model.device).float() for name, value in inputs.items()}
+                out = model(**inputs)
+                best = int(out.iou_scores[0, 0].argmax())  # of SAM's three: part, piece, whole
+                fine = processor.image_processor.post_process_masks(
+                    out.pred_masks[:, :, best : best + 1].cpu(), *sizes, binarize=False
+                )[0][0, 0]
+                masks[index] = _filled(fine.sigmoid().numpy())
+            bar.advance(1)
+    return masks
+
+
+def _detect(frames: np.ndarray, folder: Path) -> list[np.ndarray]:
+    """Boxes of the prompt in each frame: float (N, 5), left, top, right, bottom, score."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessorPil,
+        GroundingDinoProcessor,
+    )
+
+    try:
+        parts = (GroundingDinoImageProcessorPil.from_pretrained(folder),
+                 AutoTokenizer.from_pretrained(folder, local_files_only=True))  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+    processor: Any = GroundingDinoProcessor(*parts)
+    model = load(GroundingDinoForObjectDetection, folder)
+    found = []
+    with progress("finding the person", total=len(frames)) as bar, torch.no_grad():
+        for frame in frames:
+            inputs = processor(images=frame, text=PROMPT, return_tensors="pt").to(model.device)
+            seen = processor.post_process_grounded_object_detection(
+                model(**inputs), threshold=SURE, target_sizes=[frame.shape[:2]]
+            )[0]
+            found.append(torch.column_stack([seen["boxes"], seen["scores"]]).cpu().numpy())
+            bar.advance(1)
+    return found
+
+
+def _chosen(found: list[np.ndarray], poses: np.ndarray) -> np.ndarray:
+    """For each frame the box (F, 4) that fits the pose's; without a pose, the one that follows."""
+    boxes = follow(found)
+    for index, (frame, pose) in enumerate(zip(found, poses, strict=True)):
+        if len(frame) and np.isfinite(pose).all():
+            boxes[index] = frame[np.argmax(overlap(frame, pose)), :4]
+        elif np.isfinite(pose).all():
+            boxes[index] = pose  # the detector missed whom the pose shows
+    return boxes
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Close the holes that SAM leaves in patterns and logos."""
+    solid = mask > 0.5
+    return np.where(binary_fill_holes(solid) & ~solid, 1.0, mask)

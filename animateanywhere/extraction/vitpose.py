@@ -1,0 +1,98 @@
+"""Poses by ViTPose (Xu et al. 2022, arXiv 2204.12484) in the person boxes of RT-DETR, through
+transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animateanywhere.console import progress
+from animateanywhere.extraction.track import follow
+from animateanywhere.extraction.weights import RT_DETR, VITPOSE, fetch
+
+# COCO's keypoint for each of OpenPose; the neck, -1, is between the shoulders.
+FROM_COCO = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+SHOULDERS = (5, 6)
+SURE = 0.5  # score from which on a box counts
+
+
+def extract(frames: np.ndarray, models: Path | None = None, offline: bool = False) -> np.ndarray:
+    """Keypoints of the most prominent person.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+        models: folder with `rt-detr` and `vitpose`, else the hub's cache or the hub.
+
+    Returns:
+        float32 (F, 18, 3): x, y in pixels and confidence, 0 in frames without the person.
+
+    Raises:
+        UsageError: the weights cannot be had.
+    """
+    import torch
+    from transformers import VitPoseForPoseEstimation, VitPoseImageProcessorPil
+
+    folder = fetch(VITPOSE, models, offline)
+    boxes = follow(detect(frames, models, offline))
+    processor: Any = VitPoseImageProcessorPil.from_pretrained(folder)
+    model = load(VitPoseForPoseEstimation, folder)
+    keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
+    with progress("finding poses", total=len(frames)) as bar, torch.no_grad():
+        for index, (frame, box) in enumerate(zip(frames, boxes, strict=True)):
+            if np.isfinite(box).all():
+                cornered = [np.array([[*box[:2], *(box[2:] - box[:2])]])]  # left, top, w, h
+                inputs = processor(frame, boxes=cornered, return_tensors="pt").to(model.device)
+                found = processor.post_process_pose_estimation(model(**inputs), boxes=cornered)
+                points = np.column_stack([found[0][0]["keypoints"], found[0][0]["scores"]])
+                keypoints[index] = _openpose(points, *frame.shape[:2])
+            bar.advance(1)
+    return keypoints
+
+
+def detect(
+    frames: np.ndarray, models: Path | None = None, offline: bool = False
+) -> list[np.ndarray]:
+    """Persons in each frame: float (N, 5), left, top, right, bottom in pixels, score."""
+    import torch
+    from transformers import RTDetrForObjectDetection, RTDetrImageProcessorPil
+
+    folder = fetch(RT_DETR, models, offline)
+    processor: Any = RTDetrImageProcessorPil.from_pretrained(folder)
+    model = load(RTDetrForObjectDetection, folder)
+    person = model.config.label2id.get("person", 0)
+    found = []
+    with progress("finding the person", total=len(frames)) as bar, torch.no_grad():
+        for frame in frames:
+            inputs = processor(frame, return_tensors="pt").to(model.device)
+            seen = processor.post_process_object_detection(
+                model(**inputs), threshold=SURE, target_sizes=[frame.shape[:2]]
+            )[0]
+            rows = torch.column_stack([seen["boxes"], seen["scores"]])[seen["labels"] == person]
+            found.append(rows.cpu().numpy())
+            bar.advance(1)
+    return found
+
+
+def load(kind: Any, folder: Path) -> Any:
+    """A frozen model from a local folder of safetensors, on the GPU where there is one."""
+    import torch
+
+    from animateanywhere.errors import UsageError
+
+    try:
+        model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+
+
+def _openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(18, 3) of COCO's (17, 3): x, y in pixels, score."""
+    shoulders = points[list(SHOULDERS)]
+    neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())
+    out = np.vstack([points, neck])[list(FROM_COCO)]
+    outside = (out[:, :2] < 0).any(1) | (out[:, 0] > width) | (out[:, 1] > height)
+    out[outside, 2] = 0
+    return out.astype(np.float32)

@@ -1,0 +1,66 @@
+"""Where the weights of other people's models lie: a folder, the hub's cache, or the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.markup import escape
+
+from animateanywhere.console import say
+from animateanywhere.errors import UsageError
+
+FILES = ["*.safetensors", "*.json", "*.txt"]  # never pickle
+
+
+class Source(NamedTuple):
+    name: str  # of its folder under --models
+    repo: str  # on the Hugging Face hub
+
+
+GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
+SAM = Source("sam", "facebook/sam-vit-base")
+RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
+VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
+
+
+def at_hand(source: Source, models: Path | None) -> Path | None:
+    """The folder of a model that needs no download: `models`/<name>, else the hub's cache."""
+    own = models / source.name if models else None
+    if own and own.is_dir():
+        return own
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        cached = Path(snapshot_download(source.repo, allow_patterns=FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    # A download that stopped leaves a folder too.
+    return cached if list(cached.glob("*.safetensors")) else None
+
+
+def fetch(source: Source, models: Path | None, offline: bool = False) -> Path:
+    """`at_hand`, or downloaded after a line that says what and how large.
+
+    offline: as HF_HUB_OFFLINE=1, nothing is downloaded. Raises UsageError where that leaves
+    nothing, and where the hub cannot be reached or refuses.
+    """
+    found = at_hand(source, models)
+    if found:
+        return found
+    remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
+    if offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise UsageError(f"{source.repo} is not on this machine, and offline: {remedy}")
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        about = HfApi().model_info(source.repo, files_metadata=True, timeout=20)
+        size = sum(file.size or 0 for file in about.siblings or []
+                   if Path(file.rfilename).suffix == ".safetensors")  # fmt: skip
+        say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
+        return Path(snapshot_download(source.repo, allow_patterns=FILES))
+    except Exception as error:  # the hub's client raises its own, its transport's and the system's
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None
