@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # Where a package imports under another name than it is installed by.
-IMPORTED_AS = {"pillow": "PIL", "protobuf": "google", "scikit-image": "skimage"}
+IMPORTED_AS = {
+    "huggingface-hub": "huggingface_hub",
+    "pillow": "PIL",
+    "protobuf": "google",
+    "scikit-image": "skimage",
+}
 
 
 def imported(folder: str) -> set[str]:
