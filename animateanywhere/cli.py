@@ -37,6 +37,11 @@ Pose = Annotated[
 Mask = Annotated[
     str, typer.Option("--mask", help="What finds masks: auto, exact, grounded-sam or mediapipe.")
 ]
+Caption = Annotated[
+    Literal["template", "openai"], typer.Option(help="What writes captions; openai sends frames.")
+]
+CaptionModel = Annotated[str | None, typer.Option(help="Model that openai runs, else its default.")]
+Fallback = Annotated[Literal["template"] | None, typer.Option(help="Where openai gives no answer.")]
 Models = Annotated[
     Path | None,
     typer.Option(exists=True, file_okay=False, help="Folder of weights for these, else the hub."),
@@ -86,6 +91,9 @@ def _personalize(
     seed: Seed = 0,
     pose: Pose = "auto",
     mask: Mask = "auto",
+    caption: Caption = "template",
+    caption_model: CaptionModel = None,
+    caption_fallback: Fallback = None,
     models: Models = None,
     offline: Offline = False,
 ) -> None:
@@ -110,7 +118,7 @@ def _personalize(
         scene=scene,
         recipe=recipe,
         seed=seed,
-        backends=Backends(pose, mask, models, offline),
+        backends=Backends(pose, mask, caption, caption_model, caption_fallback, models, offline),
     )
     _result(made)
 
@@ -209,6 +217,9 @@ def _prepare(
     class_word: ClassWord = None,
     pose: Pose = "auto",
     mask: Mask = "auto",
+    caption: Caption = "template",
+    caption_model: CaptionModel = None,
+    caption_fallback: Fallback = None,
     models: Models = None,
     offline: Offline = False,
 ) -> None:
@@ -221,7 +232,7 @@ def _prepare(
     from animateanywhere.extraction.backends import Backends
     from animateanywhere.prepare import prepare
 
-    backends = Backends(pose, mask, models, offline)
+    backends = Backends(pose, mask, caption, caption_model, caption_fallback, models, offline)
     prepare(video, out, scene=scene, class_word=class_word, backends=backends)
     _result(out)
 

@@ -14,12 +14,12 @@ from animateanywhere.console import say, warn
 from animateanywhere.data import skeleton, video
 from animateanywhere.data.skeleton_video import recognize
 from animateanywhere.data.subject import read_about, read_subject, write_subject
-from animateanywhere.errors import UsageError
+from animateanywhere.errors import Failure, UsageError
 from animateanywhere.extraction import exact, people
 from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
-from animateanywhere.extraction.caption import template
+from animateanywhere.extraction.caption import Said, template
 from animateanywhere.extraction.crop import cut, cut_off, move, squares
 from animateanywhere.files import require_writable, sha256
 
@@ -72,7 +72,7 @@ def prepare(
     pose = choose("pose", backends, clip, poses_file)
     mask = choose("mask", backends, clip, masks_file)
     files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
-    key = _key(files, [VERSION, pose, mask, scene, class_word, size, fps])
+    key = _key(files, [VERSION, pose, mask, backends.caption, scene, class_word, size, fps])
     if read_about(out).get("key") == key:
         say(escape(f"{out}: from the same clip and settings, reused"))
         return read_subject(out)
@@ -115,7 +115,8 @@ def prepare(
         warn(escape(f"{clip.name}: the person is small: {where[0, 2]:.0f} pixels for {size}"))
 
     word = class_word or "person"
-    caption = template(word, scene)
+    said = _said(frames, scene, backends)
+    caption = template(word, said)
     subject = Subject(
         folder=out,
         frames=cut(frames, where, size),
@@ -124,18 +125,37 @@ def prepare(
         captions=[caption] * len(frames),
         fps=float(fps),
         class_word=word,
-        scene=scene,
+        scene=said.scene or None,
     )
     about: dict[str, str | int | float] = {
         "size": size,
         "source": clip.name,
         "pose": pose,
         "mask": mask,
+        "caption": backends.caption,
         "key": key,
     }
     written = write_subject(subject, about)
     say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'contact.png'}"))
     return written
+
+
+def _said(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
+    """What captions say beside who it is; a scene that the user names stands."""
+    if backends.caption == "template":
+        return Said(scene or "")
+    if backends.caption != "openai":
+        raise UsageError(f"--caption {backends.caption}: choose one of template, openai")
+    from animateanywhere.extraction.caption_openai import describe
+
+    try:
+        said = describe(frames, backends.caption_model)
+    except Failure as error:
+        if backends.caption_fallback != "template":
+            raise
+        warn(escape(f"{error}; going on with --caption template"))
+        return Said(scene or "")
+    return said._replace(scene=scene) if scene else said
 
 
 def _key(files: list[Path | None], settings: list[object]) -> str:

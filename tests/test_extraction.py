@@ -8,7 +8,7 @@ from test_skeleton import pose as standing
 from animateanywhere.data import skeleton, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import mask, people, pose
-from animateanywhere.extraction.caption import template
+from animateanywhere.extraction.caption import Said, template
 from animateanywhere.extraction.crop import cut, cut_off, move, squares
 from animateanywhere.extraction.driving import read_driving
 
@@ -23,9 +23,13 @@ def real(name):
 
 
 def test_captions_name_the_scene_and_not_the_looks():
-    assert template("man", "in a room") == "a <token> man in a room"
-    assert template("person", "a forest.", "dancing") == "a <token> person dancing in a forest"
-    assert template("person") == "a <token> person"
+    assert template("man", Said("in a room")) == "a <token> man in a room"
+    assert (
+        template("person", Said("a forest.", "dancing")) == "a <token> person dancing in a forest"
+    )
+    assert template("person", Said()) == "a <token> person"
+    holding = template("man", Said("on a stage", "singing", ("a guitar",)))
+    assert holding == "a <token> man singing with a guitar on a stage"
 
 
 def test_unknown_backends_are_refused():

@@ -40,7 +40,7 @@ def declared(*lists: list[str]) -> set[str]:
 
 def test_all_that_is_imported_is_declared() -> None:
     core = declared(PROJECT["dependencies"])
-    assert imported("animateanywhere") <= core | declared(EXTRAS["offline"])
+    assert imported("animateanywhere") <= core | declared(EXTRAS["offline"], EXTRAS["openai"])
     assert imported("tests") <= core | declared(EXTRAS["test"])
 
 

@@ -24,10 +24,13 @@ NEEDS: dict[str, tuple[Source, ...]] = {
 
 @dataclass(frozen=True)
 class Backends:
-    """What finds poses and masks, and where its weights come from."""
+    """What finds poses and masks and writes captions, and where its weights come from."""
 
     pose: str = "auto"  # or exact, vitpose, mediapipe
     mask: str = "auto"  # or exact, grounded-sam, mediapipe
+    caption: str = "template"  # or openai, which sends a few frames away
+    caption_model: str | None = None  # of openai, else its default
+    caption_fallback: str | None = None  # "template", where openai gives no answer
     models: Path | None = None  # folder of weights, see `weights`
     offline: bool = False  # download nothing
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 PLACES = (
     "on a beach", "in a forest", "on a street", "in a park", "in a room", "in a kitchen",
     "in the snow", "on a stage", "in a desert", "in a city at night",
 )  # fmt: skip
+
+
+class Said(NamedTuple):
+    """What a caption says beside who it is."""
+
+    scene: str = ""  # with or without its preposition: "in a room", "a room"
+    action: str = ""  # "dancing"
+    objects: tuple[str, ...] = ()  # "a guitar"
 
 
 def elsewhere(token: str, class_word: str) -> list[str]:
@@ -13,17 +23,17 @@ def elsewhere(token: str, class_word: str) -> list[str]:
     return [f"{a}{token} {class_word} {place}" for a in ("", "a ") for place in PLACES]
 
 
-def template(class_word: str, scene: str | None = None, action: str | None = None) -> str:
-    """Such as "a <token> man walking in a room".
+def template(class_word: str, said: Said) -> str:
+    """Such as "a <token> man dancing with a guitar in a room".
 
-    Scene and action are named, so they stay editable; looks are not, so they bind to the token.
-    `<token>` stands for the word chosen in `personalize`.
-
-    scene: with or without its preposition ("in a room", "a room").
+    Scene, action and objects are named, so they stay editable; looks are not, so they bind to the
+    token. `<token>` stands for the word chosen in `personalize`.
     """
-    words = ["a", "<token>", class_word, action or ""]
-    if scene and scene.strip():
-        scene = scene.strip().rstrip(".")
+    words = ["a", "<token>", class_word, said.action]
+    if said.objects:
+        words.append("with " + " and ".join(said.objects))
+    if said.scene.strip():
+        scene = said.scene.strip().rstrip(".")
         placed = scene.split()[0].lower() in {"in", "on", "at", "by", "under", "near", "outside",
                                               "inside", "beside", "before", "against"}  # fmt: skip
         words += [scene if placed else f"in {scene}"]

@@ -1,0 +1,130 @@
+"""Captions by a model behind OpenAI's chat protocol: OpenAI's own, or any server that speaks it.
+
+It sends pictures of a person away, so it runs only when asked for by name, and says what it sends.
+The key comes from OPENAI_API_KEY, another server from OPENAI_BASE_URL, as in the openai package.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.markup import escape
+
+from animateanywhere.console import say
+from animateanywhere.errors import Failure, UsageError
+from animateanywhere.extraction.caption import Said
+
+MODEL = "gpt-4o-mini"
+PICTURES, LONGEST = 4, 512  # sent of a clip, and their longer side in pixels
+TOKENS = 85  # that a picture costs at low detail
+REMEDY = "run it again later, or give --caption template"
+TIMEOUT, RETRIES = 40.0, 4  # seconds; the client waits longer from try to try
+ASKED = (
+    "These are frames of one short video of one person. Describe what is NOT the person's looks. "
+    "scene: where it is, as a phrase with its preposition, such as 'in a kitchen'. "
+    "action: what the person does, in present participle, such as 'dancing'. "
+    "objects: things the person holds or uses, each with its article, such as 'a guitar'; "
+    "often none. framing: one of 'full body', 'upper body', 'face'. "
+    "Never mention clothes, hair, face, age, build, skin or anything worn."
+)
+WORN = frozenset(
+    """hair beard mustache glasses sunglasses shirt t-shirt tshirt top blouse jacket coat hoodie
+    sweater pullover vest suit tie dress skirt trousers pants jeans shorts leggings socks shoes
+    sneakers boots sandals hat cap beanie scarf gloves belt watch necklace earrings ring clothes
+    clothing outfit uniform""".split()
+)  # what must bind to the token, whatever the model was told
+SCHEMA: dict[str, Any] = {
+    "name": "clip",
+    "strict": True,
+    "schema": {
+        "type": "object",
+        "properties": {
+            "scene": {"type": "string"},
+            "action": {"type": "string"},
+            "objects": {"type": "array", "items": {"type": "string"}},
+            "framing": {"type": "string", "enum": ["full body", "upper body", "face"]},
+        },
+        "required": ["scene", "action", "objects", "framing"],
+        "additionalProperties": False,
+    },
+}
+
+
+def describe(frames: np.ndarray, model: str | None = None) -> Said:
+    """What frames, uint8 (F, H, W, 3), show beside the person's looks.
+
+    Raises:
+        UsageError: the openai package or a key is missing, or the key is refused.
+        Failure: no answer after several tries, or none that makes sense.
+    """
+    try:
+        import openai
+    except ImportError:
+        raise UsageError("--caption openai: pip install 'animateanywhere[openai]'") from None
+    if not os.environ.get("OPENAI_API_KEY"):
+        raise UsageError("--caption openai: no key: set OPENAI_API_KEY, or give --caption template")
+    picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]
+    pictures = [_jpeg(frame) for frame in picked]
+    client = openai.OpenAI(timeout=TIMEOUT, max_retries=RETRIES)
+    size = sum(map(len, pictures)) / 1000
+    tokens = TOKENS * len(pictures) + 400
+    model = model or MODEL
+    say(escape(f"captions: sending {len(pictures)} frames ({size:.0f} kB, about {tokens} tokens) "
+               f"to {client.base_url.host}, model {model}"))  # fmt: skip
+    content: list[dict[str, Any]] = [{"type": "text", "text": ASKED}]
+    content += [{"type": "image_url", "image_url": {"detail": "low", "url": picture}}
+                for picture in pictures]  # fmt: skip
+    question: dict[str, Any] = {
+        "messages": [{"role": "user", "content": content}],
+        "response_format": {"type": "json_schema", "json_schema": SCHEMA},
+    }
+    try:
+        answer = client.chat.completions.create(model=model, **question)
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise UsageError(f"--caption openai: the key is refused: {_first(error)}") from None
+    except openai.OpenAIError as error:
+        raise Failure(f"--caption openai: no answer: {_first(error)}; {REMEDY}") from None
+    return read(answer.choices[0].message.content if answer.choices else None)
+
+
+def read(text: str | None) -> Said:
+    """The answer as words for a caption; what is worn is dropped. Raises Failure on nonsense."""
+    try:
+        fields = json.loads(text or "")
+        scene, action, things = fields["scene"], fields["action"], fields["objects"]
+        if not (isinstance(scene, str) and isinstance(action, str) and isinstance(things, list)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        shown = " ".join((text or "nothing").split())[:80]
+        raise Failure(f"--caption openai: the answer makes no sense ({shown}); {REMEDY}") from None
+    objects = tuple(_plain(str(thing)) for thing in things if not _worn(str(thing)))[:2]
+    return Said(_plain(scene), "" if _worn(action) else _plain(action), objects)
+
+
+def _worn(words: str) -> bool:
+    return bool(WORN & {word.strip(".,").lower() for word in words.split()})
+
+
+def _plain(words: str) -> str:
+    """One short lower-case phrase, without what would mean something in a caption."""
+    kept = "".join(letter if letter.isalnum() or letter in "'-" else " " for letter in words)
+    return " ".join(kept.lower().split()[:8])
+
+
+def _jpeg(frame: np.ndarray) -> str:
+    """A data URL of a frame of at most LONGEST pixels a side."""
+    picture = Image.fromarray(frame)
+    picture.thumbnail((LONGEST, LONGEST))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
