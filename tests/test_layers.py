@@ -15,13 +15,13 @@ FLOORS = [
         *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
         *("render", "samples", "generate", "evaluate", "demo"),
     },
-    {"cli"},
+    {"cli", "flags"},
     {"__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # On these floors no part may lean on another of the same floor.
 STRANGERS = {1}
-LIGHT = {"cli", "__init__", "__main__", "errors", "console", "files", "words", "recipe"}
+LIGHT = {"cli", "flags", "__init__", "__main__", "errors", "console", "files", "words", "recipe"}
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "av", "mediapipe", "numpy", "skimage"}
 
 FILES = sorted(ROOT.rglob("*.py"))
