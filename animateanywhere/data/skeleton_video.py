@@ -23,6 +23,9 @@ CHILDREN = {
     parent: [(index, b) for index, (a, b) in enumerate(LIMBS) if a == parent]
     for parent in range(HUES)
 }
+PARENT = {b: a for a, b in LIMBS}
+OUTWARDS = (1, *(b for _, b in LIMBS))  # parents before children
+DISC = 0.45  # share of a disc that makes one
 FACE = 12  # first limb of the head, whose joints touch in small pictures
 ALONG = np.linspace(0.2, 0.8, 9)  # of a limb, where its color is looked for
 AROUND = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])[..., None]  # x and y, in pixels
@@ -108,16 +111,20 @@ def _recover_one(frame: np.ndarray) -> np.ndarray:
     candidates, radius = _candidates(joints, limbs)
     tree = _Tree(candidates, limbs, radius)
     points = np.zeros((HUES, 3), dtype=np.float32)
-    best = max(range(len(candidates[1])), key=lambda i: tree.score(1, i), default=None)
-    stack = [] if best is None else [(1, best)]
-    while stack:
-        joint, index = stack.pop()
-        x, y, size = candidates[joint][index]
-        points[joint] = x, y, 1.0 if size > 0.45 else 0.8
-        for limb, child in CHILDREN[joint]:
-            chosen = tree.choose(limb, joint, index, child)[1]
-            if chosen is not None:
-                stack.append((child, chosen))
+    # A hidden joint cuts the tree: what hangs below it is a tree of its own.
+    for root in OUTWARDS:
+        if points[root, 2] or (root in PARENT and points[PARENT[root], 2]):
+            continue
+        best = tree.root(root)
+        stack = [] if best is None else [(root, best)]
+        while stack:
+            joint, index = stack.pop()
+            x, y, size = candidates[joint][index]
+            points[joint] = x, y, 1.0 if size > DISC else 0.8
+            for limb, child in CHILDREN[joint]:
+                chosen = tree.choose(limb, joint, index, child)[1]
+                if chosen is not None:
+                    stack.append((child, chosen))
     points[points[:, 2] > 0, :2] += left, top
     return points
 
@@ -147,8 +154,11 @@ def _candidates(
         if len(xs) < 6:
             continue
         points = np.stack([xs, ys], axis=1) + 0.5
-        axis = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][0]
-        along = (points - points.mean(0)) @ axis
+        _, (long, wide), axes = np.linalg.svd(points - points.mean(0), full_matrices=False)
+        along = (points - points.mean(0)) @ axes[0]
+        span = np.ptp(along)
+        if long < 2 * wide or span < 3 * radius or len(xs) < 0.5 * span:
+            continue  # dim rims of discs
         for end in (points[along.argmin()], points[along.argmax()]):
             for joint in pair:
                 if all(np.hypot(x - end[0], y - end[1]) > 3 * radius for x, y, _ in out[joint]):
@@ -166,6 +176,24 @@ class _Tree:
         self.touching = 3 * radius
         self.limbs = limbs
         self.scores: dict[tuple[int, int], float] = {}
+
+    def root(self, joint: int) -> int | None:
+        """Where a tree begins, the neck's or that of a joint whose parent is hidden: at a place
+        from which a limb of the right color leads on, or at the only disc of its color."""
+        places = self.candidates[joint]
+        best = max(range(len(places)), key=lambda i: self.score(joint, i), default=None)
+        if best is None:
+            return None
+        size = places[best][2]
+        below = self.score(joint, best) - size
+        if size <= DISC:
+            if joint != 1:
+                return None
+            # A neck that hands cover: limbs of the body, beside the head's, must meet there.
+            met = [self.choose(limb, 1, best, child)[1] for limb, child in CHILDREN[1][:-1]]
+            return best if len(met) - met.count(None) > 1 else None
+        only = size > 0.7 and sum(share > DISC for _, _, share in places) == 1
+        return best if only or below > 1 else None
 
     def score(self, joint: int, index: int) -> float:
         if (joint, index) not in self.scores:
