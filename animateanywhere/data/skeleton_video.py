@@ -12,6 +12,7 @@ from animateanywhere.data.openpose import LIMBS
 
 Kind = Literal["openpose18", "dwpose", "foreign", "densepose"]
 
+DOTTED = 0.03  # share of white in what is drawn, from which on it is a face of DWPose's
 DARK = 40  # brightest channel of black ground after H.264
 SHADED = 0.8 * 255  # limbs are drawn at 0.6 of their color, joints at all of it
 HUES = 18  # the palette's colors are 20 degrees of hue apart
@@ -63,7 +64,7 @@ def recognize(frames: np.ndarray) -> Kind | None:
     share = np.bincount(_hue_index(bright[colored]), minlength=HUES) / colored.sum()
     if (share > 0.01).sum() < 8:
         return "foreign"
-    return "dwpose" if white.mean() > 0.03 else "openpose18"
+    return "dwpose" if white.mean() > DOTTED else "openpose18"
 
 
 def recover(frames: np.ndarray) -> np.ndarray:
@@ -108,8 +109,9 @@ def _recover_one(frame: np.ndarray) -> np.ndarray:
     joints, limbs = np.full((2, *frame.shape[:2]), -1, dtype=np.int8)
     joints[ys, xs] = np.where(high >= SHADED, hue, -1)
     limbs[ys, xs] = np.where((high < SHADED) & (high > 80), hue, -1)
-    candidates, radius = _candidates(joints, limbs)
-    tree = _Tree(candidates, limbs, radius)
+    dotted = bool((low > 190).mean() > DOTTED)
+    candidates, radius = _candidates(joints, limbs, dotted)
+    tree = _Tree(candidates, limbs, radius, dotted)
     points = np.zeros((HUES, 3), dtype=np.float32)
     # A hidden joint cuts the tree: what hangs below it is a tree of its own.
     for root in OUTWARDS:
@@ -130,9 +132,12 @@ def _recover_one(frame: np.ndarray) -> np.ndarray:
 
 
 def _candidates(
-    joints: np.ndarray, limbs: np.ndarray
+    joints: np.ndarray, limbs: np.ndarray, dotted: bool
 ) -> tuple[list[list[tuple[float, float, float]]], float]:
-    """For each joint, places (x, y, how much of a disc is there in 0..1); and a disc's radius."""
+    """For each joint, places (x, y, how much of a disc is there in 0..1); and a disc's radius.
+
+    dotted: white dots cover the limbs of the head, of which little is seen.
+    """
     blobs: list[list[tuple[float, float, float]]] = []
     for joint in range(HUES):
         regions, _ = label(joints == joint)
@@ -157,7 +162,8 @@ def _candidates(
         _, (long, wide), axes = np.linalg.svd(points - points.mean(0), full_matrices=False)
         along = (points - points.mean(0)) @ axes[0]
         span = np.ptp(along)
-        if long < 2 * wide or span < 3 * radius or len(xs) < 0.5 * span:
+        sparse = long < 2 * wide or span < 3 * radius or len(xs) < 0.5 * span
+        if sparse and not (dotted and limb >= FACE):
             continue  # dim rims of discs
         for end in (points[along.argmin()], points[along.argmax()]):
             for joint in pair:
@@ -170,16 +176,22 @@ class _Tree:
     """Best assignment of candidates to joints, from the neck outwards (dynamic programming)."""
 
     def __init__(
-        self, candidates: list[list[tuple[float, float, float]]], limbs: np.ndarray, radius: float
+        self,
+        candidates: list[list[tuple[float, float, float]]],
+        limbs: np.ndarray,
+        radius: float,
+        dotted: bool,
     ) -> None:
         self.candidates = candidates
         self.touching = 3 * radius
         self.limbs = limbs
+        self.dotted = dotted
         self.scores: dict[tuple[int, int], float] = {}
 
     def root(self, joint: int) -> int | None:
         """Where a tree begins, the neck's or that of a joint whose parent is hidden: at a place
-        from which a limb of the right color leads on, or at the only disc of its color."""
+        from which a limb of the right color leads on, or at the only disc of its color, unless
+        hands are drawn too, in all colors."""
         places = self.candidates[joint]
         best = max(range(len(places)), key=lambda i: self.score(joint, i), default=None)
         if best is None:
@@ -192,7 +204,7 @@ class _Tree:
             # A neck that hands cover: limbs of the body, beside the head's, must meet there.
             met = [self.choose(limb, 1, best, child)[1] for limb, child in CHILDREN[1][:-1]]
             return best if len(met) - met.count(None) > 1 else None
-        only = size > 0.7 and sum(share > DISC for _, _, share in places) == 1
+        only = not self.dotted and size > 0.7 and sum(share > DISC for _, _, share in places) == 1
         return best if only or below > 1 else None
 
     def score(self, joint: int, index: int) -> float:
