@@ -14,6 +14,7 @@ from animateanywhere.extraction.weights import (
     VITPOSE,
     Source,
     at_hand,
+    fetch,
 )
 
 BEST = {"pose": ("vitpose", "mediapipe"), "mask": ("grounded-sam", "mediapipe")}
@@ -39,7 +40,7 @@ def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -
     """The backend for the "pose"s or "mask"s of a clip; says why where it was left to choose.
 
     truth: file of exact poses or masks beside the clip. Raises UsageError for an unknown backend,
-    and for "exact" without a file.
+    for "exact" without a file, and, before any work, for weights that cannot be had.
     """
     asked = getattr(wanted, kind)
     options = ("auto", "exact", *BEST[kind])
@@ -48,6 +49,8 @@ def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -
     if asked == "exact" and truth is None:
         raise UsageError(f"--{kind} exact: no {clip.stem}.{kind}s file beside {clip}")
     if asked != "auto":
+        for source in NEEDS.get(asked, ()):
+            fetch(source, wanted.models, wanted.offline)
         return asked
     if truth is not None:
         say(f"{kind}s: exact, from {truth.name}")

@@ -56,6 +56,17 @@ SCHEMA: dict[str, Any] = {
 }
 
 
+def connect() -> Any:
+    """OpenAI's client. Raises UsageError where the package or a key is missing."""
+    try:
+        import openai
+    except ImportError:
+        raise UsageError("--caption openai: pip install 'animateanywhere[openai]'") from None
+    if not os.environ.get("OPENAI_API_KEY"):
+        raise UsageError("--caption openai: no key: set OPENAI_API_KEY, or give --caption template")
+    return openai.OpenAI(timeout=TIMEOUT, max_retries=RETRIES)
+
+
 def describe(frames: np.ndarray, model: str | None = None) -> Said:
     """What frames, uint8 (F, H, W, 3), show beside the person's looks.
 
@@ -63,15 +74,11 @@ def describe(frames: np.ndarray, model: str | None = None) -> Said:
         UsageError: the openai package or a key is missing, or the key is refused.
         Failure: no answer after several tries, or none that makes sense.
     """
-    try:
-        import openai
-    except ImportError:
-        raise UsageError("--caption openai: pip install 'animateanywhere[openai]'") from None
-    if not os.environ.get("OPENAI_API_KEY"):
-        raise UsageError("--caption openai: no key: set OPENAI_API_KEY, or give --caption template")
+    client = connect()
+    import openai
+
     picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]
     pictures = [_jpeg(frame) for frame in picked]
-    client = openai.OpenAI(timeout=TIMEOUT, max_retries=RETRIES)
     size = sum(map(len, pictures)) / 1000
     tokens = TOKENS * len(pictures) + 400
     model = model or MODEL
