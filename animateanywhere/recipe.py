@@ -90,6 +90,8 @@ class Stage:
     warmup: int = 0  # steps
     decay: float = 0.0  # share of the steps, at the end, in which the learning rate falls to 0
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
+    # What learns at another pace: pattern on names -> times learning_rate
+    rates: dict[str, float] = field(default_factory=dict)
     accumulate: int = 1
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.0  # decay; 0 is off
@@ -159,11 +161,14 @@ def _check(recipe: Recipe, path: Path) -> None:
                 raise UsageError(f"{where}: {key} must be at least 1")
         if stage.kind in ("image", "video") and stage.frames > recipe.model.frames:
             raise UsageError(f"{where}: frames is more than the model's {recipe.model.frames}")
-        for pattern in stage.train:
+        for pattern in (*stage.train, *stage.rates):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise UsageError(f"{where}: train {pattern}: {error}") from None
+                raise UsageError(f"{where}: the pattern {pattern}: {error}") from None
+        for pattern, rate in stage.rates.items():
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
+                raise UsageError(f"{where}: rates: {pattern} must be a number above 0")
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -40,10 +40,24 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of ours catches it."""
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_killed_run_goes_on_with_the_same_losses(tmp_path: Path, accumulate: int) -> None:
+def test_a_pattern_may_learn_faster(tmp_path: Path) -> None:
+    """Adam's first step is as long as the learning rate, in all coordinates that have a gradient."""
+    before, after = model(), model()
+    quick = stage(steps=1, learning_rate=1e-3, ema=0.0, weight_decay=0.0, rates={"^2\\.": 30.0})
+    fit(after, quick, loss, tmp_path, seed=3)
+    pairs = zip(after.parameters(), before.parameters(), strict=True)
+    moved = [float((a - b).detach().abs().max()) for a, b in pairs]
+    assert moved == pytest.approx([1e-3, 1e-3, 0.03, 0.03], rel=1e-3)
+    with pytest.raises(UsageError, match="`rates` matches no parameter"):
+        fit(model(), stage(rates={"^3": 2.0}), loss, tmp_path / "b", seed=3)
+
+
+@pytest.mark.parametrize(("accumulate", "rates"), [(1, {}), (2, {}), (1, {"weight": 3.0})])
+def test_a_killed_run_goes_on_with_the_same_losses(
+    tmp_path: Path, accumulate: int, rates: dict[str, float]
+) -> None:
     whole = model()
-    fit(whole, stage(accumulate=accumulate), loss, tmp_path / "whole", seed=3)
+    fit(whole, stage(accumulate=accumulate, rates=rates), loss, tmp_path / "whole", seed=3)
 
     calls = 0
 
@@ -55,10 +69,10 @@ def test_a_killed_run_goes_on_with_the_same_losses(tmp_path: Path, accumulate: i
         return loss(net, generator)
 
     with pytest.raises(Killed):
-        fit(model(), stage(accumulate=accumulate), dies, tmp_path / "cut", seed=3)
+        fit(model(), stage(accumulate=accumulate, rates=rates), dies, tmp_path / "cut", seed=3)
     assert len(losses(tmp_path / "cut")) == 8  # three more than were saved
     again = model()
-    fit(again, stage(accumulate=accumulate), loss, tmp_path / "cut", seed=3)
+    fit(again, stage(accumulate=accumulate, rates=rates), loss, tmp_path / "cut", seed=3)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     for mine, theirs in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(mine, theirs)

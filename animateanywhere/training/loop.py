@@ -89,7 +89,7 @@ def fit(
     accelerator = Accelerator(mixed_precision=stage.precision, cpu=not torch.cuda.is_available())
     parameters = select(model, stage.train)
     optimizer: Any = torch.optim.AdamW(
-        parameters.values(),
+        _groups(parameters, stage),
         stage.learning_rate,
         (0.9, 0.99),
         weight_decay=stage.weight_decay,
@@ -121,7 +121,7 @@ def fit(
         with progress(stage.name, total=stage.steps, done=start, memory=True) as bar:
             while step < stage.steps:
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(stage, step)
+                    group["lr"] = learning_rate(stage, step) * group["rate"]
                 total = 0.0
                 for part in range(stage.accumulate):
                     last = part == stage.accumulate - 1
@@ -164,6 +164,19 @@ def fit(
         ema.copy_to(parameters.values())
     model.eval()
     return parameters
+
+
+def _groups(parameters: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
+    """Parameters by how much faster than the rest they learn."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    used: set[str] = set()
+    for name, parameter in parameters.items():
+        pattern = next((p for p in stage.rates if re.search(p, name)), None)
+        used |= {pattern} if pattern else set()
+        groups.setdefault(stage.rates[pattern] if pattern else 1.0, []).append(parameter)
+    for pattern in stage.rates.keys() - used:
+        raise UsageError(f"the pattern {pattern} of `rates` matches no parameter that trains")
+    return [{"params": some, "rate": rate} for rate, some in groups.items()]
 
 
 def _ema(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
