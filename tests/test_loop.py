@@ -41,7 +41,7 @@ class Killed(BaseException):
 
 
 def test_a_pattern_may_learn_faster(tmp_path: Path) -> None:
-    """Adam's first step is as long as the learning rate, in all coordinates that have a gradient."""
+    """Adam's first step is as long as the learning rate, wherever there is a gradient."""
     before, after = model(), model()
     quick = stage(steps=1, learning_rate=1e-3, ema=0.0, weight_decay=0.0, rates={"^2\\.": 30.0})
     fit(after, quick, loss, tmp_path, seed=3)
