@@ -123,6 +123,8 @@ def test_the_bundled_form_is_half_and_loads(tiny_base: Path, tmp_path: Path) -> 
     shutil.copytree(tiny_base, source)
     (source / "perception").mkdir()
     bundle(source, tmp_path / "half")
+    told = "".join(p.read_text() for p in (tmp_path / "half").glob("*/config.json"))
+    assert str(tmp_path) not in told and str(source) not in told  # no path of this machine
     whole, half = load_base(source), load_base(tmp_path / "half")
     assert half.unet.dtype == torch.float32
     for mine, theirs in zip(half.unet.parameters(), whole.unet.parameters(), strict=True):

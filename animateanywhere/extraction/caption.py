@@ -10,6 +10,12 @@ PLACES = (
 )  # fmt: skip
 
 
+THINGS = (
+    "with a red ball", "with a blue umbrella", "with a white dog", "with a green balloon",
+    "with a brown guitar", "with a yellow suitcase", "with a black book", "with a gray surfboard",
+)  # fmt: skip
+
+
 class Said(NamedTuple):
     """What a caption says beside who it is."""
 
@@ -19,8 +25,13 @@ class Said(NamedTuple):
 
 
 def elsewhere(token: str, class_word: str) -> list[str]:
-    """Captions that put the person in places all over the world, with and without an article."""
-    return [f"{a}{token} {class_word} {place}" for a in ("", "a ") for place in PLACES]
+    """Captions that put the person in places all over the world, with and without an article,
+    with and without a thing, whose color must not become the person's."""
+    out = []
+    for number, place in enumerate(PLACES * 2):
+        who = f"{'a ' if number < len(PLACES) else ''}{token} {class_word}"
+        out += [f"{who} {place}", f"{who} {THINGS[number % len(THINGS)]} {place}"]
+    return out
 
 
 def template(class_word: str, said: Said) -> str:

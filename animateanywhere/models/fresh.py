@@ -124,6 +124,10 @@ def bundle(base: Path, out: Path) -> None:
     parts = load_base(base)
     for name in ("unet", "motion_adapter", "vae", "text_encoder"):
         save_part(getattr(parts, name), out / name, half=True)
+        about = out / name / "config.json"
+        settings = json.loads(about.read_text(encoding="utf-8"))
+        settings.pop("_name_or_path", None)  # a folder of the machine it was trained on
+        about.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     for name in ("tokenizer", "scheduler", "perception"):
         shutil.copytree(base / name, out / name, dirs_exist_ok=True)
     for record in (*base.glob("training/*/log.jsonl"), *base.glob("training/*/done.json")):
