@@ -18,6 +18,7 @@ from animateanywhere.models.base import Base, decode_latents, encode_frames, enc
 from animateanywhere.render import render_latents
 
 IMAGES, CLIPS, STEPS = 8, 2, 15
+TOGETHER = 8  # renders that go through the UNet at once
 HELD_OUT = 64  # renders that no stage trains on
 
 
@@ -60,10 +61,10 @@ def sampler(base: Base, unet: nn.Module, folder: Path, frames: int) -> Callable[
 def word_use(base: Base) -> Callable[[], dict[str, float]]:
     """A function that measures what words tell the base's image UNet about a person.
 
-    It returns the squared error near the person's limbs on held-out renders at the last timestep,
-    where nearly all must come from pose and words: with full captions, with none of the looks in
-    them, and with no caption. Where the first two are equal, clothes cannot follow a prompt; that
-    shows here long before it shows in samples.
+    It returns the squared error of the clean latents near the person's limbs on held-out renders at
+    the last timestep, where nearly all must come from pose and words: with full captions, with none
+    of the looks in them, and with no caption. Where the first two are equal, clothes cannot follow
+    a prompt; that shows here long before it shows in samples.
     """
     size = base.config["size"]
     clips = held_out_puppets(size)
@@ -80,18 +81,24 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
     }
     last = torch.full((HELD_OUT,), base.scheduler.config.num_train_timesteps - 1)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
-    rule = (base.scheduler.alphas_cumprod[last].to(latents), base.scheduler.config.prediction_type)
+    alpha_bar = base.scheduler.alphas_cumprod[last].to(latents)
+    kind = base.scheduler.config.prediction_type
+    # An error of v or of the noise, as one of the clean latents
+    share = (1 - alpha_bar[0]) / (alpha_bar[0] if kind == "epsilon" else 1)
 
     @torch.no_grad()
     def measure() -> dict[str, float]:
         base.unet.eval()
-        x = add_noise(latents, noise, rule[0])
-        wanted = target(latents, noise, *rule)
+        x = add_noise(latents, noise, alpha_bar)
+        wanted = target(latents, noise, alpha_bar, kind)
         out = {}
         for name, texts in captions.items():
-            states = encode_text(base, texts)
-            y = method.predict(base.unet, x, last.to(x.device), pose_latents, states)
-            error = (wanted - y).square().mean(2)[:, 0]  # (N, h, w)
+            parts = x, last.to(x.device), pose_latents, encode_text(base, texts)
+            y = torch.cat([
+                method.predict(base.unet, *some)
+                for some in zip(*(part.split(TOGETHER) for part in parts), strict=True)
+            ])  # fmt: skip
+            error = share * (wanted - y).square().mean(2)[:, 0]  # (N, h, w)
             out[name] = float((near * error).sum() / near.sum())
         return out
 
