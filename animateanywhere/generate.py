@@ -51,8 +51,7 @@ def generate(
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
     frames: at most so many; without, as long as the motion. guidance_scale: without, the base's.
     fit: the skeleton to the frame and the person's build. backends: what finds the poses of a
-    driving person. The same arguments give the same bytes on
-    one machine. Raises UsageError.
+    driving person. The same arguments give the same bytes on one machine. Raises UsageError.
     """
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
         raise UsageError(f"{out} would overwrite the driving {pose}: give --out another name")

@@ -27,7 +27,7 @@ from animateanywhere.errors import UsageError
 from animateanywhere.extraction import grounded_sam, people, vitpose
 from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.track import follow, overlap
-from animateanywhere.extraction.weights import SAM, at_hand, fetch
+from animateanywhere.extraction.weights import SAM, at_hand, fetch, load
 from animateanywhere.prepare import prepare
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 96, 72, 3), dtype=np.uint8)
@@ -187,7 +187,7 @@ def test_pickled_weights_are_refused(models: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_bytes((models / "sam" / "config.json").read_bytes())
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(UsageError, match="safetensors"):
-        vitpose.load(SamModel, folder)
+        load(SamModel, folder)
 
 
 def test_prepare_by_transformers_end_to_end(

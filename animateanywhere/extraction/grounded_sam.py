@@ -13,8 +13,7 @@ from animateanywhere.console import progress
 from animateanywhere.data.openpose import VISIBLE
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.track import around, follow, overlap
-from animateanywhere.extraction.vitpose import load
-from animateanywhere.extraction.weights import GROUNDING_DINO, SAM, fetch
+from animateanywhere.extraction.weights import GROUNDING_DINO, SAM, fetch, load
 
 PROMPT = "a person."
 SURE = 0.3  # of a box

@@ -69,6 +69,12 @@ def _openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
     deep = chosen[EARS[0], 2] - chosen[EARS[1], 2]
     if abs(deep) > 2 * across:  # profile: the far ear is behind the head
         out[EARS[0] if deep > 0 else EARS[1], 2] = 0
-    outside = (out[:, :2] < 0).any(1) | (out[:, 0] > width) | (out[:, 1] > height)
+    return in_frame(out, height, width)
+
+
+def in_frame(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Points (18, 3) as float32, with confidence 0 for those out of the frame."""
+    out = points.astype(np.float32)
+    outside = (points[:, :2] < 0).any(1) | (points[:, 0] > width) | (points[:, 1] > height)
     out[outside, 2] = 0
-    return out.astype(np.float32)
+    return out

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.console import progress
+from animateanywhere.extraction.pose import in_frame
 from animateanywhere.extraction.track import follow
-from animateanywhere.extraction.weights import RT_DETR, VITPOSE, fetch
+from animateanywhere.extraction.weights import RT_DETR, VITPOSE, fetch, load
 
 # COCO's keypoint for each of OpenPose; the neck, -1, is between the shoulders.
 FROM_COCO = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
@@ -75,24 +76,9 @@ def detect(
     return found
 
 
-def load(kind: Any, folder: Path) -> Any:
-    """A frozen model from a local folder of safetensors, on the GPU where there is one."""
-    import torch
-
-    from animateanywhere.errors import UsageError
-
-    try:
-        model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
-
-
 def _openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """(18, 3) of COCO's (17, 3): x, y in pixels, score."""
     shoulders = points[list(SHOULDERS)]
     neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())
     out = np.vstack([points, neck])[list(FROM_COCO)]
-    outside = (out[:, :2] < 0).any(1) | (out[:, 0] > width) | (out[:, 1] > height)
-    out[outside, 2] = 0
-    return out.astype(np.float32)
+    return in_frame(out, height, width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.markup import escape
 
@@ -64,3 +64,14 @@ def fetch(source: Source, models: Path | None, offline: bool = False) -> Path:
     except Exception as error:  # the hub's client raises its own, its transport's and the system's
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None
+
+
+def load(kind: Any, folder: Path) -> Any:
+    """A frozen model from a local folder of safetensors, on the GPU where there is one."""
+    import torch
+
+    try:
+        model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
