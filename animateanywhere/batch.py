@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # `aa prepare` needs no torch, and it takes seconds to load
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.markup import escape
 
 from animateanywhere.batch import Subject
 from animateanywhere.console import say, warn
-from animateanywhere.data import skeleton, video
+from animateanywhere.data import corrections, skeleton, smoothing, video
+from animateanywhere.data.report import write_report
 from animateanywhere.data.skeleton_video import recognize
 from animateanywhere.data.subject import read_about, read_subject, write_subject
 from animateanywhere.errors import Failure, UsageError
@@ -21,12 +22,11 @@ from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.caption import Said, template
 from animateanywhere.extraction.crop import cut, cut_off, move, squares
-from animateanywhere.files import require_writable, sha256
+from animateanywhere.files import folder_aside, require_writable, sha256
 
-VERSION = 2  # of what is done here: a change makes old folders stale
+VERSION = 3  # of what is done here: a change makes old folders stale
 SHORTEST, LONGEST = 8, 64  # frames
 JOINTS = 6  # of 18 that make a person
-MASK_SIZE = 384  # MediaPipe's masks have 256 pixels a side
 
 
 def prepare(
@@ -42,8 +42,8 @@ def prepare(
     """Find the one person of a video and write the subject folder `out`; returns what is in it.
 
     Takes at most 64 frames at `fps`, cuts a square around the person and scales it to `size`.
-    With the same clip and settings as before, the folder that is there is reused, corrections by
-    hand included.
+    With the same clip and settings as before, the folder that is there is reused. What was
+    corrected by hand in it is kept and marked, also with other settings.
 
     Args:
         clip: video file.
@@ -75,9 +75,9 @@ def prepare(
         raise UsageError(f"--caption {backends.caption}: choose one of template, openai")
     files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
     key = _key(files, [VERSION, pose, mask, backends.caption, scene, class_word, size, fps])
-    if read_about(out).get("key") == key:
-        say(escape(f"{out}: from the same clip and settings, reused"))
-        return read_subject(out)
+    by_hand = corrections.by_hand(out)
+    if read_about(out).get("key") == key and not by_hand.missing:
+        return _reuse(out, by_hand)
     if backends.caption == "openai":
         caption_openai.connect()  # without a key nothing is to be in vain
 
@@ -86,13 +86,15 @@ def prepare(
     _check_clip(frames, clip, fps)
     if pose == "exact" and poses_file is not None:
         keypoints = exact.poses(poses_file, frames, fps)
+        filled = np.zeros(keypoints.shape[:2], dtype=bool)
     else:
         persons = people.count(frames, pose, backends.models, backends.offline)
         if persons > 1:
             raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
         found = pose_of.extract(frames, pose, backends.models, backends.offline)
-        keypoints = skeleton.steady(found)
-    frames, keypoints, kept = _with_person(frames, keypoints, clip)
+        keypoints, filled = smoothing.steady(found, fps)
+    kept = _with_person(keypoints, clip)
+    frames, keypoints, filled = frames[kept], keypoints[kept], filled[kept]
 
     height, width = frames.shape[1:3]
     if pose == "exact" and height == width:
@@ -103,34 +105,42 @@ def prepare(
         truth = exact.masks(masks_file, taken.frames, fps, video.rate(clip))
         masks = cut(truth[kept], where, size).astype(np.float32) / 255
     else:
-        larger, there = cut(frames, where, MASK_SIZE), move(keypoints, where, MASK_SIZE)
-        found = mask_of.extract(larger, there, mask, backends.models, backends.offline)
-        masks = _smaller(found, size)
+        masks = mask_of.extract(
+            frames, keypoints, where, size, mask, backends.models, backends.offline
+        )
     empty = masks.mean((1, 2)) < 0.005
     if empty.mean() > 0.5:
         raise UsageError(
             f"{clip}: the person's outline is found in too few frames; "
             f"put masks of your own beside it as {clip.stem}.masks.mp4"
         )
+    findings = []
+    if len(frames) < len(taken.frames):
+        findings.append(
+            f"a person in {len(frames)} of {len(taken.frames)} frames in a row: "
+            f"{kept.start} to {kept.stop - 1} are used"
+        )
     parts = cut_off(keypoints)
     if parts:
-        warn(escape(f"{clip.name}: cut off: the person's {' and '.join(parts)} not seen"))
+        findings.append(f"cut off: the person's {' and '.join(parts)} not seen")
     if where[0, 2] < size:
-        warn(escape(f"{clip.name}: the person is small: {where[0, 2]:.0f} pixels for {size}"))
+        findings.append(f"the person is small: {where[0, 2]:.0f} pixels for {size}")
+    for text in findings:
+        warn(escape(f"{clip.name}: {text}"))
 
     word = class_word or "person"
     said = _said(frames, scene, backends)
-    caption = template(word, said)
     subject = Subject(
         folder=out,
         frames=cut(frames, where, size),
-        masks=masks,
-        keypoints=move(keypoints, where, size),
-        captions=[caption] * len(frames),
+        masks=np.round(masks * 255) / 255,  # masks and poses as exact as their files
+        keypoints=np.round(move(keypoints, where, size), 3),
+        captions=[template(word, said)] * len(frames),
         fps=float(fps),
         class_word=word,
         scene=said.scene or None,
     )
+    made = corrections.records(subject)
     about: dict[str, str | int | float] = {
         "size": size,
         "source": clip.name,
@@ -139,9 +149,43 @@ def prepare(
         "caption": backends.caption,
         "key": key,
     }
-    written = write_subject(subject, about)
-    say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'contact.png'}"))
-    return written
+    marks = corrections.marks(by_hand, made)
+    corrected = corrections.apply(subject, by_hand)
+    _write(corrected, about, {"frames": made, "by_hand": marks, "findings": findings}, filled)
+    _tell(out, marks)
+    say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
+    return corrected
+
+
+def _reuse(out: Path, by_hand: corrections.Corrections) -> Subject:
+    """The folder as it is; what is newly corrected in it is marked."""
+    subject = read_subject(out)
+    notes = corrections.read_notes(out)
+    marks = corrections.marks(by_hand, by_hand.made)
+    say(escape(f"{out}: from the same clip and settings, reused"))
+    _tell(out, marks)
+    if marks != notes["by_hand"]:
+        filled = skeleton.read_poses(out / "poses.json").filled
+        _write(subject, read_about(out), notes | {"by_hand": marks}, filled)
+    return subject
+
+
+def _tell(out: Path, marks: dict[str, list[int]]) -> None:
+    kept = [f"{kind} {', '.join(map(str, frames))}" for kind, frames in marks.items() if frames]
+    if kept:
+        say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
+
+
+def _write(
+    subject: Subject,
+    about: dict[str, str | int | float],
+    notes: dict[str, object],
+    filled: np.ndarray | None,
+) -> None:
+    with folder_aside(subject.folder) as folder:
+        write_subject(subject, folder, about, filled)
+        (folder / corrections.FILE).write_text(json.dumps(notes, indent=1) + "\n", "utf-8")
+        write_report(folder / "report.html", subject, about, notes, filled)
 
 
 def _said(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
@@ -184,9 +228,7 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
         )
 
 
-def _with_person(
-    frames: np.ndarray, keypoints: np.ndarray, clip: Path
-) -> tuple[np.ndarray, np.ndarray, slice]:
+def _with_person(keypoints: np.ndarray, clip: Path) -> slice:
     """The longest stretch of frames that show somebody, since motion must not jump."""
     shown = (keypoints[..., 2] >= skeleton.VISIBLE).sum(1) >= JOINTS
     best, start = slice(0, 0), 0
@@ -200,17 +242,4 @@ def _with_person(
             f"{clip}: no person found: seen in {shown.sum()} of {len(shown)} frames, "
             f"{SHORTEST} in a row are needed; give a clip that shows one person whole"
         )
-    if best.stop - best.start < len(shown):
-        warn(escape(
-            f"{clip.name}: a person in {shown.sum()} of {len(shown)} frames; "
-            f"frames {best.start} to {best.stop - 1} are used"
-        ))  # fmt: skip
-    return frames[best], keypoints[best], best
-
-
-def _smaller(masks: np.ndarray, size: int) -> np.ndarray:
-    """Area average of float32 (F, S, S) to (F, size, size)."""
-    small = [
-        np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.BOX)) for mask in masks
-    ]
-    return np.stack(small).clip(0, 1)
+    return best

@@ -8,6 +8,16 @@ import torch
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 
+@pytest.fixture(autouse=True)
+def own_memory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test knows what another has seen, and none writes beside the sources."""
+    from animateanywhere.extraction import memory
+
+    folder = tmp_path_factory.mktemp("memory")
+    monkeypatch.setattr(memory, "CACHE", folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base of recipes/tiny.toml, untrained."""

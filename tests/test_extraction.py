@@ -44,7 +44,7 @@ def test_unknown_backends_are_refused():
     with pytest.raises(UsageError, match="mediapipe, vitpose"):
         pose.extract(frames, backend="guess")
     with pytest.raises(UsageError, match="mediapipe, grounded-sam"):
-        mask.extract(frames, np.zeros((1, 18, 3)), backend="guess")
+        mask.extract(frames, np.zeros((1, 18, 3)), np.ones((1, 3)), 8, backend="guess")
 
 
 def test_without_mediapipe_the_error_says_what_to_install(monkeypatch):
@@ -171,9 +171,10 @@ def test_people_and_pose_on_a_real_clip(capfd):
     keypoints = pose.extract(frames)
     assert (keypoints[:, :14, 2] > 0.3).mean() > 0.9
     assert (keypoints[:, 10, 1] > keypoints[:, 8, 1]).all()
-    masks = mask.extract(frames[:1], keypoints[:1])
-    assert 0.1 < masks.mean() < 0.5
-    x, y = keypoints[0, 8, :2].astype(int)
+    where = squares(keypoints, *frames.shape[1:3])
+    masks = mask.extract(frames, keypoints, where, 96)
+    assert masks.shape == (3, 96, 96) and 0.05 < masks.mean() < 0.5
+    x, y = move(keypoints, where, 96)[0, 8, :2].astype(int)
     assert masks[0, y, x] > 0.8
     assert "W0000" not in capfd.readouterr().err
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from animateanywhere.data import video
+from animateanywhere.data.corrections import by_hand
 from animateanywhere.data.skeleton import read_poses
 from animateanywhere.data.subject import read_subject, write_subject
 from animateanywhere.demo import EXAMPLES
@@ -98,9 +99,13 @@ def test_a_subject_folder(tmp_path: Path) -> None:
     few = {"frames": subject.frames[:2], "masks": subject.masks[:2]}
     few |= {"keypoints": subject.keypoints[:2], "captions": subject.captions[:2]}
     folder = tmp_path / "subject"
-    write_subject(type(subject)(**{**vars(subject), **few, "folder": folder}), {})
+    folder.mkdir()
+    write_subject(type(subject)(**{**vars(subject), **few}), folder, {})
     for part in ("subject.toml", "poses.json", "captions.jsonl", "frames/0001.png"):
         survive(folder / part, lambda _: read_subject(folder), 100)
+    whole = tmp_path / "whole"
+    for part in ("made.json", "poses.json", "captions.jsonl", "masks/0001.png"):
+        survive(whole / part, lambda _: by_hand(whole), 100)
 
 
 def test_videos(tmp_path: Path) -> None:

@@ -1,3 +1,6 @@
+import json
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,13 +50,97 @@ def test_masks_as_npz(tmp_path):
     assert np.abs(prepare(clip, tmp_path / "out").masks - thick).mean() < 0.01
 
 
-def test_same_input_keeps_corrections_and_another_setting_does_not(tmp_path):
+def by_hand(out):
+    return json.loads((out / "made.json").read_text())["by_hand"]
+
+
+def correct(out):
+    """A mask, a pose and a caption, as a hand would."""
+    Image.new("L", (128, 128), 255).save(out / "masks" / "0003.png")
+    poses = json.loads((out / "poses.json").read_text())
+    poses["keypoints"][5][4] = [7.0, 9.0, 1.0]
+    (out / "poses.json").write_text(json.dumps(poses))
+    lines = (out / "captions.jsonl").read_text().splitlines()
+    lines[0] = '{"frame": 0, "caption": "a <token> man juggling"}'
+    (out / "captions.jsonl").write_text("\n".join(lines))
+
+
+def test_corrections_by_hand_are_kept_and_marked(tmp_path, capsys):
+    clip, out = tmp_path / "a.mp4", tmp_path / "out"
+    rendered(clip)
+    before = prepare(clip, out)
+    assert not any(by_hand(out).values())
+    correct(out)
+    marked = {"frame": [], "mask": [3], "pose": [5], "caption": [0]}
+    for settings in ({}, {}, {"scene": "in a room"}, {"scene": "in a room"}):
+        after = prepare(clip, out, **settings)
+        assert after.masks[3].min() == 1 and after.captions[0] == "a <token> man juggling"
+        assert after.keypoints[5, 4] == pytest.approx([7, 9, 1])
+        assert by_hand(out) == marked
+        assert "mask 3; pose 5; caption 0" in " ".join(capsys.readouterr().err.split())
+        assert np.array_equal(read_subject(out).masks, after.masks)
+    assert after.captions[1] == "a <token> person in a room"
+    rest = [index for index in range(12) if index not in (3, 5)]
+    assert np.array_equal(after.keypoints[rest], before.keypoints[rest])
+    page = (out / "report.html").read_text()
+    assert page.count("mask by hand</span>") == 2  # in the list and at its frame
+
+
+def test_a_correction_taken_back_is_forgotten(tmp_path):
+    clip, out = tmp_path / "a.mp4", tmp_path / "out"
+    rendered(clip)
+    truth = prepare(clip, out)
+    correct(out)
+    prepare(clip, out)
+    (out / "masks" / "0003.png").unlink()
+    (out / "poses.json").unlink()
+    again = prepare(clip, out)
+    assert by_hand(out) == {"frame": [], "mask": [], "pose": [], "caption": [0]}
+    assert np.array_equal(again.masks, truth.masks)
+    assert np.array_equal(again.keypoints, truth.keypoints)
+
+
+def test_corrections_are_never_lost_in_silence(tmp_path):
     clip, out = tmp_path / "a.mp4", tmp_path / "out"
     rendered(clip)
     prepare(clip, out)
-    Image.new("L", (128, 128), 255).save(out / "masks" / "0003.png")
-    assert prepare(clip, out).masks[3].min() == 1
-    assert prepare(clip, out, scene="in a room").masks[3].min() == 0
+    correct(out)
+    with pytest.raises(UsageError, match="holds 3 corrections by hand"):
+        prepare(clip, out, size=64)
+    assert read_subject(out).masks[3].min() == 1
+    Image.new("L", (64, 64), 255).save(out / "masks" / "0003.png")
+    with pytest.raises(UsageError, match=r"0003.png: not 128 x 128 pixels"):
+        prepare(clip, out, scene="in a room")
+    (out / "masks" / "0003.png").write_bytes(b"no")
+    with pytest.raises(UsageError, match=r"0003.png: a damaged PNG"):
+        prepare(clip, out)
+    (out / "masks" / "0003.png").unlink()
+    (out / "captions.jsonl").write_text('{"caption": "a"}\n')
+    with pytest.raises(UsageError, match="1 captions for 12 frames"):
+        prepare(clip, out)
+
+
+def test_frames_of_one_still_moment_are_told_apart(tmp_path):
+    clip, out = tmp_path / "a.mp4", tmp_path / "out"
+    rendered(clip)
+    pictures = video.read(clip).frames
+    pictures[3:6] = pictures[3]
+    video.write(clip, pictures, 8, crf=0)
+    prepare(clip, out)
+    Image.new("L", (128, 128), 255).save(out / "masks" / "0004.png")
+    masks = prepare(clip, out, scene="in a room").masks
+    assert masks[4].min() == 1 and masks[3].min() == 0 == masks[5].min()
+
+
+def test_the_report_stands_alone_and_escapes(tmp_path):
+    clip, out = tmp_path / "<b>a&b.mp4", tmp_path / "out"
+    rendered(clip)
+    prepare(clip, out, scene="in a <i>room")
+    page = (out / "report.html").read_text()
+    assert "&lt;b&gt;a&amp;b.mp4" in page and "<i>" not in page
+    assert page.count("<figure") == 12 and page.count("<polyline") == 3
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert addresses and all(one.startswith(("data:image/", "#f")) for one in addresses)
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):

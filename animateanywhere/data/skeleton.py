@@ -8,7 +8,6 @@ by ControlNet annotators: limbs at 60 % of their color, joints on top at full co
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from animateanywhere.files import write_aside
 
 __all__ = [
     "COLORS", "KEYPOINTS", "LIMBS", "VISIBLE",
-    "Poses", "draw", "fit", "heat", "read_poses", "steady", "write_poses",
+    "Poses", "draw", "fit", "heat", "read_poses", "write_poses",
 ]  # fmt: skip
 
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
@@ -30,12 +29,14 @@ JOINT_RADIUS = 1.75 / 128
 
 
 class Poses(NamedTuple):
-    """Contents of a `poses.json`: keypoints float32 (F, 18, 3) in pixels of width x height."""
+    """Contents of a `poses.json`: keypoints float32 (F, 18, 3) in pixels of width x height, and
+    bool (F, 18), which of them were not seen but filled in between two frames."""
 
     keypoints: np.ndarray
     width: int
     height: int
     fps: float
+    filled: np.ndarray | None = None
 
 
 def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -122,26 +123,6 @@ def _capsule(
     patch += cover * (color - patch)
 
 
-def steady(keypoints: np.ndarray, gap: int = 3) -> np.ndarray:
-    """Keypoints (F, 18, 3) with gaps of up to `gap` frames filled in a straight line, and flicker
-    smoothed by a 1-4-1 mean over neighboring frames in which the keypoint was seen."""
-    out = np.array(keypoints, dtype=np.float32)
-    for joint in range(out.shape[1]):
-        track = out[:, joint]
-        seen = np.flatnonzero(track[:, 2] >= VISIBLE)
-        for a, b in pairwise(seen):
-            if 1 < b - a <= gap + 1:
-                share = ((np.arange(a + 1, b) - a) / (b - a))[:, None]
-                track[a + 1 : b] = track[a] * (1 - share) + track[b] * share
-    shown = out[..., 2:] >= VISIBLE
-    total, weight = 4.0 * out[..., :2], np.full_like(out[..., :1], 4.0)
-    for here, there in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-        total[here] += out[there, :, :2] * shown[there]
-        weight[here] += shown[there]
-    out[..., :2] = np.where(shown, total / weight, out[..., :2])
-    return out
-
-
 def write_poses(path: Path, poses: Poses) -> None:
     """Write keypoints as `poses.json`, one line a frame so that it can be corrected by hand."""
     rows = [
@@ -149,9 +130,11 @@ def write_poses(path: Path, poses: Poses) -> None:
         for pose in poses.keypoints
     ]
     head = {"format": "openpose18", "width": poses.width, "height": poses.height, "fps": poses.fps}
-    text = json.dumps(head, indent=2)[:-2] + ',\n  "keypoints": [\n' + ",\n".join(rows)
+    text = json.dumps(head, indent=2)[:-2] + ',\n  "keypoints": [\n' + ",\n".join(rows) + "\n  ]"
+    if poses.filled is not None:  # pairs of frame and keypoint
+        text += ',\n  "filled": ' + json.dumps(np.argwhere(poses.filled).tolist())
     with write_aside(path) as tmp:
-        tmp.write_text(text + "\n  ]\n}\n", encoding="utf-8")
+        tmp.write_text(text + "\n}\n", encoding="utf-8")
 
 
 def read_poses(path: Path) -> Poses:
@@ -167,10 +150,14 @@ def read_poses(path: Path) -> Poses:
     try:
         keypoints = np.array(data["keypoints"], dtype=np.float32)
         width, height, fps = int(data["width"]), int(data["height"]), float(data["fps"])
-    except (KeyError, TypeError, ValueError) as error:
+        filled = np.array(data.get("filled") or [], dtype=int).reshape(-1, 2)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: bad or no width, height, fps, keypoints ({error})") from None
     if keypoints.ndim != 3 or keypoints.shape[1:] != (len(KEYPOINTS), 3) or not len(keypoints):
         raise UsageError(f"{path}: keypoints must be F x 18 x 3 numbers, got {keypoints.shape}")
     if not np.isfinite(keypoints).all() or min(width, height, fps) <= 0:
         raise UsageError(f"{path}: a number is not finite, or a size or the fps is not positive")
-    return Poses(keypoints, width, height, fps)
+    marks = np.zeros(keypoints.shape[:2], dtype=bool)
+    inside = (filled >= 0).all(1) & (filled < marks.shape).all(1)
+    marks[tuple(filled[inside].T)] = True
+    return Poses(keypoints, width, height, fps, marks)

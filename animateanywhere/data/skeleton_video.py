@@ -40,20 +40,20 @@ def recognize(frames: np.ndarray) -> Kind | None:
     a skeleton in other colors. "densepose": a body-part map in the viridis colors.
     """
     picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), 8)).astype(int)]
-    pixels = picked[:, ::2, ::2].reshape(-1, 3).astype(np.float32)
+    pixels = picked[:, ::2, ::2].reshape(-1, 3)
     curve = np.concatenate([
         np.linspace(a, b, 8) for a, b in pairwise(VIRIDIS)
     ])  # fmt: skip
-    sample = pixels[:: max(len(pixels) // 20_000, 1)]
+    sample = pixels[:: max(len(pixels) // 20_000, 1)].astype(np.float32)
     nearest = np.abs(sample[:, None] - curve).max(-1).min(-1)
     purple = np.abs(sample - VIRIDIS[0]).max(-1) < 24
     if (nearest < 24).mean() > 0.9 and purple.mean() > 0.2:
         return "densepose"
 
-    pixels = picked.reshape(-1, 3).astype(np.float32)
-    drawn = pixels[pixels.max(-1) > DARK]
-    if not 0.002 < len(drawn) / len(pixels) < 0.25:
+    lit = (picked[..., 0] > DARK) | (picked[..., 1] > DARK) | (picked[..., 2] > DARK)
+    if not 0.002 < lit.mean() < 0.25:
         return None
+    drawn = picked[lit].astype(np.float32)
     bright = drawn[drawn.max(-1) > 96]  # the dim rest is blur
     if len(bright) < 20:
         return None

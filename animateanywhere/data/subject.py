@@ -3,7 +3,8 @@
 subject.toml     class word, scene, fps, size, backends, source and its hash
 frames/0000.png  RGB        masks/0000.png  gray, 255 the person
 poses.json       OpenPose-18 keypoints        captions.jsonl  one {"frame", "caption"} a line
-contact.png      frames, masks and skeletons to look at
+contact.png      frames, masks and skeletons to look at, as does report.html
+made.json        what of all this the program made, see `corrections`
 """
 
 from __future__ import annotations
@@ -11,44 +12,49 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from animateanywhere.batch import Subject
 from animateanywhere.data.skeleton import Poses, draw, read_poses, write_poses
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.errors import UsageError
-from animateanywhere.files import folder_aside
 
 
-def write_subject(subject: Subject, about: Mapping[str, str | int | float]) -> Subject:
-    """Write a subject to its folder, whole or not at all, and return it as it reads back.
+def write_subject(
+    subject: Subject,
+    folder: Path,
+    about: Mapping[str, str | int | float],
+    filled: np.ndarray | None = None,
+) -> None:
+    """Fill an empty folder with a subject.
 
-    about: further keys of subject.toml, such as the source and the settings.
+    about: further keys of subject.toml, such as the source and the settings. filled: bool (F, 18),
+    keypoints that were not seen.
     """
     height, width = subject.frames.shape[1:3]
-    with folder_aside(subject.folder) as folder:
-        for name, pictures in (
-            ("frames", subject.frames),
-            ("masks", (subject.masks * 255 + 0.5).astype(np.uint8)),
-        ):
-            (folder / name).mkdir()
-            for index, picture in enumerate(pictures):
-                Image.fromarray(picture).save(folder / name / f"{index:04}.png")
-        write_poses(folder / "poses.json", Poses(subject.keypoints, width, height, subject.fps))
-        lines = [
-            json.dumps({"frame": index, "caption": caption}, ensure_ascii=False)
-            for index, caption in enumerate(subject.captions)
-        ]
-        (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        facts = {"class_word": subject.class_word, "scene": subject.scene or "", **about}
-        # A JSON string is a TOML string
-        rows = [f"{key} = {json.dumps(fact, ensure_ascii=False)}" for key, fact in facts.items()]
-        (folder / "subject.toml").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        contact_sheet(folder / "contact.png", _rows(subject))
-    return read_subject(subject.folder)
+    masks = (subject.masks * 255 + 0.5).astype(np.uint8)
+    jobs = []
+    for name, pictures in (("frames", subject.frames), ("masks", masks)):
+        (folder / name).mkdir()
+        jobs += [(folder / name / f"{index:04}.png", one) for index, one in enumerate(pictures)]
+    with ThreadPoolExecutor(2) as pool:  # Pillow compresses outside of Python's lock
+        list(pool.map(lambda job: Image.fromarray(job[1]).save(job[0], compress_level=1), jobs))
+    poses = Poses(subject.keypoints, width, height, subject.fps, filled)
+    write_poses(folder / "poses.json", poses)
+    lines = [
+        json.dumps({"frame": index, "caption": caption}, ensure_ascii=False)
+        for index, caption in enumerate(subject.captions)
+    ]
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    facts = {"class_word": subject.class_word, "scene": subject.scene or "", **about}
+    # A JSON string is a TOML string
+    rows = [f"{key} = {json.dumps(fact, ensure_ascii=False)}" for key, fact in facts.items()]
+    (folder / "subject.toml").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    contact_sheet(folder / "contact.png", _rows(subject))
 
 
 def read_about(folder: Path) -> dict[str, str | int | float]:
@@ -72,7 +78,7 @@ def read_subject(folder: str | Path) -> Subject:
     frames = _pictures(folder / "frames", "RGB")
     masks = _pictures(folder / "masks", "L")
     poses = read_poses(folder / "poses.json")
-    captions = _captions(folder / "captions.jsonl")
+    captions = read_captions(folder / "captions.jsonl")
     counts = {len(frames), len(masks), len(poses.keypoints), len(captions)}
     if len(counts) > 1 or frames.shape[:3] != masks.shape:
         raise UsageError(
@@ -98,30 +104,45 @@ def overlay(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
 
 def _rows(subject: Subject) -> list[tuple[str, np.ndarray]]:
-    cut = subject.frames * subject.masks[..., None] + 255 * (1 - subject.masks[..., None])
+    """Of at most eight frames, as many as the sheet shows."""
+    count = len(subject.frames)
+    shown = np.linspace(0, count - 1, min(8, count)).round().astype(int)
+    frames, masks = subject.frames[shown], subject.masks[shown, ..., None]
+    cut = frames * masks + 255 * (1 - masks)
     return [
-        (f"frames: {subject.captions[0]}", subject.frames),
+        (f"frames: {subject.captions[0]}", frames),
         ("mask: what is learned as the person", cut.astype(np.uint8)),
-        ("pose", overlay(subject.frames, subject.keypoints)),
+        ("pose", overlay(frames, subject.keypoints[shown])),
     ]
+
+
+def picture(path: Path, mode: str) -> np.ndarray:
+    """One PNG as uint8, "RGB" or "L". Raises UsageError where it is damaged."""
+    try:
+        return np.array(Image.open(path).convert(mode))
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # Pillow's all
+        raise UsageError(f"{path}: a damaged PNG file ({error}); mend or delete it") from None
+
+
+def read_captions(path: Path) -> list[str]:
+    """Lines of captions.jsonl. Raises UsageError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [str(json.loads(line)["caption"]) for line in lines if line.strip()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: missing, or a line holds no caption ({error})") from None
 
 
 def _pictures(folder: Path, mode: str) -> np.ndarray:
     files = sorted(folder.glob("*.png"))
     if not files:
         raise UsageError(f"{folder}: no PNG files; run `aa prepare` again")
-    try:
-        pictures = [np.array(Image.open(file).convert(mode)) for file in files]
-    except (UnidentifiedImageError, OSError) as error:
-        raise UsageError(f"{folder}: a damaged PNG file ({error})") from None
-    if len({picture.shape for picture in pictures}) > 1:
+    pictures = [picture(file, mode) for file in files]
+    if len({one.shape for one in pictures}) > 1:
         raise UsageError(f"{folder}: pictures of different sizes; run `aa prepare` again")
     return np.stack(pictures)
-
-
-def _captions(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [str(json.loads(line)["caption"]) for line in lines if line.strip()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: missing, or a line holds no caption ({error})") from None

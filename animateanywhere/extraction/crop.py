@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from animateanywhere.data.openpose import VISIBLE
@@ -43,18 +46,18 @@ def cut(frames: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
 
     Beyond the frame the edge is repeated.
     """
-    from PIL import Image
 
-    out = []
-    for frame, (x, y, side) in zip(frames, where, strict=True):
-        left, top = round(x - side / 2), round(y - side / 2)
-        side = max(round(side), 1)
+    def one(frame: np.ndarray, square: np.ndarray) -> np.ndarray:
+        left, top = np.round(square[:2] - square[2] / 2).astype(int)
+        side = max(round(square[2]), 1)
         height, width = frame.shape[:2]
         rows = np.arange(top, top + side).clip(0, height - 1)
         columns = np.arange(left, left + side).clip(0, width - 1)
-        square = Image.fromarray(frame[rows][:, columns])
-        out.append(np.array(square.resize((size, size), Image.Resampling.LANCZOS)))
-    return np.stack(out)
+        picture = Image.fromarray(frame[rows][:, columns])
+        return np.array(picture.resize((size, size), Image.Resampling.LANCZOS))
+
+    with ThreadPoolExecutor(2) as pool:  # Pillow resizes outside of Python's lock
+        return np.stack(list(pool.map(one, frames, where)))
 
 
 def move(keypoints: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:

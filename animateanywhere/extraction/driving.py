@@ -9,7 +9,7 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere.console import say, warn
-from animateanywhere.data import skeleton, skeleton_video, video
+from animateanywhere.data import skeleton, skeleton_video, smoothing, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import people, pose
 from animateanywhere.extraction.backends import Backends, choose
@@ -83,7 +83,8 @@ def read_driving(
     if not found.all():
         warn(escape(f"{path.name}: frames without {what} repeat the nearest pose"))
         keypoints = _hold(keypoints, found)
-    return Driving(skeleton.steady(keypoints), width, height, kind or "person")
+    steady, _ = smoothing.steady(keypoints, fps)
+    return Driving(steady, width, height, kind or "person")
 
 
 def _of_person(frames: np.ndarray, path: Path, backends: Backends) -> np.ndarray:

@@ -5,56 +5,59 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import label
 
-from animateanywhere.console import progress
 from animateanywhere.errors import UsageError
-from animateanywhere.extraction.mediapipe_graph import landmarks
+from animateanywhere.extraction.crop import cut, move
+from animateanywhere.extraction.mediapipe_graph import see
 
 BACKENDS = ("mediapipe", "grounded-sam")
+FINE = 384  # pixels a side at which masks are found and cleaned, before they shrink
 
 
 def extract(
     frames: np.ndarray,
     keypoints: np.ndarray,
+    where: np.ndarray,
+    size: int,
     backend: str = "mediapipe",
     models: Path | None = None,
     offline: bool = False,
 ) -> np.ndarray:
-    """Where the person is; islands are dropped.
+    """Where the person is, in a square around them; islands are dropped.
 
     Args:
         frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) of the person, in pixels.
+        where: (F, 3) the squares, see `crop.squares`. size: pixels a side of the masks.
         backend: "mediapipe" (the segmentation that comes with BlazePose, of the most prominent
             person) or "grounded-sam".
         models, offline: where the latter's weights come from.
 
     Returns:
-        float32 (F, H, W) in 0..1; all 0 in frames in which nobody was found.
+        float32 (F, size, size) in 0..1; all 0 in frames in which nobody was found.
 
     Raises:
         UsageError: unknown backend, or what it needs is not there.
     """
     if backend not in BACKENDS:
         raise UsageError(f"mask backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    fine = max(size, FINE)
     if backend == "grounded-sam":
         from animateanywhere.extraction import grounded_sam
 
-        masks = grounded_sam.extract(frames, keypoints, models, offline)
+        larger, there = cut(frames, where, fine), move(keypoints, where, fine)
+        masks = grounded_sam.extract(larger, there, models, offline)
     else:
-        masks = _mediapipe(frames)
-    return np.stack([_largest(mask) for mask in masks])
+        whole = np.stack([found["mask"] for found in see(frames)])  # (F, H, W)
+        masks = cut(whole, where, fine).astype(np.float32) / 255
+    return np.stack([_smaller(_largest(mask), size) for mask in masks])
 
 
-def _mediapipe(frames: np.ndarray) -> np.ndarray:
-    masks = np.zeros(frames.shape[:3], dtype=np.float32)
-    with landmarks(segment=True) as look, progress("finding masks", total=len(frames)) as bar:
-        for index, frame in enumerate(frames):
-            found = look(frame).segmentation_mask
-            if found is not None:
-                masks[index] = np.clip(np.nan_to_num(found), 0, 1)
-            bar.advance(1)
-    return masks
+def _smaller(mask: np.ndarray, size: int) -> np.ndarray:
+    """Area average of float32 (S, S) to (size, size)."""
+    small = Image.fromarray(mask).resize((size, size), Image.Resampling.BOX)
+    return np.array(small).clip(0, 1)
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:

@@ -1,17 +1,24 @@
-"""Opening MediaPipe 0.10.21, whose models are inside its wheel, without its chatter."""
+"""MediaPipe 0.10.21, whose models are inside its wheel, without its chatter."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
 from animateanywhere.errors import UsageError
+from animateanywhere.extraction.memory import Found, Look, look_at
 
+VERSION = "mediapipe-0.10.21"
+WORKERS = 2  # a graph keeps little more than one core busy
 MISSING = "mediapipe is not installed: pip install 'animateanywhere[offline]', or give a poses.json"
+
+_TURN = threading.Lock()
+_hushes, _kept = 0, -1  # how many want standard error away, and where it is meanwhile
 
 # All persons, where `mp.solutions.pose` keeps the first only; the subgraph is part of the wheel.
 PEOPLE_GRAPH = """
@@ -25,24 +32,44 @@ node {
 """
 
 
-@contextmanager
-def landmarks(segment: bool = False) -> Iterator[Callable[[np.ndarray], Any]]:
-    """A function from a frame, uint8 (H, W, 3), to MediaPipe's pose result of one person.
+def see(frames: np.ndarray) -> list[Found]:
+    """The one person that MediaPipe sees (BlazePose GHUM, full) in frames, uint8 (F, H, W, 3).
 
-    segment: the result has a `segmentation_mask` too. Every frame is looked at anew: at 8 frames
-    a second a fast dancer leaves the region in which the tracker would look next.
+    Each frame is looked at by itself: at 8 frames a second a fast dancer leaves the region in
+    which the tracker would look next. The mask comes along at no cost.
+
+    Returns:
+        For each frame "points", float32 (33, 4): x, y of 0..1 and z in frame widths, visibility;
+        (0, 4) where nobody is seen; and "mask", uint8 (H, W), 255 the person.
 
     Raises:
         UsageError: mediapipe is not installed.
     """
-    with _quiet():
+    return look_at(frames, VERSION, _opened, "finding the person", workers=WORKERS)
+
+
+@contextmanager
+def _opened() -> Iterator[Look]:
+    with _hushed() as met, ExitStack() as stack:
         try:
             from mediapipe.python.solutions.pose import Pose
         except ImportError:
             raise UsageError(MISSING) from None
-        graph = Pose(static_image_mode=True, model_complexity=1, enable_segmentation=segment)
-    with graph:
-        yield _hushed(lambda frame: graph.process(np.ascontiguousarray(frame)))
+        graph = stack.enter_context(
+            Pose(static_image_mode=True, model_complexity=1, enable_segmentation=True)
+        )
+
+        def look(frame: np.ndarray) -> Found:
+            found = graph.process(np.ascontiguousarray(frame))
+            met()
+            if found.pose_landmarks is None:
+                nothing = np.zeros(frame.shape[:2], np.uint8)
+                return {"points": np.zeros((0, 4), np.float32), "mask": nothing}
+            points = [(p.x, p.y, p.z, p.visibility) for p in found.pose_landmarks.landmark]
+            mask = np.clip(np.nan_to_num(found.segmentation_mask), 0, 1) * 255 + 0.5
+            return {"points": np.array(points, np.float32), "mask": mask.astype(np.uint8)}
+
+        yield look
 
 
 @contextmanager
@@ -52,7 +79,7 @@ def detections() -> Iterator[Callable[[np.ndarray], list[Any]]]:
     Raises:
         UsageError: mediapipe is not installed.
     """
-    with _quiet():
+    with _hushed() as met, ExitStack() as stack:
         try:
             from google.protobuf import text_format
             from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig
@@ -60,34 +87,43 @@ def detections() -> Iterator[Callable[[np.ndarray], list[Any]]]:
         except ImportError:
             raise UsageError(MISSING) from None
         config = text_format.Parse(PEOPLE_GRAPH, CalculatorGraphConfig())
-        graph = SolutionBase(graph_config=config, outputs=["detections"])
-    with graph:
-        yield _hushed(lambda frame: graph.process(np.ascontiguousarray(frame)).detections or [])
+        graph = stack.enter_context(SolutionBase(graph_config=config, outputs=["detections"]))
 
+        def look(frame: np.ndarray) -> list[Any]:
+            found = graph.process(np.ascontiguousarray(frame)).detections
+            met()
+            return found or []
 
-def _hushed(look: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
-    """Models load, and talk, when they first see somebody: turn that away too."""
-    left = 3
-
-    def first_quietly(frame: np.ndarray) -> Any:
-        nonlocal left
-        if not left:
-            return look(frame)
-        left -= 1
-        with _quiet():
-            return look(frame)
-
-    return first_quietly
+        yield look
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """C++ writes to the file descriptor itself, so that is what is turned away for a moment."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _hushed() -> Iterator[Callable[[], None]]:
+    """Turn standard error away until the function it gives was called three times: models load,
+    and talk, when they first see somebody. C++ writes to the file descriptor itself, which all
+    threads share, so the last to be done brings it back."""
+    global _hushes, _kept
+    with _TURN:
+        if _hushes == 0:
+            _kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        _hushes += 1
+    left = 3
+
+    def met() -> None:
+        global _hushes
+        nonlocal left
+        left -= 1
+        if left == 0:
+            with _TURN:
+                _hushes -= 1
+                if _hushes == 0:
+                    os.dup2(_kept, 2)
+                    os.close(_kept)
+
     try:
-        os.dup2(nowhere, 2)
-        yield
+        yield met
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        while left > 0:
+            met()

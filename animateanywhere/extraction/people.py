@@ -3,11 +3,14 @@ that of the poses' backend."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from animateanywhere.extraction.mediapipe_graph import detections
+from animateanywhere.extraction.mediapipe_graph import VERSION, WORKERS, detections
+from animateanywhere.extraction.memory import Found, Look, look_at
 
 SURE = 0.75  # detector score; passers-by score 0.8 to 0.95, mistakes on the test clips up to 0.72
 LOOKED_AT = 5  # frames of a clip
@@ -52,9 +55,15 @@ def find(frame: np.ndarray) -> np.ndarray:
 
 def find_all(frames: np.ndarray) -> list[np.ndarray]:
     """`find` for each frame of uint8 (F, H, W, 3)."""
+    found = look_at(frames, f"people-{VERSION}", _opened, "counting persons", workers=WORKERS)
+    return [here["persons"] for here in found]
+
+
+@contextmanager
+def _opened() -> Iterator[Look]:
     with detections() as detect:
-        found = []
-        for frame in frames:
+
+        def look(frame: np.ndarray) -> Found:
             persons = []
             for left, top, side in _windows(*frame.shape[:2]):
                 window = frame[top : top + side, left : left + side] if side else frame
@@ -66,8 +75,9 @@ def find_all(frames: np.ndarray) -> list[np.ndarray]:
                     # In a window, a body larger than it is a guess from a fragment
                     if seen.score[0] >= SURE and (not side or radius < 0.9 * side):
                         persons.append((x + left, y + top, radius, seen.score[0]))
-            found.append(_once(persons))
-    return found
+            return {"persons": _once(persons)}
+
+        yield look
 
 
 def several(found: list[np.ndarray]) -> int:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from animateanywhere.console import progress
 from animateanywhere.errors import UsageError
-from animateanywhere.extraction.mediapipe_graph import landmarks
+from animateanywhere.extraction.mediapipe_graph import see
 
 # MediaPipe's landmark for each OpenPose keypoint; the neck, -1, is between the shoulders
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
@@ -27,7 +26,7 @@ def extract(
 
     Args:
         frames: uint8 (F, H, W, 3).
-        backend: "mediapipe" (BlazePose GHUM, full; about 35 ms a frame on one core) or "vitpose".
+        backend: "mediapipe" or "vitpose".
         models, offline: where the latter's weights come from.
 
     Returns:
@@ -45,13 +44,9 @@ def extract(
         return vitpose.extract(frames, models, offline)
     height, width = frames.shape[1:3]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    with landmarks() as look, progress("finding poses", total=len(frames)) as bar:
-        for index, frame in enumerate(frames):
-            found = look(frame).pose_landmarks
-            if found is not None:
-                points = np.array([(p.x, p.y, p.z, p.visibility) for p in found.landmark])
-                keypoints[index] = _openpose(points, height, width)
-            bar.advance(1)
+    for index, found in enumerate(see(frames)):
+        if len(found["points"]):
+            keypoints[index] = _openpose(found["points"], height, width)
     return keypoints
 
 

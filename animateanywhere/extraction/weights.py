@@ -30,6 +30,10 @@ def at_hand(source: Source, models: Path | None) -> Path | None:
     own = models / source.name if models else None
     if own and own.is_dir():
         return own
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if not (Path(HF_HUB_CACHE) / f"models--{source.repo.replace('/', '--')}").is_dir():
+        return None  # told without loading the client, which takes most of a second
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
