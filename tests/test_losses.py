@@ -24,8 +24,19 @@ def test_alpha_stands_inside_the_norm() -> None:
 def test_weakening_by_hand() -> None:
     error = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 1, 2, 2)
     mask = torch.tensor([[1.0, 0.5], [0.0, 0.0]]).reshape(1, 1, 1, 2, 2)
-    by_hand = (1 + (1 + (0.5 * 0.5 * 2) ** 2) + (0.5 * 3) ** 2 + (0.5 * 4) ** 2) / 4
+    by_hand = (1 + (0.5 + 0.25 * 0.5) * 4 + 0.25 * 9 + 0.25 * 16) / 4
     assert background_weakening(error, mask, 0.5).item() == pytest.approx(by_hand)
+
+
+def test_soft_masks_weigh_as_the_hard_ones_they_are_means_of() -> None:
+    """Eq. 1 in pixels with a hard mask, and in cells of 8 x 8 pixels with its area average."""
+    hard = (torch.rand(1, 1, 1, 32, 32) > 0.7).float()
+    cells = torch.randn(1, 1, 4, 4, 4)
+    pixels = cells.repeat_interleave(8, -1).repeat_interleave(8, -2)
+    soft = torch.nn.functional.avg_pool2d(hard[0], 8)[None]
+    fine = (hard * pixels).square() + (0.1 * (1 - hard) * pixels).square()
+    expected = fine.flatten(1).mean(1)
+    torch.testing.assert_close(background_weakening(cells, soft, 0.1), expected)
 
 
 def test_a_full_mask_is_the_plain_error() -> None:

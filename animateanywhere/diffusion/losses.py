@@ -9,17 +9,19 @@ from torch import Tensor
 def background_weakening(error: Tensor, foreground: Tensor, alpha: float) -> Tensor:
     """L_BW, eq. 1 of the paper, per row: |M_fore (e - e_theta)|² + |alpha M_back (e - e_theta)|².
 
-    alpha stands inside the norm, so the background weighs alpha squared.
+    alpha stands inside the norm, so the background weighs alpha squared. The paper's masks are
+    hard, so squaring leaves them as they are; a latent covers many pixels, and their mean M² is the
+    mean M. So a soft mask weighs as it is: squared, what is smaller than a latent, such as a hand
+    or a shoe, would count four times less than its area.
 
     Args:
         error: (B, F, C, h, w), target minus prediction.
-        foreground: (B, F, 1, h, w) in [0, 1], soft; the background is its complement.
-        alpha: 0 forgets the background, 1 with a hard mask is the plain squared error.
+        foreground: (B, F, 1, h, w) in [0, 1], the share of each latent that the person covers.
+        alpha: 0 forgets the background, 1 is the plain squared error.
     Returns: (B,), means over frames, channels and pixels.
     """
-    fore = (foreground * error).square()
-    back = (alpha * (1 - foreground) * error).square()
-    return (fore + back).flatten(1).mean(1)
+    weight = foreground + alpha**2 * (1 - foreground)
+    return (weight * error.square()).flatten(1).mean(1)
 
 
 def reconstruction(made: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:

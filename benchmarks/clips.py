@@ -1,0 +1,133 @@
+"""What perception makes of a folder of clips: each as a reference, and each as a driving video.
+
+    .venv/bin/python benchmarks/clips.py ../shared/real --out runs/clips
+
+A picture is taken as a clip too, panned over for two seconds, so that what is in it is judged and
+not that it is one. Mask flicker is the share of the person's area that changes from frame to frame
+(1 - IoU) after the person's own shift is taken out. Seconds a frame: all of `aa prepare`, models
+loaded before. Prints two Markdown tables; the reports lie in OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import tempfile
+import time
+from contextlib import redirect_stderr
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from animateanywhere.data import video
+from animateanywhere.data.openpose import VISIBLE
+from animateanywhere.errors import UsageError
+from animateanywhere.extraction import memory
+from animateanywhere.extraction.driving import read_driving
+from animateanywhere.prepare import prepare
+
+VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/clips"))
+    parser.add_argument("--size", type=int, default=128, help="pixels a side")
+    parser.add_argument("--fps", type=float, default=8)
+    options = parser.parse_args()
+    files = sorted(
+        path for path in options.folder.rglob("*")
+        if path.suffix.lower() in VIDEOS | video.PICTURES
+    )  # fmt: skip
+    if not files:
+        parser.error(f"{options.folder}: no clips in it")
+    references, drivings = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        memory.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user
+        for path in track(files, "clips", transient=True):
+            clip = path
+            if path.suffix.lower() in video.PICTURES:
+                clip = Path(scratch) / f"{path.stem}.mp4"
+                _pan(path, clip, options.fps)
+            name = f"{path.stem}{' (panned)' if clip != path else ''}"
+            out = options.out / path.stem
+            shutil.rmtree(out, ignore_errors=True)
+            references.append(_reference(name, clip, out, options.size, options.fps))
+            shutil.rmtree(memory.CACHE, ignore_errors=True)
+            drivings.append(_driving(name, clip, options.fps))
+    print("| as a reference | frames | joints seen | mask flicker | s/frame | said |")
+    print("|---|---|---|---|---|---|")
+    print("\n".join(references))
+    print(
+        "\n| as a driving video | taken as | frames | with a pose | said |\n|---|---|---|---|---|"
+    )
+    print("\n".join(drivings))
+
+
+def _reference(name: str, clip: Path, out: Path, size: int, fps: float) -> str:
+    said = io.StringIO()
+    start = time.perf_counter()
+    try:
+        with redirect_stderr(said):
+            subject = prepare(clip, out, class_word="person", size=size, fps=fps)
+    except UsageError as error:
+        return f"| {name} | | | | | **refused**: {_short(str(error), clip)} |"
+    seconds = (time.perf_counter() - start) / len(subject.frames)
+    seen = (subject.keypoints[..., 2] >= VISIBLE).mean()
+    return (
+        f"| {name} | {len(subject.frames)} | {seen:.0%} | {_flicker(subject.masks):.2f} | "
+        f"{seconds:.3f} | {_warnings(said.getvalue(), clip)} |"
+    )
+
+
+def _driving(name: str, clip: Path, fps: float) -> str:
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            driving = read_driving(clip, fps)
+    except UsageError as error:
+        return f"| {name} | | | | **refused**: {_short(str(error), clip)} |"
+    seen = ((driving.keypoints[..., 2] >= VISIBLE).sum(1) >= 6).mean()
+    count = len(driving.keypoints)
+    return (
+        f"| {name} | {driving.kind} | {count} | {seen:.0%} | {_warnings(said.getvalue(), clip)} |"
+    )
+
+
+def _flicker(masks: np.ndarray) -> float:
+    """Mean 1 - IoU of consecutive masks, the later one shifted back by how the middle moved."""
+    solid = masks > 0.5
+    out = []
+    for a, b in pairwise(solid):
+        if a.any() and b.any():
+            shift = np.round(np.argwhere(a).mean(0) - np.argwhere(b).mean(0)).astype(int)
+            b = np.roll(b, shift, (0, 1))
+            out.append(1 - (a & b).sum() / (a | b).sum())
+    return float(np.mean(out)) if out else float("nan")
+
+
+def _pan(picture: Path, clip: Path, fps: float) -> None:
+    """Two seconds over a picture: a window of 90 % moves from one corner to the other."""
+    whole = video.read(picture).frames[0]
+    height, width = (int(side * 0.9) // 2 * 2 for side in whole.shape[:2])
+    count = round(2 * fps)
+    corners = np.linspace((0, 0), (whole.shape[0] - height, whole.shape[1] - width), count)
+    windows = [whole[y : y + height, x : x + width] for y, x in corners.astype(int)]
+    video.write(clip, np.stack(windows), fps)
+
+
+def _warnings(said: str, clip: Path) -> str:
+    lines = [line for line in said.splitlines() if line.startswith("warning: ")]
+    return "; ".join(_short(line.removeprefix("warning: "), clip) for line in lines) or "-"
+
+
+def _short(line: str, clip: Path) -> str:
+    return line.replace(str(clip), clip.name).removeprefix(f"{clip.name}: ").replace("|", "/")
+
+
+if __name__ == "__main__":
+    main()
