@@ -15,7 +15,7 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.data.skeleton_video import recognize
 from animateanywhere.data.subject import read_about, read_subject, write_subject
 from animateanywhere.errors import Failure, UsageError
-from animateanywhere.extraction import caption_openai, exact, people
+from animateanywhere.extraction import caption_openai, exact
 from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
@@ -87,10 +87,9 @@ def prepare(
     if pose == "exact" and poses_file is not None:
         keypoints = exact.poses(poses_file, frames, fps)
     else:
-        persons = people.count(frames, pose, backends.models, backends.offline)
+        found, persons = pose_of.find(frames, pose, backends.place)
         if persons > 1:
             raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
-        found = pose_of.extract(frames, pose, backends.models, backends.offline)
         keypoints = skeleton.steady(found)
     frames, keypoints, kept = _with_person(frames, keypoints, clip)
 
@@ -104,7 +103,7 @@ def prepare(
         masks = cut(truth[kept], where, size).astype(np.float32) / 255
     else:
         larger, there = cut(frames, where, MASK_SIZE), move(keypoints, where, MASK_SIZE)
-        found = mask_of.extract(larger, there, mask, backends.models, backends.offline)
+        found = mask_of.extract(larger, there, mask, backends.place)
         masks = _smaller(found, size)
     empty = masks.mean((1, 2)) < 0.005
     if empty.mean() > 0.5:

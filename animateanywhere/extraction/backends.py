@@ -9,9 +9,11 @@ from animateanywhere.console import say
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.weights import (
     GROUNDING_DINO,
+    HUB,
     RT_DETR,
     SAM,
     VITPOSE,
+    Place,
     Source,
     at_hand,
     fetch,
@@ -32,8 +34,7 @@ class Backends:
     caption: str = "template"  # or openai, which sends a few frames away
     caption_model: str | None = None  # of openai, else its default
     caption_fallback: str | None = None  # "template", where openai gives no answer
-    models: Path | None = None  # folder of weights, see `weights`
-    offline: bool = False  # download nothing
+    place: Place = HUB  # of the weights
 
 
 def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -> str:
@@ -50,13 +51,13 @@ def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -
         raise UsageError(f"--{kind} exact: no {clip.stem}.{kind}s file beside {clip}")
     if asked != "auto":
         for source in NEEDS.get(asked, ()):
-            fetch(source, wanted.models, wanted.offline)
+            fetch(source, wanted.place)
         return asked
     if truth is not None:
         say(f"{kind}s: exact, from {truth.name}")
         return "exact"
     for backend in BEST[kind]:
-        missing = [source.name for source in NEEDS[backend] if not at_hand(source, wanted.models)]
+        missing = [source.name for source in NEEDS[backend] if not at_hand(source, wanted.place)]
         if not missing:
             break
     best = BEST[kind][0]

@@ -13,21 +13,19 @@ from animateanywhere.console import progress
 from animateanywhere.data.openpose import VISIBLE
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.track import around, follow, overlap
-from animateanywhere.extraction.weights import GROUNDING_DINO, SAM, fetch, load
+from animateanywhere.extraction.weights import GROUNDING_DINO, HUB, SAM, Place, fetch, load
 
 PROMPT = "a person."
 SURE = 0.3  # of a box
 
 
-def extract(
-    frames: np.ndarray, keypoints: np.ndarray, models: Path | None = None, offline: bool = False
-) -> np.ndarray:
+def extract(frames: np.ndarray, keypoints: np.ndarray, place: Place = HUB) -> np.ndarray:
     """Where the person of the keypoints is.
 
     Args:
         frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) in pixels: in each frame the box that
             fits them best is taken, so that one person stays one person.
-        models: folder with `grounding-dino` and `sam`, else the hub's cache or the hub.
+        place: of the weights `grounding-dino` and `sam`.
 
     Returns:
         float32 (F, H, W) in 0..1; all 0 in frames in which nobody was found.
@@ -38,7 +36,7 @@ def extract(
     import torch
     from transformers import SamImageProcessorPil, SamModel, SamProcessor
 
-    places = fetch(GROUNDING_DINO, models, offline), fetch(SAM, models, offline)
+    places = fetch(GROUNDING_DINO, place), fetch(SAM, place)
     boxes = _chosen(_detect(frames, places[0]), around(keypoints, VISIBLE))
     processor: Any = SamProcessor(SamImageProcessorPil.from_pretrained(places[1]))
     model = load(SamModel, places[1])

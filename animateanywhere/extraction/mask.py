@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from scipy.ndimage import label
 
 from animateanywhere.console import progress
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.mediapipe_graph import landmarks
+from animateanywhere.extraction.weights import HUB, Place
 
 BACKENDS = ("mediapipe", "grounded-sam")
 
@@ -18,8 +17,7 @@ def extract(
     frames: np.ndarray,
     keypoints: np.ndarray,
     backend: str = "mediapipe",
-    models: Path | None = None,
-    offline: bool = False,
+    place: Place = HUB,
 ) -> np.ndarray:
     """Where the person is; islands are dropped.
 
@@ -27,7 +25,7 @@ def extract(
         frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) of the person, in pixels.
         backend: "mediapipe" (the segmentation that comes with BlazePose, of the most prominent
             person) or "grounded-sam".
-        models, offline: where the latter's weights come from.
+        place: of the latter's weights.
 
     Returns:
         float32 (F, H, W) in 0..1; all 0 in frames in which nobody was found.
@@ -40,7 +38,7 @@ def extract(
     if backend == "grounded-sam":
         from animateanywhere.extraction import grounded_sam
 
-        masks = grounded_sam.extract(frames, keypoints, models, offline)
+        masks = grounded_sam.extract(frames, keypoints, place)
     else:
         masks = _mediapipe(frames)
     return np.stack([_largest(mask) for mask in masks])

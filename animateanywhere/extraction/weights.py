@@ -15,8 +15,18 @@ FILES = ["*.safetensors", "*.json", "*.txt"]  # never pickle
 
 
 class Source(NamedTuple):
-    name: str  # of its folder under --models
+    name: str  # of its folder in a Place
     repo: str  # on the Hugging Face hub
+
+
+class Place(NamedTuple):
+    """Where weights may come from; without a folder, the hub's cache or the hub."""
+
+    models: Path | None = None  # folder that holds one folder for each source
+    offline: bool = False  # as HF_HUB_OFFLINE=1: download nothing
+
+
+HUB = Place()
 
 
 GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
@@ -25,9 +35,9 @@ RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
 VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
 
 
-def at_hand(source: Source, models: Path | None) -> Path | None:
-    """The folder of a model that needs no download: `models`/<name>, else the hub's cache."""
-    own = models / source.name if models else None
+def at_hand(source: Source, place: Place) -> Path | None:
+    """The folder of a model that needs no download: that of the place, else the hub's cache."""
+    own = place.models / source.name if place.models else None
     if own and own.is_dir():
         return own
     from huggingface_hub import snapshot_download
@@ -41,17 +51,17 @@ def at_hand(source: Source, models: Path | None) -> Path | None:
     return cached if list(cached.glob("*.safetensors")) else None
 
 
-def fetch(source: Source, models: Path | None, offline: bool = False) -> Path:
+def fetch(source: Source, place: Place) -> Path:
     """`at_hand`, or downloaded after a line that says what and how large.
 
-    offline: as HF_HUB_OFFLINE=1, nothing is downloaded. Raises UsageError where that leaves
-    nothing, and where the hub cannot be reached or refuses.
+    Raises UsageError where being offline leaves nothing, and where the hub cannot be reached or
+    refuses.
     """
-    found = at_hand(source, models)
+    found = at_hand(source, place)
     if found:
         return found
     remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
-    if offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
+    if place.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
         raise UsageError(f"{source.repo} is not on this machine, and offline: {remedy}")
     from huggingface_hub import HfApi, snapshot_download
 
