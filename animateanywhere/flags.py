@@ -12,7 +12,10 @@ Base = Annotated[str | None, typer.Option(help="Base model: its name or folder."
 Scene = Annotated[str | None, typer.Option(help='Where the video is, such as "in a room".')]
 ClassWord = Annotated[str | None, typer.Option(help="Such as man or woman; else person.")]
 Pose = Annotated[
-    str, typer.Option("--pose", help="What finds poses: auto, exact, vitpose or mediapipe.")
+    str,
+    typer.Option(
+        "--pose", help="What finds poses: auto, exact, vitpose, dwpose, mediapipe or openpose."
+    ),
 ]
 Mask = Annotated[
     str, typer.Option("--mask", help="What finds masks: auto, exact, grounded-sam or mediapipe.")

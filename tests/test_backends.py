@@ -24,7 +24,7 @@ from transformers import (
 from animateanywhere.data import video
 from animateanywhere.data.subject import read_about
 from animateanywhere.errors import UsageError
-from animateanywhere.extraction import grounded_sam, people, vitpose
+from animateanywhere.extraction import coco, grounded_sam, people, vitpose
 from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.track import follow, overlap
 from animateanywhere.extraction.weights import HUB, SAM, Place, at_hand, fetch, load
@@ -114,7 +114,7 @@ def test_vitpose_gives_openpose_keypoints(models: Path, sure: None) -> None:
 def test_coco_becomes_openpose() -> None:
     points = np.column_stack([np.arange(17), np.arange(17), np.full(17, 0.9)])
     points[6, 2] = 0.4
-    out = vitpose._openpose(points, 100, 100)
+    out = coco.openpose(points, 100, 100)
     assert out[1].tolist() == pytest.approx([5.5, 5.5, 0.4])  # between the shoulders
     assert out[[0, 2, 5, 8, 13, 14, 17], 0].tolist() == [0, 6, 5, 12, 15, 2, 3]
 
@@ -162,7 +162,7 @@ def test_auto_takes_the_best_that_is_at_hand(
     assert choose("mask", Backends(place=Place(tmp_path)), clip) == "mediapipe"
     assert "for want of weights for grounded-sam" in capsys.readouterr().err
     assert choose("mask", Backends(place=Place(models)), clip, clip) == "exact"
-    with pytest.raises(UsageError, match="choose one of auto, exact, vitpose, mediapipe"):
+    with pytest.raises(UsageError, match="choose one of auto, exact, vitpose, dwpose, medi"):
         choose("pose", Backends(pose="guess"), clip)
     with pytest.raises(UsageError, match=r"no a\.masks file"):
         choose("mask", Backends(mask="exact"), clip)

@@ -14,7 +14,7 @@ from animateanywhere.extraction.weights import HUB, Place
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
 NOSE, EYES, EARS = 0, (14, 15), (16, 17)  # of OpenPose-18
-BACKENDS = ("mediapipe", "vitpose")
+BACKENDS = ("mediapipe", "vitpose", "dwpose", "openpose")
 
 
 def find(
@@ -33,10 +33,15 @@ def find(
     """
     if backend not in BACKENDS:
         raise UsageError(f"pose backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    if backend == "vitpose":
-        from animateanywhere.extraction import vitpose
+    from animateanywhere.extraction import dwpose, openpose, vitpose
 
-        return vitpose.extract(frames, place)
+    match backend:
+        case "vitpose":
+            return vitpose.extract(frames, place)
+        case "dwpose":
+            return dwpose.extract(frames, place)
+        case "openpose":
+            return openpose.extract(frames, place)
     return extract(frames), people.count(frames)
 
 

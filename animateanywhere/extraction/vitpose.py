@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.console import progress
-from animateanywhere.extraction import people
-from animateanywhere.extraction.pose import in_frame
+from animateanywhere.extraction import coco, people
 from animateanywhere.extraction.track import follow
 from animateanywhere.extraction.weights import HUB, RT_DETR, VITPOSE, Place, fetch, load
 
-# COCO's keypoint for each of OpenPose; the neck, -1, is between the shoulders.
-FROM_COCO = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-SHOULDERS = (5, 6)
 SURE = 0.5  # score from which on a box counts
 
 
@@ -49,7 +45,7 @@ def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
                 inputs = processor(frame, boxes=cornered, return_tensors="pt").to(model.device)
                 found = processor.post_process_pose_estimation(model(**inputs), boxes=cornered)
                 points = np.column_stack([found[0][0]["keypoints"], found[0][0]["scores"]])
-                keypoints[index] = _openpose(points, *frame.shape[:2])
+                keypoints[index] = coco.openpose(points, *frame.shape[:2])
             bar.advance(1)
     return keypoints, people.in_boxes(seen)
 
@@ -74,11 +70,3 @@ def detect(frames: np.ndarray, place: Place = HUB) -> list[np.ndarray]:
             found.append(rows.cpu().numpy())
             bar.advance(1)
     return found
-
-
-def _openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(18, 3) of COCO's (17, 3): x, y in pixels, score."""
-    shoulders = points[list(SHOULDERS)]
-    neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())
-    out = np.vstack([points, neck])[list(FROM_COCO)]
-    return in_frame(out, height, width)

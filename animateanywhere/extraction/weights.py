@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ from rich.markup import escape
 from animateanywhere.console import say
 from animateanywhere.errors import UsageError
 
-FILES = ["*.safetensors", "*.json", "*.txt"]  # never pickle
+BESIDE = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
 
 
 class Source(NamedTuple):
     name: str  # of its folder in a Place
     repo: str  # on the Hugging Face hub
+    files: tuple[str, ...] = ("*.safetensors",)  # of weights, all of them needed; never pickle
 
 
 class Place(NamedTuple):
@@ -33,22 +35,33 @@ GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
 SAM = Source("sam", "facebook/sam-vit-base")
 RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
 VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
+DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
 
 
 def at_hand(source: Source, place: Place) -> Path | None:
-    """The folder of a model that needs no download: that of the place, else the hub's cache."""
+    """The folder of a model that needs no download: that of the place, else the hub's cache.
+
+    Raises UsageError where the place has a folder for it, and not the weights.
+    """
     own = place.models / source.name if place.models else None
     if own and own.is_dir():
+        if missing := _missing(source, own):
+            raise UsageError(f"{own}: no {missing} in it; pickled weights (.bin) are not read")
         return own
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        cached = Path(snapshot_download(source.repo, allow_patterns=FILES, local_files_only=True))
+        wanted = [*source.files, *BESIDE]
+        cached = Path(snapshot_download(source.repo, allow_patterns=wanted, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
     # A download that stopped leaves a folder too.
-    return cached if list(cached.glob("*.safetensors")) else None
+    return None if _missing(source, cached) else cached
+
+
+def _missing(source: Source, folder: Path) -> str | None:
+    return next((name for name in source.files if not list(folder.glob(name))), None)
 
 
 def fetch(source: Source, place: Place) -> Path:
@@ -68,9 +81,9 @@ def fetch(source: Source, place: Place) -> Path:
     try:
         about = HfApi().model_info(source.repo, files_metadata=True, timeout=20)
         size = sum(file.size or 0 for file in about.siblings or []
-                   if Path(file.rfilename).suffix == ".safetensors")  # fmt: skip
+                   if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
         say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
-        return Path(snapshot_download(source.repo, allow_patterns=FILES))
+        return Path(snapshot_download(source.repo, allow_patterns=[*source.files, *BESIDE]))
     except Exception as error:  # the hub's client raises its own, its transport's and the system's
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None
