@@ -15,7 +15,7 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.data.skeleton_video import recognize
 from animateanywhere.data.subject import read_about, read_subject, write_subject
 from animateanywhere.errors import Failure, UsageError
-from animateanywhere.extraction import caption_openai, exact
+from animateanywhere.extraction import caption_openai, caption_vlm, exact
 from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
@@ -71,15 +71,18 @@ def prepare(
     backends = backends or Backends()
     pose = choose("pose", backends, clip, poses_file)
     mask = choose("mask", backends, clip, masks_file)
-    if backends.caption not in ("template", "openai"):
-        raise UsageError(f"--caption {backends.caption}: choose one of template, openai")
+    if backends.caption not in ("template", "vlm", "openai"):
+        raise UsageError(f"--caption {backends.caption}: choose one of template, vlm, openai")
     files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
-    key = _key(files, [VERSION, pose, mask, backends.caption, scene, class_word, size, fps])
+    words = [backends.caption, backends.caption_model, scene, class_word]
+    key = _key(files, [VERSION, pose, mask, *words, size, fps])
     if read_about(out).get("key") == key:
         say(escape(f"{out}: from the same clip and settings, reused"))
         return read_subject(out)
     if backends.caption == "openai":
         caption_openai.connect()  # without a key nothing is to be in vain
+    if backends.caption == "vlm":
+        caption_vlm.weights(backends.caption_model, backends.place)
 
     taken = video.read(clip, max_frames=LONGEST, fps=fps)
     frames = taken.frames
@@ -148,7 +151,10 @@ def _said(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
     if backends.caption == "template":
         return Said(scene or "")
     try:
-        said = caption_openai.describe(frames, backends.caption_model)
+        if backends.caption == "vlm":
+            said = caption_vlm.describe(frames, backends.caption_model, backends.place)
+        else:
+            said = caption_openai.describe(frames, backends.caption_model)
     except Failure as error:
         if backends.caption_fallback != "template":
             raise
