@@ -102,7 +102,7 @@ def prepare(
     else:
         where = squares(keypoints, height, width)
     if mask == "exact" and masks_file is not None:
-        truth = exact.masks(masks_file, taken.frames, fps, video.rate(clip))
+        truth = exact.masks(masks_file, taken.frames, fps, clip)
         masks = cut(truth[kept], where, size).astype(np.float32) / 255
     else:
         larger, there = cut(frames, where, MASK_SIZE), move(keypoints, where, MASK_SIZE)
