@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from transformers import (
     BertTokenizerFast,
     GroundingDinoConfig,
@@ -25,10 +26,11 @@ from animateanywhere.data import video
 from animateanywhere.data.subject import read_about
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import coco, grounded_sam, people, vitpose
-from animateanywhere.extraction.backends import Backends, choose
+from animateanywhere.extraction.backends import PACKAGES, Backends, choose
 from animateanywhere.extraction.track import follow, overlap
-from animateanywhere.extraction.weights import HUB, SAM, Place, at_hand, fetch, load
+from animateanywhere.extraction.weights import DWPOSE, HUB, SAM, Place, at_hand, fetch, load
 from animateanywhere.prepare import prepare
+from animateanywhere.puppets import render, sample_spec
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 96, 72, 3), dtype=np.uint8)
 
@@ -133,6 +135,35 @@ def test_grounded_sam_gives_soft_masks(models: Path, sure: None) -> None:
     assert masks.min() >= 0 and masks.max() <= 1 and masks.std() > 0
 
 
+def test_outlines_are_laid_on_the_edges_of_the_picture() -> None:
+    """Of a rendered person, with the ragged edge and the specks of a coarse mask."""
+    random = np.random.default_rng(0)
+    clip = render(sample_spec(7005, "train"), frames=1, size=256, fps=1.0)
+    frame, true = clip.frames[0], clip.masks[0] > 127
+    depth = distance_transform_edt(true) - distance_transform_edt(~true)
+    rough = depth + 10 * gaussian_filter(random.standard_normal(true.shape), 2)
+    rough = np.where((random.random(true.shape) < 0.01) & (abs(depth) < 9), -np.sign(depth), rough)
+    rough = 1 / (1 + np.exp(-rough))
+
+    def same(mask: np.ndarray) -> float:
+        return ((mask > 0.5) & true).sum() / ((mask > 0.5) | true).sum()
+
+    laid = grounded_sam._at_edges(rough, frame)
+    assert laid.dtype == np.float32 and 0 <= laid.min() <= laid.max() <= 1
+    assert same(rough) < 0.93 and same(laid) > 0.96
+    assert same(grounded_sam._at_edges(true.astype(float), frame)) > 0.985  # what is right stays
+
+
+def test_fingers_stay() -> None:
+    mask = np.zeros((64, 64))
+    mask[30:33, 8:56] = 1  # thinner than the filter is wide
+    frame = np.full((64, 64, 3), 90, np.uint8)
+    frame[30:33, 8:56] = (150, 110, 100)
+    assert (grounded_sam._at_edges(mask, frame)[31, 10:54] > 0.9).all()
+    unseen = np.full((64, 64, 3), 90, np.uint8)
+    assert not (grounded_sam._at_edges(mask, unseen)[20:28] > 0).any()
+
+
 def test_one_person_stays_one_person() -> None:
     """Two people pass; the nearer one is followed, also where the other is surer."""
     near = np.array([[10 + 5 * i, 10, 50 + 5 * i, 90, 0.8] for i in range(9)])
@@ -189,6 +220,33 @@ def test_pickled_weights_are_refused(models: Path, tmp_path: Path) -> None:
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(UsageError, match="safetensors"):
         load(SamModel, folder)
+
+
+def test_a_folder_without_the_weights_is_said(models: Path, tmp_path: Path) -> None:
+    """Even where a backend is to be chosen: somebody put that folder there."""
+    (tmp_path / "sam").mkdir()
+    (tmp_path / "sam" / "pytorch_model.bin").touch()
+    (tmp_path / "grounding-dino").symlink_to(models / "grounding-dino")
+    with pytest.raises(UsageError, match=r"sam: no \*\.safetensors in it"):
+        choose("mask", Backends(place=Place(tmp_path)), tmp_path / "a.mp4")
+
+
+def test_a_missing_package_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for backend in ("dwpose", "openpose"):
+        monkeypatch.setitem(PACKAGES, backend, ("no_such_package",))
+        with pytest.raises(UsageError, match=rf"pip install 'animateanywhere\[{backend}\]'"):
+            choose("pose", Backends(pose=backend), tmp_path / "a.mp4")
+    (tmp_path / "dwpose").mkdir()
+    for name in DWPOSE.files:
+        (tmp_path / "dwpose" / name).touch()
+    asked = Backends(place=Place(tmp_path))
+    assert choose("pose", asked, tmp_path / "a.mp4") == "mediapipe"
+    monkeypatch.setitem(PACKAGES, "dwpose", ("numpy",))
+    assert choose("pose", asked, tmp_path / "a.mp4") == "dwpose"
+    assert "dwpose, for want of weights for vitpose (--pose" in capsys.readouterr().err
 
 
 def test_prepare_by_transformers_end_to_end(
