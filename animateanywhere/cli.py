@@ -252,6 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, ImportError | RuntimeError):
+            from animateanywhere.extraction.openpose import torchvision_fault
+
+            if why := torchvision_fault():
+                return _fail(why, 2)
         hint = "" if debug else "; set AA_DEBUG=1 for the traceback"
         return _fail(f"unexpected {type(error).__name__}: {error}{hint}", 1)
     if code == 130:

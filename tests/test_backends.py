@@ -1,10 +1,12 @@
 """The real classes of other people's models, tiny and random, saved to a folder and loaded."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from transformers import (
     BertTokenizerFast,
@@ -25,7 +27,7 @@ from transformers import (
 from animateanywhere.data import video
 from animateanywhere.data.subject import read_about
 from animateanywhere.errors import UsageError
-from animateanywhere.extraction import coco, grounded_sam, people, vitpose
+from animateanywhere.extraction import coco, grounded_sam, openpose, people, vitpose
 from animateanywhere.extraction.backends import PACKAGES, Backends, choose
 from animateanywhere.extraction.track import follow, overlap
 from animateanywhere.extraction.weights import DWPOSE, HUB, SAM, Place, at_hand, fetch, load
@@ -247,6 +249,55 @@ def test_a_missing_package_is_said(
     monkeypatch.setitem(PACKAGES, "dwpose", ("numpy",))
     assert choose("pose", asked, tmp_path / "a.mp4") == "dwpose"
     assert "dwpose, for want of weights for vitpose (--pose" in capsys.readouterr().err
+
+
+def test_openpose_unpickles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGES, "openpose", ("numpy",))
+    asked = Backends(pose="openpose", place=Place(tmp_path))
+    with pytest.raises(UsageError, match="get body_pose_model.pth of lllyasviel/Annotators"):
+        choose("pose", asked, tmp_path / "a.mp4")
+    folder = tmp_path / "openpose"
+    folder.mkdir()
+    torch.save({"conv1_1.weight": torch.eye(3)[:2].T}, folder / "body_pose_model.pth")
+    with pytest.raises(UsageError, match="body_pose_model.pth is a pickle"):
+        choose("pose", asked, tmp_path / "a.mp4")
+    monkeypatch.chdir(folder)
+    exec(openpose.CONVERT)  # as the message says
+    assert torch.equal(load_file(openpose.weights(asked.place))["conv1_1.weight"], torch.eye(3, 2))
+
+
+def test_a_torchvision_of_another_torch_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One as pip leaves it, in front of what may be installed here."""
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "ops.py").write_text("raise RuntimeError('operator torchvision::nms is not there')")
+    about = tmp_path / "torchvision-0.21.0.dist-info" / "METADATA"
+    about.parent.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    for wanted, why in (("2.0.1", "it wants torch==2.0.1"), (torch.__version__, "nms is not ther")):
+        about.write_text(f"Name: torchvision\nVersion: 0.21.0\nRequires-Dist: torch=={wanted}\n")
+        fault = openpose.torchvision_fault()
+        assert fault and fault.startswith("torchvision 0.21.0 does not work") and why in fault
+    (package / "ops.py").write_text("")
+    assert not openpose.torchvision_fault()
+    sys.modules.pop("torchvision", None)
+
+
+def test_openpose_persons_are_followed() -> None:
+    candidates = np.array([[10.0 + i, 20 + 2 * i, 0.9, i] for i in range(20)])
+    rows = np.full((2, 20), -1.0)
+    rows[0, :18], rows[1, [0, 1]] = np.arange(18), (18, 19)
+    persons = openpose._persons(candidates, rows)
+    assert persons[0, :, 0].tolist() == [10 + i for i in range(18)]
+    assert persons[1, :2, 1].tolist() == [56, 58] and not persons[1, 2:].any()
+    boxes = openpose._boxes(persons)
+    assert boxes.shape == (2, 5) and boxes[:, 4] == pytest.approx(0.9)
+    assert openpose._boxes(openpose._persons(np.zeros(0), rows[:0])).shape == (0, 5)
 
 
 def test_prepare_by_transformers_end_to_end(

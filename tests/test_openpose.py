@@ -3,7 +3,6 @@ network would show."""
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +15,8 @@ from animateanywhere.extraction.weights import Place
 
 if not (find_spec("controlnet_aux") and find_spec("torchvision")):
     pytest.skip("the openpose extra is not installed", allow_module_level=True)
-try:
-    openpose.check_torchvision()
-except UsageError as error:
-    pytest.skip(str(error), allow_module_level=True)
+if fault := openpose.torchvision_fault():
+    pytest.skip(fault, allow_module_level=True)
 
 # Of controlnet-aux's other, older networks
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:controlnet_aux")
@@ -103,16 +100,14 @@ def test_joints_lie_where_they_are_seen(place: Place, monkeypatch: pytest.Monkey
     assert error.mean() < 1.5 and error.max() < 3  # pixels; a cell of the maps is 8.7
 
 
-def test_a_pickle_is_not_read(tmp_path: Path, place: Place, monkeypatch: Any) -> None:
-    asked = Backends(pose="openpose", place=Place(tmp_path))
-    with pytest.raises(UsageError, match="get body_pose_model.pth of lllyasviel/Annotators"):
-        choose("pose", asked, tmp_path / "a.mp4")
-    folder = tmp_path / "openpose"
-    folder.mkdir()
-    torch.save({"conv1_1.weight": torch.zeros(2, 2).T}, folder / f"{openpose.NAME}.pth")
-    with pytest.raises(UsageError, match="is a pickle"):
-        choose("pose", asked, tmp_path / "a.mp4")
-    monkeypatch.chdir(folder)
-    exec(openpose.CONVERT)  # the command that the message shows
+def test_other_weights_are_one_line(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "openpose").mkdir()
+    file = tmp_path / "openpose" / f"{openpose.NAME}.safetensors"
+    save_file({"conv1_1.weight": torch.zeros(2, 2)}, file)
+    with pytest.raises(UsageError, match="not the weights of OpenPose's body network"):
+        pose.find(np.zeros((1, 64, 64, 3), np.uint8), "openpose", Place(tmp_path))
+    file.write_bytes(b"nothing")
     with pytest.raises(UsageError, match="not the weights of OpenPose's body network"):
         pose.find(np.zeros((1, 64, 64, 3), np.uint8), "openpose", Place(tmp_path))

@@ -61,7 +61,8 @@ def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -
             fetch(source, wanted.place)
         if asked == "openpose":
             openpose.weights(wanted.place)
-            openpose.check_torchvision()
+            if why := openpose.torchvision_fault():
+                raise UsageError(why)
         return asked
     if truth is not None:
         say(f"{kind}s: exact, from {truth.name}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from importlib import import_module
 from importlib.metadata import requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,25 +78,28 @@ def weights(place: Place) -> Path:
     )
 
 
-def check_torchvision() -> None:
-    """Raises UsageError for a torchvision made for another torch: worse than none, since then
-    much of transformers fails to import as well."""
+def torchvision_fault() -> str | None:
+    """What is wrong with a torchvision made for another torch: worse than none, since then much of
+    transformers and diffusers cannot be imported either. None where it fits or is not there."""
+    if find_spec("torchvision") is None:
+        return None
     from packaging.requirements import Requirement
 
     torch, torchvision = version("torch"), version("torchvision")
     wanted = [Requirement(line) for line in requires("torchvision") or []]
-    if all(line.specifier.contains(torch, True) for line in wanted if line.name == "torch"):
+    unmet = [line for line in wanted if line.name == "torch" and torch not in line.specifier]
+    if unmet:
+        why = f"it wants {unmet[0]}"
+    else:
         try:
             import_module("torchvision.ops")  # loads what was compiled against torch
-            return
+            return None
         except (ImportError, RuntimeError, OSError) as error:
             why = str(error).splitlines()[0]
-    else:
-        why = ", ".join(str(line) for line in wanted if line.name == "torch") + " is what it wants"
-    raise UsageError(
+    return (
         f"torchvision {torchvision} does not work with torch {torch} ({why}): pip install both "
-        "from one index (see pytorch.org/get-started), or pip uninstall torchvision and take "
-        "another --pose"
+        "from one index (see pytorch.org/get-started), or pip uninstall torchvision, which only "
+        "--pose openpose needs"
     )
 
 
@@ -105,7 +109,8 @@ def _network(file: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    check_torchvision()
+    if why := torchvision_fault():
+        raise UsageError(why)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its other, older networks
         from controlnet_aux.open_pose.body import Body
