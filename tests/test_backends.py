@@ -106,10 +106,13 @@ def sure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grounded_sam, "SURE", 0.0)
 
 
-def test_vitpose_gives_openpose_keypoints(models: Path, sure: None) -> None:
+def test_vitpose_gives_openpose_keypoints(
+    models: Path, sure: None, capsys: pytest.CaptureFixture
+) -> None:
     keypoints, persons = vitpose.extract(FRAMES, Place(models))
     assert keypoints.shape == (3, 18, 3) and keypoints.dtype == np.float32
     assert np.isfinite(keypoints).all() and persons >= 1
+    assert capsys.readouterr().err.count("finding the person") == 1  # looked for once
     seen = keypoints[..., 2] > 0
     assert seen.any()
     assert (keypoints[seen][:, 0] <= 72).all() and (keypoints[seen][:, 1] <= 96).all()
