@@ -99,8 +99,10 @@ def _personalize(
     check_class_word(class_word)
     require_writable(out or Path("runs"))
     from animateanywhere.extraction.backends import Backends
+    from animateanywhere.extraction.weights import Place
     from animateanywhere.personalize import personalize
 
+    place = Place(models, offline)
     made = personalize(
         video,
         token,
@@ -110,7 +112,7 @@ def _personalize(
         scene=scene,
         recipe=recipe,
         seed=seed,
-        backends=Backends(pose, mask, caption, caption_model, caption_fallback, models, offline),
+        backends=Backends(pose, mask, caption, caption_model, caption_fallback, place),
     )
     _result(made)
 
@@ -145,6 +147,7 @@ def _generate(
     _check_file("--out", out or Path("runs/any.mp4"), ".mp4")
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.extraction.backends import Backends
+    from animateanywhere.extraction.weights import Place
     from animateanywhere.generate import generate
 
     made = generate(
@@ -160,7 +163,7 @@ def _generate(
         sampler=sampler,
         fit=fit,
         contact_sheet=contact_sheet,
-        backends=Backends(models=models, offline=offline),
+        backends=Backends(place=Place(models, offline)),
     )
     _result(made)
 
@@ -222,9 +225,11 @@ def _prepare(
     check_class_word(class_word)
     require_writable(out)
     from animateanywhere.extraction.backends import Backends
+    from animateanywhere.extraction.weights import Place
     from animateanywhere.prepare import prepare
 
-    backends = Backends(pose, mask, caption, caption_model, caption_fallback, models, offline)
+    place = Place(models, offline)
+    backends = Backends(pose, mask, caption, caption_model, caption_fallback, place)
     prepare(video, out, scene=scene, class_word=class_word, backends=backends)
     _result(out)
 
@@ -247,6 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, ImportError | RuntimeError):
+            from animateanywhere.extraction.openpose import torchvision_fault
+
+            if why := torchvision_fault():
+                return _fail(why, 2)
         hint = "" if debug else "; set AA_DEBUG=1 for the traceback"
         return _fail(f"unexpected {type(error).__name__}: {error}{hint}", 1)
     if code == 130:

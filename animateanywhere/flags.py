@@ -12,16 +12,22 @@ Base = Annotated[str | None, typer.Option(help="Base model: its name or folder."
 Scene = Annotated[str | None, typer.Option(help='Where the video is, such as "in a room".')]
 ClassWord = Annotated[str | None, typer.Option(help="Such as man or woman; else person.")]
 Pose = Annotated[
-    str, typer.Option("--pose", help="What finds poses: auto, exact, vitpose or mediapipe.")
+    str,
+    typer.Option(
+        "--pose", help="What finds poses: auto, exact, vitpose, dwpose, mediapipe or openpose."
+    ),
 ]
 Mask = Annotated[
     str, typer.Option("--mask", help="What finds masks: auto, exact, grounded-sam or mediapipe.")
 ]
 Caption = Annotated[
-    Literal["template", "openai"], typer.Option(help="What writes captions; openai sends frames.")
+    Literal["template", "vlm", "openai"],
+    typer.Option(help="What writes captions; vlm on this machine, openai sends frames."),
 ]
-CaptionModel = Annotated[str | None, typer.Option(help="Model that openai runs, else its default.")]
-Fallback = Annotated[Literal["template"] | None, typer.Option(help="Where openai gives no answer.")]
+CaptionModel = Annotated[
+    str | None, typer.Option(help="Of openai, or vlm's folder or name on the hub; else a default.")
+]
+Fallback = Annotated[Literal["template"] | None, typer.Option(help="Where they give no answer.")]
 Models = Annotated[
     Path | None,
     typer.Option(exists=True, file_okay=False, help="Folder of weights for these, else the hub."),

@@ -16,7 +16,7 @@ from animateanywhere.data.report import write_report
 from animateanywhere.data.skeleton_video import recognize
 from animateanywhere.data.subject import read_about, read_subject, write_subject
 from animateanywhere.errors import Failure, UsageError
-from animateanywhere.extraction import caption_openai, exact, people
+from animateanywhere.extraction import caption_openai, caption_vlm, exact
 from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
@@ -71,15 +71,18 @@ def prepare(
     backends = backends or Backends()
     pose = choose("pose", backends, clip, poses_file)
     mask = choose("mask", backends, clip, masks_file)
-    if backends.caption not in ("template", "openai"):
-        raise UsageError(f"--caption {backends.caption}: choose one of template, openai")
+    if backends.caption not in ("template", "vlm", "openai"):
+        raise UsageError(f"--caption {backends.caption}: choose one of template, vlm, openai")
     files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
-    key = _key(files, [VERSION, pose, mask, backends.caption, scene, class_word, size, fps])
+    words = [backends.caption, backends.caption_model, scene, class_word]
+    key = _key(files, [VERSION, pose, mask, *words, size, fps])
     by_hand = corrections.by_hand(out)
     if read_about(out).get("key") == key and not by_hand.missing:
         return _reuse(out, by_hand)
     if backends.caption == "openai":
         caption_openai.connect()  # without a key nothing is to be in vain
+    if backends.caption == "vlm":
+        caption_vlm.weights(backends.caption_model, backends.place)
 
     taken = video.read(clip, max_frames=LONGEST, fps=fps)
     frames = taken.frames
@@ -88,10 +91,9 @@ def prepare(
         keypoints = exact.poses(poses_file, frames, fps)
         filled = np.zeros(keypoints.shape[:2], dtype=bool)
     else:
-        persons = people.count(frames, pose, backends.models, backends.offline)
+        found, persons = pose_of.find(frames, pose, backends.place)
         if persons > 1:
             raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
-        found = pose_of.extract(frames, pose, backends.models, backends.offline)
         keypoints, filled = smoothing.steady(found, fps)
     kept = _with_person(keypoints, clip)
     frames, keypoints, filled = frames[kept], keypoints[kept], filled[kept]
@@ -102,12 +104,10 @@ def prepare(
     else:
         where = squares(keypoints, height, width)
     if mask == "exact" and masks_file is not None:
-        truth = exact.masks(masks_file, taken.frames, fps, video.rate(clip))
+        truth = exact.masks(masks_file, taken.frames, fps, clip)
         masks = cut(truth[kept], where, size).astype(np.float32) / 255
     else:
-        masks = mask_of.extract(
-            frames, keypoints, where, size, mask, backends.models, backends.offline
-        )
+        masks = mask_of.extract(frames, keypoints, where, size, mask, backends.place)
     empty = masks.mean((1, 2)) < 0.005
     if empty.mean() > 0.5:
         raise UsageError(
@@ -193,7 +193,10 @@ def _said(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
     if backends.caption == "template":
         return Said(scene or "")
     try:
-        said = caption_openai.describe(frames, backends.caption_model)
+        if backends.caption == "vlm":
+            said = caption_vlm.describe(frames, backends.caption_model, backends.place)
+        else:
+            said = caption_openai.describe(frames, backends.caption_model)
     except Failure as error:
         if backends.caption_fallback != "template":
             raise

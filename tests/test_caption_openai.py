@@ -19,7 +19,7 @@ from animateanywhere.data.subject import read_about
 from animateanywhere.errors import Failure, UsageError
 from animateanywhere.extraction import caption_openai
 from animateanywhere.extraction.backends import Backends
-from animateanywhere.extraction.caption import Said
+from animateanywhere.extraction.caption import Said, read
 from animateanywhere.prepare import prepare
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (9, 40, 600, 3), dtype=np.uint8)
@@ -148,13 +148,13 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_nonsense_is_named(nonsense: str | None) -> None:
     with pytest.raises(Failure, match="makes no sense"):
-        caption_openai.read(nonsense)
+        read(nonsense, "openai")
 
 
 def test_an_answer_becomes_a_plain_phrase() -> None:
     wordy = {"scene": "In a <token> Room!\n" + "very " * 30, "action": "adjusting his tie",
              "objects": ["A ball.", "blue jeans", "a dog", "a cat"]}  # fmt: skip
-    said = caption_openai.read(json.dumps(wordy))
+    said = read(json.dumps(wordy), "openai")
     assert said.scene == "in a token room very very very very"
     assert said.action == ""  # a tie is worn
     assert said.objects == ("a ball", "a dog")

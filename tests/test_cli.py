@@ -227,6 +227,7 @@ def test_puppets_writes_clips(tmp_path: Path) -> None:
 def test_defaults_are_those_of_the_functions() -> None:
     """Numbers stand in the help as well as in the functions: they must not drift apart."""
     from animateanywhere.extraction.backends import Backends
+    from animateanywhere.extraction.weights import Place
     from animateanywhere.generate import generate
     from animateanywhere.personalize import personalize
     from animateanywhere.prepare import prepare
@@ -236,8 +237,9 @@ def test_defaults_are_those_of_the_functions() -> None:
         (cli._personalize, personalize, {}),
         (cli._prepare, prepare, {"video": "clip"}),
     ):
-        whole = inspect.signature(Backends).parameters, inspect.signature(function).parameters
-        theirs = {**whole[0], **whole[1]}
+        theirs: dict[str, inspect.Parameter] = {}
+        for whole in (Backends, Place, function):
+            theirs |= inspect.signature(whole).parameters
         for name, parameter in inspect.signature(command).parameters.items():
             other = theirs[renamed.get(name, name)].default
             if inspect.Parameter.empty not in (parameter.default, other):

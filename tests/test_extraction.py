@@ -42,7 +42,7 @@ def test_other_places_come_with_and_without_things():
 def test_unknown_backends_are_refused():
     frames = np.zeros((1, 32, 32, 3), np.uint8)
     with pytest.raises(UsageError, match="mediapipe, vitpose"):
-        pose.extract(frames, backend="guess")
+        pose.find(frames, backend="guess")
     with pytest.raises(UsageError, match="mediapipe, grounded-sam"):
         mask.extract(frames, np.zeros((1, 18, 3)), np.ones((1, 3)), 8, backend="guess")
 

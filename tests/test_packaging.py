@@ -13,6 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # Where a package imports under another name than it is installed by.
 IMPORTED_AS = {
+    "controlnet-aux": "controlnet_aux",
     "huggingface-hub": "huggingface_hub",
     "pillow": "PIL",
     "protobuf": "google",
@@ -40,8 +41,9 @@ def declared(*lists: list[str]) -> set[str]:
 
 def test_all_that_is_imported_is_declared() -> None:
     core = declared(PROJECT["dependencies"])
-    assert imported("animateanywhere") <= core | declared(EXTRAS["offline"], EXTRAS["openai"])
-    assert imported("tests") <= core | declared(EXTRAS["test"])
+    backends = [EXTRAS[name] for name in ("offline", "openai", "dwpose", "openpose")]
+    assert imported("animateanywhere") <= core | declared(*backends)
+    assert imported("tests") <= core | declared(EXTRAS["test"], EXTRAS["openpose"])
 
 
 def test_constraints_pin_every_dependency_within_its_range() -> None:

@@ -86,6 +86,19 @@ def rate(path: Path) -> float:
         return float(stream.average_rate or stream.guessed_rate or 25)
 
 
+def times(path: Path) -> np.ndarray:
+    """Seconds (N,) at which each frame of a video file is shown, in order; decodes nothing."""
+    with _open(path) as container:
+        stream = _stream(container, path)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        # Behind an edit list lie frames that only help to decode others
+        stamps = sorted(packet.pts for packet in packets
+                        if packet.pts is not None and not packet.is_discard)  # fmt: skip
+        if not stamps:  # as `read` takes a file without timestamps
+            return np.arange(len(packets)) / float(stream.average_rate or 25)
+        return np.array(stamps) * float(stream.time_base or 1)
+
+
 def write(path: str | Path, frames: np.ndarray, fps: float, crf: int = 17) -> None:
     """Write frames, uint8 (F, H, W, 3), as H.264 mp4 that starts while loading.
 

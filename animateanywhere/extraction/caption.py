@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import ast
+import json
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from animateanywhere.errors import Failure
 
 PLACES = (
     "on a beach", "in a forest", "on a street", "in a park", "in a room", "in a kitchen",
@@ -14,6 +22,16 @@ THINGS = (
     "with a red ball", "with a blue umbrella", "with a white dog", "with a green balloon",
     "with a brown guitar", "with a yellow suitcase", "with a black book", "with a gray surfboard",
 )  # fmt: skip
+
+
+PICTURES, LONGEST = 4, 512  # shown of a clip, and their longer side in pixels
+NOTHING = {"", "none", "nothing"}
+WORN = frozenset(
+    """hair beard mustache glasses sunglasses shirt t-shirt tshirt top blouse jacket coat hoodie
+    sweater pullover vest suit tie dress skirt trousers pants jeans shorts leggings socks shoes
+    sneakers boots sandals hat cap beanie scarf gloves belt watch necklace earrings ring clothes
+    clothing outfit uniform""".split()
+)  # what must bind to the token, whatever the model was told
 
 
 class Said(NamedTuple):
@@ -49,3 +67,59 @@ def template(class_word: str, said: Said) -> str:
                                               "inside", "beside", "before", "against"}  # fmt: skip
         words += [scene if placed else f"in {scene}"]
     return " ".join(word for word in words if word)
+
+
+def few(frames: np.ndarray) -> list[Image.Image]:
+    """PICTURES small pictures spread over frames, uint8 (F, H, W, 3)."""
+    picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]
+    pictures = [Image.fromarray(frame) for frame in picked]
+    for picture in pictures:
+        picture.thumbnail((LONGEST, LONGEST))
+    return pictures
+
+
+def read(text: str | None, backend: str) -> Said:
+    """A model's answer, {"scene": ..., "action": ..., "objects": [...]}, as words for a caption.
+
+    Takes the first {...} of it, in JSON or as Python writes it; objects may lack. What is worn is
+    dropped. Raises Failure on nonsense.
+    """
+    fields = _fields(text or "")
+    scene, action, things = fields.get("scene"), fields.get("action"), fields.get("objects", [])
+    if isinstance(scene, str) and _worn(scene):  # "a room with a man in a red shirt"
+        scene = re.split(r"\b(?:with|where|wearing|and)\b|,", scene)[0]
+        scene = "" if _worn(scene) else scene
+    if isinstance(things, str):
+        things = things.split(",")
+    if isinstance(scene, str) and isinstance(action, str) and isinstance(things, list):
+        objects = [_plain(str(thing)) for thing in things if not _worn(str(thing))]
+        said = Said(_plain(scene), "" if _worn(action) else _plain(action),
+                    tuple(thing for thing in objects if thing not in NOTHING)[:2])  # fmt: skip
+        if _plain(scene) or _plain(action):
+            return said
+    shown = " ".join((text or "nothing").split())[:80]
+    raise Failure(
+        f"--caption {backend}: the answer makes no sense ({shown}); "
+        "give another --caption-model, or --caption template"
+    )
+
+
+def _fields(text: str) -> dict[str, Any]:
+    braced = re.search(r"\{.*?\}", text, re.DOTALL)
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            fields = parse(braced[0] if braced else text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        return fields if isinstance(fields, dict) else {}
+    return {}
+
+
+def _worn(words: str) -> bool:
+    return bool(WORN & {word.strip(".,").lower() for word in words.split()})
+
+
+def _plain(words: str) -> str:
+    """One short lower-case phrase, without what would mean something in a caption."""
+    kept = "".join(letter if letter.isalnum() or letter in "'-" else " " for letter in words)
+    return " ".join(kept.lower().split()[:8])

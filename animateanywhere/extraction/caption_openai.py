@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 from typing import Any
 
@@ -18,10 +17,9 @@ from rich.markup import escape
 
 from animateanywhere.console import say
 from animateanywhere.errors import Failure, UsageError
-from animateanywhere.extraction.caption import Said
+from animateanywhere.extraction.caption import Said, few, read
 
 MODEL = "gpt-4o-mini"
-PICTURES, LONGEST = 4, 512  # sent of a clip, and their longer side in pixels
 TOKENS = 85  # that a picture costs at low detail
 REMEDY = "run it again later, or give --caption template"
 TIMEOUT, RETRIES = 40.0, 4  # seconds; the client waits longer from try to try
@@ -33,12 +31,6 @@ ASKED = (
     "often none. framing: one of 'full body', 'upper body', 'face'. "
     "Never mention clothes, hair, face, age, build, skin or anything worn."
 )
-WORN = frozenset(
-    """hair beard mustache glasses sunglasses shirt t-shirt tshirt top blouse jacket coat hoodie
-    sweater pullover vest suit tie dress skirt trousers pants jeans shorts leggings socks shoes
-    sneakers boots sandals hat cap beanie scarf gloves belt watch necklace earrings ring clothes
-    clothing outfit uniform""".split()
-)  # what must bind to the token, whatever the model was told
 SCHEMA: dict[str, Any] = {
     "name": "clip",
     "strict": True,
@@ -77,8 +69,7 @@ def describe(frames: np.ndarray, model: str | None = None) -> Said:
     client = connect()
     import openai
 
-    picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]
-    pictures = [_jpeg(frame) for frame in picked]
+    pictures = [_jpeg(picture) for picture in few(frames)]
     size = sum(map(len, pictures)) / 1000
     tokens = TOKENS * len(pictures) + 400
     model = model or MODEL
@@ -97,37 +88,11 @@ def describe(frames: np.ndarray, model: str | None = None) -> Said:
         raise UsageError(f"--caption openai: the key is refused: {_first(error)}") from None
     except openai.OpenAIError as error:
         raise Failure(f"--caption openai: no answer: {_first(error)}; {REMEDY}") from None
-    return read(answer.choices[0].message.content if answer.choices else None)
+    return read(answer.choices[0].message.content if answer.choices else None, "openai")
 
 
-def read(text: str | None) -> Said:
-    """The answer as words for a caption; what is worn is dropped. Raises Failure on nonsense."""
-    try:
-        fields = json.loads(text or "")
-        scene, action, things = fields["scene"], fields["action"], fields["objects"]
-        if not (isinstance(scene, str) and isinstance(action, str) and isinstance(things, list)):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        shown = " ".join((text or "nothing").split())[:80]
-        raise Failure(f"--caption openai: the answer makes no sense ({shown}); {REMEDY}") from None
-    objects = tuple(_plain(str(thing)) for thing in things if not _worn(str(thing)))[:2]
-    return Said(_plain(scene), "" if _worn(action) else _plain(action), objects)
-
-
-def _worn(words: str) -> bool:
-    return bool(WORN & {word.strip(".,").lower() for word in words.split()})
-
-
-def _plain(words: str) -> str:
-    """One short lower-case phrase, without what would mean something in a caption."""
-    kept = "".join(letter if letter.isalnum() or letter in "'-" else " " for letter in words)
-    return " ".join(kept.lower().split()[:8])
-
-
-def _jpeg(frame: np.ndarray) -> str:
-    """A data URL of a frame of at most LONGEST pixels a side."""
-    picture = Image.fromarray(frame)
-    picture.thumbnail((LONGEST, LONGEST))
+def _jpeg(picture: Image.Image) -> str:
+    """A data URL of a picture."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -11,7 +11,7 @@ from rich.markup import escape
 from animateanywhere.console import say, warn
 from animateanywhere.data import skeleton, skeleton_video, smoothing, video
 from animateanywhere.errors import UsageError
-from animateanywhere.extraction import people, pose
+from animateanywhere.extraction import pose
 from animateanywhere.extraction.backends import Backends, choose
 
 ENOUGH = 0.25  # share of frames that must show a person
@@ -89,10 +89,10 @@ def read_driving(
 
 def _of_person(frames: np.ndarray, path: Path, backends: Backends) -> np.ndarray:
     backend = choose("pose", backends, path)
-    count = people.count(frames, backend, backends.models, backends.offline)
-    if count > 1:
-        warn(escape(f"{path.name}: {count} persons seen; following the most prominent"))
-    return pose.extract(frames, backend, backends.models, backends.offline)
+    keypoints, persons = pose.find(frames, backend, backends.place)
+    if persons > 1:
+        warn(escape(f"{path.name}: {persons} persons seen; following the most prominent"))
+    return keypoints
 
 
 def _resample(keypoints: np.ndarray, fps: float, wanted: float) -> np.ndarray:

@@ -7,27 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes
+from scipy.ndimage import binary_fill_holes, uniform_filter
 
 from animateanywhere.console import progress
 from animateanywhere.data.openpose import VISIBLE
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.track import around, follow, overlap
-from animateanywhere.extraction.weights import GROUNDING_DINO, SAM, fetch, load
+from animateanywhere.extraction.weights import GROUNDING_DINO, HUB, SAM, Place, fetch, load
 
 PROMPT = "a person."
 SURE = 0.3  # of a box
+REACH, SMOOTH = 3, 1e-3  # pixels, and a variance of colors in 0..1, of the edges' filter
 
 
-def extract(
-    frames: np.ndarray, keypoints: np.ndarray, models: Path | None = None, offline: bool = False
-) -> np.ndarray:
+def extract(frames: np.ndarray, keypoints: np.ndarray, place: Place = HUB) -> np.ndarray:
     """Where the person of the keypoints is.
 
     Args:
         frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) in pixels: in each frame the box that
             fits them best is taken, so that one person stays one person.
-        models: folder with `grounding-dino` and `sam`, else the hub's cache or the hub.
+        place: of the weights `grounding-dino` and `sam`.
 
     Returns:
         float32 (F, H, W) in 0..1; all 0 in frames in which nobody was found.
@@ -38,7 +37,7 @@ def extract(
     import torch
     from transformers import SamImageProcessorPil, SamModel, SamProcessor
 
-    places = fetch(GROUNDING_DINO, models, offline), fetch(SAM, models, offline)
+    places = fetch(GROUNDING_DINO, place), fetch(SAM, place)
     boxes = _chosen(_detect(frames, places[0]), around(keypoints, VISIBLE))
     processor: Any = SamProcessor(SamImageProcessorPil.from_pretrained(places[1]))
     model = load(SamModel, places[1])
@@ -54,7 +53,7 @@ def extract(
                 fine = processor.image_processor.post_process_masks(
                     out.pred_masks[:, :, best : best + 1].cpu(), *sizes, binarize=False
                 )[0][0, 0]
-                masks[index] = _filled(fine.sigmoid().numpy())
+                masks[index] = _at_edges(_filled(fine.sigmoid().numpy()), frame)
             bar.advance(1)
     return masks
 
@@ -103,3 +102,26 @@ def _filled(mask: np.ndarray) -> np.ndarray:
     """Close the holes that SAM leaves in patterns and logos."""
     solid = mask > 0.5
     return np.where(binary_fill_holes(solid) & ~solid, 1.0, mask)
+
+
+def _at_edges(mask: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Lay the outline of a mask (H, W) in 0..1 on the edges of its frame, uint8 (H, W, 3).
+
+    The guided filter (He et al. 2010) with the colors as guide: within REACH pixels the mask
+    becomes linear in the colors, so specks and ragged edges go and fingers stay; then the contrast
+    that the averaging took is given back.
+    """
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        flat = (2 * REACH + 1, 2 * REACH + 1) + (1,) * (values.ndim - 2)
+        return uniform_filter(values, flat)
+
+    colors = frame.astype(np.float64) / 255
+    middle, level = mean(colors), mean(mask.astype(np.float64))
+    spread = mean(colors[..., :, None] * colors[..., None, :])  # (H, W, 3, 3)
+    spread += SMOOTH * np.eye(3) - middle[..., :, None] * middle[..., None, :]
+    shared = mean(colors * mask[..., None]) - middle * level[..., None]
+    slope = np.linalg.solve(spread, shared[..., None])[..., 0]  # (H, W, 3)
+    offset = level - (slope * middle).sum(-1)
+    smooth = (mean(slope) * colors).sum(-1) + mean(offset)
+    return np.clip(2 * smooth - 0.5, 0, 1).astype(np.float32)

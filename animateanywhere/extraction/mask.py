@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 from scipy.ndimage import label
@@ -11,6 +9,7 @@ from scipy.ndimage import label
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.crop import cut, move
 from animateanywhere.extraction.mediapipe_graph import see
+from animateanywhere.extraction.weights import HUB, Place
 
 BACKENDS = ("mediapipe", "grounded-sam")
 FINE = 384  # pixels a side at which masks are found and cleaned, before they shrink
@@ -22,8 +21,7 @@ def extract(
     where: np.ndarray,
     size: int,
     backend: str = "mediapipe",
-    models: Path | None = None,
-    offline: bool = False,
+    place: Place = HUB,
 ) -> np.ndarray:
     """Where the person is, in a square around them; islands are dropped.
 
@@ -32,7 +30,7 @@ def extract(
         where: (F, 3) the squares, see `crop.squares`. size: pixels a side of the masks.
         backend: "mediapipe" (the segmentation that comes with BlazePose, of the most prominent
             person) or "grounded-sam".
-        models, offline: where the latter's weights come from.
+        place: of the latter's weights.
 
     Returns:
         float32 (F, size, size) in 0..1; all 0 in frames in which nobody was found.
@@ -47,7 +45,7 @@ def extract(
         from animateanywhere.extraction import grounded_sam
 
         larger, there = cut(frames, where, fine), move(keypoints, where, fine)
-        masks = grounded_sam.extract(larger, there, models, offline)
+        masks = grounded_sam.extract(larger, there, place)
     else:
         whole = np.stack([found["mask"] for found in see(frames)])  # (F, H, W)
         masks = cut(whole, where, fine).astype(np.float32) / 255

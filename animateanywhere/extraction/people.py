@@ -1,11 +1,10 @@
-"""How many people a clip shows, and where: MediaPipe's detector without its one-person cap, or
-that of the poses' backend."""
+"""How many people a clip shows, and where: MediaPipe's detector without its one-person cap, or the
+boxes of another detector."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
@@ -18,20 +17,17 @@ COMPARABLE = 0.35  # of the main person's size: smaller ones are background
 SAME = 0.4  # of the larger person's radius: centers nearer than this are one person seen twice
 
 
-def count(
-    frames: np.ndarray,
-    backend: str = "mediapipe",
-    models: Path | None = None,
-    offline: bool = False,
-) -> int:
-    """Persons of comparable size in a clip, uint8 (F, H, W, 3); backend: that of the poses."""
+def count(frames: np.ndarray) -> int:
+    """Persons of comparable size in a clip, uint8 (F, H, W, 3), as MediaPipe sees them."""
     looked = frames[np.linspace(0, len(frames) - 1, min(len(frames), LOOKED_AT)).astype(int)]
-    if backend != "vitpose":
-        return several(find_all(looked))
-    from animateanywhere.extraction import vitpose
+    return several(find_all(looked))
 
+
+def in_boxes(frames: list[np.ndarray]) -> int:
+    """Persons of comparable size in the boxes of each frame, (N, 5): left, top, right, bottom,
+    score."""
     found = []
-    for boxes in vitpose.detect(looked, models, offline):
+    for boxes in frames:
         middle, half = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 3] - boxes[:, 1]) / 2
         found.append(np.column_stack([middle, half, boxes[:, 4]]))
     return several(found)

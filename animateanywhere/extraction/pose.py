@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from animateanywhere.errors import UsageError
+from animateanywhere.extraction import people
 from animateanywhere.extraction.mediapipe_graph import see
+from animateanywhere.extraction.weights import HUB, Place
 
 # MediaPipe's landmark for each OpenPose keypoint; the neck, -1, is between the shoulders
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
 NOSE, EYES, EARS = 0, (14, 15), (16, 17)  # of OpenPose-18
-BACKENDS = ("mediapipe", "vitpose")
+BACKENDS = ("mediapipe", "vitpose", "dwpose", "openpose")
 
 
-def extract(
-    frames: np.ndarray,
-    backend: str = "mediapipe",
-    models: Path | None = None,
-    offline: bool = False,
-) -> np.ndarray:
-    """Keypoints of the most prominent person.
+def find(
+    frames: np.ndarray, backend: str = "mediapipe", place: Place = HUB
+) -> tuple[np.ndarray, int]:
+    """Keypoints (F, 18, 3) of the most prominent person, as `extract` gives them, and how many
+    persons of comparable size there are.
 
     Args:
         frames: uint8 (F, H, W, 3).
-        backend: "mediapipe" or "vitpose".
-        models, offline: where the latter's weights come from.
-
-    Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence. 0 for what is out of the frame, for the
-        face of a person seen from behind, and for whole frames in which nobody was found.
+        backend: one of BACKENDS.
+        place: of its weights, unless it is "mediapipe".
 
     Raises:
         UsageError: unknown backend, or what it needs is not there.
     """
     if backend not in BACKENDS:
         raise UsageError(f"pose backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    if backend == "vitpose":
-        from animateanywhere.extraction import vitpose
+    from animateanywhere.extraction import dwpose, openpose, vitpose
 
-        return vitpose.extract(frames, models, offline)
+    match backend:
+        case "vitpose":
+            return vitpose.extract(frames, place)
+        case "dwpose":
+            return dwpose.extract(frames, place)
+        case "openpose":
+            return openpose.extract(frames, place)
+    return extract(frames), people.count(frames)
+
+
+def extract(frames: np.ndarray) -> np.ndarray:
+    """Keypoints of the most prominent person by MediaPipe (BlazePose GHUM, full; about 35 ms a
+    frame on one core).
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+
+    Returns:
+        float32 (F, 18, 3): x, y in pixels and confidence. 0 for what is out of the frame, for the
+        face of a person seen from behind, and for whole frames in which nobody was found.
+
+    Raises:
+        UsageError: mediapipe is not installed.
+    """
     height, width = frames.shape[1:3]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
     for index, found in enumerate(see(frames)):

@@ -3,31 +3,28 @@ transformers."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from animateanywhere.console import progress
-from animateanywhere.extraction.pose import in_frame
+from animateanywhere.extraction import coco, people
 from animateanywhere.extraction.track import follow
-from animateanywhere.extraction.weights import RT_DETR, VITPOSE, fetch, load
+from animateanywhere.extraction.weights import HUB, RT_DETR, VITPOSE, Place, fetch, load
 
-# COCO's keypoint for each of OpenPose; the neck, -1, is between the shoulders.
-FROM_COCO = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-SHOULDERS = (5, 6)
 SURE = 0.5  # score from which on a box counts
 
 
-def extract(frames: np.ndarray, models: Path | None = None, offline: bool = False) -> np.ndarray:
+def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
     """Keypoints of the most prominent person.
 
     Args:
         frames: uint8 (F, H, W, 3).
-        models: folder with `rt-detr` and `vitpose`, else the hub's cache or the hub.
+        place: of the weights `rt-detr` and `vitpose`.
 
     Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence, 0 in frames without the person.
+        float32 (F, 18, 3): x, y in pixels and confidence, 0 in frames without the person; and how
+        many persons of comparable size there are.
 
     Raises:
         UsageError: the weights cannot be had.
@@ -35,8 +32,9 @@ def extract(frames: np.ndarray, models: Path | None = None, offline: bool = Fals
     import torch
     from transformers import VitPoseForPoseEstimation, VitPoseImageProcessorPil
 
-    folder = fetch(VITPOSE, models, offline)
-    boxes = follow(detect(frames, models, offline))
+    folder = fetch(VITPOSE, place)
+    seen = detect(frames, place)
+    boxes = follow(seen)
     processor: Any = VitPoseImageProcessorPil.from_pretrained(folder)
     model = load(VitPoseForPoseEstimation, folder)
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
@@ -47,19 +45,17 @@ def extract(frames: np.ndarray, models: Path | None = None, offline: bool = Fals
                 inputs = processor(frame, boxes=cornered, return_tensors="pt").to(model.device)
                 found = processor.post_process_pose_estimation(model(**inputs), boxes=cornered)
                 points = np.column_stack([found[0][0]["keypoints"], found[0][0]["scores"]])
-                keypoints[index] = _openpose(points, *frame.shape[:2])
+                keypoints[index] = coco.openpose(points, *frame.shape[:2])
             bar.advance(1)
-    return keypoints
+    return keypoints, people.in_boxes(seen)
 
 
-def detect(
-    frames: np.ndarray, models: Path | None = None, offline: bool = False
-) -> list[np.ndarray]:
+def detect(frames: np.ndarray, place: Place = HUB) -> list[np.ndarray]:
     """Persons in each frame: float (N, 5), left, top, right, bottom in pixels, score."""
     import torch
     from transformers import RTDetrForObjectDetection, RTDetrImageProcessorPil
 
-    folder = fetch(RT_DETR, models, offline)
+    folder = fetch(RT_DETR, place)
     processor: Any = RTDetrImageProcessorPil.from_pretrained(folder)
     model = load(RTDetrForObjectDetection, folder)
     person = model.config.label2id.get("person", 0)
@@ -74,11 +70,3 @@ def detect(
             found.append(rows.cpu().numpy())
             bar.advance(1)
     return found
-
-
-def _openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(18, 3) of COCO's (17, 3): x, y in pixels, score."""
-    shoulders = points[list(SHOULDERS)]
-    neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())
-    out = np.vstack([points, neck])[list(FROM_COCO)]
-    return in_frame(out, height, width)

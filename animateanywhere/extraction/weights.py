@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,24 +12,41 @@ from rich.markup import escape
 from animateanywhere.console import say
 from animateanywhere.errors import UsageError
 
-FILES = ["*.safetensors", "*.json", "*.txt"]  # never pickle
+BESIDE = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
 
 
 class Source(NamedTuple):
-    name: str  # of its folder under --models
+    name: str  # of its folder in a Place
     repo: str  # on the Hugging Face hub
+    files: tuple[str, ...] = ("*.safetensors",)  # of weights, all of them needed; never pickle
+
+
+class Place(NamedTuple):
+    """Where weights may come from; without a folder, the hub's cache or the hub."""
+
+    models: Path | None = None  # folder that holds one folder for each source
+    offline: bool = False  # as HF_HUB_OFFLINE=1: download nothing
+
+
+HUB = Place()
 
 
 GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
 SAM = Source("sam", "facebook/sam-vit-base")
 RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
 VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
+DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
 
 
-def at_hand(source: Source, models: Path | None) -> Path | None:
-    """The folder of a model that needs no download: `models`/<name>, else the hub's cache."""
-    own = models / source.name if models else None
+def at_hand(source: Source, place: Place) -> Path | None:
+    """The folder of a model that needs no download: that of the place, else the hub's cache.
+
+    Raises UsageError where the place has a folder for it, and not the weights.
+    """
+    own = place.models / source.name if place.models else None
     if own and own.is_dir():
+        if missing := _missing(source, own):
+            raise UsageError(f"{own}: no {missing} in it; pickled weights (.bin) are not read")
         return own
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -38,33 +56,38 @@ def at_hand(source: Source, models: Path | None) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        cached = Path(snapshot_download(source.repo, allow_patterns=FILES, local_files_only=True))
+        wanted = [*source.files, *BESIDE]
+        cached = Path(snapshot_download(source.repo, allow_patterns=wanted, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
     # A download that stopped leaves a folder too.
-    return cached if list(cached.glob("*.safetensors")) else None
+    return None if _missing(source, cached) else cached
 
 
-def fetch(source: Source, models: Path | None, offline: bool = False) -> Path:
+def _missing(source: Source, folder: Path) -> str | None:
+    return next((name for name in source.files if not list(folder.glob(name))), None)
+
+
+def fetch(source: Source, place: Place) -> Path:
     """`at_hand`, or downloaded after a line that says what and how large.
 
-    offline: as HF_HUB_OFFLINE=1, nothing is downloaded. Raises UsageError where that leaves
-    nothing, and where the hub cannot be reached or refuses.
+    Raises UsageError where being offline leaves nothing, and where the hub cannot be reached or
+    refuses.
     """
-    found = at_hand(source, models)
+    found = at_hand(source, place)
     if found:
         return found
     remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
-    if offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
+    if place.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
         raise UsageError(f"{source.repo} is not on this machine, and offline: {remedy}")
     from huggingface_hub import HfApi, snapshot_download
 
     try:
         about = HfApi().model_info(source.repo, files_metadata=True, timeout=20)
         size = sum(file.size or 0 for file in about.siblings or []
-                   if Path(file.rfilename).suffix == ".safetensors")  # fmt: skip
+                   if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
         say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
-        return Path(snapshot_download(source.repo, allow_patterns=FILES))
+        return Path(snapshot_download(source.repo, allow_patterns=[*source.files, *BESIDE]))
     except Exception as error:  # the hub's client raises its own, its transport's and the system's
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None

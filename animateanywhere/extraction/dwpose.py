@@ -1,0 +1,83 @@
+"""Poses by DWPose (Yang et al. 2023, arXiv 2307.15880) in the person boxes of YOLOX, ONNX networks
+that rtmlib runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animateanywhere.console import progress
+from animateanywhere.errors import UsageError
+from animateanywhere.extraction import coco, people
+from animateanywhere.extraction.track import follow
+from animateanywhere.extraction.weights import DWPOSE, HUB, Place, fetch
+
+SURE = 0.5  # score from which on a box counts
+PERSON = 0  # of COCO's classes
+BODY = 17  # of the 133 keypoints; feet, face and hands follow
+
+
+def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
+    """Keypoints of the most prominent person.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+        place: of the weights `dwpose`.
+
+    Returns:
+        float32 (F, 18, 3): x, y in pixels and confidence, 0 in frames without the person; and how
+        many persons of comparable size there are.
+
+    Raises:
+        UsageError: the weights cannot be had or read.
+    """
+    from rtmlib import YOLOX, RTMPose
+
+    detector_file, pose_file = (fetch(DWPOSE, place) / name for name in DWPOSE.files)
+    detector = _network(YOLOX, detector_file, det_mode="multiclass", score_thr=SURE)
+    detector.model_input_size = _sides(detector, detector_file)
+    seen = []
+    with progress("finding the person", total=len(frames)) as bar:
+        for frame in frames:
+            # YOLOX was trained on BGR; its scores stay inside rtmlib
+            boxes, classes = detector(np.ascontiguousarray(frame[..., ::-1]))
+            boxes = np.reshape(boxes, (-1, 4))[np.reshape(classes, -1) == PERSON]
+            seen.append(np.column_stack([boxes, np.ones(len(boxes))]))
+            bar.advance(1)
+
+    network = _network(RTMPose, pose_file)
+    network.model_input_size = _sides(network, pose_file)[::-1]
+    keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
+    with progress("finding poses", total=len(frames)) as bar:
+        for index, (frame, box) in enumerate(zip(frames, follow(seen), strict=True)):
+            if np.isfinite(box).all():
+                # Trained on RGB (bgr_to_rgb in its config), and rtmlib swaps nothing
+                points, scores = network(frame, bboxes=[box])
+                body = np.column_stack([points[0, :BODY], scores[0, :BODY].clip(0, 1)])
+                keypoints[index] = coco.openpose(body, *frame.shape[:2])
+            bar.advance(1)
+    return keypoints, people.in_boxes(seen)
+
+
+def _network(kind: Any, file: Path, **options: Any) -> Any:
+    """One of rtmlib's classes on a local file, on the GPU where onnxruntime knows one."""
+    import onnxruntime
+
+    gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # stdout is for results
+            return kind(str(file), device="cuda" if gpu else "cpu", **options)
+    except Exception as error:  # onnxruntime's own, of no common kind
+        raise UsageError(f"{file}: {str(error).splitlines()[0]}") from None
+
+
+def _sides(network: Any, file: Path) -> tuple[int, int]:
+    """Height and width of a network's input."""
+    height, width = network.session.get_inputs()[0].shape[-2:]
+    if not (isinstance(height, int) and isinstance(width, int)):
+        raise UsageError(f"{file}: its input has no fixed size; export it with one")
+    return height, width
