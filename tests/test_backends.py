@@ -118,6 +118,28 @@ def test_vitpose_gives_openpose_keypoints(
     assert (keypoints[seen][:, 0] <= 72).all() and (keypoints[seen][:, 1] <= 96).all()
 
 
+def test_known_frames_need_no_model(
+    models: Path, sure: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same pixels give the same poses and masks without loading anything again."""
+
+    def find() -> tuple[np.ndarray, np.ndarray]:
+        keypoints, _ = vitpose.extract(FRAMES, Place(models))
+        return keypoints, grounded_sam.extract(FRAMES, keypoints, Place(models))
+
+    first = find()
+
+    def refuse(kind: object, folder: Path) -> None:
+        raise AssertionError(f"{kind} is loaded again")
+
+    monkeypatch.setattr(vitpose, "load", refuse)
+    monkeypatch.setattr(grounded_sam, "load", refuse)
+    assert all(np.array_equal(a, b) for a, b in zip(first, find(), strict=True))
+    monkeypatch.setattr(vitpose, "SURE", 0.01)  # another question
+    with pytest.raises(AssertionError, match="RTDetr"):
+        find()
+
+
 def test_coco_becomes_openpose() -> None:
     points = np.column_stack([np.arange(17), np.arange(17), np.full(17, 0.9)])
     points[6, 2] = 0.4

@@ -3,18 +3,19 @@ that rtmlib runs."""
 
 from __future__ import annotations
 
-import contextlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from animateanywhere.console import progress
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import coco, people
+from animateanywhere.extraction.memory import Found, Look, look_at
 from animateanywhere.extraction.track import follow
-from animateanywhere.extraction.weights import DWPOSE, HUB, Place, fetch
+from animateanywhere.extraction.weights import DWPOSE, HUB, Place, fetch, mark
 
 SURE = 0.5  # score from which on a box counts
 PERSON = 0  # of COCO's classes
@@ -35,32 +36,46 @@ def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
     Raises:
         UsageError: the weights cannot be had or read.
     """
-    from rtmlib import YOLOX, RTMPose
+    folder = fetch(DWPOSE, place)
+    detector_file, pose_file = (folder / name for name in DWPOSE.files)
 
-    detector_file, pose_file = (fetch(DWPOSE, place) / name for name in DWPOSE.files)
-    detector = _network(YOLOX, detector_file, det_mode="multiclass", score_thr=SURE)
-    detector.model_input_size = _sides(detector, detector_file)
-    seen = []
-    with progress("finding the person", total=len(frames)) as bar:
-        for frame in frames:
+    @contextmanager
+    def detector() -> Iterator[Look]:
+        from rtmlib import YOLOX
+
+        network = _network(YOLOX, detector_file, det_mode="multiclass", score_thr=SURE)
+        network.model_input_size = _sides(network, detector_file)
+
+        def look(frame: np.ndarray) -> Found:
             # YOLOX was trained on BGR; its scores stay inside rtmlib
-            boxes, classes = detector(np.ascontiguousarray(frame[..., ::-1]))
+            boxes, classes = network(np.ascontiguousarray(frame[..., ::-1]))
             boxes = np.reshape(boxes, (-1, 4))[np.reshape(classes, -1) == PERSON]
-            seen.append(np.column_stack([boxes, np.ones(len(boxes))]))
-            bar.advance(1)
+            return {"boxes": np.column_stack([boxes, np.ones(len(boxes))])}
 
-    network = _network(RTMPose, pose_file)
-    network.model_input_size = _sides(network, pose_file)[::-1]
-    keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    with progress("finding poses", total=len(frames)) as bar:
-        for index, (frame, box) in enumerate(zip(frames, follow(seen), strict=True)):
-            if np.isfinite(box).all():
-                # Trained on RGB (bgr_to_rgb in its config), and rtmlib swaps nothing
-                points, scores = network(frame, bboxes=[box])
-                body = np.column_stack([points[0, :BODY], scores[0, :BODY].clip(0, 1)])
-                keypoints[index] = coco.openpose(body, *frame.shape[:2])
-            bar.advance(1)
-    return keypoints, people.in_boxes(seen)
+        yield look
+
+    @contextmanager
+    def estimator() -> Iterator[Look]:
+        from rtmlib import RTMPose
+
+        network = _network(RTMPose, pose_file)
+        network.model_input_size = _sides(network, pose_file)[::-1]
+
+        def look(frame: np.ndarray, box: np.ndarray) -> Found:
+            if not np.isfinite(box).all():
+                return {"keypoints": np.zeros((18, 3), np.float32)}
+            # Trained on RGB (bgr_to_rgb in its config), and rtmlib swaps nothing
+            points, scores = network(frame, bboxes=[box])
+            body = np.column_stack([points[0, :BODY], scores[0, :BODY].clip(0, 1)])
+            return {"keypoints": coco.openpose(body, *frame.shape[:2])}
+
+        yield look
+
+    name = mark(DWPOSE, folder)
+    seen = [here["boxes"] for here in
+            look_at(frames, f"{name}-boxes-{SURE}", detector, "finding the person")]  # fmt: skip
+    found = look_at(frames, name, estimator, "finding poses", follow(seen))
+    return np.stack([here["keypoints"] for here in found]), people.in_boxes(seen)
 
 
 def _network(kind: Any, file: Path, **options: Any) -> Any:
@@ -69,7 +84,7 @@ def _network(kind: Any, file: Path, **options: Any) -> Any:
 
     gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # stdout is for results
+        with redirect_stdout(io.StringIO()):  # stdout is for results
             return kind(str(file), device="cuda" if gpu else "cpu", **options)
     except Exception as error:  # onnxruntime's own, of no common kind
         raise UsageError(f"{file}: {str(error).splitlines()[0]}") from None

@@ -3,18 +3,20 @@ that a text names, SAM (Kirillov et al. 2023, arXiv 2304.02643) cuts out what is
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import binary_fill_holes, uniform_filter
 
-from animateanywhere.console import progress
 from animateanywhere.data.openpose import VISIBLE
 from animateanywhere.errors import UsageError
+from animateanywhere.extraction.memory import Found, Look, look_at
 from animateanywhere.extraction.track import around, follow, overlap
-from animateanywhere.extraction.weights import GROUNDING_DINO, HUB, SAM, Place, fetch, load
+from animateanywhere.extraction.weights import GROUNDING_DINO, HUB, SAM, Place, fetch, load, mark
 
+VERSION = 1  # of how masks are cleaned
 PROMPT = "a person."
 SURE = 0.3  # of a box
 REACH, SMOOTH = 3, 1e-3  # pixels, and a variance of colors in 0..1, of the edges' filter
@@ -34,57 +36,73 @@ def extract(frames: np.ndarray, keypoints: np.ndarray, place: Place = HUB) -> np
     Raises:
         UsageError: the weights cannot be had.
     """
-    import torch
-    from transformers import SamImageProcessorPil, SamModel, SamProcessor
+    folder = fetch(SAM, place)
+    boxes = _chosen(_detect(frames, place), around(keypoints, VISIBLE))
 
-    places = fetch(GROUNDING_DINO, place), fetch(SAM, place)
-    boxes = _chosen(_detect(frames, places[0]), around(keypoints, VISIBLE))
-    processor: Any = SamProcessor(SamImageProcessorPil.from_pretrained(places[1]))
-    model = load(SamModel, places[1])
-    masks = np.zeros(frames.shape[:3], dtype=np.float32)
-    with progress("finding masks", total=len(frames)) as bar, torch.no_grad():
-        for index, (frame, box) in enumerate(zip(frames, boxes, strict=True)):
-            if np.isfinite(box).all():
-                inputs = processor(frame, input_boxes=[[box.tolist()]], return_tensors="pt")
-                sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
-                inputs = {name: value.to(model.device).float() for name, value in inputs.items()}
-                out = model(**inputs)
-                best = int(out.iou_scores[0, 0].argmax())  # of SAM's three: part, piece, whole
-                fine = processor.image_processor.post_process_masks(
-                    out.pred_masks[:, :, best : best + 1].cpu(), *sizes, binarize=False
-                )[0][0, 0]
-                masks[index] = _at_edges(_filled(fine.sigmoid().numpy()), frame)
-            bar.advance(1)
-    return masks
+    @contextmanager
+    def opened() -> Iterator[Look]:
+        import torch
+        from transformers import SamImageProcessorPil, SamModel, SamProcessor
+
+        processor: Any = SamProcessor(SamImageProcessorPil.from_pretrained(folder))
+        model = load(SamModel, folder)
+
+        def look(frame: np.ndarray, box: np.ndarray) -> Found:
+            if not np.isfinite(box).all():
+                return {"mask": np.zeros(frame.shape[:2], np.uint8)}
+            inputs = processor(frame, input_boxes=[[box.tolist()]], return_tensors="pt")
+            sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
+            inputs = {name: value.to(model.device).float() for name, value in inputs.items()}
+            out = model(**inputs)
+            best = int(out.iou_scores[0, 0].argmax())  # of SAM's three: part, piece, whole
+            fine = processor.image_processor.post_process_masks(
+                out.pred_masks[:, :, best : best + 1].cpu(), *sizes, binarize=False
+            )[0][0, 0]
+            mask = _at_edges(_filled(fine.sigmoid().numpy()), frame)
+            return {"mask": (mask * 255 + 0.5).astype(np.uint8)}
+
+        with torch.no_grad():
+            yield look
+
+    name = f"{mark(SAM, folder)}-{VERSION}"
+    found = look_at(frames, name, opened, "finding masks", boxes)
+    return np.stack([here["mask"] for here in found]).astype(np.float32) / 255
 
 
-def _detect(frames: np.ndarray, folder: Path) -> list[np.ndarray]:
+def _detect(frames: np.ndarray, place: Place) -> list[np.ndarray]:
     """Boxes of the prompt in each frame: float (N, 5), left, top, right, bottom, score."""
-    import torch
-    from transformers import (
-        AutoTokenizer,
-        GroundingDinoForObjectDetection,
-        GroundingDinoImageProcessorPil,
-        GroundingDinoProcessor,
-    )
+    folder = fetch(GROUNDING_DINO, place)
 
-    try:
-        parts = (GroundingDinoImageProcessorPil.from_pretrained(folder),
-                 AutoTokenizer.from_pretrained(folder, local_files_only=True))  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
-    processor: Any = GroundingDinoProcessor(*parts)
-    model = load(GroundingDinoForObjectDetection, folder)
-    found = []
-    with progress("finding the person", total=len(frames)) as bar, torch.no_grad():
-        for frame in frames:
+    @contextmanager
+    def opened() -> Iterator[Look]:
+        import torch
+        from transformers import (
+            AutoTokenizer,
+            GroundingDinoForObjectDetection,
+            GroundingDinoImageProcessorPil,
+            GroundingDinoProcessor,
+        )
+
+        try:
+            parts = (GroundingDinoImageProcessorPil.from_pretrained(folder),
+                     AutoTokenizer.from_pretrained(folder, local_files_only=True))  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+        processor: Any = GroundingDinoProcessor(*parts)
+        model = load(GroundingDinoForObjectDetection, folder)
+
+        def look(frame: np.ndarray) -> Found:
             inputs = processor(images=frame, text=PROMPT, return_tensors="pt").to(model.device)
             seen = processor.post_process_grounded_object_detection(
                 model(**inputs), threshold=SURE, target_sizes=[frame.shape[:2]]
             )[0]
-            found.append(torch.column_stack([seen["boxes"], seen["scores"]]).cpu().numpy())
-            bar.advance(1)
-    return found
+            return {"boxes": torch.column_stack([seen["boxes"], seen["scores"]]).cpu().numpy()}
+
+        with torch.no_grad():
+            yield look
+
+    found = look_at(frames, f"{mark(GROUNDING_DINO, folder)}-{SURE}", opened, "finding the person")
+    return [here["boxes"] for here in found]
 
 
 def _chosen(found: list[np.ndarray], poses: np.ndarray) -> np.ndarray:

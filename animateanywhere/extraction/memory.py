@@ -27,7 +27,7 @@ def look_at(
     name: str,
     opened: Callable[[], AbstractContextManager[Look]],
     what: str,
-    hints: Sequence[np.ndarray] | None = None,
+    hints: np.ndarray | Sequence[np.ndarray] | None = None,
     workers: int = 1,
 ) -> list[Found]:
     """What a backend finds in each frame, from memory where it saw the same before.

@@ -6,6 +6,8 @@ Its license allows non-commercial use only, so it runs only when asked for by na
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import requires, version
 from importlib.util import find_spec
@@ -14,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from animateanywhere.console import progress, say
+from animateanywhere.console import say
 from animateanywhere.data.openpose import VISIBLE
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import people
+from animateanywhere.extraction.memory import Found, Look, look_at
 from animateanywhere.extraction.pose import in_frame
 from animateanywhere.extraction.track import around, follow, overlap
 from animateanywhere.extraction.weights import HUB, Place
+from animateanywhere.files import sha256
 
 NAME = "body_pose_model"
 CONVERT = (
@@ -44,15 +48,20 @@ def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
         UsageError: no weights, or a torchvision that does not work with torch.
     """
     file = weights(place)
-    body = _network(file)
     say("openpose: licensed by CMU for non-commercial use only")
-    persons, seen = [], []
-    with progress("finding poses", total=len(frames)) as bar:
-        for frame in frames:
-            candidates, rows = body(np.ascontiguousarray(frame[..., ::-1]))  # BGR
-            persons.append(_persons(candidates, rows))
-            seen.append(_boxes(persons[-1]))
-            bar.advance(1)
+
+    @contextmanager
+    def opened() -> Iterator[Look]:
+        body = _network(file)
+
+        def look(frame: np.ndarray) -> Found:
+            return {"persons": _persons(*body(np.ascontiguousarray(frame[..., ::-1])))}  # BGR
+
+        yield look
+
+    name = f"openpose-{sha256(file)[:12]}"
+    persons = [here["persons"] for here in look_at(frames, name, opened, "finding poses")]
+    seen = [_boxes(here) for here in persons]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
     for index, box in enumerate(follow(seen)):
         if np.isfinite(box).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from animateanywhere.console import say
 from animateanywhere.errors import UsageError
+from animateanywhere.files import sha256
 
 BESIDE = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
 
@@ -66,6 +68,13 @@ def at_hand(source: Source, place: Place) -> Path | None:
 
 def _missing(source: Source, folder: Path) -> str | None:
     return next((name for name in source.files if not list(folder.glob(name))), None)
+
+
+def mark(source: Source, folder: Path) -> str:
+    """Tells weights apart: the source's name and a digest of its files."""
+    files = sorted(file for name in source.files for file in folder.glob(name))
+    digest = hashlib.sha256("".join(sha256(file) for file in files).encode())
+    return f"{source.name}-{digest.hexdigest()[:12]}"
 
 
 def fetch(source: Source, place: Place) -> Path:
