@@ -133,7 +133,10 @@ def _generate(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 25,
     sampler: Annotated[Literal["ddim", "dpm++"], typer.Option()] = "dpm++",
-    fit: Annotated[bool, typer.Option(help="Fit the skeleton to person and frame.")] = True,
+    fit: Annotated[
+        Literal["none", "frame", "bones"],
+        typer.Option(help="Keep the skeleton; or give it the person's place; bone lengths too."),
+    ] = "bones",
     contact_sheet: Annotated[Path | None, typer.Option(help="PNG to write as well.")] = None,
     models: Models = None,
     offline: Offline = False,

@@ -118,7 +118,7 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
 
             def make(prompt: str = prompt, target: Path = target, own: Path | None = own) -> Path:
                 pose = target.parent / "driving.poses.json"
-                return generate(prompt, pose, weights=own, base=base, out=target, fit=False)
+                return generate(prompt, pose, weights=own, base=base, out=target, fit="none")
 
             made = video.read(_stage(out, key, f"{name}, {method}", make)).frames
             rows.append((f"{method}: {prompt}", made))

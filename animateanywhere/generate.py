@@ -40,7 +40,7 @@ def generate(
     guidance_scale: float | None = None,
     steps: int = STEPS,
     sampler: str = "dpm++",
-    fit: bool = True,
+    fit: fitting.Fit = "bones",
     contact_sheet: Path | None = None,
     backends: Backends | None = None,
 ) -> Path:
@@ -50,8 +50,9 @@ def generate(
     the newest under `runs` whose token the prompt names. base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
     frames: at most so many; without, as long as the motion. guidance_scale: without, the base's.
-    fit: the skeleton to the frame and the person's build. backends: what finds the poses of a
-    driving person. The same arguments give the same bytes on one machine. Raises UsageError.
+    fit: what the skeleton takes from the learned person, as in `data.fitting`. contact_sheet: a PNG
+    of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
+    a driving person. The same arguments give the same bytes on one machine. Raises UsageError.
     """
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
         raise UsageError(f"{out} would overwrite the driving {pose}: give --out another name")
@@ -69,25 +70,25 @@ def generate(
         guidance_scale = float(model.config["guidance_scale"])
     driving = read_driving(pose, fps, frames, backends)
     if driving.pictures is not None:
-        keypoints = driving.keypoints
-    elif fit:
-        keypoints = fitting.fit(driving.keypoints, size, size, _build_of(learned))
+        fit = "none"
+        skeletons = fitting.squared(driving.pictures, size)  # (F, H, W, 3)
     else:
-        keypoints = letterbox(driving.keypoints, driving.width, driving.height, size)
-
-    if driving.pictures is None:
-        skeletons = skeleton.draw(keypoints, size, size)  # (F, H, W, 3)
-    else:
-        skeletons = fitting.squared(driving.pictures, size)
+        build = _build_of(learned)
+        if fit != "none" and build is None:
+            say("no body to fit to: the skeleton keeps its proportions, at a common height")
+        where = (driving.width, driving.height, size)
+        fitted = fitting.fit(driving.keypoints, *where, fit, build)
+        skeletons = skeleton.draw(fitted, size, size)
     digest = hashlib.sha256(skeletons.tobytes()).hexdigest()
     settings = {
         "prompt": prompt,
         "pose": {"file": pose.name, "kind": driving.kind, "sha256": digest},
+        "fit": fit,
         "token": learned.get("token"),
         "weights": None if weights is None else sha256(weights),
         "base": {"name": model.config["name"], "hash": model.hash},
         "seed": seed,
-        "frames": len(keypoints),
+        "frames": len(skeletons),
         "fps": fps,
         "size": size,
         "sampler": sampler,
@@ -109,18 +110,16 @@ def generate(
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     if contact_sheet is not None:
-        video.contact_sheet(contact_sheet, [("driving", skeletons), (prompt, made)])
+        rows = [("driving", skeletons), (prompt, made)]
+        if fit != "none":
+            before = fitting.letterbox(driving.keypoints, driving.width, driving.height, size)
+            rows[:1] = [
+                ("driving", skeleton.draw(before, size, size)),
+                (f"fitted ({fit})", skeletons),
+            ]
+        video.contact_sheet(contact_sheet, rows)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
-
-
-def letterbox(keypoints: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
-    """Keypoints (F, 18, 3) of a width x height picture, in a square of size pixels, centered."""
-    scale = size / max(width, height)
-    margin = np.array([size - width * scale, size - height * scale]) / 2
-    placed = keypoints.astype(np.float32, copy=True)
-    placed[..., :2] = placed[..., :2] * scale + margin
-    return placed
 
 
 def _choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict[str, str]]:

@@ -63,7 +63,7 @@ def one(clip: Path, out: Path, driving: Path | None, scene: str) -> None:
     ):
         made = generate(
             prompt, poses, weights=own, base="mini", out=out / f"again-{name.split()[0]}.mp4",
-            fit=False,
+            fit="none",
         )  # fmt: skip
         rows.append((name, video.read(made).frames))
     for name, made in rows[2:]:

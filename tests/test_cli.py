@@ -80,6 +80,7 @@ def test_help_is_quick() -> None:
         (["generate", "sks man", "--pose", "VIDEO", "--seed", "-1"], "--seed"),
         (["generate", "sks man", "--pose", "VIDEO", "--guidance", "-1"], "--guidance"),
         (["generate", "sks man", "--pose", "VIDEO", "--sampler", "euler"], "--sampler"),
+        (["generate", "sks man", "--pose", "VIDEO", "--fit", "stretch"], "--fit"),
         (["generate", "sks man", "--pose", "VIDEO", "--out", "clip.gif"], "--out clip.gif"),
         (["generate", "sks man", "--pose", "VIDEO", "--out", "VIDEO/a.mp4"], "cannot write"),
         (["generate", "sks man", "--pose", "VIDEO", "--contact-sheet", "a.mp4"], "--contact-sheet"),

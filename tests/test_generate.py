@@ -3,12 +3,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_personal import metadata
 
+from animateanywhere.data.fitting import letterbox
 from animateanywhere.data.skeleton import Poses, draw, write_poses
 from animateanywhere.data.video import read
 from animateanywhere.errors import UsageError
-from animateanywhere.generate import generate, letterbox
+from animateanywhere.generate import generate
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import load_base, write_base_toml
 from animateanywhere.models.fresh import create_base
@@ -80,9 +82,11 @@ def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
     assert str(out) == "runs/sks/sks-man-on-a-beach-0.mp4"
     said = " ".join(capsys.readouterr().err.split())
     assert f"sks: {weights.relative_to(pose.parent)}" in said
-    assert sheet.stat().st_size > 1000
+    with Image.open(sheet) as picture:  # as it was, as fitted, the video
+        assert picture.height == 3 * 186
     sidecar = json.loads(out.with_suffix(".json").read_text())
     assert sidecar["prompt"] == "sks man on a beach" and sidecar["token"] == "sks"
+    assert sidecar["fit"] == "bones" and "no body" not in said
     assert sidecar["sampler"] == "ddim" and sidecar["steps"] == 1 and sidecar["seed"] == 0
     assert sidecar["frames"] == 10 and sidecar["base"]["hash"] == load_base(folder).hash
 
@@ -138,10 +142,16 @@ def test_the_video_follows_the_poses_beyond_the_training_length(folder):
     assert differs[9] and not any(differs[:3])  # only the last window saw the last pose
 
 
-def test_letterbox_keeps_proportions():
-    keypoints = np.zeros((1, 18, 3), np.float32)
-    keypoints[0, 0] = 100, 0, 1
-    keypoints[0, 1] = 0, 200, 0.5
-    placed = letterbox(keypoints, 100, 200, 64)
-    assert placed[0, 0].tolist() == [48, 0, 1]
-    assert placed[0, 1].tolist() == [16, 64, 0.5]
+def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, capsys):
+    weights = learn(folder, tmp_path / "personal.safetensors")
+    drawn = {}
+    for fit in ("none", "frame", "bones"):
+        for own in (None, weights):
+            out = generate("sks man", pose, weights=own, base=folder, steps=1, frames=4, fit=fit)
+            sidecar = json.loads(out.with_suffix(".json").read_text())
+            assert sidecar["fit"] == fit
+            drawn[fit, own is not None] = sidecar["pose"]["sha256"]
+            said = " ".join(capsys.readouterr().err.split())
+            assert ("no body to fit to" in said) == (own is None and fit != "none")
+    assert drawn["none", True] == drawn["none", False] != drawn["bones", False]
+    assert drawn["frame", False] == drawn["bones", False]

@@ -83,42 +83,6 @@ def test_poses_json_round_trip_and_errors(tmp_path):
         skeleton.read_poses(path)
 
 
-def test_fit_to_itself_changes_nothing():
-    points = pose(4)
-    out = skeleton.fit(points, 128, 128, points)
-    assert np.abs(out - points).max() < 0.5
-
-
-def test_fit_undoes_scale_and_shift_of_another_frame():
-    other = pose(4, scale=3.0)
-    other[..., :2] += (200, 70)
-    out = skeleton.fit(other, 128, 128, pose(2))
-    assert np.abs(out - pose(4)).max() < 0.5
-
-
-def test_fit_takes_the_proportions_of_the_person():
-    long_legs = pose(2)
-    long_legs[:, [9, 12], 1] -= 8  # shorter thighs, longer shins, same feet
-    out = skeleton.fit(pose(4), 128, 128, long_legs)
-    shin = np.hypot(*(out[:, 10, :2] - out[:, 9, :2]).T)
-    theirs = np.hypot(*(long_legs[0, 10, :2] - long_legs[0, 9, :2]))
-    assert shin == pytest.approx(theirs, rel=0.06)
-
-
-def test_fit_without_a_person_stands_in_the_frame():
-    out = skeleton.fit(pose(4, scale=7.0), 128, 128)
-    assert (out[..., 2] == 1).all()
-    assert 0.6 < np.ptp(out[0, :, 1]) / 128 < 0.9
-    assert out[..., 0].mean() == pytest.approx(64, abs=8)
-
-
-def test_fit_keeps_a_jump():
-    points = pose(8)
-    points[4:6, :, 1] -= 12
-    out = skeleton.fit(points, 128, 128, pose(2))
-    assert (out[0, :, 1] - out[4, :, 1]).mean() == pytest.approx(12, abs=1)
-
-
 @pytest.mark.parametrize("size", [256, 512])
 def test_drawn_skeletons_are_recognized_and_recovered(size):
     points = pose(2, scale=size / 128)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from animateanywhere.data import video
+from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import UsageError
 
 
@@ -191,3 +192,14 @@ def test_real_clips(name, shape):
     if not path.is_file():
         pytest.skip(f"{path} is not there: real clips are not part of the project")
     assert video.read(path, max_frames=4, fps=8).frames.shape == shape
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path):
+    """Also tiny ones, where x264 with its defaults gave others now and then."""
+    frames = video.read(EXAMPLES / "reference.mp4", max_frames=16, size=32).frames
+    written, between = set(), []
+    for index in range(80):
+        video.write(tmp_path / "a.mp4", frames, 8)
+        written.add((tmp_path / "a.mp4").read_bytes())
+        between.append(np.full(index * 777 % 50_000, index, np.uint8))  # other memory each time
+    assert len(written) == 1

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from PIL import Image, ImageOps
 
-from animateanywhere.data.openpose import LIMBS, VISIBLE
+from animateanywhere.data import bones
+from animateanywhere.data.openpose import VISIBLE
+
+Fit = Literal["none", "frame", "bones"]
 
 HEIGHT = 0.85  # of the frame, for a person about whom nothing is known
-STANDING = 1.3  # crown to sole, of neck to hip to knee to ankle
-ROOM = 0.96  # of the frame that the whole motion may take
-SMALLEST = 0.75  # a wide motion shrinks the person no further than this; then it leaves the frame
+ROOM = 0.96  # of the frame that a motion may take
+SMALLEST = 0.75  # without a reference, a wide motion shrinks no further than this; then it leaves
 RATIOS = (0.6, 1.6)  # limits of a bone's change against the body's: beyond, it is a bad reading
-# Bones that make one side's share of standing height: neck to hip, thigh, shin
-TRUNK = (6, 7, 8, 9, 10, 11)
-# Left and right limb of a pair get one length; the face's four are a unit with the neck
-PAIRS = ((0, 1), (2, 4), (3, 5), (6, 9), (7, 10), (8, 11), (12,), (13, 15), (14, 16))
-LEGS = (10, 13)  # ankles
+AIM = 0.1  # of the frame: how far from its middle people stand, as a standard deviation
+DRIFT = 2.0  # doubt about where one who moves across the frame belongs, of that movement
+# Each joint's parent, from the middle of the hips (-1) outwards, and the bone between the two
+TREE = {
+    1: (-1, bones.TRUNK), 8: (-1, bones.WAIST), 11: (-1, bones.WAIST),
+    2: (1, bones.SHOULDERS), 5: (1, bones.SHOULDERS), 3: (2, bones.ARM), 6: (5, bones.ARM),
+    4: (3, bones.FOREARM), 7: (6, bones.FOREARM), 9: (8, bones.THIGH), 12: (11, bones.THIGH),
+    10: (9, bones.SHIN), 13: (12, bones.SHIN),
+    0: (1, bones.HEAD), 14: (1, bones.HEAD), 15: (1, bones.HEAD), 16: (1, bones.HEAD),
+    17: (1, bones.HEAD),
+}  # fmt: skip
 
 
 def squared(frames: np.ndarray, size: int) -> np.ndarray:
@@ -25,133 +35,136 @@ def squared(frames: np.ndarray, size: int) -> np.ndarray:
     return np.stack([np.asarray(box) for box in boxes])
 
 
-def fit(
-    keypoints: np.ndarray, height: int, width: int, reference: np.ndarray | None = None
-) -> np.ndarray:
-    """Move, scale and re-proportion a motion.
+def letterbox(keypoints: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
+    """Keypoints (F, 18, 3) of a width x height picture, in a square of size pixels, centered."""
+    scale = size / max(width, height)
+    margin = np.array([size - width * scale, size - height * scale]) / 2
+    placed = keypoints.astype(np.float32, copy=True)
+    placed[..., :2] = placed[..., :2] * scale + margin
+    return placed
 
-    With a reference, the person gets its size, bone lengths, ground and place; without, a height
-    of `HEIGHT` of the frame and its middle, own proportions kept. One scale and one shift for the
-    whole clip, so steps and jumps stay what they are; a motion wider than the frame shrinks.
+
+def fit(
+    keypoints: np.ndarray,
+    width: int,
+    height: int,
+    size: int,
+    mode: Fit = "bones",
+    reference: np.ndarray | None = None,
+) -> np.ndarray:
+    """Bring a motion to the body, the place and the camera framing of a person.
+
+    "none" letterboxes it. "frame" gives it the person's size, ground and place, its own proportions
+    kept; "bones" the lengths of the person's bones too. One scale and one shift hold for the whole
+    clip, and steps are scaled as legs are: feet that stand do not slide, jumps stay jumps. What
+    would leave the frame sideways is moved in if it fits. Without a reference both give a height of
+    `HEIGHT` of the frame and its middle, own proportions kept, and shrink a motion wider than the
+    frame.
 
     Args:
-        keypoints: float (F, 18, 3), the motion, in pixels of any frame.
-        height, width: of the frame to fit into.
+        keypoints: float (F, 18, 3), the motion, in pixels of a width x height picture.
+        size: of the square frame to fit into.
         reference: float (N, 18, 3), the person's own keypoints in pixels of that frame.
 
     Returns:
-        float32 (F, 18, 3); keypoints outside of the frame get confidence 0.
+        float32 (F, 18, 3) in pixels of the frame; keypoints outside of it get confidence 0.
     """
-    out = np.array(keypoints, dtype=np.float32)
-    shown = out[..., 2] >= VISIBLE
-    if not shown.any():
+    out = letterbox(keypoints, width, height, size)
+    own = None if mode == "none" else bones.measure(out)
+    if own is None:
         return out
-    own = _bones(out)
-    theirs = None if reference is None else _bones(np.asarray(reference, dtype=np.float32))
-    scale = None if theirs is None else _common(theirs, own)
-    if theirs is None or scale is None:
-        low, high = _extent(out, 1)
-        body = np.nansum(own[list(TRUNK[:3])]) * STANDING
-        whole = max(1.12 * (high - low), body if np.isfinite(own[list(TRUNK)]).all() else 0.0, 1e-3)
-        out[..., :2] *= HEIGHT * height / whole
+    shown = out[..., 2] >= VISIBLE
+    theirs = None if reference is None else bones.measure(reference)
+    if theirs is None or reference is None:
+        _stand_in(out, own, size)
     else:
-        ratios = np.clip(theirs / (own * scale), *RATIOS)
-        out = _stretch(out, np.where(np.isfinite(ratios), ratios, 1.0) * scale)
-
-    where = None if scale is None else reference
-    _shrink(out, height, width)
-    _place(out, height, width, where)
-    gone = (out[..., 0] < 0) | (out[..., 0] > width) | (out[..., 1] < 0) | (out[..., 1] > height)
+        bottom = size / 2 + size * height / max(width, height) / 2
+        here = _stand(out, own, size, bottom)
+        there = _stand(reference, theirs, size, size)
+        scale = bones.stature(theirs) / bones.stature(own)
+        factors = np.full(len(own), scale)
+        if mode == "bones":
+            factors = scale * np.clip(theirs / own / scale, *RATIOS)
+        out = _retarget(out, own, factors, here, there)
+        out[..., 0] += _inside(*_extent(out, 0, shown), size)
+    gone = ((out[..., :2] < 0) | (out[..., :2] > size)).any(-1)
     out[..., 2] = np.where(gone | ~shown, 0, out[..., 2])
     return out
 
 
-def _bones(keypoints: np.ndarray) -> np.ndarray:
-    """(17,) length of each limb, NaN where never seen. A high quantile over the clip, since bones
-    that point at the camera look short; left and right together."""
-    a, b = keypoints[:, [p for p, _ in LIMBS]], keypoints[:, [q for _, q in LIMBS]]
-    length = np.hypot(a[..., 0] - b[..., 0], a[..., 1] - b[..., 1])
-    length[(a[..., 2] < VISIBLE) | (b[..., 2] < VISIBLE)] = np.nan
-    out = np.full(len(LIMBS), np.nan)
-    for pair in PAIRS:
-        seen = length[:, pair][np.isfinite(length[:, pair])]
-        if len(seen) and np.quantile(seen, 0.85) > 0.5:
-            out[list(pair)] = np.quantile(seen, 0.85)
-    return out
+def _stand(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) -> np.ndarray:
+    """(2,) the spot on the ground to which a clip's person belongs.
+
+    Of one who stays it is known; one who moves across the frame is rather where the frame's middle
+    is, since the camera was aimed at the whole way."""
+    x = bones.path(keypoints, body)[:, 0]
+    half = max(len(x) // 2, 1)
+    doubt = (DRIFT * (x[-half:].mean() - x[:half].mean())) ** 2
+    aim = (AIM * size) ** 2
+    middle = np.quantile(x, (0.05, 0.95)).mean()
+    spot = (middle * aim + size / 2 * doubt) / (aim + doubt)
+    return np.array([spot, bones.ground(keypoints, body, bottom)])
 
 
-def _common(theirs: np.ndarray, own: np.ndarray) -> float | None:
-    """Scale of the body: over trunk and legs where both show them, else over all shared bones."""
-    both = np.isfinite(theirs) & np.isfinite(own)
-    trunk = both & np.isin(np.arange(len(LIMBS)), TRUNK)
-    use = trunk if trunk.any() else both
-    return float(theirs[use].sum() / own[use].sum()) if use.any() else None
-
-
-def _stretch(keypoints: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Scale each limb from the neck outwards; the hips travel with the body's own scale."""
+def _retarget(
+    keypoints: np.ndarray,
+    body: np.ndarray,
+    factors: np.ndarray,
+    here: np.ndarray,
+    there: np.ndarray,
+) -> np.ndarray:
+    """Scale each bone by its factor (8,), from the hips outwards, and steps by the legs' factor."""
+    leg = float(factors[[bones.THIGH, bones.SHIN]].mean())
+    root = bones.path(keypoints, body)
     out = keypoints.copy()
-    body = float(factors[[6, 9]].mean())
-    shown = keypoints[..., 2] >= VISIBLE
-    out[:, 1, :2] = keypoints[:, 1, :2] * body
-    for limb, (a, b) in enumerate(LIMBS):
-        from_neck = ~shown[:, a]  # a hidden parent: the child keeps its place by the neck
-        bone = keypoints[:, b, :2] - keypoints[:, a, :2]
-        direct = out[:, a, :2] + bone * factors[limb]
-        loose = out[:, 1, :2] + (keypoints[:, b, :2] - keypoints[:, 1, :2]) * body
-        out[:, b, :2] = np.where(from_neck[:, None], loose, direct)
+    # Per joint: the nearest seen one on the way to the hips, before and after, and how much bone,
+    # before and after, was passed since
+    none = np.zeros((len(out), 1))
+    start = (root, (root - here) * leg + there, none, none)
+    anchors: dict[int, tuple[np.ndarray, ...]] = {-1: start}
+    for joint, (parent, bone) in TREE.items():
+        before, after, passed, became = anchors[parent]
+        passed, became = passed + body[bone], became + body[bone] * factors[bone]
+        place = keypoints[:, joint, :2]
+        moved = after + (place - before) * became / passed
+        out[:, joint, :2] = moved
+        seen = keypoints[:, joint, 2:] >= VISIBLE
+        new, old = (place, moved, none, none), (before, after, passed, became)
+        anchors[joint] = tuple(np.where(seen, a, b) for a, b in zip(new, old, strict=True))
+    # Thighs and shins that change differently would lift the feet or sink them
+    feet = np.stack([bones.places(keypoints, ankle)[:, 1] for *_, ankle in bones.LEGS])
+    lower = np.where(np.isnan(feet), -np.inf, feet).argmax(0)
+    frames = np.arange(len(out))
+    now = np.stack([out[:, ankle, 1] for *_, ankle in bones.LEGS])
+    lift = (feet[lower, frames] - here[1]) * leg + there[1] - now[lower, frames]
+    if np.isfinite(lift).any():
+        out[..., 1] += bones.filled(lift[:, None])
     return out
 
 
-def _extent(keypoints: np.ndarray, axis: int) -> tuple[float, float]:
-    values = keypoints[..., axis][keypoints[..., 2] >= VISIBLE]
-    return float(np.quantile(values, 0.01)), float(np.quantile(values, 0.99))
-
-
-def _shrink(keypoints: np.ndarray, height: int, width: int) -> None:
-    spans = [high - low for low, high in (_extent(keypoints, 0), _extent(keypoints, 1))]
-    factor = min(1.0, ROOM * width / max(spans[0], 1e-3), ROOM * height / max(spans[1], 1e-3))
-    keypoints[..., :2] *= max(factor, SMALLEST)
-
-
-def _place(keypoints: np.ndarray, height: int, width: int, reference: np.ndarray | None) -> None:
-    (left, right), (top, bottom) = _extent(keypoints, 0), _extent(keypoints, 1)
-    ground, feet = _ground(keypoints)
-    if reference is None:
-        target_x = width / 2
-        # The middle of the frame, or the ground a little above its lower edge
-        dy = 0.93 * height - ground if feet else 0.52 * height - (top + bottom) / 2
+def _stand_in(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
+    """In place: a person of whom nothing is known, whole and in the middle of the frame."""
+    shown = keypoints[..., 2] >= VISIBLE
+    spans = [np.ptp(_extent(keypoints, axis, shown)) for axis in (0, 1)]
+    feet = shown[:, [10, 13]].any(1).mean() >= 0.5
+    whole = max(1.12 * spans[1], bones.stature(body) if feet else 0.0, 1e-3)
+    scale = HEIGHT * size / whole
+    scale = min(scale, max(ROOM * size / max(*spans, 1e-3), SMALLEST * scale))
+    keypoints[..., :2] *= scale
+    (left, right), (top, bottom) = (_extent(keypoints, axis, shown) for axis in (0, 1))
+    if feet:  # they stand a little above the lower edge
+        down = 0.93 * size - bones.ground(keypoints, body * scale, np.inf)
+        down += _inside(top + down, bottom + down, size)
     else:
-        target_x = sum(_extent(reference, 0)) / 2
-        their_ground, their_feet = _ground(reference)
-        if feet and their_feet:
-            dy = their_ground - ground
-        else:  # by the necks, where feet are out of the picture
-            dy = _middle(reference, 1) - _middle(keypoints, 1)
-    dx = target_x - (left + right) / 2
-    # Nothing leaves the frame that fits into it
-    for axis, (shift, low, high, size) in enumerate(
-        ((dx, left, right, width), (dy, top, bottom, height))
-    ):
-        margin = (1 - ROOM) / 2 * size
-        room_low, room_high = margin - low, size - margin - high
-        # Feet that are already out of the driving frame may stay below this one
-        if room_low <= room_high and (axis == 0 or feet):
-            shift = min(max(shift, room_low), room_high)
-        keypoints[..., axis] += shift
+        down = 0.52 * size - (top + bottom) / 2
+    keypoints[..., :2] += (size - left - right) / 2, down
 
 
-def _ground(keypoints: np.ndarray) -> tuple[float, bool]:
-    """Height on which the feet stand, and whether feet are seen in most frames."""
-    ankles = keypoints[:, list(LEGS)]
-    seen = ankles[..., 2] >= VISIBLE
-    if seen.any(1).mean() < 0.5:
-        return 0.0, False
-    return float(np.quantile(np.where(seen, ankles[..., 1], -np.inf).max(1), 0.8)), True
+def _inside(low: float, high: float, size: int) -> float:
+    """The least shift that brings what spans low..high into the frame; 0 if it does not fit."""
+    return max(0.0, -low) - max(0.0, high - size) if high - low <= size else 0.0
 
 
-def _middle(keypoints: np.ndarray, axis: int) -> float:
-    """Median of the neck's coordinate, or of all keypoints where no neck is seen."""
-    neck = keypoints[:, 1][keypoints[:, 1, 2] >= VISIBLE]
-    seen = neck if len(neck) else keypoints[keypoints[..., 2] >= VISIBLE]
-    return float(np.median(seen[..., axis]))
+def _extent(keypoints: np.ndarray, axis: int, shown: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(keypoints[..., axis][shown], (0.01, 0.99))
+    return float(low), float(high)

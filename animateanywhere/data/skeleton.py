@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from animateanywhere.data.fitting import fit
 from animateanywhere.data.openpose import COLORS, KEYPOINTS, LIMBS, VISIBLE
 from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
 
 __all__ = [
     "COLORS", "KEYPOINTS", "LIMBS", "VISIBLE",
-    "Poses", "draw", "fit", "heat", "read_poses", "write_poses",
+    "Poses", "draw", "heat", "read_poses", "write_poses",
 ]  # fmt: skip
 
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders

@@ -93,6 +93,8 @@ class Identity:
     bag: str
     bag_color: str
     bag_rgb: RGB
+    legs: float = 1.0  # length of thighs and shins; 1 for everyone that is sampled
+    arms: float = 1.0
 
 
 @dataclass(frozen=True)
