@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from animateanywhere.data import fitting, skeleton, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.driving import read_driving
+from animateanywhere.extraction.mismatch import look_over_driving
 from animateanywhere.files import require_writable, sha256, write_aside
+from animateanywhere.machine import compare, in_words
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import load_base
 from animateanywhere.models.personal import find_weights, load_personal, mentions, read_metadata
+from animateanywhere.predict import foretell_generation
 from animateanywhere.recipe import Loss
 from animateanywhere.render import STEPS, render
+from animateanywhere.verdict import refuse, tell_findings
 
 RUNS = Path("runs")
 
@@ -53,6 +58,7 @@ def generate(
     fit: the skeleton to the frame and the person's build. backends: what finds the poses of a
     driving person. The same arguments give the same bytes on one machine. Raises UsageError.
     """
+    begun = time.monotonic()
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
         raise UsageError(f"{out} would overwrite the driving {pose}: give --out another name")
     weights, learned = _choose_weights(prompt, weights)
@@ -68,6 +74,14 @@ def generate(
     if guidance_scale is None:
         guidance_scale = float(model.config["guidance_scale"])
     driving = read_driving(pose, fps, frames, backends)
+    tell_findings(pose.name, look_over_driving(
+        driving.keypoints, driving.width, driving.height, _build_of(learned), size
+    ))  # fmt: skip
+    told, more = foretell_generation(model, len(driving.keypoints), steps, begun)
+    tell_findings("generation", more)
+    refuse("generation", more)
+    if told is not None:
+        say(f"generation takes about {in_words(told)} on this machine")
     if driving.pictures is not None:
         keypoints = driving.keypoints
     elif fit:
@@ -108,6 +122,7 @@ def generate(
     video.write(out, made, fps)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    compare(out.with_suffix(".prediction.json"), told, begun)
     if contact_sheet is not None:
         video.contact_sheet(contact_sheet, [("driving", skeletons), (prompt, made)])
     say(f"wrote [bold]{escape(str(out))}[/bold]")

@@ -20,10 +20,12 @@ from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.caption import Said, template
-from animateanywhere.extraction.crop import cut, cut_off, move, squares
+from animateanywhere.extraction.crop import cut, move, squares
+from animateanywhere.extraction.findings import Finding, look_over
 from animateanywhere.files import require_writable, sha256
+from animateanywhere.verdict import read_findings, tell_findings, write_findings
 
-VERSION = 2  # of what is done here: a change makes old folders stale
+VERSION = 3  # of what is done here: a change makes old folders stale
 SHORTEST, LONGEST = 8, 64  # frames
 JOINTS = 6  # of 18 that make a person
 MASK_SIZE = 384  # MediaPipe's masks have 256 pixels a side
@@ -38,6 +40,7 @@ def prepare(
     backends: Backends | None = None,
     size: int = 128,
     fps: float = 8,
+    tell: bool = True,
 ) -> Subject:
     """Find the one person of a video and write the subject folder `out`; returns what is in it.
 
@@ -54,6 +57,7 @@ def prepare(
             the best that needs no download.
         size: pixels a side.
         fps: of the frames taken.
+        tell: print what `verdict.read_findings` then gives, in as far as it is a warning.
 
     Raises:
         UsageError: bad file, nobody or several persons in it, too short, or `out` is something
@@ -77,6 +81,8 @@ def prepare(
     key = _key(files, [VERSION, pose, mask, backends.caption, scene, class_word, size, fps])
     if read_about(out).get("key") == key:
         say(escape(f"{out}: from the same clip and settings, reused"))
+        if tell:
+            tell_findings(clip.name, read_findings(out))
         return read_subject(out)
     if backends.caption == "openai":
         caption_openai.connect()  # without a key nothing is to be in vain
@@ -112,18 +118,20 @@ def prepare(
             f"{clip}: the person's outline is found in too few frames; "
             f"put masks of your own beside it as {clip.stem}.masks.mp4"
         )
-    parts = cut_off(keypoints)
-    if parts:
-        warn(escape(f"{clip.name}: cut off: the person's {' and '.join(parts)} not seen"))
-    if where[0, 2] < size:
-        warn(escape(f"{clip.name}: the person is small: {where[0, 2]:.0f} pixels for {size}"))
+    pictures = cut(frames, where, size)
+    findings = look_over(frames, keypoints, where, pictures, masks, fps)
+    if len(frames) < len(taken.frames):
+        used = f"frames {kept.start} to {kept.stop - 1} of {len(taken.frames)} are used"
+        findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
+    if tell:
+        tell_findings(clip.name, findings)
 
     word = class_word or "person"
     said = _said(frames, scene, backends)
     caption = template(word, said)
     subject = Subject(
         folder=out,
-        frames=cut(frames, where, size),
+        frames=pictures,
         masks=masks,
         keypoints=move(keypoints, where, size),
         captions=[caption] * len(frames),
@@ -140,6 +148,7 @@ def prepare(
         "key": key,
     }
     written = write_subject(subject, about)
+    write_findings(out, findings)
     say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'contact.png'}"))
     return written
 
@@ -200,11 +209,6 @@ def _with_person(
             f"{clip}: no person found: seen in {shown.sum()} of {len(shown)} frames, "
             f"{SHORTEST} in a row are needed; give a clip that shows one person whole"
         )
-    if best.stop - best.start < len(shown):
-        warn(escape(
-            f"{clip.name}: a person in {shown.sum()} of {len(shown)} frames; "
-            f"frames {best.start} to {best.stop - 1} are used"
-        ))  # fmt: skip
     return frames[best], keypoints[best], best
 
 
