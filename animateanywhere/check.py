@@ -64,7 +64,7 @@ def check(
     size = int(model.config["size"])
     found: dict[str, list[Finding]] = {video.name: []}
     told: dict[str, Prediction] = {}
-    subject: Subject | None = None
+    subject, prepared = None, Prepared()
     try:
         subject, prepared = _prepare(model, video, out, class_word, backends)
         found[video.name] += read_findings(out)
@@ -78,9 +78,11 @@ def check(
     if pose is not None:
         found.setdefault(pose.name, [])
         try:
-            driving = read_driving(pose, float(model.config["fps"]), None, backends)
+            driving, spent = _read(model, pose, backends, prepared)
             found[pose.name] += _compare(driving, subject, size)
-            generation, more = foretell_generation(model, len(driving.keypoints), STEPS)
+            generation, more = foretell_generation(
+                model, len(driving.keypoints), STEPS, prepared=spent
+            )
             found[pose.name] += [finding for finding in more if finding not in found[video.name]]
             if generation is not None:
                 told["generate"] = generation
@@ -140,6 +142,18 @@ def _prepare(
     with write_aside(record) as aside:
         aside.write_text(json.dumps(took._asdict()) + "\n", encoding="utf-8")
     return subject, took
+
+
+def _read(
+    model: Base, pose: Path, backends: Backends | None, prepared: Prepared
+) -> tuple[Driving, Prepared]:
+    """The motion, and what reading it took; prepared: what the subject took."""
+    begun, held, peak = time.monotonic(), memory_now(), peak_memory()
+    driving = read_driving(pose, float(model.config["fps"]), None, backends)
+    seconds, held = time.monotonic() - begun, max(memory_now() - held, 0.0)
+    if driving.kind == "person":  # what finds poses may have been loaded for the subject already
+        held = max(held, prepared.held)
+    return driving, Prepared(seconds, held, peak_memory() if peak_memory() > peak else 0.0)
 
 
 def _compare(driving: Driving, subject: Subject | None, size: int) -> list[Finding]:

@@ -98,7 +98,7 @@ def personalize(
         say(f"{escape(str(path))} is there already, from the same clip and settings")
         return path
 
-    told = _before(model, subject, settings, seed, out, begun)
+    told = _before(model, subject, settings, seed, out, begun, video.name)
     rows = encode_subject(model, subject, token, settings.personal.views)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
@@ -125,7 +125,7 @@ def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:
 
 
 def _before(
-    model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float
+    model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float, clip: str
 ) -> Prediction | None:
     """Say what learning will take, where that is known; refuse what cannot be done."""
     findings = read_findings(subject.folder)
@@ -134,7 +134,7 @@ def _before(
         told, more = foretell_learning(model, subject, settings, seed, begun)
         tell_findings("learning", more)
         findings = findings + more
-    refuse(str(subject.folder), findings)
+    refuse(clip, findings)
     if told is not None:
         keep(out / PREDICTION, told)
         say(f"learning takes about {in_words(told)} on this machine")

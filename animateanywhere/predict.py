@@ -53,7 +53,7 @@ Probe = dict[str, Any]  # what `probe.main` prints
 
 
 class Prepared(NamedTuple):
-    """What preparing a subject takes: seconds, GB that stay, GB at the peak."""
+    """What preparing a subject or reading a motion takes: seconds, GB that stay, GB at the peak."""
 
     seconds: float = 0.0
     held: float = 0.0
@@ -207,14 +207,18 @@ def foretell_learning(
 
 
 def foretell_generation(
-    base: Base, frames: int, steps: int, begun: float | None = None
+    base: Base,
+    frames: int,
+    steps: int,
+    begun: float | None = None,
+    prepared: Prepared | None = None,
 ) -> tuple[Prediction | None, list[Finding]]:
     """What generation will take, as `foretell_learning`."""
     measured = probe(base, run=begun is None or 3 * frames * steps * pass_seconds(base) > WORTH)
     if measured is None or "out_of_memory" in measured:
         return None, [too_much()] if measured else []
     parts = generating(measured, frames, steps, int(base.config["frames"]))
-    told = foretell(measured, "generate", parts, begun, Prepared())
+    told = foretell(measured, "generate", parts, begun, prepared or Prepared())
     return told, fits(told.memory) + _shared(measured)
 
 

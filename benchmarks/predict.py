@@ -4,8 +4,8 @@
 
 Three settings, each in a new folder and by the commands themselves: the test base with its own
 recipe, the bundled base with a shortened one, and with more regularization, views and frames. The
-clip and motion are those of `examples/`, or `--clip` and `--pose`. Wants a machine that does nothing
-else. Prints a Markdown table; time is that of the whole command, loading included.
+clip and motion are those of `examples/`, or `--clip` and `--pose`. Wants an idle machine.
+Prints a Markdown table; time is that of the whole command, loading included.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ CAMERA = (
     0.08,
     0.35,
 )  # frame widths a second, of note and warning: handheld up to 0.05, following 0.16
-UNSTEADY = 0.3  # of the mask's area: a fast dance's exact masks reach 0.19, halves lost give more
-UNCOVERED = 0.7  # share of joints on the mask: good ones 0.9 and more
+UNSTEADY = 0.25  # of the mask's area: good masks of a fast dance reach 0.21
+UNCOVERED = 0.8  # share of joints on the mask: good ones reach 0.93 and more in every frame
 BAD_MASKS = 0.1  # share of frames
 EMPTY = 0.005  # share of the square
 SMALL = 0.75  # of the base's pixels: below, it is more guess than picture

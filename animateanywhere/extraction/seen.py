@@ -15,6 +15,7 @@ PARTS = {
 VIEWS = ("front", "side", "back")
 JOINTS = 6  # of 18 that make a person
 TURNED = 0.4  # of the trunk: shoulders that look narrower are seen from the side (60 degrees)
+HIPS, ACROSS = 0.55, 0.75  # width of the hips against the shoulders', of these against the trunk
 
 
 def parts_shown(keypoints: np.ndarray) -> dict[str, float]:
@@ -29,30 +30,34 @@ def parts_shown(keypoints: np.ndarray) -> dict[str, float]:
 def views(keypoints: np.ndarray) -> list[str]:
     """The side each frame of (F, 18, 3) shows: one of `VIEWS`, "" where it cannot be told.
 
-    From how wide the shoulders look against the trunk, and which of them is on the left: in a
-    frontal view it is the right one. A face, seen or not, settles it where they are narrow.
+    From how wide the shoulders, or else the hips, look against the trunk, and which of them is on
+    the left: in a frontal view it is the right one. With one of each only, it is a profile.
     """
     seen = keypoints[..., 2] >= VISIBLE
-    hips = keypoints[:, [8, 11], :2].mean(1)
-    length = np.hypot(*(keypoints[:, 1, :2] - hips).T)
-    whole = seen[:, [1, 2, 5, 8, 11]].all(1)
-    trunk = np.quantile(length[whole], 0.8) if whole.any() else np.nan
-    if not whole.any():  # the head and shoulders alone
-        both = seen[:, [2, 5]].all(1)
-        across = np.abs(keypoints[both, 5, 0] - keypoints[both, 2, 0])
-        trunk = np.quantile(across, 0.9) / 0.75 if both.any() else np.nan
+    trunk = _trunk(keypoints, seen)
     out = []
     for pose, shown in zip(keypoints, seen, strict=True):
-        face = shown[0] and shown[[14, 15]].any()
-        if not shown[[2, 5]].all() or not np.isfinite(trunk):
-            out.append("side" if face and not shown[[14, 15]].all() else "")
-            continue
-        wide = float(pose[5, 0] - pose[2, 0]) / max(float(trunk), 1e-3)
-        if abs(wide) < TURNED:
-            out.append("side")
-        else:
-            out.append("front" if wide > 0 else "back")
+        view = "side" if shown[[2, 5, 8, 11]].any() else ""  # the far side is hidden
+        for right, left, narrow in ((2, 5, TURNED), (8, 11, TURNED * HIPS)):
+            if shown[[right, left]].all() and trunk > 0:
+                across = float(pose[left, 0] - pose[right, 0]) / trunk
+                view = "side" if abs(across) < narrow else "front" if across > 0 else "back"
+                break
+        out.append(view)
     return out
+
+
+def _trunk(keypoints: np.ndarray, seen: np.ndarray) -> float:
+    """Length from neck to hips in pixels, a high quantile as people bend; told from the shoulders
+    where hips are out of the picture, 0 where neither is seen."""
+    whole = seen[:, [1, 8, 11]].all(1)
+    if whole.any():
+        down = keypoints[whole, 1, :2] - keypoints[whole][:, [8, 11], :2].mean(1)
+        return float(np.quantile(np.hypot(*down.T), 0.8))
+    both = seen[:, [2, 5]].all(1)
+    if not both.any():
+        return 0.0
+    return float(np.quantile(np.abs(keypoints[both, 5, 0] - keypoints[both, 2, 0]), 0.9)) / ACROSS
 
 
 def shares(seen: Sequence[str]) -> dict[str, float]:
