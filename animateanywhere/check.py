@@ -95,7 +95,13 @@ def show(report: Report) -> None:
     """Print a report for people, on stdout."""
     console = Console(highlight=False)
     for name, findings in report.findings.items():
-        table = Table(title=escape(name), title_justify="left", box=None, show_header=False)
+        table = Table(
+            title=escape(name),
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            show_header=False,
+        )
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
@@ -157,6 +163,9 @@ def _read(
 
 
 def _compare(driving: Driving, subject: Subject | None, size: int) -> list[Finding]:
+    if driving.pictures is not None:
+        text = "a skeleton in colors other than OpenPose's: used as it is, nothing can be compared"
+        return [Finding("warning", "skeleton", text)]
     reference = None if subject is None else subject.keypoints
     return look_over_driving(driving.keypoints, driving.width, driving.height, reference, size)
 

@@ -74,9 +74,6 @@ def generate(
     if guidance_scale is None:
         guidance_scale = float(model.config["guidance_scale"])
     driving = read_driving(pose, fps, frames, backends)
-    tell_findings(pose.name, look_over_driving(
-        driving.keypoints, driving.width, driving.height, _build_of(learned), size
-    ))  # fmt: skip
     told, more = foretell_generation(model, len(driving.keypoints), steps, begun)
     tell_findings("generation", more)
     refuse("generation", more)
@@ -90,6 +87,8 @@ def generate(
         keypoints = letterbox(driving.keypoints, driving.width, driving.height, size)
 
     if driving.pictures is None:
+        seen = driving.keypoints, driving.width, driving.height
+        tell_findings(pose.name, look_over_driving(*seen, _build_of(learned), size))
         skeletons = skeleton.draw(keypoints, size, size)  # (F, H, W, 3)
     else:
         skeletons = fitting.squared(driving.pictures, size)

@@ -1,55 +1,32 @@
 """What learning and generating will take on this machine: time and memory, told before.
 
-Counting operations is seldom right within a fifth, so a run in small (`probe`) is measured: seconds
-of each part, and the peak of memory. The time is then fixed parts and parts that go with steps,
-frames and windows; the memory is what is held now and what the run in small took on top. What was
-measured is kept by base, recipe and machine, so it is measured once.
+Counting operations is seldom right within a fifth, so a run in small is measured (`measure`):
+seconds of each part, and the peak of memory. The time is then fixed parts and parts that go with
+steps, frames and windows; the memory is what is held now and what the run in small took on top.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import pickle
-import subprocess
-import sys
 import time
-from dataclasses import replace
-from math import ceil, inf
-from pathlib import Path
-from typing import Any, NamedTuple
+from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
 from animateanywhere.batch import Subject
-from animateanywhere.console import peak_memory, say
+from animateanywhere.console import peak_memory
 from animateanywhere.diffusion.sampling import windows
-from animateanywhere.errors import Failure
 from animateanywhere.extraction.findings import Finding
-from animateanywhere.files import write_aside
-from animateanywhere.machine import (
-    Prediction,
-    fits,
-    machine,
-    memory_now,
-    pass_seconds,
-    too_much,
-)
+from animateanywhere.machine import Prediction, fits, memory_now, pass_seconds, too_much
+from animateanywhere.measure import BUSY, Probe, probe
 from animateanywhere.metrics import psnr
 from animateanywhere.models.base import Base, decode_latents, encode_frames
-from animateanywhere.recipe import Recipe, to_dict
+from animateanywhere.recipe import Recipe
 from animateanywhere.regularize import cache_file
 
-CACHE = Path("runs") / "predictions"
-STEPS = 6  # of each stage in the run in small
 # The run in small lasts about 20 s of the bundled base on two cores, half of it loading: unasked,
 # it may cost a twentieth of what is to come.
 WORTH = 400.0
-BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
-VERSION = 1  # of what is measured
-
-Probe = dict[str, Any]  # what `probe.main` prints
 
 
 class Prepared(NamedTuple):
@@ -58,66 +35,6 @@ class Prepared(NamedTuple):
     seconds: float = 0.0
     held: float = 0.0
     peak: float = 0.0
-
-
-def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe | None:
-    """Measurements of this base, recipe and machine: kept ones, else of a run in small.
-
-    recipe: None for generation only. run: without, only what is kept, else None.
-    Raises Failure where the run in small fails for another reason than memory.
-    """
-    small = None if recipe is None else shortened(recipe)
-    path = _file(base, small)
-    if path.is_file():
-        made = json.loads(path.read_text(encoding="utf-8"))
-        if made["busy"] < BUSY or time.time() - path.stat().st_mtime < SOON:
-            return made
-    if not run:
-        return None
-    say("measuring a few steps, to tell time and memory")
-    work = pickle.dumps((base.folder.resolve(), small, time.time()))
-    paths = os.pathsep.join(
-        [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "animateanywhere.probe"],
-        input=work, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
-    if done.returncode == -9:  # by the system, for want of memory
-        return {"out_of_memory": "killed"}
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise Failure(f"the run in small failed: {' '.join(last)}")
-    made = json.loads(done.stdout.decode().strip().splitlines()[-1])
-    if "out_of_memory" not in made:
-        for kept in {path, _file(base, None)}:  # generation is part of both
-            with write_aside(kept) as aside:
-                aside.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    return made
-
-
-def _file(base: Base, small: Recipe | None) -> Path:
-    """Where measurements of a base and a shortened recipe, on this machine, are kept."""
-    key = json.dumps([VERSION, base.hash, small and to_dict(small), machine()])
-    return CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-def shortened(recipe: Recipe) -> Recipe:
-    """The recipe with a few logged steps a stage; recipes that differ in steps only become one."""
-    personal = replace(
-        recipe.personal,
-        regularization_images=1,
-        regularization_clips=1,
-        regularization_steps=1,
-        views=min(recipe.personal.views, 2),
-        fit_vae_steps=min(recipe.personal.fit_vae_steps, STEPS),
-        fit_vae_below=inf,
-    )
-    stages = tuple(
-        replace(stage, steps=STEPS, log_every=1, save_every=STEPS, sample_every=0, warmup=0)
-        for stage in recipe.stages("appearance", "motion")
-    )
-    return replace(recipe, name="", personal=personal, stage=stages)
 
 
 def learning(

@@ -2,7 +2,7 @@
 
 A process of its own, so that its peak of memory is its own too, and running out of memory ends
 nothing else. Everything is the real thing on made-up frames: the base, the recipe with a few steps
-a stage, the same functions. `predict` starts it, and reads what it prints.
+a stage, the same functions. `measure` starts it, and reads what it prints.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from animateanywhere.batch import Subject
 from animateanywhere.console import peak_memory
 from animateanywhere.data.skeleton import KEYPOINTS
 from animateanywhere.machine import memory_now
+from animateanywhere.measure import DONE, STEPS
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, decode_latents, encode_frames, load_base
 from animateanywhere.models.personal import FILE, save_personal
-from animateanywhere.predict import STEPS
 from animateanywhere.recipe import Loss, Recipe
 from animateanywhere.render import render_latents
 from animateanywhere.rows import encode_subject
@@ -46,9 +46,11 @@ def main() -> None:
         before = shared_time()
         base = load_base(folder, device)
         out: dict[str, Any] = {"start": time.time() - started, "memory_start": memory_now()}
+        done()
         with tempfile.TemporaryDirectory() as place, chdir(place):
             out["generate"] = generate(base)
             out["generate"]["memory"] = peak_memory()
+            done()
             if recipe is not None:
                 out["learn"] = learn(base, recipe)
                 out["learn"]["memory"] = peak_memory()
@@ -58,6 +60,11 @@ def main() -> None:
             raise
         out = {"out_of_memory": str(error).splitlines()[0]}
     print(json.dumps(out))
+
+
+def done() -> None:
+    """Tell the process that waits that a part is done."""
+    print(DONE.decode(), flush=True)
 
 
 def shared_time() -> tuple[float, float, float]:
@@ -93,7 +100,7 @@ def generate(base: Base) -> dict[str, float]:
 
 
 def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
-    """Seconds of each part of `personalize`; recipe: as `predict.shortened` makes it."""
+    """Seconds of each part of `personalize`; recipe: as `measure.shortened` makes it."""
     begun, spent, clock = time.perf_counter(), 0.0, Clock()
     size = int(base.config["size"])
     rng = np.random.default_rng(0)
@@ -121,12 +128,14 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         out[name] = max(whole / count - STEPS * out[f"{name}_step"], 0)
         spent += whole
         regular.append(regularize.Regular(latents, poses, captions))
+        done()
     tensors: dict[str, torch.Tensor] = {}
     if recipe.personal.fit_vae_steps:
         begin = time.perf_counter()
         tensors |= personalize._fit_vae(base, subject, regular[0], recipe, Path(), 0)
         out["vae_step"] = step_seconds(Path("training/vae"))
         spent += time.perf_counter() - begin
+        done()
     base.vae = torch.nn.Identity()
     tensors |= personalize._learn(base, recipe, rows, regular[0], regular[1], Path(), 0)
     for stage in recipe.stages("appearance", "motion"):
@@ -136,6 +145,7 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         spent += stage.steps * out[f"{stage.name}_step"] + out[f"{stage.name}_save"]
     names = dict.fromkeys(("token", "class_word", "base", "base_hash", "recipe", "version"), "")
     save_personal(Path(FILE), tensors, names, half=True)
+    done()
     out["fixed"] = max(time.perf_counter() - begun - spent, 0)
     return out
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_skeleton import pose as standing
 
 from animateanywhere import cli
 from animateanywhere.check import RUNS, Report, check, show, to_json
@@ -161,6 +162,29 @@ def test_personalize_says_before_and_after(
     record = json.loads(Path("runs/sks/prediction.json").read_text())
     assert record["took"]["seconds"] > 0
     assert {"appearance", "motion"} <= record["parts"].keys()
+
+
+def test_generate_says_before_and_after(
+    tiny_base: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keypoints = standing(8)
+    keypoints[..., 0] += 8 * np.arange(8)[:, None]
+    skeleton.write_poses(place / "goes.json", skeleton.Poses(keypoints, 128, 128, 8.0))
+    command = ["generate", "a man", "--pose", "goes.json", "--base", str(tiny_base)]
+    assert cli.main([*command, "--steps", "2", "--out", "a.mp4"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("goes.json: the motion leaves by the right edge in frames") == 1
+    assert err.index("generation takes about") < err.index("; foretold ")
+    assert json.loads(Path("a.prediction.json").read_text())["took"]["memory"] > 0
+
+
+def test_a_skeleton_in_foreign_colors(tiny_base: Path, place: Path) -> None:
+    bars = np.zeros((4, 128, 128, 3), np.uint8)
+    bars[:, 20:100, 40:44], bars[:, 20:100, 80:84] = (255, 153, 51), (0, 255, 0)
+    video.write(place / "foreign.mp4", bars, 8)
+    report = check(CLIP, place / "foreign.mp4", base=str(tiny_base))
+    assert report.findings["foreign.mp4"][0].text.startswith("a skeleton in colors other than")
+    assert report.verdict == "usable with warnings"
 
 
 def test_findings_are_kept_and_judged(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_motions_that_leave_the_frame_or_have_gaps():
     gaps = standing(10)
     gaps[3:5, :, 2] = 0
     assert "no skeleton in 2 of 10 frames (3 to 4)" in driven(gaps)["skeleton"].text
-    assert driven(gaps * 0)["skeleton"].level == "note"
+    assert driven(gaps * 0)["skeleton"].level == "unusable"
 
 
 def test_frames_in_few_words():

@@ -11,7 +11,8 @@ import pytest
 
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.machine import Prediction, clock, fits, free_memory, in_words, memory_now
-from animateanywhere.predict import STEPS, Prepared, foretell, generating, learning, shortened
+from animateanywhere.measure import STEPS, shortened
+from animateanywhere.predict import Prepared, foretell, generating, learning
 from animateanywhere.probe import busy
 from animateanywhere.recipe import load_recipe
 

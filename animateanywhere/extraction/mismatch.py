@@ -34,7 +34,7 @@ def look_over_driving(
     seen = keypoints[..., 2] >= VISIBLE
     nobody = np.flatnonzero(seen.sum(1) < JOINTS)
     if len(nobody) == len(keypoints):
-        return [Finding("note", "skeleton", "no joints are known, so nothing can be compared")]
+        return [Finding("unusable", "skeleton", "no frame shows a skeleton to follow")]
     found = []
     if len(nobody):
         text = f"no skeleton in {len(nobody)} of {len(keypoints)} frames ({ranges(nobody)})"
