@@ -245,8 +245,10 @@ def _check(
     offline: Offline = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Look over a VIDEO to learn from, and the --pose to follow, and foretell
-    time and memory of what comes then.
+    """Say what is wrong with a video, before any work.
+
+    Looks over the VIDEO to learn from, and the --pose to follow, and foretells time and memory of
+    `aa personalize` and `aa generate`, from a few steps of them.
 
     The verdict is ready or usable with warnings (exit code 0) or unusable (1).
 
