@@ -89,7 +89,8 @@ def _run(base: Base, small: Recipe | None) -> Probe:
             said.seek(0)
             words = said.read().decode(errors="replace").strip().splitlines()[-1:]
             raise Failure(f"the run in small failed: {' '.join(words)}")
-    return json.loads(last)
+    made = json.loads(last)
+    return made | {"end": max(time.time() - made["now"], 0)} if "now" in made else made
 
 
 def _file(base: Base, small: Recipe | None) -> Path:

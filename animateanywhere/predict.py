@@ -90,7 +90,11 @@ def foretell(
     foretells another one, which begins with loading and then prepares."""
     peak = measured[kind]["memory"]
     if begun is None:
-        parts = {"loading": measured["start"], "preparing": prepared.seconds, **parts}
+        parts = {
+            "loading": measured["start"] + measured["end"],
+            "preparing": prepared.seconds,
+            **parts,
+        }
         memory = max(peak + prepared.held, prepared.peak)
     else:
         parts = {"so far": time.monotonic() - begun, **parts}
@@ -109,7 +113,7 @@ def foretell_learning(
     """
     stages = recipe.stages("appearance", "motion")
     rows = sum(s.steps * s.accumulate * (s.batch + s.regular_batch) * s.frames for s in stages)
-    measured = probe(base, recipe, run=begun is None or 3 * rows * pass_seconds(base) > WORTH)
+    measured = _measured(base, recipe, 3 * rows, begun)
     if measured is None or "out_of_memory" in measured:
         return None, [too_much()] if measured else []
     images, clips = (
@@ -131,12 +135,22 @@ def foretell_generation(
     prepared: Prepared | None = None,
 ) -> tuple[Prediction | None, list[Finding]]:
     """What generation will take, as `foretell_learning`."""
-    measured = probe(base, run=begun is None or 3 * frames * steps * pass_seconds(base) > WORTH)
+    measured = _measured(base, None, 3 * frames * steps, begun)
     if measured is None or "out_of_memory" in measured:
         return None, [too_much()] if measured else []
     parts = generating(measured, frames, steps, int(base.config["frames"]))
     told = foretell(measured, "generate", parts, begun, prepared or Prepared())
     return told, fits(told.memory) + _shared(measured)
+
+
+def _measured(
+    base: Base, recipe: Recipe | None, passes: float, begun: float | None
+) -> Probe | None:
+    """What is kept, else measured now: if asked for, or where the passes to come take long."""
+    kept = probe(base, recipe, run=False)
+    if kept is None and (begun is None or passes * pass_seconds(base) > WORTH):
+        return probe(base, recipe)
+    return kept
 
 
 def _shared(measured: Probe) -> list[Finding]:

@@ -59,7 +59,7 @@ def main() -> None:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         out = {"out_of_memory": str(error).splitlines()[0]}
-    print(json.dumps(out))
+    print(json.dumps(out | {"now": time.time()}))
 
 
 def done() -> None:

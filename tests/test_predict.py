@@ -17,7 +17,7 @@ from animateanywhere.probe import busy
 from animateanywhere.recipe import load_recipe
 
 MEASURED = {
-    "start": 5.0, "memory_start": 0.5, "busy": 0.0,
+    "start": 5.0, "end": 0.5, "memory_start": 0.5, "busy": 0.0,
     "generate": {"fixed": 0.3, "step": 0.4, "encode": 0.02, "decode": 0.01, "memory": 0.8},
     "learn": {
         "view": 0.02, "image_step": 0.03, "image": 0.05, "clip_step": 0.25, "clip": 0.3,
@@ -75,7 +75,7 @@ def test_recipes_of_other_lengths_are_measured_once() -> None:
 def test_another_process_loads_and_prepares_first() -> None:
     prepared = Prepared(seconds=6.0, held=0.25, peak=1.1)
     told = foretell(MEASURED, "learn", {"appearance": 100.0}, None, prepared)
-    assert told.seconds == pytest.approx(111)
+    assert told.seconds == pytest.approx(111.5)
     assert told.memory == pytest.approx(1.65)
     large = foretell(MEASURED, "generate", {}, None, Prepared(peak=2.5))
     assert large.memory == 2.5
