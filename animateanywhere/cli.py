@@ -23,10 +23,12 @@ from animateanywhere.flags import (
     Clip,
     Fallback,
     Mask,
+    MaskBackend,
     Models,
     Offline,
     Out,
     Pose,
+    PoseBackend,
     Recipe,
     Scene,
     Seed,
@@ -235,6 +237,53 @@ def _prepare(
     backends = Backends(pose, mask, caption, caption_model, caption_fallback, place)
     prepare(video, out, scene=scene, class_word=class_word, backends=backends)
     _result(out)
+
+
+@app.command("check")
+def _check(
+    video: Clip,
+    pose: Annotated[Path | None, typer.Option(exists=True, help="Motion to follow.")] = None,
+    base: Base = "mini",
+    recipe: Recipe = None,
+    class_word: ClassWord = None,
+    out: Annotated[Path | None, typer.Option(help="Subject folder, else in runs/check.")] = None,
+    pose_backend: PoseBackend = "auto",
+    mask_backend: MaskBackend = "auto",
+    models: Models = None,
+    offline: Offline = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say what is wrong with a video, before any work.
+
+    Looks over the VIDEO to learn from, and the --pose to follow, and foretells time and memory of
+    `aa personalize` and `aa generate`, from a few steps of them.
+
+    The verdict is ready or usable with warnings (exit code 0) or unusable (1).
+
+    Example: aa check my_video.mp4 --pose dance.mp4
+    """
+    check_class_word(class_word)
+    require_writable(out or Path("runs"))
+    from animateanywhere.check import check, show, to_json
+    from animateanywhere.extraction.backends import Backends
+    from animateanywhere.extraction.weights import Place
+
+    backends = Backends(pose_backend, mask_backend, place=Place(models, offline))
+    report = check(
+        video,
+        pose,
+        base=base or "mini",
+        recipe=recipe,
+        class_word=class_word,
+        out=out,
+        backends=backends,
+    )
+    if as_json:
+        typer.echo(to_json(report))
+    else:
+        show(report)
+    if report.verdict == "unusable":
+        raise typer.Exit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,6 +20,9 @@ Pose = Annotated[
 Mask = Annotated[
     str, typer.Option("--mask", help="What finds masks: auto, exact, grounded-sam or mediapipe.")
 ]
+# Where --pose is a motion, as in `aa check`
+PoseBackend = Annotated[str, typer.Option(help="What finds poses, as --pose of `aa prepare`.")]
+MaskBackend = Annotated[str, typer.Option(help="What finds masks, as --mask of `aa prepare`.")]
 Caption = Annotated[
     Literal["template", "vlm", "openai"],
     typer.Option(help="What writes captions; vlm on this machine, openai sends frames."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from animateanywhere.data import fitting, skeleton, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.driving import read_driving
+from animateanywhere.extraction.mismatch import look_over_driving
 from animateanywhere.files import require_writable, sha256, write_aside
+from animateanywhere.machine import compare, in_words
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import load_base
 from animateanywhere.models.personal import find_weights, load_personal, mentions, read_metadata
+from animateanywhere.predict import foretell_generation
 from animateanywhere.recipe import Loss
 from animateanywhere.render import STEPS, render
+from animateanywhere.verdict import refuse, tell_findings
 
 RUNS = Path("runs")
 
@@ -54,6 +59,7 @@ def generate(
     of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
     a driving person. The same arguments give the same bytes on one machine. Raises UsageError.
     """
+    begun = time.monotonic()
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
         raise UsageError(f"{out} would overwrite the driving {pose}: give --out another name")
     weights, learned = _choose_weights(prompt, weights)
@@ -69,14 +75,20 @@ def generate(
     if guidance_scale is None:
         guidance_scale = float(model.config["guidance_scale"])
     driving = read_driving(pose, fps, frames, backends)
+    told, more = foretell_generation(model, len(driving.keypoints), steps, begun)
+    tell_findings("generation", more)
+    refuse("generation", more)
+    if told is not None:
+        say(f"generation takes about {in_words(told)} on this machine")
     if driving.pictures is not None:
         fit = "none"
         skeletons = fitting.squared(driving.pictures, size)  # (F, H, W, 3)
     else:
         build = _build_of(learned)
+        where = (driving.width, driving.height, size)
+        tell_findings(pose.name, look_over_driving(driving.keypoints, *where[:2], build, size))
         if fit != "none" and build is None:
             say("no body to fit to: the skeleton keeps its proportions, at a common height")
-        where = (driving.width, driving.height, size)
         fitted = fitting.fit(driving.keypoints, *where, fit, build)
         skeletons = skeleton.draw(fitted, size, size)
     digest = hashlib.sha256(skeletons.tobytes()).hexdigest()
@@ -109,6 +121,7 @@ def generate(
     video.write(out, made, fps)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    compare(out.with_suffix(".prediction.json"), told, begun)
     if contact_sheet is not None:
         rows = [("driving", skeletons), (prompt, made)]
         if fit != "none":

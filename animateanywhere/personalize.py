@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.backends import Backends
 from animateanywhere.files import require_writable, write_aside
+from animateanywhere.machine import FILE as PREDICTION
+from animateanywhere.machine import Prediction, compare, in_words, keep
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
 from animateanywhere.models.base import (
@@ -34,11 +37,13 @@ from animateanywhere.models.base import (
     to_pixels,
 )  # fmt: skip
 from animateanywhere.models.personal import EMBEDDING, FILE, save_personal
+from animateanywhere.predict import foretell_learning
 from animateanywhere.prepare import prepare
 from animateanywhere.recipe import Recipe, Stage, load_recipe, to_dict
 from animateanywhere.regularize import Regular, regularization
 from animateanywhere.rows import Rows, batches, encode_subject
 from animateanywhere.training.loop import fit
+from animateanywhere.verdict import read_findings, refuse, tell_findings
 
 LARGE = 256  # pixels a side; above, memory counts more than speed
 TABLE = "token_embedding.weight"  # of which one row is saved
@@ -64,13 +69,10 @@ def personalize(
     backends: what finds poses and masks.
     Raises UsageError for bad input, weights of another run in `out` are replaced.
     """
+    begun = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_base(base, device)
-    if recipe is None:
-        recipe = model.config.get("personalize", "personalize")
-    settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if not settings.stages("appearance", "motion"):
-        raise UsageError(f"recipe {settings.name} learns no person: it is for `aa base-train`")
+    settings = recipe_of(model, recipe)
     out = out or Path("runs") / token
     require_writable(out)
     size, fps = int(model.config["size"]), float(model.config["fps"])
@@ -96,6 +98,7 @@ def personalize(
         say(f"{escape(str(path))} is there already, from the same clip and settings")
         return path
 
+    told = _before(model, subject, settings, seed, out, begun, video.name)
     rows = encode_subject(model, subject, token, settings.personal.views)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
@@ -105,9 +108,37 @@ def personalize(
     model.vae = nn.Identity()  # all is encoded; its memory goes back
     tensors |= _learn(model, settings, rows, images, clips, out, seed)
     save_personal(path, tensors, run, half=True)
+    compare(out / PREDICTION, told, begun)
     say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
     say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
     return path
+
+
+def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:
+    """The recipe that is asked for, else the base's own. Raises UsageError."""
+    if recipe is None:
+        recipe = model.config.get("personalize", "personalize")
+    settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if not settings.stages("appearance", "motion"):
+        raise UsageError(f"recipe {settings.name} learns no person: it is for `aa base-train`")
+    return settings
+
+
+def _before(
+    model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float, clip: str
+) -> Prediction | None:
+    """Say what learning will take, where that is known; refuse what cannot be done."""
+    findings = read_findings(subject.folder)
+    told = None
+    if not (out / "training").is_dir():  # of a resumed run the rest is not known
+        told, more = foretell_learning(model, subject, settings, seed, begun)
+        tell_findings("learning", more)
+        findings = findings + more
+    refuse(clip, findings)
+    if told is not None:
+        keep(out / PREDICTION, told)
+        say(f"learning takes about {in_words(told)} on this machine")
+    return told
 
 
 def _learn(
@@ -189,7 +220,7 @@ def _fit_vae(
 
     stage = Stage(
         "vae", "vae", settings.personal.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
-        weight_decay=0.0,
+        weight_decay=0.0, log_every=1,
     )  # fmt: skip
     trained = fit(vae, stage, loss, out / "training" / "vae", seed)
     after = psnr(decode_latents(vae, latents), subject.frames)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,15 @@ from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.caption import Said, template
-from animateanywhere.extraction.crop import cut, cut_off, move, squares
+from animateanywhere.extraction.crop import cut, move, squares
+from animateanywhere.extraction.findings import Finding, look_over, ranges
+from animateanywhere.extraction.memory import Found, Look, look_at
 from animateanywhere.files import folder_aside, require_writable, sha256
+from animateanywhere.verdict import read_findings, tell_findings, write_findings
 
 VERSION = 3  # of what is done here: a change makes old folders stale
 SHORTEST, LONGEST = 8, 64  # frames
+STILL = 12  # of 255: a smaller change is what video coding makes of one picture
 JOINTS = 6  # of 18 that make a person
 
 
@@ -38,6 +45,7 @@ def prepare(
     backends: Backends | None = None,
     size: int = 128,
     fps: float = 8,
+    tell: bool = True,
 ) -> Subject:
     """Find the one person of a video and write the subject folder `out`; returns what is in it.
 
@@ -54,6 +62,7 @@ def prepare(
             the best that needs no download.
         size: pixels a side.
         fps: of the frames taken.
+        tell: print what `verdict.read_findings` then gives, in as far as it is a warning.
 
     Raises:
         UsageError: bad file, nobody or several persons in it, too short, or `out` is something
@@ -77,8 +86,10 @@ def prepare(
     words = [backends.caption, backends.caption_model, scene, class_word]
     key = _key(files, [VERSION, pose, mask, *words, size, fps])
     by_hand = corrections.by_hand(out)
-    if read_about(out).get("key") == key and not by_hand.missing:
-        return _reuse(out, by_hand)
+    if read_about(out).get("key") == key and _all_shown(out, by_hand):
+        say(escape(f"{out}: from the same clip and settings, reused"))
+        _tell(clip, out, corrections.marks(by_hand, by_hand.made), read_findings(out), tell)
+        return read_subject(out)
     if backends.caption == "openai":
         caption_openai.connect()  # without a key nothing is to be in vain
     if backends.caption == "vlm":
@@ -114,20 +125,6 @@ def prepare(
             f"{clip}: the person's outline is found in too few frames; "
             f"put masks of your own beside it as {clip.stem}.masks.mp4"
         )
-    findings = []
-    if len(frames) < len(taken.frames):
-        findings.append(
-            f"a person in {len(frames)} of {len(taken.frames)} frames in a row: "
-            f"{kept.start} to {kept.stop - 1} are used"
-        )
-    parts = cut_off(keypoints)
-    if parts:
-        findings.append(f"cut off: the person's {' and '.join(parts)} not seen")
-    if where[0, 2] < size:
-        findings.append(f"the person is small: {where[0, 2]:.0f} pixels for {size}")
-    for text in findings:
-        warn(escape(f"{clip.name}: {text}"))
-
     word = class_word or "person"
     said = _said(frames, scene, backends)
     subject = Subject(
@@ -141,6 +138,12 @@ def prepare(
         scene=said.scene or None,
     )
     made = corrections.records(subject)
+    subject = corrections.apply(subject, by_hand)
+    marks = corrections.marks(by_hand, made)
+    findings = look_over(frames, keypoints, where, subject.frames, subject.masks, fps)
+    if len(frames) < len(taken.frames):
+        used = f"frames {kept.start} to {kept.stop - 1} of {len(taken.frames)} are used"
+        findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
     about: dict[str, str | int | float] = {
         "size": size,
         "source": clip.name,
@@ -149,60 +152,59 @@ def prepare(
         "caption": backends.caption,
         "key": key,
     }
-    marks = corrections.marks(by_hand, made)
-    corrected = corrections.apply(subject, by_hand)
-    _write(corrected, about, {"frames": made, "by_hand": marks, "findings": findings}, filled)
-    _tell(out, marks)
+    with folder_aside(out) as folder:
+        write_subject(subject, folder, about, filled)
+        corrections.write_notes(folder, made, marks)
+        write_findings(folder, findings)
+        write_report(folder / "report.html", subject, about, findings, marks, filled)
+    _tell(clip, out, marks, findings, tell)
     say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
-    return corrected
-
-
-def _reuse(out: Path, by_hand: corrections.Corrections) -> Subject:
-    """The folder as it is; what is newly corrected in it is marked."""
-    subject = read_subject(out)
-    notes = corrections.read_notes(out)
-    marks = corrections.marks(by_hand, by_hand.made)
-    say(escape(f"{out}: from the same clip and settings, reused"))
-    _tell(out, marks)
-    if marks != notes["by_hand"]:
-        filled = skeleton.read_poses(out / "poses.json").filled
-        _write(subject, read_about(out), notes | {"by_hand": marks}, filled)
     return subject
 
 
-def _tell(out: Path, marks: dict[str, list[int]]) -> None:
-    kept = [f"{kind} {', '.join(map(str, frames))}" for kind, frames in marks.items() if frames]
+def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
+    """Whether the folder is whole, and its report shows all that is corrected by hand."""
+    shown = corrections.read_notes(out)["by_hand"]
+    return not by_hand.missing and corrections.marks(by_hand, by_hand.made) == shown
+
+
+def _tell(
+    clip: Path, out: Path, marks: dict[str, list[int]], findings: list[Finding], tell: bool
+) -> None:
+    kept = [f"{kind} {ranges(indices)}" for kind, indices in marks.items() if indices]
     if kept:
         say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
-
-
-def _write(
-    subject: Subject,
-    about: dict[str, str | int | float],
-    notes: dict[str, object],
-    filled: np.ndarray | None,
-) -> None:
-    with folder_aside(subject.folder) as folder:
-        write_subject(subject, folder, about, filled)
-        (folder / corrections.FILE).write_text(json.dumps(notes, indent=1) + "\n", "utf-8")
-        write_report(folder / "report.html", subject, about, notes, filled)
+    if tell:
+        tell_findings(clip.name, findings)
 
 
 def _said(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
     """What captions say beside who it is; a scene that the user names stands."""
     if backends.caption == "template":
         return Said(scene or "")
+    model = backends.caption_model
+
+    @contextmanager
+    def opened() -> Iterator[Look]:
+        def look(clip: np.ndarray) -> Found:
+            if backends.caption == "vlm":
+                said = caption_vlm.describe(clip, model, backends.place)
+            else:
+                said = caption_openai.describe(clip, model)
+            return {"said": np.array(json.dumps(said))}
+
+        yield look
+
+    name = f"said-{backends.caption}-{re.sub('[^a-zA-Z0-9.-]+', '-', model or 'default')}"
     try:
-        if backends.caption == "vlm":
-            said = caption_vlm.describe(frames, backends.caption_model, backends.place)
-        else:
-            said = caption_openai.describe(frames, backends.caption_model)
+        found = look_at(frames[None], name, opened, "describing the clip")
     except Failure as error:
         if backends.caption_fallback != "template":
             raise
         warn(escape(f"{error}; going on with --caption template"))
         return Said(scene or "")
-    return said._replace(scene=scene) if scene else said
+    scene_seen, action, things = json.loads(str(found[0]["said"]))
+    return Said(scene or scene_seen, action, tuple(things))
 
 
 def _key(files: list[Path | None], settings: list[object]) -> str:
@@ -223,7 +225,8 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
     kind = recognize(frames)
     if kind is not None:
         raise UsageError(f"{clip}: a {kind} rendering, not a person; give a video of the person")
-    changed = 1 + int((frames[1:] != frames[:-1]).any((1, 2, 3)).sum())
+    seen = frames[:, ::2, ::2].astype(np.int16)
+    changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2, 3)) > STILL).sum())
     if len(frames) < SHORTEST or changed < SHORTEST:
         raise UsageError(
             f"{clip}: too short: {changed} different frames at {fps:g} a second, "

@@ -44,9 +44,7 @@ def regularization(
     """
     personal = settings.personal
     count = personal.regularization_clips if video else personal.regularization_images
-    key = json.dumps([base.hash, class_word, video, count, personal.regularization_steps,
-                      base.config["guidance_scale"], seed])  # fmt: skip
-    path = CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    path = cache_file(base, class_word, settings, seed, video)
     specs = _cast(class_word, count, seed if video else seed + 1)
     captions = [_caption(spec, class_word) for spec in specs]
     if not path.is_file():
@@ -61,6 +59,15 @@ def regularization(
         contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents))
     made = load_file(path, device=str(base.unet.device))
     return Regular(made["latents"], made["poses"], captions)
+
+
+def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: bool) -> Path:
+    """Where what `regularization` makes lies, or will lie."""
+    personal = settings.personal
+    count = personal.regularization_clips if video else personal.regularization_images
+    key = json.dumps([base.hash, class_word, video, count, personal.regularization_steps,
+                      base.config["guidance_scale"], seed])  # fmt: skip
+    return CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
 
 
 def _make(

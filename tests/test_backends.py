@@ -273,7 +273,7 @@ def test_a_missing_package_is_said(
     assert choose("pose", asked, tmp_path / "a.mp4") == "mediapipe"
     monkeypatch.setitem(PACKAGES, "dwpose", ("numpy",))
     assert choose("pose", asked, tmp_path / "a.mp4") == "dwpose"
-    assert "dwpose, for want of weights for vitpose (--pose" in capsys.readouterr().err
+    assert "dwpose, for want of weights for vitpose (asked" in capsys.readouterr().err
 
 
 def test_openpose_unpickles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

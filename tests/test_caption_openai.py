@@ -169,7 +169,9 @@ def test_prepare_writes_them_or_falls_back(server: Server, tmp_path: Path) -> No
     assert subject.captions[0] == "a <token> man dancing with a guitar in a kitchen"
     assert subject.scene == "in a kitchen" and read_about(out)["caption"] == "openai"
     prepare(clip, out, class_word="man", backends=asked)
-    assert len(server.requests) == 1  # the same again asks nobody
+    prepare(clip, tmp_path / "a", class_word="boy", backends=asked)
+    assert len(server.requests) == 1  # the same frames again ask nobody
+    rendered(clip, frames=13)
     server.answers = [503]
     with pytest.raises(Failure, match="no answer"):
         prepare(clip, tmp_path / "b", backends=asked)

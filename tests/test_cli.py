@@ -15,7 +15,7 @@ import pytest
 from animateanywhere import __version__, cli
 from animateanywhere.errors import Failure, UsageError
 
-COMMANDS = ["base-train", "personalize", "generate", "demo", "puppets", "prepare"]
+COMMANDS = ["base-train", "personalize", "generate", "demo", "puppets", "prepare", "check"]
 
 
 def aa(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -97,6 +97,9 @@ def test_help_is_quick() -> None:
         (["puppets", "--out", "new", "--clips", "0"], "--clips"),
         (["puppets", "--out", "new", "--clips", "1", "--split", "test"], "--split"),
         (["prepare", "VIDEO", "--out", "VIDEO"], "cannot write"),
+        (["check", "missing.mp4"], "missing.mp4"),
+        (["check", "VIDEO", "--pose", "missing.mp4"], "missing.mp4"),
+        (["check", "VIDEO", "--out", "VIDEO"], "cannot write"),
     ],
 )
 def test_wrong_use_is_one_line_and_code_2(

@@ -82,6 +82,13 @@ def test_peak_memory_grows_with_an_allocation() -> None:
     assert 0.01 < before < 1000
 
 
+def test_peak_memory_is_not_that_of_the_process_before() -> None:
+    held = b"x" * (300 * 1024 * 1024)
+    code = "from animateanywhere.console import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < len(held) / 2e9
+
+
 CODE = """
 from animateanywhere.console import progress, say
 with progress("appearance", total=3, memory=True) as bar:

@@ -9,7 +9,7 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import mask, people, pose
 from animateanywhere.extraction.caption import PLACES, THINGS, Said, elsewhere, template
-from animateanywhere.extraction.crop import cut, cut_off, move, squares
+from animateanywhere.extraction.crop import cut, move, squares
 from animateanywhere.extraction.driving import read_driving
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
@@ -110,15 +110,6 @@ def test_cut_repeats_the_edge_and_agrees_with_move():
     point[0, 0] = 15.5, 20.5, 1
     x, y = move(point, where, 80)[0, 0, :2].astype(int)
     assert out[0, y, x, 0] > 200
-
-
-def test_cut_off_says_which_part():
-    keypoints = standing(4)
-    assert cut_off(keypoints) == []
-    keypoints[:, [10, 13], 2] = 0
-    assert cut_off(keypoints) == ["feet"]
-    keypoints[:, [0, 14, 15, 16, 17], 2] = 0
-    assert cut_off(keypoints) == ["head", "feet"]
 
 
 def test_driving_by_poses_json_keeps_its_speed(tmp_path):

@@ -14,6 +14,7 @@ FLOORS = [
     {
         *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
         *("render", "samples", "generate", "evaluate", "demo"),
+        *("check", "machine", "measure", "predict", "probe", "verdict"),
     },
     {"cli", "flags"},
     {"__main__"},

@@ -51,8 +51,14 @@ def records(subject: Subject) -> list[Record]:
     return out
 
 
+def write_notes(folder: Path, made: list[Record], marks: dict[str, list[int]]) -> None:
+    """Write made.json; marks: which frames are by hand, by kind."""
+    text = json.dumps({"frames": made, "by_hand": marks}, indent=1)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
 def read_notes(folder: Path) -> dict[str, Any]:
-    """made.json: "frames", a record each; "by_hand", frames by kind; "findings", lines.
+    """made.json: "frames", a record each, and "by_hand", frames by kind.
 
     Raises:
         UsageError: it is damaged, so nobody knows what is by hand.
@@ -60,13 +66,9 @@ def read_notes(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     try:
         notes = json.loads(path.read_text(encoding="utf-8"))
-        whole = (
-            all(
-                isinstance(record[key], str) for record in notes["frames"] for key in (*KINDS, "is")
-            )
-            and all(isinstance(notes["by_hand"][kind], list) for kind in KINDS)
-            and all(isinstance(text, str) for text in notes["findings"])
-        )
+        keys = (*KINDS, "is")
+        whole = all(isinstance(record[key], str) for record in notes["frames"] for key in keys)
+        whole = whole and all(isinstance(notes["by_hand"][kind], list) for kind in KINDS)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:

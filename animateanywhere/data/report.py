@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,20 +34,20 @@ def write_report(
     path: Path,
     subject: Subject,
     about: Mapping[str, Any],
-    notes: Mapping[str, Any],
-    filled: np.ndarray | None = None,
+    findings: Sequence[tuple[str, str, str]],
+    by_hand: Mapping[str, list[int]],
+    filled: np.ndarray,
 ) -> None:
     """Write the page.
 
-    about: of subject.toml. notes: of made.json, "by_hand" (frames by kind) and "findings" (lines).
+    about: of subject.toml. findings: level, name and line of each. by_hand: frames by kind.
     filled: bool (F, 18), keypoints that were not seen.
     """
     from jinja2 import Environment
 
-    marks = np.zeros(subject.keypoints.shape[:2], bool) if filled is None else filled
     with ThreadPoolExecutor(2) as pool:  # Pillow compresses outside of Python's lock
-        rows = range(len(marks))
-        frames = list(pool.map(lambda row: _frame(subject, row, marks[row], notes), rows))
+        rows = range(len(filled))
+        frames = list(pool.map(lambda row: _frame(subject, row, filled[row], by_hand), rows))
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -55,8 +55,8 @@ def write_report(
         about=about,
         subject=subject,
         size=subject.frames.shape[1],
-        findings=notes["findings"],
-        by_hand={kind: where for kind, where in notes["by_hand"].items() if where},
+        findings=findings,
+        by_hand={kind: where for kind, where in by_hand.items() if where},
         lines=_lines(subject),
         captions=len(set(subject.captions)),
         frames=frames,
@@ -66,7 +66,7 @@ def write_report(
 
 
 def _frame(
-    subject: Subject, index: int, filled: np.ndarray, notes: Mapping[str, Any]
+    subject: Subject, index: int, filled: np.ndarray, by_hand: Mapping[str, list[int]]
 ) -> dict[str, Any]:
     """What the page shows of one frame."""
     pose = subject.keypoints[index]
@@ -91,7 +91,7 @@ def _frame(
         "joints": joints,
         "filled": int((filled & seen).sum()),
         "hidden": int((~seen).sum()),
-        "by_hand": [kind for kind, frames in notes["by_hand"].items() if index in frames],
+        "by_hand": [kind for kind, frames in by_hand.items() if index in frames],
         "caption": subject.captions[index],
     }
 

@@ -73,7 +73,7 @@ def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -
             break
         lacking.append(backend)
     why = f", for want of weights for {' and '.join(lacking)}" if lacking else ""
-    why += f" (--{kind} {lacking[0]} gets them)" if lacking else ""
+    why += f" (asked for by name, {lacking[0]} gets them)" if lacking else ""
     say(f"{kind}s: {backend}{why}")
     return backend
 

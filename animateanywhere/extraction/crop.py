@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from animateanywhere.data.openpose import VISIBLE
 
 FOLLOW = 1.6  # times the person's own square: a wider path is followed, not taken whole
-ANKLES, HEAD = [10, 13], [0, 14, 15, 16, 17]
+HEAD = [0, 14, 15, 16, 17]
 
 
 def squares(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -68,17 +68,6 @@ def move(keypoints: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
     outside = (out[..., :2] < 0).any(-1) | (out[..., :2] > size).any(-1)
     out[..., 2] = np.where(outside, 0, out[..., 2])
     return out
-
-
-def cut_off(keypoints: np.ndarray) -> list[str]:
-    """Parts of the person that most frames do not show: "head", "feet"."""
-    shown = keypoints[..., 2] >= VISIBLE
-    found = shown.sum(1) >= 6
-    return [
-        name
-        for name, joints in (("head", HEAD), ("feet", ANKLES))
-        if found.any() and shown[found][:, joints].any(1).mean() < 0.5
-    ]
 
 
 def _boxes(keypoints: np.ndarray) -> np.ndarray:

@@ -1,0 +1,168 @@
+"""What learning and generating will take on this machine: time and memory, told before.
+
+Counting operations is seldom right within a fifth, so a run in small is measured (`measure`):
+seconds of each part, and the peak of memory. The time is then fixed parts and parts that go with
+steps, frames and windows; the memory is what is held now and what the run in small took on top.
+"""
+
+from __future__ import annotations
+
+import time
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+
+from animateanywhere.batch import Subject
+from animateanywhere.console import peak_memory
+from animateanywhere.diffusion.sampling import windows
+from animateanywhere.extraction.findings import Finding
+from animateanywhere.machine import Prediction, fits, memory_now, pass_seconds, too_much
+from animateanywhere.measure import BUSY, Probe, probe
+from animateanywhere.metrics import psnr
+from animateanywhere.models.base import Base, decode_latents, encode_frames
+from animateanywhere.recipe import Recipe
+from animateanywhere.regularize import cache_file
+
+# The run in small lasts about 20 s of the bundled base on two cores, half of it loading: unasked,
+# it may cost a twentieth of what is to come.
+WORTH = 400.0
+
+
+class Prepared(NamedTuple):
+    """What preparing a subject or reading a motion takes: seconds, GB that stay, GB at the peak."""
+
+    seconds: float = 0.0
+    held: float = 0.0
+    peak: float = 0.0
+
+
+def learning(
+    measured: Probe,
+    recipe: Recipe,
+    frames: int,
+    length: int,
+    poor: bool = False,
+    made: tuple[bool, bool] = (False, False),
+) -> dict[str, float]:
+    """Seconds of each part of learning a clip, after it is prepared and the base is loaded.
+
+    frames: of the clip. length: frames of a regularization clip. poor: whether the VAE needs
+    fitting. made: whether regularization images, and clips, are there already.
+    """
+    unit, frame, own = measured["learn"], measured["generate"], recipe.personal
+    parts = {"beginning and end": unit["fixed"], "clip": own.views * frames * unit["view"]}
+    counts = (own.regularization_images, own.regularization_clips)
+    for name, count, there, each in zip(("image", "clip"), counts, made, (1, length), strict=True):
+        seconds = unit[name] + own.regularization_steps * unit[f"{name}_step"]
+        parts[f"regularization {name}s"] = (
+            0.0 if there else count * (seconds + each * frame["decode"])
+        )
+    if own.fit_vae_steps:
+        parts["vae"] = frames * (frame["encode"] + frame["decode"])
+        if poor:
+            more = (frames + own.regularization_images) * frame["decode"]
+            parts["vae"] += own.fit_vae_steps * unit["vae_step"] + more
+    for stage in recipe.stages("appearance", "motion"):
+        saves = ceil(stage.steps / stage.save_every)
+        parts[stage.name] = (
+            stage.steps * unit[f"{stage.name}_step"] + saves * unit[f"{stage.name}_save"]
+        )
+    return parts
+
+
+def generating(measured: Probe, frames: int, steps: int, length: int) -> dict[str, float]:
+    """Seconds of each part of generation; length: frames of a window."""
+    unit = measured["generate"]
+    seen = sum(stop - start for start, stop in windows(frames, length, overlap=length // 4))
+    return {
+        "beginning": unit["fixed"],
+        "poses": frames * unit["encode"],
+        "steps": steps * unit["step"] * seen / length,
+        "pictures": frames * unit["decode"],
+    }
+
+
+def foretell(
+    measured: Probe, kind: str, parts: dict[str, float], begun: float | None, prepared: Prepared
+) -> Prediction:
+    """Of kind "learn" or "generate". begun: when this process began, by the monotonic clock; None
+    foretells another one, which begins with loading and then prepares."""
+    peak = measured[kind]["memory"]
+    if begun is None:
+        parts = {
+            "loading": measured["start"] + measured["end"],
+            "preparing": prepared.seconds,
+            **parts,
+        }
+        memory = max(peak + prepared.held, prepared.peak)
+    else:
+        parts = {"so far": time.monotonic() - begun, **parts}
+        memory = max(memory_now() + peak - measured["memory_start"], peak_memory())
+    return Prediction(sum(parts.values()), memory, parts)
+
+
+def foretell_learning(
+    base: Base, subject: Subject, recipe: Recipe, seed: int, begun: float | None = None,
+    prepared: Prepared | None = None,
+) -> tuple[Prediction | None, list[Finding]]:  # fmt: skip
+    """What learning a subject will take, and what follows from that.
+
+    None where it cannot be had, or, with `begun` (see `foretell`), is not worth measuring.
+    prepared: what another process spends on the subject first.
+    """
+    stages = recipe.stages("appearance", "motion")
+    rows = sum(s.steps * s.accumulate * (s.batch + s.regular_batch) * s.frames for s in stages)
+    measured = _measured(base, recipe, 3 * rows, begun)
+    if measured is None or "out_of_memory" in measured:
+        return None, [too_much()] if measured else []
+    images, clips = (
+        cache_file(base, subject.class_word, recipe, seed, video).is_file()
+        for video in (False, True)
+    )
+    poor = bool(recipe.personal.fit_vae_steps) and _poor(base, subject, recipe)
+    length = int(base.config["frames"])
+    parts = learning(measured, recipe, len(subject.frames), length, poor, (images, clips))
+    told = foretell(measured, "learn", parts, begun, prepared or Prepared())
+    return told, fits(told.memory) + _shared(measured)
+
+
+def foretell_generation(
+    base: Base,
+    frames: int,
+    steps: int,
+    begun: float | None = None,
+    prepared: Prepared | None = None,
+) -> tuple[Prediction | None, list[Finding]]:
+    """What generation will take, as `foretell_learning`."""
+    measured = _measured(base, None, 3 * frames * steps, begun)
+    if measured is None or "out_of_memory" in measured:
+        return None, [too_much()] if measured else []
+    parts = generating(measured, frames, steps, int(base.config["frames"]))
+    told = foretell(measured, "generate", parts, begun, prepared or Prepared())
+    return told, fits(told.memory) + _shared(measured)
+
+
+def _measured(
+    base: Base, recipe: Recipe | None, passes: float, begun: float | None
+) -> Probe | None:
+    """What is kept, else measured now: if asked for, or where the passes to come take long."""
+    kept = probe(base, recipe, run=False)
+    if kept is None and (begun is None or passes * pass_seconds(base) > WORTH):
+        return probe(base, recipe)
+    return kept
+
+
+def _shared(measured: Probe) -> list[Finding]:
+    """A note where other programs had much of the processor meanwhile."""
+    if measured["busy"] < BUSY:
+        return []
+    text = f"other programs take {measured['busy']:.0%} of the processor; without them it is faster"
+    return [Finding("note", "machine", text)]
+
+
+def _poor(base: Base, subject: Subject, recipe: Recipe) -> bool:
+    """Whether the VAE will be fitted to the clip, from eight of its frames."""
+    some = subject.frames[np.linspace(0, len(subject.frames) - 1, 8).astype(int)]
+    made = decode_latents(base.vae, encode_frames(base.vae, some))
+    return psnr(made, some) < recipe.personal.fit_vae_below

@@ -1,0 +1,132 @@
+"""Time and memory foretold: the sum is right, and the memory is what a run then takes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from animateanywhere.demo import EXAMPLES
+from animateanywhere.machine import Prediction, clock, fits, free_memory, in_words, memory_now
+from animateanywhere.measure import STEPS, shortened
+from animateanywhere.predict import Prepared, foretell, generating, learning
+from animateanywhere.probe import busy
+from animateanywhere.recipe import load_recipe
+
+MEASURED = {
+    "start": 5.0, "end": 0.5, "memory_start": 0.5, "busy": 0.0,
+    "generate": {"fixed": 0.3, "step": 0.4, "encode": 0.02, "decode": 0.01, "memory": 0.8},
+    "learn": {
+        "view": 0.02, "image_step": 0.03, "image": 0.05, "clip_step": 0.25, "clip": 0.3,
+        "vae_step": 0.2, "appearance_step": 0.4, "appearance_save": 0.7, "motion_step": 1.2,
+        "motion_save": 0.1, "fixed": 0.8, "memory": 1.4,
+    },
+}  # fmt: skip
+
+
+def test_learning_is_the_sum_of_its_parts() -> None:
+    recipe = load_recipe("personalize")
+    parts = learning(MEASURED, recipe, frames=32, length=16, poor=True)
+    assert parts == pytest.approx({
+        "beginning and end": 0.8,
+        "clip": 4 * 32 * 0.02,
+        "regularization images": 40 * (0.05 + 10 * 0.03 + 0.01),
+        "regularization clips": 3 * (0.3 + 10 * 0.25 + 16 * 0.01),
+        "vae": 32 * 0.03 + 80 * 0.2 + 72 * 0.01,
+        "appearance": 350 * 0.4 + 4 * 0.7,
+        "motion": 25 * 1.2 + 2 * 0.1,
+    })  # fmt: skip
+    easy = learning(MEASURED, recipe, frames=32, length=16, made=(True, True))
+    assert easy["regularization images"] == easy["regularization clips"] == 0
+    assert easy["vae"] == pytest.approx(32 * 0.03)
+
+
+def test_learning_is_linear_in_steps() -> None:
+    recipe = load_recipe("personalize-tiny")
+    seconds = []
+    for steps in (100, 200, 300):
+        stages = tuple(replace(stage, steps=steps, save_every=steps) for stage in recipe.stage)
+        seconds.append(sum(learning(MEASURED, replace(recipe, stage=stages), 32, 16).values()))
+    assert seconds[1] - seconds[0] == pytest.approx(100 * (0.4 + 1.2))
+    assert seconds[2] - seconds[1] == pytest.approx(100 * (0.4 + 1.2))
+
+
+def test_generation_goes_with_steps_and_windows() -> None:
+    one = generating(MEASURED, frames=16, steps=25, length=16)
+    assert one["steps"] == pytest.approx(25 * 0.4)
+    assert generating(MEASURED, 16, 50, 16)["steps"] == pytest.approx(2 * one["steps"])
+    assert generating(MEASURED, 8, 25, 16)["steps"] == pytest.approx(one["steps"] / 2)
+    assert generating(MEASURED, 28, 25, 16)["steps"] == pytest.approx(2 * one["steps"])
+    assert generating(MEASURED, 32, 25, 16)["pictures"] == pytest.approx(0.32)
+
+
+def test_recipes_of_other_lengths_are_measured_once() -> None:
+    recipe = load_recipe("personalize")
+    longer = replace(recipe, stage=tuple(replace(stage, steps=900) for stage in recipe.stage))
+    assert shortened(recipe) == shortened(longer)
+    assert {stage.steps for stage in shortened(recipe).stage} == {STEPS}
+    larger = replace(recipe, stage=tuple(replace(stage, batch=9) for stage in recipe.stage))
+    assert shortened(recipe) != shortened(larger)
+
+
+def test_another_process_loads_and_prepares_first() -> None:
+    prepared = Prepared(seconds=6.0, held=0.25, peak=1.1)
+    told = foretell(MEASURED, "learn", {"appearance": 100.0}, None, prepared)
+    assert told.seconds == pytest.approx(111.5)
+    assert told.memory == pytest.approx(1.65)
+    large = foretell(MEASURED, "generate", {}, None, Prepared(peak=2.5))
+    assert large.memory == 2.5
+
+
+def test_memory_that_does_not_fit_is_unusable() -> None:
+    assert fits(1.4, room=8.0) == []
+    assert [finding.level for finding in fits(7.5, room=8.0)] == ["warning"]
+    (finding,) = fits(30.0, room=8.0)
+    assert finding.level == "unusable"
+    assert "30.0 GB are needed, 8.0 GB are free; take a smaller batch" in finding.text
+    assert memory_now() < free_memory()
+    assert fits(1e4)[0].level == "unusable"
+
+
+def test_words() -> None:
+    assert [clock(seconds) for seconds in (8.4, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 5 min"]
+    assert in_words(Prediction(200, 1.44, {})) == "3 min 20 s and 1.4 GB"
+    assert in_words(Prediction(200, 23.7, {})) == "3 min 20 s and 24 GB"
+
+
+def test_a_busy_machine_is_noticed() -> None:
+    def times(*spent: float) -> tuple[float, float, float]:
+        return spent[0], spent[1], spent[2]
+
+    assert busy(times(0, 0, 0), times(20, 1, 18)) == pytest.approx(0.05)
+    assert busy(times(5, 5, 5), times(25, 6, 14)) == pytest.approx(0.5)
+    assert busy(times(0, 0, 0), times(20, 9, 2)) == 0  # others run, and there is room for us
+
+
+def test_the_memory_of_a_run_is_foretold_within_15_percent(tiny_base: Path, tmp_path: Path) -> None:
+    """In processes of their own, as the peak is that of a process."""
+    clip, base = str(EXAMPLES / "reference.mp4"), ["--base", str(tiny_base)]
+
+    def aa(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "animateanywhere", *arguments],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pose = str(EXAMPLES / "driving.mp4")
+    told = json.loads(aa("check", clip, "--pose", pose, *base, "--json"))["prediction"]
+    aa("personalize", clip, "--token", "sks", *base)
+    aa("generate", "sks person", "--pose", pose, "--out", "runs/a.mp4")
+    for command, record in (
+        ("personalize", "runs/sks/prediction.json"), ("generate", "runs/a.prediction.json"),
+    ):  # fmt: skip
+        kept = json.loads((tmp_path / record).read_text())
+        took = kept["took"]["memory"]
+        assert told[command]["memory_gb"] == pytest.approx(took, rel=0.15)
+        assert kept["memory"] == pytest.approx(took, rel=0.15)  # at the head of the command
