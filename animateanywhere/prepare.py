@@ -138,7 +138,7 @@ def prepare(
         scene=said.scene or None,
     )
     made = corrections.records(subject)
-    subject = corrections.apply(subject, by_hand)
+    subject = corrections.apply(subject, made, by_hand)
     marks = corrections.marks(by_hand, made)
     findings = look_over(frames, keypoints, where, subject.frames, subject.masks, fps)
     if len(frames) < len(taken.frames):
@@ -225,8 +225,8 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
     kind = recognize(frames)
     if kind is not None:
         raise UsageError(f"{clip}: a {kind} rendering, not a person; give a video of the person")
-    seen = frames[:, ::2, ::2].astype(np.int16)
-    changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2, 3)) > STILL).sum())
+    seen = frames[:, ::3, ::3, 1].astype(np.int16)  # green is most of the light
+    changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2)) > STILL).sum())
     if len(frames) < SHORTEST or changed < SHORTEST:
         raise UsageError(
             f"{clip}: too short: {changed} different frames at {fps:g} a second, "

@@ -115,13 +115,13 @@ def marks(found: Corrections, made: list[Record]) -> dict[str, list[int]]:
             for kind, values in found.values.items()}  # fmt: skip
 
 
-def apply(subject: Subject, found: Corrections) -> Subject:
-    """The subject with corrections put in.
+def apply(subject: Subject, made: list[Record], found: Corrections) -> Subject:
+    """The subject, of records `made`, with corrections put in.
 
     Raises:
         UsageError: a correction finds no frame of its own here, or has another size.
     """
-    names = [record["is"] for record in records(subject)]
+    names = [record["is"] for record in made]
     lost = sum(name not in names for values in found.values.values() for name in values)
     if lost:
         raise UsageError(

@@ -128,5 +128,5 @@ def _rgb(color: np.ndarray) -> str:
 def _data_url(picture: Image.Image, kind: str) -> str:
     picture.thumbnail((SHOWN, SHOWN))
     file = io.BytesIO()
-    picture.save(file, kind, quality=85)
+    picture.save(file, kind, quality=85, compress_level=1)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

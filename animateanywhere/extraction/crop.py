@@ -51,9 +51,12 @@ def cut(frames: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
         left, top = np.round(square[:2] - square[2] / 2).astype(int)
         side = max(round(square[2]), 1)
         height, width = frame.shape[:2]
-        rows = np.arange(top, top + side).clip(0, height - 1)
-        columns = np.arange(left, left + side).clip(0, width - 1)
-        picture = Image.fromarray(frame[rows][:, columns])
+        if left < 0 or top < 0 or left + side > width or top + side > height:
+            rows = np.arange(top, top + side).clip(0, height - 1)
+            columns = np.arange(left, left + side).clip(0, width - 1)
+            picture = Image.fromarray(frame[rows][:, columns])
+        else:
+            picture = Image.fromarray(frame[top : top + side, left : left + side])
         return np.array(picture.resize((size, size), Image.Resampling.LANCZOS))
 
     with ThreadPoolExecutor(2) as pool:  # Pillow resizes outside of Python's lock

@@ -32,6 +32,7 @@ UNSTEADY = 0.25  # of the mask's area: good masks of a fast dance reach 0.21
 UNCOVERED = 0.8  # share of joints on the mask: good ones reach 0.93 and more in every frame
 BAD_MASKS = 0.1  # share of frames
 EMPTY = 0.005  # share of the square
+COARSE = 128  # pixels a side, enough to tell a steady outline from another
 SMALL = 0.75  # of the base's pixels: below, it is more guess than picture
 DARK = (
     70.0  # luma of the person's brightest tenth: in daylight and rooms 129 to 221, against light 45
@@ -170,6 +171,9 @@ def _masks(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
         level: Level = "unusable" if empty.mean() > 0.5 else "warning"
         text = f"no outline of the person in frames {ranges(np.flatnonzero(empty))}; mend the masks"
         out.append(Finding(level, "masks", text))
+    coarse = footage.shrunk(masks, COARSE)
+    keypoints = keypoints * np.array([coarse.shape[1] / masks.shape[1]] * 2 + [1])
+    masks = coarse
     lost = (footage.covered(masks, keypoints) < UNCOVERED) & ~empty
     unsteady = (footage.unsteady(masks, keypoints) > UNSTEADY) & ~empty & ~lost
     if lost.mean() >= BAD_MASKS:

@@ -13,6 +13,7 @@ from animateanywhere.data import skeleton
 from animateanywhere.data.openpose import VISIBLE
 
 SMALL, LARGE = 64, 160  # pixels of the longer side to look for cuts, and for shifts of the camera
+SAMPLED = 16  # frames of a clip that tell how sharp and bright it is
 BINS = 8  # of the histogram, a color
 SURE = 0.3  # correlation of two backgrounds from which a shift counts; unlike ones reach 0.2
 FEWEST = 0.15  # share of the frame that must be background for its shift to be told
@@ -23,14 +24,26 @@ def gray(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
+def shrunk(frames: np.ndarray, longer: int) -> np.ndarray:
+    """Frames (F, H, W[, 3]), uint8 or float32, area-averaged to this longer side if theirs is."""
+    scale = longer / max(frames.shape[1:3])
+    if scale >= 1:
+        return frames
+    width, height = (max(round(side * scale), 8) for side in (frames.shape[2], frames.shape[1]))
+    small = [Image.fromarray(f).resize((width, height), Image.Resampling.BOX) for f in frames]
+    return np.stack([np.asarray(one) for one in small])
+
+
 def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """(F,) the Laplacian's RMS against the contrast (standard deviation) where the person is.
 
-    pictures: uint8 (F, S, S, 3); masks: (F, S, S) in 0..1. NaN where nobody is.
+    pictures: uint8 (F, S, S, 3); masks: (F, S, S) in 0..1. NaN where nobody is, and in frames
+    between the some twenty that are looked at.
     """
     out = np.full(len(pictures), np.nan)
-    for index, (picture, mask) in enumerate(zip(gray(pictures), masks, strict=True)):
-        person = binary_dilation(mask > 0.5, iterations=2)
+    for index in range(0, len(pictures), max(len(pictures) // SAMPLED, 1)):
+        picture = gray(pictures[index : index + 1])[0]
+        person = binary_dilation(masks[index] > 0.5, iterations=2)
         if person.sum() > 50:
             detail = np.sqrt((laplace(picture)[person] ** 2).mean())
             out[index] = detail / max(float(picture[person].std()), 1e-3)
@@ -40,7 +53,7 @@ def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def changes(frames: np.ndarray) -> np.ndarray:
     """(F - 1,) how far the colors of neighboring frames are apart, 0..1: half the L1 distance of
     their joint RGB histograms, which where a person stands does not change."""
-    bins = _shrunk(frames, SMALL).astype(np.int64) * BINS // 256
+    bins = shrunk(frames, SMALL).astype(np.int64) * BINS // 256
     index = (bins[..., 0] * BINS + bins[..., 1]) * BINS + bins[..., 2]
     counts = [np.bincount(one.ravel(), minlength=BINS**3) / one.size for one in index]
     return np.abs(np.diff(counts, axis=0)).sum(1) / 2
@@ -51,7 +64,7 @@ def shifts(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
     Correlation of the fine detail outside of the person's box. NaN where that tells nothing.
     """
-    small = gray(_shrunk(frames, LARGE))
+    small = gray(shrunk(frames, LARGE))
     height, width = small.shape[1:]
     ground = [_around(pose, height, width, width / frames.shape[2]) for pose in keypoints]
     detail = small - np.stack([gaussian_filter(one, 4) for one in small])
@@ -98,7 +111,12 @@ def covered(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 def light(pictures: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
     """Luma, 0..255, that a tenth of the person's pixels exceed, and the share of them that is
     burnt out; (255, 0) where nobody is."""
-    person = gray(pictures)[masks > 0.5]
+    some = (
+        slice(None, None, max(len(pictures) // SAMPLED, 1)),
+        slice(None, None, 2),
+        slice(None, None, 2),
+    )
+    person = gray(pictures[some])[masks[some] > 0.5]
     if not len(person):
         return 255.0, 0.0
     return float(np.quantile(person, 0.9)), float((person > 250).mean())
@@ -107,9 +125,10 @@ def light(pictures: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
 def _flicker(masks: np.ndarray) -> np.ndarray:
     """(F - 2,) how far inner frames lie from the median with their neighbors, a share of the area.
     What only moves on in one direction gives little."""
-    middle = np.median(np.stack([masks[:-2], masks[1:-1], masks[2:]]), axis=0)
-    area = np.maximum(masks[1:-1].sum((1, 2)), middle.sum((1, 2)))
-    return np.abs(masks[1:-1] - middle).sum((1, 2)) / np.maximum(area, 1)
+    before, here, after = masks[:-2], masks[1:-1], masks[2:]
+    middle = np.maximum(np.minimum(before, here), np.minimum(np.maximum(before, here), after))
+    area = np.maximum(here.sum((1, 2)), middle.sum((1, 2)))
+    return np.abs(here - middle).sum((1, 2)) / np.maximum(area, 1)
 
 
 def _around(pose: np.ndarray, height: int, width: int, scale: float) -> np.ndarray:
@@ -127,10 +146,3 @@ def _around(pose: np.ndarray, height: int, width: int, scale: float) -> np.ndarr
 def _power(transformed: np.ndarray, shape: tuple[int, ...]) -> float:
     """Sum of squares of the picture with this half spectrum."""
     return float((np.fft.irfft2(transformed, s=shape) ** 2).sum())
-
-
-def _shrunk(frames: np.ndarray, longer: int) -> np.ndarray:
-    scale = longer / max(frames.shape[1:3])
-    width, height = (max(round(side * scale), 8) for side in (frames.shape[2], frames.shape[1]))
-    small = [Image.fromarray(f).resize((width, height), Image.Resampling.BOX) for f in frames]
-    return np.stack([np.asarray(one) for one in small])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from PIL import Image
 from scipy.ndimage import label
@@ -49,11 +51,14 @@ def extract(
     else:
         whole = np.stack([found["mask"] for found in see(frames)])  # (F, H, W)
         masks = cut(whole, where, fine).astype(np.float32) / 255
-    return np.stack([_smaller(_largest(mask), size) for mask in masks])
+    with ThreadPoolExecutor(2) as pool:
+        return np.stack(list(pool.map(lambda mask: _smaller(_largest(mask), size), masks)))
 
 
 def _smaller(mask: np.ndarray, size: int) -> np.ndarray:
     """Area average of float32 (S, S) to (size, size)."""
+    if len(mask) == size:
+        return mask
     small = Image.fromarray(mask).resize((size, size), Image.Resampling.BOX)
     return np.array(small).clip(0, 1)
 

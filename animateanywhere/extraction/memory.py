@@ -79,11 +79,11 @@ def look_at(
 
 
 def _digest(arrays: Sequence[np.ndarray]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()
     for array in arrays:
         digest.update(repr((array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
 def _recall(path: Path) -> Found | None:
@@ -99,7 +99,11 @@ def _keep(path: Path, found: Found) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            np.savez_compressed(part, **found)
+            # As numpy's savez_compressed, at a quarter of its time
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+                for name, array in found.items():
+                    with file.open(f"{name}.npy", "w") as entry:
+                        np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
