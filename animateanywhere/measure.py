@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from animateanywhere.recipe import Recipe, to_dict
 CACHE = Path("runs") / "predictions"
 STEPS = 6  # of each stage in the run in small
 BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
-VERSION = 1  # of what is measured
+VERSION = 2  # of what is measured
 DONE = b"done"  # a line of the run in small after each of its parts
 
 Probe = dict[str, Any]  # what `probe.main` prints
@@ -59,7 +58,8 @@ def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe |
 
 def _run(base: Base, small: Recipe | None) -> Probe:
     """The run in small, in a process of its own."""
-    work = pickle.dumps((base.folder.resolve(), small, time.time()))
+    table = None if small is None else to_dict(small)
+    work = json.dumps([str(base.folder.resolve()), table, time.time()]).encode()
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     total = 2 if small is None else 5 + bool(small.personal.fit_vae_steps)
     with (

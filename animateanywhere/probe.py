@@ -8,7 +8,6 @@ a stage, the same functions. `measure` starts it, and reads what it prints.
 from __future__ import annotations
 
 import json
-import pickle
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from animateanywhere.measure import DONE, STEPS
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, decode_latents, encode_frames, load_base
 from animateanywhere.models.personal import FILE, save_personal
-from animateanywhere.recipe import Loss, Recipe
+from animateanywhere.recipe import Loss, Recipe, from_dict
 from animateanywhere.render import render_latents
 from animateanywhere.rows import encode_subject
 
@@ -39,8 +38,9 @@ IMAGES = 4  # of regularization: their captions are part of a step
 
 
 def main() -> None:
-    """Print one JSON object; reads a pickled (base's folder, recipe or None, time of the start)."""
-    folder, recipe, started = pickle.load(sys.stdin.buffer)
+    """Print one JSON object; reads another: base's folder, recipe or null, time of the start."""
+    folder, table, started = json.load(sys.stdin)
+    recipe = None if table is None else from_dict(table)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         before = shared_time()
@@ -89,6 +89,9 @@ def generate(base: Base) -> dict[str, float]:
     poses = encode_frames(base.vae, frames)
     encode = clock.lap() / count
     unet = method.build(base, Loss(guide=False), video=True).eval()
+    warm = time.perf_counter()  # the first seconds of a process are slow: memory is new
+    render_latents(base, unet, "a man", poses, 0, steps=STEPS)
+    begun += time.perf_counter() - warm
     render_latents(base, unet, "a man", poses, 0, steps=STEPS, on_step=clock.advance)
     step = clock.usual()
     decode_latents(base.vae, poses[:1])

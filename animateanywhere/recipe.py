@@ -176,6 +176,12 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.asdict(recipe)
 
 
+def from_dict(table: dict[str, Any]) -> Recipe:
+    """What `to_dict` gives, after its way through JSON, as a recipe again. Raises UsageError."""
+    recipe: Recipe = _build(Recipe, table, "recipe")
+    return recipe
+
+
 def _build(kind: type[Any], table: Any, where: str) -> Any:
     if not isinstance(table, dict):
         raise UsageError(f"{where} must be a table, not {table!r}")

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from animateanywhere.errors import UsageError
 from animateanywhere.methods.animate_anywhere import build
 from animateanywhere.models.base import load_base
-from animateanywhere.recipe import Recipe, load_recipe, recipes_folder
+from animateanywhere.recipe import Recipe, from_dict, load_recipe, recipes_folder, to_dict
 
 RECIPES = sorted(recipes_folder().glob("*.toml"))
 
@@ -72,3 +73,9 @@ def test_integers_serve_as_floats(tmp_path: Path) -> None:
     path.write_text("[loss]\nalpha = 1")
     recipe = load_recipe(path)
     assert isinstance(recipe, Recipe) and recipe.loss.alpha == 1.0
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_a_recipe_survives_json(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
