@@ -24,8 +24,8 @@ from animateanywhere.models.base import Base, decode_latents, encode_frames
 from animateanywhere.recipe import Recipe
 from animateanywhere.regularize import cache_file
 
-# The run in small lasts about 20 s of the bundled base on two cores, half of it loading, and is kept:
-# unasked, it may cost a tenth of what is to come, once.
+# The run in small of the bundled base lasts about 20 s on two cores, half of it loading, and is
+# kept: unasked, it may cost a tenth of what is to come, once.
 WORTH = 180.0
 
 

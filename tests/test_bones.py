@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from test_fitting import SIZE, STANDING, pose
+from test_fitting import SIZE
+from test_skeleton import STANDING, pose
 
 from animateanywhere.data import bones
 from animateanywhere.data.fitting import fit

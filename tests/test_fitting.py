@@ -2,21 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_skeleton import STANDING, pose
 
 from animateanywhere import puppets
 from animateanywhere.data import bones
 from animateanywhere.data.fitting import fit, letterbox
 
 SIZE = 128
-STANDING = np.array([
-    (64, 25), (64, 38), (52, 38), (45, 55), (40, 70), (76, 38), (88, 50), (96, 35), (56, 72),
-    (52, 95), (50, 118), (72, 72), (78, 92), (74, 116), (60, 20), (68, 20), (54, 23), (74, 23),
-], np.float32)  # fmt: skip
-
-
-def pose(frames=1, scale=1.0):
-    points = np.concatenate([STANDING * scale, np.ones((18, 1), np.float32)], axis=1)
-    return np.repeat(points[None], frames, axis=0)
 
 
 def person(seed, split):
