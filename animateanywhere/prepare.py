@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 
 from animateanywhere.batch import Subject
-from animateanywhere.console import say, warn
+from animateanywhere.console import say
 from animateanywhere.data import corrections, skeleton, smoothing, video
 from animateanywhere.data.report import write_report
 from animateanywhere.data.skeleton_video import recognize
 from animateanywhere.data.subject import read_about, read_subject, write_subject
-from animateanywhere.errors import Failure, UsageError
-from animateanywhere.extraction import caption_openai, caption_vlm, exact
+from animateanywhere.errors import UsageError
+from animateanywhere.extraction import describe, exact
 from animateanywhere.extraction import mask as mask_of
 from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
-from animateanywhere.extraction.caption import Said, template
+from animateanywhere.extraction.caption import template
 from animateanywhere.extraction.crop import cut, move, squares
 from animateanywhere.extraction.findings import Finding, look_over, ranges
-from animateanywhere.extraction.memory import Found, Look, look_at
 from animateanywhere.files import folder_aside, require_writable, sha256
 from animateanywhere.verdict import read_findings, tell_findings, write_findings
 
 VERSION = 3  # of what is done here: a change makes old folders stale
 SHORTEST, LONGEST = 8, 64  # frames
+DRAWN = {
+    "openpose18": "an OpenPose skeleton", "dwpose": "a DWPose skeleton",
+    "foreign": "a skeleton in unknown colors", "densepose": "a DensePose part map",
+}  # fmt: skip
 STILL = 12  # of 255: a smaller change is what video coding makes of one picture
 JOINTS = 6  # of 18 that make a person
 
@@ -80,8 +79,6 @@ def prepare(
     backends = backends or Backends()
     pose = choose("pose", backends, clip, poses_file)
     mask = choose("mask", backends, clip, masks_file)
-    if backends.caption not in ("template", "vlm", "openai"):
-        raise UsageError(f"--caption {backends.caption}: choose one of template, vlm, openai")
     files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
     words = [backends.caption, backends.caption_model, scene, class_word]
     key = _key(files, [VERSION, pose, mask, *words, size, fps])
@@ -90,11 +87,7 @@ def prepare(
         say(escape(f"{out}: from the same clip and settings, reused"))
         _tell(clip, out, corrections.marks(by_hand, by_hand.made), read_findings(out), tell)
         return read_subject(out)
-    if backends.caption == "openai":
-        caption_openai.connect()  # without a key nothing is to be in vain
-    if backends.caption == "vlm":
-        caption_vlm.weights(backends.caption_model, backends.place)
-
+    describe.ready(backends)
     taken = video.read(clip, max_frames=LONGEST, fps=fps)
     frames = taken.frames
     _check_clip(frames, clip, fps)
@@ -126,7 +119,7 @@ def prepare(
             f"put masks of your own beside it as {clip.stem}.masks.mp4"
         )
     word = class_word or "person"
-    said = _said(frames, scene, backends)
+    said = describe.describe(frames, scene, backends)
     subject = Subject(
         folder=out,
         frames=cut(frames, where, size),
@@ -178,35 +171,6 @@ def _tell(
         tell_findings(clip.name, findings)
 
 
-def _said(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
-    """What captions say beside who it is; a scene that the user names stands."""
-    if backends.caption == "template":
-        return Said(scene or "")
-    model = backends.caption_model
-
-    @contextmanager
-    def opened() -> Iterator[Look]:
-        def look(clip: np.ndarray) -> Found:
-            if backends.caption == "vlm":
-                said = caption_vlm.describe(clip, model, backends.place)
-            else:
-                said = caption_openai.describe(clip, model)
-            return {"said": np.array(json.dumps(said))}
-
-        yield look
-
-    name = f"said-{backends.caption}-{re.sub('[^a-zA-Z0-9.-]+', '-', model or 'default')}"
-    try:
-        found = look_at(frames[None], name, opened, "describing the clip")
-    except Failure as error:
-        if backends.caption_fallback != "template":
-            raise
-        warn(escape(f"{error}; going on with --caption template"))
-        return Said(scene or "")
-    scene_seen, action, things = json.loads(str(found[0]["said"]))
-    return Said(scene or scene_seen, action, tuple(things))
-
-
 def _key(files: list[Path | None], settings: list[object]) -> str:
     contents = [_digest(file) if file else "" for file in files]
     return hashlib.sha256(repr((contents, settings)).encode()).hexdigest()[:32]
@@ -224,7 +188,10 @@ def _digest(file: Path) -> str:
 def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
     kind = recognize(frames)
     if kind is not None:
-        raise UsageError(f"{clip}: a {kind} rendering, not a person; give a video of the person")
+        raise UsageError(
+            f"{clip}: {DRAWN[kind]}, not a person; give a video of the person (skeletons are for "
+            "the --pose of aa generate)"
+        )
     seen = frames[:, ::3, ::3, 1].astype(np.int16)  # green is most of the light
     changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2)) > STILL).sum())
     if len(frames) < SHORTEST or changed < SHORTEST:

@@ -4,8 +4,8 @@
 
 A picture is taken as a clip too, panned over for two seconds, so that what is in it is judged and
 not that it is one. Mask flicker is the share of the person's area that changes from frame to frame
-(1 - IoU) after the person's own shift is taken out. Seconds a frame: all of `aa prepare`, models
-loaded before. Prints two Markdown tables; the reports lie in OUT.
+(1 - IoU) after the person's own shift is taken out. Seconds a frame: all of `aa prepare` but the
+start of Python. Prints two Markdown tables; the reports lie in OUT.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import time
 from contextlib import redirect_stderr
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def main() -> None:
     )  # fmt: skip
     if not files:
         parser.error(f"{options.folder}: no clips in it")
+    import_module("mediapipe.python.solutions")
     references, drivings = [], []
     with tempfile.TemporaryDirectory() as scratch:
         memory.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user

@@ -178,7 +178,7 @@ def test_bad_clips_are_refused_and_nothing_is_written(tmp_path):
     keypoints = standing(12, scale=2)
     keypoints[..., 0] += np.arange(12)[:, None]
     video.write(clip, skeleton.draw(keypoints, 256, 256), 8)
-    with pytest.raises(UsageError, match="openpose18 rendering"):
+    with pytest.raises(UsageError, match="an OpenPose skeleton, not a person"):
         prepare(clip, out)
     with pytest.raises(UsageError, match="no such file"):
         prepare(tmp_path / "b.mp4", out)
