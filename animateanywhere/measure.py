@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -73,8 +74,9 @@ def _run(base: Base, small: Recipe | None) -> Probe:
     ):  # fmt: skip
         assert child.stdin is not None and child.stdout is not None
         try:
-            child.stdin.write(work)
-            child.stdin.close()
+            with suppress(BrokenPipeError):  # it ended at once: its exit code says so
+                child.stdin.write(work)
+                child.stdin.close()
             last = b"{}"
             for line in child.stdout:
                 if line.strip() == DONE:
@@ -87,8 +89,8 @@ def _run(base: Base, small: Recipe | None) -> Probe:
             return {"out_of_memory": "killed"}
         if child.returncode:
             said.seek(0)
-            words = said.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise Failure(f"the run in small failed: {' '.join(words)}")
+            words = said.read().decode(errors="replace").strip().splitlines() or ["without a word"]
+            raise Failure(f"the run in small failed: {words[-1]}")
     made = json.loads(last)
     return made | {"end": max(time.time() - made["now"], 0)} if "now" in made else made
 

@@ -12,10 +12,12 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+from rich.markup import escape
 
 from animateanywhere.batch import Subject
-from animateanywhere.console import peak_memory
+from animateanywhere.console import peak_memory, warn
 from animateanywhere.diffusion.sampling import windows
+from animateanywhere.errors import Failure
 from animateanywhere.extraction.findings import Finding
 from animateanywhere.machine import Prediction, fits, memory_now, pass_seconds, too_much
 from animateanywhere.measure import BUSY, Probe, probe
@@ -148,9 +150,15 @@ def _measured(
 ) -> Probe | None:
     """What is kept, else measured now: if asked for, or where the passes to come take long."""
     kept = probe(base, recipe, run=False)
-    if kept is None and (begun is None or passes * pass_seconds(base) > WORTH):
+    if kept is not None or (begun is not None and passes * pass_seconds(base) <= WORTH):
+        return kept
+    try:
         return probe(base, recipe)
-    return kept
+    except Failure as error:
+        if begun is None:
+            raise
+        warn(escape(f"{error}; time and memory are not foretold"))  # the work itself may go well
+        return None
 
 
 def _shared(measured: Probe) -> list[Finding]:

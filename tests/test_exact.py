@@ -81,6 +81,6 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"00011\.png: 64 x 128 pixels.*128 x 128"):
         prepare(clip, tmp_path / "out")
     (folder / "00011.png").write_bytes(b"no picture")
-    with pytest.raises(UsageError, match=r"00011\.png: cannot be read as a picture"):
+    with pytest.raises(UsageError, match=r"00011\.png: a damaged PNG file"):
         prepare(clip, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -2,17 +2,21 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from animateanywhere.demo import EXAMPLES
+from animateanywhere.errors import Failure
 from animateanywhere.machine import Prediction, clock, fits, free_memory, in_words, memory_now
 from animateanywhere.measure import STEPS, shortened
-from animateanywhere.predict import Prepared, foretell, generating, learning
+from animateanywhere.models.base import load_base
+from animateanywhere.predict import Prepared, foretell, foretell_generation, generating, learning
 from animateanywhere.probe import busy
 from animateanywhere.recipe import load_recipe
 
@@ -130,3 +134,16 @@ def test_the_memory_of_a_run_is_foretold_within_15_percent(tiny_base: Path, tmp_
         took = kept["took"]["memory"]
         assert told[command]["memory_gb"] == pytest.approx(took, rel=0.15)
         assert kept["memory"] == pytest.approx(took, rel=0.15)  # at the head of the command
+
+
+def test_a_failed_measurement_stops_a_check_and_not_the_work(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    base = load_base(tiny_base)
+    monkeypatch.setattr("animateanywhere.measure.CACHE", tiny_base / "none")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setattr("animateanywhere.predict.WORTH", 0.0)
+    assert foretell_generation(base, 16, 25, time.monotonic()) == (None, [])
+    assert "not foretold" in capsys.readouterr().err
+    with pytest.raises(Failure, match="run in small failed"):
+        foretell_generation(base, 16, 25)

@@ -10,10 +10,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from animateanywhere.data import video
 from animateanywhere.data.skeleton import read_poses
+from animateanywhere.data.subject import picture
 from animateanywhere.errors import UsageError
 
 
@@ -81,11 +82,7 @@ def _pictures(folder: Path, frames: np.ndarray, fps: float, clip: Path) -> np.nd
     reduced = max(height, width) == video.LONG_SIDE  # larger clips are scaled down when read
     out = []
     for file in (files[number] for number in index):
-        try:
-            with Image.open(file) as picture:
-                mask = picture.convert("L")
-        except (UnidentifiedImageError, OSError) as error:
-            raise UsageError(f"{file}: cannot be read as a picture ({error})") from None
+        mask = Image.fromarray(picture(file, "L"))
         same_shape = abs(mask.width * height - mask.height * width) <= max(mask.size)
         if reduced and mask.width >= width and same_shape:
             mask = mask.resize((width, height), Image.Resampling.BOX)
