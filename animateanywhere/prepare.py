@@ -123,7 +123,8 @@ def prepare(
     subject = Subject(
         folder=out,
         frames=cut(frames, where, size),
-        masks=np.round(masks * 255) / 255,  # masks and poses as exact as their files
+        # Masks and poses as exact as their files
+        masks=(masks * 255 + 0.5).astype(np.uint8) / np.float32(255),
         keypoints=np.round(move(keypoints, where, size), 3),
         captions=[template(word, said)] * len(frames),
         fps=float(fps),

@@ -10,9 +10,10 @@ from test_extraction import real
 from test_skeleton import pose as standing
 
 from animateanywhere import puppets
+from animateanywhere.data import video
 from animateanywhere.demo import stage_spec
-from animateanywhere.extraction import footage
-from animateanywhere.extraction.crop import cut
+from animateanywhere.extraction import footage, mask, pose
+from animateanywhere.extraction.crop import cut, squares
 from animateanywhere.extraction.findings import look_over, ranges
 from animateanywhere.extraction.mismatch import look_over_driving
 from animateanywhere.extraction.seen import parts_shown, shares, views
@@ -27,16 +28,16 @@ def clip():
     return puppets.render(stage_spec("dance", "street", "none"), frames=16, size=256)
 
 
-def look(clip, frames=None, keypoints=None, masks=None, squares=None):
+def look(clip, frames=None, keypoints=None, masks=None, where=None):
     """Findings by name about a puppet clip of which something was changed."""
     frames = clip.frames if frames is None else frames
     keypoints = clip.keypoints if keypoints is None else keypoints
     masks = clip.masks if masks is None else masks
     side = frames.shape[1]
-    if squares is None:
-        squares = np.tile([side / 2, side / 2, side], (len(frames), 1))
-    small = cut(masks, squares, SIZE).astype(np.float32) / 255
-    found = look_over(frames, keypoints, squares, cut(frames, squares, SIZE), small, 8.0)
+    if where is None:
+        where = np.tile([side / 2, side / 2, side], (len(frames), 1))
+    small = cut(masks, where, SIZE).astype(np.float32) / 255
+    found = look_over(frames, keypoints, where, cut(frames, where, SIZE), small, 8.0)
     return {finding.what: finding for finding in found}
 
 
@@ -89,6 +90,20 @@ def test_the_camera_that_pans_while_the_person_stays(clip):
             assert percent == pytest.approx(step / 256 * 800, abs=3)  # whole pixels of 160
 
 
+def test_a_drawing_is_told_from_a_photograph(clip):
+    large = puppets.render(stage_spec("dance", "street", "none"), frames=4, size=512)
+    assert "drawing" not in look(large)
+    assert "looks drawn" in look(large, frames=large.frames // 64 * 64 + 40)["drawing"].text
+    for name, drawn in (("AnyCharV/cartoon1.jpg", True), ("AnyCharV/human6.jpg", False),
+                        ("magic-animate/demo4.png", False)):  # fmt: skip
+        frames = video.read(real(name)).frames
+        keypoints = pose.extract(frames)
+        where = squares(keypoints, *frames.shape[1:3])
+        masks = mask.extract(frames, keypoints, where, SIZE)
+        found = look_over(frames, keypoints, where, cut(frames, where, SIZE), masks, 8.0)
+        assert ("drawing" in {finding.what for finding in found}) == drawn, name
+
+
 def test_masks_that_flicker_are_empty_or_miss_the_body(clip):
     flicker = clip.masks.copy()
     flicker[2::4] = np.roll(flicker[2::4], 50, axis=2) | flicker[2::4]
@@ -105,8 +120,8 @@ def test_masks_that_flicker_are_empty_or_miss_the_body(clip):
 
 def test_size_and_light_and_stillness(clip):
     near = np.tile([128.0, 128.0, 110.0], (16, 1))
-    assert look(clip, squares=near)["size"].level == "note"
-    assert "60 pixels for 128" in look(clip, squares=near * [1, 1, 60 / 110])["size"].text
+    assert look(clip, where=near)["size"].level == "note"
+    assert "60 pixels for 128" in look(clip, where=near * [1, 1, 60 / 110])["size"].text
     assert "light" in look(clip, (clip.frames * 0.2).astype(np.uint8))
     burnt = np.clip(clip.frames * 4.0 + 60, 0, 255).astype(np.uint8)
     assert "overexposed" in look(clip, burnt)["light"].text

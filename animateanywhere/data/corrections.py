@@ -121,6 +121,8 @@ def apply(subject: Subject, made: list[Record], found: Corrections) -> Subject:
     Raises:
         UsageError: a correction finds no frame of its own here, or has another size.
     """
+    if not any(found.values.values()):
+        return subject
     names = [record["is"] for record in made]
     lost = sum(name not in names for values in found.values.values() for name in values)
     if lost:

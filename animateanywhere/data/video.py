@@ -150,7 +150,7 @@ def contact_sheet(
         sheet.paste(strip, (0, top))
         top += strip.height
     with write_aside(path) as tmp:
-        sheet.save(tmp, format="PNG")
+        sheet.save(tmp, format="PNG", compress_level=3)  # a tenth larger, four times as fast
 
 
 def _open(path: Path) -> av.container.InputContainer:

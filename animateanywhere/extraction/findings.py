@@ -21,6 +21,7 @@ PART_SHOWN = 0.5  # share of frames; a part that fewer show is learned from litt
 VIEW_SHOWN = 0.05  # a twentieth of a clip is at least one frame to learn a view from
 BLURRED = 0.3  # sharpness: sharp clips 0.60 to 1.04, blurred by 1 pixel of the base 0.3 to 0.4
 BLURRED_FRAMES = 0.25  # share of frames: now and then fast motion blurs
+DRAWN = 0.42  # plain share: a drawing 0.57, clips, photographs and rendered people up to 0.3
 CUT = 0.3  # change of colors: within a shot up to 0.14, dances included; spliced clips 0.66 to 0.96
 CUT_OVER = 3.0  # times what is usual around: flashing light and water go on
 CUTS = 3  # so many cuts make an edited film, of which nobody knows whom it shows
@@ -68,10 +69,12 @@ def look_over(
     """
     size = pictures.shape[1]
     inside = move(keypoints, squares, size)
+    blur = _blur(pictures, masks)
     found = [
         *_parts(keypoints), *_views(keypoints), *_size(squares, size),
-        *_blur(pictures, masks), *_cuts(frames, fps), *_camera(frames, keypoints, fps),
-        *_masks(masks, inside), *_light(pictures, masks), *_motion(keypoints, fps),
+        *(blur or _drawing(frames, squares, masks)), *_cuts(frames, fps),
+        *_camera(frames, keypoints, fps), *_masks(masks, inside), *_light(pictures, masks),
+        *_motion(keypoints, fps),
     ]  # fmt: skip
     return worst_first(found)
 
@@ -133,6 +136,13 @@ def _blur(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
         "more light, a steady camera, or a clip that was not scaled up"
     )
     return [Finding("warning", "blur", text)]
+
+
+def _drawing(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> list[Finding]:
+    if not footage.plain(frames, squares, masks) > DRAWN:  # NaN is not
+        return []
+    text = "looks drawn, in plain colors: what is learned will look painted; film a person"
+    return [Finding("warning", "drawing", text)]
 
 
 def _cuts(frames: np.ndarray, fps: float) -> list[Finding]:

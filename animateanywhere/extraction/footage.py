@@ -7,7 +7,14 @@ import math
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import binary_dilation, gaussian_filter, laplace
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    gaussian_filter,
+    laplace,
+    maximum_filter,
+    minimum_filter,
+)
 
 from animateanywhere.data import skeleton
 from animateanywhere.data.openpose import VISIBLE
@@ -48,6 +55,29 @@ def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
             detail = np.sqrt((laplace(picture)[person] ** 2).mean())
             out[index] = detail / max(float(picture[person].std()), 1e-3)
     return out
+
+
+def plain(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
+    """Share of the person, neither dark nor burnt out, that is one plain color in windows of 5 x 5
+    pixels of the whole pictures, uint8 (F, H, W, 3); NaN where too little of them is seen.
+
+    squares: (F, 3), where the masks, (F, S, S) in 0..1, lie. Of four frames.
+    """
+    even = seen = 0
+    for index in np.linspace(0, len(frames) - 1, min(len(frames), 4)).astype(int):
+        x, y, side = squares[index].round().astype(int)
+        left, top = max(x - side // 2, 0), max(y - side // 2, 0)
+        picture = frames[index, top : y - side // 2 + side, left : x - side // 2 + side]
+        whole = Image.fromarray(masks[index]).resize((side, side), Image.Resampling.NEAREST)
+        skipped = left - (x - side // 2), top - (y - side // 2)
+        mask = np.asarray(whole)[skipped[1] :, skipped[0] :][: len(picture), : picture.shape[1]]
+        luma = gray(picture[None])[0]
+        person = binary_erosion(mask > 0.8, iterations=3) & (luma > 60) & (luma < 225)
+        window = (5, 5, 1)
+        ranges = maximum_filter(picture, window) - minimum_filter(picture, window)
+        even += int((ranges.max(-1)[person] <= 6).sum())
+        seen += int(person.sum())
+    return even / seen if seen > 4000 else float("nan")
 
 
 def changes(frames: np.ndarray) -> np.ndarray:
