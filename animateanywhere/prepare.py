@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from animateanywhere.batch import Subject
 from animateanywhere.console import say
-from animateanywhere.data import corrections, skeleton, smoothing, video
+from animateanywhere.data import corrections, smoothing, video
 from animateanywhere.data.report import write_report
 from animateanywhere.data.skeleton_video import recognize
-from animateanywhere.data.subject import read_about, read_subject, write_subject
+from animateanywhere.data.subject import gray, read_about, read_subject, write_subject
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import describe, exact
 from animateanywhere.extraction import mask as mask_of
@@ -21,7 +21,8 @@ from animateanywhere.extraction import pose as pose_of
 from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.caption import template
 from animateanywhere.extraction.crop import cut, move, squares
-from animateanywhere.extraction.findings import Finding, look_over, ranges
+from animateanywhere.extraction.findings import EMPTY, Finding, look_over, ranges
+from animateanywhere.extraction.seen import somebody
 from animateanywhere.files import folder_aside, require_writable, sha256
 from animateanywhere.verdict import read_findings, tell_findings, write_findings
 
@@ -32,7 +33,6 @@ DRAWN = {
     "foreign": "a skeleton in unknown colors", "densepose": "a DensePose part map",
 }  # fmt: skip
 STILL = 12  # of 255: a smaller change is what video coding makes of one picture
-JOINTS = 6  # of 18 that make a person
 
 
 def prepare(
@@ -112,7 +112,7 @@ def prepare(
         masks = cut(truth[kept], where, size).astype(np.float32) / 255
     else:
         masks = mask_of.extract(frames, keypoints, where, size, mask, backends.place)
-    empty = masks.mean((1, 2)) < 0.005
+    empty = masks.mean((1, 2)) < EMPTY
     if empty.mean() > 0.5:
         raise UsageError(
             f"{clip}: the person's outline is found in too few frames; "
@@ -124,7 +124,7 @@ def prepare(
         folder=out,
         frames=cut(frames, where, size),
         # Masks and poses as exact as their files
-        masks=(masks * 255 + 0.5).astype(np.uint8) / np.float32(255),
+        masks=gray(masks) / np.float32(255),
         keypoints=np.round(move(keypoints, where, size), 3),
         captions=[template(word, said)] * len(frames),
         fps=float(fps),
@@ -204,7 +204,7 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
 
 def _with_person(keypoints: np.ndarray, clip: Path) -> slice:
     """The longest stretch of frames that show somebody, since motion must not jump."""
-    shown = (keypoints[..., 2] >= skeleton.VISIBLE).sum(1) >= JOINTS
+    shown = somebody(keypoints)
     best, start = slice(0, 0), 0
     for index in range(len(shown) + 1):
         if index == len(shown) or not shown[index]:

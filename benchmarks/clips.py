@@ -28,6 +28,7 @@ from animateanywhere.data.openpose import VISIBLE
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import memory
 from animateanywhere.extraction.driving import read_driving
+from animateanywhere.extraction.seen import somebody
 from animateanywhere.prepare import prepare
 
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi"}
@@ -93,7 +94,7 @@ def _driving(name: str, clip: Path, fps: float) -> str:
             driving = read_driving(clip, fps)
     except UsageError as error:
         return f"| {name} | | | | **refused**: {_short(str(error), clip)} |"
-    seen = ((driving.keypoints[..., 2] >= VISIBLE).sum(1) >= 6).mean()
+    seen = somebody(driving.keypoints).mean()
     count = len(driving.keypoints)
     return (
         f"| {name} | {driving.kind} | {count} | {seen:.0%} | {_warnings(said.getvalue(), clip)} |"

@@ -19,7 +19,7 @@ import numpy as np
 
 from animateanywhere.batch import Subject
 from animateanywhere.data.skeleton import read_poses
-from animateanywhere.data.subject import picture, read_captions
+from animateanywhere.data.subject import gray, picture, read_captions
 from animateanywhere.errors import UsageError
 
 KINDS = ("frame", "mask", "pose", "caption")
@@ -39,9 +39,8 @@ def records(subject: Subject) -> list[Record]:
     """What `made.json` keeps of each frame."""
     seen: Counter[str] = Counter()
     out = []
-    masks = (subject.masks * 255 + 0.5).astype(np.uint8)
     for frame, mask, pose, caption in zip(
-        subject.frames, masks, subject.keypoints, subject.captions, strict=True
+        subject.frames, gray(subject.masks), subject.keypoints, subject.captions, strict=True
     ):
         record = dict(zip(KINDS, map(_digest, (frame, mask, pose, caption)), strict=True))
         # A still moment repeats its pixels: there the frames count
@@ -130,7 +129,7 @@ def apply(subject: Subject, made: list[Record], found: Corrections) -> Subject:
             f"{subject.folder}: holds {lost} corrections by hand, of frames that these settings do "
             "not make; give another --out, or delete the folder"
         )
-    frames, masks = subject.frames.copy(), (subject.masks * 255 + 0.5).astype(np.uint8)
+    frames, masks = subject.frames.copy(), gray(subject.masks)
     keypoints, captions = subject.keypoints.copy(), list(subject.captions)
     targets: tuple[Any, ...] = (frames, masks, keypoints, captions)
     for kind, rows in zip(KINDS, targets, strict=True):

@@ -37,9 +37,8 @@ def write_subject(
     keypoints that were not seen.
     """
     height, width = subject.frames.shape[1:3]
-    masks = (subject.masks * 255 + 0.5).astype(np.uint8)
     jobs = []
-    for name, pictures in (("frames", subject.frames), ("masks", masks)):
+    for name, pictures in (("frames", subject.frames), ("masks", gray(subject.masks))):
         (folder / name).mkdir()
         jobs += [(folder / name / f"{index:04}.png", one) for index, one in enumerate(pictures)]
 
@@ -101,6 +100,11 @@ def read_subject(folder: str | Path) -> Subject:
         class_word=str(about["class_word"]),
         scene=str(about.get("scene") or "") or None,
     )
+
+
+def gray(masks: np.ndarray) -> np.ndarray:
+    """Masks in 0..1 as their files hold them, uint8 in 0..255."""
+    return (masks * 255 + 0.5).astype(np.uint8)
 
 
 def overlay(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from animateanywhere.data.openpose import VISIBLE
+from animateanywhere.extraction.seen import somebody
 
 FOLLOW = 1.6  # times the person's own square: a wider path is followed, not taken whole
 HEAD = [0, 14, 15, 16, 17]
@@ -77,7 +78,7 @@ def _boxes(keypoints: np.ndarray) -> np.ndarray:
     """(F, 4) left, top, right, bottom of the body, with room for hair, hands and shoes."""
     shown = keypoints[..., 2:] >= VISIBLE
     points = np.where(shown, keypoints[..., :2], np.nan)
-    found = np.flatnonzero(shown[..., 0].sum(1) >= 6)
+    found = np.flatnonzero(somebody(keypoints))
     low, high = np.nanmin(points[found], axis=1), np.nanmax(points[found], axis=1)
     # Head and neck are about a seventh of the joints' height; the crown is above the eyes
     room = 0.14 * np.median((high - low)[:, 1])

@@ -13,6 +13,7 @@ from animateanywhere.data import skeleton, skeleton_video, smoothing, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import pose
 from animateanywhere.extraction.backends import Backends, choose
+from animateanywhere.extraction.seen import somebody
 
 ENOUGH = 0.25  # share of frames that must show a person
 LONGEST = 512  # frames; a minute at 8 a second
@@ -71,7 +72,7 @@ def read_driving(
         keypoints = _of_person(clip.frames, path, backends or Backends())
     else:
         keypoints = skeleton_video.recover(clip.frames)
-    found = (keypoints[..., 2] >= skeleton.VISIBLE).sum(1) >= 6
+    found = somebody(keypoints)
     if found.mean() < ENOUGH:
         raise UsageError(
             f"{path}: no skeleton and no person to follow "

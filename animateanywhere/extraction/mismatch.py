@@ -7,7 +7,7 @@ import numpy as np
 from animateanywhere.data import bones
 from animateanywhere.data.openpose import VISIBLE
 from animateanywhere.extraction.findings import VIEW_SHOWN, Finding, ranges, worst_first
-from animateanywhere.extraction.seen import JOINTS, VIEWS, parts_shown, shares, views
+from animateanywhere.extraction.seen import VIEWS, parts_shown, shares, somebody, views
 
 SHOWN = 0.1  # share of a motion's frames from which a part or view of it counts
 SCALE = 1.5  # times larger or smaller in its frame than the learned person was
@@ -33,7 +33,7 @@ def look_over_driving(
             of `size` pixels.
     """
     seen = keypoints[..., 2] >= VISIBLE
-    nobody = np.flatnonzero(seen.sum(1) < JOINTS)
+    nobody = np.flatnonzero(~somebody(keypoints))
     if len(nobody) == len(keypoints):
         return [Finding("unusable", "skeleton", "no frame shows a skeleton to follow")]
     found = []

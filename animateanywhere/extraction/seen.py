@@ -18,13 +18,17 @@ TURNED = 0.4  # of the trunk: shoulders that look narrower are seen from the sid
 HIPS, ACROSS = 0.55, 0.75  # width of the hips against the shoulders', of these against the trunk
 
 
+def somebody(keypoints: np.ndarray) -> np.ndarray:
+    """bool (F,): whether so many joints of each pose of (F, 18, 3) are seen that it is a person."""
+    return (keypoints[..., 2] >= VISIBLE).sum(1) >= JOINTS
+
+
 def parts_shown(keypoints: np.ndarray) -> dict[str, float]:
     """Share of the frames with a person that show each of `PARTS`, one side being enough."""
-    seen = keypoints[..., 2] >= VISIBLE
-    somebody = seen[seen.sum(1) >= JOINTS]
-    if not len(somebody):
+    seen = keypoints[somebody(keypoints), :, 2] >= VISIBLE
+    if not len(seen):
         return dict.fromkeys(PARTS, 0.0)
-    return {name: float(somebody[:, joints].any(1).mean()) for name, joints in PARTS.items()}
+    return {name: float(seen[:, joints].any(1).mean()) for name, joints in PARTS.items()}
 
 
 def views(keypoints: np.ndarray) -> list[str]:
