@@ -13,7 +13,7 @@ FLOORS = [
     {"methods", "extraction", "training"},
     {
         *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
-        *("render", "samples", "generate", "evaluate", "demo"),
+        *("render", "samples", "generate", "truth", "demo"),
         *("check", "machine", "measure", "predict", "probe", "verdict"),
     },
     {"cli", "flags"},

@@ -1,0 +1,19 @@
+"""What the measures share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def soft(masks: NDArray) -> Array:
+    """Masks as float32 in 0..1."""
+    scale = 255.0 if masks.dtype == np.uint8 else 1.0
+    return masks.astype(np.float32) / np.float32(scale)
+
+
+def spaced(count: int, most: int) -> NDArray:
+    """At most `most` of `count` indices, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
