@@ -25,6 +25,7 @@ from rich.progress import (
 
 _PLAIN_EVERY = 10.0  # seconds between lines when stderr is not a terminal
 
+_quiet = False  # inside of `quietly`
 _live: Progress | None = None  # the display that nested bars join
 _plain_bars = 0  # how many are open, one within the other
 _last_plain_line = 0.0  # seconds of the monotonic clock; all plain bars share the pace
@@ -42,8 +43,21 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep back what `say` and `warn` print, where the same work is done many times over."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
 def say(text: str) -> None:
     """Print a line of Rich markup; wrap file names and user text in `rich.markup.escape`."""
+    if _quiet:
+        return
     _console().print(text, soft_wrap=True)
 
 

@@ -14,36 +14,48 @@ from animateanywhere.puppets import PARTS, Clip, render
 
 
 def compare(net: Perception, frames: np.ndarray, truth: Clip) -> dict[str, float]:
-    """How well frames show the truth's pose, silhouette and scene, as the network sees them."""
-    seen = perceive(net, frames)
+    """How well frames show the truth's pose, silhouette, scene and motion, as the network sees
+    them. `dynamic_degree` is a share of the truth's own: 1 moves as far, 0 is frozen."""
+    seen, true = perceive(net, frames), perceive(net, truth.frames)
     height = metrics.person_height(truth.masks)
     asked = net.scenes.index(truth.spec.scene.name)
+    moves = [metrics.dynamic_degree(one["keypoints"], height) for one in (seen, true)]
     return {
         "pck": metrics.pck(seen["keypoints"], truth.keypoints, height),
         "silhouette_iou": metrics.silhouette_iou(seen["masks"], truth.masks),
         "scene_accuracy": metrics.scene_accuracy(seen["scene_probabilities"], asked),
+        "dynamic_degree": moves[0] / moves[1],
+        "flicker": metrics.flicker(frames, np.maximum(seen["masks"], truth.masks / 255)),
     }
 
 
 def measure(net: Perception, made: np.ndarray, truth: Clip, reference: Clip) -> dict[str, Any]:
     """Every metric of a generated video against the true render; leak only where the scene is
-    another than the reference's. made: uint8 `(F, H, W, 3)` of the truth's shape."""
-    seen = perceive(net, made)
-    colors = metrics.person_delta_e(made, truth.frames, truth.parts, PARTS, seen["masks"])
+    another than the reference's, `object_present` only where there is one.
+
+    made: uint8 `(F, H, W, 3)` of the truth's shape.
+    """
+    masks = perceive(net, made)["masks"]
+    colors = metrics.person_delta_e(made, truth.frames, truth.parts, PARTS, masks)
     scores: dict[str, Any] = {
         **compare(net, made, truth),
         "person_psnr": metrics.person_psnr(made, truth.frames, truth.masks),
+        "person_ssim": metrics.person_ssim(made, truth.frames, truth.masks),
         "person_delta_e": colors.pop("mean"),
         "delta_e_parts": colors,
     }
-    if truth.spec.scene.name != reference.spec.scene.name:
-        scene = truth.spec.scene
-        others = [replace(truth.spec, scene=replace(scene, seed=100 + i)) for i in range(6)]
-        clips = [render(other, frames=1, size=made.shape[1]) for other in others]
+    spec, size = truth.spec, made.shape[1]
+    if spec.object.name != "none":
+        bare = replace(spec, object=replace(spec.object, name="none"))
+        empty = render(bare, len(made), size, truth.fps, truth.start)
+        scores["object_present"] = metrics.object_present(made, truth.frames, empty.frames)
+    if spec.scene.name != reference.spec.scene.name:
+        others = [replace(spec, scene=replace(spec.scene, seed=100 + i)) for i in range(6)]
+        clips = [render(other, frames=1, size=size) for other in others]
         unrelated = np.concatenate([clip.frames for clip in clips])
-        masks = np.concatenate([clip.masks for clip in clips])
+        unrelated_masks = np.concatenate([clip.masks for clip in clips])
         known = (reference.frames, reference.masks)
-        scores["leak"] = metrics.leak(made, seen["masks"], *known, unrelated, masks)
+        scores["leak"] = metrics.leak(made, masks, *known, unrelated, unrelated_masks)
     return scores
 
 

@@ -98,7 +98,10 @@ def test_the_whole_demo_on_a_tiny_base_and_again(tiny_base: Path, tmp_path: Path
     out = demo.demo(tmp_path / "demo", fast=True, base=str(tiny_base))
     report = json.loads((out / "report.json").read_text())
     assert set(report["results"]) == {"personalized", "words_only"}
-    wanted = {"pck", "silhouette_iou", "person_psnr", "person_delta_e", "scene_accuracy", "leak"}
+    wanted = {
+        *("pck", "silhouette_iou", "person_psnr", "person_ssim", "person_delta_e"),
+        *("scene_accuracy", "leak", "dynamic_degree", "flicker", "object_present"),
+    }
     assert all(set(result) == wanted for result in report["results"].values())
     name = demo.CASES[-1][0]
     stages = {"personalize", f"{name}, personalized", f"{name}, words_only"}

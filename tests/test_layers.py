@@ -13,7 +13,7 @@ FLOORS = [
     {"methods", "extraction", "training"},
     {
         *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
-        *("render", "samples", "generate", "truth", "demo"),
+        *("render", "samples", "generate", "truth", "baselines", "bench", "bench_report", "demo"),
         *("check", "machine", "measure", "predict", "probe", "verdict"),
     },
     {"cli", "flags"},

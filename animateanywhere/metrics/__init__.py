@@ -5,16 +5,21 @@ Frames are uint8 `(F, H, W, 3)`; masks `(F, H, W)`, bool, 0..1 or 0..255; keypoi
 result) comes in as arrays. A measure with nothing to look at is `nan`, never a perfect score.
 """
 
-from animateanywhere.metrics.likeness import person_delta_e, person_psnr, psnr
+from animateanywhere.metrics.likeness import person_delta_e, person_psnr, person_ssim, psnr
+from animateanywhere.metrics.motion import dynamic_degree, flicker
 from animateanywhere.metrics.pose import pck, person_height, silhouette_iou
-from animateanywhere.metrics.scene import leak, scene_accuracy
+from animateanywhere.metrics.scene import leak, object_present, scene_accuracy
 
 __all__ = [
+    "dynamic_degree",
+    "flicker",
     "leak",
+    "object_present",
     "pck",
     "person_delta_e",
     "person_height",
     "person_psnr",
+    "person_ssim",
     "psnr",
     "scene_accuracy",
     "silhouette_iou",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, center_of_mass
 from scipy.optimize import linear_sum_assignment
 from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import structural_similarity
 
 from animateanywhere.metrics.arrays import soft
 from animateanywhere.metrics.pose import person_height
@@ -32,7 +33,19 @@ def person_psnr(result: NDArray, truth: NDArray, mask: NDArray) -> float:
     return float(10 * np.log10(255.0**2 / error)) if error else float("inf")
 
 
-def _matched(result: NDArray, truth: NDArray) -> float:
+def person_ssim(result: NDArray, truth: NDArray, mask: NDArray) -> float:
+    """SSIM (Wang et al. 2004) over the person's pixels, weighted by the true soft mask; 1 equal."""
+    weight = soft(mask)  # (F, H, W)
+    if not weight.any():
+        return float("nan")
+    maps = [
+        structural_similarity(made, true, channel_axis=-1, full=True)[1].mean(-1)
+        for made, true in zip(result, truth, strict=True)
+    ]
+    return float((weight * np.stack(maps)).sum() / weight.sum())
+
+
+def matched(result: NDArray, truth: NDArray) -> float:
     """Mean CIEDE2000 of Lab pixels of the truth, each matched to one of the result's pixels.
 
     A pixel of the result may serve twice, which makes up for the chance in thinning them.
@@ -88,7 +101,7 @@ def person_delta_e(
             kept = thin <= max(most / region.sum(), np.sort(thin[region])[least - 1])
             found = (kept & near).any()
             place = kept & (near if found else region)
-            error = _matched(made_lab[place], true_lab[kept & region])
+            error = matched(made_lab[place], true_lab[kept & region])
             (shown if found else instead).setdefault(names[index], []).append(error)
     errors = {name: float(np.mean(values)) for name, values in (instead | shown).items()}
     return {"mean": float(np.mean(list(errors.values()))) if errors else float("nan"), **errors}

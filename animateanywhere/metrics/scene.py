@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from scipy.optimize import linear_sum_assignment
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from animateanywhere.metrics.arrays import Array, soft, spaced
+from animateanywhere.metrics.likeness import matched
 
 GRID = 8  # cells along each side of a picture in `leak`
 
@@ -81,3 +83,29 @@ def leak(
 def scene_accuracy(probabilities: NDArray, asked: int) -> float:
     """Share of frames whose most likely scene, of probabilities `(F, S)`, is the one asked for."""
     return float((probabilities.argmax(axis=1) == asked).mean())
+
+
+def object_present(
+    result: NDArray, truth: NDArray, without: NDArray, *, within: int = 6, most: int = 64
+) -> float:
+    """Share of frames that show the object, judged by two true renders: with it and without it.
+
+    result, truth, without: uint8 `(F, H, W, 3)`. Where the two renders differ is the object's
+    place; there, give or take `within` pixels, the result's colors are matched with those of
+    either (as in `person_delta_e`), and the nearer one decides. The definition is ours. `nan`
+    where the renders are equal.
+    """
+    thin = np.random.default_rng(0).random(truth.shape[1:3])
+    disk = np.hypot(*np.mgrid[-within : within + 1, -within : within + 1]) <= within
+    shown = []
+    for made, true, empty in zip(result, truth, without, strict=True):
+        place = np.abs(true.astype(int) - empty).max(-1) > 24
+        if place.sum() < 8:
+            continue
+        kept = thin <= max(most / place.sum(), np.sort(thin[place])[7])
+        near = kept & binary_dilation(place, disk)
+        made_lab, true_lab, empty_lab = (rgb2lab(frame) for frame in (made, true, empty))
+        place = kept & place
+        errors = [matched(made_lab[near], lab[place]) for lab in (true_lab, empty_lab)]
+        shown.append(errors[0] < errors[1])
+    return float(np.mean(shown)) if shown else float("nan")

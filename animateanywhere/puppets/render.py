@@ -1,6 +1,6 @@
 """From specs to clips: pose, cast, shade, composite, keypoints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class Clip:
 
     frames uint8 (F, H, W, 3); masks uint8 (F, H, W) coverage of the person, without the object;
     parts uint8 (F, H, W) indices into PARTS; keypoints float32 (F, 18, 3) in pixels, confidence
-    1 seen, 0 hidden or out of frame; caption; spec.
+    1 seen, 0 hidden or out of frame; caption; spec; fps and start (seconds) of what was rendered.
     """
 
     frames: np.ndarray
@@ -33,6 +33,8 @@ class Clip:
     keypoints: np.ndarray
     caption: str
     spec: Spec
+    fps: float = 8.0
+    start: float = 0.0
 
 
 def _attributes(spec: Spec, light: Light) -> list[float]:
@@ -171,7 +173,8 @@ def render(
     device: str = "cpu",
 ) -> Clip:
     """Render `frames` frames of `spec` at `fps` from `start` seconds on, size x size pixels."""
-    return _render([spec], [start + np.arange(frames) / fps], size, device)[0]
+    clip = _render([spec], [start + np.arange(frames) / fps], size, device)[0]
+    return replace(clip, fps=fps, start=start)
 
 
 @torch.no_grad()

@@ -1,0 +1,114 @@
+"""What the method is compared with: other ways to learn a person, and ours with a part taken out.
+
+Each is the recipe with something changed, so all of them go through the same `aa personalize`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from animateanywhere.recipe import Recipe, Stage
+
+SPATIAL = r"^unet\.(?!.*motion_modules)"
+TOKEN = "token_embedding"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the benchmark's table. change: what becomes of the recipe; None learns nothing."""
+
+    title: str
+    change: Callable[[Recipe], Recipe] | None = None
+
+
+def _loss(**changes: Any) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, loss=replace(recipe.loss, **changes))
+
+
+def _personal(**changes: Any) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, personal=replace(recipe.personal, **changes))
+
+
+def _stages(recipe: Recipe, change: Callable[[Stage], Stage]) -> Recipe:
+    return replace(recipe, stage=tuple(change(stage) for stage in recipe.stage))
+
+
+def _train(*patterns: str) -> Callable[[Recipe], Recipe]:
+    """Of the appearance stage."""
+
+    def change(stage: Stage) -> Stage:
+        return replace(stage, train=patterns) if stage.kind == "appearance" else stage
+
+    return lambda recipe: _stages(recipe, change)
+
+
+def dreambooth(recipe: Recipe) -> Recipe:
+    """DreamBooth (Ruiz et al. 2023) on the frames, then on clips: the plain loss on whole frames as
+    they were filmed, with prior preservation of weight 1."""
+    loss = replace(recipe.loss, weaken=False, guide=False, regularization_weight=1.0)
+    return replace(recipe, loss=loss, personal=replace(recipe.personal, views=1))
+
+
+def textual_inversion(recipe: Recipe) -> Recipe:
+    """Textual inversion (Gal et al. 2023): the token's row alone learns, by the plain loss."""
+    recipe = no_regularization(dreambooth(recipe))
+    rows = tuple(
+        replace(stage, train=(TOKEN,), rates={TOKEN: 20.0}) for stage in recipe.stages("appearance")
+    )
+    return replace(recipe, stage=rows)
+
+
+def one_step(recipe: Recipe) -> Recipe:
+    """One stage on clips that has the temporal layers in from the start and sees as many frames as
+    our two; trained is what ours trains in its first."""
+    (first,), (last,) = recipe.stages("appearance"), recipe.stages("motion")
+    seen = first.steps * first.batch * first.frames + last.steps * last.batch * last.frames
+    steps = max(round(seen / (last.batch * last.frames)), 1)
+    stage = replace(
+        last, steps=steps, train=(SPATIAL, TOKEN), rates=first.rates, decay=first.decay,
+        learning_rate=first.learning_rate, warmup=first.warmup, save_every=first.save_every,
+    )  # fmt: skip
+    return replace(recipe, stage=(stage,))
+
+
+def no_regularization(recipe: Recipe) -> Recipe:
+    """Without the other people of the class."""
+    return _stages(recipe, lambda stage: replace(stage, regular_batch=0))
+
+
+def no_motion(recipe: Recipe) -> Recipe:
+    """Without the second stage."""
+    return replace(recipe, stage=recipe.stages("appearance"))
+
+
+METHODS: dict[str, Method] = {
+    "ours": Method("ours", lambda recipe: recipe),
+    "words_only": Method("the base, the person in words"),
+    "dreambooth": Method("DreamBooth", dreambooth),
+    "one_step": Method("one step on video", one_step),
+    "textual_inversion": Method("textual inversion", textual_inversion),
+    "no_regularization": Method("without regularization", no_regularization),
+    "vae": Method("the truth through the VAE"),
+    "truth": Method("the truth itself"),
+}
+
+ABLATIONS: dict[str, Method] = {
+    "no_weakening": Method("without background weakening", _loss(weaken=False)),
+    "no_guidance": Method("without mask-guided attention", _loss(guide=False)),
+    "no_motion": Method("without the motion stage", no_motion),
+    "no_views": Method("as filmed only", _personal(views=1)),
+    "no_elsewhere": Method("no captions of other places", _personal(elsewhere=0.0)),
+    **{f"alpha_{a}": Method(f"α = {a}", _loss(alpha=a)) for a in (0.03, 0.1, 0.3, 1.0)},
+    **{f"gamma_{g}": Method(f"γ = {g}", _loss(gamma=g)) for g in (0.5, 0.01, 0.001)},
+    **{
+        f"regularization_{w}": Method(f"regularization weight {w}", _loss(regularization_weight=w))
+        for w in (0.3, 0.7, 3.0)
+    },
+    "cross_attention": Method(
+        "cross-attention alone trains", _train(r"^unet\..*attentions\..*attn2\.", TOKEN)
+    ),
+    "attention": Method("attention alone trains", _train(r"^unet\..*attentions\.", TOKEN)),
+    "text_encoder": Method("the text encoder trains too", _personal(train_text_encoder=True)),
+}

@@ -1,0 +1,254 @@
+"""`aa evaluate --bench puppets`: people whose true video is known, learned in one scene and put
+into others, by us and by what we are compared with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animateanywhere import __version__
+from animateanywhere.baselines import ABLATIONS, METHODS, Method
+from animateanywhere.bench_report import write_report
+from animateanywhere.console import progress, quietly
+from animateanywhere.data import skeleton, video
+from animateanywhere.errors import UsageError
+from animateanywhere.files import require_writable, write_aside
+from animateanywhere.generate import generate
+from animateanywhere.models.base import (
+    BUNDLED,
+    decode_latents,
+    encode_frames,
+    find_base,
+    hash_of,
+    load_base,
+)
+from animateanywhere.models.perception import Perception, load_perception
+from animateanywhere.personalize import personalize
+from animateanywhere.puppets import Clip, Spec, caption, describe, render, sample_spec
+from animateanywhere.puppets.caption import SCENE_WORDS
+from animateanywhere.recipe import Recipe, load_recipe, to_dict
+from animateanywhere.truth import mean, measure
+
+TOKEN = "sks"
+FIRST = 1000  # seed of the first subject; base training looks at held-out seeds below 100 only
+SUBJECTS, CASES = 12, 3
+FRAMES = 32  # of a reference: 4 s
+PEOPLE_MOTIONS = ("walk", "wave", "dance", "jump", "squat", "turn", "run", "raise", "kick")
+PLACES = ("beach", "forest", "street", "mountains", "room", "stage", "desert", "city", "park",
+          "kitchen")  # fmt: skip
+THINGS = ("ball", "umbrella", "surfboard", "guitar", "balloon", "book", "dog", "suitcase")
+TEXTURED = ("street", "kitchen", "room", "city")
+SHOWN = 4  # subjects in the contact sheet
+FASTER = 4  # `fast` trains so many times fewer steps
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person of the benchmark: the clip to learn from, and cases with their true renders."""
+
+    number: int
+    reference: Clip
+    truths: list[Clip]
+
+    @property
+    def class_word(self) -> str:
+        return self.reference.spec.identity.gender
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How hard learning is made. hard: the scene is textured, not named, the camera sways, and
+    training takes twice as many steps."""
+
+    fast: bool = False
+    hard: bool = False
+
+    @property
+    def name(self) -> str:
+        return ("hard" if self.hard else "easy") + ("-fast" if self.fast else "")
+
+
+def benchmark(
+    out: Path,
+    *,
+    subjects: int | None = None,
+    methods: Sequence[str] = (),
+    fast: bool = False,
+    hard: bool = False,
+    base: str = "mini",
+) -> Path:
+    """Learn and generate, measure and compare; returns `out`, with `metrics.json` in it.
+
+    Held-out people (never seen in base training) are learned in scene A with motion A and generated
+    in three others each, with other motions, two with an object, and compared with the true
+    renders. methods: of `baselines`, all of METHODS when empty. fast: three people, a case each,
+    a quarter of the steps, ours, DreamBooth and words. What is there already, of the same base and
+    settings, is not made again; several runs of other methods may share `out`.
+    Raises UsageError for a method that is not known.
+    """
+    known = METHODS | ABLATIONS
+    for name in methods:
+        if name not in known:
+            raise UsageError(f"no method {name}: give some of {', '.join(known)}")
+    names = list(methods) or (
+        ["ours", "words_only", "dreambooth", "vae", "truth"] if fast else list(METHODS)
+    )
+    setting = Setting(fast, hard)
+    require_writable(out)
+    folder = find_base(base)
+    config = tomllib.loads((folder / "base.toml").read_text())
+    recipe = shaped(load_recipe(config.get("personalize", "personalize")), setting)
+    seer = folder if (folder / "perception").is_dir() else BUNDLED
+    net = load_perception(seer / "perception")
+    people = range(subjects or (3 if fast else SUBJECTS))
+    with progress("benchmark", total=len(people) * len(names)) as bar:
+        for number in people:
+            one = subject(number, config, setting)
+            for name in names:
+                place = out / setting.name / name / f"{number:02}"
+                score(one, known[name], recipe, setting, place, base, net)
+                bar.advance(1)
+    shown = [subject(number, config, setting) for number in people[:SHOWN]]
+    write_report(out, setting.name, {name: known[name].title for name in known}, hash_of(folder))
+    video.contact_sheet(
+        out / f"contact_sheet-{setting.name}.png", sheet(shown, names, out / setting.name, known)
+    )
+    return out
+
+
+def shaped(recipe: Recipe, setting: Setting) -> Recipe:
+    """The recipe of a setting."""
+    times = (2 if setting.hard else 1) / (FASTER if setting.fast else 1)
+    rows = (replace(row, steps=max(round(row.steps * times), 2)) for row in recipe.stage)
+    return replace(recipe, stage=tuple(rows))
+
+
+def specs(number: int, setting: Setting) -> tuple[Spec, list[Spec]]:
+    """What a subject's reference shows, and its cases: other scenes, motions, views and objects."""
+    rng = np.random.default_rng([number, 2024])
+    scenes, motions = rng.permutation(PLACES), rng.permutation(PEOPLE_MOTIONS)
+    if setting.hard:
+        first = TEXTURED[number % len(TEXTURED)]
+        scenes = np.array([first, *(s for s in scenes if s != first)])
+    things = ["none", *rng.permutation(THINGS)]
+    person = sample_spec(FIRST + number, "held-out")
+
+    def stage(case: int) -> Spec:
+        color = sample_spec(FIRST + 100 * case + number).object
+        return replace(
+            person,
+            motion=replace(
+                person.motion, name=str(motions[case]), travel=0.0, amplitude=1.0, tempo=1.0,
+                yaw=float(rng.normal(0, 0.4)),
+            ),
+            scene=replace(person.scene, name=str(scenes[case]), seed=int(rng.integers(2**31))),
+            object=replace(color, name=str(things[max(case - 1, 0)])),
+            camera=replace(
+                person.camera, scale=float(rng.uniform(0.68, 0.78)), ground=0.92,
+                x=float(rng.normal(0, 0.04)), pan=0.03 if setting.hard and case == 0 else 0.0,
+            ),
+        )  # fmt: skip
+
+    reference, *cases = [stage(case) for case in range(CASES + 1)]
+    return reference, cases[-1:] if setting.fast else cases
+
+
+def subject(number: int, config: dict[str, Any], setting: Setting) -> Subject:
+    """Render a subject's reference and its cases' truths."""
+    size, fps = int(config["size"]), float(config["fps"])
+    reference, cases = specs(number, setting)
+    truths = [render(case, int(config["frames"]), size, fps, start=1.0) for case in cases]
+    return Subject(number, render(reference, FRAMES, size, fps), truths)
+
+
+def score(
+    one: Subject, method: Method, recipe: Recipe, setting: Setting, place: Path, base: str,
+    net: Perception,
+) -> dict[str, Any]:  # fmt: skip
+    """A method's means over one subject's cases; from `place`, if they are there already."""
+    recipe = method.change(recipe) if method.change else recipe
+    key = json.loads(json.dumps({
+        "base": hash_of(find_base(base)), "version": __version__, "fast": setting.fast,
+        "hard": setting.hard, "recipe": to_dict(recipe) if method.change else None,
+    }))  # fmt: skip
+    record = place / "scores.json"
+    if record.is_file():
+        before = json.loads(record.read_text())
+        if before["key"] == key:
+            return before["scores"]
+    with quietly():
+        cases = make(one, method, recipe, setting, place, base)
+    rows = [measure(net, made, true, one.reference)
+            for made, true in zip(cases, one.truths, strict=True)]  # fmt: skip
+    flat = [row | {f"delta_e_{n}": v for n, v in row["delta_e_parts"].items()} for row in rows]
+    means = mean(flat)
+    with write_aside(record) as aside:
+        aside.write_text(json.dumps({"key": key, "scores": means, "cases": rows}, indent=1) + "\n")
+    return means
+
+
+def make(
+    one: Subject, method: Method, recipe: Recipe, setting: Setting, place: Path, base: str
+) -> list[np.ndarray]:
+    """A method's videos, uint8 (F, H, W, 3), one for each case of a subject."""
+    if method.title == METHODS["truth"].title:
+        return [truth.frames for truth in one.truths]
+    if method.title == METHODS["vae"].title:
+        vae = load_base(base).vae
+        return [decode_latents(vae, encode_frames(vae, truth.frames)) for truth in one.truths]
+    place.mkdir(parents=True, exist_ok=True)
+    weights = None
+    if method.change is not None:
+        clip = write_reference(one.reference, place)
+        where = SCENE_WORDS[one.reference.spec.scene.name][0]
+        weights = personalize(
+            clip, TOKEN, class_word=one.class_word, base=base, out=place / "run", recipe=recipe,
+            scene=None if setting.hard else where,
+        )  # fmt: skip
+        shutil.rmtree(place / "run" / "training", ignore_errors=True)  # a tenth of a gigabyte
+    made = []
+    for number, truth in enumerate(one.truths):
+        identity = truth.spec.identity
+        who = describe(identity) if weights is None else f"{TOKEN} {one.class_word}"
+        prompt = caption(truth.spec, seed=1, person=who, looks=False)
+        size, fps = truth.frames.shape[1], truth.fps
+        pose, target = place / f"case{number}.poses.json", place / f"case{number}.mp4"
+        skeleton.write_poses(pose, skeleton.Poses(truth.keypoints, size, size, fps))
+        generate(prompt, pose, weights=weights, base=base, out=target, fit="none", seed=number)
+        made.append(video.read(target).frames)
+    return made
+
+
+def write_reference(reference: Clip, place: Path) -> Path:
+    """The clip to learn from, with exact masks and poses beside it."""
+    clip, size = place / "reference.mp4", reference.frames.shape[1]
+    video.write(clip, reference.frames, reference.fps)
+    video.write(
+        place / "reference.masks.mp4", reference.masks[..., None].repeat(3, -1), reference.fps
+    )
+    poses = skeleton.Poses(reference.keypoints, size, size, reference.fps)
+    skeleton.write_poses(place / "reference.poses.json", poses)
+    return clip
+
+
+def sheet(
+    people: list[Subject], names: list[str], folder: Path, known: dict[str, Method]
+) -> list[tuple[str, np.ndarray]]:
+    """Rows to look at: each person's reference, the last case's truth, and what methods made."""
+    rows = []
+    for one in people:
+        truth = one.truths[-1]
+        rows.append((f"person {one.number}: reference", one.reference.frames))
+        rows.append((f"truth: {caption(truth.spec, seed=1, looks=False)}", truth.frames))
+        for name in names:
+            path = folder / name / f"{one.number:02}" / f"case{len(one.truths) - 1}.mp4"
+            if path.is_file():
+                rows.append((known[name].title, video.read(path).frames))
+    return rows

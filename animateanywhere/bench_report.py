@@ -1,0 +1,184 @@
+"""What a benchmark found: means with intervals, a table, and which aims are reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import bootstrap
+
+from animateanywhere.console import say
+from animateanywhere.files import write_aside
+
+LEVEL = 0.95  # of the intervals
+COLUMNS = {
+    "person_delta_e": "person ΔE ↓", "person_psnr": "person PSNR, dB ↑",
+    "person_ssim": "person SSIM ↑", "silhouette_iou": "silhouette IoU ↑", "pck": "PCK ↑",
+    "scene_accuracy": "scene ↑", "object_present": "object ↑", "leak": "leak ↓",
+    "flicker": "flicker ↓", "dynamic_degree": "motion of the truth's",
+}  # fmt: skip
+PARTS = ("top", "bottom", "hair", "face", "skin", "shoes", "other")
+
+
+def write_report(
+    out: Path, setting: str, titles: dict[str, str], base: str
+) -> dict[str, dict[str, dict[str, float]]]:
+    """`metrics.json` and `table.md` of all methods that were scored in `out`/`setting` on a base.
+
+    titles: the known methods' names, in the table's order. Returns method -> metric -> mean, low,
+    high (over subjects, whose cases are averaged first).
+    """
+    scores = {name: found for name in titles if (found := read_scores(out / setting / name, base))}
+    methods = {
+        name: {
+            metric: interval([row[metric] for row in rows.values() if metric in row])
+            for metric in sorted({metric for row in rows.values() for metric in row})
+        }
+        for name, rows in scores.items()
+    }
+    reached = aims(methods, ratios(scores))
+    report = {
+        "setting": setting,
+        "base": base,
+        "subjects": {name: sorted(rows) for name, rows in scores.items()},
+        "methods": methods,
+        "ratios": ratios(scores),
+        "aims": reached,
+    }
+    path = out / f"metrics-{setting}.json"
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with write_aside(out / f"table-{setting}.md") as aside:
+        aside.write_text(markdown(methods, titles), encoding="utf-8")
+    show(methods, titles, reached)
+    say(f"wrote {path}")
+    return methods
+
+
+def read_scores(folder: Path, base: str) -> dict[str, dict[str, float]]:
+    """Subject -> metric -> value, of what was scored on a base."""
+    out = {}
+    for file in sorted(folder.glob("*/scores.json")):
+        record = json.loads(file.read_text())
+        if record["key"]["base"] == base:
+            out[file.parent.name] = record["scores"]
+    return out
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean with its bootstrap interval (percentiles, 95 %), and of how many values."""
+    some = np.array([value for value in values if not np.isnan(value)])
+    if not len(some):
+        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "of": 0}
+    center = float(some.mean())
+    low, high = _bounds((some,), np.mean) if len(some) > 1 else (center, center)
+    return {"mean": center, "low": low, "high": high, "of": len(some)}
+
+
+def ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict]]:
+    """Ours over another method's, metric by metric, over the subjects that both learned; intervals
+    by drawing subjects, so that what is hard about one counts on both sides."""
+    out: dict[str, dict[str, dict]] = {}
+    for name, rows in scores.items():
+        both = sorted(rows.keys() & scores.get("ours", {}).keys())
+        if name == "ours" or not both:
+            continue
+        out[name] = {}
+        for metric in COLUMNS:
+            pairs = [(scores["ours"][n].get(metric), rows[n].get(metric)) for n in both]
+            some = np.array([p for p in pairs if None not in p], float)
+            if not len(some) or np.isnan(some).any() or not some[:, 1].mean():
+                continue
+            mine, theirs = some.T
+            low, high = (
+                _bounds((mine, theirs), _ratio, paired=True) if len(some) > 1 else (np.nan, np.nan)
+            )
+            value = _ratio(mine, theirs)
+            out[name][metric] = {"mean": float(value), "low": low, "high": high, "of": len(some)}
+    return out
+
+
+def aims(
+    methods: dict[str, dict[str, dict[str, float]]], ratio: dict[str, dict[str, dict]]
+) -> list[dict[str, Any]]:
+    """What is asked of our method, what came out, and whether that reaches it."""
+    mine = methods.get("ours", {})
+
+    def row(text: str, found: dict[str, float] | None, low: float, high: float) -> dict[str, Any]:
+        value = found["mean"] if found else float("nan")
+        sure = found is not None and low <= found["low"] and found["high"] <= high
+        return {"aim": text, "value": value, "reached": low <= value <= high, "surely": sure}
+
+    def against(name: str, metric: str) -> dict[str, float] | None:
+        return ratio.get(name, {}).get(metric)
+
+    colors = "person_delta_e"
+    return [
+        row("leak at most half of DreamBooth's", against("dreambooth", "leak"), 0, 0.5),
+        row("person ΔE at most 0.8 of DreamBooth's", against("dreambooth", colors), 0, 0.8),
+        row("person ΔE at most 0.6 of words alone", against("words_only", colors), 0, 0.6),
+        row("PCK at least 0.95", mine.get("pck"), 0.95, 1),
+        row("scene accuracy at least 0.95", mine.get("scene_accuracy"), 0.95, 1),
+        row("motion within 10 % of the truth's", mine.get("dynamic_degree"), 0.9, 1.1),
+    ]  # fmt: skip
+
+
+def markdown(methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str]) -> str:
+    """The table: mean and interval, one row a method; then the colors part by part."""
+    lines = [
+        "| | " + " | ".join(COLUMNS.values()) + " | people |",
+        "|---" * (len(COLUMNS) + 2) + "|",
+    ]
+    for name, metrics in methods.items():
+        people = int(max(found["of"] for found in metrics.values()))
+        cells = [cell(metrics.get(metric)) for metric in COLUMNS]
+        lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {people} |")
+    lines += ["", "| ΔE of | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
+    for name, metrics in methods.items():
+        cells = [cell(metrics.get(f"delta_e_{part}")) for part in PARTS]
+        lines.append(f"| {titles[name]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(found: dict[str, float] | None) -> str:
+    """As "7.91 (7.02–8.80)"."""
+    if not found or np.isnan(found["mean"]):
+        return "–"
+    digits = 1 if abs(found["mean"]) >= 10 else 2
+    return "{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(**found, d=digits)
+
+
+def show(
+    methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str],
+    reached: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    """Means and aims, on stderr."""
+    table = Table(title="against the true renders")
+    for column in ("", *COLUMNS.values()):
+        table.add_column(column)
+    for name, metrics in methods.items():
+        means = [metrics.get(metric, {}).get("mean", float("nan")) for metric in COLUMNS]
+        table.add_row(titles[name], *(f"{m:.3g}" for m in means))
+    console = Console(stderr=True)
+    console.print(table)
+    for aim in reached:
+        if not np.isnan(aim["value"]):
+            word = "surely" if aim["surely"] else "reached" if aim["reached"] else "SHORT"
+            console.print(f"{aim['aim']}: {aim['value']:.3g}, {word}", highlight=False)
+
+
+def _ratio(mine: np.ndarray, theirs: np.ndarray, axis: int = -1) -> Any:
+    return mine.mean(axis=axis) / theirs.mean(axis=axis)
+
+
+def _bounds(samples: tuple[np.ndarray, ...], of: Any, paired: bool = False) -> tuple[float, float]:
+    found = bootstrap(
+        samples, of, confidence_level=LEVEL, n_resamples=2000, method="percentile", paired=paired,
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return float(found.low), float(found.high)
