@@ -19,8 +19,8 @@ LEVEL = 0.95  # of the intervals
 COLUMNS = {
     "person_delta_e": "person ΔE ↓", "person_psnr": "person PSNR, dB ↑",
     "person_ssim": "person SSIM ↑", "silhouette_iou": "silhouette IoU ↑", "pck": "PCK ↑",
-    "scene_accuracy": "scene ↑", "object_present": "object ↑", "leak": "leak ↓",
-    "flicker": "flicker ↓", "dynamic_degree": "motion of the truth's",
+    "scene_accuracy": "scene ↑", "scene_delta_e": "scene ΔE ↓", "object_present": "object ↑",
+    "leak": "leak ↓", "flicker": "flicker ↓", "dynamic_degree": "motion of the truth's",
 }  # fmt: skip
 PARTS = ("top", "bottom", "hair", "face", "skin", "shoes", "other")
 
@@ -159,11 +159,11 @@ def show(
 ) -> None:  # fmt: skip
     """Means and aims, on stderr."""
     table = Table(title="against the true renders")
-    for column in ("", *COLUMNS.values()):
+    for column in ("", *(titles[name] for name in methods)):
         table.add_column(column)
-    for name, metrics in methods.items():
-        means = [metrics.get(metric, {}).get("mean", float("nan")) for metric in COLUMNS]
-        table.add_row(titles[name], *(f"{m:.3g}" for m in means))
+    for metric, words in COLUMNS.items():
+        means = [found.get(metric, {}).get("mean", float("nan")) for found in methods.values()]
+        table.add_row(words, *("–" if np.isnan(m) else f"{m:.3g}" for m in means))
     console = Console(stderr=True)
     console.print(table)
     for aim in reached:

@@ -49,13 +49,14 @@ def measure(net: Perception, made: np.ndarray, truth: Clip, reference: Clip) -> 
         bare = replace(spec, object=replace(spec.object, name="none"))
         empty = render(bare, len(made), size, truth.fps, truth.start)
         scores["object_present"] = metrics.object_present(made, truth.frames, empty.frames)
+    others = [replace(spec, scene=replace(spec.scene, seed=100 + i)) for i in range(6)]
+    clips = [render(other, frames=1, size=size) for other in others]
+    asked = np.concatenate([clip.frames for clip in clips])
+    asked_masks = np.concatenate([clip.masks for clip in clips])
+    scores["scene_delta_e"] = metrics.scene_delta_e(made, masks, asked, asked_masks)
     if spec.scene.name != reference.spec.scene.name:
-        others = [replace(spec, scene=replace(spec.scene, seed=100 + i)) for i in range(6)]
-        clips = [render(other, frames=1, size=size) for other in others]
-        unrelated = np.concatenate([clip.frames for clip in clips])
-        unrelated_masks = np.concatenate([clip.masks for clip in clips])
         known = (reference.frames, reference.masks)
-        scores["leak"] = metrics.leak(made, masks, *known, unrelated, unrelated_masks)
+        scores["leak"] = metrics.leak(made, masks, *known, asked, asked_masks)
     return scores
 
 

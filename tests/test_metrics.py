@@ -145,3 +145,77 @@ def test_leak_on_constructed_cases(clips: dict) -> None:
     assert 0.25 < score(halved, asked.masks) < 0.75
     far = [score(*(lambda c: (c.frames, c.masks))(clip(n, 9))) for n in names if n != "room"]
     assert np.mean(far) < 0.2
+
+
+def test_a_frozen_video_does_not_move() -> None:
+    walk = render(replace(sample_spec(3, "held-out")), frames=16, size=128)
+    height = metrics.person_height(walk.masks)
+    frozen = np.repeat(walk.keypoints[:1], 16, axis=0)
+    assert metrics.dynamic_degree(frozen, height) == pytest.approx(0, abs=1e-5)
+    moves = metrics.dynamic_degree(walk.keypoints, height)
+    trembling = walk.keypoints + np.random.default_rng(0).normal(0, 0.5, walk.keypoints.shape)
+    trembling[..., 2] = walk.keypoints[..., 2]
+    assert moves > 0.01
+    assert metrics.dynamic_degree(trembling, height) < 1.2 * moves
+    assert np.isnan(metrics.dynamic_degree(0 * walk.keypoints, height))
+
+
+def test_flicker_leaves_the_person_out() -> None:
+    frames, masks = np.full((4, 32, 32, 3), 90, np.uint8), np.zeros((4, 32, 32), np.float32)
+    masks[:, 8:24, 8:24] = 1
+    frames[::2, 8:24, 8:24] = 200
+    assert metrics.flicker(frames, masks) == 0
+    frames[::2, :4] += 10
+    assert metrics.flicker(frames, masks) == pytest.approx(10 * 4 * 32 / (32 * 32 - 388))
+    assert np.isnan(metrics.flicker(frames, np.ones_like(masks)))
+
+
+def test_an_object_is_told_from_none() -> None:
+    spec = replace(sample_spec(3, "held-out"))
+    red = replace(spec.object, name="ball", color="red", rgb=(0.82, 0.12, 0.13), size=1.1)
+    clips = {
+        name: render(replace(spec, object=replace(red, name=name)), frames=4, size=128).frames
+        for name in ("ball", "none")
+    }
+    moved = np.roll(clips["ball"], 2, axis=2)
+    noise = np.random.default_rng(0).integers(0, 255, moved.shape).astype(np.uint8)
+    there = [
+        metrics.object_present(frames, clips["ball"], clips["none"])
+        for frames in (clips["ball"], moved, clips["none"], noise)
+    ]
+    assert there[0] == 1
+    assert there[1] >= 0.75
+    assert there[2:] == [0, 0]
+    assert np.isnan(metrics.object_present(clips["none"], clips["none"], clips["none"]))
+
+
+def test_scene_delta_e_sees_fog_and_another_scene() -> None:
+    spec = sample_spec(3, "held-out")
+
+    def clip(scene: str, seed: int):  # type: ignore[no-untyped-def]
+        return render(replace(spec, scene=replace(spec.scene, name=scene, seed=seed)), 2, 128)
+
+    asked = [clip("beach", seed) for seed in range(20, 26)]
+    pictures = np.concatenate([c.frames[:1] for c in asked])
+    masks = np.concatenate([c.masks[:1] for c in asked])
+    true, other = clip("beach", 6), clip("forest", 6)
+    fog = (true.frames * 0.5 + 100).astype(np.uint8)
+    scores = [
+        metrics.scene_delta_e(c, true.masks, pictures, masks)
+        for c in (pictures[:1].repeat(2, 0), true.frames, fog, other.frames)
+    ]
+    assert scores == sorted(scores)
+    assert scores[0] < 0.5 * scores[1]
+    assert scores[1] < 0.7 * scores[2]
+
+
+def test_ssim_of_the_person() -> None:
+    truth = np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3)).astype(np.uint8)
+    mask = np.zeros((1, 32, 32), np.uint8)
+    mask[:, 8:24, 8:24] = 255
+    elsewhere = truth.copy()
+    elsewhere[:, :3] = 0
+    assert metrics.person_ssim(truth, truth, mask) == pytest.approx(1)
+    assert metrics.person_ssim(elsewhere, truth, mask) == pytest.approx(1)
+    assert metrics.person_ssim(255 - truth, truth, mask) < 0
+    assert np.isnan(metrics.person_ssim(truth, truth, 0 * mask))

@@ -8,7 +8,7 @@ result) comes in as arrays. A measure with nothing to look at is `nan`, never a 
 from animateanywhere.metrics.likeness import person_delta_e, person_psnr, person_ssim, psnr
 from animateanywhere.metrics.motion import dynamic_degree, flicker
 from animateanywhere.metrics.pose import pck, person_height, silhouette_iou
-from animateanywhere.metrics.scene import leak, object_present, scene_accuracy
+from animateanywhere.metrics.scene import leak, object_present, scene_accuracy, scene_delta_e
 
 __all__ = [
     "dynamic_degree",
@@ -22,5 +22,6 @@ __all__ = [
     "person_ssim",
     "psnr",
     "scene_accuracy",
+    "scene_delta_e",
     "silhouette_iou",
 ]

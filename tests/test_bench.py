@@ -1,0 +1,108 @@
+"""The benchmark: held-out people, methods as changed recipes, resuming, intervals and aims."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from animateanywhere import bench, bench_report
+from animateanywhere.baselines import ABLATIONS, METHODS
+from animateanywhere.errors import UsageError
+from animateanywhere.puppets import is_held_out
+from animateanywhere.recipe import load_recipe
+
+RECIPE = load_recipe("personalize")
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_people_are_held_out_and_put_elsewhere(hard: bool) -> None:
+    setting = bench.Setting(hard=hard)
+    people, scenes, things = set(), set(), set()
+    for number in range(bench.SUBJECTS):
+        reference, cases = bench.specs(number, setting)
+        assert (reference, cases) == bench.specs(number, setting)
+        assert is_held_out(reference.identity)
+        assert len(cases) == bench.CASES
+        assert {case.identity for case in cases} == {reference.identity}
+        places = [reference.scene.name, *(case.scene.name for case in cases)]
+        motions = [reference.motion.name, *(case.motion.name for case in cases)]
+        assert len(set(places)) == len(set(motions)) == bench.CASES + 1
+        assert sum(case.object.name != "none" for case in cases) == 2
+        assert (reference.camera.pan > 0) == hard
+        people.add(reference.identity)
+        scenes |= set(places)
+        things |= {case.object.name for case in cases}
+    assert len(people) == bench.SUBJECTS
+    assert len(scenes) == len(bench.PLACES)
+    assert len(things) > 6
+
+
+def test_methods_change_what_they_say() -> None:
+    change = {name: m.change(RECIPE) for name, m in (METHODS | ABLATIONS).items() if m.change}
+    assert change["ours"] == RECIPE
+    others = [recipe for name, recipe in change.items() if name != "ours"]
+    assert all(recipe != RECIPE for recipe in others)
+    assert len({repr(recipe) for recipe in others}) == len(others)
+    dreambooth = change["dreambooth"]
+    assert not dreambooth.loss.weaken
+    assert not dreambooth.loss.guide
+    assert [s.steps for s in dreambooth.stage] == [s.steps for s in RECIPE.stage]
+    assert {s.regular_batch for s in change["no_regularization"].stage} == {0}
+    assert {s.train for s in change["textual_inversion"].stage} == {("token_embedding",)}
+
+    def seen(recipe) -> int:  # type: ignore[no-untyped-def]
+        return sum(s.steps * s.batch * s.frames for s in recipe.stage)
+
+    assert len(change["one_step"].stage) == 1
+    assert seen(change["one_step"]) == pytest.approx(seen(RECIPE), rel=0.02)
+
+
+def test_a_fast_benchmark_on_a_tiny_base_and_again(tiny_base: Path, tmp_path: Path) -> None:
+    names = ["ours", "words_only", "dreambooth", "vae", "truth"]
+    options = {"subjects": 1, "methods": names, "fast": True, "base": str(tiny_base)}
+    out = bench.benchmark(tmp_path / "a b", **options)
+    report = json.loads((out / "metrics-easy-fast.json").read_text())
+    assert set(report["methods"]) == set(names)
+    truth = report["methods"]["truth"]
+    assert truth["dynamic_degree"]["mean"] == pytest.approx(1)
+    for name in ("ours", "words_only", "dreambooth"):  # of an untrained base
+        row = report["methods"][name]
+        assert row["person_delta_e"]["mean"] > truth["person_delta_e"]["mean"]
+        assert row["person_psnr"]["mean"] < truth["person_psnr"]["mean"] == float("inf")
+    assert report["ratios"]["dreambooth"]["person_delta_e"]["of"] == 1
+    assert (out / "contact_sheet-easy-fast.png").is_file()
+    assert "| DreamBooth |" in (out / "table-easy-fast.md").read_text()
+    made = {p: p.stat().st_mtime_ns for p in out.rglob("scores.json")}
+    assert len(made) == len(names)
+    bench.benchmark(out, **options)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("scores.json")} == made
+
+
+def test_an_unknown_method_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no method oars"):
+        bench.benchmark(tmp_path, methods=["oars"])
+
+
+def test_intervals_hold_the_mean_and_narrow_with_more_people() -> None:
+    rng = np.random.default_rng(0)
+    few, many = (bench_report.interval(rng.normal(5, 1, n).tolist()) for n in (6, 60))
+    for found in (few, many):
+        assert found["low"] < found["mean"] < found["high"]
+    assert many["high"] - many["low"] < few["high"] - few["low"]
+    assert bench_report.interval([3.0])["low"] == bench_report.interval([3.0])["high"] == 3
+    assert np.isnan(bench_report.interval([float("nan")])["mean"])
+
+
+def test_a_ratio_pairs_the_people() -> None:
+    """Ours is always half of theirs: however unlike the people are, that is certain."""
+    ours = {str(n): {"leak": 0.1 * (n + 1)} for n in range(8)}
+    theirs = {n: {"leak": 2 * row["leak"]} for n, row in ours.items()}
+    found = bench_report.ratios({"ours": ours, "dreambooth": theirs})["dreambooth"]["leak"]
+    assert found["mean"] == found["low"] == found["high"] == pytest.approx(0.5)
+    methods = {"ours": {"pck": {"mean": 0.96, "low": 0.94, "high": 0.97, "of": 8}}}
+    rows = {row["aim"]: row for row in bench_report.aims(methods, {"dreambooth": {"leak": found}})}
+    assert rows["PCK at least 0.95"]["reached"]
+    assert not rows["PCK at least 0.95"]["surely"]
+    assert rows["leak at most half of DreamBooth's"]["reached"]
+    assert not rows["scene accuracy at least 0.95"]["reached"]
