@@ -26,7 +26,7 @@ from animateanywhere.models.base import Base, load_base
 from animateanywhere.personalize import recipe_of
 from animateanywhere.predict import Prepared, foretell_generation, foretell_learning
 from animateanywhere.prepare import prepare
-from animateanywhere.render import STEPS
+from animateanywhere.render import steps_of
 from animateanywhere.verdict import Verdict, read_findings, verdict
 
 RUNS = Path("runs") / "check"
@@ -81,7 +81,7 @@ def check(
             driving, spent = _read(model, pose, backends, prepared)
             found[pose.name] += _compare(driving, subject, size)
             generation, more = foretell_generation(
-                model, len(driving.keypoints), STEPS, prepared=spent
+                model, len(driving.keypoints), steps_of(model), prepared=spent
             )
             found[pose.name] += [finding for finding in more if finding not in found[video.name]]
             if generation is not None:

@@ -133,7 +133,9 @@ def _generate(
     guidance: Annotated[
         float | None, typer.Option(min=0, max=100, help="Pull of the prompt, else the base's own.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 25,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Of denoising, else the base's own.")
+    ] = None,
     sampler: Annotated[Literal["ddim", "dpm++"], typer.Option()] = "dpm++",
     fit: Annotated[
         Literal["none", "frame", "bones"],

@@ -27,7 +27,7 @@ from animateanywhere.models.base import load_base
 from animateanywhere.models.personal import find_weights, load_personal, mentions, read_metadata
 from animateanywhere.predict import foretell_generation
 from animateanywhere.recipe import Loss
-from animateanywhere.render import STEPS, render
+from animateanywhere.render import render, steps_of
 from animateanywhere.verdict import refuse, tell_findings
 
 RUNS = Path("runs")
@@ -43,7 +43,7 @@ def generate(
     seed: int = 0,
     frames: int | None = None,
     guidance_scale: float | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     sampler: str = "dpm++",
     fit: fitting.Fit = "bones",
     contact_sheet: Path | None = None,
@@ -54,7 +54,8 @@ def generate(
     pose: a video of a person or of a skeleton, or a poses.json. weights: personal weights; without,
     the newest under `runs` whose token the prompt names. base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
-    frames: at most so many; without, as long as the motion. guidance_scale: without, the base's.
+    frames: at most so many; without, as long as the motion. guidance_scale, steps: without, the
+    base's own.
     fit: what the skeleton takes from the learned person, as in `data.fitting`. contact_sheet: a PNG
     of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
     a driving person. The same arguments give the same bytes on one machine. Raises UsageError.
@@ -74,6 +75,7 @@ def generate(
     fps, size = float(model.config["fps"]), int(model.config["size"])
     if guidance_scale is None:
         guidance_scale = float(model.config["guidance_scale"])
+    steps = steps or steps_of(model)
     driving = read_driving(pose, fps, frames, backends)
     told, more = foretell_generation(model, len(driving.keypoints), steps, begun)
     tell_findings("generation", more)

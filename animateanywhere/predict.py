@@ -24,7 +24,7 @@ from animateanywhere.measure import BUSY, Probe, probe
 from animateanywhere.metrics import psnr
 from animateanywhere.models.base import Base, decode_latents, encode_frames
 from animateanywhere.recipe import Recipe
-from animateanywhere.regularize import cache_file
+from animateanywhere.regularize import SHOWN, cache_file
 
 # The run in small of the bundled base lasts about 20 s on two cores, half of it loading, and is
 # kept: unasked, it may cost a tenth of what is to come, once.
@@ -56,10 +56,12 @@ def learning(
     parts = {"beginning and end": unit["fixed"], "clip": own.views * frames * unit["view"]}
     counts = (own.regularization_images, own.regularization_clips)
     for name, count, there, each in zip(("image", "clip"), counts, made, (1, length), strict=True):
-        seconds = unit[name] + own.regularization_steps * unit[f"{name}_step"]
-        parts[f"regularization {name}s"] = (
-            0.0 if there else count * (seconds + each * frame["decode"])
-        )
+        if own.regularization == "puppets":
+            seconds = unit[name] + each * frame["encode"]
+        else:
+            seconds = unit[name] + own.regularization_steps * unit[f"{name}_step"]
+        shown = min(count, SHOWN) * each * frame["decode"]
+        parts[f"regularization {name}s"] = 0.0 if there else count * seconds + shown
     if own.fit_vae_steps:
         parts["vae"] = frames * (frame["encode"] + frame["decode"])
         if poor:

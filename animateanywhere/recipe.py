@@ -25,6 +25,7 @@ class Model:
     frames: int = 16  # the training length of the motion modules
     fps: float = 8.0
     guidance_scale: float = 4.0  # of `aa generate`, unless told another
+    steps: int = 25  # of denoising, likewise
     vae: dict[str, Any] = field(default_factory=dict)
     text_encoder: dict[str, Any] = field(default_factory=dict)
     unet: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class Model:
     def base_toml(self) -> dict[str, Any]:
         """What a base says of itself in its base.toml."""
         return {"size": self.size, "frames": self.frames, "fps": self.fps,
-                "guidance_scale": self.guidance_scale}  # fmt: skip
+                "guidance_scale": self.guidance_scale, "steps": self.steps}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,12 @@ class Loss:
 class Personal:
     """What one-shot learning does beside its stages."""
 
-    regularization_images: int = 40  # of people of the class, made by the base, for appearance
+    # Who makes the pictures of other people of the class: the base, as in DreamBooth, or the
+    # renderer of the puppets, where those are what the base was trained on.
+    regularization: Literal["base", "puppets"] = "base"
+    regularization_images: int = 40  # for appearance
     regularization_clips: int = 4  # for motion
-    regularization_steps: int = 12
+    regularization_steps: int = 12  # of denoising, where the base makes them
     # Share of the subject's rows whose caption names some other place: as the background hardly
     # counts in eq. 1, the looks then bind to the token whatever scene is asked for. Ours.
     elsewhere: float = 0.5

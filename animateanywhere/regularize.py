@@ -1,4 +1,5 @@
-"""Regularization images and clips of the class, made by the base itself as in DreamBooth."""
+"""Regularization images and clips of the class: the base's own as in DreamBooth (Ruiz et al.
+2023), or of what it was trained on."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from animateanywhere.recipe import Loss, Recipe
 from animateanywhere.render import render_latents
 
 CACHE = Path("runs") / "regularization"
+SHOWN = 40  # images in the contact sheet
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def regularization(
 ) -> Regular:
     """Images or clips of other people of the class in other scenes, cached by base and settings.
 
-    Poses and captions come from puppets (skeletons and words fit any base); the pictures are the
-    base's own.
+    Poses and captions come from puppets (skeletons and words fit any base); the pictures too where
+    the recipe says so, else they are the base's own.
     """
     personal = settings.personal
     count = personal.regularization_clips if video else personal.regularization_images
@@ -49,10 +51,15 @@ def regularization(
     captions = [_caption(spec, class_word) for spec in specs]
     if not path.is_file():
         what = f"regularization {'clips' if video else 'images'}"
-        say(f"the base makes {count} {what} of other people")
-        steps = personal.regularization_steps
-        with progress(what, total=count * steps) as bar:
-            latents, poses = _make(base, specs, captions, steps, seed, video, bar)
+        if personal.regularization == "puppets":
+            say(f"rendering {count} {what} of other people")
+            with progress(what, total=count) as bar:
+                latents, poses = _render(base, specs, video, bar)
+        else:
+            say(f"the base makes {count} {what} of other people")
+            steps = personal.regularization_steps
+            with progress(what, total=count * steps) as bar:
+                latents, poses = _make(base, specs, captions, steps, seed, video, bar)
         with write_aside(path) as aside:
             clips = {"latents": latents, "poses": poses}
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
@@ -65,8 +72,10 @@ def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     """Where what `regularization` makes lies, or will lie."""
     personal = settings.personal
     count = personal.regularization_clips if video else personal.regularization_images
-    key = json.dumps([base.hash, class_word, video, count, personal.regularization_steps,
-                      base.config["guidance_scale"], seed])  # fmt: skip
+    made = [personal.regularization_steps, base.config["guidance_scale"]]
+    if personal.regularization == "puppets":
+        made = ["puppets"]
+    key = json.dumps([base.hash, class_word, video, count, *made, seed])
     return CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
 
 
@@ -89,11 +98,24 @@ def _make(
     return torch.stack(latents), torch.stack(poses)
 
 
+def _render(base: Base, specs: list[puppets.Spec], video: bool, bar: Bar) -> tuple[Tensor, Tensor]:
+    size, fps = base.config["size"], base.config["fps"]
+    latents, poses = [], []
+    times = np.random.default_rng(0).uniform(0, 4, len(specs))  # seconds into the motion
+    for spec, start in zip(specs, times, strict=True):
+        clip = puppets.render(spec, base.config["frames"] if video else 1, size, fps, float(start))
+        latents.append(encode_frames(base.vae, clip.frames))  # (F, C, h, w)
+        poses.append(encode_frames(base.vae, draw(clip.keypoints, size, size)))
+        bar.advance(1)
+    return torch.stack(latents), torch.stack(poses)
+
+
 def _rows(base: Base, captions: list[str], latents: Tensor) -> list[tuple[str, np.ndarray]]:
     """Rows of the contact sheet to look at; images eight in one."""
     if latents.shape[1] > 1:
         return [(caption, decode_latents(base.vae, clip))
                 for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
+    captions, latents = captions[:SHOWN], latents[:SHOWN]
     return [(caption, decode_latents(base.vae, part[:, 0]))
             for caption, part in zip(captions[::8], latents.split(8), strict=True)]  # fmt: skip
 

@@ -22,7 +22,7 @@ from animateanywhere.models.base import (
     latent_shape,
 )
 
-STEPS = 25
+STEPS = 25  # of bases from before base.toml said it
 
 
 def render(
@@ -33,11 +33,12 @@ def render(
     seed: int,
     *,
     guidance_scale: float | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     sampler: str = "dpm++",
 ) -> np.ndarray:
     """Frames (F, H, W, 3) uint8 of a prompt that follow skeleton pictures of the same shape."""
     poses = encode_frames(base.vae, skeletons)
+    steps = steps or steps_of(base)
     with progress("generating", total=steps) as bar:
         latents = render_latents(
             base, unet, prompt, poses, seed, guidance_scale=guidance_scale, steps=steps,
@@ -54,16 +55,18 @@ def render_latents(
     seed: int,
     *,
     guidance_scale: float | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     sampler: str = "dpm++",
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Latents (F, C, h, w) of a prompt that follow pose latents of the same shape.
 
-    unet: what `animate_anywhere.build` makes of the base. guidance_scale: without, the base's own.
+    unet: what `animate_anywhere.build` makes of the base. guidance_scale, steps: without, the
+    base's own.
     Beyond the training length, windows go through it one at a time, so memory does not grow.
     """
     scheduler = make_scheduler(base.scheduler.config, sampler)
+    steps = steps or steps_of(base)
     scale = base.config["guidance_scale"] if guidance_scale is None else guidance_scale
     with torch.no_grad():
         prompted, empty = encode_text(base, [prompt, ""]).split(1)
@@ -79,3 +82,8 @@ def render_latents(
 
     denoiser = blend(denoiser_of, windows(count, length, overlap=length // 4))
     return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
+
+
+def steps_of(base: Base) -> int:
+    """How many denoising steps a base asks for."""
+    return int(base.config.get("steps", STEPS))

@@ -18,7 +18,7 @@ from animateanywhere.models.base import encode_text, load_base
 from animateanywhere.models.personal import EMBEDDING, add_token, load_personal, read_metadata
 from animateanywhere.personalize import personalize
 from animateanywhere.recipe import Recipe, Stage, load_recipe
-from animateanywhere.regularize import Regular
+from animateanywhere.regularize import Regular, _cast, cache_file, regularization
 from animateanywhere.rows import Rows, batches, moved, token_regions
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
@@ -45,6 +45,27 @@ def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
     made = generate("sks man on a beach", POSE, frames=6, steps=2)
     assert made.parent == Path("runs/sks")
     assert json.loads(made.with_suffix(".json").read_text())["token"] == "sks"
+
+
+def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None:
+    """Pictures that the base was trained on; drawn anew when they should be other ones."""
+    base, recipe = load_base(tiny_base), load_recipe("personalize-tiny")
+    rendered = replace(recipe, personal=replace(recipe.personal, regularization="puppets"))
+    found = {
+        name: regularization(base, "woman", settings, 0, video=False)
+        for name, settings in (("base", recipe), ("puppets", rendered))
+    }
+    assert found["base"].captions == found["puppets"].captions
+    assert found["base"].latents.shape == found["puppets"].latents.shape
+    assert not torch.equal(found["base"].latents, found["puppets"].latents)
+    specs = [puppets.caption(spec, spec.seed) for spec in _cast("woman", 2, 1)]
+    assert found["puppets"].captions == specs
+    files = {cache_file(base, "woman", settings, 0, False) for settings in (recipe, rendered)}
+    assert len(files) == 2
+    again = regularization(base, "woman", rendered, 0, video=False)
+    assert torch.equal(again.latents, found["puppets"].latents)
+    clips = regularization(base, "woman", rendered, 0, video=True)
+    assert clips.latents.shape[:2] == (2, base.config["frames"])
 
 
 def test_only_what_changed_is_saved(tiny_base: Path, place: Path) -> None:
