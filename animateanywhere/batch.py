@@ -34,6 +34,7 @@ class Batch:
     tokens: Tensor | None = None  # (B, T) in {-1, 0, 1}
     regular: Tensor | None = None  # (B,) bool: regularization rows take the full-frame loss
     heat: Tensor | None = None  # (B, F, 1, h, w) in [0, 1]: near the limbs of the pose
+    plain_states: Tensor | None = None  # (B, T, D): the captions without the token
 
 
 @dataclass(frozen=True)

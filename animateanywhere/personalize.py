@@ -6,6 +6,7 @@ where only spatial cross-attention trains. Rerun the same command to go on after
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -34,6 +35,8 @@ from animateanywhere.models.base import (
     decode_latents,
     encode_frames,
     load_base,
+    motion_unet,
+    noise_share,
     to_pixels,
 )  # fmt: skip
 from animateanywhere.models.personal import EMBEDDING, FILE, save_personal
@@ -153,6 +156,7 @@ def _learn(
     """Run the stages; return what changed, by the names of personal weights."""
     changed: dict[str, Tensor] = {}
     index = rows.token_index
+    before = copy.deepcopy(model.unet).requires_grad_(False) if settings.loss.keep else None
     for number, stage in enumerate(settings.stages("appearance", "motion")):
         model.text_encoder.to(rows.latents.device)
         unet = method.build(model, settings.loss, video=stage.kind == "motion")
@@ -166,6 +170,9 @@ def _learn(
         elsewhere = settings.personal.elsewhere if settings.loss.weaken else 0.0
         regular = clips if stage.kind == "motion" else images
         batch = batches(model, stage, rows, regular, text_learns, elsewhere)
+        untouched: Any = before
+        if before is not None and stage.kind == "motion":
+            untouched = motion_unet(before, model.motion_adapter).eval()
         parts = nn.ModuleDict({"unet": unet})
         if text_learns:
             parts["text_encoder"] = model.text_encoder
@@ -176,8 +183,9 @@ def _learn(
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
             shift = stage.timestep_shift  # noqa: B023
             return method.loss(
-                parts["unet"], made, generator, model.scheduler, settings.loss, shift
-            )
+                parts["unet"], made, generator, model.scheduler, settings.loss, shift,
+                untouched, noise_share(model),  # noqa: B023
+            )  # fmt: skip
 
         only = torch.zeros_like(table[:, :1])
         only[index] = 1  # of the embedding, the token's row alone learns

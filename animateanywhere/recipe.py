@@ -26,6 +26,7 @@ class Model:
     fps: float = 8.0
     guidance_scale: float = 4.0  # of `aa generate`, unless told another
     steps: int = 25  # of denoising, likewise
+    noise_share: float = 0.0  # of the noise's variance, what all frames of a clip have in common
     vae: dict[str, Any] = field(default_factory=dict)
     text_encoder: dict[str, Any] = field(default_factory=dict)
     unet: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class Model:
     def base_toml(self) -> dict[str, Any]:
         """What a base says of itself in its base.toml."""
         return {"size": self.size, "frames": self.frames, "fps": self.fps,
-                "guidance_scale": self.guidance_scale, "steps": self.steps}  # fmt: skip
+                "guidance_scale": self.guidance_scale, "steps": self.steps, "noise_share": self.noise_share}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Loss:
     gamma: float = 0.1  # weight of a key of the other region; 1 switches mask guidance off
     guide: bool = True
     regularization_weight: float = 1.0
+    # How much the background of subject rows is held to what the untouched base predicts there for
+    # the class word alone. Eq. 1 leaves it free, and it fades wherever the token is named. Ours.
+    keep: float = 0.0
     snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023); 0 is off
     heat: float = 0.0  # base training: so much more do pixels near the pose's limbs count
 

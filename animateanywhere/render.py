@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from animateanywhere.batch import Conditions
 from animateanywhere.console import progress
+from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
@@ -20,6 +21,7 @@ from animateanywhere.models.base import (
     encode_text,
     guidance_rescale,
     latent_shape,
+    noise_share,
 )
 
 STEPS = 25  # of bases from before base.toml said it
@@ -74,7 +76,8 @@ def render_latents(
     count, length = len(pose_latents), base.config["frames"]
     # Noise from the CPU is the same on every device.
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, count, *latent_shape(base), generator=generator).to(pose_latents)
+    noise = video_noise((1, count, *latent_shape(base)), generator, noise_share(base))
+    noise = noise.to(pose_latents)
     rescale = guidance_rescale(base)
 
     def denoiser_of(start: int, stop: int) -> Denoiser:

@@ -32,6 +32,7 @@ class Rows:
     tokens: Tensor  # (N, T) in {-1, 0, 1}
     elsewhere: list[str]  # P captions that name other places
     elsewhere_tokens: Tensor  # (P, T)
+    token: str
     token_index: int
 
 
@@ -59,7 +60,7 @@ def encode_subject(model: Base, subject: Subject, token: str, views: int = 1) ->
     return Rows(
         torch.stack(latents), torch.stack(poses), torch.stack(masks),
         captions, token_regions(model, captions, person, scenes),
-        others, token_regions(model, others, person, list(caption.PLACES)), index,
+        others, token_regions(model, others, person, list(caption.PLACES)), token, index,
     )  # fmt: skip
 
 
@@ -118,12 +119,16 @@ def batches(
     views, count = rows.latents.shape[:2]
     frames = min(stage.frames, count, regular.latents.shape[1])
 
+    def without(caption: str) -> str:
+        return caption.replace(f"{rows.token} ", "")
+
     def encode(captions: list[str]) -> dict[str, Tensor]:
         unique = sorted(set(captions))
         return dict(zip(unique, encode_text(model, unique), strict=True))
 
     with torch.no_grad():
-        fixed = encode(["", *rows.captions, *rows.elsewhere, *regular.captions])
+        said = [*rows.captions, *rows.elsewhere]
+        fixed = encode(["", *said, *map(without, said), *regular.captions])
 
     def draw_rows(generator: torch.Generator) -> Batch:
         starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
@@ -150,10 +155,12 @@ def batches(
             captions.append("" if dropped else regular.captions[clip])
         states = encode(captions) if text_learns else fixed
         text = [states[caption] for caption in captions]
+        plain = [without(caption) for caption in captions]
         total = len(latents)
         return Batch(
             torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),
             torch.stack(tokens), torch.arange(total, device=latents[0].device) >= stage.batch,
+            plain_states=torch.stack([fixed[caption] for caption in plain]),
         )  # fmt: skip
 
     return draw_rows

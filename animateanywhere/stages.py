@@ -145,7 +145,10 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         made = batch(generator)
-        return method.loss(unet, made, generator, base.scheduler, rule, stage.timestep_shift)
+        share = run.settings.model.noise_share
+        return method.loss(
+            unet, made, generator, base.scheduler, rule, stage.timestep_shift, noise_share=share
+        )
 
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)

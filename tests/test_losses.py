@@ -8,6 +8,7 @@ from animateanywhere.diffusion.losses import (
     reconstruction,
     shifted,
     target,
+    video_noise,
 )
 
 
@@ -92,3 +93,16 @@ def test_shifted_timesteps_by_hand() -> None:
     later = shifted(every, 1000, 3.0)
     assert (later.diff() >= 0).all() and later.min() >= 0 and later.max() == 999
     assert later[499].item() == pytest.approx(749, abs=1)  # 3/2 / (1 + 2/2) = 3/4 of the way
+
+
+def test_frames_share_their_part_of_the_noise() -> None:
+    def draw(share: float) -> torch.Tensor:
+        return video_noise((64, 4, 8, 8, 8), torch.Generator().manual_seed(0), share)
+
+    alone = torch.randn((64, 4, 8, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(draw(0.0), alone)
+    for share in (0.0, 0.5, 0.8, 1.0):
+        noise = draw(share)
+        assert float(noise.var()) == pytest.approx(1, abs=0.03)
+        assert float((noise[:, 0] * noise[:, 3]).mean()) == pytest.approx(share, abs=0.03)
+        assert abs(float((noise[0] * noise[1]).mean())) < 0.06  # other clips have their own

@@ -189,7 +189,7 @@ def test_rows_name_other_places_and_drop_captions_of_others_only(tiny_base: Path
     maps = {here: torch.zeros(48), there: torch.ones(48)}
     frames, poses = torch.zeros(2, 8, 4, 8, 8), torch.zeros(2, 8, 4, 8, 8)
     rows = Rows(frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), [there],
-                maps[there][None], 0)  # fmt: skip
+                maps[there][None], "sks", 0)  # fmt: skip
     regular = Regular(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
     stage = Stage("a", "appearance", 1, batch=40, regular_batch=40, dropout=0.5)
     made = batches(base, stage, rows, regular, False, elsewhere=0.5)(torch.Generator())

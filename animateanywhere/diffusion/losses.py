@@ -55,6 +55,22 @@ def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return a * latents + s * noise
 
 
+def video_noise(
+    shape: torch.Size | tuple[int, ...], generator: torch.Generator, share: float = 0.0
+) -> Tensor:
+    """Unit noise (B, F, C, h, w), of whose variance `share` is common to all frames of a clip.
+
+    The mixed noise of PYoCo (Ge et al. 2023, arXiv 2305.10474, section 4.1), where frames of a video
+    were found to come from noise that is alike: backgrounds then stand still of themselves. The
+    same share belongs into training and sampling. 0 is independent noise, as AnimateDiff's.
+    """
+    noise = torch.randn(shape, generator=generator)
+    if not share:
+        return noise
+    common = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
+    return share**0.5 * common + (1 - share) ** 0.5 * noise
+
+
 def shifted(timesteps: Tensor, count: int, shift: float) -> Tensor:
     """Uniform timesteps (B,) of 0..count-1 moved towards noise: s·u / (1 + (s − 1)·u) of Esser et
     al. 2024 (arXiv 2403.03206, eq. 23) on their share u of the way; shift 1 changes nothing."""

@@ -22,6 +22,7 @@ from animateanywhere.diffusion.losses import (
     min_snr_weight,
     shifted,
     target,
+    video_noise,
 )
 from animateanywhere.diffusion.sampling import Denoiser, guided
 from animateanywhere.models.attention import guide
@@ -78,18 +79,22 @@ def loss(
     scheduler: DDPMScheduler,
     settings: Loss,
     timestep_shift: float = 1.0,
+    untouched: nn.Module | None = None,
+    noise_share: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of every stage, a scalar, and what to log.
 
     Without masks it is plain denoising (base training), where `settings.heat` lets the person
     count more, as HumanSD's heatmap-guided loss does (arXiv 2304.04269; ours takes the heat from
     the pose itself). With masks, subject rows take eq. 1 and guided attention; regularization rows
-    take the full frame and plain attention.
+    take the full frame and plain attention. With `settings.keep`, the background of subject rows
+    is held to what the `untouched` base predicts there without the token. noise_share: of the base,
+    as in `video_noise`.
     """
     latents = batch.latents  # (B, F, C, h, w)
     rows = len(latents)
     device = latents.device
-    noise = torch.randn(latents.shape, generator=generator).to(device)
+    noise = video_noise(latents.shape, generator, noise_share).to(device)
     count = scheduler.config.num_train_timesteps
     timesteps = torch.randint(count, (rows,), generator=generator)
     timesteps = shifted(timesteps, count, timestep_shift).to(device)
@@ -103,6 +108,8 @@ def loss(
     if batch.heat is not None:
         error = error * (1 + settings.heat * batch.heat).sqrt()
     per_row = background_weakening(error, foreground_of(batch, settings), settings.alpha)  # (B,)
+    if untouched is not None and settings.keep and batch.plain_states is not None:
+        per_row = per_row + settings.keep * drift(prediction, x, timesteps, batch, untouched)
     per_row = per_row * min_snr_weight(alpha_bar, settings.snr_gamma, kind)
     if batch.regular is None:
         return per_row.mean(), {}
@@ -112,6 +119,30 @@ def loss(
         "regular": _mean(per_row[batch.regular]),
     }
     return (weight * per_row).mean(), logs
+
+
+def drift(
+    prediction: Tensor, x: Tensor, timesteps: Tensor, batch: Batch, untouched: nn.Module
+) -> Tensor:
+    """How far the background of subject rows has gone from the untouched base, (B,); 0 in others.
+
+    The base sees the same noisy latents and the caption without the token: what is learned of a
+    person is to change the person alone. Ours, against the washed-out scenes that a loss on the
+    person's region leaves behind.
+    """
+    if batch.mask is None or batch.regular is None or batch.plain_states is None:
+        raise ValueError("subject rows have masks and captions without the token")
+    rows = ~batch.regular
+    out = torch.zeros(len(x), device=x.device)
+    if rows.any():
+        with torch.no_grad():
+            before = predict(
+                untouched, x[rows], timesteps[rows], batch.pose_latents[rows],
+                batch.plain_states[rows],
+            )  # fmt: skip
+        change = (1 - batch.mask[rows]) * (prediction[rows].float() - before.float()).square()
+        out[rows] = change.flatten(1).mean(1)
+    return out
 
 
 def foreground_of(batch: Batch, settings: Loss) -> Tensor:

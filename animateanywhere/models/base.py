@@ -203,6 +203,11 @@ def spatial_factor(vae: Any) -> int:
     return 2 ** (len(channels) - 1)
 
 
+def noise_share(base: Base) -> float:
+    """What the frames of a clip have in common of the noise's variance, in 0..1."""
+    return float(base.config.get("noise_share", 0.0))
+
+
 def guidance_rescale(base: Base) -> float:
     """How far to rescale guidance: it overexposes a model trained down to zero SNR (Lin et al.
     2024, section 3.4)."""
