@@ -35,8 +35,8 @@ class Model:
 
     def base_toml(self) -> dict[str, Any]:
         """What a base says of itself in its base.toml."""
-        return {"size": self.size, "frames": self.frames, "fps": self.fps,
-                "guidance_scale": self.guidance_scale, "steps": self.steps, "noise_share": self.noise_share}  # fmt: skip
+        names = ("size", "frames", "fps", "guidance_scale", "steps", "noise_share")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,9 @@ def video_noise(
 ) -> Tensor:
     """Unit noise (B, F, C, h, w), of whose variance `share` is common to all frames of a clip.
 
-    The mixed noise of PYoCo (Ge et al. 2023, arXiv 2305.10474, section 4.1), where frames of a video
-    were found to come from noise that is alike: backgrounds then stand still of themselves. The
-    same share belongs into training and sampling. 0 is independent noise, as AnimateDiff's.
+    The mixed noise of PYoCo (Ge et al. 2023, arXiv 2305.10474, section 4.1): frames of one video
+    come from noise that is alike, and backgrounds then stand still of themselves. The same share
+    belongs into training and sampling. 0 is independent noise, as AnimateDiff's.
     """
     noise = torch.randn(shape, generator=generator)
     if not share:
