@@ -145,3 +145,52 @@ def test_leak_on_constructed_cases(clips: dict) -> None:
     assert 0.25 < score(halved, asked.masks) < 0.75
     far = [score(*(lambda c: (c.frames, c.masks))(clip(n, 9))) for n in names if n != "room"]
     assert np.mean(far) < 0.2
+
+
+def test_flicker_is_of_the_scene_alone() -> None:
+    frames = np.full((3, 20, 20, 3), 100, np.uint8)
+    masks = np.zeros((3, 20, 20), np.uint8)
+    masks[:, 5:10, 5:10] = 255
+    assert metrics.flicker(frames, masks) == 0
+    frames[1, 3:12, 5:10] = 200  # the person and the two pixels above and below
+    assert metrics.flicker(frames, masks) == 0
+    frames[1] = 104
+    frames[2] = 98
+    assert metrics.flicker(frames, masks) == pytest.approx((4 + 6) / 2)
+    assert np.isnan(metrics.flicker(frames, np.ones((3, 20, 20), bool)))
+    assert np.isnan(metrics.flicker(frames[:1], masks[:1]))
+
+
+def test_flicker_leaves_out_where_the_person_was() -> None:
+    frames = np.full((2, 20, 40, 3), 50, np.uint8)
+    masks = np.zeros((2, 20, 40), bool)
+    for index, left in enumerate((5, 20)):
+        frames[index, 5:15, left : left + 5] = 250
+        masks[index, 5:15, left : left + 5] = True
+    assert metrics.flicker(frames, masks) == 0
+
+
+def test_dynamic_degree_closed_forms() -> None:
+    still = np.ones((8, 18, 3), np.float32)
+    assert metrics.dynamic_degree(still, 100) == 0
+    swing = still.copy()
+    swing[::2, :, 0] += 20  # every joint 10 to either side of its mean
+    assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
+    swing[:, 9:] = still[:, 9:]  # half of the joints rest
+    assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.05)
+    swing[3:, 9:, 2] = 0  # and are seen too seldom to count
+    assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
+    assert np.isnan(metrics.dynamic_degree(np.zeros((8, 18, 3)), 100))
+
+
+def test_dynamic_degree_and_flicker_of_puppets() -> None:
+    spec = sample_spec(3, "held-out")
+    clip = render(spec, frames=8, size=64)
+    height = metrics.person_height(clip.masks)
+    frozen = np.repeat(clip.keypoints[:1], 8, axis=0)
+    moving = metrics.dynamic_degree(clip.keypoints, height)
+    assert metrics.dynamic_degree(frozen, height) == 0
+    assert 0.01 < moving < 0.5
+    noise = np.random.default_rng(0).integers(-8, 9, clip.frames.shape)
+    noisy = np.clip(clip.frames + noise, 0, 255).astype(np.uint8)
+    assert metrics.flicker(noisy, clip.masks) > metrics.flicker(clip.frames, clip.masks) + 3

@@ -6,10 +6,13 @@ result) comes in as arrays. A measure with nothing to look at is `nan`, never a 
 """
 
 from animateanywhere.metrics.likeness import person_delta_e, person_psnr, psnr
+from animateanywhere.metrics.motion import dynamic_degree, flicker
 from animateanywhere.metrics.pose import pck, person_height, silhouette_iou
 from animateanywhere.metrics.scene import leak, scene_accuracy
 
 __all__ = [
+    "dynamic_degree",
+    "flicker",
     "leak",
     "pck",
     "person_delta_e",
