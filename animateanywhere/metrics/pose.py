@@ -15,9 +15,7 @@ SIGMAS = np.array([
     0.107, 0.087, 0.089, 0.107, 0.087, 0.089,
     0.025, 0.025, 0.035, 0.035,
 ])  # fmt: skip
-FILLED = (
-    0.53  # of its box that a person's outline fills, as pose benchmarks without outlines take it
-)
+FILLED = 0.53  # of its box that a person fills, as benchmarks without outlines take it
 
 
 def person_height(masks: NDArray) -> float:
@@ -45,7 +43,7 @@ def pck(
 
 
 def oks(predicted: NDArray, true: NDArray, *, sure: float = 0.2) -> float:
-    """Object keypoint similarity, mean over frames: 1 in place, falling as a Gaussian with distance.
+    """Object keypoint similarity, mean over frames: 1 in place, a Gaussian of the distance.
 
     predicted, true: as in `pck`. Lin et al. 2014 as the COCO evaluation computes it, the mean over
     the visible keypoints of exp(-d² / (2 · area · (2σ)²)), which is stricter for eyes than for hips
