@@ -118,7 +118,8 @@ def reference_delta_e(
     reference, of any other number and size. Each pixel of the person belongs to the third of the
     body (`THIRDS`) whose bone is nearest; of each third some `most` pixels from `looks` frames of
     the reference are matched with as many of the video's so that their mean difference is least.
-    So a color must be there, and about as often; where on the third it is does not count. Returns
+    So a color must be there, at least half as often, since another pose hides some (matched one to
+    one, another pose costs four times as much); where on the third it is does not count. Returns
     each third that both show, and "mean" over them; without keypoints the whole person is one
     ("whole"). Where `person_delta_e` asks for a true video this asks for none; the definition is
     ours. On puppets: the same person in another pose 1 to 2, in another scene 1 to 13 (its light is
