@@ -14,7 +14,17 @@ FLOORS = [
     {
         *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
         *("render", "samples", "generate", "truth", "demo"),
-        *("check", "machine", "measure", "predict", "probe", "verdict"),
+        *(
+            "evaluate",
+            "targets",
+            "scores",
+            "check",
+            "machine",
+            "measure",
+            "predict",
+            "probe",
+            "verdict",
+        ),
     },
     {"cli", "flags"},
     {"__main__"},

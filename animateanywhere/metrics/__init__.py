@@ -6,6 +6,7 @@ Frames are uint8 `(F, H, W, 3)`; masks `(F, H, W)`, bool, 0..1 or 0..255; keypoi
 is `nan`, never a perfect score.
 """
 
+from animateanywhere.metrics.arrays import spaced
 from animateanywhere.metrics.embeddings import consistency, similarity
 from animateanywhere.metrics.likeness import (
     person_delta_e,
@@ -41,4 +42,5 @@ __all__ = [
     "scene_accuracy",
     "silhouette_iou",
     "similarity",
+    "spaced",
 ]
