@@ -83,8 +83,8 @@ def evaluate(
             source = reference or _subject_of(target)
             net = _network(seer, target, source)
             if net is None and not settled:  # once, so that it is said once
-                kinds = {kind: choose(kind, backends, target.video) for kind in ("pose", "mask")}
-                backends, settled = replace(backends, **kinds), True
+                eye, cutter = (choose(kind, backends, target.video) for kind in ("pose", "mask"))
+                backends, settled = replace(backends, pose=eye, mask=cutter), True
             seen = observe(target.video, FAST if fast else MOST, backends, net)
             if not seen.shows.any() and len(targets) == 1:
                 raise UsageError(f"{target.video}: {_nobody(seen)}; or try another --seer")
