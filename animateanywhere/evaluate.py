@@ -124,7 +124,8 @@ def show(made: Evaluation) -> None:
     for name in [*names, "mean"] if several else ["value"]:
         table.add_column(escape(name), justify="right", overflow="fold")
     table.add_column("good", no_wrap=True)
-    table.add_column("what", style="dim")
+    if not several:
+        table.add_column("what", style="dim")
     for name, (what, more) in METRICS.items():
         values = [row.get(name) for row in made.videos.values()]
         there = [value for value in values if value is not None]
@@ -133,7 +134,7 @@ def show(made: Evaluation) -> None:
         shown = [*values] if few else [min(there), max(there)]
         cells = [*shown, made.mean[name]] if several else shown
         good = {True: "high", False: "low", None: "as asked"}[more]
-        table.add_row(name, *map(_text, cells), good, what)
+        table.add_row(name, *map(_text, cells), good, *([] if several else [what]))
     Console(stderr=True, highlight=False).print(table)
 
 

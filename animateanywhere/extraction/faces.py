@@ -5,6 +5,8 @@ Both are left to the user: the models are for non-commercial research only.
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,9 @@ def faces(place: Place) -> Pictures:
     from insightface.app import FaceAnalysis
 
     modules = ["detection", "recognition"]
-    app = FaceAnalysis(name=PACK, root=str(root), allowed_modules=modules)
-    app.prepare(ctx_id=-1, det_size=(640, 640))
+    with redirect_stdout(sys.stderr):  # where older versions tell what they load
+        app = FaceAnalysis(name=PACK, root=str(root), allowed_modules=modules)
+        app.prepare(ctx_id=-1, det_size=(640, 640))
 
     def area(face: Any) -> float:
         left, top, right, bottom = face.bbox
@@ -54,6 +57,6 @@ def faces(place: Place) -> Pictures:
                 if seen:
                     rows.append(max(seen, key=area).normed_embedding)
                 bar.advance(1)
-        return np.array(rows, np.float32).reshape(len(rows), -1)
+        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 512), np.float32)
 
     return pictures

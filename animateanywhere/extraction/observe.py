@@ -82,7 +82,9 @@ def _found(
     """Keypoints (F, 18, 3) and masks (F, H, W) of the most prominent person."""
     if net is not None:
         seen = perceive(net, frames)
-        return seen["keypoints"], seen["masks"]
+        keypoints = seen["keypoints"]
+        keypoints[~somebody(keypoints), :, 2] = 0  # a joint or two without a body are none
+        return keypoints, seen["masks"]
     pose, mask = (choose(kind, backends, path) for kind in ("pose", "mask"))
     keypoints, persons = pose_of.find(frames, pose, backends.place)
     if persons > 1:
