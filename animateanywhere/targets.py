@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rich.markup import escape
@@ -82,8 +82,15 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
         ) from None
     if not isinstance(sidecar, dict) or not {"prompt", "pose", "fit"} <= sidecar.keys():
         return None  # some other tool's
-    right = isinstance(sidecar["prompt"], str) and isinstance(sidecar["pose"], dict)
-    if not right or not all(key in sidecar for key in ("frames", "fps", "size", "base", "seed")):
+    numbers = [sidecar.get(key) for key in ("frames", "fps", "size")]
+    right = (
+        isinstance(sidecar["prompt"], str)
+        and all(isinstance(sidecar.get(key), dict) for key in ("pose", "base"))
+        and all(isinstance(number, int | float) and number > 0 for number in numbers)
+        and sidecar["fit"] in get_args(fitting.Fit)
+        and isinstance(sidecar.get("token"), str | None)
+    )
+    if not right:
         raise UsageError(f"{path}: damaged; delete it, or make {video.name} again")
     return sidecar
 

@@ -153,7 +153,7 @@ def test_absent_weights_are_one_line_that_says_what_to_do(tmp_path: Path) -> Non
 def test_faces_need_the_package_and_its_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: tuple
 ) -> None:
-    """With a stand-in for insightface, of the calls that its versions 0.7 and 2.1 both take."""
+    """With a stand-in for insightface, by the calls that 2.1 takes."""
     asked = {}
 
     class FaceAnalysis:

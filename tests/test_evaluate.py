@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_embed import write_models
+from test_generate import learn
 from test_video import audio_only
 
 from animateanywhere import cli
@@ -201,6 +202,23 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     assert made.mean["pck"] > 0.85
 
 
+def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
+    tiny_base: Path, clips: Path, place: Path, capsys: Caught
+) -> None:
+    run = place / "sks"
+    weights = learn(tiny_base, run / "personal.safetensors")
+    shutil.copy(clips / "asked.poses.json", run)
+    for fit in ("bones", "frame"):
+        generate("sks man", run / "asked.poses.json", weights=weights, out=run / f"{fit}.mp4",
+                 steps=1, fit=fit)  # fmt: skip
+    made = evaluate(run, seer="puppets", fast=True)
+    assert all("pck" in row for row in made.videos.values())
+    assert "laid upon" not in capsys.readouterr().err
+    weights.unlink()
+    made = evaluate(run, seer="puppets", fast=True)
+    assert "are not those of bones.mp4" in made.missing["pck of bones"]
+
+
 def test_the_prompt_for_clip_is_without_the_token(own_run: Path) -> None:
     from animateanywhere.targets import find_targets
 
@@ -266,7 +284,15 @@ def test_bad_references_and_motions_are_one_clear_line(
     assert last.startswith("aa: ") and words in last and name in last
 
 
-@pytest.mark.parametrize("damage", ["{", "[" * 9, '{"prompt": 1, "pose": {}, "fit": "none"}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{",
+        "[" * 9,
+        '{"prompt": 1, "pose": {}, "fit": "none"}',
+        '{"prompt": "a", "pose": {}, "fit": "none", "base": {}, "frames": "x", "fps": 8, "size": 8}',
+    ],
+)
 def test_a_damaged_sidecar_is_one_clear_line(own_run: Path, damage: str, capsys: Caught) -> None:
     (own_run / "videos" / "asked.json").write_text(damage)
     assert cli.main(["evaluate", str(own_run), "--fast"]) == 2
@@ -321,10 +347,8 @@ def test_real_clips_by_mediapipe(place: Path) -> None:
     dance, moonwalk = real / "AnyCharV" / "dance1.mp4", real / "ControlVideo" / "moonwalk.mp4"
     if not dance.is_file():
         pytest.skip(f"{dance} is not there: real clips are not part of the project")
-    same, other = (
-        evaluate(dance, reference=clip, pose=clip, fast=True, backends=OFFLINE).mean
-        for clip in (dance, moonwalk)
-    )
-    assert same["pck"] > 0.95 and other["pck"] < 0.6
+    same = evaluate(dance, reference=dance, pose=dance, fast=True, backends=OFFLINE).mean
+    other = evaluate(dance, reference=moonwalk, fast=True, backends=OFFLINE).mean
+    assert same["pck"] > 0.95
     assert same["reference_delta_e"] < 0.5 * other["reference_delta_e"]
     assert same["leak"] > 0.9 and other["leak"] < 0.3

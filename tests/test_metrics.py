@@ -189,7 +189,7 @@ def test_dynamic_degree_and_flicker_of_puppets() -> None:
     height = metrics.person_height(clip.masks)
     frozen = np.repeat(clip.keypoints[:1], 8, axis=0)
     moving = metrics.dynamic_degree(clip.keypoints, height)
-    assert metrics.dynamic_degree(frozen, height) == 0
+    assert metrics.dynamic_degree(frozen, height) < 1e-6
     assert 0.01 < moving < 0.5
     noise = np.random.default_rng(0).integers(-8, 9, clip.frames.shape)
     noisy = np.clip(clip.frames + noise, 0, 255).astype(np.uint8)

@@ -1,6 +1,7 @@
 """Embeddings of faces by ArcFace (Deng et al. 2019), where insightface and its models are there.
 
-Both are left to the user: the models are for non-commercial research only.
+Its extra, `faces`, brings the package; the models, for non-commercial research only, are left to
+the user.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def faces(place: Place) -> Pictures:
         UsageError: the package or its models are not there.
     """
     if not find_spec("insightface"):
-        raise UsageError("insightface is not installed (pip install insightface onnxruntime)")
+        raise UsageError("insightface is not installed: pip install 'animateanywhere[faces]'")
     own = place.models / "insightface" if place.models else None
     root = own if own and own.is_dir() else ROOT.expanduser()
     if len(list((root / "models" / PACK).glob("*.onnx"))) < 2:  # a detector and ArcFace
