@@ -290,7 +290,7 @@ def test_bad_references_and_motions_are_one_clear_line(
         "{",
         "[" * 9,
         '{"prompt": 1, "pose": {}, "fit": "none"}',
-        '{"prompt": "a", "pose": {}, "fit": "none", "base": {}, "frames": "x", "fps": 8, "size": 8}',
+        '{"prompt": "a", "pose": {}, "fit": "none", "base": {}, "frames": "x", "fps": 8}',
     ],
 )
 def test_a_damaged_sidecar_is_one_clear_line(own_run: Path, damage: str, capsys: Caught) -> None:
