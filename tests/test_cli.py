@@ -16,14 +16,7 @@ from animateanywhere import __version__, cli
 from animateanywhere.errors import Failure, UsageError
 
 COMMANDS = [
-    "base-train",
-    "personalize",
-    "generate",
-    "demo",
-    "puppets",
-    "prepare",
-    "check",
-    "evaluate",
+    *("base-train", "personalize", "generate", "demo", "puppets", "prepare", "check", "evaluate"),
 ]
 
 
