@@ -39,7 +39,7 @@ def person_psnr(result: NDArray, truth: NDArray, mask: NDArray) -> float:
     return float(10 * np.log10(255.0**2 / error)) if error else float("inf")
 
 
-def _matched(result: NDArray, truth: NDArray) -> float:
+def matched(result: NDArray, truth: NDArray) -> float:
     """Mean CIEDE2000 of Lab pixels of the truth, each matched to one of the result's pixels.
 
     A pixel of the result may serve twice, which makes up for the chance in thinning them.
@@ -95,7 +95,7 @@ def person_delta_e(
             kept = thin <= max(most / region.sum(), np.sort(thin[region])[least - 1])
             found = (kept & near).any()
             place = kept & (near if found else region)
-            error = _matched(made_lab[place], true_lab[kept & region])
+            error = matched(made_lab[place], true_lab[kept & region])
             (shown if found else instead).setdefault(names[index], []).append(error)
     errors = {name: float(np.mean(values)) for name, values in (instead | shown).items()}
     return {"mean": float(np.mean(list(errors.values()))) if errors else float("nan"), **errors}
@@ -128,7 +128,7 @@ def reference_delta_e(
     told = keypoints is not None and reference_keypoints is not None
     made = _colors(frames, masks, keypoints if told else None, looks, most)
     real = _colors(reference, reference_masks, reference_keypoints if told else None, looks, most)
-    errors = {name: _matched(made[name], real[name]) for name in real if name in made}
+    errors = {name: matched(made[name], real[name]) for name in real if name in made}
     return {"mean": float(np.mean(list(errors.values()))) if errors else float("nan"), **errors}
 
 
