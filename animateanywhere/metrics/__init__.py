@@ -8,12 +8,7 @@ is `nan`, never a perfect score.
 
 from animateanywhere.metrics.arrays import spaced
 from animateanywhere.metrics.embeddings import consistency, similarity
-from animateanywhere.metrics.likeness import (
-    person_delta_e,
-    person_psnr,
-    psnr,
-    reference_delta_e,
-)
+from animateanywhere.metrics.likeness import person_delta_e, person_psnr, psnr
 from animateanywhere.metrics.motion import dynamic_degree, flicker
 from animateanywhere.metrics.pose import (
     extent,
@@ -23,6 +18,7 @@ from animateanywhere.metrics.pose import (
     person_height,
     silhouette_iou,
 )
+from animateanywhere.metrics.reference import reference_delta_e
 from animateanywhere.metrics.scene import leak, scene_accuracy
 
 __all__ = [
