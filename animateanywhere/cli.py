@@ -288,6 +288,65 @@ def _check(
         raise typer.Exit(1)
 
 
+@app.command("evaluate")
+def _evaluate(
+    target: Annotated[
+        Path | None,
+        typer.Argument(metavar="VIDEO|RUN", exists=True, help="Any video; or a run's folder."),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(exists=True, help="The person: clip, picture, subject folder.")
+    ] = None,
+    pose: Annotated[
+        Path | None, typer.Option(exists=True, help="Motion it was to follow, or its folder.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What it was to show.")] = None,
+    out: Out = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="16 frames, and only what needs no other networks.")
+    ] = False,
+    seer: Annotated[
+        Literal["auto", "puppets", "backends"],
+        typer.Option(help="Who sees persons: puppets for rendered ones; auto knows which."),
+    ] = "auto",
+    pose_backend: PoseBackend = "auto",
+    mask_backend: MaskBackend = "auto",
+    models: Models = None,
+    offline: Offline = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure a video, also another tool's, or all videos of a run.
+
+    Pose, likeness to the reference, prompt, leak of its scene, steadiness and motion, as far as
+    the options and the weights at hand allow; what is left out is said.
+
+    Example: aa evaluate video.mp4 --reference clip.mp4 --pose dance.mp4
+    """
+    if target is None:
+        raise UsageError("nothing to evaluate: give a video, or the folder of a run")
+    require_writable(out or Path("runs"))
+    from animateanywhere.evaluate import evaluate, show, to_json
+    from animateanywhere.extraction.backends import Backends
+    from animateanywhere.extraction.weights import Place
+
+    backends = Backends(pose_backend, mask_backend, place=Place(models, offline))
+    made = evaluate(
+        target,
+        reference=reference,
+        pose=pose,
+        prompt=prompt,
+        out=out,
+        seer=seer,
+        fast=fast,
+        backends=backends,
+    )
+    show(made)
+    if as_json:
+        typer.echo(to_json(made))
+    else:
+        _result(made.out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `aa` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)

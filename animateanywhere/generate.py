@@ -86,7 +86,7 @@ def generate(
         fit = "none"
         skeletons = fitting.squared(driving.pictures, size)  # (F, H, W, 3)
     else:
-        build = _build_of(learned)
+        build = build_of(learned)
         where = (driving.width, driving.height, size)
         tell_findings(pose.name, look_over_driving(driving.keypoints, *where[:2], build, size))
         if fit != "none" and build is None:
@@ -163,7 +163,7 @@ def _base_of(learned: dict[str, str]) -> str:
     return learned.get("base", "mini")
 
 
-def _build_of(learned: dict[str, str]) -> np.ndarray | None:
+def build_of(learned: dict[str, str]) -> np.ndarray | None:
     """The learned person's own keypoints (N, 18, 3) in the base's pixels, where they were kept."""
     text = learned.get("keypoints")
     return None if text is None else np.array(json.loads(text), np.float32).reshape(-1, 18, 3)

@@ -15,7 +15,9 @@ import pytest
 from animateanywhere import __version__, cli
 from animateanywhere.errors import Failure, UsageError
 
-COMMANDS = ["base-train", "personalize", "generate", "demo", "puppets", "prepare", "check"]
+COMMANDS = [
+    *("base-train", "personalize", "generate", "demo", "puppets", "prepare", "check", "evaluate"),
+]
 
 
 def aa(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -219,3 +219,163 @@ def test_ssim_of_the_person() -> None:
     assert metrics.person_ssim(elsewhere, truth, mask) == pytest.approx(1)
     assert metrics.person_ssim(255 - truth, truth, mask) < 0
     assert np.isnan(metrics.person_ssim(truth, truth, 0 * mask))
+
+
+def test_flicker_is_of_the_scene_alone() -> None:
+    frames = np.full((3, 20, 20, 3), 100, np.uint8)
+    masks = np.zeros((3, 20, 20), np.uint8)
+    masks[:, 5:10, 5:10] = 255
+    assert metrics.flicker(frames, masks) == 0
+    frames[1, 3:12, 5:10] = 200  # the person and the two pixels above and below
+    assert metrics.flicker(frames, masks) == 0
+    frames[1] = 104
+    frames[2] = 98
+    assert metrics.flicker(frames, masks) == pytest.approx((4 + 6) / 2)
+    assert np.isnan(metrics.flicker(frames, np.ones((3, 20, 20), bool)))
+    assert np.isnan(metrics.flicker(frames[:1], masks[:1]))
+
+
+def test_flicker_leaves_out_where_the_person_was() -> None:
+    frames = np.full((2, 20, 40, 3), 50, np.uint8)
+    masks = np.zeros((2, 20, 40), bool)
+    for index, left in enumerate((5, 20)):
+        frames[index, 5:15, left : left + 5] = 250
+        masks[index, 5:15, left : left + 5] = True
+    assert metrics.flicker(frames, masks) == 0
+
+
+def test_dynamic_degree_closed_forms() -> None:
+    still = np.ones((8, 18, 3), np.float32)
+    assert metrics.dynamic_degree(still, 100) == 0
+    swing = still.copy()
+    swing[::2, :, 0] += 20  # every joint 10 to either side of its mean
+    assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
+    swing[:, 9:] = still[:, 9:]  # half of the joints rest
+    assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.05)
+    swing[3:, 9:, 2] = 0  # and are seen too seldom to count
+    assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
+    assert np.isnan(metrics.dynamic_degree(np.zeros((8, 18, 3)), 100))
+
+
+def test_dynamic_degree_and_flicker_of_puppets() -> None:
+    spec = sample_spec(3, "held-out")
+    clip = render(spec, frames=8, size=64)
+    height = metrics.person_height(clip.masks)
+    frozen = np.repeat(clip.keypoints[:1], 8, axis=0)
+    moving = metrics.dynamic_degree(clip.keypoints, height)
+    assert metrics.dynamic_degree(frozen, height) < 1e-6
+    assert 0.01 < moving < 0.5
+    noise = np.random.default_rng(0).integers(-8, 9, clip.frames.shape)
+    noisy = np.clip(clip.frames + noise, 0, 255).astype(np.uint8)
+    assert metrics.flicker(noisy, clip.masks) > metrics.flicker(clip.frames, clip.masks) + 3
+
+
+def test_oks_closed_form_and_order() -> None:
+    true = np.ones((1, 18, 3))
+    true[0, :, 0], true[0, :, 1] = np.arange(18), np.arange(18) * 2
+    assert metrics.oks(true, true) == 1
+    near = true.copy()
+    near[..., 0] += 3
+    area, sigmas = 0.53 * 17 * 34, np.array([0.026, *[0.079] * 2, 0.072, 0.062, 0.079, 0.072, 0.062,
+        0.107, 0.087, 0.089, 0.107, 0.087, 0.089, 0.025, 0.025, 0.035, 0.035])  # fmt: skip
+    expected = np.exp(-9 / (8 * area * sigmas**2)).mean()
+    assert metrics.oks(near, true) == pytest.approx(expected)
+    absent = near.copy()
+    absent[0, 9:, 2] = 0
+    assert metrics.oks(absent, true) == pytest.approx(
+        np.exp(-9 / (8 * area * sigmas[:9] ** 2)).sum() / 18
+    )
+    far = true.copy()
+    far[..., 0] += 9
+    assert metrics.oks(far, true) < metrics.oks(near, true) < 1
+    assert np.isnan(metrics.oks(true, 0 * true))
+
+
+def test_the_extent_is_the_longer_side_of_the_visible_joints() -> None:
+    points = _keypoints()
+    assert metrics.extent(points) == 85
+    points[:, 17, 2] = 0.4
+    assert metrics.extent(points) == 80
+    assert np.isnan(metrics.extent(0 * points))
+
+
+def test_a_motion_laid_upon_itself_moved_and_scaled_fits() -> None:
+    clip = render(sample_spec(3, "held-out"), frames=6, size=64).keypoints
+    moved = clip.copy()
+    moved[..., :2] = clip[..., :2] * 1.7 + (30, -12)
+    assert np.allclose(metrics.laid_upon(clip, moved), moved, atol=1e-2)
+    hidden = moved.copy()
+    hidden[:, 4:7, 2] = 0
+    laid = metrics.laid_upon(clip, hidden)
+    assert np.allclose(laid[..., :2], moved[..., :2], atol=1e-2)
+    assert np.array_equal(metrics.laid_upon(clip, 0 * clip), clip)
+
+
+def test_laying_upon_forgives_no_other_pose_and_no_other_timing() -> None:
+    spec = sample_spec(3, "held-out")
+    asked, other = (
+        render(replace(spec, motion=replace(spec.motion, name=name)), frames=8, size=64).keypoints
+        for name in ("dance", "sit")
+    )
+    height = metrics.extent(asked)
+
+    def score(found: np.ndarray) -> tuple[float, float]:
+        laid = metrics.laid_upon(asked, found)
+        return metrics.pck(found, laid, height), metrics.oks(found, laid)
+
+    late = np.roll(asked, 3, axis=0)
+    for copied, delayed, wrong in zip(score(asked), score(late), score(other), strict=True):
+        assert copied > 0.98
+        assert max(wrong, delayed) < 0.8 * copied
+
+
+def test_similarity_and_consistency_closed_forms() -> None:
+    a, b = np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[1.0, 0.0]])
+    assert metrics.similarity(b, 5 * b) == 1
+    assert metrics.similarity(a, b) == 0.5
+    assert metrics.similarity(-b, b) == -1
+    assert np.isnan(metrics.similarity(a[:0], b))
+    same = np.tile(b, (4, 1))
+    assert metrics.consistency(same) == 1
+    # second frame: 0.6 to the first and to the one before; third: back to the first
+    turned = np.array([[1.0, 0.0], [0.6, 0.8], [1.0, 0.0]])
+    assert metrics.consistency(turned) == pytest.approx((0.6 + (1 + 0.6) / 2) / 2)
+    assert metrics.consistency(np.array([[1.0, 0.0], [-1.0, 0.0]])) == 0
+    assert np.isnan(metrics.consistency(b))
+
+
+@pytest.mark.parametrize("seed", [1, 3, 8, 9])
+def test_reference_delta_e_orders_copy_pose_scene_and_person(seed: int) -> None:
+    spec, other = sample_spec(seed, "held-out"), sample_spec(100 + seed, "held-out")
+    motion = "dance" if spec.motion.name != "dance" else "squat"
+    asked = replace(spec, motion=replace(spec.motion, name=motion))
+    options = {"frames": 4, "size": 96}
+    reference = render(spec, **options)
+    copy, pose, scene, person = (
+        metrics.reference_delta_e(c.frames, c.masks, c.keypoints, reference.frames,
+                                  reference.masks, reference.keypoints)["mean"]
+        for c in (reference, render(asked, start=1.0, **options),
+                  render(replace(asked, scene=other.scene), start=1.0, **options),
+                  render(replace(asked, identity=other.identity), start=1.0, **options))
+    )  # fmt: skip
+    assert copy == pytest.approx(0, abs=1e-6)
+    assert 0.3 < pose < 3
+    assert pose < 0.5 * person
+    assert scene < 0.7 * person
+
+
+def test_reference_delta_e_sees_which_third_changed_color() -> None:
+    clip = render(sample_spec(5, "held-out"), frames=4, size=96)  # in jeans
+    painted = clip.frames.copy()
+    below = np.isin(clip.parts, [PARTS.index("bottom"), PARTS.index("shoes")])
+    painted[below] = (30, 220, 40)
+    known = clip.frames, clip.masks, clip.keypoints
+    errors = metrics.reference_delta_e(painted, clip.masks, clip.keypoints, *known)
+    assert errors["lower"] > 30
+    assert errors["upper"] < 3 and errors["head"] < 1
+    small = metrics.reference_delta_e(
+        painted[:, ::2, ::2], clip.masks[:, ::2, ::2], None, clip.frames, clip.masks, None
+    )
+    assert small["whole"] == small["mean"] > 5
+    nobody = metrics.reference_delta_e(painted, 0 * clip.masks, clip.keypoints, *known)
+    assert np.isnan(nobody["mean"]) and set(nobody) == {"mean"}

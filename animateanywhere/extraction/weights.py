@@ -21,6 +21,7 @@ class Source(NamedTuple):
     name: str  # of its folder in a Place
     repo: str  # on the Hugging Face hub
     files: tuple[str, ...] = ("*.safetensors",)  # of weights, all of them needed; never pickle
+    revision: str = "main"  # of the repository; some have safetensors on a branch only
 
 
 class Place(NamedTuple):
@@ -37,6 +38,8 @@ GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
 SAM = Source("sam", "facebook/sam-vit-base")
 RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
 VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
+CLIP = Source("clip", "openai/clip-vit-base-patch32", revision="refs/pr/15")
+DINO = Source("dino", "facebook/dino-vits16", revision="refs/pr/1")
 DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
 
 
@@ -59,7 +62,11 @@ def at_hand(source: Source, place: Place) -> Path | None:
 
     try:
         wanted = [*source.files, *BESIDE]
-        cached = Path(snapshot_download(source.repo, allow_patterns=wanted, local_files_only=True))
+        cached = Path(
+            snapshot_download(
+                source.repo, revision=source.revision, allow_patterns=wanted, local_files_only=True
+            )
+        )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
     # A download that stopped leaves a folder too.
@@ -92,11 +99,14 @@ def fetch(source: Source, place: Place) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        about = HfApi().model_info(source.repo, files_metadata=True, timeout=20)
+        about = HfApi().model_info(
+            source.repo, revision=source.revision, files_metadata=True, timeout=20
+        )
         size = sum(file.size or 0 for file in about.siblings or []
                    if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
         say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
-        return Path(snapshot_download(source.repo, allow_patterns=[*source.files, *BESIDE]))
+        wanted = [*source.files, *BESIDE]
+        return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises its own, its transport's and the system's
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None

@@ -1,27 +1,45 @@
 """Measures of a result, as pure functions on arrays.
 
 Frames are uint8 `(F, H, W, 3)`; masks `(F, H, W)`, bool, 0..1 or 0..255; keypoints float
-`(F, 18, 3)` in pixels with confidence. What a network has to see first (keypoints and masks of a
-result) comes in as arrays. A measure with nothing to look at is `nan`, never a perfect score.
+`(F, 18, 3)` in pixels with confidence; embeddings `(N, D)`. What a network has to see first
+(keypoints, masks and embeddings of a result) comes in as arrays. A measure with nothing to look at
+is `nan`, never a perfect score.
 """
 
+from animateanywhere.metrics.arrays import spaced
+from animateanywhere.metrics.embeddings import consistency, similarity
 from animateanywhere.metrics.likeness import person_delta_e, person_psnr, person_ssim, psnr
 from animateanywhere.metrics.motion import dynamic_degree, flicker
-from animateanywhere.metrics.pose import pck, person_height, silhouette_iou
+from animateanywhere.metrics.pose import (
+    extent,
+    laid_upon,
+    oks,
+    pck,
+    person_height,
+    silhouette_iou,
+)
+from animateanywhere.metrics.reference import reference_delta_e
 from animateanywhere.metrics.scene import leak, object_present, scene_accuracy, scene_delta_e
 
 __all__ = [
+    "consistency",
     "dynamic_degree",
+    "extent",
     "flicker",
+    "laid_upon",
     "leak",
     "object_present",
+    "oks",
     "pck",
     "person_delta_e",
     "person_height",
     "person_psnr",
     "person_ssim",
     "psnr",
+    "reference_delta_e",
     "scene_accuracy",
     "scene_delta_e",
     "silhouette_iou",
+    "similarity",
+    "spaced",
 ]

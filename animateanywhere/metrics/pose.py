@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from animateanywhere.metrics.arrays import soft
+from animateanywhere.metrics.arrays import Array, soft
+
+# COCO's spread of annotators' clicks, in the order of OpenPose-18; the neck, which COCO does not
+# have, lies between the shoulders and takes theirs
+SIGMAS = np.array([
+    0.026, 0.079,
+    0.079, 0.072, 0.062, 0.079, 0.072, 0.062,
+    0.107, 0.087, 0.089, 0.107, 0.087, 0.089,
+    0.025, 0.025, 0.035, 0.035,
+])  # fmt: skip
+FILLED = 0.53  # of its box that a person fills, as benchmarks without outlines take it
 
 
 def person_height(masks: NDArray) -> float:
@@ -30,6 +40,60 @@ def pck(
     distance = np.linalg.norm(predicted[..., :2] - true[..., :2], axis=-1)
     found = (distance <= within * height) & (predicted[..., 2] >= sure)
     return float(found[visible].mean())
+
+
+def oks(predicted: NDArray, true: NDArray, *, sure: float = 0.2) -> float:
+    """Object keypoint similarity, mean over frames: 1 in place, a Gaussian of the distance.
+
+    predicted, true: as in `pck`. Lin et al. 2014 as the COCO evaluation computes it, the mean over
+    the visible keypoints of exp(-d² / (2 · area · (2σ)²)), which is stricter for eyes than for hips
+    and for a small person than for a large one. Departures: the neck is a keypoint too (`SIGMAS`);
+    the area is `FILLED` of the box around the true keypoints; a keypoint that the predictor calls
+    absent (confidence below `sure`) counts 0, where COCO knows no absence. Returns 0..1, or `nan`
+    when nothing is visible.
+    """
+    scores = []
+    for found, wanted in zip(predicted.astype(np.float64), true.astype(np.float64), strict=True):
+        visible = wanted[:, 2] > 0.5  # (18,)
+        if visible.any():
+            area = FILLED * np.prod(np.ptp(wanted[visible, :2], axis=0).clip(1))
+            squared = ((found[:, :2] - wanted[:, :2]) ** 2).sum(-1)
+            score = np.exp(-squared / (2 * area * (2 * SIGMAS) ** 2)) * (found[:, 2] >= sure)
+            scores.append(score[visible].mean())
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def extent(keypoints: NDArray) -> float:
+    """Longer side in pixels of the box around the visible keypoints, median over frames; `nan`
+    without any. `(F, 18, 3)`. About 0.9 of the height of a standing person, and 0.9 of the length
+    of one who lies."""
+    visible = [pose[pose[:, 2] > 0.5, :2] for pose in keypoints]
+    sides = [np.ptp(points, axis=0).max() for points in visible if len(points)]
+    return float(np.median(sides)) if sides else float("nan")
+
+
+def laid_upon(motion: NDArray, found: NDArray, *, sure: float = 0.2) -> Array:
+    """A motion at the size and place at which a person was found: one scale and shift for a clip.
+
+    motion, found: `(F, 18, 3)`, each in pixels of its own; returns float32 of that shape in those
+    of `found`. Tools put a motion where they like, so nothing says where its joints should be in a
+    video of theirs. The scale is the ratio of the joints' spread about their mean in each frame,
+    the shift brings the means together, both of joints seen in both; wrong poses, wrong timing and
+    a wrong path through the frame stay wrong, another size and place cost nothing. Unlike a least
+    squares scale, it does not shrink the motion onto a point where the two have nothing in common.
+    Without a joint in common the motion stays as it is.
+    """
+    both = (motion[..., 2] > 0.5) & (found[..., 2] >= sure)  # (F, 18)
+    out = motion.astype(np.float32, copy=True)
+    frames = [(a[seen, :2], b[seen, :2]) for a, b, seen in zip(motion, found, both, strict=True)
+              if seen.sum() >= 2]  # fmt: skip
+    if not frames:
+        return out
+    here, there = (np.concatenate([pair[i] - pair[i].mean(0) for pair in frames]) for i in (0, 1))
+    scale = float(np.sqrt((there**2).sum() / max((here**2).sum(), 1e-9)))
+    shift = found[both][:, :2].mean(0) - scale * motion[both][:, :2].mean(0)
+    out[..., :2] = scale * out[..., :2] + shift
+    return out
 
 
 def silhouette_iou(predicted: NDArray, true: NDArray) -> float:

@@ -1,0 +1,97 @@
+"""What can be seen of the person in a finished clip: whole frames with mask and keypoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.markup import escape
+
+from animateanywhere.console import warn
+from animateanywhere.data import video
+from animateanywhere.data.subject import read_subject
+from animateanywhere.extraction import exact
+from animateanywhere.extraction import mask as mask_of
+from animateanywhere.extraction import pose as pose_of
+from animateanywhere.extraction.backends import Backends, choose
+from animateanywhere.extraction.seen import somebody
+from animateanywhere.models.perception import Perception, perceive
+
+SIDE = 512  # pixels of the longer side that is looked at
+REFERENCE_FPS = 8.0
+LEAST = 0.001  # of a frame that a person covers
+
+
+class Observed(NamedTuple):
+    """A clip: uint8 (F, H, W, 3), masks float32 (F, H, W) in 0..1, keypoints (F, 18, 3) in pixels
+    of these frames, and frames a second."""
+
+    frames: np.ndarray
+    masks: np.ndarray
+    keypoints: np.ndarray
+    fps: float
+
+    @property
+    def shows(self) -> np.ndarray:
+        """bool (F,): the frames in which somebody is, with an outline."""
+        return somebody(self.keypoints) & (self.masks.mean((1, 2)) > LEAST)
+
+    def persons(self) -> Observed:
+        """The frames in which somebody is."""
+        shows = self.shows
+        return Observed(self.frames[shows], self.masks[shows], self.keypoints[shows], self.fps)
+
+
+def observe(path: Path, most: int, backends: Backends, net: Perception | None) -> Observed:
+    """A video's first `most` frames, its person found anew: by `net`, else by the backends.
+
+    Raises UsageError for a file that is no video, and where the backends cannot be had.
+    """
+    clip = video.read(path, max_frames=most, size=SIDE)
+    keypoints, masks = _found(clip.frames, path, backends, net)
+    return Observed(clip.frames, masks, keypoints, clip.fps)
+
+
+def observe_reference(
+    path: Path, most: int, backends: Backends, net: Perception | None
+) -> Observed:
+    """A subject folder as it is; else a clip or a picture at 8 frames a second, whose exact poses
+    and masks, if they lie beside it, count as they do in `prepare`. Raises UsageError."""
+    if path.is_dir():
+        subject = read_subject(path)
+        few = slice(most)
+        return Observed(
+            subject.frames[few], subject.masks[few], subject.keypoints[few], subject.fps
+        )
+    poses_file, masks_file = exact.poses_file(path), exact.masks_file(path)
+    size = SIDE if masks_file is None else video.LONG_SIDE  # masks have the clip's size
+    frames, fps, _ = video.read(path, max_frames=most, fps=REFERENCE_FPS, size=size)
+    if poses_file is None or masks_file is None:
+        keypoints, masks = _found(frames, path, backends, net)
+    if poses_file is not None:
+        keypoints = exact.poses(poses_file, frames, fps)
+    if masks_file is not None:
+        masks = exact.masks(masks_file, frames, fps, path) / np.float32(255)
+    return Observed(frames, masks, keypoints, fps)
+
+
+def _found(
+    frames: np.ndarray, path: Path, backends: Backends, net: Perception | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (F, 18, 3) and masks (F, H, W) of the most prominent person."""
+    if net is not None:
+        seen = perceive(net, frames)
+        keypoints = seen["keypoints"]
+        keypoints[~somebody(keypoints), :, 2] = 0  # a joint or two without a body are none
+        return keypoints, seen["masks"]
+    pose, mask = (choose(kind, backends, path) for kind in ("pose", "mask"))
+    keypoints, persons = pose_of.find(frames, pose, backends.place)
+    if persons > 1:
+        warn(escape(f"{path.name}: {persons} persons seen; the most prominent is measured"))
+    height, width = frames.shape[1:3]
+    side = max(height, width)
+    where = np.tile([width / 2, height / 2, side], (len(frames), 1))
+    square = mask_of.extract(frames, keypoints, where, side, mask, backends.place)
+    left, top = np.round(where[0, :2] - side / 2).astype(int)
+    return keypoints, square[:, -top : height - top, -left : width - left]

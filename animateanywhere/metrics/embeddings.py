@@ -1,0 +1,43 @@
+"""Measures on embeddings: rows of `(N, D)` that a network made of pictures, faces or words."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animateanywhere.metrics.arrays import Array
+
+
+def similarity(a: NDArray, b: NDArray) -> float:
+    """Mean cosine of all pairs of rows of `a` `(N, D)` and `b` `(M, D)`, in -1..1; `nan` without.
+
+    Of CLIP embeddings of persons it is CLIP-I, of DINO embeddings DINO-I, of frames and the prompt
+    CLIP-T: DreamBooth (Ruiz et al. 2023, section 4.1), the average pairwise cosine similarity of
+    generated and real images. Departures are in what is embedded: frames for images, and the
+    person cut out on plain gray for the picture, so that the scene does not count (see
+    `extraction.embed`). Of ArcFace embeddings (Deng et al. 2019) it is the identity of the face.
+    """
+    if not len(a) or not len(b):
+        return float("nan")
+    return float((_unit(a) @ _unit(b).T).mean())
+
+
+def consistency(features: NDArray) -> float:
+    """How alike the frames of one video are: `(F, D)` in order, 0..1; `nan` for a single frame.
+
+    VBench (Huang et al. 2024): mean over the frames from the second on of the average of the
+    cosine to the first frame and the cosine to the frame before, negative cosines as 0. With DINO
+    it is the subject's consistency, with CLIP the background's. A frozen video has 1: see it beside
+    `dynamic_degree`. Departures are in what is embedded: VBench takes whole frames for both; here
+    the subject is cut out, and for the background painted over.
+    """
+    if len(features) < 2:
+        return float("nan")
+    unit = _unit(features)
+    first, before = unit[1:] @ unit[0], (unit[1:] * unit[:-1]).sum(-1)  # (F-1,)
+    return float((first.clip(0) + before.clip(0)).mean() / 2)
+
+
+def _unit(rows: NDArray) -> Array:
+    rows = rows.astype(np.float64)
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
