@@ -303,8 +303,19 @@ def _evaluate(
     prompt: Annotated[str | None, typer.Option(help="What it was to show.")] = None,
     out: Out = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="16 frames, and only what needs no other networks.")
+        bool, typer.Option("--fast", help="16 frames and no other networks; a short benchmark.")
     ] = False,
+    bench: Annotated[
+        Literal["puppets"] | None, typer.Option(help="The benchmark on rendered people instead.")
+    ] = None,
+    subjects: Annotated[int | None, typer.Option(min=1, help="People of the benchmark.")] = None,
+    methods: Annotated[
+        str, typer.Option(help="Of the benchmark: ours,dreambooth,... else all.")
+    ] = "",
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Benchmark: scene not named, camera moves, more steps.")
+    ] = False,
+    base: Base = "mini",
     seer: Annotated[
         Literal["auto", "puppets", "backends"],
         typer.Option(help="Who sees persons: puppets for rendered ones; auto knows which."),
@@ -320,11 +331,31 @@ def _evaluate(
     Pose, likeness to the reference, prompt, leak of its scene, steadiness and motion, as far as
     the options and the weights at hand allow; what is left out is said.
 
+    With --bench, people whose true videos are known are learned and generated, by our method and by
+    those it is compared with; to go on after a stop, run the same command again.
+
     Example: aa evaluate video.mp4 --reference clip.mp4 --pose dance.mp4
+
+    For the benchmark: aa evaluate --bench puppets --fast
     """
-    if target is None:
-        raise UsageError("nothing to evaluate: give a video, or the folder of a run")
+    if (target is None) == (bench is None):
+        raise UsageError("what to evaluate? give a video, the folder of a run, or --bench puppets")
+    if bench is None and (subjects or methods or hard):
+        raise UsageError("--subjects, --methods and --hard belong to --bench puppets")
     require_writable(out or Path("runs"))
+    if target is None:
+        from animateanywhere.bench import benchmark
+
+        names = [name.strip() for name in methods.split(",") if name.strip()]
+        folder = benchmark(
+            out or Path("runs/bench"),
+            subjects=subjects,
+            methods=names,
+            fast=fast,
+            hard=hard,
+            base=base or "mini",
+        )
+        return _result(folder)
     from animateanywhere.evaluate import evaluate, show, to_json
     from animateanywhere.extraction.backends import Backends
     from animateanywhere.extraction.weights import Place

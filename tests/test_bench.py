@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animateanywhere import bench, bench_report
+from animateanywhere import bench, bench_report, cli
 from animateanywhere.baselines import ABLATIONS, METHODS
-from animateanywhere.errors import UsageError
 from animateanywhere.puppets import is_held_out
 from animateanywhere.recipe import load_recipe
 
@@ -79,9 +78,26 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(tiny_base: Path, tmp_path: Pa
     assert {p: p.stat().st_mtime_ns for p in out.rglob("scores.json")} == made
 
 
-def test_an_unknown_method_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no method oars"):
-        bench.benchmark(tmp_path, methods=["oars"])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--bench", "puppets", "--methods", "ours, oars"], "no method oars: give some of ours,"),
+        (["--bench", "puppets", "video.mp4"], "does not exist"),
+        (["--subjects", "2"], "give a video, the folder of a run, or --bench"),
+        (["--bench", "puppets", "--subjects", "0"], "--subjects"),
+        (["."], "no video"),
+        ([".", "--hard"], "belong to --bench"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    flags: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["evaluate", *flags]) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert "\n" not in said
 
 
 def test_intervals_hold_the_mean_and_narrow_with_more_people() -> None:

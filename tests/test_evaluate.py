@@ -308,7 +308,7 @@ def test_a_json_of_another_tool_is_no_sidecar(clips: Path, place: Path) -> None:
 
 def test_nothing_to_evaluate_and_nowhere_to_write(clips: Path, place: Path, capsys: Caught) -> None:
     assert cli.main(["evaluate"]) == 2
-    assert "give a video, or the folder of a run" in capsys.readouterr().err
+    assert "give a video, the folder of a run" in capsys.readouterr().err
     Path("file").touch()
     arguments = ["evaluate", str(clips / "asked.mp4"), "--out", "file/out"]
     assert cli.main(arguments) == 2
