@@ -16,8 +16,10 @@ PLACES = (
     "on a beach", "in a forest", "on a street", "in a park", "in a room", "in a kitchen",
     "in the snow", "on a stage", "in a desert", "in a city at night",
 )  # fmt: skip
-
-
+ACTIONS = (
+    "walks", "is dancing", "jumps", "is waving", "runs", "sits", "is doing squats", "turns around",
+    "raises both arms", "kicks a leg", "dances", "is walking", "stands",
+)  # fmt: skip
 THINGS = (
     "with a red ball", "with a blue umbrella", "with a white dog", "with a green balloon",
     "with a brown guitar", "with a yellow suitcase", "with a black book", "with a gray surfboard",
@@ -43,12 +45,20 @@ class Said(NamedTuple):
 
 
 def elsewhere(token: str, class_word: str) -> list[str]:
-    """Captions that put the person in places all over the world, with and without an article,
-    with and without a thing, whose color must not become the person's."""
+    """Captions that put the person in places all over the world, doing this and that, with and
+    without an article, with and without a thing, whose color must not become the person's.
+
+    The end of a caption holds all of it, so a token learned in few captions fades in others.
+    """
     out = []
-    for number, place in enumerate(PLACES * 2):
-        who = f"{'a ' if number < len(PLACES) else ''}{token} {class_word}"
-        out += [f"{who} {place}", f"{who} {THINGS[number % len(THINGS)]} {place}"]
+    for number in range(6 * len(PLACES)):
+        who = f"{'a ' if number % 2 else ''}{token} {class_word}"
+        action = f" {ACTIONS[number % len(ACTIONS)]}" if number % 3 else ""
+        place = PLACES[number // 6]
+        out += [
+            f"{who}{action} {place}",
+            f"{who}{action} {THINGS[number % len(THINGS)]} {place}",
+        ]
     return out
 
 
