@@ -26,7 +26,8 @@ MEASURED = {
     "learn": {
         "view": 0.02, "image_step": 0.03, "image": 0.05, "clip_step": 0.25, "clip": 0.3,
         "vae_step": 0.2, "appearance_step": 0.4, "appearance_save": 0.7, "motion_step": 1.2,
-        "motion_save": 0.1, "fixed": 0.8, "memory": 1.4,
+        "motion_save": 0.1, "appearance_score": 1.6, "motion_score": 2.2,
+        "fixed": 0.8, "memory": 1.4,
     },
 }  # fmt: skip
 

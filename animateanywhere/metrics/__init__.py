@@ -7,7 +7,7 @@ result) comes in as arrays. A measure with nothing to look at is `nan`, never a 
 
 from animateanywhere.metrics.likeness import person_delta_e, person_psnr, psnr
 from animateanywhere.metrics.pose import pck, person_height, silhouette_iou
-from animateanywhere.metrics.scene import leak, scene_accuracy
+from animateanywhere.metrics.scene import leak, scene_accuracy, scene_distance
 
 __all__ = [
     "leak",
@@ -17,5 +17,6 @@ __all__ = [
     "person_psnr",
     "psnr",
     "scene_accuracy",
+    "scene_distance",
     "silhouette_iou",
 ]
