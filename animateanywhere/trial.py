@@ -31,9 +31,10 @@ from animateanywhere.render import render_latents
 from animateanywhere.rows import moved
 
 PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
-SCENES = ("on a beach", "in a forest", "on a street")  # the first two that the clip does not name
+# Learning may lose one scene and keep all others: the first four that the clip does not name
+SCENES = ("on a beach", "in a forest", "in the snow", "in a room", "on a street")
 FEW = 12  # frames; of a clip with fewer none are held out
-CLIP = 6  # frames of each generated clip; of pictures two
+CLIP = 4  # frames of each generated clip, of which there are fewer than pictures
 VIEW = 101  # of `rows.moved`: a place and size in the frame that no row of training has
 SEED = 5
 
@@ -102,26 +103,33 @@ def make_trials(model: Base, settings: Recipe, subject: Subject, token: str) -> 
 def make_trial(
     model: Base, unet: nn.Module, subject: Subject, token: str, steps: int, video: bool
 ) -> Trial:
-    """Cases from a whole clip: as filmed, and in two other scenes at another place and size.
+    """Cases from a whole clip: pictures as filmed, and in four other scenes at another place and
+    size; of clips only three of the latter.
 
     unet: the untouched base's, for images or, with `video`, for clips. steps: of generation.
     """
     count = len(subject.frames)
     held = held_out(count) or spaced(count, 4).tolist()
-    length = min(CLIP, int(model.config["frames"]), count)
-    first, last = list(range(length)), list(range(count - length, count))
-    windows = (last, first, last) if video else ([held[0], held[-1]],) * 3
     words = " ".join(subject.captions)
-    scenes = [scene for scene in SCENES if scene.split()[-1] not in words][:2]
+    scenes = [scene for scene in SCENES if scene.split()[-1] not in words][:4]
+    if video:  # at the ends of the clip, where held-out frames are
+        length = min(CLIP, int(model.config["frames"]), count)
+        ends = list(range(length)), list(range(count - length, count))
+        plan = [(ends[n % 2], scene) for n, scene in enumerate(scenes[:3])]
+    else:
+        plan = [
+            ([held[0], held[-1]], ""),
+            *(([held[n % len(held)]], scene) for n, scene in enumerate(scenes)),
+        ]
     apart = moved(subject, VIEW)
     cases = []
-    for window, scene in zip(windows, (None, *scenes), strict=True):
+    for window, scene in plan:
         shown = _take(apart if scene else subject, window)
         text = f"a <token> {subject.class_word} {scene}" if scene else shown.captions[0]
         pictures = draw(shown.keypoints, *shown.frames.shape[1:3])
         known = np.isin(window, held)
         cases.append(Case(
-            text.replace("<token>", token), text.replace("<token> ", ""), scene is not None,
+            text.replace("<token>", token), text.replace("<token> ", ""), bool(scene),
             encode_frames(model.vae, pictures), shown.frames, shown.masks,
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
