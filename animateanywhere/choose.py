@@ -75,6 +75,8 @@ def restore(parameters: Mapping[str, Tensor], stage: Stage, out: Path) -> int:
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(kept[name])
+    if own[-1]["step"] < stage.steps:
+        say(f"{stage.name}: stopped at step {own[-1]['step']} of {stage.steps}, it got no better")
     if chosen["step"]:
         say(f"best of {len(own)} scored: {stage.name} step {chosen['step']} ({in_words(chosen)})")
     else:
@@ -110,6 +112,7 @@ def plot(out: Path) -> None:
             values = [math.nan if row[name] is None else row[name] for row in own]
             panel.plot(steps, values, "o-", label=name, linewidth=2.5 if name == "score" else 1)
         panel.axvline(chosen["step"], color="gray", linestyle=":")
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set(title=f"{stage}: best is step {chosen['step']}", xlabel="step", ylim=(0, None))
     panels[0].set_ylabel("lower is better")
     panels[0].legend()

@@ -230,13 +230,17 @@ def test_the_best_step_is_what_is_kept(
     assert "best of 2 scored: appearance step" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_stage_ends_when_it_gets_no_better(tiny_base: Path, place: Path) -> None:
+def test_a_stage_ends_when_it_gets_no_better(
+    tiny_base: Path, place: Path, capsys: pytest.CaptureFixture
+) -> None:
     recipe = short(patience=1)
     stage = replace(recipe.stages("appearance")[0], steps=30, save_every=1)
     recipe = replace(recipe, stage=(stage,))
     path = learn(tiny_base, place / "run", recipe)
     record = json.loads((place / "run" / "scores.json").read_text())
     assert len(record) < 30
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"appearance: stopped at step {len(record)} of 30" in said
     assert json.loads(read_metadata(path)["chosen"]) == {"appearance": len(record) - 1}
     before = path.read_bytes()
     path.unlink()  # run again, a stopped stage does not go on
