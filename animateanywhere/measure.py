@@ -29,7 +29,7 @@ from animateanywhere.recipe import Recipe, to_dict
 CACHE = Path("runs") / "predictions"
 STEPS = 6  # of each stage in the run in small
 BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
-VERSION = 2  # of what is measured
+VERSION = 3  # of what is measured
 DONE = b"done"  # a line of the run in small after each of its parts
 
 Probe = dict[str, Any]  # what `probe.main` prints
@@ -62,7 +62,7 @@ def _run(base: Base, small: Recipe | None) -> Probe:
     table = None if small is None else to_dict(small)
     work = json.dumps([str(base.folder.resolve()), table, time.time()]).encode()
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    total = 2 if small is None else 5 + bool(small.personal.fit_vae_steps)
+    total = 2 if small is None else 5 + bool(small.personal.fit_vae_steps) + small.choose.score
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from rich.markup import escape
 from torch import Tensor, nn
 
-from animateanywhere import __version__
+from animateanywhere import __version__, choose
 from animateanywhere.batch import Subject
 from animateanywhere.console import say, warn
 from animateanywhere.diffusion.losses import reconstruction
@@ -46,6 +47,7 @@ from animateanywhere.recipe import Recipe, Stage, load_recipe, to_dict
 from animateanywhere.regularize import Regular, regularization
 from animateanywhere.rows import Rows, batches, encode_subject
 from animateanywhere.training.loop import fit
+from animateanywhere.trial import Trial, learned_part, make_trials
 from animateanywhere.verdict import read_findings, refuse, tell_findings
 
 LARGE = 256  # pixels a side; above, memory counts more than speed
@@ -102,15 +104,22 @@ def personalize(
         return path
 
     told = _before(model, subject, settings, seed, out, begun, video.name)
-    rows = encode_subject(model, subject, token, settings.personal.views)
+    scored = settings.choose.score
+    seen = learned_part(subject) if scored else subject
+    rows = encode_subject(model, seen, token, settings.personal.views)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}
     if settings.personal.fit_vae_steps:
-        tensors |= _fit_vae(model, subject, images, settings, out, seed)
-    model.vae = nn.Identity()  # all is encoded; its memory goes back
-    tensors |= _learn(model, settings, rows, images, clips, out, seed)
-    save_personal(path, tensors, run, half=True)
+        tensors |= _fit_vae(model, seen, images, settings, out, seed)
+    trials = make_trials(model, settings, subject, token) if scored else {}
+    # all is encoded; its memory goes back
+    model.vae = model.vae.cpu() if scored else nn.Identity()
+    changed, chosen = _learn(model, settings, rows, images, clips, out, seed, trials)
+    if scored:
+        choose.plot(out)
+        run |= {"chosen": json.dumps(chosen)}
+    save_personal(path, tensors | changed, run, half=True)
     compare(out / PREDICTION, told, begun)
     say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
     say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
@@ -152,9 +161,12 @@ def _learn(
     clips: Regular,
     out: Path,
     seed: int,
-) -> dict[str, Tensor]:
-    """Run the stages; return what changed, by the names of personal weights."""
+    trials: Mapping[str, Trial],
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Run the stages; return what changed, by the names of personal weights, and the chosen step
+    of each stage that has a trial, else it is the last."""
     changed: dict[str, Tensor] = {}
+    chosen: dict[str, int] = {}
     index = rows.token_index
     before = copy.deepcopy(model.unet).requires_grad_(False) if settings.loss.keep else None
     for number, stage in enumerate(settings.stages("appearance", "motion")):
@@ -191,8 +203,13 @@ def _learn(
         only[index] = 1  # of the embedding, the token's row alone learns
         table.requires_grad_(True)
         hook = table.register_hook(lambda gradient, only=only: gradient * only)
-        trained = fit(parts, stage, loss, out / "training" / stage.name, seed + number)
+        folder, score = out / "training" / stage.name, None
+        if stage.name in trials:
+            score = choose.scorer(model, parts, stage, trials[stage.name], settings, out)
+        trained = fit(parts, stage, loss, folder, seed + number, on_save=score)
         hook.remove()
+        if score is not None:
+            chosen[stage.name] = choose.restore(trained, stage, out)
         if stage.kind == "motion":  # the image UNet carries on what cross-attention learned
             own = dict(model.unet.named_parameters())
             for name, value in unet.named_parameters():
@@ -201,7 +218,7 @@ def _learn(
         whole = (item for item in trained.items() if not item[0].endswith(TABLE))
         changed |= {name: value.detach().cpu().clone() for name, value in whole}
     changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
-    return changed
+    return changed, chosen
 
 
 def _fit_vae(
@@ -246,6 +263,7 @@ def _same_run(out: Path, run: dict[str, str]) -> bool:
         warn(f"{escape(str(out))} held a run with another clip or settings: starting anew")
         (out / FILE).unlink(missing_ok=True)
     shutil.rmtree(out / "training", ignore_errors=True)
+    (out / choose.FILE).unlink(missing_ok=True)
     with write_aside(record) as aside:
         aside.write_text(text, encoding="utf-8")
     return False

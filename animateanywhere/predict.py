@@ -25,6 +25,7 @@ from animateanywhere.metrics import psnr
 from animateanywhere.models.base import Base, decode_latents, encode_frames
 from animateanywhere.recipe import Recipe
 from animateanywhere.regularize import SHOWN, cache_file
+from animateanywhere.trial import held_out
 
 # The run in small of the bundled base lasts about 20 s on two cores, half of it loading, and is
 # kept: unasked, it may cost a tenth of what is to come, once.
@@ -53,6 +54,8 @@ def learning(
     fitting. made: whether regularization images, and clips, are there already.
     """
     unit, frame, own = measured["learn"], measured["generate"], recipe.personal
+    if recipe.choose.score:
+        frames -= len(held_out(frames))
     parts = {"beginning and end": unit["fixed"], "clip": own.views * frames * unit["view"]}
     counts = (own.regularization_images, own.regularization_clips)
     for name, count, there, each in zip(("image", "clip"), counts, made, (1, length), strict=True):
@@ -72,6 +75,9 @@ def learning(
         parts[stage.name] = (
             stage.steps * unit[f"{stage.name}_step"] + saves * unit[f"{stage.name}_save"]
         )
+        if recipe.choose.score:  # and the base's own pictures; of motion, before its steps too
+            times = saves + (2 if stage.kind == "motion" else 1)
+            parts["scoring"] = parts.get("scoring", 0.0) + times * unit[f"{stage.name}_score"]
     return parts
 
 

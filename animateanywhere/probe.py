@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import torch
 
-from animateanywhere import personalize, regularize
+from animateanywhere import personalize, regularize, trial
 from animateanywhere.batch import Subject
 from animateanywhere.console import peak_memory
 from animateanywhere.data.skeleton import KEYPOINTS
@@ -109,9 +109,11 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     points = np.ones((FRAMES, len(KEYPOINTS), 3), np.float32)
     points[..., :2] = rng.uniform(0, size, (*points.shape[:2], 2))
+    masks = np.zeros((FRAMES, size, size), np.float32)
+    masks[:, size // 8 :, size // 3 : -size // 3] = 1
     subject = Subject(
         Path("subject"), rng.integers(0, 256, (FRAMES, size, size, 3), np.uint8),
-        np.ones((FRAMES, size, size), np.float32), points, ["a <token> person"] * FRAMES,
+        masks, points, ["a <token> person"] * FRAMES,
         float(base.config["fps"]), "person", None,
     )  # fmt: skip
     out: dict[str, Any] = {}
@@ -139,8 +141,14 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         out["vae_step"] = step_seconds(Path("training/vae"))
         spent += time.perf_counter() - begin
         done()
-    base.vae = torch.nn.Identity()
-    tensors |= personalize._learn(base, recipe, rows, regular[0], regular[1], Path(), 0)
+    if recipe.choose.score:
+        begin = time.perf_counter()
+        out |= score(base, recipe, subject)
+        spent += time.perf_counter() - begin
+        done()
+    else:
+        base.vae = torch.nn.Identity()
+    tensors |= personalize._learn(base, recipe, rows, regular[0], regular[1], Path(), 0, {})[0]
     for stage in recipe.stages("appearance", "motion"):
         place = Path("training") / stage.name
         out[f"{stage.name}_step"] = step_seconds(place)
@@ -150,6 +158,20 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
     save_personal(Path(FILE), tensors, names, half=True)
     done()
     out["fixed"] = max(time.perf_counter() - begun - spent, 0)
+    return out
+
+
+def score(base: Base, recipe: Recipe, subject: Subject) -> dict[str, float]:
+    """Seconds of scoring one step of each stage."""
+    out = {}
+    for stage in recipe.stages("appearance", "motion"):
+        unet = method.build(base, Loss(guide=False), video=stage.kind == "motion").eval()
+        some = trial.make_trial(base, unet, subject, "sks", 1, stage.kind == "motion")  # warms up
+        begin = time.perf_counter()
+        prompts = [case.prompt for case in some.cases]
+        made = trial.generate(base, unet, some.cases, prompts, recipe.choose.steps)
+        trial.score(some, made)
+        out[f"{stage.name}_score"] = time.perf_counter() - begin
     return out
 
 

@@ -85,6 +85,15 @@ class Personal:
 
 
 @dataclass(frozen=True)
+class Choose:
+    """How the best of the saved steps of learning a person is chosen."""
+
+    score: bool = True  # off: the last step counts, and nothing is held out
+    patience: int = 3  # scorings in a row without a better one that end a stage; 0: none do
+    steps: int = 8  # of generation, for each picture that is scored
+
+
+@dataclass(frozen=True)
 class Stage:
     """One row of training: what trains, on what, for how long."""
 
@@ -122,6 +131,7 @@ class Recipe:
     corpus: Corpus = field(default_factory=Corpus)
     loss: Loss = field(default_factory=Loss)
     personal: Personal = field(default_factory=Personal)
+    choose: Choose = field(default_factory=Choose)
     stage: tuple[Stage, ...] = ()
 
     def stages(self, *kinds: StageKind) -> tuple[Stage, ...]:
@@ -159,6 +169,8 @@ def _check(recipe: Recipe, path: Path) -> None:
     for key in ("regularization_images", "regularization_clips", "regularization_steps", "views"):
         if getattr(recipe.personal, key) < 1:
             raise UsageError(f"{path}: {key} must be at least 1")
+    if recipe.choose.patience < 0 or recipe.choose.steps < 1:
+        raise UsageError(f"{path}: choose: patience must be at least 0, steps at least 1")
     names = [stage.name for stage in recipe.stage]
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two stages have one name")

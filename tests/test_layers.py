@@ -14,7 +14,7 @@ FLOORS = [
     {
         *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
         *("render", "samples", "generate", "truth", "baselines", "bench", "bench_report", "demo"),
-        *("check", "machine", "measure", "predict", "probe", "verdict"),
+        *("check", "trial", "choose", "machine", "measure", "predict", "probe", "verdict"),
         *("evaluate", "targets", "scores"),
     },
     {"cli", "flags"},

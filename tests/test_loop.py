@@ -134,3 +134,44 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[0] == 0.2 and rates[9:51] == [2.0] * 42 and rates[75] == 1.0
     assert rates[99] == pytest.approx(0.04)
     assert {learning_rate(stage(100, learning_rate=2.0), step) for step in range(100)} == {2.0}
+
+
+def test_each_save_is_told_and_may_end_it(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
+        net.eval()  # as whoever looks at it may; training goes on in training mode
+        told.append(step)
+        return step == 10
+
+    def in_training(
+        net: nn.Module, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        assert net.training
+        return loss(net, generator)
+
+    net = model()
+    fit(net, stage(ema=0.0), in_training, tmp_path, seed=0, on_save=on_save)
+    assert told == [0, 5, 10] and len(losses(tmp_path)) == 10
+    after = [p.clone() for p in net.parameters()]
+    again = model()  # what was ended does not go on
+    fit(again, stage(ema=0.0), loss, tmp_path, seed=0, on_save=lambda step, _: step == 10)
+    assert len(losses(tmp_path)) == 10
+    assert all(torch.equal(a, b) for a, b in zip(after, again.parameters(), strict=True))
+    fit(again, stage(ema=0.0), loss, tmp_path, seed=0)
+    assert len(losses(tmp_path)) == 12
+
+
+def test_on_save_sees_the_average_and_training_goes_on_without_it(tmp_path: Path) -> None:
+    seen: dict[int, torch.Tensor] = {}
+
+    def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
+        seen[step] = parameters["0.weight"].detach().clone()
+        return False
+
+    told, plain = model(), model()
+    fit(told, stage(), loss, tmp_path / "a", seed=0, on_save=on_save)
+    fit(plain, stage(), loss, tmp_path / "b", seed=0)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert sorted(seen) == [0, 5, 10, 12]
+    assert torch.equal(seen[12], plain[0].weight)  # what `fit` leaves is the average too

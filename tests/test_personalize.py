@@ -86,8 +86,8 @@ def test_the_file_gives_what_training_had(tiny_base: Path, place: Path) -> None:
     load_personal(path, base)
     after = base.unet.state_dict()["conv_in.weight"]
     assert not torch.equal(before, after)
-    checkpoint = load_file(Path("runs/sks/training/appearance/checkpoint.safetensors"))
-    torch.testing.assert_close(after, checkpoint["model.unet.conv_in.weight"], atol=1e-3, rtol=1e-3)
+    best = load_file(Path("runs/sks/training/appearance/best.safetensors"))
+    torch.testing.assert_close(after, best["unet.conv_in.weight"], atol=1e-3, rtol=1e-3)
 
 
 def test_of_the_embedding_only_the_token_learns(tiny_base: Path, place: Path) -> None:

@@ -26,7 +26,8 @@ MEASURED = {
     "learn": {
         "view": 0.02, "image_step": 0.03, "image": 0.05, "clip_step": 0.25, "clip": 0.3,
         "vae_step": 0.2, "appearance_step": 0.4, "appearance_save": 0.7, "motion_step": 1.2,
-        "motion_save": 0.1, "fixed": 0.8, "memory": 1.4,
+        "motion_save": 0.1, "appearance_score": 1.6, "motion_score": 2.2,
+        "fixed": 0.8, "memory": 1.4,
     },
 }  # fmt: skip
 
@@ -36,16 +37,19 @@ def test_learning_is_the_sum_of_its_parts() -> None:
     parts = learning(MEASURED, recipe, frames=32, length=16, poor=True)
     assert parts == pytest.approx({
         "beginning and end": 0.8,
-        "clip": 4 * 32 * 0.02,
+        "clip": 4 * 28 * 0.02,  # four are held out
         "regularization images": 40 * (0.05 + 10 * 0.03 + 0.01),
         "regularization clips": 3 * (0.3 + 10 * 0.25 + 16 * 0.01),
-        "vae": 32 * 0.03 + 80 * 0.2 + 72 * 0.01,
+        "vae": 28 * 0.03 + 80 * 0.2 + 68 * 0.01,
         "appearance": 350 * 0.4 + 4 * 0.7,
-        "motion": 25 * 1.2 + 2 * 0.1,
+        "motion": 25 * 1.2 + 0.1,
+        "scoring": (1 + 4) * 1.6 + (1 + 2) * 2.2,
     })  # fmt: skip
     easy = learning(MEASURED, recipe, frames=32, length=16, made=(True, True))
+    off = replace(recipe, choose=replace(recipe.choose, score=False))
+    assert learning(MEASURED, off, 32, 16)["clip"] == pytest.approx(4 * 32 * 0.02)
     assert easy["regularization images"] == easy["regularization clips"] == 0
-    assert easy["vae"] == pytest.approx(32 * 0.03)
+    assert easy["vae"] == pytest.approx(28 * 0.03)
 
 
 def test_learning_is_linear_in_steps() -> None:

@@ -19,7 +19,13 @@ from animateanywhere.metrics.pose import (
     silhouette_iou,
 )
 from animateanywhere.metrics.reference import reference_delta_e
-from animateanywhere.metrics.scene import leak, object_present, scene_accuracy, scene_delta_e
+from animateanywhere.metrics.scene import (
+    leak,
+    object_present,
+    scene_accuracy,
+    scene_delta_e,
+    scene_distance,
+)
 
 __all__ = [
     "consistency",
@@ -39,6 +45,7 @@ __all__ = [
     "reference_delta_e",
     "scene_accuracy",
     "scene_delta_e",
+    "scene_distance",
     "silhouette_iou",
     "similarity",
     "spaced",

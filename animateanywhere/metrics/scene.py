@@ -44,6 +44,15 @@ def _unlike(a: Array, b: Array) -> float:
     return float(cost[linear_sum_assignment(cost)].mean())
 
 
+def scene_distance(a: NDArray, a_mask: NDArray, b: NDArray, b_mask: NDArray) -> float:
+    """How unlike two pictures `(H, W, 3)` are outside of their persons, in CIEDE2000 and more.
+
+    0 for equal ones; a scene seen from elsewhere stays near, another scene is 15 to 40. Masks
+    `(H, W)`: the persons. `nan` where one of them leaves no background.
+    """
+    return _unlike(_cells(a, a_mask), _cells(b, b_mask))
+
+
 def leak(
     result: NDArray,
     result_masks: NDArray,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -24,6 +25,7 @@ from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
 
 Logs = dict[str, float]
 LossFn = Callable[[nn.Module, torch.Generator], tuple[Tensor, Logs]]
+Parameters = dict[str, nn.Parameter]
 
 
 def select(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, nn.Parameter]:
@@ -75,7 +77,8 @@ def fit(
     folder: Path,
     seed: int,
     on_sample: Callable[[int], None] | None = None,
-) -> dict[str, nn.Parameter]:
+    on_save: Callable[[int, Parameters], bool] | None = None,
+) -> Parameters:
     """Train `model` by a stage of the recipe; return the trained parameters (EMA where it is on).
 
     Args:
@@ -84,6 +87,9 @@ def fit(
         folder: gets `checkpoint.safetensors`, `log.jsonl` and TensorBoard events. Rerunning the
             same call goes on from the checkpoint with the losses of an unbroken run.
         on_sample: called with the step every `stage.sample_every` steps, on EMA weights.
+        on_save: called with the step and the trained parameters (EMA) before the first step and
+            after each save, and again for the save that a resumed run begins with; returns whether
+            to stop here. Draws nothing from torch's own generator.
     """
     AcceleratorState._reset_state()  # each stage has a precision of its own
     accelerator = Accelerator(mixed_precision=stage.precision, cpu=not torch.cuda.is_available())
@@ -115,11 +121,22 @@ def fit(
                 checkpoint, step, dict(parameters), optimizer_, ema and ema.shadow_params
             )
 
+    def enough(step: int) -> bool:
+        if on_save is None:
+            return False
+        stop = False
+        if accelerator.is_main_process:
+            with _averaged(ema, parameters):
+                stop = on_save(step, parameters)
+            model.train()
+        return bool(broadcast_object_list([stop])[0])  # all processes stop, or none
+
     step, whole = start, True  # whole: not between one step and the next
     model.train()
     try:
         with progress(stage.name, total=stage.steps, done=start, memory=True) as bar:
-            while step < stage.steps:
+            done = (start % stage.save_every == 0 or start == stage.steps) and enough(start)
+            while step < stage.steps and not done:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(stage, step) * group["rate"]
                 total = 0.0
@@ -149,6 +166,7 @@ def fit(
                 bar.advance(1, loss=total)
                 if step % stage.save_every == 0 or step == stage.steps:
                     save(step)
+                    done = enough(step)
                 if on_sample and stage.sample_every and step % stage.sample_every == 0:
                     with _averaged(ema, parameters):
                         on_sample(step)

@@ -1,0 +1,200 @@
+"""Does the step that `aa personalize` chooses agree with the truth? On people whose truth is known.
+
+    .venv/bin/python benchmarks/choice.py --people 3 --out runs/choice
+
+Learns puppets that no base has seen, each in another scene and motion, and scores every saved step
+as always: by the bundled recipe, and by a hard one that loses the scenes step by step (no rows of
+regularization, nor of other places), where choosing matters. Beside that it generates videos of
+other scenes and motions with the same weights and measures them against the true renders. Prints
+two Markdown tables: Spearman's rank correlation of score and truth over the steps, with their
+parts; and what was chosen, beside the last step and the truly best one. The truth of a step: color
+error of the person as a share of that of the base with the person described in words, plus leak,
+plus share of frames in a wrong scene; lower is better.
+About 10 minutes a person on two idle cores; run again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from animateanywhere import choose, truth
+from animateanywhere.data import skeleton, video
+from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.models.base import BUNDLED, Base, load_base
+from animateanywhere.models.perception import load_perception
+from animateanywhere.personalize import personalize
+from animateanywhere.puppets import Clip, Spec, caption, describe, render, sample_spec
+from animateanywhere.recipe import Loss, Recipe, load_recipe
+from animateanywhere.render import render as generate
+
+FPS, SIZE, FRAMES, STEPS = 8.0, 128, 4, 10
+# motion and scene of each person's clip, and how its captions name the scene
+CLIPS = (
+    ("walk", "room", "in a room"), ("wave", "park", "in a park"),
+    ("dance", "street", "on a street"),
+    ("turn", "kitchen", "in a kitchen"), ("squat", "forest", "in a forest"),
+)  # fmt: skip
+# Scenes that are scored, and others
+CASES = (
+    ("raise", "mountains"), ("dance", "desert"), ("walk", "beach"), ("squat", "forest"),
+    ("wave", "city"), ("idle", "stage"),
+)  # fmt: skip
+SETTINGS = ("bundled", "hard")
+TRUTH = {"person_delta_e": "identity", "wrong_scene": "scene", "leak": "leak"}
+
+
+def spec_of(person: int, motion: str, scene: str, layout: int) -> Spec:
+    """A held-out person doing something somewhere, seen whole and from the front."""
+    spec = sample_spec(person, "held-out")
+    return replace(
+        spec,
+        motion=replace(spec.motion, name=motion, yaw=0.25, travel=0.0, amplitude=1.0, tempo=1.0),
+        scene=replace(spec.scene, name=scene, seed=layout),
+        object=replace(spec.object, name="none"),
+        camera=replace(spec.camera, scale=0.74, ground=0.92, x=0.0, pan=0.0),
+    )
+
+
+def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list[Clip]) -> Any:
+    """Mean over the cases of what `truth.measure` finds in videos of `who`."""
+    net = load_perception(BUNDLED / "perception")
+    rows = []
+    for case in cases:
+        prompt = caption(case.spec, seed=1, person=who, looks=False)
+        made = generate(
+            base, unet, prompt, skeleton.draw(case.keypoints, SIZE, SIZE), 0, steps=STEPS
+        )
+        rows.append(truth.measure(net, made, case, reference))
+    found = truth.mean(rows)
+    return {**{n: found[n] for n in ("person_delta_e", "leak")},
+            "wrong_scene": 1 - found["scene_accuracy"]}  # fmt: skip
+
+
+def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str, Any]]:
+    """Scores of all saved steps of a person, each with "truth", lower is better, and its parts."""
+    motion, scene, words = CLIPS[number % len(CLIPS)]
+    reference = render(spec_of(person, motion, scene, 7), frames=32, size=SIZE, fps=FPS)
+    cases = [
+        render(spec_of(person, *case, 11 + number), FRAMES, SIZE, FPS / 2, start=1.0)
+        for case in CASES
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    clip, record = out / "reference.mp4", out / "truth.json"
+    if not record.is_file():
+        video.write(clip, reference.frames, FPS)
+        video.write(out / "reference.masks.mp4", reference.masks[..., None].repeat(3, -1), FPS)
+        poses = skeleton.Poses(reference.keypoints, SIZE, SIZE, FPS)
+        skeleton.write_poses(out / "reference.poses.json", poses)
+        base = load_base("mini")
+        unet = method.build(base, Loss(guide=False), video=True).eval()
+        who = describe(reference.spec.identity)
+        record.write_text(json.dumps({"words": measured(base, unet, who, reference, cases)}))
+    token, kind = "sks", reference.spec.identity.gender
+    scorer = choose.scorer
+
+    def both(model: Base, parts: Mapping[str, nn.Module], *rest: Any) -> Callable[..., bool]:
+        """The scorer, and the measurement beside it."""
+        score = scorer(model, parts, *rest)
+
+        def on_save(step: int, parameters: Mapping[str, torch.Tensor]) -> bool:
+            stop, known = score(step, parameters), json.loads(record.read_text())
+            name = f"{rest[0].name} {step}"
+            if name not in known and (rest[0].kind == "motion" or step):
+                image = parts["unet"] is model.unet
+                unet = method.build(model, Loss(guide=False), True) if image else parts["unet"]
+                found = measured(model, unet.eval(), f"{token} {kind}", reference, cases)
+                record.write_text(json.dumps({**known, name: found}))
+            return stop
+
+        return on_save
+
+    choose.scorer = both
+    try:
+        personalize(
+            clip, token, class_word=kind, scene=words, base="mini", out=out / token, recipe=recipe
+        )
+    finally:
+        choose.scorer = scorer
+    known = json.loads(record.read_text())
+    rows = []
+    for row in choose.read(out / token):
+        found = known[f"{row['stage']} {row['step']}"]
+        share = found["person_delta_e"] / known["words"]["person_delta_e"]
+        whole = share + found["leak"] + found["wrong_scene"]
+        rows.append({**row, "truth": whole, **{f"true {name}": found[name] for name in TRUTH}})
+    return rows
+
+
+def correlation(rows: list[dict[str, Any]], a: str, b: str) -> float:
+    """Spearman's over the steps; nan where one of the two never changes."""
+    x, y = ([row[name] for row in rows] for name in (a, b))
+    return float("nan") if len(set(x)) < 2 or len(set(y)) < 2 else float(spearmanr(x, y)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--people", type=int, default=3)
+    parser.add_argument("--first", type=int, default=900, help="seed of the first person")
+    parser.add_argument("--every", type=int, default=50, help="steps between scorings")
+    parser.add_argument("--setting", choices=("both", *SETTINGS), default="both")
+    parser.add_argument("--out", type=Path, default=Path("runs") / "choice")
+    options = parser.parse_args()
+    people = {}
+    for setting in SETTINGS if options.setting == "both" else [options.setting]:
+        recipe = recipe_of(setting, options.every)
+        for number in range(options.people):
+            person = options.first + number
+            out = options.out / setting / str(person)
+            people[setting, person] = learn(person, number, out, recipe)
+    table(people)
+
+
+def recipe_of(setting: str, every: int) -> Recipe:
+    """The bundled recipe, scored more often and never stopped, or one that loses the scenes."""
+    recipe = load_recipe("personalize")
+    stages = tuple(replace(s, save_every=min(every, s.steps)) for s in recipe.stage)
+    recipe = replace(recipe, stage=stages, choose=replace(recipe.choose, patience=0))
+    if setting == "bundled":
+        return recipe
+    stage = replace(recipe.stages("appearance")[0], steps=240, save_every=30, regular_batch=0)
+    return replace(
+        recipe, stage=(stage,),
+        personal=replace(recipe.personal, views=1, elsewhere=0.0, fit_vae_steps=0,
+                         regularization_images=1, regularization_clips=1, regularization_steps=1),
+    )  # fmt: skip
+
+
+def table(people: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
+    """Print rank correlations over the appearance stage's steps, and the choices."""
+    pairs = [("score", "truth"), *((part, f"true {name}") for name, part in TRUTH.items())]
+    print("| setting | person | steps |", *(f"{a} : {b} |" for a, b in pairs))
+    print("|---" * (3 + len(pairs)) + "|")
+    for (setting, person), rows in people.items():
+        own = [row for row in rows if row["stage"] == "appearance"]
+        values = [correlation(own, *pair) for pair in pairs]
+        print(f"| {setting} | {person} | {len(own)} |", *(f"{value:.2f} |" for value in values))
+    print("\n| setting | person | stage | chosen step | truth there | at the last | at the best |")
+    print("|---|---|---|---|---|---|---|")
+    for (setting, person), rows in people.items():
+        for stage in dict.fromkeys(row["stage"] for row in rows):
+            own = [row for row in rows if row["stage"] == stage]
+            chosen, sums = choose.best(own), [row["truth"] for row in own]
+            best = own[int(np.argmin(sums))]
+            print(
+                f"| {setting} | {person} | {stage} | {chosen['step']} | {chosen['truth']:.3f} "
+                f"| {sums[-1]:.3f} | {best['truth']:.3f} (step {best['step']}) |"
+            )
+
+
+if __name__ == "__main__":
+    main()
