@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -29,6 +30,7 @@ from animateanywhere.machine import FILE as PREDICTION
 from animateanywhere.machine import Prediction, compare, in_words, keep
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
+from animateanywhere.models import lora
 from animateanywhere.models.base import (
     Base,
     decode_latents,
@@ -171,6 +173,9 @@ def _learn(
             parts["text_encoder"] = model.text_encoder
         else:  # its states are cached
             model.text_encoder.cpu()
+        if stage.lora_rank:
+            names = lora.inject(parts, stage.lora_rank, stage.train, seed + number)
+            stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
 
         def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
@@ -185,13 +190,17 @@ def _learn(
         hook = table.register_hook(lambda gradient, only=only: gradient * only)
         trained = fit(parts, stage, loss, out / "training" / stage.name, seed + number)
         hook.remove()
+        learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
+        if stage.lora_rank:  # the next stage goes on from the sum
+            learned = {n: p for n, p in learned.items() if not n.startswith("unet.")}
+            learned |= lora.merge(unet)
         if stage.kind == "motion":  # the image UNet carries on what cross-attention learned
             own = dict(model.unet.named_parameters())
             for name, value in unet.named_parameters():
                 if name in own:
                     own[name].data.copy_(value.data)
-        whole = (item for item in trained.items() if not item[0].endswith(TABLE))
-        changed |= {name: value.detach().cpu().clone() for name, value in whole}
+        learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
+        changed = lora.follow(changed, learned)
     changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
     return changed
 

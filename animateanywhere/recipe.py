@@ -92,6 +92,7 @@ class Stage:
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
     # What learns at another pace: pattern on names -> times learning_rate
     rates: dict[str, float] = field(default_factory=dict)
+    lora_rank: int = 0  # of a person: above 0, LoRA of that rank on the layers of `train` learns
     accumulate: int = 1
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.0  # decay; 0 is off
@@ -159,6 +160,8 @@ def _check(recipe: Recipe, path: Path) -> None:
         for key in ("steps", "batch", "frames", "accumulate", "log_every", "save_every"):
             if getattr(stage, key) < 1:
                 raise UsageError(f"{where}: {key} must be at least 1")
+        if stage.lora_rank < 0 or (stage.lora_rank and stage.kind not in ("appearance", "motion")):
+            raise UsageError(f"{where}: lora_rank is 0, or above in appearance and motion stages")
         if stage.kind in ("image", "video") and stage.frames > recipe.model.frames:
             raise UsageError(f"{where}: frames is more than the model's {recipe.model.frames}")
         for pattern in (*stage.train, *stage.rates):
