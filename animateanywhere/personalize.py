@@ -101,7 +101,7 @@ def personalize(
         return path
 
     told = _before(model, subject, settings, seed, out, begun, video.name)
-    rows = encode_subject(model, subject, token, settings.personal.views)
+    rows = encode_subject(model, subject, token, settings.personal)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}

@@ -70,6 +70,9 @@ class Personal:
     # Share of the subject's rows whose caption names some other place: as the background hardly
     # counts in eq. 1, the looks then bind to the token whatever scene is asked for. Ours.
     elsewhere: float = 0.5
+    # What the clip's captions say: all that was prepared, or "a <token> <class word>" alone.
+    captions: Literal["scene", "plain"] = "scene"
+    looks: str = ""  # put after the class word ("in a red shirt"): what is named need not bind
     views: int = 4  # the clip as filmed, and so many less one smaller and elsewhere in the frame
     train_text_encoder: bool = False
     fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
