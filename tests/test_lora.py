@@ -247,7 +247,7 @@ def fitting(base: Base) -> dict[str, Tensor]:
     return {layer + lora.A: torch.ones(2, inside), layer + lora.B: torch.ones(out, 2)}
 
 
-@pytest.mark.parametrize("harm", ["alone", "rank", "shape", "name", "flat"])
+@pytest.mark.parametrize("harm", ["alone", "rank", "shape", "name", "flat", "empty", "both"])
 def test_factors_that_do_not_fit_are_refused_and_nothing_is_touched(
     tiny_base: Path, tmp_path: Path, harm: str
 ) -> None:
@@ -263,6 +263,10 @@ def test_factors_that_do_not_fit_are_refused_and_nothing_is_touched(
         tensors[a] = torch.ones(2, tensors[a].shape[1] + 1)
     elif harm == "flat":
         tensors[a] = torch.ones(2)
+    elif harm == "empty":
+        tensors[b] = torch.ones(0, 2)
+    elif harm == "both":
+        tensors[b.replace(lora.B, ".weight")] = torch.ones(3)
     else:
         tensors = {name.replace("down_blocks", "no_blocks"): t for name, t in tensors.items()}
     keys = ("token", "class_word", "base", "recipe", "version")

@@ -67,14 +67,16 @@ def merge(unet: Any) -> dict[str, Tensor]:
     return factors
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """B·A in float32, of the shape of the layer's weight; works for Linear and Conv2d.
-
-    Raises ValueError where the factors do not belong together.
-    """
-    if a.ndim not in (2, 4) or b.ndim != a.ndim or b[0].numel() != len(a):
+def shape(a: Tensor, b: Tensor) -> tuple[int, ...]:
+    """Shape of the weight whose factors these are. Raises ValueError where they are of none."""
+    if a.ndim not in (2, 4) or b.ndim != a.ndim or b.flatten(1).shape[1] != len(a):
         raise ValueError(f"no factors of one weight: {tuple(a.shape)}, {tuple(b.shape)}")
-    return (b.flatten(1).float() @ a.flatten(1).float()).view(len(b), *a.shape[1:])
+    return len(b), *a.shape[1:]
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """B·A in float32, of the weight's shape, for Linear and Conv2d; as peft has it."""
+    return (b.flatten(1).float() @ a.flatten(1).float()).view(shape(a, b))
 
 
 def split(

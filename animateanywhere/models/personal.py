@@ -86,14 +86,15 @@ def load_personal(path: Path, base: Base) -> dict[str, str]:
     embedding = tensors.pop(EMBEDDING, None)
     try:
         tensors, pairs = lora.split(tensors)
-        added = {name: lora.product(*pair) for name, pair in pairs.items()}
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in tensors.items()]
+        shapes += [(name, lora.shape(*pair)) for name, pair in pairs.items()]
     except ValueError as error:
         raise UsageError(f"{path}: {error}; damaged?") from None
     targets = {}
-    for name, tensor in [*tensors.items(), *added.items()]:
+    for name, shape in shapes:
         target = _parameter(base, name)
-        if target is None or target.shape != tensor.shape:
-            raise UsageError(f"{path}: {name} {tuple(tensor.shape)} does not fit; damaged?")
+        if target is None or target.shape != shape:
+            raise UsageError(f"{path}: {name} {shape} does not fit; damaged?")
         targets[name] = target
     table: Any = base.text_encoder.get_input_embeddings().weight
     if embedding is not None and embedding.shape != (1, table.shape[1]):
@@ -101,8 +102,8 @@ def load_personal(path: Path, base: Base) -> dict[str, str]:
     with torch.no_grad():
         for name, tensor in tensors.items():
             targets[name].copy_(tensor)
-        for name, tensor in added.items():
-            targets[name].add_(tensor.to(targets[name]))
+        for name, pair in pairs.items():
+            targets[name].add_(lora.product(*pair).to(targets[name]))
         if embedding is not None:
             index = add_token(base, metadata["token"])
             table = base.text_encoder.get_input_embeddings().weight  # a new one, with the row
