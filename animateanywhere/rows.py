@@ -35,14 +35,11 @@ class Rows:
     token_index: int
 
 
-def encode_subject(
-    model: Base, subject: Subject, token: str, personal: Personal | None = None
-) -> Rows:
+def encode_subject(model: Base, subject: Subject, token: str, personal: Personal) -> Rows:
     """Latents, pose latents, masks at latent size (area averages) and token regions of a clip.
 
-    personal: how many views, and the style of the captions; its defaults where None.
+    personal: how many views, and the style of the captions.
     """
-    personal = personal or Personal()
     index = add_token(model, token)
     table: Any = model.text_encoder.get_input_embeddings().weight
     words = model.tokenizer(subject.class_word, add_special_tokens=False).input_ids
