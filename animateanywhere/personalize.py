@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from animateanywhere.machine import FILE as PREDICTION
 from animateanywhere.machine import Prediction, compare, in_words, keep
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
+from animateanywhere.models import lora
 from animateanywhere.models.base import (
     Base,
     decode_latents,
@@ -106,7 +108,7 @@ def personalize(
     told = _before(model, subject, settings, seed, out, begun, video.name)
     scored = settings.choose.score
     seen = learned_part(subject) if scored else subject
-    rows = encode_subject(model, seen, token, settings.personal.views)
+    rows = encode_subject(model, seen, token, settings.personal)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}
@@ -190,6 +192,9 @@ def _learn(
             parts["text_encoder"] = model.text_encoder
         else:  # its states are cached
             model.text_encoder.cpu()
+        if stage.lora_rank:
+            names = lora.inject(parts, stage.lora_rank, stage.train, seed + number)
+            stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
 
         def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
@@ -210,13 +215,17 @@ def _learn(
         hook.remove()
         if score is not None:
             chosen[stage.name] = choose.restore(trained, stage, out)
+        learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
+        if stage.lora_rank:  # the next stage goes on from the sum
+            learned = {n: p for n, p in learned.items() if not n.startswith("unet.")}
+            learned |= lora.merge(unet)
         if stage.kind == "motion":  # the image UNet carries on what cross-attention learned
             own = dict(model.unet.named_parameters())
             for name, value in unet.named_parameters():
                 if name in own:
                     own[name].data.copy_(value.data)
-        whole = (item for item in trained.items() if not item[0].endswith(TABLE))
-        changed |= {name: value.detach().cpu().clone() for name, value in whole}
+        learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
+        changed = lora.follow(changed, learned)
     changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
     return changed, chosen
 

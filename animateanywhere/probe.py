@@ -117,7 +117,7 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         float(base.config["fps"]), "person", None,
     )  # fmt: skip
     out: dict[str, Any] = {}
-    rows = encode_subject(base, subject, "sks", recipe.personal.views)
+    rows = encode_subject(base, subject, "sks", recipe.personal)
     out["view"] = clock.lap() / recipe.personal.views / FRAMES
     spent += out["view"] * recipe.personal.views * FRAMES
     regular: list[regularize.Regular] = []

@@ -78,6 +78,9 @@ class Personal:
     # Share of the subject's rows whose caption names some other place: as the background hardly
     # counts in eq. 1, the looks then bind to the token whatever scene is asked for. Ours.
     elsewhere: float = 0.5
+    # What the clip's captions say: all that was prepared, or "a <token> <class word>" alone.
+    captions: Literal["scene", "plain"] = "scene"
+    looks: str = ""  # put after the class word ("in a red shirt"): what is named need not bind
     views: int = 4  # the clip as filmed, and so many less one smaller and elsewhere in the frame
     train_text_encoder: bool = False
     fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
@@ -109,6 +112,7 @@ class Stage:
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
     # What learns at another pace: pattern on names -> times learning_rate
     rates: dict[str, float] = field(default_factory=dict)
+    lora_rank: int = 0  # of a person: above 0, LoRA of that rank on the layers of `train` learns
     accumulate: int = 1
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.0  # decay; 0 is off
@@ -179,6 +183,8 @@ def _check(recipe: Recipe, path: Path) -> None:
         for key in ("steps", "batch", "frames", "accumulate", "log_every", "save_every"):
             if getattr(stage, key) < 1:
                 raise UsageError(f"{where}: {key} must be at least 1")
+        if stage.lora_rank < 0 or (stage.lora_rank and stage.kind not in ("appearance", "motion")):
+            raise UsageError(f"{where}: lora_rank is 0, or above in appearance and motion stages")
         if stage.kind in ("image", "video") and stage.frames > recipe.model.frames:
             raise UsageError(f"{where}: frames is more than the model's {recipe.model.frames}")
         for pattern in (*stage.train, *stage.rates):

@@ -17,7 +17,7 @@ from animateanywhere.extraction import caption
 from animateanywhere.extraction.crop import cut, move
 from animateanywhere.models.base import Base, encode_frames, encode_text, token_ids
 from animateanywhere.models.personal import add_token
-from animateanywhere.recipe import Stage
+from animateanywhere.recipe import Personal, Stage
 from animateanywhere.regularize import Regular
 
 
@@ -36,8 +36,11 @@ class Rows:
     token_index: int
 
 
-def encode_subject(model: Base, subject: Subject, token: str, views: int = 1) -> Rows:
-    """Latents, pose latents, masks at latent size (area averages) and token regions of a clip."""
+def encode_subject(model: Base, subject: Subject, token: str, personal: Personal) -> Rows:
+    """Latents, pose latents, masks at latent size (area averages) and token regions of a clip.
+
+    personal: how many views, and the style of the captions.
+    """
     index = add_token(model, token)
     table: Any = model.text_encoder.get_input_embeddings().weight
     words = model.tokenizer(subject.class_word, add_special_tokens=False).input_ids
@@ -46,16 +49,18 @@ def encode_subject(model: Base, subject: Subject, token: str, views: int = 1) ->
         rare = table[:index].mean(0) + table[:index].std(0) * rare
         table[index] = (table[words].mean(0) + rare) / 2**0.5
     latents, poses, masks = [], [], []
-    for view in range(views):
+    for view in range(personal.views):
         seen = moved(subject, view) if view else subject
         latents.append(encode_frames(model.vae, seen.frames))  # (N, C, h, w)
         skeletons = draw(seen.keypoints, *seen.frames.shape[1:3])
         poses.append(encode_frames(model.vae, skeletons))
         fine = torch.from_numpy(seen.masks)[:, None].to(latents[0])  # (N, 1, H, W)
         masks.append(F.interpolate(fine, latents[0].shape[-2:], mode="area"))
-    captions = [text.replace("<token>", token) for text in subject.captions]
-    person = [token, subject.class_word]
-    others = caption.elsewhere(*person)
+    word, looks = subject.class_word, personal.looks
+    texts = caption.styled(subject.captions, word, personal.captions == "plain", looks)
+    captions = [text.replace("<token>", token) for text in texts]
+    person = [token, word, *([looks] if looks else [])]
+    others = caption.elsewhere(token, f"{word} {looks}".strip())
     scenes = [subject.scene] if subject.scene else []
     return Rows(
         torch.stack(latents), torch.stack(poses), torch.stack(masks),

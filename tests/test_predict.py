@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import Failure
@@ -17,7 +19,7 @@ from animateanywhere.machine import Prediction, clock, fits, free_memory, in_wor
 from animateanywhere.measure import STEPS, shortened
 from animateanywhere.models.base import load_base
 from animateanywhere.predict import Prepared, foretell, foretell_generation, generating, learning
-from animateanywhere.probe import busy
+from animateanywhere.probe import busy, learn
 from animateanywhere.recipe import load_recipe
 
 MEASURED = {
@@ -112,6 +114,20 @@ def test_a_busy_machine_is_noticed() -> None:
     assert busy(times(0, 0, 0), times(20, 1, 18)) == pytest.approx(0.05)
     assert busy(times(5, 5, 5), times(25, 6, 14)) == pytest.approx(0.5)
     assert busy(times(0, 0, 0), times(20, 9, 2)) == 0  # others run, and there is room for us
+
+
+def test_the_run_in_small_learns_adapters_where_the_recipe_does(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe("personalize-tiny")
+    stages = tuple(replace(stage, lora_rank=2) for stage in recipe.stage)
+    with chdir(tmp_path):
+        measured = learn(load_base(tiny_base), shortened(replace(recipe, stage=stages)))
+        kept = load_file(tmp_path / "personal.safetensors")
+    assert any(name.endswith(".lora_A.weight") for name in kept)
+    assert {"unet.conv_in.weight"}.isdisjoint(kept)
+    for stage in recipe.stage:
+        assert measured[f"{stage.name}_step"] > 0 and measured[f"{stage.name}_save"] > 0
 
 
 def test_the_memory_of_a_run_is_foretold_within_15_percent(tiny_base: Path, tmp_path: Path) -> None:

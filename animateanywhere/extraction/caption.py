@@ -79,6 +79,21 @@ def template(class_word: str, said: Said) -> str:
     return " ".join(word for word in words if word)
 
 
+def styled(captions: list[str], class_word: str, plain: bool, looks: str) -> list[str]:
+    """Captions of a subject folder in another style, as recipes ask for it.
+
+    plain: they name the person alone, neither scene nor action. looks: named after the person.
+    """
+    person = f"<token> {class_word}"
+    if plain:
+        captions = [f"a {person}"] * len(captions)
+    if not looks:
+        return captions
+    named = f"{person} {looks}"
+    return [text.replace(person, named) if person in text else f"{text} {looks}"
+            for text in captions]  # fmt: skip
+
+
 def few(frames: np.ndarray) -> list[Image.Image]:
     """PICTURES small pictures spread over frames, uint8 (F, H, W, 3)."""
     picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]

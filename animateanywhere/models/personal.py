@@ -2,7 +2,8 @@
 
 Tensor names are full parameter names under the part of the base they belong to (`unet.`,
 `motion_adapter.`, `text_encoder.`, `vae.`), and `token_embedding` (1, D) is the token's row.
-Motion modules may stand under `unet.` as they do in the running UNetMotionModel.
+Motion modules may stand under `unet.` as they do in the running UNetMotionModel. LoRA factors, as
+`models.lora` names them, stand for what is added to a weight.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from transformers import AddedToken
 from animateanywhere.console import warn
 from animateanywhere.errors import Failure, UsageError
 from animateanywhere.files import write_aside
+from animateanywhere.models import lora
 
 if TYPE_CHECKING:
     from animateanywhere.models.base import Base
@@ -70,9 +72,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 def load_personal(path: Path, base: Base) -> dict[str, str]:
     """Put personal weights into a loaded base, in place, and return their metadata.
 
-    The token is added to the tokenizer and gets its row of the text encoder's embedding. Nothing
-    is changed when the file does not fit. Raises UsageError as `read_metadata` does, and for
-    weights that were learned on another base.
+    The token is added to the tokenizer and gets its row of the text encoder's embedding. LoRA is
+    merged into the weights, W + B·A in float32: so load a file once into one base. Nothing is
+    changed when the file does not fit. Raises UsageError as `read_metadata` does, and for weights
+    that were learned on another base.
     """
     metadata, tensors = _read(path, tensors=True)
     if metadata["base_hash"] != base.hash:
@@ -81,18 +84,26 @@ def load_personal(path: Path, base: Base) -> dict[str, str]:
             f"another one ({base.hash[:8]}): choose that with --base, or personalize again"
         )
     embedding = tensors.pop(EMBEDDING, None)
+    try:
+        tensors, pairs = lora.split(tensors)
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in tensors.items()]
+        shapes += [(name, lora.shape(*pair)) for name, pair in pairs.items()]
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}; damaged?") from None
     targets = {}
-    for name, tensor in tensors.items():
+    for name, shape in shapes:
         target = _parameter(base, name)
-        if target is None or target.shape != tensor.shape:
-            raise UsageError(f"{path}: {name} {tuple(tensor.shape)} does not fit; damaged?")
+        if target is None or target.shape != shape:
+            raise UsageError(f"{path}: {name} {shape} does not fit; damaged?")
         targets[name] = target
     table: Any = base.text_encoder.get_input_embeddings().weight
     if embedding is not None and embedding.shape != (1, table.shape[1]):
         raise UsageError(f"{path}: {EMBEDDING} {tuple(embedding.shape)} does not fit; damaged?")
     with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(tensors[name])
+        for name, tensor in tensors.items():
+            targets[name].copy_(tensor)
+        for name, pair in pairs.items():
+            targets[name].add_(lora.product(*pair).to(targets[name]))
         if embedding is not None:
             index = add_token(base, metadata["token"])
             table = base.text_encoder.get_input_embeddings().weight  # a new one, with the row
