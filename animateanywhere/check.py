@@ -21,10 +21,10 @@ from animateanywhere.extraction.driving import Driving, read_driving
 from animateanywhere.extraction.findings import Finding
 from animateanywhere.extraction.mismatch import look_over_driving
 from animateanywhere.files import require_writable, write_aside
-from animateanywhere.machine import Prediction, in_words, memory_now
+from animateanywhere.forecast.machine import Prediction, in_words, memory_now
+from animateanywhere.forecast.predict import Prepared, foretell_generation, foretell_learning
 from animateanywhere.models.base import Base, load_base
 from animateanywhere.personalize import recipe_of
-from animateanywhere.predict import Prepared, foretell_generation, foretell_learning
 from animateanywhere.prepare import prepare
 from animateanywhere.render import steps_of
 from animateanywhere.verdict import Verdict, read_findings, verdict

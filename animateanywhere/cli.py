@@ -344,7 +344,7 @@ def _evaluate(
         raise UsageError("--subjects, --methods and --hard belong to --bench puppets")
     require_writable(out or Path("runs"))
     if target is None:
-        from animateanywhere.bench import benchmark
+        from animateanywhere.evaluation.bench import benchmark
 
         names = [name.strip() for name in methods.split(",") if name.strip()]
         folder = benchmark(

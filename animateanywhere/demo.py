@@ -16,6 +16,7 @@ from rich.table import Table
 from animateanywhere import __version__
 from animateanywhere.console import say
 from animateanywhere.data import skeleton, video
+from animateanywhere.evaluation.truth import compare, mean, measure
 from animateanywhere.files import write_aside
 from animateanywhere.generate import generate
 from animateanywhere.models.base import BUNDLED, find_base, hash_of
@@ -23,7 +24,6 @@ from animateanywhere.models.perception import load_perception
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
-from animateanywhere.truth import compare, mean, measure
 
 PACKAGE = Path(__file__).parent  # an installed one has the examples inside
 EXAMPLES = (PACKAGE if (PACKAGE / "examples").is_dir() else PACKAGE.parent) / "examples"

@@ -17,14 +17,20 @@ from animateanywhere.console import progress, say
 from animateanywhere.data import skeleton, video
 from animateanywhere.data.subject import overlay, read_about
 from animateanywhere.errors import UsageError
+from animateanywhere.evaluation.scores import METRICS, networks, score, split, unrelated
+from animateanywhere.evaluation.targets import (
+    SUBJECT,
+    Target,
+    asked_motion,
+    find_motion,
+    find_targets,
+)
 from animateanywhere.extraction.backends import Backends, choose
 from animateanywhere.extraction.observe import Observed, observe, observe_reference
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.metrics import spaced
 from animateanywhere.models.base import BUNDLED, find_base
 from animateanywhere.models.perception import Perception, load_perception
-from animateanywhere.scores import METRICS, networks, score, split, unrelated
-from animateanywhere.targets import SUBJECT, Target, asked_motion, find_motion, find_targets
 
 RUNS = Path("runs") / "evaluate"
 MOST, FAST = 128, 16  # frames of a video that are looked at

@@ -21,11 +21,11 @@ from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.driving import read_driving
 from animateanywhere.extraction.mismatch import look_over_driving
 from animateanywhere.files import require_writable, sha256, write_aside
-from animateanywhere.machine import compare, in_words
+from animateanywhere.forecast.machine import compare, in_words
+from animateanywhere.forecast.predict import foretell_generation
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import load_base
 from animateanywhere.models.personal import find_weights, load_personal, mentions, read_metadata
-from animateanywhere.predict import foretell_generation
 from animateanywhere.recipe import Loss
 from animateanywhere.render import render, steps_of
 from animateanywhere.verdict import refuse, tell_findings

@@ -27,8 +27,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from animateanywhere import choose, truth
 from animateanywhere.data import skeleton, video
+from animateanywhere.evaluation import truth
+from animateanywhere.learning import choose
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import BUNDLED, Base, load_base
 from animateanywhere.models.perception import load_perception

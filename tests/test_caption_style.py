@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from animateanywhere.batch import Subject
+from animateanywhere.learning.rows import encode_subject
 from animateanywhere.models.base import load_base, token_ids
 from animateanywhere.recipe import Personal
-from animateanywhere.rows import encode_subject
 
 MAN = Subject(
     Path(), np.zeros((2, 64, 64, 3), np.uint8), np.ones((2, 64, 64), np.float32),

@@ -16,7 +16,7 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.findings import Finding
-from animateanywhere.machine import Prediction
+from animateanywhere.forecast.machine import Prediction
 from animateanywhere.verdict import read_findings, refuse, verdict, write_findings
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"

@@ -12,16 +12,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from animateanywhere import choose, puppets
 from animateanywhere import personalize as module
+from animateanywhere import puppets
 from animateanywhere.batch import Subject
-from animateanywhere.choose import best, enough
 from animateanywhere.demo import EXAMPLES
-from animateanywhere.models.base import load_base
-from animateanywhere.models.personal import read_metadata
-from animateanywhere.personalize import personalize
-from animateanywhere.recipe import Recipe, load_recipe
-from animateanywhere.trial import (
+from animateanywhere.learning import choose
+from animateanywhere.learning import learn as stages
+from animateanywhere.learning.choose import best, enough
+from animateanywhere.learning.trial import (
     Case,
     Trial,
     held_out,
@@ -30,6 +28,10 @@ from animateanywhere.trial import (
     person_error,
     score,
 )
+from animateanywhere.models.base import load_base
+from animateanywhere.models.personal import read_metadata
+from animateanywhere.personalize import personalize
+from animateanywhere.recipe import Recipe, load_recipe
 
 SCENES = ("room", "beach", "forest")
 
@@ -254,7 +256,7 @@ def test_a_run_stopped_anywhere_ends_the_same(
     only = replace(short(), stage=short().stages("appearance"))
     whole = learn(tiny_base, place / "whole", only)
     record = (place / "whole" / "scores.json").read_bytes()
-    for owner, name, last in ((module.method, "loss", 4), (choose, "score", 2)):
+    for owner, name, last in ((stages.method, "loss", 4), (choose, "score", 2)):
         # after step 3, which is not saved by itself; while step 4 is scored
         real, calls = getattr(owner, name), itertools.count(1)
 

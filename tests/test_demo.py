@@ -10,10 +10,10 @@ from PIL import Image
 
 from animateanywhere import demo
 from animateanywhere.data import skeleton, skeleton_video, video
+from animateanywhere.evaluation.truth import compare, mean, measure
 from animateanywhere.models.base import BUNDLED
 from animateanywhere.models.perception import load_perception
 from animateanywhere.puppets import is_held_out, render, sample_spec
-from animateanywhere.truth import compare, mean, measure
 
 SEER = BUNDLED / "perception"
 

@@ -15,12 +15,12 @@ from animateanywhere import cli
 from animateanywhere.data import skeleton, video
 from animateanywhere.demo import EXAMPLES, reference_spec, stage_spec
 from animateanywhere.evaluate import _missing, evaluate
+from animateanywhere.evaluation.scores import METRICS, NEEDS
 from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.weights import Place
 from animateanywhere.generate import generate
 from animateanywhere.prepare import prepare
 from animateanywhere.puppets import Spec, render, sample_spec
-from animateanywhere.scores import METRICS, NEEDS
 
 REFERENCE = EXAMPLES / "reference.mp4"
 OFFLINE = Backends(place=Place(None, offline=True))
@@ -220,7 +220,7 @@ def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
 
 
 def test_the_prompt_for_clip_is_without_the_token(own_run: Path) -> None:
-    from animateanywhere.targets import find_targets
+    from animateanywhere.evaluation.targets import find_targets
 
     target = find_targets(own_run)[0]
     assert target.prompt(None) == "man on a beach"

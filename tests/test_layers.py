@@ -12,10 +12,9 @@ FLOORS = [
     {"diffusion", "models", "data", "metrics", "puppets"},
     {"methods", "extraction", "training"},
     {
-        *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
-        *("render", "samples", "generate", "truth", "baselines", "bench", "bench_report", "demo"),
-        *("check", "trial", "choose", "machine", "measure", "predict", "probe", "verdict"),
-        *("evaluate", "targets", "scores"),
+        *("prepare", "personalize", "generate", "evaluate", "check", "base_train", "demo"),
+        *("learning", "evaluation", "forecast", "verdict", "render"),
+        *("corpora", "stages", "samples"),
     },
     {"cli", "flags"},
     {"__main__"},

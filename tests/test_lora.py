@@ -1,5 +1,6 @@
 """LoRA: nothing at first, exact when merged, small on disk, and read by others."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import chdir
@@ -133,10 +134,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def recipe(*ranks: int) -> Recipe:
-    """The tiny recipe with a rank a stage."""
+    """The tiny recipe with a rank a stage, and the last step of each kept."""
     tiny = load_recipe("personalize-tiny")
-    stages = zip(tiny.stage, ranks, strict=True)
-    return replace(tiny, stage=tuple(replace(stage, lora_rank=rank) for stage, rank in stages))
+    rows = zip(tiny.stage, ranks, strict=True)
+    stages = tuple(replace(stage, lora_rank=rank) for stage, rank in rows)
+    return replace(tiny, stage=stages, choose=replace(tiny.choose, score=False))
 
 
 def learn(base: Path, folder: Path, *ranks: int) -> Path:
@@ -187,6 +189,22 @@ def test_learn_then_generate(learned: Path) -> None:
     assert made.is_file() and read_metadata(learned)["token"] == "sks"
 
 
+def test_the_best_step_is_kept_of_adapters_too(tiny_base: Path, place: Path) -> None:
+    scored = replace(recipe(1, 2), choose=load_recipe("personalize-tiny").choose)
+    path = personalize(
+        CLIP, "sks", class_word="man", base=str(tiny_base), scene="in a room", recipe=scored,
+        out=Path("runs/scored"),
+    )  # fmt: skip
+    chosen = json.loads(read_metadata(path)["chosen"])
+    assert set(chosen) == {"appearance", "motion"}
+    best = load_file(path.parent / "training" / "appearance" / "best.safetensors")
+    kept = load_file(path)
+    for name, factor in best.items():
+        if ".lora_B" in name:
+            name = name.replace(".default", "")
+            torch.testing.assert_close(kept[name][:, :1], factor.half(), atol=1e-3, rtol=0)
+
+
 def test_diffusers_takes_the_file(learned: Path, tiny_base: Path) -> None:
     ours, theirs = load_base(tiny_base), load_base(tiny_base)
     plain = out(method.build(theirs, Loss(), video=False))
@@ -200,7 +218,7 @@ def test_diffusers_takes_the_file(learned: Path, tiny_base: Path) -> None:
 def test_a_stopped_run_goes_on(
     learned: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from animateanywhere import personalize as module
+    from animateanywhere.learning import learn as module
 
     real, calls = module.method.loss, 0
 

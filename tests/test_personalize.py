@@ -14,12 +14,12 @@ from animateanywhere.batch import Subject
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import UsageError
 from animateanywhere.generate import generate
+from animateanywhere.learning.regularize import Regular, _cast, cache_file, regularization
+from animateanywhere.learning.rows import Rows, batches, moved, token_regions
 from animateanywhere.models.base import encode_text, load_base
 from animateanywhere.models.personal import EMBEDDING, add_token, load_personal, read_metadata
 from animateanywhere.personalize import personalize
 from animateanywhere.recipe import Recipe, Stage, load_recipe
-from animateanywhere.regularize import Regular, _cast, cache_file, regularization
-from animateanywhere.rows import Rows, batches, moved, token_regions
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 
@@ -115,7 +115,7 @@ def test_a_stopped_run_goes_on(
 ) -> None:
     whole = learn(tiny_base, out=place / "whole").read_bytes()
 
-    from animateanywhere import personalize as module
+    from animateanywhere.learning import learn as module
 
     real, calls = module.method.loss, 0
 

@@ -15,11 +15,24 @@ from safetensors.torch import load_file
 
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import Failure
-from animateanywhere.machine import Prediction, clock, fits, free_memory, in_words, memory_now
-from animateanywhere.measure import STEPS, shortened
+from animateanywhere.forecast.machine import (
+    Prediction,
+    clock,
+    fits,
+    free_memory,
+    in_words,
+    memory_now,
+)
+from animateanywhere.forecast.measure import STEPS, shortened
+from animateanywhere.forecast.predict import (
+    Prepared,
+    foretell,
+    foretell_generation,
+    generating,
+    learning,
+)
+from animateanywhere.forecast.probe import busy, learn
 from animateanywhere.models.base import load_base
-from animateanywhere.predict import Prepared, foretell, foretell_generation, generating, learning
-from animateanywhere.probe import busy, learn
 from animateanywhere.recipe import load_recipe
 
 MEASURED = {
@@ -43,7 +56,7 @@ def test_learning_is_the_sum_of_its_parts() -> None:
         "regularization images": 40 * (0.05 + 10 * 0.03 + 0.01),
         "regularization clips": 3 * (0.3 + 10 * 0.25 + 16 * 0.01),
         "vae": 28 * 0.03 + 80 * 0.2 + 68 * 0.01,
-        "appearance": 350 * 0.4 + 4 * 0.7,
+        "appearance": 400 * 0.4 + 4 * 0.7,
         "motion": 25 * 1.2 + 0.1,
         "scoring": (1 + 4) * 1.6 + (1 + 2) * 2.2,
     })  # fmt: skip
@@ -160,9 +173,9 @@ def test_a_failed_measurement_stops_a_check_and_not_the_work(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     base = load_base(tiny_base)
-    monkeypatch.setattr("animateanywhere.measure.CACHE", tiny_base / "none")
+    monkeypatch.setattr("animateanywhere.forecast.measure.CACHE", tiny_base / "none")
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    monkeypatch.setattr("animateanywhere.predict.WORTH", 0.0)
+    monkeypatch.setattr("animateanywhere.forecast.predict.WORTH", 0.0)
     assert foretell_generation(base, 16, 25, time.monotonic()) == (None, [])
     assert "not foretold" in capsys.readouterr().err
     with pytest.raises(Failure, match="run in small failed"):

@@ -22,7 +22,7 @@ from typing import Any
 from animateanywhere.console import progress
 from animateanywhere.errors import Failure
 from animateanywhere.files import write_aside
-from animateanywhere.machine import machine
+from animateanywhere.forecast.machine import machine
 from animateanywhere.models.base import Base
 from animateanywhere.recipe import Recipe, to_dict
 
@@ -66,7 +66,7 @@ def _run(base: Base, small: Recipe | None) -> Probe:
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
-            [sys.executable, "-m", "animateanywhere.probe"],
+            [sys.executable, "-m", "animateanywhere.forecast.probe"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         ) as child,

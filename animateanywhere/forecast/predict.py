@@ -19,13 +19,13 @@ from animateanywhere.console import peak_memory, warn
 from animateanywhere.diffusion.sampling import windows
 from animateanywhere.errors import Failure
 from animateanywhere.extraction.findings import Finding
-from animateanywhere.machine import Prediction, fits, memory_now, pass_seconds, too_much
-from animateanywhere.measure import BUSY, Probe, probe
+from animateanywhere.forecast.machine import Prediction, fits, memory_now, pass_seconds, too_much
+from animateanywhere.forecast.measure import BUSY, Probe, probe
+from animateanywhere.learning.regularize import SHOWN, cache_file
+from animateanywhere.learning.trial import held_out
 from animateanywhere.metrics import psnr
 from animateanywhere.models.base import Base, decode_latents, encode_frames
 from animateanywhere.recipe import Recipe
-from animateanywhere.regularize import SHOWN, cache_file
-from animateanywhere.trial import held_out
 
 # The run in small of the bundled base lasts about 20 s on two cores, half of it loading, and is
 # kept: unasked, it may cost a tenth of what is to come, once.
@@ -68,7 +68,7 @@ def learning(
     if own.fit_vae_steps:
         parts["vae"] = frames * (frame["encode"] + frame["decode"])
         if poor:
-            more = (frames + own.regularization_images) * frame["decode"]
+            more = (frames + min(own.regularization_images, SHOWN)) * frame["decode"]
             parts["vae"] += own.fit_vae_steps * unit["vae_step"] + more
     for stage in recipe.stages("appearance", "motion"):
         saves = ceil(stage.steps / stage.save_every)

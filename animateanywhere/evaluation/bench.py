@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import __version__
-from animateanywhere.baselines import ABLATIONS, METHODS, Method
-from animateanywhere.bench_report import write_report
 from animateanywhere.console import progress, quietly
 from animateanywhere.data import skeleton, video
 from animateanywhere.errors import UsageError
+from animateanywhere.evaluation.baselines import ABLATIONS, METHODS, Method
+from animateanywhere.evaluation.report import write_report
+from animateanywhere.evaluation.truth import mean, measure
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.generate import generate
 from animateanywhere.models.base import (
@@ -34,7 +35,6 @@ from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Clip, Spec, caption, describe, render, sample_spec
 from animateanywhere.puppets.caption import SCENE_WORDS
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
-from animateanywhere.truth import mean, measure
 
 TOKEN = "sks"
 FIRST = 1000  # seed of the first subject; base training looks at held-out seeds below 100 only
@@ -174,6 +174,9 @@ def score(
 ) -> dict[str, Any]:  # fmt: skip
     """A method's means over one subject's cases; from `place`, if they are there already."""
     recipe = method.change(recipe) if method.change else recipe
+    if method.looks:
+        named = describe(one.reference.spec.identity).partition(f"{one.class_word} ")[2]
+        recipe = replace(recipe, personal=replace(recipe.personal, looks=named))
     key = json.loads(json.dumps({
         "base": hash_of(find_base(base)), "version": __version__, "fast": setting.fast,
         "hard": setting.hard, "recipe": to_dict(recipe) if method.change else None,

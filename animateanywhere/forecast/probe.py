@@ -1,4 +1,4 @@
-"""A run in small, to tell from it what the whole will take: `python -m animateanywhere.probe`.
+"""A run in small, to tell from it what the whole will take (`python -m` this module).
 
 A process of its own, so that its peak of memory is its own too, and running out of memory ends
 nothing else. Everything is the real thing on made-up frames: the base, the recipe with a few steps
@@ -19,18 +19,20 @@ import numpy as np
 import psutil
 import torch
 
-from animateanywhere import personalize, regularize, trial
 from animateanywhere.batch import Subject
 from animateanywhere.console import peak_memory
 from animateanywhere.data.skeleton import KEYPOINTS
-from animateanywhere.machine import memory_now
-from animateanywhere.measure import DONE, STEPS
+from animateanywhere.forecast.machine import memory_now
+from animateanywhere.forecast.measure import DONE, STEPS
+from animateanywhere.learning import regularize, trial
+from animateanywhere.learning.learn import fit_vae
+from animateanywhere.learning.learn import learn as learn_stages
+from animateanywhere.learning.rows import encode_subject
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, decode_latents, encode_frames, load_base
 from animateanywhere.models.personal import FILE, save_personal
 from animateanywhere.recipe import Loss, Recipe, from_dict
 from animateanywhere.render import render_latents
-from animateanywhere.rows import encode_subject
 
 FRAMES = 32  # of the clip: what 4 s give
 IDLE = 0.15  # share of the processor; with less, programs wait for each other
@@ -137,7 +139,7 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
     tensors: dict[str, torch.Tensor] = {}
     if recipe.personal.fit_vae_steps:
         begin = time.perf_counter()
-        tensors |= personalize._fit_vae(base, subject, regular[0], recipe, Path(), 0)
+        tensors |= fit_vae(base, subject, regular[0], recipe, Path(), 0)
         out["vae_step"] = step_seconds(Path("training/vae"))
         spent += time.perf_counter() - begin
         done()
@@ -148,7 +150,7 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         done()
     else:
         base.vae = torch.nn.Identity()
-    tensors |= personalize._learn(base, recipe, rows, regular[0], regular[1], Path(), 0, {})[0]
+    tensors |= learn_stages(base, recipe, rows, regular[0], regular[1], Path(), 0, {})[0]
     for stage in recipe.stages("appearance", "motion"):
         place = Path("training") / stage.name
         out[f"{stage.name}_step"] = step_seconds(place)

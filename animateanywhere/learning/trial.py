@@ -23,12 +23,12 @@ from animateanywhere import metrics
 from animateanywhere.batch import Subject
 from animateanywhere.console import progress
 from animateanywhere.data.skeleton import draw
+from animateanywhere.learning.rows import moved
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics.arrays import spaced
 from animateanywhere.models.base import Base, decode_latents, encode_frames
 from animateanywhere.recipe import Recipe
 from animateanywhere.render import render_latents
-from animateanywhere.rows import moved
 
 PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
 # Learning may lose one scene and keep all others: the first four that the clip does not name

@@ -17,10 +17,15 @@ TOKEN = "token_embedding"
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the benchmark's table. change: what becomes of the recipe; None learns nothing."""
+    """One row of the benchmark's table.
+
+    change: what becomes of the recipe; None learns nothing. looks: captions of the reference name
+    what the person wears.
+    """
 
     title: str
     change: Callable[[Recipe], Recipe] | None = None
+    looks: bool = False
 
 
 def _loss(**changes: Any) -> Callable[[Recipe], Recipe]:
@@ -29,6 +34,10 @@ def _loss(**changes: Any) -> Callable[[Recipe], Recipe]:
 
 def _personal(**changes: Any) -> Callable[[Recipe], Recipe]:
     return lambda recipe: replace(recipe, personal=replace(recipe.personal, **changes))
+
+
+def _unscored(recipe: Recipe) -> Recipe:
+    return replace(recipe, choose=replace(recipe.choose, score=False))
 
 
 def _stages(recipe: Recipe, change: Callable[[Stage], Stage]) -> Recipe:
@@ -46,8 +55,9 @@ def _train(*patterns: str) -> Callable[[Recipe], Recipe]:
 
 def dreambooth(recipe: Recipe) -> Recipe:
     """DreamBooth (Ruiz et al. 2023) on the frames, then on clips: the plain loss on whole frames as
-    they were filmed, with prior preservation of weight 1."""
-    loss = replace(recipe.loss, weaken=False, guide=False, regularization_weight=1.0)
+    they were filmed, with prior preservation of weight 1 by as many pictures of the class."""
+    loss = replace(recipe.loss, weaken=False, guide=False, keep=0.0, regularization_weight=1.0)
+    recipe = _stages(recipe, lambda stage: replace(stage, regular_batch=stage.batch))
     return replace(recipe, loss=loss, personal=replace(recipe.personal, views=1))
 
 
@@ -78,6 +88,13 @@ def no_regularization(recipe: Recipe) -> Recipe:
     return _stages(recipe, lambda stage: replace(stage, regular_batch=0))
 
 
+def lora(recipe: Recipe) -> Recipe:
+    """Adapters of rank 16 in place of weights, learning faster since they start at zero."""
+    return _stages(
+        recipe, lambda stage: replace(stage, lora_rank=16, learning_rate=6 * stage.learning_rate)
+    )
+
+
 def no_motion(recipe: Recipe) -> Recipe:
     """Without the second stage."""
     return replace(recipe, stage=recipe.stages("appearance"))
@@ -88,6 +105,7 @@ METHODS: dict[str, Method] = {
     "words_only": Method("the base, the person in words"),
     "dreambooth": Method("DreamBooth", dreambooth),
     "one_step": Method("one step on video", one_step),
+    "lora": Method("ours by LoRA", lora),
     "textual_inversion": Method("textual inversion", textual_inversion),
     "no_regularization": Method("without regularization", no_regularization),
     "vae": Method("the truth through the VAE"),
@@ -97,6 +115,8 @@ METHODS: dict[str, Method] = {
 ABLATIONS: dict[str, Method] = {
     "no_weakening": Method("without background weakening", _loss(weaken=False)),
     "no_guidance": Method("without mask-guided attention", _loss(guide=False)),
+    "no_keep": Method("background not held to the base", _loss(keep=0.0)),
+    "no_choice": Method("last step, not the best", _unscored),
     "no_motion": Method("without the motion stage", no_motion),
     "no_views": Method("as filmed only", _personal(views=1)),
     "no_elsewhere": Method("no captions of other places", _personal(elsewhere=0.0)),
@@ -106,6 +126,8 @@ ABLATIONS: dict[str, Method] = {
         f"regularization_{w}": Method(f"regularization weight {w}", _loss(regularization_weight=w))
         for w in (0.3, 0.7, 3.0)
     },
+    "plain_captions": Method("captions name no scene", _personal(captions="plain")),
+    "looks_named": Method("captions name the looks", lambda recipe: recipe, looks=True),
     "cross_attention": Method(
         "cross-attention alone trains", _train(r"^unet\..*attentions\..*attn2\.", TOKEN)
     ),

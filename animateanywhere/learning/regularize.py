@@ -19,7 +19,7 @@ from animateanywhere.data.skeleton import draw
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, decode_latents, encode_frames
+from animateanywhere.models.base import Base, decode_latents, encode_frames, noise_share
 from animateanywhere.recipe import Loss, Recipe
 from animateanywhere.render import render_latents
 
@@ -72,7 +72,7 @@ def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     """Where what `regularization` makes lies, or will lie."""
     personal = settings.personal
     count = personal.regularization_clips if video else personal.regularization_images
-    made = [personal.regularization_steps, base.config["guidance_scale"]]
+    made = [personal.regularization_steps, base.config["guidance_scale"], noise_share(base)]
     if personal.regularization == "puppets":
         made = ["puppets"]
     key = json.dumps([base.hash, class_word, video, count, *made, seed])

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from animateanywhere.console import say
 from animateanywhere.files import write_aside
+from animateanywhere.learning.trial import PARTS, Trial, generate, score
 from animateanywhere.models.base import Base
 from animateanywhere.recipe import Recipe, Stage
-from animateanywhere.trial import PARTS, Trial, generate, score
 
 FILE, PICTURE, BEST = "scores.json", "scores.png", "best.safetensors"
 

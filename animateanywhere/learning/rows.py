@@ -15,10 +15,10 @@ from animateanywhere.batch import Batch, Subject
 from animateanywhere.data.skeleton import draw
 from animateanywhere.extraction import caption
 from animateanywhere.extraction.crop import cut, move
+from animateanywhere.learning.regularize import Regular
 from animateanywhere.models.base import Base, encode_frames, encode_text, token_ids
 from animateanywhere.models.personal import add_token
 from animateanywhere.recipe import Personal, Stage
-from animateanywhere.regularize import Regular
 
 
 @dataclass(frozen=True)

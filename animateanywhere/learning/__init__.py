@@ -1,0 +1,1 @@
+"""Learning one person: what is learned from, the stages, and which step is best."""

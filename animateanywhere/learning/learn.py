@@ -1,0 +1,146 @@
+"""The stages of learning one person (section 2.2 of the paper): appearance, on all frames as
+images; motion, on clips with the temporal layers put in."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from animateanywhere.batch import Subject
+from animateanywhere.console import say
+from animateanywhere.diffusion.losses import reconstruction
+from animateanywhere.learning import choose
+from animateanywhere.learning.regularize import SHOWN, Regular
+from animateanywhere.learning.rows import Rows, batches
+from animateanywhere.learning.trial import Trial
+from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.metrics import psnr
+from animateanywhere.models import lora
+from animateanywhere.models.base import (
+    Base,
+    decode_latents,
+    encode_frames,
+    motion_unet,
+    noise_share,
+    to_pixels,
+)  # fmt: skip
+from animateanywhere.models.personal import EMBEDDING
+from animateanywhere.recipe import Recipe, Stage
+from animateanywhere.training.loop import fit
+
+LARGE = 256  # pixels a side; above, memory counts more than speed
+TABLE = "token_embedding.weight"  # of which one row is saved
+
+
+def learn(
+    model: Base,
+    settings: Recipe,
+    rows: Rows,
+    images: Regular,
+    clips: Regular,
+    out: Path,
+    seed: int,
+    trials: Mapping[str, Trial],
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Run the stages; return what changed, by the names of personal weights, and the chosen step
+    of each stage that has a trial, else it is the last."""
+    changed: dict[str, Tensor] = {}
+    chosen: dict[str, int] = {}
+    index = rows.token_index
+    before = copy.deepcopy(model.unet).requires_grad_(False) if settings.loss.keep else None
+    for number, stage in enumerate(settings.stages("appearance", "motion")):
+        model.text_encoder.to(rows.latents.device)
+        unet = method.build(model, settings.loss, video=stage.kind == "motion")
+        if model.config["size"] > LARGE:
+            unet.enable_gradient_checkpointing()
+        if settings.personal.train_text_encoder and stage.kind == "appearance":
+            stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
+        table: Any = model.text_encoder.get_input_embeddings().weight
+        text_learns = any("text_encoder" in p or "token_embedding" in p for p in stage.train)
+        # Where the background counts in full, a caption must name the true place.
+        elsewhere = settings.personal.elsewhere if settings.loss.weaken else 0.0
+        regular = clips if stage.kind == "motion" else images
+        batch = batches(model, stage, rows, regular, text_learns, elsewhere)
+        untouched: Any = before
+        if before is not None and stage.kind == "motion":
+            untouched = motion_unet(before, model.motion_adapter).eval()
+        parts = nn.ModuleDict({"unet": unet})
+        if text_learns:
+            parts["text_encoder"] = model.text_encoder
+        else:  # its states are cached
+            model.text_encoder.cpu()
+        if stage.lora_rank:
+            names = lora.inject(parts, stage.lora_rank, stage.train, seed + number)
+            stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
+
+        def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+            made = batch(generator)  # noqa: B023 - used within this turn of the loop only
+            shift = stage.timestep_shift  # noqa: B023
+            return method.loss(
+                parts["unet"], made, generator, model.scheduler, settings.loss, shift,
+                untouched, noise_share(model),  # noqa: B023
+            )  # fmt: skip
+
+        only = torch.zeros_like(table[:, :1])
+        only[index] = 1  # of the embedding, the token's row alone learns
+        table.requires_grad_(True)
+        hook = table.register_hook(lambda gradient, only=only: gradient * only)
+        folder, score = out / "training" / stage.name, None
+        if stage.name in trials:
+            score = choose.scorer(model, parts, stage, trials[stage.name], settings, out)
+        trained = fit(parts, stage, loss, folder, seed + number, on_save=score)
+        hook.remove()
+        if score is not None:
+            chosen[stage.name] = choose.restore(trained, stage, out)
+        learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
+        if stage.lora_rank:  # the next stage goes on from the sum
+            learned = {n: p for n, p in learned.items() if not n.startswith("unet.")}
+            learned |= lora.merge(unet)
+        if stage.kind == "motion":  # the image UNet carries on what cross-attention learned
+            own = dict(model.unet.named_parameters())
+            for name, value in unet.named_parameters():
+                if name in own:
+                    own[name].data.copy_(value.data)
+        learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
+        changed = lora.follow(changed, learned)
+    changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
+    return changed, chosen
+
+
+def fit_vae(
+    model: Base, subject: Subject, regular: Regular, settings: Recipe, out: Path, seed: int
+) -> dict[str, Tensor]:
+    """Fit the VAE's decoder to footage it rebuilds badly, held to its old self on other scenes."""
+    vae: Any = model.vae
+    latents = encode_frames(vae, subject.frames)
+    before = psnr(decode_latents(vae, latents), subject.frames)
+    if before >= settings.personal.fit_vae_below:
+        return {}
+    say(f"the VAE rebuilds this clip at {before:.1f} dB only: fitting its decoder")
+    others = regular.latents[:SHOWN].flatten(0, 1)
+    pixels = to_pixels(torch.from_numpy(subject.frames)).to(latents)
+    kept = to_pixels(torch.from_numpy(decode_latents(vae, others))).to(latents)
+    scale = vae.config.scaling_factor
+
+    def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randint(len(pixels), (6,), generator=generator)
+        more = torch.randint(len(kept), (2,), generator=generator)
+        made = vae.decode(torch.cat([latents[rows], others[more]]) / scale).sample
+        wanted = torch.cat([pixels[rows], kept[more]])
+        return reconstruction(made, wanted, torch.ones_like(wanted)), {}
+
+    stage = Stage(
+        "vae", "vae", settings.personal.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
+        weight_decay=0.0, log_every=1,
+    )  # fmt: skip
+    trained = fit(vae, stage, loss, out / "training" / "vae", seed)
+    after = psnr(decode_latents(vae, latents), subject.frames)
+    say(f"VAE on this clip: {before:.1f} dB before, {after:.1f} dB after")
+    return {f"vae.{name}": value.detach().clone() for name, value in trained.items()}
