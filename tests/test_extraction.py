@@ -8,7 +8,7 @@ from test_skeleton import pose as standing
 from animateanywhere.data import skeleton, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction import mask, people, pose
-from animateanywhere.extraction.caption import PLACES, THINGS, Said, elsewhere, template
+from animateanywhere.extraction.caption import ACTIONS, PLACES, THINGS, Said, elsewhere, template
 from animateanywhere.extraction.crop import cut, move, squares
 from animateanywhere.extraction.driving import read_driving
 
@@ -32,11 +32,13 @@ def test_captions_name_the_scene_and_not_the_looks():
     assert holding == "a <token> man singing with a guitar on a stage"
 
 
-def test_other_places_come_with_and_without_things():
+def test_other_places_come_with_and_without_things_and_actions():
     captions = elsewhere("sks", "man")
-    assert len(set(captions)) == len(captions) == 4 * len(PLACES)
+    assert len(set(captions)) == len(captions) == 12 * len(PLACES)
     assert all("sks man" in text and any(text.endswith(p) for p in PLACES) for text in captions)
     assert sum(any(thing in text for thing in THINGS) for text in captions) == len(captions) / 2
+    assert sum(any(f" {a} " in text for a in ACTIONS) for text in captions) == len(captions) * 2 / 3
+    assert sum(text.startswith("a sks man") for text in captions) == len(captions) / 2
 
 
 def test_unknown_backends_are_refused():
