@@ -30,17 +30,11 @@ from animateanywhere.learning.learn import fit_vae, learn
 from animateanywhere.learning.regularize import regularization
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.learning.trial import learned_part, make_trials
-from animateanywhere.models.base import (
-    Base,
-    load_base,
-)  # fmt: skip
+from animateanywhere.models.base import Base, load_base
 from animateanywhere.models.personal import FILE, save_personal
 from animateanywhere.prepare import prepare
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
 from animateanywhere.verdict import read_findings, refuse, tell_findings
-
-LARGE = 256  # pixels a side; above, memory counts more than speed
-TABLE = "token_embedding.weight"  # of which one row is saved
 
 
 def personalize(
