@@ -15,7 +15,7 @@ FLOORS = [
         *("prepare", "corpora", "stages", "base_train", "regularize", "rows", "personalize"),
         *("render", "samples", "generate", "truth", "baselines", "bench", "bench_report", "demo"),
         *("check", "trial", "choose", "machine", "measure", "predict", "probe", "verdict"),
-        *("evaluate", "targets", "scores"),
+        *("evaluate", "targets", "scores", "real"),
     },
     {"cli", "flags"},
     {"__main__"},

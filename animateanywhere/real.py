@@ -1,0 +1,176 @@
+"""What `benchmarks/real.py` measures of real clips, where no true video but the clip is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import structural_similarity
+
+from animateanywhere import metrics
+from animateanywhere.data import fitting, skeleton
+from animateanywhere.extraction.driving import Driving
+from animateanywhere.extraction.observe import Observed
+from animateanywhere.extraction.seen import somebody
+from animateanywhere.recipe import Recipe
+
+FASTER = 10  # a shortened recipe trains so many times fewer steps
+SCENES = ("on a beach", "in a forest", "on a street")
+# What the tables show: title and digits, in order
+AGAIN = {
+    "ssim": ("SSIM ↑", 2), "person_ssim": ("SSIM of the person ↑", 2),
+    "delta_e": ("masked ΔE ↓", 1), "mean_delta_e": ("mean color ΔE ↓", 1),
+    "psnr": ("PSNR, dB ↑", 1), "pck": ("PCK ↑", 2), "seen": ("person seen", 0),
+}  # fmt: skip
+ELSEWHERE = {
+    "leak": ("leak ↓", 2), "pck": ("PCK ↑", 2), "oks": ("OKS ↑", 2),
+    "reference_delta_e": ("ΔE to the reference ↓", 1), "flicker": ("flicker ↓", 1),
+    "dynamic_degree": ("dynamic degree", 3), "dynamic_degree_asked": ("asked", 3),
+    "seen": ("person seen", 0),
+}  # fmt: skip
+Row = dict[str, float]
+
+
+class Motion(NamedTuple):
+    """Joints float32 (F, 18, 3) in pixels of the base, as `generate` fits them to a person (None
+    where a motion has none), and the digest of their skeletons that its sidecar holds."""
+
+    keypoints: np.ndarray | None
+    skeletons: np.ndarray  # (F, H, W, 3) uint8
+    sha256: str
+
+
+def motion_of(
+    driving: Driving, size: int, fit: fitting.Fit, build: np.ndarray | None = None
+) -> Motion:
+    """What a driving motion becomes for a base of `size` pixels; build as `generate.build_of`."""
+    keypoints = None
+    if driving.pictures is not None:
+        skeletons = fitting.squared(driving.pictures, size)
+    else:
+        where = driving.width, driving.height, size
+        keypoints = fitting.fit(driving.keypoints, *where, fit, build)
+        skeletons = skeleton.draw(keypoints, size, size)
+    return Motion(keypoints, skeletons, hashlib.sha256(skeletons.tobytes()).hexdigest())
+
+
+def matches(made: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a sidecar says all that is wanted, tables within tables; what else it says is free.
+
+    Then the video beside it need not be made again. made: None where there is no sidecar.
+    """
+    if not isinstance(made, Mapping):
+        return False
+    return all(
+        matches(made.get(key), value) if isinstance(value, Mapping) else made.get(key) == value
+        for key, value in wanted.items()
+    )
+
+
+def other_scenes(scene: str | None) -> tuple[str, str]:
+    """The first two of SCENES in which a clip does not play."""
+    first, second, *_ = (one for one in SCENES if one.split()[-1] not in (scene or ""))
+    return first, second
+
+
+def shortened(recipe: Recipe) -> Recipe:
+    """The same recipe for a first look: `FASTER` times fewer steps, little to regularize with."""
+    stages = tuple(replace(row, steps=max(row.steps // FASTER, 2)) for row in recipe.stage)
+    few = replace(
+        recipe.personal, regularization_images=8, regularization_clips=1,
+        fit_vae_steps=recipe.personal.fit_vae_steps // 4,
+    )  # fmt: skip
+    return replace(recipe, stage=stages, personal=few)
+
+
+def counted(seen: Observed) -> Observed:
+    """The same with no joint in frames without a person: all that is asked for there is missed.
+
+    A joint or two that a detector sees without a body are no person.
+    """
+    keypoints = seen.keypoints.copy()
+    keypoints[~somebody(keypoints), :, 2] = 0
+    return seen._replace(keypoints=keypoints)
+
+
+def followed(seen: Observed, asked: np.ndarray) -> Row:
+    """PCK and OKS against a motion (F, 18, 3) in the frames' pixels, and how many of how many
+    frames show somebody; those that show nobody count as missed, they are not left out."""
+    found = counted(seen).keypoints
+    return {
+        "pck": metrics.pck(found, asked, metrics.extent(asked)),
+        "oks": metrics.oks(found, asked),
+        **persons(seen),
+    }
+
+
+def persons(seen: Observed) -> Row:
+    """In how many frames somebody is seen, and of how many."""
+    return {"seen": int(somebody(seen.keypoints).sum()), "frames": len(seen.frames)}
+
+
+def likeness(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Row:
+    """Frames made again, beside those filmed: (F, H, W, 3) uint8; masks (F, H, W) in [0, 1].
+
+    "delta_e" is CIEDE2000 pixel by pixel inside of the mask, "mean_delta_e" that of the mean color
+    of the person in each frame; "ssim" and "psnr" are of the whole frame.
+    """
+    a, b = rgb2lab(made), rgb2lab(filmed)
+    weight = masks / np.maximum(masks.sum((1, 2), keepdims=True), 1e-6)  # (F, H, W)
+    means = [(x * weight[..., None]).sum((1, 2)) for x in (a, b)]  # (F, 3)
+    maps = np.stack(
+        [
+            structural_similarity(x, y, channel_axis=-1, full=True)[1].mean(-1)
+            for x, y in zip(made, filmed, strict=True)
+        ]
+    )  # (F, H, W)
+    return {
+        "ssim": float(maps.mean()),
+        "person_ssim": float((maps * weight).sum((1, 2)).mean()),
+        "delta_e": float((deltaE_ciede2000(a, b) * weight).sum((1, 2)).mean()),
+        "mean_delta_e": float(deltaE_ciede2000(*means).mean()),
+        "psnr": metrics.psnr(made, filmed),
+    }
+
+
+def finite(record: Any) -> Any:
+    """A record for JSON: null for numbers that are not finite."""
+    if isinstance(record, Mapping):
+        return {key: finite(value) for key, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [finite(value) for value in record]
+    return None if isinstance(record, float) and not np.isfinite(record) else record
+
+
+def markdown(
+    heads: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], Row | str]],
+    columns: Mapping[str, tuple[str, int]],
+) -> str:
+    """A Markdown table. rows: what stands under `heads`, and numbers by column, or why there are
+    none. A number that is missing or not finite is a dash."""
+    lines = [
+        "| " + " | ".join([*heads, *(title for title, _ in columns.values())]) + " |",
+        "|---" * len(heads) + "|---:" * len(columns) + "|",
+    ]
+    for names, row in rows:
+        if isinstance(row, str):
+            cells = [row.replace("|", "/"), *[""] * (len(columns) - 1)]
+        else:
+            cells = [_cell(row, name, digits) for name, (_, digits) in columns.items()]
+        names = [name.replace("|", "/") for name in names]
+        lines.append("| " + " | ".join([*names, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row, name: str, digits: int) -> str:
+    value = row.get(name, float("nan"))
+    if not np.isfinite(value):
+        return "–"
+    if name == "seen":
+        return f"{value}/{row['frames']}"
+    return f"{value:.{digits}f}"
