@@ -34,7 +34,7 @@ def test_frames_in_which_nobody_is_seen_count_as_missed(standing):
     half = standing.copy()
     half[::2, :, 2] = 0
     row = real.followed(seen_as(half), standing)
-    assert row == {"pck": 0.5, "oks": 0.5, "seen": 4, "frames": 8}
+    assert row == {"pck": 0.5, "pck_still": 1, "oks": 0.5, "seen": 4, "frames": 8}
     assert real.followed(seen_as(standing), standing)["pck"] == 1
 
 
@@ -44,6 +44,25 @@ def test_a_joint_or_two_without_a_body_are_nobody(standing):
     row = real.followed(seen_as(bits), standing)
     assert (row["pck"], row["seen"]) == (0.5, 4)
     assert bits[4, 0, 2] == 1, "what was handed in is left as it was"
+
+
+def test_standing_still_is_told_from_moving(standing):
+    """One hand rises and falls by more than is forgiven; all else stands."""
+    moving = standing.copy()
+    moving[::2, 4, 1] += 0.15 * 56
+    moving[1::2, 4, 1] -= 0.15 * 56
+    row = real.followed(seen_as(standing), moving)
+    assert row["pck"] == row["pck_still"] == pytest.approx(17 / 18)
+    assert real.by_network(seen_as(moving), moving)["pck_network"] == 1
+
+
+def test_the_mean_pose_leaves_out_joints_that_do_not_show(standing):
+    hidden = standing.copy()
+    hidden[1:, 3] = 0  # shows once
+    hidden[:, 5] = 0  # never
+    mean = real.mean_pose(hidden)
+    assert (mean[:, [0, 3]] == standing[:, [0, 3]]).all()
+    assert (mean[:, 5, 2] == 0).all() and mean.shape == standing.shape
 
 
 def test_likeness_knows_a_copy_and_whose_pixels_count():
