@@ -100,6 +100,15 @@ def counted(seen: Observed) -> Observed:
     return seen._replace(keypoints=keypoints)
 
 
+def filled(seen: Observed, other: Observed) -> Observed:
+    """What was seen, and where it shows nobody what another eye saw of the same frames, so that a
+    person who was missed is not taken for a piece of the scene. Not for telling poses."""
+    masks, keypoints = seen.masks.copy(), seen.keypoints.copy()
+    missed = ~seen.shows
+    masks[missed], keypoints[missed] = other.masks[missed], other.keypoints[missed]
+    return seen._replace(masks=masks, keypoints=keypoints)
+
+
 def followed(seen: Observed, asked: np.ndarray) -> Row:
     """PCK and OKS against a motion (F, 18, 3) in the frames' pixels, and how many of how many
     frames show somebody; those that show nobody count as missed, they are not left out.
@@ -112,6 +121,7 @@ def followed(seen: Observed, asked: np.ndarray) -> Row:
         "pck": metrics.pck(found, asked, height),
         "pck_still": metrics.pck(mean_pose(asked), asked, height),
         "oks": metrics.oks(found, asked),
+        "dynamic_degree": metrics.dynamic_degree(found, metrics.person_height(seen.masks)),
         **persons(seen),
     }
 

@@ -7,8 +7,9 @@ and compared with what was filmed; beside that stand the VAE's round trip, which
 the base told in words only. Then "a sks man" is put into two other scenes, with two driving
 motions each, and the base told in words only with the first. Joints are detected again by
 MediaPipe in what was made: a frame in which it sees nobody counts as missed. It finds people by
-their faces, which a small base draws poorly, so the network of rendered people looks as well; and
-a PCK is to be read beside that of standing still in the motion's mean pose. "As filmed" tells what
+their faces, which a small base draws poorly, so the network of rendered people looks as well, and
+tells person from scene where MediaPipe sees nobody (leak, flicker, colors); and a PCK is to be
+read beside that of standing still in the motion's mean pose. "As filmed" tells what
 either eye can see at the base's size. Without clips, those of FOLDER (default ../shared/real) that
 show one person long enough are taken.
 Prints two Markdown tables; OUT gets them as `table.md`, `metrics.json`, and a folder a clip with
@@ -212,11 +213,12 @@ def put_elsewhere(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict,
                 path = out / f"{slug}.mp4"
                 made, motion = make(words, file, driving, from_weights, path, "bones", run)
                 seen = real.counted(look(made, run.fps, path, EYES, SIDE))
-                row = real.persons(seen)
+                there = network_sees(run, made)
+                row = score(real.filled(seen, there), reference, motion.keypoints, None,
+                            Networks(), others) | real.persons(seen)  # fmt: skip
                 if motion.keypoints is not None:
-                    row = real.followed(seen, motion.keypoints)
-                    row |= real.by_network(network_sees(run, made), motion.keypoints)
-                row |= score(seen, reference, motion.keypoints, None, Networks(), others)
+                    row |= real.followed(seen, motion.keypoints)
+                    row |= real.by_network(there, motion.keypoints)
                 rows.setdefault(words, {})[file.stem] = row
                 shown += [(f"{file.stem}, {words}: asked", motion.skeletons), ("made", made),
                           ("joints seen in it", overlay(made, seen.keypoints))]  # fmt: skip
