@@ -23,7 +23,7 @@ from animateanywhere.models.base import BUNDLED, find_base, hash_of
 from animateanywhere.models.perception import load_perception
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
-from animateanywhere.recipe import Recipe, load_recipe, to_dict
+from animateanywhere.recipe import load_recipe, scaled, to_dict
 
 PACKAGE = Path(__file__).parent  # an installed one has the examples inside
 EXAMPLES = (PACKAGE if (PACKAGE / "examples").is_dir() else PACKAGE.parent) / "examples"
@@ -83,7 +83,7 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     config = tomllib.loads((folder / "base.toml").read_text())
     size, frames, fps = int(config["size"]), int(config["frames"]), float(config["fps"])
     recipe = load_recipe(config.get("personalize", "personalize"))
-    recipe = _shortened(recipe) if fast else recipe
+    recipe = scaled(recipe, 0.2) if fast else recipe
     made_with = {"base": hash_of(folder), "fast": fast, "person": PERSON, "version": __version__}
     key = json.loads(json.dumps(made_with | {"recipe": to_dict(recipe)}))
 
@@ -168,12 +168,6 @@ def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) 
     with write_aside(out / "stages.json") as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n")
     return made
-
-
-def _shortened(whole: Recipe) -> Recipe:
-    return replace(
-        whole, stage=tuple(replace(row, steps=max(row.steps // 5, 2)) for row in whole.stage)
-    )
 
 
 def _show(results: dict[str, dict[str, float]]) -> None:

@@ -7,7 +7,7 @@ import difflib
 import re
 import tomllib
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +140,12 @@ class Recipe:
 
     def stages(self, *kinds: StageKind) -> tuple[Stage, ...]:
         return tuple(stage for stage in self.stage if stage.kind in kinds)
+
+
+def scaled(recipe: Recipe, times: float) -> Recipe:
+    """The same recipe with so many times as many steps, at least two a stage."""
+    rows = (replace(row, steps=max(int(row.steps * times), 2)) for row in recipe.stage)
+    return replace(recipe, stage=tuple(rows))
 
 
 def recipes_folder() -> Path:

@@ -7,12 +7,19 @@ import pytest
 from animateanywhere.errors import UsageError
 from animateanywhere.methods.animate_anywhere import build
 from animateanywhere.models.base import load_base
-from animateanywhere.recipe import Recipe, from_dict, load_recipe, recipes_folder, to_dict
+from animateanywhere.recipe import Recipe, from_dict, load_recipe, recipes_folder, scaled, to_dict
 
 RECIPES = sorted(recipes_folder().glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_scaled_steps_are_whole_and_at_least_two() -> None:
+    recipe = load_recipe("personalize-tiny")
+    assert [row.steps for row in scaled(recipe, 2.6).stage] == [10, 10]
+    assert [row.steps for row in scaled(recipe, 0.1).stage] == [2, 2]
+    assert scaled(recipe, 1) == recipe
+
+
 def test_every_recipe_parses_and_its_patterns_match(path: Path, tiny_base: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem and recipe.stage

@@ -34,7 +34,7 @@ from animateanywhere.models.perception import Perception, load_perception
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Clip, Spec, caption, describe, render, sample_spec
 from animateanywhere.puppets.caption import SCENE_WORDS
-from animateanywhere.recipe import Recipe, load_recipe, to_dict
+from animateanywhere.recipe import Recipe, load_recipe, scaled, to_dict
 
 TOKEN = "sks"
 FIRST = 1000  # seed of the first subject; base training looks at held-out seeds below 100 only
@@ -104,7 +104,8 @@ def benchmark(
     require_writable(out)
     folder = find_base(base)
     config = tomllib.loads((folder / "base.toml").read_text())
-    recipe = shaped(load_recipe(config.get("personalize", "personalize")), setting)
+    times = (2 if hard else 1) / (FASTER if fast else 1)
+    recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
     seer = folder if (folder / "perception").is_dir() else BUNDLED
     net = load_perception(seer / "perception")
     people = range(subjects or (3 if fast else SUBJECTS))
@@ -121,13 +122,6 @@ def benchmark(
         out / f"contact_sheet-{setting.name}.png", sheet(shown, names, out / setting.name, known)
     )
     return out
-
-
-def shaped(recipe: Recipe, setting: Setting) -> Recipe:
-    """The recipe of a setting."""
-    times = (2 if setting.hard else 1) / (FASTER if setting.fast else 1)
-    rows = (replace(row, steps=max(round(row.steps * times), 2)) for row in recipe.stage)
-    return replace(recipe, stage=tuple(rows))
 
 
 def specs(number: int, setting: Setting) -> tuple[Spec, list[Spec]]:

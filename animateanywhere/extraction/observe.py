@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from rich.markup import escape
 
 from animateanywhere.console import warn
@@ -51,6 +52,29 @@ def observe(path: Path, most: int, backends: Backends, net: Perception | None) -
     clip = video.read(path, max_frames=most, size=SIDE)
     keypoints, masks = _found(clip.frames, path, backends, net)
     return Observed(clip.frames, masks, keypoints, clip.fps)
+
+
+def look(frames: np.ndarray, fps: float, path: Path, backends: Backends, side: int = 0) -> Observed:
+    """Frames, uint8 (F, H, W, 3), with their person found by the backends.
+
+    path: where they are from, for messages. side: smaller frames are brought to so many pixels of
+    the longer side for the backends; keypoints and masks are those of the frames as they are.
+    Raises UsageError where the backends cannot be had.
+    """
+    height, width = frames.shape[1:3]
+    scale = max(side / max(height, width), 1.0)
+    larger = round(width * scale), round(height * scale)
+    keypoints, masks = _found(_resized(frames, larger), path, backends, None)
+    keypoints[..., :2] *= np.float32(width / larger[0]), np.float32(height / larger[1])
+    return Observed(frames, _resized(masks, (width, height)), keypoints, fps)
+
+
+def _resized(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pictures uint8 (F, H, W, 3), or masks float32 (F, H, W), of another width and height."""
+    if pictures.shape[1:3] == size[::-1]:
+        return pictures
+    how = Image.Resampling.BICUBIC if pictures.dtype == np.uint8 else Image.Resampling.BOX
+    return np.stack([np.asarray(Image.fromarray(one).resize(size, how)) for one in pictures])
 
 
 def observe_reference(
