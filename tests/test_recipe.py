@@ -13,13 +13,6 @@ RECIPES = sorted(recipes_folder().glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_scaled_steps_are_whole_and_at_least_two() -> None:
-    recipe = load_recipe("personalize-tiny")
-    assert [row.steps for row in scaled(recipe, 2.6).stage] == [10, 10]
-    assert [row.steps for row in scaled(recipe, 0.1).stage] == [2, 2]
-    assert scaled(recipe, 1) == recipe
-
-
 def test_every_recipe_parses_and_its_patterns_match(path: Path, tiny_base: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem and recipe.stage
@@ -88,3 +81,10 @@ def test_integers_serve_as_floats(tmp_path: Path) -> None:
 def test_a_recipe_survives_json(path: Path) -> None:
     recipe = load_recipe(path)
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+def test_scaled_steps_are_whole_and_at_least_two() -> None:
+    recipe = load_recipe("personalize-tiny")
+    assert [row.steps for row in scaled(recipe, 2.6).stage] == [10, 10]
+    assert [row.steps for row in scaled(recipe, 0.1).stage] == [2, 2]
+    assert scaled(recipe, 1) == recipe
