@@ -138,6 +138,7 @@ def rows(*scores: float | None) -> list[choose.Score]:
 def test_best_and_enough() -> None:
     assert best(rows(3.0, 1.0, 2.0))["step"] == 1
     assert best(rows(1.0, None, 1.0))["step"] == 2  # of equals the last
+    assert best(rows(1.1, 1.0, 1.04, 1.06))["step"] == 2  # as good, and later
     assert best(rows(None, None))["step"] == 1
     assert [enough(rows(3.0, 1.0, 2.0, 1.5)[:n], 2) for n in (1, 2, 3, 4)] == [False] * 3 + [True]
     assert not enough(rows(1.0, 2.0, 3.0), 0)

@@ -19,18 +19,24 @@ from animateanywhere.learning.trial import PARTS, Trial, generate, score
 from animateanywhere.models.base import Base
 from animateanywhere.recipe import Recipe, Stage
 
+NEAR = 1.05  # scores this near, as a ratio, are equal
 FILE, PICTURE, BEST = "scores.json", "scores.png", "best.safetensors"
 
 Score = dict[str, Any]  # stage and step, the parts, "score": their weighted sum; lower is better
 
 
 def best(scores: Sequence[Score]) -> Score:
-    """The lowest; of equals, and where none is known, the last."""
-    return min(reversed(scores), key=lambda s: s["score"] if s["score"] is not None else math.inf)
+    """The last of those as good as the lowest, give or take `NEAR`, which is the scores' own noise:
+    towards its end a stage learns more slowly, and its weights are cleaner. Where none is known,
+    the last."""
+    known = [row["score"] for row in scores if row["score"] is not None]
+    good = [row for row in scores if row["score"] is not None and row["score"] <= NEAR * min(known)]
+    return (good or scores)[-1]
 
 
 def enough(scores: Sequence[Score], patience: int) -> bool:
-    """Whether the last `patience` scores of a stage, if that is not 0, are all worse than one."""
+    """Whether the last `patience` scores of a stage, if that is not 0, are all worse than one by
+    more than their noise."""
     return bool(patience) and len(scores) - 1 - scores.index(best(scores)) >= patience
 
 
