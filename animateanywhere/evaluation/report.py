@@ -52,7 +52,8 @@ def write_report(
     }
     path = out / f"metrics-{setting}.json"
     with write_aside(path) as aside:
-        aside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(_finite(report), indent=1, allow_nan=False)
+        aside.write_text(text + "\n", encoding="utf-8")
     with write_aside(out / f"table-{setting}.md") as aside:
         aside.write_text(markdown(methods, titles), encoding="utf-8")
     show(methods, titles, reached)
@@ -75,8 +76,9 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     some = np.array([value for value in values if not np.isnan(value)])
     if not len(some):
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "of": 0}
-    center = float(some.mean())
-    low, high = _bounds((some,), np.mean) if len(some) > 1 else (center, center)
+    center = low = high = float(some.mean())
+    if len(some) > 1 and np.isfinite(some).all() and np.ptp(some) > 0:
+        low, high = _bounds((some,), np.mean)
     return {"mean": center, "low": low, "high": high, "of": len(some)}
 
 
@@ -92,14 +94,13 @@ def ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str
         for metric in COLUMNS:
             pairs = [(scores["ours"][n].get(metric), rows[n].get(metric)) for n in both]
             some = np.array([p for p in pairs if None not in p], float)
-            if not len(some) or np.isnan(some).any() or not some[:, 1].mean():
-                continue
+            if not np.isfinite(some).all() or not (some.size and (some[:, 1] > 0).all()):
+                continue  # of nothing there is no share
             mine, theirs = some.T
-            low, high = (
-                _bounds((mine, theirs), _ratio, paired=True) if len(some) > 1 else (np.nan, np.nan)
-            )
-            value = _ratio(mine, theirs)
-            out[name][metric] = {"mean": float(value), "low": low, "high": high, "of": len(some)}
+            value = low = high = float(_ratio(mine, theirs))
+            if len(some) > 1:
+                low, high = _bounds((mine, theirs), _ratio, paired=True)
+            out[name][metric] = {"mean": value, "low": low, "high": high, "of": len(some)}
     return out
 
 
@@ -149,6 +150,8 @@ def cell(found: dict[str, float] | None) -> str:
     """As "7.91 (7.02–8.80)"."""
     if not found or np.isnan(found["mean"]):
         return "–"
+    if np.isinf(found["mean"]):
+        return "∞"
     digits = 1 if abs(found["mean"]) >= 10 else 2
     return "{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(**found, d=digits)
 
@@ -170,6 +173,15 @@ def show(
         if not np.isnan(aim["value"]):
             word = "surely" if aim["surely"] else "reached" if aim["reached"] else "SHORT"
             console.print(f"{aim['aim']}: {aim['value']:.3g}, {word}", highlight=False)
+
+
+def _finite(report: Any) -> Any:
+    """The same with null for what JSON cannot say: nan, and the infinite PSNR of a copy."""
+    if isinstance(report, dict):
+        return {key: _finite(value) for key, value in report.items()}
+    if isinstance(report, list):
+        return [_finite(value) for value in report]
+    return None if isinstance(report, float) and not np.isfinite(report) else report
 
 
 def _ratio(mine: np.ndarray, theirs: np.ndarray, axis: int = -1) -> Any:
