@@ -16,11 +16,11 @@ from rich.table import Table
 from animateanywhere import __version__
 from animateanywhere.console import say
 from animateanywhere.data import skeleton, video
-from animateanywhere.evaluation.truth import compare, mean, measure
+from animateanywhere.evaluation.truth import compare, mean, measure, write_reference
 from animateanywhere.files import write_aside
 from animateanywhere.generate import generate
-from animateanywhere.models.base import BUNDLED, find_base, hash_of
-from animateanywhere.models.perception import load_perception
+from animateanywhere.models.base import find_base, hash_of
+from animateanywhere.models.perception import load_perception, perception_of
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
 from animateanywhere.recipe import load_recipe, scaled, to_dict
@@ -62,10 +62,7 @@ def make_examples(folder: Path = EXAMPLES) -> None:
     demo.make_examples()"` makes them anew."""
     clip = render(reference_spec(), frames=32, size=SIZE, fps=FPS)
     folder.mkdir(parents=True, exist_ok=True)
-    video.write(folder / "reference.mp4", clip.frames, FPS)
-    video.write(folder / "reference.masks.mp4", clip.masks[..., None].repeat(3, -1), FPS)
-    poses = skeleton.Poses(clip.keypoints, SIZE, SIZE, FPS)
-    skeleton.write_poses(folder / "reference.poses.json", poses)
+    write_reference(clip, folder)
     (folder / "reference.txt").write_text(caption(clip.spec, looks=False) + "\n")
     other = render(stage_spec("dance", "park", "none", person=PERSON + 1), 32, SIZE, FPS)
     video.write(folder / "driving.mp4", skeleton.draw(other.keypoints, SIZE, SIZE), FPS)
@@ -95,8 +92,7 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
 
     weights = _stage(out, key, "personalize", learn)
     reference = render(reference_spec(), frames=32, size=size, fps=fps)
-    seer = folder if (folder / "perception").is_dir() else BUNDLED
-    seer = seer / "perception"
+    seer = perception_of(folder)
     net = load_perception(seer)
     rows = [("reference", reference.frames)]
     cases = []

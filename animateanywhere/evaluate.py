@@ -30,7 +30,7 @@ from animateanywhere.extraction.observe import Observed, observe, observe_refere
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.metrics import spaced
 from animateanywhere.models.base import BUNDLED, find_base
-from animateanywhere.models.perception import Perception, load_perception
+from animateanywhere.models.perception import Perception, load_perception, perception_of
 
 RUNS = Path("runs") / "evaluate"
 MOST, FAST = 128, 16  # frames of a video that are looked at
@@ -168,7 +168,7 @@ def _network(seer: Seer, target: Target, source: Path | None) -> Perception | No
         seer = "puppets" if target.sidecar is not None and there and exact else "backends"
     if seer == "backends":
         return None
-    return load_perception((folder if there else BUNDLED) / "perception")
+    return load_perception(perception_of(folder))
 
 
 def _reference(path: Path, fast: bool, backends: Backends, net: Perception | None) -> Observed:

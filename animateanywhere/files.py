@@ -2,13 +2,15 @@
 
 import errno
 import hashlib
+import math
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from animateanywhere.errors import Failure, UsageError
 
@@ -133,3 +135,12 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
 
 def _full(path: Path) -> Failure:
     return Failure(f"disk full while writing {path}: free some space and run the command again")
+
+
+def finite(record: Any) -> Any:
+    """A record for JSON: null for numbers that are not finite, as the PSNR of a copy."""
+    if isinstance(record, Mapping):
+        return {key: finite(value) for key, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [finite(value) for value in record]
+    return None if isinstance(record, float) and not math.isfinite(record) else record

@@ -27,14 +27,15 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from animateanywhere.data import skeleton, video
+from animateanywhere.data import skeleton
+from animateanywhere.demo import stage_spec
 from animateanywhere.evaluation import truth
 from animateanywhere.learning import choose
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import BUNDLED, Base, load_base
 from animateanywhere.models.perception import load_perception
 from animateanywhere.personalize import personalize
-from animateanywhere.puppets import Clip, Spec, caption, describe, render, sample_spec
+from animateanywhere.puppets import Clip, caption, describe, render
 from animateanywhere.recipe import Loss, Recipe, load_recipe
 from animateanywhere.render import render as generate
 
@@ -52,18 +53,6 @@ CASES = (
 )  # fmt: skip
 SETTINGS = ("bundled", "hard")
 TRUTH = {"person_delta_e": "identity", "wrong_scene": "scene", "leak": "leak"}
-
-
-def spec_of(person: int, motion: str, scene: str, layout: int) -> Spec:
-    """A held-out person doing something somewhere, seen whole and from the front."""
-    spec = sample_spec(person, "held-out")
-    return replace(
-        spec,
-        motion=replace(spec.motion, name=motion, yaw=0.25, travel=0.0, amplitude=1.0, tempo=1.0),
-        scene=replace(spec.scene, name=scene, seed=layout),
-        object=replace(spec.object, name="none"),
-        camera=replace(spec.camera, scale=0.74, ground=0.92, x=0.0, pan=0.0),
-    )
 
 
 def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list[Clip]) -> Any:
@@ -84,18 +73,15 @@ def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list
 def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str, Any]]:
     """Scores of all saved steps of a person, each with "truth", lower is better, and its parts."""
     motion, scene, words = CLIPS[number % len(CLIPS)]
-    reference = render(spec_of(person, motion, scene, 7), frames=32, size=SIZE, fps=FPS)
+    reference = render(stage_spec(motion, scene, "none", 7, person), frames=32, size=SIZE, fps=FPS)
     cases = [
-        render(spec_of(person, *case, 11 + number), FRAMES, SIZE, FPS / 2, start=1.0)
+        render(stage_spec(*case, "none", 11 + number, person), FRAMES, SIZE, FPS / 2, start=1.0)
         for case in CASES
     ]
     out.mkdir(parents=True, exist_ok=True)
     clip, record = out / "reference.mp4", out / "truth.json"
     if not record.is_file():
-        video.write(clip, reference.frames, FPS)
-        video.write(out / "reference.masks.mp4", reference.masks[..., None].repeat(3, -1), FPS)
-        poses = skeleton.Poses(reference.keypoints, SIZE, SIZE, FPS)
-        skeleton.write_poses(out / "reference.poses.json", poses)
+        truth.write_reference(reference, out)
         base = load_base("mini")
         unet = method.build(base, Loss(guide=False), video=True).eval()
         who = describe(reference.spec.identity)

@@ -39,10 +39,10 @@ from animateanywhere.evaluation.targets import read_sidecar
 from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.driving import Driving, read_driving
 from animateanywhere.extraction.observe import Observed, look
-from animateanywhere.files import sha256, write_aside
+from animateanywhere.files import finite, sha256, write_aside
 from animateanywhere.generate import build_of, generate
-from animateanywhere.models.base import BUNDLED, decode_latents, encode_frames, load_base
-from animateanywhere.models.perception import Perception, load_perception, perceive
+from animateanywhere.models.base import decode_latents, encode_frames, load_base
+from animateanywhere.models.perception import Perception, load_perception, perceive, perception_of
 from animateanywhere.models.personal import load_personal, read_metadata
 from animateanywhere.personalize import personalize, recipe_of
 from animateanywhere.recipe import Recipe, to_dict
@@ -113,8 +113,7 @@ def main() -> None:
     recipe = real.shortened(recipe) if options.fast else recipe
     out = options.out / "fast" if options.fast else options.out
     size, fps = int(model.config["size"]), float(model.config["fps"])
-    own = model.folder / "perception"
-    net = load_perception(own if own.is_dir() else BUNDLED / "perception")
+    net = load_perception(perception_of(model.folder))
     run, found = Run(out, options.base, model.hash, size, fps, recipe, net), {}
     with progress("real clips", total=len(paths)) as bar:
         for path in paths:
@@ -270,7 +269,7 @@ def report(run: Run, found: dict[str, Any]) -> None:
         "recipe": to_dict(run.recipe), "clips": found,
     }  # fmt: skip
     with write_aside(run.out / "metrics.json") as aside:
-        aside.write_text(json.dumps(real.finite(record), indent=1) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(finite(record), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from animateanywhere import cli
 from animateanywhere.evaluation import bench
 from animateanywhere.evaluation import report as bench_report
 from animateanywhere.evaluation.baselines import ABLATIONS, METHODS
-from animateanywhere.puppets import is_held_out
+from animateanywhere.files import finite
+from animateanywhere.puppets import SCENES, is_held_out
 from animateanywhere.recipe import load_recipe
 
 RECIPE = load_recipe("personalize")
@@ -35,7 +36,7 @@ def test_people_are_held_out_and_put_elsewhere(hard: bool) -> None:
         scenes |= set(places)
         things |= {case.object.name for case in cases}
     assert len(people) == bench.SUBJECTS
-    assert len(scenes) == len(bench.PLACES)
+    assert len(scenes) == len(SCENES)
     assert len(things) > 6
 
 
@@ -117,7 +118,7 @@ def test_intervals_hold_the_mean_and_narrow_with_more_people() -> None:
     assert bench_report.interval([0.0, 0.0, 0.0]) == {"mean": 0, "low": 0, "high": 0, "of": 3}
     copies = bench_report.interval([float("inf")] * 3)
     assert bench_report.cell(copies) == "∞"
-    assert bench_report._finite({"a": [copies["mean"], 1.0]}) == {"a": [None, 1.0]}
+    assert finite({"a": [copies["mean"], 1.0]}) == {"a": [None, 1.0]}
 
 
 def test_there_is_no_share_of_nothing() -> None:

@@ -12,6 +12,7 @@ from animateanywhere.extraction import observe
 from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.driving import Driving, read_driving
 from animateanywhere.extraction.observe import Observed
+from animateanywhere.files import finite
 from animateanywhere.generate import generate
 from animateanywhere.models.base import BUNDLED, hash_of
 from animateanywhere.recipe import load_recipe
@@ -139,7 +140,7 @@ def test_the_table_shows_dashes_reasons_and_how_many_were_seen():
 
 def test_what_is_not_finite_is_null():
     record = {"a": [float("nan"), 1.5, (np.inf,)], "b": {"c": 2, "d": "x"}}
-    assert json.dumps(real.finite(record), allow_nan=False) == json.dumps(
+    assert json.dumps(finite(record), allow_nan=False) == json.dumps(
         {"a": [None, 1.5, [None]], "b": {"c": 2, "d": "x"}}
     )
 

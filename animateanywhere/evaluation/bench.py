@@ -19,20 +19,29 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.errors import UsageError
 from animateanywhere.evaluation.baselines import ABLATIONS, METHODS, Method
 from animateanywhere.evaluation.report import write_report
-from animateanywhere.evaluation.truth import mean, measure
+from animateanywhere.evaluation.truth import mean, measure, write_reference
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.generate import generate
 from animateanywhere.models.base import (
-    BUNDLED,
     decode_latents,
     encode_frames,
     find_base,
     hash_of,
     load_base,
 )
-from animateanywhere.models.perception import Perception, load_perception
+from animateanywhere.models.perception import Perception, load_perception, perception_of
 from animateanywhere.personalize import personalize
-from animateanywhere.puppets import Clip, Spec, caption, describe, render, sample_spec
+from animateanywhere.puppets import (
+    MOTIONS,
+    OBJECTS,
+    SCENES,
+    Clip,
+    Spec,
+    caption,
+    describe,
+    render,
+    sample_spec,
+)
 from animateanywhere.puppets.caption import SCENE_WORDS
 from animateanywhere.recipe import Recipe, load_recipe, scaled, to_dict
 
@@ -40,10 +49,7 @@ TOKEN = "sks"
 FIRST = 1000  # seed of the first subject; base training looks at held-out seeds below 100 only
 SUBJECTS, CASES = 12, 3
 FRAMES = 32  # of a reference: 4 s
-PEOPLE_MOTIONS = ("walk", "wave", "dance", "jump", "squat", "turn", "run", "raise", "kick")
-PLACES = ("beach", "forest", "street", "mountains", "room", "stage", "desert", "city", "park",
-          "kitchen")  # fmt: skip
-THINGS = ("ball", "umbrella", "surfboard", "guitar", "balloon", "book", "dog", "suitcase")
+MOVES = tuple(name for name in MOTIONS if name not in ("sit", "idle"))
 TEXTURED = ("street", "kitchen", "room", "city")
 SHOWN = 4  # subjects in the contact sheet
 FASTER = 4  # `fast` trains so many times fewer steps
@@ -106,8 +112,7 @@ def benchmark(
     config = tomllib.loads((folder / "base.toml").read_text())
     times = (2 if hard else 1) / (FASTER if fast else 1)
     recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
-    seer = folder if (folder / "perception").is_dir() else BUNDLED
-    net = load_perception(seer / "perception")
+    net = load_perception(perception_of(folder))
     people = range(subjects or (3 if fast else SUBJECTS))
     with progress("benchmark", total=len(people) * len(names)) as bar:
         for number in people:
@@ -127,11 +132,11 @@ def benchmark(
 def specs(number: int, setting: Setting) -> tuple[Spec, list[Spec]]:
     """What a subject's reference shows, and its cases: other scenes, motions, views and objects."""
     rng = np.random.default_rng([number, 2024])
-    scenes, motions = rng.permutation(PLACES), rng.permutation(PEOPLE_MOTIONS)
+    scenes, motions = rng.permutation(SCENES), rng.permutation(MOVES)
     if setting.hard:
         first = TEXTURED[number % len(TEXTURED)]
         scenes = np.array([first, *(s for s in scenes if s != first)])
-    things = ["none", *rng.permutation(THINGS)]
+    things = ["none", *rng.permutation(OBJECTS[1:])]
     person = sample_spec(FIRST + number, "held-out")
 
     def stage(case: int) -> Spec:
@@ -195,9 +200,9 @@ def make(
     one: Subject, method: Method, recipe: Recipe, setting: Setting, place: Path, base: str
 ) -> list[np.ndarray]:
     """A method's videos, uint8 (F, H, W, 3), one for each case of a subject."""
-    if method.title == METHODS["truth"].title:
+    if method is METHODS["truth"]:
         return [truth.frames for truth in one.truths]
-    if method.title == METHODS["vae"].title:
+    if method is METHODS["vae"]:
         vae = load_base(base).vae
         return [decode_latents(vae, encode_frames(vae, truth.frames)) for truth in one.truths]
     place.mkdir(parents=True, exist_ok=True)
@@ -221,18 +226,6 @@ def make(
         generate(prompt, pose, weights=weights, base=base, out=target, fit="none", seed=number)
         made.append(video.read(target).frames)
     return made
-
-
-def write_reference(reference: Clip, place: Path) -> Path:
-    """The clip to learn from, with exact masks and poses beside it."""
-    clip, size = place / "reference.mp4", reference.frames.shape[1]
-    video.write(clip, reference.frames, reference.fps)
-    video.write(
-        place / "reference.masks.mp4", reference.masks[..., None].repeat(3, -1), reference.fps
-    )
-    poses = skeleton.Poses(reference.keypoints, size, size, reference.fps)
-    skeleton.write_poses(place / "reference.poses.json", poses)
-    return clip
 
 
 def sheet(

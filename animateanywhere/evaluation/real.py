@@ -174,15 +174,6 @@ def likeness(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Row:
     }
 
 
-def finite(record: Any) -> Any:
-    """A record for JSON: null for numbers that are not finite."""
-    if isinstance(record, Mapping):
-        return {key: finite(value) for key, value in record.items()}
-    if isinstance(record, list | tuple):
-        return [finite(value) for value in record]
-    return None if isinstance(record, float) and not np.isfinite(record) else record
-
-
 def markdown(
     heads: Sequence[str],
     rows: Sequence[tuple[Sequence[str], Row | str]],

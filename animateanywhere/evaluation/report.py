@@ -13,7 +13,7 @@ from rich.table import Table
 from scipy.stats import bootstrap
 
 from animateanywhere.console import say
-from animateanywhere.files import write_aside
+from animateanywhere.files import finite, write_aside
 
 LEVEL = 0.95  # of the intervals
 COLUMNS = {
@@ -52,7 +52,7 @@ def write_report(
     }
     path = out / f"metrics-{setting}.json"
     with write_aside(path) as aside:
-        text = json.dumps(_finite(report), indent=1, allow_nan=False)
+        text = json.dumps(finite(report), indent=1, allow_nan=False)
         aside.write_text(text + "\n", encoding="utf-8")
     with write_aside(out / f"table-{setting}.md") as aside:
         aside.write_text(markdown(methods, titles), encoding="utf-8")
@@ -173,15 +173,6 @@ def show(
         if not np.isnan(aim["value"]):
             word = "surely" if aim["surely"] else "reached" if aim["reached"] else "SHORT"
             console.print(f"{aim['aim']}: {aim['value']:.3g}, {word}", highlight=False)
-
-
-def _finite(report: Any) -> Any:
-    """The same with null for what JSON cannot say: nan, and the infinite PSNR of a copy."""
-    if isinstance(report, dict):
-        return {key: _finite(value) for key, value in report.items()}
-    if isinstance(report, list):
-        return [_finite(value) for value in report]
-    return None if isinstance(report, float) and not np.isfinite(report) else report
 
 
 def _ratio(mine: np.ndarray, theirs: np.ndarray, axis: int = -1) -> Any:

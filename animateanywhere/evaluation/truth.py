@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from animateanywhere import metrics
+from animateanywhere.data import skeleton, video
 from animateanywhere.models.perception import Perception, perceive
 from animateanywhere.puppets import PARTS, Clip, render
 
@@ -16,7 +18,14 @@ from animateanywhere.puppets import PARTS, Clip, render
 def compare(net: Perception, frames: np.ndarray, truth: Clip) -> dict[str, float]:
     """How well frames show the truth's pose, silhouette, scene and motion, as the network sees
     them. `dynamic_degree` is a share of the truth's own: 1 moves as far, 0 is frozen."""
-    seen, true = perceive(net, frames), perceive(net, truth.frames)
+    return _compare(net, frames, perceive(net, frames), truth)
+
+
+def _compare(
+    net: Perception, frames: np.ndarray, seen: dict[str, Any], truth: Clip
+) -> dict[str, float]:
+    """seen: what the network sees in frames."""
+    true = perceive(net, truth.frames)
     height = metrics.person_height(truth.masks)
     asked = net.scenes.index(truth.spec.scene.name)
     moves = [metrics.dynamic_degree(one["keypoints"], height) for one in (seen, true)]
@@ -35,10 +44,11 @@ def measure(net: Perception, made: np.ndarray, truth: Clip, reference: Clip) -> 
 
     made: uint8 `(F, H, W, 3)` of the truth's shape.
     """
-    masks = perceive(net, made)["masks"]
+    seen = perceive(net, made)
+    masks = seen["masks"]
     colors = metrics.person_delta_e(made, truth.frames, truth.parts, PARTS, masks)
     scores: dict[str, Any] = {
-        **compare(net, made, truth),
+        **_compare(net, made, seen, truth),
         "person_psnr": metrics.person_psnr(made, truth.frames, truth.masks),
         "person_ssim": metrics.person_ssim(made, truth.frames, truth.masks),
         "person_delta_e": colors.pop("mean"),
@@ -64,3 +74,15 @@ def mean(cases: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Mean of each number over the cases that have it."""
     names = {name for case in cases for name, value in case.items() if isinstance(value, float)}
     return {n: float(np.mean([c[n] for c in cases if n in c])) for n in sorted(names)}
+
+
+def write_reference(reference: Clip, folder: Path) -> Path:
+    """The clip to learn from, with exact masks and poses beside it."""
+    clip, size = folder / "reference.mp4", reference.frames.shape[1]
+    video.write(clip, reference.frames, reference.fps)
+    video.write(
+        folder / "reference.masks.mp4", reference.masks[..., None].repeat(3, -1), reference.fps
+    )
+    poses = skeleton.Poses(reference.keypoints, size, size, reference.fps)
+    skeleton.write_poses(folder / "reference.poses.json", poses)
+    return clip

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from animateanywhere.models.base import BUNDLED
+
 SIDE = 128  # pixels along each side of what the network sees
 CELL = 4  # pixels along each side of a heatmap cell
 POINTS = 18
@@ -137,6 +139,11 @@ def save_perception(folder: Path, net: Perception) -> None:
     (folder / "model.safetensors").write_bytes(save(state))
     config = {"scenes": net.scenes, "widths": list(net.widths)}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def perception_of(base: Path) -> Path:
+    """The folder of a base's network, else of the bundled base's."""
+    return base / "perception" if (base / "perception").is_dir() else BUNDLED / "perception"
 
 
 def load_perception(folder: Path) -> Perception:
