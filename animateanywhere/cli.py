@@ -81,6 +81,9 @@ def _personalize(
     base: Base = "mini",
     out: Out = None,
     scene: Scene = None,
+    looks: Annotated[
+        str | None, typer.Option(help='Such as "in a red shirt", "" or auto; else as the recipe.')
+    ] = None,
     recipe: Recipe = None,
     seed: Seed = 0,
     pose: Pose = "auto",
@@ -112,6 +115,7 @@ def _personalize(
         base=base or "mini",
         out=out,
         scene=scene,
+        looks=looks,
         recipe=recipe,
         seed=seed,
         backends=Backends(pose, mask, caption, caption_model, caption_fallback, place),
@@ -130,6 +134,9 @@ def _generate(
     out: Annotated[Path | None, typer.Option(help="MP4 to write, else one in runs/.")] = None,
     seed: Seed = 0,
     frames: Annotated[int | None, typer.Option(min=1, help="Else as many as --pose.")] = None,
+    looks: Annotated[
+        str | None, typer.Option(help='Said of the person, else as learned; "" for nothing.')
+    ] = None,
     guidance: Annotated[
         float | None, typer.Option(min=0, max=100, help="Pull of the prompt, else the base's own.")
     ] = None,
@@ -165,6 +172,7 @@ def _generate(
         out=out,
         seed=seed,
         frames=frames,
+        looks=looks,
         guidance_scale=guidance,
         steps=steps,
         sampler=sampler,

@@ -18,6 +18,7 @@ from animateanywhere.console import say, warn
 from animateanywhere.data import fitting, skeleton, video
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.backends import Backends
+from animateanywhere.extraction.caption import with_looks
 from animateanywhere.extraction.driving import read_driving
 from animateanywhere.extraction.mismatch import look_over_driving
 from animateanywhere.files import require_writable, sha256, write_aside
@@ -42,6 +43,7 @@ def generate(
     out: Path | None = None,
     seed: int = 0,
     frames: int | None = None,
+    looks: str | None = None,
     guidance_scale: float | None = None,
     steps: int | None = None,
     sampler: str = "dpm++",
@@ -54,7 +56,9 @@ def generate(
     pose: a video of a person or of a skeleton, or a poses.json. weights: personal weights; without,
     the newest under `runs` whose token the prompt names. base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
-    frames: at most so many; without, as long as the motion. guidance_scale, steps: without, the
+    frames: at most so many; without, as long as the motion. looks: what the prompt is to say of the
+    person's hair and clothes, "" for nothing; without, what the weights were learned with.
+    guidance_scale, steps: without, the
     base's own.
     fit: what the skeleton takes from the learned person, as in `data.fitting`. contact_sheet: a PNG
     of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
@@ -69,7 +73,13 @@ def generate(
     model = load_base(base or _base_of(learned), device)
     if weights is not None:
         load_personal(weights, model)
-    if len(model.tokenizer(prompt).input_ids) > model.tokenizer.model_max_length:
+    said = prompt
+    if weights is not None and mentions(prompt, learned["token"]):
+        looks = learned.get("looks", "") if looks is None else looks.strip()
+        said = with_looks(prompt, learned["token"], learned["class_word"], looks)
+    if said != prompt:
+        say(f'in words: "{escape(said)}"; --looks "" leaves the looks out')
+    if len(model.tokenizer(said).input_ids) > model.tokenizer.model_max_length:
         warn(f"the prompt is cut after {model.tokenizer.model_max_length - 2} tokens")
 
     fps, size = float(model.config["fps"]), int(model.config["size"])
@@ -96,6 +106,7 @@ def generate(
     digest = hashlib.sha256(skeletons.tobytes()).hexdigest()
     settings = {
         "prompt": prompt,
+        "said": said,
         "pose": {"file": pose.name, "kind": driving.kind, "sha256": digest},
         "fit": fit,
         "token": learned.get("token"),
@@ -117,7 +128,7 @@ def generate(
 
     unet = animate_anywhere.build(model, Loss(guide=False), video=True).eval()
     made = render(
-        model, unet, prompt, skeletons, seed,
+        model, unet, said, skeletons, seed,
         guidance_scale=guidance_scale, steps=steps, sampler=sampler,
     )  # fmt: skip
     video.write(out, made, fps)

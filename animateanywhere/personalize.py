@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from animateanywhere.forecast.machine import Prediction, compare, in_words, keep
 from animateanywhere.forecast.predict import foretell_learning
 from animateanywhere.learning import choose
 from animateanywhere.learning.learn import fit_vae, learn
+from animateanywhere.learning.looks import AUTO, find_looks
 from animateanywhere.learning.regularize import regularization
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.learning.trial import learned_part, make_trials
@@ -45,22 +47,29 @@ def personalize(
     base: str = "mini",
     out: Path | None = None,
     scene: str | None = None,
+    looks: str | None = None,
     recipe: str | Path | Recipe | None = None,
     seed: int = 0,
     backends: Backends | None = None,
+    foretell: bool = True,
 ) -> Path:
     """Learn the person of `video` as the word `token`; return the path of the personal weights.
 
     class_word: what the person is ("man"), else "person".
     out: the run's folder, default runs/<token>. scene: where the clip plays ("in a room"): named,
-    it binds to those words and not to the token. recipe: default is the one the base names.
-    backends: what finds poses and masks.
+    it binds to those words and not to the token. looks: hair and clothes in words ("in a red
+    shirt"), "" for none, "auto" for those that fit best; without, the recipe's. recipe: default is
+    the one the base names.
+    backends: what finds poses and masks. foretell: whether to say first what it will take, for which
+    a few steps may be measured.
     Raises UsageError for bad input, weights of another run in `out` are replaced.
     """
     begun = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_base(base, device)
     settings = recipe_of(model, recipe)
+    if looks is not None:
+        settings = replace(settings, personal=replace(settings.personal, looks=looks.strip()))
     out = out or Path("runs") / token
     require_writable(out)
     size, fps = int(model.config["size"]), float(model.config["fps"])
@@ -86,9 +95,13 @@ def personalize(
         say(f"{escape(str(path))} is there already, from the same clip and settings")
         return path
 
-    told = _before(model, subject, settings, seed, out, begun, video.name)
+    told = _before(model, subject, settings, seed, out, begun if foretell else None, video.name)
     scored = settings.choose.score
     seen = learned_part(subject) if scored else subject
+    if settings.personal.looks == AUTO:
+        found = find_looks(model, seen)
+        settings = replace(settings, personal=replace(settings.personal, looks=found))
+        say(f"{escape(token)} {escape(found)}: in words; --looks says it otherwise")
     rows = encode_subject(model, seen, token, settings.personal)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
@@ -99,6 +112,7 @@ def personalize(
     # all is encoded; its memory goes back
     model.vae = model.vae.cpu() if scored else nn.Identity()
     changed, chosen = learn(model, settings, rows, images, clips, out, seed, trials)
+    run["looks"] = settings.personal.looks
     if scored:
         choose.plot(out)
         run |= {"chosen": json.dumps(chosen)}
@@ -120,12 +134,14 @@ def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:
 
 
 def _before(
-    model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float, clip: str
-) -> Prediction | None:
-    """Say what learning will take, where that is known; refuse what cannot be done."""
+    model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float | None,
+    clip: str,
+) -> Prediction | None:  # fmt: skip
+    """Say what learning will take, where that is known and `begun` given; refuse what cannot be
+    done."""
     findings = read_findings(subject.folder)
     told = None
-    if not (out / "training").is_dir():  # of a resumed run the rest is not known
+    if begun is not None and not (out / "training").is_dir():  # of a resumed run the rest is not known
         told, more = foretell_learning(model, subject, settings, seed, begun)
         tell_findings("learning", more)
         findings = findings + more

@@ -80,7 +80,9 @@ class Personal:
     elsewhere: float = 0.5
     # What the clip's captions say: all that was prepared, or "a <token> <class word>" alone.
     captions: Literal["scene", "plain"] = "scene"
-    looks: str = ""  # put after the class word ("in a red shirt"): what is named need not bind
+    # Named after the class word ("in a red shirt"), in captions and then in prompts: the token has
+    # the rest to learn. "auto": words are found by `learning.looks`.
+    looks: str = ""
     views: int = 4  # the clip as filmed, and so many less one smaller and elsewhere in the frame
     train_text_encoder: bool = False
     fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,

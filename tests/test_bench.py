@@ -43,7 +43,7 @@ def test_people_are_held_out_and_put_elsewhere(hard: bool) -> None:
 def test_methods_change_what_they_say() -> None:
     change = {name: m.change(RECIPE) for name, m in (METHODS | ABLATIONS).items() if m.change}
     assert change["ours"] == RECIPE
-    others = [recipe for name, recipe in change.items() if name not in ("ours", "looks_named")]
+    others = [recipe for name, recipe in change.items() if name not in ("ours", "looks_told")]
     assert all(recipe != RECIPE for recipe in others)
     assert len({repr(recipe) for recipe in others}) == len(others)
     dreambooth = change["dreambooth"]

@@ -46,7 +46,7 @@ def test_a_recipe_says_what_captions_name(tiny_base: Path, style: Personal, says
 def test_looks_are_named_where_the_person_is_written_otherwise(tiny_base: Path) -> None:
     strange = replace(MAN, captions=["<token>, dancing"] * 2)
     rows = encode_subject(load_base(tiny_base), strange, "sks", Personal(looks=RED, views=1))
-    assert rows.captions == ["sks, dancing in a red shirt"] * 2
+    assert rows.captions == ["sks in a red shirt, dancing"] * 2
 
 
 def test_a_style_changes_words_only(tiny_base: Path) -> None:

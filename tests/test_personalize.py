@@ -47,6 +47,34 @@ def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
     assert json.loads(made.with_suffix(".json").read_text())["token"] == "sks"
 
 
+def test_what_is_said_of_the_looks_goes_into_prompts(tiny_base: Path, place: Path) -> None:
+    path = learn(tiny_base, looks="in a red shirt")
+    assert read_metadata(path)["looks"] == "in a red shirt"
+
+    def said(prompt: str, **options: object) -> tuple[str, bytes]:
+        made = generate(prompt, POSE, frames=2, steps=1, **options)  # type: ignore[arg-type]
+        return json.loads(made.with_suffix(".json").read_text())["said"], made.read_bytes()
+
+    words, video = said("sks man on a beach")
+    assert words == "sks man in a red shirt on a beach"
+    bare, other = said("sks man on a beach", looks="", out=place / "bare.mp4")
+    assert bare == "sks man on a beach"
+    assert video != other
+    changed, _ = said("sks man on a beach", looks="in a blue coat", out=place / "coat.mp4")
+    assert changed == "sks man in a blue coat on a beach"
+    assert said("a man on a beach", weights=path)[0] == "a man on a beach"
+
+
+def test_looks_are_found_where_the_recipe_says_so(
+    tiny_base: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe("personalize-tiny")
+    auto = replace(recipe, personal=replace(recipe.personal, looks="auto"))
+    found = read_metadata(learn(tiny_base, auto))["looks"]
+    assert found.startswith(("in ", "with ")) or found == ""
+    assert f"sks {found}"[:20] in " ".join(capsys.readouterr().err.split())
+
+
 def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None:
     """Pictures that the base was trained on; drawn anew when they should be other ones."""
     base, recipe = load_base(tiny_base), load_recipe("personalize-tiny")

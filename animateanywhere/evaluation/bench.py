@@ -212,7 +212,7 @@ def make(
         where = SCENE_WORDS[one.reference.spec.scene.name][0]
         weights = personalize(
             clip, TOKEN, class_word=one.class_word, base=base, out=place / "run", recipe=recipe,
-            scene=None if setting.hard else where,
+            scene=None if setting.hard else where, foretell=False,
         )  # fmt: skip
         shutil.rmtree(place / "run" / "training", ignore_errors=True)  # a tenth of a gigabyte
     made = []

@@ -79,19 +79,16 @@ def template(class_word: str, said: Said) -> str:
     return " ".join(word for word in words if word)
 
 
-def styled(captions: list[str], class_word: str, plain: bool, looks: str) -> list[str]:
-    """Captions of a subject folder in another style, as recipes ask for it.
-
-    plain: they name the person alone, neither scene nor action. looks: named after the person.
-    """
-    person = f"<token> {class_word}"
-    if plain:
-        captions = [f"a {person}"] * len(captions)
-    if not looks:
-        return captions
-    named = f"{person} {looks}"
-    return [text.replace(person, named) if person in text else f"{text} {looks}"
-            for text in captions]  # fmt: skip
+def with_looks(text: str, token: str, class_word: str, looks: str) -> str:
+    """A caption or prompt that also says what the person looks like: after "<token> <class word>",
+    else after the token, else at its end. One that says so already is left alone."""
+    if not looks or looks in text:
+        return text
+    for person in (rf"{re.escape(token)}\s+{re.escape(class_word)}", re.escape(token)):
+        found = re.search(rf"(?<!\w){person}(?!\w)", text, re.IGNORECASE)
+        if found:
+            return f"{text[: found.end()]} {looks}{text[found.end() :]}"
+    return f"{text} {looks}"
 
 
 def few(frames: np.ndarray) -> list[Image.Image]:

@@ -29,7 +29,7 @@ from animateanywhere.recipe import Recipe, to_dict
 CACHE = Path("runs") / "predictions"
 STEPS = 6  # of each stage in the run in small
 BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
-VERSION = 3  # of what is measured
+VERSION = 4  # of what is measured
 DONE = b"done"  # a line of the run in small after each of its parts
 
 Probe = dict[str, Any]  # what `probe.main` prints

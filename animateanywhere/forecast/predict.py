@@ -21,6 +21,7 @@ from animateanywhere.errors import Failure
 from animateanywhere.extraction.findings import Finding
 from animateanywhere.forecast.machine import Prediction, fits, memory_now, pass_seconds, too_much
 from animateanywhere.forecast.measure import BUSY, Probe, probe
+from animateanywhere.learning import looks
 from animateanywhere.learning.regularize import SHOWN, cache_file
 from animateanywhere.learning.trial import held_out
 from animateanywhere.metrics import psnr
@@ -65,6 +66,8 @@ def learning(
             seconds = unit[name] + own.regularization_steps * unit[f"{name}_step"]
         shown = min(count, SHOWN) * each * frame["decode"]
         parts[f"regularization {name}s"] = 0.0 if there else count * seconds + shown
+    if own.looks == looks.AUTO:
+        parts["looks"] = looks.TRIES * unit["look"]
     if own.fit_vae_steps:
         parts["vae"] = frames * (frame["encode"] + frame["decode"])
         if poor:

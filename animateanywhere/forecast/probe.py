@@ -24,7 +24,7 @@ from animateanywhere.console import peak_memory
 from animateanywhere.data.skeleton import KEYPOINTS
 from animateanywhere.forecast.machine import memory_now
 from animateanywhere.forecast.measure import DONE, STEPS
-from animateanywhere.learning import regularize, trial
+from animateanywhere.learning import looks, regularize, trial
 from animateanywhere.learning.learn import fit_vae
 from animateanywhere.learning.learn import learn as learn_stages
 from animateanywhere.learning.rows import encode_subject
@@ -119,6 +119,15 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         float(base.config["fps"]), "person", None,
     )  # fmt: skip
     out: dict[str, Any] = {}
+    if recipe.personal.looks == looks.AUTO:
+        error = looks.errors(base, subject, Clock())
+        clock.restart()
+        for number in range(STEPS):
+            error(f"in a shirt {number}")
+            clock.lap()
+        out["look"] = clock.usual()
+        spent += STEPS * out["look"]
+        clock.restart()
     rows = encode_subject(base, subject, "sks", recipe.personal)
     out["view"] = clock.lap() / recipe.personal.views / FRAMES
     spent += out["view"] * recipe.personal.views * FRAMES

@@ -57,7 +57,10 @@ def encode_subject(model: Base, subject: Subject, token: str, personal: Personal
         fine = torch.from_numpy(seen.masks)[:, None].to(latents[0])  # (N, 1, H, W)
         masks.append(F.interpolate(fine, latents[0].shape[-2:], mode="area"))
     word, looks = subject.class_word, personal.looks
-    texts = caption.styled(subject.captions, word, personal.captions == "plain", looks)
+    texts = subject.captions
+    if personal.captions == "plain":
+        texts = [f"a <token> {word}"] * len(texts)
+    texts = [caption.with_looks(text, "<token>", word, looks) for text in texts]
     captions = [text.replace("<token>", token) for text in texts]
     person = [token, word, *([looks] if looks else [])]
     others = caption.elsewhere(token, f"{word} {looks}".strip())

@@ -23,6 +23,7 @@ from animateanywhere import metrics
 from animateanywhere.batch import Subject
 from animateanywhere.console import progress
 from animateanywhere.data.skeleton import draw
+from animateanywhere.extraction.caption import with_looks
 from animateanywhere.learning.rows import moved
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics.arrays import spaced
@@ -95,18 +96,21 @@ def make_trials(model: Base, settings: Recipe, subject: Subject, token: str) -> 
             video = stage.kind == "motion"
             unet = method.build(model, replace(settings.loss, guide=False), video).eval()
             steps = settings.choose.steps
-            trials[stage.name] = make_trial(model, unet, subject, token, steps, video)
+            looks = settings.personal.looks
+            trials[stage.name] = make_trial(model, unet, subject, token, steps, video, looks)
             bar.advance(1)
     return trials
 
 
 def make_trial(
-    model: Base, unet: nn.Module, subject: Subject, token: str, steps: int, video: bool
-) -> Trial:
+    model: Base, unet: nn.Module, subject: Subject, token: str, steps: int, video: bool,
+    looks: str = "",
+) -> Trial:  # fmt: skip
     """Cases from a whole clip: pictures as filmed, and in four other scenes at another place and
     size; of clips only three of the latter.
 
-    unet: the untouched base's, for images or, with `video`, for clips. steps: of generation.
+    unet: the untouched base's, for images or, with `video`, for clips. steps: of generation. looks:
+    what is said of the person in every caption.
     """
     count = len(subject.frames)
     held = held_out(count) or spaced(count, 4).tolist()
@@ -126,6 +130,7 @@ def make_trial(
     for window, scene in plan:
         shown = _take(apart if scene else subject, window)
         text = f"a <token> {subject.class_word} {scene}" if scene else shown.captions[0]
+        text = with_looks(text, "<token>", subject.class_word, looks)
         pictures = draw(shown.keypoints, *shown.frames.shape[1:3])
         known = np.isin(window, held)
         cases.append(Case(
