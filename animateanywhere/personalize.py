@@ -59,9 +59,8 @@ def personalize(
     out: the run's folder, default runs/<token>. scene: where the clip plays ("in a room"): named,
     it binds to those words and not to the token. looks: hair and clothes in words ("in a red
     shirt"), "" for none, "auto" for those that fit best; without, the recipe's. recipe: default is
-    the one the base names.
-    backends: what finds poses and masks. foretell: whether to say first what it will take, for which
-    a few steps may be measured.
+    the one the base names. backends: what finds poses and masks. foretell: whether to say first
+    what it will take, for which a few steps may be measured.
     Raises UsageError for bad input, weights of another run in `out` are replaced.
     """
     begun = time.monotonic()
@@ -141,7 +140,9 @@ def _before(
     done."""
     findings = read_findings(subject.folder)
     told = None
-    if begun is not None and not (out / "training").is_dir():  # of a resumed run the rest is not known
+    if (
+        begun is not None and not (out / "training").is_dir()
+    ):  # of a resumed run the rest is not known
         told, more = foretell_learning(model, subject, settings, seed, begun)
         tell_findings("learning", more)
         findings = findings + more
