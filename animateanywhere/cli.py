@@ -183,6 +183,31 @@ def _generate(
     _result(made)
 
 
+@app.command("export")
+def _export(
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", exists=True, help="A personal.safetensors.")
+    ],
+    kind: Annotated[
+        Literal["diffusers", "kohya", "comfyui", "base"],
+        typer.Option("--format", help="Who is to load it; base: a whole base with the person."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="File or folder, else beside WEIGHTS.")] = None,
+    rank: Annotated[int, typer.Option(min=1, max=512, help="Of what is no LoRA yet.")] = 32,
+    base: Base = None,
+) -> None:
+    """Write personal weights as other tools load them.
+
+    LoRA is written exactly as learned (see the recipe personalize-lora), whole weights at --rank.
+
+    Example: aa export runs/sks/personal.safetensors --format comfyui
+    """
+    require_writable(weights.parent if out is None else out.parent)
+    from animateanywhere.export import export
+
+    _result(export(weights, kind, out, rank=rank, base=base))
+
+
 @app.command("demo")
 def _demo(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/demo"),

@@ -26,7 +26,13 @@ from animateanywhere.forecast.machine import compare, in_words
 from animateanywhere.forecast.predict import foretell_generation
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import load_base
-from animateanywhere.models.personal import find_weights, load_personal, mentions, read_metadata
+from animateanywhere.models.personal import (
+    base_of,
+    find_weights,
+    load_personal,
+    mentions,
+    read_metadata,
+)  # fmt: skip
 from animateanywhere.recipe import Loss
 from animateanywhere.render import render, steps_of
 from animateanywhere.verdict import refuse, tell_findings
@@ -70,7 +76,7 @@ def generate(
     weights, learned = _choose_weights(prompt, weights)
     require_writable(RUNS if out is None else out.parent)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_base(base or _base_of(learned), device)
+    model = load_base(base or base_of(learned), device)
     if weights is not None:
         load_personal(weights, model)
     said = prompt
@@ -164,14 +170,6 @@ def _choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dic
         learned = read_metadata(weights)
     say(escape(f"{token}: {weights}"))
     return weights, learned
-
-
-def _base_of(learned: dict[str, str]) -> str:
-    """Where the weights' base is, or was: runs move to other machines."""
-    folder = learned.get("base_folder")
-    if folder is not None and (Path(folder) / "base.toml").is_file():
-        return folder
-    return learned.get("base", "mini")
 
 
 def build_of(learned: dict[str, str]) -> np.ndarray | None:

@@ -12,7 +12,16 @@ FLOORS = [
     {"diffusion", "models", "data", "metrics", "puppets"},
     {"methods", "extraction", "training"},
     {
-        *("prepare", "personalize", "generate", "evaluate", "check", "base_train", "demo"),
+        *(
+            "prepare",
+            "personalize",
+            "generate",
+            "evaluate",
+            "export",
+            "check",
+            "base_train",
+            "demo",
+        ),
         *("learning", "evaluation", "forecast", "verdict", "render"),
         *("corpora", "stages", "samples"),
     },

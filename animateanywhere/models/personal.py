@@ -69,6 +69,19 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _read(path, tensors=False)[0]
 
 
+def read_personal(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of personal weights. Raises UsageError as `read_metadata`."""
+    return _read(path, tensors=True)
+
+
+def base_of(metadata: Mapping[str, str]) -> str:
+    """Where the base of personal weights is, or was: runs move to other machines."""
+    folder = metadata.get("base_folder")
+    if folder is not None and (Path(folder) / "base.toml").is_file():
+        return folder
+    return metadata.get("base", "mini")
+
+
 def load_personal(path: Path, base: Base) -> dict[str, str]:
     """Put personal weights into a loaded base, in place, and return their metadata.
 
@@ -77,7 +90,7 @@ def load_personal(path: Path, base: Base) -> dict[str, str]:
     changed when the file does not fit. Raises UsageError as `read_metadata` does, and for weights
     that were learned on another base.
     """
-    metadata, tensors = _read(path, tensors=True)
+    metadata, tensors = read_personal(path)
     if metadata["base_hash"] != base.hash:
         raise UsageError(
             f"{path}: learned on base {metadata['base']} ({metadata['base_hash'][:8]}), this is "
@@ -92,7 +105,7 @@ def load_personal(path: Path, base: Base) -> dict[str, str]:
         raise UsageError(f"{path}: {error}; damaged?") from None
     targets = {}
     for name, shape in shapes:
-        target = _parameter(base, name)
+        target = parameter(base, name)
         if target is None or target.shape != shape:
             raise UsageError(f"{path}: {name} {shape} does not fit; damaged?")
         targets[name] = target
@@ -150,7 +163,8 @@ def find_weights(prompt: str, runs: Path = Path("runs")) -> tuple[Path, str] | N
     return None
 
 
-def _parameter(base: Base, name: str) -> Tensor | None:
+def parameter(base: Base, name: str) -> Tensor | None:
+    """The parameter of a base that a tensor of personal weights belongs to, by its name."""
     part, _, rest = name.partition(".")
     if part == "unet" and ".motion_modules." in rest:
         part = "motion_adapter"
