@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -128,8 +129,14 @@ def _generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help='As "sks man on a beach".')],
     pose: Annotated[Path, typer.Option(exists=True, help="Where the motion comes from.")],
     weights: Annotated[
-        Path | None, typer.Option(exists=True, help="Else the newest of the token.")
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:SCALE]", help="Else the newest of the token; may be given again, to add."
+        ),
     ] = None,
+    late_only: Annotated[
+        bool, typer.Option("--late-only", help="Weights act in the last quarter of the steps.")
+    ] = False,
     base: Base = None,
     out: Annotated[Path | None, typer.Option(help="MP4 to write, else one in runs/.")] = None,
     seed: Seed = 0,
@@ -164,10 +171,14 @@ def _generate(
     from animateanywhere.extraction.weights import Place
     from animateanywhere.generate import generate
 
+    (first, scale), *others = [_scaled(text) for text in weights or []] or [(None, 1.0)]
     made = generate(
         prompt,
         pose,
-        weights=weights,
+        weights=first,
+        scale=scale,
+        others=[(file, share) for file, share in others if file is not None],
+        late_only=late_only,
         base=base,
         out=out,
         seed=seed,
@@ -464,6 +475,20 @@ def _quiet() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }.items():
         os.environ.setdefault(name, value)
+
+
+def _scaled(text: str) -> tuple[Path | None, float]:
+    """A file of weights and its scale, of FILE or FILE:SCALE."""
+    name, _, scale = text.rpartition(":")
+    path, value = (Path(text), 1.0) if Path(text).exists() or not name else (Path(name), -1.0)
+    if value < 0:
+        with suppress(ValueError):
+            value = float(scale)
+    if not 0 <= value <= 2:
+        raise UsageError(f"--weights {text}: give a file, or FILE:SCALE, 0 to 2, as {name}:0.8")
+    if not path.exists():
+        raise UsageError(f"--weights {path}: there is no such file")
+    return path, value
 
 
 def _check_file(flag: str, path: Path | None, suffix: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ def generate(
     pose: Path,
     *,
     weights: Path | None = None,
+    scale: float = 1.0,
+    others: Sequence[tuple[Path, float]] = (),
+    late_only: bool = False,
     base: str | None = None,
     out: Path | None = None,
     seed: int = 0,
@@ -60,12 +64,14 @@ def generate(
     """Make a video, with a JSON sidecar that says how; returns the video's path.
 
     pose: a video of a person or of a skeleton, or a poses.json. weights: personal weights; without,
-    the newest under `runs` whose token the prompt names. base: a name or folder; without, the one
+    the newest under `runs` whose token the prompt names; scale: how much of what they learned
+    counts. others: further weights of the same base, with scales; what they learned adds up.
+    late_only: weights act in the last quarter of the steps only, before it the base alone does.
+    base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
     frames: at most so many; without, as long as the motion. looks: what the prompt is to say of the
     person's hair and clothes, "" for nothing; without, what the weights were learned with.
-    guidance_scale, steps: without, the
-    base's own.
+    guidance_scale, steps: without, the base's own.
     fit: what the skeleton takes from the learned person, as in `data.fitting`. contact_sheet: a PNG
     of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
     a driving person. The same arguments give the same bytes on one machine. Raises UsageError.
@@ -77,8 +83,12 @@ def generate(
     require_writable(RUNS if out is None else out.parent)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_base(base or base_of(learned), device)
-    if weights is not None:
-        load_personal(weights, model)
+    files = [] if weights is None else [(weights, scale), *others]
+    late_only = late_only and bool(files)
+    untouched = animate_anywhere.build(model, Loss(guide=False), video=True) if late_only else None
+    first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
+    for file, share in files:
+        load_personal(file, model, share, first)
     said = prompt
     if weights is not None and mentions(prompt, learned["token"]):
         looks = learned.get("looks", "") if looks is None else looks.strip()
@@ -117,6 +127,9 @@ def generate(
         "fit": fit,
         "token": learned.get("token"),
         "weights": None if weights is None else sha256(weights),
+        "scale": scale,
+        "others": [[sha256(file), share] for file, share in others],
+        "late_only": late_only,
         "base": {"name": model.config["name"], "hash": model.hash},
         "seed": seed,
         "frames": len(skeletons),
@@ -132,10 +145,14 @@ def generate(
         folder = RUNS / learned.get("token", "base")
         out = _free_name(folder / f"{_slug(prompt)}-{seed}.mp4", settings)
 
+    early = None
+    if untouched is not None:
+        plain = re.sub(rf"(?<!\w){re.escape(learned['token'])}(?!\w) ?", "", said, flags=re.I)
+        early = (untouched.eval(), plain)
     unet = animate_anywhere.build(model, Loss(guide=False), video=True).eval()
     made = render(
         model, unet, said, skeletons, seed,
-        guidance_scale=guidance_scale, steps=steps, sampler=sampler,
+        guidance_scale=guidance_scale, steps=steps, sampler=sampler, early=early,
     )  # fmt: skip
     video.write(out, made, fps)
     with write_aside(out.with_suffix(".json")) as aside:

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from animateanywhere.batch import Conditions
 from animateanywhere.console import progress
 from animateanywhere.diffusion.losses import video_noise
-from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
+from animateanywhere.diffusion.sampling import (
+    Denoiser,
+    blend,
+    in_turn,
+    make_scheduler,
+    sample,
+    windows,
+)  # fmt: skip
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
     Base,
@@ -24,6 +31,7 @@ from animateanywhere.models.base import (
     noise_share,
 )
 
+LATE = 0.25  # of the steps, of what is applied late only
 STEPS = 25  # of bases from before base.toml said it
 
 
@@ -37,6 +45,7 @@ def render(
     guidance_scale: float | None = None,
     steps: int | None = None,
     sampler: str = "dpm++",
+    early: tuple[nn.Module, str] | None = None,
 ) -> np.ndarray:
     """Frames (F, H, W, 3) uint8 of a prompt that follow skeleton pictures of the same shape."""
     poses = encode_frames(base.vae, skeletons)
@@ -44,7 +53,7 @@ def render(
     with progress("generating", total=steps) as bar:
         latents = render_latents(
             base, unet, prompt, poses, seed, guidance_scale=guidance_scale, steps=steps,
-            sampler=sampler, on_step=lambda: bar.advance(1),
+            sampler=sampler, early=early, on_step=lambda: bar.advance(1),
         )  # fmt: skip
     return decode_latents(base.vae, latents)
 
@@ -59,20 +68,19 @@ def render_latents(
     guidance_scale: float | None = None,
     steps: int | None = None,
     sampler: str = "dpm++",
+    early: tuple[nn.Module, str] | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Latents (F, C, h, w) of a prompt that follow pose latents of the same shape.
 
     unet: what `animate_anywhere.build` makes of the base. guidance_scale, steps: without, the
-    base's own.
+    base's own. early: another UNet and prompt for the first steps, of which `LATE` are left to
+    `unet`: what was learned then changes looks, and motion and layout stay the base's.
     Beyond the training length, windows go through it one at a time, so memory does not grow.
     """
     scheduler = make_scheduler(base.scheduler.config, sampler)
     steps = steps or steps_of(base)
     scale = base.config["guidance_scale"] if guidance_scale is None else guidance_scale
-    with torch.no_grad():
-        prompted, empty = encode_text(base, [prompt, ""]).split(1)
-    conditions = Conditions(pose_latents[None], prompted, empty)
     count, length = len(pose_latents), base.config["frames"]
     # Noise from the CPU is the same on every device.
     generator = torch.Generator().manual_seed(seed)
@@ -80,10 +88,19 @@ def render_latents(
     noise = noise.to(pose_latents)
     rescale = guidance_rescale(base)
 
-    def denoiser_of(start: int, stop: int) -> Denoiser:
-        return method.denoiser(unet, conditions.window(start, stop), scale, rescale)
+    def by(unet: nn.Module, prompt: str) -> Denoiser:
+        with torch.no_grad():
+            prompted, empty = encode_text(base, [prompt, ""]).split(1)
+        conditions = Conditions(pose_latents[None], prompted, empty)
 
-    denoiser = blend(denoiser_of, windows(count, length, overlap=length // 4))
+        def denoiser_of(start: int, stop: int) -> Denoiser:
+            return method.denoiser(unet, conditions.window(start, stop), scale, rescale)
+
+        return blend(denoiser_of, windows(count, length, overlap=length // 4))
+
+    denoiser = by(unet, prompt)
+    if early is not None:
+        denoiser = in_turn(by(*early), denoiser, round(steps * (1 - LATE)))
     return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
 
 

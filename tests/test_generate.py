@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from test_personal import metadata
 
+from animateanywhere.cli import main
 from animateanywhere.data.fitting import letterbox
 from animateanywhere.data.skeleton import Poses, draw, write_poses
 from animateanywhere.data.video import read
@@ -14,7 +15,7 @@ from animateanywhere.generate import generate
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import load_base, write_base_toml
 from animateanywhere.models.fresh import create_base
-from animateanywhere.models.personal import EMBEDDING, save_personal
+from animateanywhere.models.personal import EMBEDDING, load_personal, save_personal
 from animateanywhere.recipe import Loss, load_recipe
 from animateanywhere.render import render
 
@@ -155,3 +156,41 @@ def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, caps
             assert ("no body to fit to" in said) == (own is None and fit != "none")
     assert drawn["none", True] == drawn["none", False] != drawn["bones", False]
     assert drawn["frame", False] == drawn["bones", False]
+
+
+def test_weights_count_by_their_scale_and_add_up(folder, pose, tmp_path):
+    one = learn(folder, tmp_path / "one.safetensors")
+    two = learn(folder, tmp_path / "two.safetensors", "xyz")
+    bias = load_base(folder).unet.conv_out.bias
+
+    def moved(*files):
+        base, first = load_base(folder), {}
+        for file, scale in files:
+            load_personal(file, base, scale, first)
+        return base.unet.conv_out.bias - bias
+
+    assert torch.allclose(moved((one, 1.0)), torch.full_like(bias, 0.5))
+    assert torch.allclose(moved((one, 0.4)), torch.full_like(bias, 0.2))
+    assert torch.allclose(moved((one, 1.0), (two, 0.6)), torch.full_like(bias, 0.8))
+
+    def make(name, *flags):
+        out = tmp_path / f"{name}.mp4"
+        flags = ["--out", str(out), "--base", str(folder), "--steps", "4", "--frames", "4", *flags]
+        assert main(["generate", "a man", "--pose", str(pose), *flags]) == 0
+        return out.read_bytes()
+
+    alone = make("alone")
+    assert make("none", "--weights", f"{one}:0", "--weights", f"{two}:0.0") == alone
+    whole = make("whole", "--weights", str(one))
+    assert whole != alone
+    assert make("late", "--weights", str(one), "--late-only") not in (alone, whole)
+    assert make("late none", "--weights", f"{one}:0", "--late-only") == alone
+    record = json.loads((tmp_path / "none.json").read_text())
+    assert (record["scale"], [share for _, share in record["others"]]) == (0, [0])
+
+
+@pytest.mark.parametrize("text", ["{}:much", "{}:3", "{}:-1", "{}:nan", "{}.no", "{}.no:1"])
+def test_scales_and_files_that_are_none(folder, pose, tmp_path, capsys, text):
+    file = text.format(learn(folder, tmp_path / "own.safetensors"))
+    assert main(["generate", "sks", "--pose", str(pose), "--weights", file]) == 2
+    assert "own.safetensors" in capsys.readouterr().err

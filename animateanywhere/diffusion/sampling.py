@@ -121,6 +121,19 @@ def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, i
     return denoiser
 
 
+def in_turn(first: Denoiser, then: Denoiser, steps: int) -> Denoiser:
+    """One denoiser out of two: `first` for so many steps of a walk, `then` for the rest. For
+    samplers that ask once a step, as the two here do."""
+    asked = 0
+
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal asked
+        asked += 1
+        return (first if asked <= steps else then)(x, t)
+
+    return denoiser
+
+
 def _set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> None:
     """Spread the steps; a multistep solver with trailing steps gets more of them near the data.
 

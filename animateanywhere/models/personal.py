@@ -82,13 +82,16 @@ def base_of(metadata: Mapping[str, str]) -> str:
     return metadata.get("base", "mini")
 
 
-def load_personal(path: Path, base: Base) -> dict[str, str]:
+def load_personal(
+    path: Path, base: Base, scale: float = 1.0, untouched: dict[str, Tensor] | None = None
+) -> dict[str, str]:
     """Put personal weights into a loaded base, in place, and return their metadata.
 
     The token is added to the tokenizer and gets its row of the text encoder's embedding. LoRA is
-    merged into the weights, W + B·A in float32: so load a file once into one base. Nothing is
-    changed when the file does not fit. Raises UsageError as `read_metadata` does, and for weights
-    that were learned on another base.
+    merged into the weights, W + B·A in float32: so load a file once into one base. scale: so much
+    of what was learned counts (the token's row whole). untouched: for several files, the same dict
+    at each call; what they learned then adds up. Nothing is changed when the file does not fit.
+    Raises UsageError as `read_metadata` does, and for weights that were learned on another base.
     """
     metadata, tensors = read_personal(path)
     if metadata["base_hash"] != base.hash:
@@ -113,10 +116,18 @@ def load_personal(path: Path, base: Base) -> dict[str, str]:
     if embedding is not None and embedding.shape != (1, table.shape[1]):
         raise UsageError(f"{path}: {EMBEDDING} {tuple(embedding.shape)} does not fit; damaged?")
     with torch.no_grad():
+        if untouched is not None:
+            for name, target in targets.items():
+                untouched.setdefault(name, target.detach().clone())
         for name, tensor in tensors.items():
-            targets[name].copy_(tensor)
+            target = targets[name]
+            if untouched is None and scale == 1:
+                target.copy_(tensor)
+            else:
+                before = target.clone() if untouched is None else untouched[name]
+                target.add_(scale * (tensor.to(target) - before))
         for name, pair in pairs.items():
-            targets[name].add_(lora.product(*pair).to(targets[name]))
+            targets[name].add_(scale * lora.product(*pair).to(targets[name]))
         if embedding is not None:
             index = add_token(base, metadata["token"])
             table = base.text_encoder.get_input_embeddings().weight  # a new one, with the row
