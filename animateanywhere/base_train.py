@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from animateanywhere.card import write_base_card
 from animateanywhere.console import say
 from animateanywhere.corpora import corpora
 from animateanywhere.errors import UsageError
@@ -56,6 +57,7 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
     if PartialState().is_main_process:
         config = {"name": settings.name, **settings.model.base_toml(),
                   "personalize": settings.personalize, "hash": hash_of(out)}  # fmt: skip
+        write_base_card(out, config, hash_of(out))
         write_base_toml(out, config)
     say(f"the base is in {out}")
     return out

@@ -219,6 +219,26 @@ def _export(
     _result(export(weights, kind, out, rank=rank, base=base))
 
 
+@app.command("push")
+def _push(
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN|BASE", exists=True, help="A run, its weights, or a base.")
+    ],
+    repo: Annotated[str, typer.Option(help="Where to, as USER/NAME.")],
+    public: Annotated[bool, typer.Option("--public", help="Everyone may load it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent.")] = False,
+) -> None:
+    """Upload weights or a base, with a model card, to a repository of the Hugging Face hub.
+
+    The repository is private unless --public is given.
+
+    Example: aa push runs/sks --repo me/sks-man --dry-run
+    """
+    from animateanywhere.push import push
+
+    _result(push(path, repo, public=public, dry_run=dry_run))
+
+
 @app.command("demo")
 def _demo(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/demo"),
@@ -452,8 +472,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _result(path: Path) -> None:
-    """Give a script the path of what was made; a person at a terminal was told by the command."""
+def _result(path: Path | str) -> None:
+    """Give a script the place of what was made; a person at a terminal was told by the command."""
     from animateanywhere.console import is_first
 
     if not sys.stdout.isatty() and is_first():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.evaluation.truth import compare, mean, measure, write_reference
 from animateanywhere.files import write_aside
 from animateanywhere.generate import generate
-from animateanywhere.models.base import find_base, hash_of
+from animateanywhere.models.base import base_config, find_base, hash_of
 from animateanywhere.models.perception import load_perception, perception_of
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
@@ -77,7 +76,7 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     made again. Writes `contact_sheet.png`, `report.json`, and a folder of videos a case.
     """
     folder = find_base(base)
-    config = tomllib.loads((folder / "base.toml").read_text())
+    config = base_config(folder)
     size, frames, fps = int(config["size"]), int(config["frames"]), float(config["fps"])
     recipe = load_recipe(config.get("personalize", "personalize"))
     recipe = scaled(recipe, 0.2) if fast else recipe

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from animateanywhere import __version__
 from animateanywhere.batch import Subject
+from animateanywhere.card import write_personal_card
 from animateanywhere.console import say, warn
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.backends import Backends
@@ -116,6 +117,7 @@ def personalize(
         choose.plot(out)
         run |= {"chosen": json.dumps(chosen)}
     save_personal(path, tensors | changed, run, half=True)
+    write_personal_card(path, str(model.config.get("license") or ""))
     compare(out / PREDICTION, told, begun)
     say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
     say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')

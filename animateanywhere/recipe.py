@@ -26,6 +26,7 @@ class Model:
     fps: float = 8.0
     guidance_scale: float = 4.0  # of `aa generate`, unless told another
     steps: int = 25  # of denoising, likewise
+    license: str = ""  # of the weights, as hubs name it ("apache-2.0"); "": not told
     noise_share: float = 0.0  # of the noise's variance, what all frames of a clip have in common
     vae: dict[str, Any] = field(default_factory=dict)
     text_encoder: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class Model:
 
     def base_toml(self) -> dict[str, Any]:
         """What a base says of itself in its base.toml."""
-        names = ("size", "frames", "fps", "guidance_scale", "steps", "noise_share")
+        names = ("size", "frames", "fps", "guidance_scale", "steps", "noise_share", "license")
         return {name: getattr(self, name) for name in names}
 
 

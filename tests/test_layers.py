@@ -18,6 +18,8 @@ FLOORS = [
             "generate",
             "evaluate",
             "export",
+            "push",
+            "card",
             "check",
             "base_train",
             "demo",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from animateanywhere.evaluation.truth import mean, measure, write_reference
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.generate import generate
 from animateanywhere.models.base import (
+    base_config,
     decode_latents,
     encode_frames,
     find_base,
@@ -109,7 +109,7 @@ def benchmark(
     setting = Setting(fast, hard)
     require_writable(out)
     folder = find_base(base)
-    config = tomllib.loads((folder / "base.toml").read_text())
+    config = base_config(folder)
     times = (2 if hard else 1) / (FASTER if fast else 1)
     recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
     net = load_perception(perception_of(folder))

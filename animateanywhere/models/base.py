@@ -78,8 +78,12 @@ def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> 
     """Load a base in float32. Raises UsageError in one line where a part is missing or foreign."""
     folder = find_base(name)
     config = {"guidance_scale": Model.guidance_scale}  # the first bases do not say
-    config |= tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
-    return load_parts(folder, config, device)
+    return load_parts(folder, config | base_config(folder), device)
+
+
+def base_config(folder: Path) -> dict[str, Any]:
+    """What a finished base says of itself in its base.toml: name, size, frames, fps, license..."""
+    return tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
 
 
 def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device = "cpu") -> Base:
