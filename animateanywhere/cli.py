@@ -155,6 +155,9 @@ def _generate(
         Literal["none", "frame", "bones"],
         typer.Option(help="Keep the skeleton; or give it the person's place; bone lengths too."),
     ] = "bones",
+    free_noise: Annotated[
+        bool, typer.Option("--free-noise", help="Of long videos: all windows from the same noise.")
+    ] = False,
     contact_sheet: Annotated[Path | None, typer.Option(help="PNG to write as well.")] = None,
     models: Models = None,
     offline: Offline = False,
@@ -188,6 +191,7 @@ def _generate(
         steps=steps,
         sampler=sampler,
         fit=fit,
+        free_noise=free_noise,
         contact_sheet=contact_sheet,
         backends=Backends(place=Place(models, offline)),
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from animateanywhere.files import require_writable, sha256, write_aside
 from animateanywhere.forecast.machine import compare, in_words
 from animateanywhere.forecast.predict import foretell_generation
 from animateanywhere.methods import animate_anywhere
-from animateanywhere.models.base import load_base
+from animateanywhere.models.base import encode_frames, load_base
 from animateanywhere.models.personal import (
     base_of,
     find_weights,
@@ -35,7 +35,7 @@ from animateanywhere.models.personal import (
     read_metadata,
 )  # fmt: skip
 from animateanywhere.recipe import Loss
-from animateanywhere.render import render, steps_of
+from animateanywhere.render import SLICE, render, steps_of
 from animateanywhere.verdict import refuse, tell_findings
 
 RUNS = Path("runs")
@@ -58,6 +58,7 @@ def generate(
     steps: int | None = None,
     sampler: str = "dpm++",
     fit: fitting.Fit = "bones",
+    free_noise: bool = False,
     contact_sheet: Path | None = None,
     backends: Backends | None = None,
 ) -> Path:
@@ -72,6 +73,7 @@ def generate(
     frames: at most so many; without, as long as the motion. looks: what the prompt is to say of the
     person's hair and clothes, "" for nothing; without, what the weights were learned with.
     guidance_scale, steps: without, the base's own.
+    free_noise: for videos longer than the base's length, start all windows from the same noise.
     fit: what the skeleton takes from the learned person, as in `data.fitting`. contact_sheet: a PNG
     of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
     a driving person. The same arguments give the same bytes on one machine. Raises UsageError.
@@ -110,7 +112,7 @@ def generate(
         say(f"generation takes about {in_words(told)} on this machine")
     if driving.pictures is not None:
         fit = "none"
-        skeletons = fitting.squared(driving.pictures, size)  # (F, H, W, 3)
+        drawn = fitting.squared(driving.pictures, size)  # (F, H, W, 3)
     else:
         build = build_of(learned)
         where = (driving.width, driving.height, size)
@@ -118,12 +120,21 @@ def generate(
         if fit != "none" and build is None:
             say("no body to fit to: the skeleton keeps its proportions, at a common height")
         fitted = fitting.fit(driving.keypoints, *where, fit, build)
-        skeletons = skeleton.draw(fitted, size, size)
-    digest = hashlib.sha256(skeletons.tobytes()).hexdigest()
+        drawn = None
+    count = len(driving.keypoints) if drawn is None else len(drawn)
+
+    def skeletons(which: np.ndarray) -> np.ndarray:  # (N, H, W, 3) uint8
+        return skeleton.draw(fitted[which], size, size) if drawn is None else drawn[which]
+
+    digest, poses = hashlib.sha256(), []
+    for some in np.array_split(np.arange(count), -(-count // SLICE)):
+        pictures = skeletons(some)
+        digest.update(pictures.tobytes())
+        poses.append(encode_frames(model.vae, pictures))  # (N, C, h, w)
     settings = {
         "prompt": prompt,
         "said": said,
-        "pose": {"file": pose.name, "kind": driving.kind, "sha256": digest},
+        "pose": {"file": pose.name, "kind": driving.kind, "sha256": digest.hexdigest()},
         "fit": fit,
         "token": learned.get("token"),
         "weights": None if weights is None else sha256(weights),
@@ -132,10 +143,11 @@ def generate(
         "late_only": late_only,
         "base": {"name": model.config["name"], "hash": model.hash},
         "seed": seed,
-        "frames": len(skeletons),
+        "frames": count,
         "fps": fps,
         "size": size,
         "sampler": sampler,
+        "free_noise": free_noise,
         "steps": steps,
         "guidance_scale": guidance_scale,
         "version": __version__,
@@ -151,24 +163,36 @@ def generate(
         early = (untouched.eval(), plain)
     unet = animate_anywhere.build(model, Loss(guide=False), video=True).eval()
     made = render(
-        model, unet, said, skeletons, seed,
+        model, unet, said, torch.cat(poses), seed,
         guidance_scale=guidance_scale, steps=steps, sampler=sampler, early=early,
+        free=free_noise,
     )  # fmt: skip
-    video.write(out, made, fps)
+    some, kept = video.shown(count), list[np.ndarray]()
+    video.write(out, _keep(made, set(some.tolist()), kept), fps)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     compare(out.with_suffix(".prediction.json"), told, begun)
     if contact_sheet is not None:
-        rows = [("driving", skeletons), (prompt, made)]
+        rows = [("driving", skeletons(some)), (prompt, np.stack(kept))]
         if fit != "none":
-            before = fitting.letterbox(driving.keypoints, driving.width, driving.height, size)
+            before = fitting.letterbox(driving.keypoints[some], *where)
             rows[:1] = [
                 ("driving", skeleton.draw(before, size, size)),
-                (f"fitted ({fit})", skeletons),
+                (f"fitted ({fit})", skeletons(some)),
             ]
         video.contact_sheet(contact_sheet, rows)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
+
+
+def _keep(
+    frames: Iterable[np.ndarray], shown: set[int], kept: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """The frames as they come; some of them are kept as well."""
+    for number, frame in enumerate(frames):
+        if number in shown:
+            kept.append(frame)
+        yield frame
 
 
 def _choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict[str, str]]:

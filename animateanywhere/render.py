@@ -3,7 +3,7 @@ the samples of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import (
     Denoiser,
     blend,
+    free_noise,
     in_turn,
     make_scheduler,
     sample,
@@ -24,7 +25,6 @@ from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
     Base,
     decode_latents,
-    encode_frames,
     encode_text,
     guidance_rescale,
     latent_shape,
@@ -32,6 +32,7 @@ from animateanywhere.models.base import (
 )
 
 LATE = 0.25  # of the steps, of what is applied late only
+SLICE = 16  # frames that are decoded at once
 STEPS = 25  # of bases from before base.toml said it
 
 
@@ -39,23 +40,31 @@ def render(
     base: Base,
     unet: nn.Module,
     prompt: str,
-    skeletons: np.ndarray,
+    pose_latents: Tensor,
     seed: int,
     *,
     guidance_scale: float | None = None,
     steps: int | None = None,
     sampler: str = "dpm++",
     early: tuple[nn.Module, str] | None = None,
-) -> np.ndarray:
-    """Frames (F, H, W, 3) uint8 of a prompt that follow skeleton pictures of the same shape."""
-    poses = encode_frames(base.vae, skeletons)
+    free: bool = False,
+) -> Iterator[np.ndarray]:
+    """Frames (H, W, 3) uint8 of a prompt that follow pose latents (F, C, h, w), one after another,
+    so that those of a long video need not all be held. Arguments as of `render_latents`."""
     steps = steps or steps_of(base)
     with progress("generating", total=steps) as bar:
         latents = render_latents(
-            base, unet, prompt, poses, seed, guidance_scale=guidance_scale, steps=steps,
-            sampler=sampler, early=early, on_step=lambda: bar.advance(1),
+            base, unet, prompt, pose_latents, seed, guidance_scale=guidance_scale, steps=steps,
+            sampler=sampler, early=early, free=free, on_step=lambda: bar.advance(1),
         )  # fmt: skip
-    return decode_latents(base.vae, latents)
+    return _decoded(base, latents)
+
+
+def _decoded(base: Base, latents: Tensor) -> Iterator[np.ndarray]:
+    with progress("pictures", total=len(latents)) as bar:
+        for part in latents.split(SLICE):
+            yield from decode_latents(base.vae, part)
+            bar.advance(len(part))
 
 
 def render_latents(
@@ -69,13 +78,15 @@ def render_latents(
     steps: int | None = None,
     sampler: str = "dpm++",
     early: tuple[nn.Module, str] | None = None,
+    free: bool = False,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Latents (F, C, h, w) of a prompt that follow pose latents of the same shape.
 
     unet: what `animate_anywhere.build` makes of the base. guidance_scale, steps: without, the
     base's own. early: another UNet and prompt for the first steps, of which `LATE` are left to
-    `unet`: what was learned then changes looks, and motion and layout stay the base's.
+    `unet`: what was learned then changes looks, and motion and layout stay the base's. free: all
+    windows start from the noise of the first (`sampling.free_noise`).
     Beyond the training length, windows go through it one at a time, so memory does not grow.
     """
     scheduler = make_scheduler(base.scheduler.config, sampler)
@@ -85,6 +96,9 @@ def render_latents(
     # Noise from the CPU is the same on every device.
     generator = torch.Generator().manual_seed(seed)
     noise = video_noise((1, count, *latent_shape(base)), generator, noise_share(base))
+    overlap = length // 4
+    if free:
+        noise = free_noise(noise, length, length - overlap, generator)
     noise = noise.to(pose_latents)
     rescale = guidance_rescale(base)
 
@@ -96,7 +110,7 @@ def render_latents(
         def denoiser_of(start: int, stop: int) -> Denoiser:
             return method.denoiser(unet, conditions.window(start, stop), scale, rescale)
 
-        return blend(denoiser_of, windows(count, length, overlap=length // 4))
+        return blend(denoiser_of, windows(count, length, overlap))
 
     denoiser = by(unet, prompt)
     if early is not None:

@@ -153,7 +153,7 @@ def test_other_scenes_are_not_the_one_that_was_filmed():
 def test_a_shortened_recipe_differs_in_effort_only():
     whole = load_recipe("personalize")
     short = real.shortened(whole)
-    assert [row.steps for row in short.stage] == [40, 2]
+    assert [row.steps for row in short.stage] == [24, 2]
     assert (short.loss, short.stage[0].train) == (whole.loss, whole.stage[0].train)
 
 

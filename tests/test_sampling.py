@@ -5,7 +5,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from animateanywhere.diffusion.sampling import blend, guided, make_scheduler, sample, windows
+from animateanywhere.diffusion.sampling import (
+    blend,
+    free_noise,
+    guided,
+    make_scheduler,
+    sample,
+    windows,
+)  # fmt: skip
 from animateanywhere.errors import UsageError
 
 MEAN, STD = 0.7, 0.35
@@ -178,3 +185,16 @@ def test_one_window_is_its_own_denoiser():
         return x
 
     assert blend(lambda start, stop: only, windows(16, 16, 4)) is only
+
+
+def test_free_noise_shuffles_that_of_the_first_window():
+    noise = torch.randn(1, 40, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    free = free_noise(noise, 16, 12, torch.Generator().manual_seed(1))
+    assert torch.equal(free[:, :16], noise[:, :16])
+    known = {tuple(frame.flatten().tolist()) for frame in noise[0, :16]}
+    assert {tuple(frame.flatten().tolist()) for frame in free[0]} == known
+    for start in (16, 28):
+        stretch, before = free[0, start : start + 12], free[0, start - 16 : start - 4]
+        assert not torch.equal(stretch, before)
+        assert torch.equal(stretch.flatten(1).sort(0)[0], before.flatten(1).sort(0)[0])
+    assert torch.equal(free_noise(noise[:, :9], 16, 12, torch.Generator()), noise[:, :9])

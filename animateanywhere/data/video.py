@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from animateanywhere.files import write_aside
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 PICTURES_FPS = 8.0
+COLUMNS = 8  # of a contact sheet
 GROUND = 128  # gray under transparent pixels
 LONG_SIDE = 1280  # 64 frames of 4K would be 1.6 GB; of this, 0.2 GB
 
@@ -99,35 +101,42 @@ def times(path: Path) -> np.ndarray:
         return np.array(stamps) * float(stream.time_base or 1)
 
 
-def write(path: str | Path, frames: np.ndarray, fps: float, crf: int = 17) -> None:
-    """Write frames, uint8 (F, H, W, 3), as H.264 mp4 that starts while loading.
+def write(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
+    """Write frames, uint8 (F, H, W, 3) or one after another, as H.264 mp4 that starts while
+    loading.
 
     Odd sizes are padded by repeating the edge. The same frames give the same bytes. The file
     appears whole or not at all.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise ValueError(f"frames must be uint8 (F, H, W, 3), got {frames.dtype} {frames.shape}")
-    height, width = frames.shape[1:3]
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None or first.ndim != 3 or first.shape[-1] != 3 or first.dtype != np.uint8:
+        found = "none" if first is None else f"{first.dtype} {first.shape}"
+        raise ValueError(f"frames must be uint8 (H, W, 3), got {found}")
+    height, width = first.shape[:2]
+    room = ((0, height % 2), (0, width % 2), (0, 0))
     with write_aside(path) as tmp:
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         with av.open(f"file:{tmp}", "w", format="mp4", container_options=options) as container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = frames.shape[1:3]
+            stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt = "yuv420p"
             # One thread and no encoder banner: neither the machine nor the build shows in the bytes
             stream.codec_context.thread_count = 1
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
             # In pictures of 32 pixels its macroblock tree looks at memory that nobody wrote
             stream.options = {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
-            for picture in frames:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                container.mux(stream.encode(frame))
+            for picture in chain([first], pictures):
+                whole = np.ascontiguousarray(np.pad(picture, room, mode="edge"))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(whole, format="rgb24")))
             container.mux(stream.encode())
 
 
 def contact_sheet(
-    path: str | Path, rows: Sequence[tuple[str, np.ndarray]], columns: int = 8, cell: int = 160
+    path: str | Path,
+    rows: Sequence[tuple[str, np.ndarray]],
+    columns: int = COLUMNS,
+    cell: int = 160,
 ) -> None:
     """Write a PNG with one labeled row for each (label, frames uint8 (F, H, W, 3)).
 
@@ -136,7 +145,7 @@ def contact_sheet(
     font = ImageFont.load_default(size=14)
     strips = []
     for label, frames in rows:
-        picked = np.linspace(0, len(frames) - 1, min(columns, len(frames))).round().astype(int)
+        picked = shown(len(frames), columns)
         width = max(round(frames.shape[2] * cell / frames.shape[1]), 1)
         strip = Image.new("RGB", ((width + 4) * len(picked) + 4, cell + 26), "white")
         for place, index in enumerate(picked):
@@ -151,6 +160,11 @@ def contact_sheet(
         top += strip.height
     with write_aside(path) as tmp:
         sheet.save(tmp, format="PNG", compress_level=3)  # a tenth larger, four times as fast
+
+
+def shown(count: int, columns: int = COLUMNS) -> np.ndarray:
+    """Which of a clip's frames a contact sheet shows; of these alone it shows all."""
+    return np.linspace(0, count - 1, min(columns, count)).round().astype(int)
 
 
 def _open(path: Path) -> av.container.InputContainer:

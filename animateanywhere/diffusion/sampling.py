@@ -97,6 +97,21 @@ def windows(frames: int, length: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + length) for start in starts]
 
 
+def free_noise(noise: Tensor, length: int, stride: int, generator: torch.Generator) -> Tensor:
+    """Noise (B, F, C, h, w) for a long video by shuffling that of its first window.
+
+    FreeNoise (Qiu et al. 2023, arXiv 2310.15169, section 3.2): each stretch of `stride` frames
+    beyond the first `length` has the noise of the stretch `length` frames before it, in another
+    order, so that all windows start from the same noise, and agree on what they show.
+    """
+    out = noise.clone()
+    for start in range(length, noise.shape[1], stride):
+        stop = min(start + stride, noise.shape[1])
+        order = torch.randperm(stride, generator=generator)[: stop - start]
+        out[:, start:stop] = out[:, start - length + order]
+    return out
+
+
 def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, int]]) -> Denoiser:
     """One denoiser for a long video out of denoisers of its windows.
 
