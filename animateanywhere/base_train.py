@@ -16,32 +16,35 @@ from animateanywhere.console import say
 from animateanywhere.corpora import corpora
 from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
-from animateanywhere.models.base import hash_of, write_base_toml
-from animateanywhere.models.fresh import create_base
+from animateanywhere.models.base import BASES, TRAINED, hash_of, write_base_toml
+from animateanywhere.models.fresh import create_base, tell_fetched
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
 from animateanywhere.stages import STAGES, Run
 
 
 def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) -> Path:
-    """Train a base by a recipe into `out` (default runs/base); rerun to go on where it stopped.
+    """Train a base by a recipe into `out` (default runs/base of mini, runs/bases/<name> of others);
+    rerun to go on where it stopped. A recipe without stages gathers parts that are trained already.
 
     Each stage leaves its part of the base in `out`, its log and checkpoint in
     `out/training/<stage>`. Returns `out`, a base in diffusers layout.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if not settings.stage or settings.stages("appearance", "motion"):
+    ready = bool(settings.model.controlnet) and not settings.stage
+    if settings.stages("appearance", "motion") or not (settings.stage or ready):
         raise UsageError(f"recipe {settings.name} makes no base: it is for `aa personalize`")
-    out = out or Path("runs") / "base"
+    out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
     # The first process may encode for hours while the others wait.
     PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
     parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
     _keep(out / "recipe.json", parts)
+    tell_fetched(settings.model, out)
     with PartialState().main_process_first():
-        images, clips = corpora(settings, out / "corpus")
-        words = [text for corpus in (images, clips) for row in corpus.captions for text in row]
+        found = () if ready else corpora(settings, out / "corpus")
+        words = [text for corpus in found for row in corpus.captions for text in row]
         create_base(settings.model, out, words, settings.seed)
-    run = Run(settings, out, images, clips)
     for number, stage in enumerate(settings.stage):
+        run = Run(settings, out, *found)
         folder = out / "training" / stage.name
         done = folder / "done.json"
         _keep(folder / "stage.json", asdict(stage))

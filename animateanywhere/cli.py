@@ -74,6 +74,21 @@ def _base_train(
     _result(base_train(recipe, out))
 
 
+@app.command("bases")
+def _bases() -> None:
+    """List the bases: size, license, which are ready, how to get the others.
+
+    Example: aa bases
+    """
+    from animateanywhere.bases import bases, show
+
+    rows = bases()
+    show(rows)
+    for row in rows:
+        if row.ready and not sys.stdout.isatty():
+            typer.echo(row.name)
+
+
 @app.command("personalize")
 def _personalize(
     video: Clip,

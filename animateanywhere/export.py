@@ -35,6 +35,7 @@ from animateanywhere.models.personal import (
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
 RANK = 32
+NETWORKS = ("unet", "motion_adapter", "vae", "text_encoder", "controlnet")
 SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
 Pairs = dict[str, tuple[Tensor, Tensor]]  # weight's name -> LoRA factors (A, B)
 
@@ -219,7 +220,7 @@ def _as_comfyui(
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:
     load_personal(weights, model)
     with folder_aside(out) as aside:
-        for name in ("unet", "motion_adapter", "vae", "text_encoder", "tokenizer", "scheduler"):
+        for name in (*NETWORKS, "tokenizer", "scheduler"):
             part = getattr(model, name)
             if part is not None:
                 save_part(part, aside / name)

@@ -26,7 +26,7 @@ from animateanywhere.files import require_writable, sha256, write_aside
 from animateanywhere.forecast.machine import compare, in_words
 from animateanywhere.forecast.predict import foretell_generation
 from animateanywhere.methods import animate_anywhere
-from animateanywhere.models.base import encode_frames, load_base
+from animateanywhere.models.base import encode_poses, load_base
 from animateanywhere.models.personal import (
     base_of,
     find_weights,
@@ -130,7 +130,7 @@ def generate(
     for some in np.array_split(np.arange(count), -(-count // SLICE)):
         pictures = skeletons(some)
         digest.update(pictures.tobytes())
-        poses.append(encode_frames(model.vae, pictures))  # (N, C, h, w)
+        poses.append(encode_poses(model, pictures))  # (N, C, h, w)
     settings = {
         "prompt": prompt,
         "said": said,

@@ -71,6 +71,7 @@ def files_of(path: Path) -> tuple[Path, list[str]]:
         "motion_adapter",
         "vae",
         "text_encoder",
+        "controlnet",
         "tokenizer",
         "scheduler",
         "perception",

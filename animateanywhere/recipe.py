@@ -33,6 +33,8 @@ class Model:
     unet: dict[str, Any] = field(default_factory=dict)
     motion_adapter: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
+    # Led by a ControlNet trained on skeletons, the UNet keeps its input, and needs no base training
+    controlnet: dict[str, Any] = field(default_factory=dict)
 
     def base_toml(self) -> dict[str, Any]:
         """What a base says of itself in its base.toml."""

@@ -99,7 +99,7 @@ def render_latents(
     overlap = length // 4
     if free:
         noise = free_noise(noise, length, length - overlap, generator)
-    noise = noise.to(pose_latents)
+    noise = noise.to(pose_latents.device)
     rescale = guidance_rescale(base)
 
     def by(unet: nn.Module, prompt: str) -> Denoiser:

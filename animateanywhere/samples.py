@@ -14,7 +14,13 @@ from animateanywhere.data.skeleton import draw, heat
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.diffusion.losses import add_noise, target
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_text
+from animateanywhere.models.base import (
+    Base,
+    decode_latents,
+    encode_frames,
+    encode_poses,
+    encode_text,
+)
 from animateanywhere.render import render_latents
 
 IMAGES, CLIPS, STEPS = 8, 2, 15
@@ -41,7 +47,7 @@ def sampler(base: Base, unet: nn.Module, folder: Path, frames: int) -> Callable[
     def show(step: int) -> None:
         made = []
         for seed, (clip, skeleton) in enumerate(zip(clips, skeletons, strict=True)):
-            poses = encode_frames(base.vae, skeleton)  # (F, C, h, w)
+            poses = encode_poses(base, skeleton)  # (F, C, h, w)
             latents = render_latents(base, unet, clip.caption, poses, seed, steps=STEPS)
             made.append(decode_latents(base.vae, latents))
         columns = list(zip([c.frames for c in clips], skeletons, made, strict=True))
@@ -72,7 +78,7 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
     frames = np.concatenate([clip.frames for clip in clips])
     keypoints = np.concatenate([clip.keypoints for clip in clips])
     latents = encode_frames(base.vae, frames)[:, None]  # (N, 1, C, h, w)
-    pose_latents = encode_frames(base.vae, draw(keypoints, size, size))[:, None]
+    pose_latents = encode_poses(base, draw(keypoints, size, size))[:, None]
     near = torch.from_numpy(heat(keypoints, size, latents.shape[-1])).to(latents)
     captions = {
         "person_full": [puppets.caption(spec, spec.seed) for spec in specs],

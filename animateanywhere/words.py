@@ -16,7 +16,7 @@ COMMON_WORDS = frozenset(
     video photo picture image clip scene background style""".split()
 )
 OTHER_FOLDERS = frozenset(
-    {"base", "bench", "demo", "evaluate", "puppets", "regularization", "subject"}
+    {"base", "bases", "bench", "demo", "evaluate", "puppets", "regularization", "subject"}
 )  # of runs/, where a token has its own
 
 

@@ -32,7 +32,7 @@ from animateanywhere.demo import stage_spec
 from animateanywhere.evaluation import truth
 from animateanywhere.learning import choose
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import BUNDLED, Base, encode_frames, load_base
+from animateanywhere.models.base import BUNDLED, Base, encode_poses, load_base
 from animateanywhere.models.perception import load_perception
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import Clip, caption, describe, render
@@ -61,7 +61,7 @@ def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list
     rows = []
     for case in cases:
         prompt = caption(case.spec, seed=1, person=who, looks=False)
-        poses = encode_frames(base.vae, skeleton.draw(case.keypoints, SIZE, SIZE))
+        poses = encode_poses(base, skeleton.draw(case.keypoints, SIZE, SIZE))
         made = np.stack([*generate(base, unet, prompt, poses, 0, steps=STEPS)])
         rows.append(truth.measure(net, made, case, reference))
     found = truth.mean(rows)

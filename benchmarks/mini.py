@@ -16,7 +16,7 @@ from animateanywhere import puppets
 from animateanywhere.batch import Batch
 from animateanywhere.data.skeleton import draw
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import encode_frames, latent_shape, load_base
+from animateanywhere.models.base import encode_poses, latent_shape, load_base
 from animateanywhere.recipe import Loss, load_recipe
 from animateanywhere.render import render
 
@@ -34,7 +34,7 @@ def main() -> None:
     base = load_base("mini")
     unet = method.build(base, Loss(guide=False), video=True)
     start = time.perf_counter()
-    poses = encode_frames(base.vae, draw(clip.keypoints, 128, 128))
+    poses = encode_poses(base, draw(clip.keypoints, 128, 128))
     list(render(base, unet.eval(), clip.caption, poses, 0))
     row("generate 16 frames, 25 steps, guidance", start, 25, "steps/s")
 

@@ -13,7 +13,7 @@ from animateanywhere.data.video import read
 from animateanywhere.errors import UsageError
 from animateanywhere.generate import generate
 from animateanywhere.methods import animate_anywhere
-from animateanywhere.models.base import encode_frames, load_base, write_base_toml
+from animateanywhere.models.base import encode_poses, load_base, write_base_toml
 from animateanywhere.models.fresh import create_base
 from animateanywhere.models.personal import EMBEDDING, load_personal, save_personal
 from animateanywhere.recipe import Loss, load_recipe
@@ -138,7 +138,7 @@ def test_the_video_follows_the_poses_beyond_the_training_length(folder):
     mixed = np.concatenate([still[:9], poses[9:]])
     drawn = (draw(k, SIZE, SIZE) for k in (still, mixed))
     a, b = (
-        np.stack([*render(base, unet, "a man", encode_frames(base.vae, pictures), 0, steps=2)])
+        np.stack([*render(base, unet, "a man", encode_poses(base, pictures), 0, steps=2)])
         for pictures in drawn
     )
     assert a.shape == (10, SIZE, SIZE, 3) and a.dtype == np.uint8

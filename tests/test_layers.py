@@ -20,6 +20,7 @@ FLOORS = [
             "export",
             "push",
             "card",
+            "bases",
             "check",
             "base_train",
             "demo",

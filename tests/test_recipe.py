@@ -15,7 +15,7 @@ RECIPES = sorted(recipes_folder().glob("*.toml"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_every_recipe_parses_and_its_patterns_match(path: Path, tiny_base: Path) -> None:
     recipe = load_recipe(path)
-    assert recipe.name == path.stem and recipe.stage
+    assert recipe.name == path.stem and (recipe.stage or recipe.model.controlnet)
     assert load_recipe(recipe.personalize).stages("appearance") or recipe.name.startswith("pers")
     base = load_base(tiny_base)
     image, video = (build(base, recipe.loss, video=v) for v in (False, True))

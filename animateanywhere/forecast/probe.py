@@ -29,7 +29,7 @@ from animateanywhere.learning.learn import fit_vae
 from animateanywhere.learning.learn import learn as learn_stages
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, decode_latents, encode_frames, load_base
+from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_poses, load_base
 from animateanywhere.models.personal import FILE, save_personal
 from animateanywhere.recipe import Loss, Recipe, from_dict
 from animateanywhere.render import render_latents
@@ -88,7 +88,7 @@ def generate(base: Base) -> dict[str, float]:
     frames = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     encode_frames(base.vae, frames[:1])
     clock.restart()
-    poses = encode_frames(base.vae, frames)
+    poses = encode_poses(base, frames)
     encode = clock.lap() / count
     unet = method.build(base, Loss(guide=False), video=True).eval()
     warm = time.perf_counter()  # the first seconds of a process are slow: memory is new

@@ -31,6 +31,7 @@ from animateanywhere.models.base import (
     noise_share,
     to_pixels,
 )  # fmt: skip
+from animateanywhere.models.control import attach
 from animateanywhere.models.personal import EMBEDDING
 from animateanywhere.recipe import Recipe, Stage
 from animateanywhere.training.loop import fit
@@ -55,6 +56,8 @@ def learn(
     chosen: dict[str, int] = {}
     index = rows.token_index
     before = copy.deepcopy(model.unet).requires_grad_(False) if settings.loss.keep else None
+    if before is not None:
+        attach(before, model.controlnet)
     for number, stage in enumerate(settings.stages("appearance", "motion")):
         model.text_encoder.to(rows.latents.device)
         unet = method.build(model, settings.loss, video=stage.kind == "motion")

@@ -19,7 +19,7 @@ from animateanywhere.data.skeleton import draw
 from animateanywhere.diffusion.losses import add_noise, target
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import spaced
-from animateanywhere.models.base import Base, encode_frames, encode_text
+from animateanywhere.models.base import Base, encode_frames, encode_poses, encode_text
 
 AUTO = "auto"  # of `[personal] looks`
 FRAMES = 3  # of the clip
@@ -62,7 +62,7 @@ def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     some = spaced(len(subject.frames), FRAMES).tolist()
     frames, size = subject.frames[some], subject.frames.shape[1]
     latents = encode_frames(model.vae, frames)  # (N, C, h, w)
-    poses = encode_frames(model.vae, draw(subject.keypoints[some], size, size))
+    poses = encode_poses(model, draw(subject.keypoints[some], size, size))
     fine = torch.from_numpy(subject.masks[some])[:, None].to(latents)  # (N, 1, H, W)
     masks = F.interpolate(fine, latents.shape[-2:], mode="area")
     count = len(TIMES)

@@ -19,7 +19,13 @@ from animateanywhere.data.skeleton import draw
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, decode_latents, encode_frames, noise_share
+from animateanywhere.models.base import (
+    Base,
+    decode_latents,
+    encode_frames,
+    encode_poses,
+    noise_share,
+)
 from animateanywhere.recipe import Loss, Recipe
 from animateanywhere.render import render_latents
 
@@ -88,7 +94,7 @@ def _make(
     latents, poses = [], []
     for number, (spec, caption) in enumerate(zip(specs, captions, strict=True)):
         clip = puppets.render(spec, base.config["frames"] if video else 1, size, fps)
-        pose = encode_frames(base.vae, draw(clip.keypoints, size, size))  # (F, C, h, w)
+        pose = encode_poses(base, draw(clip.keypoints, size, size))  # (F, C, h, w)
         made = render_latents(
             base, unet, caption, pose, seed * 1000 + number,
             steps=steps, on_step=lambda: bar.advance(1),
@@ -105,7 +111,7 @@ def _render(base: Base, specs: list[puppets.Spec], video: bool, bar: Bar) -> tup
     for spec, start in zip(specs, times, strict=True):
         clip = puppets.render(spec, base.config["frames"] if video else 1, size, fps, float(start))
         latents.append(encode_frames(base.vae, clip.frames))  # (F, C, h, w)
-        poses.append(encode_frames(base.vae, draw(clip.keypoints, size, size)))
+        poses.append(encode_poses(base, draw(clip.keypoints, size, size)))
         bar.advance(1)
     return torch.stack(latents), torch.stack(poses)
 

@@ -16,7 +16,7 @@ from animateanywhere.data.skeleton import draw
 from animateanywhere.extraction import caption
 from animateanywhere.extraction.crop import cut, move
 from animateanywhere.learning.regularize import Regular
-from animateanywhere.models.base import Base, encode_frames, encode_text, token_ids
+from animateanywhere.models.base import Base, encode_frames, encode_poses, encode_text, token_ids
 from animateanywhere.models.personal import add_token
 from animateanywhere.recipe import Personal, Stage
 
@@ -53,7 +53,7 @@ def encode_subject(model: Base, subject: Subject, token: str, personal: Personal
         seen = moved(subject, view) if view else subject
         latents.append(encode_frames(model.vae, seen.frames))  # (N, C, h, w)
         skeletons = draw(seen.keypoints, *seen.frames.shape[1:3])
-        poses.append(encode_frames(model.vae, skeletons))
+        poses.append(encode_poses(model, skeletons))
         fine = torch.from_numpy(seen.masks)[:, None].to(latents[0])  # (N, 1, H, W)
         masks.append(F.interpolate(fine, latents[0].shape[-2:], mode="area"))
     word, looks = subject.class_word, personal.looks

@@ -27,7 +27,7 @@ from animateanywhere.extraction.caption import with_looks
 from animateanywhere.learning.rows import moved
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics.arrays import spaced
-from animateanywhere.models.base import Base, decode_latents, encode_frames
+from animateanywhere.models.base import Base, decode_latents, encode_poses
 from animateanywhere.recipe import Recipe
 from animateanywhere.render import render_latents
 
@@ -135,7 +135,7 @@ def make_trial(
         known = np.isin(window, held)
         cases.append(Case(
             text.replace("<token>", token), text.replace("<token> ", ""), bool(scene),
-            encode_frames(model.vae, pictures), shown.frames, shown.masks,
+            encode_poses(model, pictures), shown.frames, shown.masks,
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
     some = spaced(count, 4)

@@ -27,6 +27,7 @@ from animateanywhere.diffusion.losses import (
 from animateanywhere.diffusion.sampling import Denoiser, guided
 from animateanywhere.models.attention import guide
 from animateanywhere.models.base import Base, motion_unet
+from animateanywhere.models.control import control_of, residuals
 from animateanywhere.recipe import Loss
 
 
@@ -54,14 +55,25 @@ def predict(
     """One pass of either UNet.
 
     Args:
-        x, pose_latents: (B, F, C, h, w). timesteps: (B,). text_states: (B, T, D).
+        x, pose_latents: (B, F, C, h, w). timesteps: (B,). text_states: (B, T, D). Where a
+            ControlNet leads the UNet, pose_latents are pictures, (B, F, 3, H, W) uint8.
         region: of the B·F images; None leaves attention plain.
     Returns: (B, F, C, h, w), in the scheduler's prediction type.
     """
     frames = x.shape[1]
-    x = torch.cat([x, pose_latents], dim=2)  # (B, F, 2C, h, w): conditioning by concatenation
+    controlnet = control_of(unet)
     text_states = repeat(text_states, "b t d -> (b f) t d", f=frames)
-    options = {"cross_attention_kwargs": {"region": region}} if region is not None else {}
+    options: dict[str, Any] = {}
+    if region is not None:
+        options["cross_attention_kwargs"] = {"region": region}
+    if controlnet is None:
+        x = torch.cat([x, pose_latents], dim=2)  # (B, F, 2C, h, w): conditioning by concatenation
+    else:
+        images, each = (
+            rearrange(x, "b f c h w -> (b f) c h w"),
+            repeat(timesteps, "b -> (b f)", f=frames),
+        )
+        options |= residuals(controlnet, images, each, pose_latents.flatten(0, 1), text_states)
     if isinstance(unet, UNetMotionModel):
         x = rearrange(x, "b f c h w -> b c f h w")
         y = unet(x, timesteps, encoder_hidden_states=text_states, **options).sample

@@ -15,6 +15,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderTiny,
+    ControlNetModel,
     DDPMScheduler,
     MotionAdapter,
     UNet2DConditionModel,
@@ -28,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 from animateanywhere.errors import UsageError
 from animateanywhere.files import sha256, write_aside
+from animateanywhere.models.control import attach, control_of
 from animateanywhere.recipe import Model
 
 # Their bars and notes would break into ours; what goes wrong still raises.
@@ -38,6 +40,7 @@ transformers_logging.disable_progress_bar()
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "mini"
 TRAINED = Path("runs") / "base"  # where `aa base-train` leaves the user's own
+BASES = Path("runs") / "bases"  # and those of other recipes, by name
 VAES = {"AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL}
 VAES["AutoencoderTiny"] = AutoencoderTiny
 
@@ -55,11 +58,12 @@ class Base:
     unet: UNet2DConditionModel
     motion_adapter: MotionAdapter | None
     scheduler: DDPMScheduler
+    controlnet: ControlNetModel | None = None  # of bases that see the pose through one
 
 
 def find_base(name: str | Path) -> Path:
-    """A base's folder: one given as such, or `mini`: the newest `aa base-train` made here, else the
-    bundled one. Raises UsageError where there is none."""
+    """A base's folder: one given as such, or by name what `aa base-train` made here; of `mini` else
+    the bundled one. Raises UsageError where there is none."""
     if str(name) == "mini":
         if (TRAINED / "base.toml").is_file():
             return TRAINED
@@ -67,11 +71,12 @@ def find_base(name: str | Path) -> Path:
             return BUNDLED
         raise UsageError("no bundled base in this installation: install again or `aa base-train`")
     folder = Path(name)
-    if (folder / "base.toml").is_file():
-        return folder
+    for place in (folder, BASES / folder):
+        if (place / "base.toml").is_file():
+            return place
     if folder.is_dir():
         raise UsageError(f"{folder} is no finished base: it has no base.toml (see `aa base-train`)")
-    raise UsageError(f"no base {name}: give mini or a folder made by `aa base-train --out`")
+    raise UsageError(f"no base {name}: give a folder or a name that `aa bases` lists as ready")
 
 
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:
@@ -99,9 +104,12 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
         }
         adapter = folder / "motion_adapter"
         motion = _load(MotionAdapter, adapter, device) if adapter.is_dir() else None
+        led = folder / "controlnet"
+        control = _load(ControlNetModel, led, device) if led.is_dir() else None
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"{folder} is no whole base: {str(error).splitlines()[0]}") from None
-    return Base(folder, config, hash_of(folder), motion_adapter=motion, **parts)
+    attach(parts["unet"], control)
+    return Base(folder, config, hash_of(folder), motion_adapter=motion, controlnet=control, **parts)
 
 
 def _load(kind: Any, folder: Path, device: str | torch.device) -> Any:
@@ -116,9 +124,10 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 
 def hash_of(folder: Path) -> str:
-    """SHA-256 of the weights that personal ones build on: UNet, motion adapter, text encoder."""
+    """SHA-256 of the weights that personal ones build on: UNet, motion adapter, text encoder, and
+    the ControlNet where there is one."""
     digest = hashlib.sha256()
-    for part in ("unet", "motion_adapter", "text_encoder"):
+    for part in ("unet", "motion_adapter", "text_encoder", "controlnet"):
         for path in sorted((folder / part).glob("*.safetensors")):
             digest.update(sha256(path).encode())
     return digest.hexdigest()
@@ -151,8 +160,11 @@ def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
 
 
 def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
-    """The image UNet with temporal layers put in; spatial weights are copied from `unet`."""
-    return UNetMotionModel.from_unet2d(unet, adapter).to(unet.device)  # it is built on the CPU
+    """The image UNet with temporal layers put in; spatial weights are copied from `unet`, and a
+    ControlNet that leads it leads both."""
+    made = UNetMotionModel.from_unet2d(unet, adapter).to(unet.device)  # it is built on the CPU
+    attach(made, control_of(unet))
+    return made
 
 
 def encode_frames(vae: Any, frames: np.ndarray | Tensor, slice_size: int = 32) -> Tensor:
@@ -165,6 +177,14 @@ def encode_frames(vae: Any, frames: np.ndarray | Tensor, slice_size: int = 32) -
             latents = vae_encode(vae, to_pixels(pixels.to(device)))
             rows.append((latents - _shift(vae)) * vae.config.scaling_factor)
     return torch.cat(rows)
+
+
+def encode_poses(base: Base, pictures: np.ndarray) -> Tensor:
+    """Skeleton pictures (N, H, W, 3) uint8 -> what the base sees of them: latents (N, C, h, w), or
+    for a ControlNet the pictures themselves, (N, 3, H, W) uint8."""
+    if base.controlnet is None:
+        return encode_frames(base.vae, pictures)
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(base.unet.device)
 
 
 def decode_latents(vae: Any, latents: Tensor, slice_size: int = 16) -> np.ndarray:

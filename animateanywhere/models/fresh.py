@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, MotionAdapter, UNet2DConditionModel
+from diffusers import ControlNetModel, DDPMScheduler, MotionAdapter, UNet2DConditionModel
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from animateanywhere.console import say
 from animateanywhere.errors import UsageError
 from animateanywhere.files import folder_aside
 from animateanywhere.models.base import (
@@ -23,6 +25,12 @@ from animateanywhere.models.base import (
 )  # fmt: skip
 from animateanywhere.recipe import Model
 
+# What a fresh ControlNet takes from its UNet's config
+LED_BY = (
+    "in_channels", "block_out_channels", "down_block_types", "layers_per_block", "norm_num_groups",
+    "cross_attention_dim", "attention_head_dim",
+)  # fmt: skip
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -31,7 +39,8 @@ def create_base(model: Model, out: Path, captions: list[str], seed: int = 0) -> 
 
     A part with `from` comes from that folder or hub name (`subfolder` names the part in it);
     otherwise it is built from its config with fresh weights. The UNet's conv_in is widened for the
-    pose latents here, so that an untrained base equals the model it came from.
+    pose latents here, so that an untrained base equals the model it came from; not where a
+    ControlNet brings the pose.
     """
     torch.manual_seed(seed)  # diffusers initializes from the global generator
     if not (out / "tokenizer").is_dir():
@@ -52,13 +61,38 @@ def create_base(model: Model, out: Path, captions: list[str], seed: int = 0) -> 
         channels = load_config(out / "vae")["latent_channels"]
         config = {"in_channels": channels, "out_channels": channels, **model.unet}
         unet = _part(UNet2DConditionModel, model.unet if "from" in model.unet else config, "unet")
-        widen_conv_in(unet, channels)
+        if not model.controlnet:
+            widen_conv_in(unet, channels)
         save_part(unet, out / "unet")
+    if model.controlnet and not (out / "controlnet").is_dir():
+        shapes = load_config(out / "unet")
+        config = {name: shapes[name] for name in LED_BY if name in shapes}
+        save_part(_part(ControlNetModel, config | model.controlnet, ""), out / "controlnet")
     if not (out / "motion_adapter").is_dir():
         adapter = _part(MotionAdapter, model.motion_adapter, "")
         if "from" not in model.motion_adapter:
             silence(adapter)
         save_part(adapter, out / "motion_adapter")
+
+
+def tell_fetched(model: Model, out: Path) -> None:
+    """Say which files of a hub `create_base` will fetch, and how large they are; nothing where the
+    hub cannot be asked (what is kept from before needs none)."""
+    from huggingface_hub import HfApi
+
+    parts = ("unet", "motion_adapter", "controlnet", "vae", "text_encoder")
+    for part in parts:
+        table = getattr(model, part)
+        source = table.get("from")
+        if not source or Path(source).exists() or (out / part).is_dir():
+            continue
+        folder = table.get("subfolder", "" if part in ("motion_adapter", "controlnet") else part)
+        with suppress(Exception):  # the fetching itself says what is wrong
+            files = HfApi().list_repo_tree(source, folder or None)
+            sizes = {f.path: getattr(f, "size", 0) for f in files}
+            name = next(n for n in WEIGHTS if f"{folder}/{n}".lstrip("/") in sizes)
+            path = f"{folder}/{name}".lstrip("/")
+            say(f"{part}: {source}/{path}, {sizes[path] / 1e9:.2f} GB")
 
 
 def save_part(part: Any, folder: Path, half: bool = False) -> None:
@@ -122,7 +156,9 @@ def silence(adapter: MotionAdapter) -> None:
 def bundle(base: Path, out: Path) -> None:
     """Copy a finished base in half precision; of its training, only logs and scores come along."""
     parts = load_base(base)
-    for name in ("unet", "motion_adapter", "vae", "text_encoder"):
+    for name in ("unet", "motion_adapter", "vae", "text_encoder", "controlnet"):
+        if getattr(parts, name) is None:
+            continue
         save_part(getattr(parts, name), out / name, half=True)
         about = out / name / "config.json"
         settings = json.loads(about.read_text(encoding="utf-8"))
@@ -161,7 +197,7 @@ def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
 def _tokenizer(table: dict[str, Any], captions: list[str]) -> CLIPTokenizer:
     """CLIP's own tokenizer, or one of its kind trained on the captions."""
     if "from" in table:
-        return _part(CLIPTokenizer, table, "tokenizer")
+        return _part(CLIPTokenizer, {"from": table["from"]}, "tokenizer")
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(

@@ -1,0 +1,61 @@
+"""`aa bases`: which bases there are, what each needs, and which are ready here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from animateanywhere.errors import UsageError
+from animateanywhere.models.base import BUNDLED, find_base
+from animateanywhere.recipe import Recipe, load_recipe, recipes_folder
+
+
+class Row(NamedTuple):
+    name: str
+    videos: str  # their size
+    license: str
+    ready: str  # its folder and what that takes of the disk, "" where it is not there
+    needs: str  # how to get it
+
+
+def bases() -> list[Row]:
+    """Every recipe that makes a base, by name."""
+    rows = []
+    for path in sorted(recipes_folder().glob("*.toml")):
+        recipe = load_recipe(path)
+        if recipe.stages("appearance", "motion"):
+            continue
+        model = recipe.model
+        try:
+            folder = find_base(recipe.name)
+            taken = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+            ready = f"{'bundled' if folder == BUNDLED else folder}, {taken:.0f} MB"
+        except UsageError:
+            ready = ""
+        size = f"{model.size} px, {model.frames} frames"
+        rows.append(Row(recipe.name, size, model.license or "yours", ready, _needs(recipe)))
+    return rows
+
+
+def show(rows: list[Row]) -> None:
+    """A table for people, on stderr."""
+    table = Table(box=None)
+    for column in ("name", "videos", "license", "ready", "to get it"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(stderr=True, highlight=False).print(table)
+
+
+def _needs(recipe: Recipe) -> str:
+    """The command, and what it does."""
+    model = recipe.model
+    parts = (model.unet, model.vae, model.text_encoder, model.motion_adapter, model.controlnet)
+    public = list(dict.fromkeys(part["from"] for part in parts if "from" in part))
+    work = [f"{stage.steps:,} steps {stage.name}" for stage in recipe.stage]
+    does = [f"gathers {', '.join(public)}"] if public else []
+    does += [f"trains {', '.join(work)}"] if work else []
+    return f"aa base-train {recipe.name}: {'; '.join(does)}"
