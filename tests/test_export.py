@@ -227,3 +227,41 @@ def test_weights_of_another_base_are_refused(tiny_base: Path, tmp_path: Path) ->
     assert "learned on base tiny" in str(result.exception)
     assert cli.main(["export", str(path), "--format", "webui"]) == 2
     assert cli.main(["export", str(tmp_path), "--format", "kohya"]) == 2
+
+
+# What ComfyUI's own nodes take from others, by name of the input, and give, in order
+NODES: dict[str, tuple[dict[str, str], list[str]]] = {
+    "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"]),
+    "LoraLoader": ({"model": "MODEL", "clip": "CLIP"}, ["MODEL", "CLIP"]),
+    "CLIPTextEncode": ({"clip": "CLIP"}, ["CONDITIONING"]),
+    "LoadImage": ({}, ["IMAGE", "MASK"]),
+    "ControlNetLoader": ({}, ["CONTROL_NET"]),
+    "ControlNetApplyAdvanced": (
+        {"positive": "CONDITIONING", "negative": "CONDITIONING", "control_net": "CONTROL_NET",
+         "image": "IMAGE"}, ["CONDITIONING", "CONDITIONING"],
+    ),
+    "EmptyLatentImage": ({}, ["LATENT"]),
+    "KSampler": (
+        {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING",
+         "latent_image": "LATENT"}, ["LATENT"],
+    ),
+    "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"]),
+    "SaveImage": ({"images": "IMAGE"}, []),
+}  # fmt: skip
+
+
+def test_the_workflow_for_comfyui_is_connected_and_names_what_export_writes(
+    adapter: Path,
+) -> None:
+    nodes = json.loads((EXAMPLES / "comfyui_workflow.json").read_text())
+    for node in nodes.values():
+        takes, _ = NODES[node["class_type"]]
+        links = {n: value for n, value in node["inputs"].items() if isinstance(value, list)}
+        assert links.keys() == takes.keys()
+        for name, (source, place) in links.items():
+            assert NODES[nodes[source]["class_type"]][1][place] == takes[name]
+    out = export(adapter, "comfyui")
+    kinds = {node["class_type"]: node["inputs"] for node in nodes.values()}
+    assert (out / "loras" / kinds["LoraLoader"]["lora_name"]).is_file()
+    assert (out / "embeddings" / "sks.safetensors").is_file()
+    assert "embedding:sks man" in nodes["3"]["inputs"]["text"]
