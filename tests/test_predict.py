@@ -32,6 +32,7 @@ from animateanywhere.forecast.predict import (
     learning,
 )
 from animateanywhere.forecast.probe import busy, learn
+from animateanywhere.learning import looks
 from animateanywhere.models.base import load_base
 from animateanywhere.recipe import load_recipe
 
@@ -42,7 +43,7 @@ MEASURED = {
         "view": 0.02, "image_step": 0.03, "image": 0.05, "clip_step": 0.25, "clip": 0.3,
         "vae_step": 0.2, "appearance_step": 0.4, "appearance_save": 0.7, "motion_step": 1.2,
         "motion_save": 0.1, "appearance_score": 1.6, "motion_score": 2.2,
-        "fixed": 0.8, "memory": 1.4,
+        "look": 0.05, "fixed": 0.8, "memory": 1.4,
     },
 }  # fmt: skip
 
@@ -56,9 +57,10 @@ def test_learning_is_the_sum_of_its_parts() -> None:
         "regularization images": 40 * (0.05 + 10 * 0.03 + 0.01),
         "regularization clips": 3 * (0.3 + 10 * 0.25 + 16 * 0.01),
         "vae": 28 * 0.03 + 80 * 0.2 + 68 * 0.01,
-        "appearance": 400 * 0.4 + 4 * 0.7,
+        "looks": looks.TRIES * 0.05,
+        "appearance": 240 * 0.4 + 3 * 0.7,
         "motion": 25 * 1.2 + 0.1,
-        "scoring": (1 + 4) * 1.6 + (1 + 2) * 2.2,
+        "scoring": (1 + 3) * 1.6 + (1 + 2) * 2.2,
     })  # fmt: skip
     easy = learning(MEASURED, recipe, frames=32, length=16, made=(True, True))
     off = replace(recipe, choose=replace(recipe.choose, score=False))
