@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from animateanywhere.errors import UsageError
-from animateanywhere.models.base import BUNDLED, find_base
+from animateanywhere.models.base import BUNDLED, NETWORKS, find_base
 from animateanywhere.recipe import Recipe, load_recipe, recipes_folder
 
 
@@ -52,8 +52,7 @@ def show(rows: list[Row]) -> None:
 
 def _needs(recipe: Recipe) -> str:
     """The command, and what it does."""
-    model = recipe.model
-    parts = (model.unet, model.vae, model.text_encoder, model.motion_adapter, model.controlnet)
+    parts = [getattr(recipe.model, name) for name in NETWORKS]
     public = list(dict.fromkeys(part["from"] for part in parts if "from" in part))
     work = [f"{stage.steps:,} steps {stage.name}" for stage in recipe.stage]
     does = [f"gathers {', '.join(public)}"] if public else []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from animateanywhere.files import write_aside
+from animateanywhere.learning import choose
 from animateanywhere.models.personal import read_metadata
 
 NAME = "README.md"
@@ -30,7 +31,7 @@ def write_personal_card(weights: Path, license: str = "") -> Path:
         "recipe": f"{recipe.get('name', '')} ({losses})" if losses else recipe.get("name", ""),
         "stages": ", ".join(_stage(stage) for stage in recipe.get("stage", [])),
         "chosen steps": about.get("chosen", ""),
-        "scores": _scores(weights.parent / "scores.json", about.get("chosen", "")),
+        "scores": _scores(weights.parent, about.get("chosen", "")),
         "seed": about.get("seed", ""),
         "made with": f"{CODE} {about['version']}",
         "license": license or "that of the base",
@@ -82,22 +83,11 @@ def _stage(stage: Mapping[str, object]) -> str:
     return f"{stage['name']} {stage['steps']} x {stage['batch']}{lora}"
 
 
-def _scores(path: Path, chosen: str) -> str:
-    """What the chosen steps scored; lower is better."""
-    if not (path.is_file() and chosen):
-        return ""
-    steps = json.loads(chosen)
-    rows = [row for row in json.loads(path.read_text(encoding="utf-8"))
-            if steps.get(row["stage"]) == row["step"]]  # fmt: skip
-    return "; ".join(
-        f"{row['stage']} "
-        + ", ".join(
-            f"{name} {row[name]:.2f}"
-            for name in ("identity", "scene", "leak")
-            if row.get(name) is not None
-        )
-        for row in rows
-    )
+def _scores(run: Path, chosen: str) -> str:
+    """What the chosen steps of a run scored; lower is better."""
+    steps = json.loads(chosen or "{}")
+    rows = [row for row in choose.read(run) if steps.get(row["stage"]) == row["step"]]
+    return "; ".join(f"{row['stage']} {choose.in_words(row)}" for row in rows)
 
 
 def _table(rows: Mapping[str, object]) -> str:

@@ -23,21 +23,19 @@ from animateanywhere.console import progress, say, warn
 from animateanywhere.errors import UsageError
 from animateanywhere.files import folder_aside, write_aside
 from animateanywhere.models import lora
-from animateanywhere.models.base import Base, load_base, write_base_toml
+from animateanywhere.models.base import NETWORKS, Base, load_base, write_base_toml
 from animateanywhere.models.fresh import save_part
 from animateanywhere.models.personal import (
-    EMBEDDING,
+    Fitting,
     base_of,
     load_personal,
-    parameter,
-    read_personal,
+    read_fitting,
+    read_metadata,
 )  # fmt: skip
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
 RANK = 32
-NETWORKS = ("unet", "motion_adapter", "vae", "text_encoder", "controlnet")
 SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
-Pairs = dict[str, tuple[Tensor, Tensor]]  # weight's name -> LoRA factors (A, B)
 
 
 def export(
@@ -50,7 +48,7 @@ def export(
     brought (LoRA keeps its own). base: where the base of whole weights is, if it moved.
     Raises UsageError as `load_personal` does.
     """
-    metadata, tensors = read_personal(weights)
+    metadata = read_metadata(weights)
     out = out or weights.with_name(f"{metadata['token']}-{kind}" + _suffix(kind))
     if out.suffix != _suffix(kind):
         raise UsageError(f"--out {out}: give the name of a {_suffix(kind) or 'folder'}")
@@ -62,30 +60,26 @@ def export(
     if kind == "base":
         _write_base(weights, model, metadata, out)
     else:
-        load_personal(weights, load_base(model.folder))  # refuses what does not fit
-        embedding = tensors.pop(EMBEDDING, None)
-        whole, pairs = lora.split(tensors)
-        pairs |= low_rank(model, whole, rank)
-        _WRITE[kind](pairs, embedding, model, metadata, out)
+        fitting = read_fitting(weights, model)
+        pairs = fitting.pairs | low_rank(fitting, rank)
+        _WRITE[kind](pairs, fitting.embedding, model, metadata, out)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
 
-def low_rank(model: Base, whole: Mapping[str, Tensor], rank: int) -> Pairs:
+def low_rank(fitting: Fitting, rank: int) -> lora.Pairs:
     """The best factors of what whole weights changed, by singular values; says how much they keep.
 
     Of vectors (biases and norms) and of other tensors no adapter is known to these formats.
     """
-    pairs: Pairs = {}
-    if not whole:
+    pairs: lora.Pairs = {}
+    if not fitting.whole:
         return pairs
     kept = total = 0.0
     left = []
-    with progress("to low rank", total=len(whole)) as bar:
-        for name, tensor in whole.items():
-            before = parameter(model, name)
-            assert before is not None  # it fits: see `export`
-            change = tensor.float() - before.float()
+    with progress("to low rank", total=len(fitting.whole)) as bar:
+        for name, tensor in fitting.whole.items():
+            change = tensor.float() - fitting.targets[name].float()
             energy = float(change.square().sum())
             total += energy
             if change.ndim in (2, 4) and name.endswith(".weight"):
@@ -107,7 +101,7 @@ def low_rank(model: Base, whole: Mapping[str, Tensor], rank: int) -> Pairs:
     return pairs
 
 
-def kohya_names(pairs: Pairs, channels: int) -> dict[str, Tensor]:
+def kohya_names(pairs: lora.Pairs, channels: int) -> dict[str, Tensor]:
     """Factors under the names of kohya's sd-scripts, `lora_unet_…` and `lora_te_…`, alpha the rank.
 
     Temporal layers belong to no image UNet and are left out; of `conv_in` remains what acts on the
@@ -131,12 +125,14 @@ def kohya_names(pairs: Pairs, channels: int) -> dict[str, Tensor]:
     return out
 
 
-def widest(pairs: Pairs) -> int:
+def widest(pairs: lora.Pairs) -> int:
     """The highest rank of factors; 0 of none."""
     return max((len(a) for a, _ in pairs.values()), default=0)
 
 
-def about(pairs: Pairs, model: Base, metadata: Mapping[str, str], title: str) -> dict[str, str]:
+def about(
+    pairs: lora.Pairs, model: Base, metadata: Mapping[str, str], title: str
+) -> dict[str, str]:
     """Metadata of a kohya file: ModelSpec 1.0.0 of Stability AI, and sd-scripts' own keys."""
     rank = str(widest(pairs))
     config: Any = model.unet.config
@@ -174,7 +170,7 @@ def _suffix(kind: Format) -> str:
 
 
 def _as_diffusers(
-    pairs: Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
+    pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
 ) -> None:
     factors: dict[str, Tensor] = {}
     for name, (a, b) in pairs.items():
@@ -191,8 +187,8 @@ def _as_diffusers(
 
 
 def _as_kohya(
-    pairs: Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path,
-    beside: Path | None = None,
+    pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str],
+    out: Path, beside: Path | None = None,
 ) -> None:  # fmt: skip
     """The adapter, and the token as an embedding file in `beside`, else next to it."""
     left = sum(".motion_modules." in name for name in pairs)
@@ -210,7 +206,7 @@ def _as_kohya(
 
 
 def _as_comfyui(
-    pairs: Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
+    pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
 ) -> None:
     name = f"{metadata['token']}-{metadata['class_word']}.safetensors"
     _as_kohya(pairs, embedding, model, metadata, out / "loras" / name, out / "embeddings")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from animateanywhere.card import NAME, write_base_card, write_personal_card
 from animateanywhere.console import say, warn
 from animateanywhere.errors import Failure, UsageError
-from animateanywhere.models.base import base_config, find_base, hash_of
+from animateanywhere.models.base import NETWORKS, base_config, find_base, hash_of
 from animateanywhere.models.personal import FILE, base_of, read_metadata
 
 
@@ -66,16 +66,7 @@ def files_of(path: Path) -> tuple[Path, list[str]]:
     if path.is_file() or (path / FILE).is_file():
         file = path if path.is_file() else path / FILE
         return file.parent, [file.name, NAME, "scores.json", "scores.png"]
-    parts = (
-        "unet",
-        "motion_adapter",
-        "vae",
-        "text_encoder",
-        "controlnet",
-        "tokenizer",
-        "scheduler",
-        "perception",
-    )
+    parts = (*NETWORKS, "tokenizer", "scheduler", "perception")
     return path, [NAME, "base.toml", "recipe.*", "training/*/*.json*",
                   *(f"{part}/*" for part in parts)]  # fmt: skip
 

@@ -41,6 +41,8 @@ transformers_logging.disable_progress_bar()
 BUNDLED = Path(__file__).parent.parent / "assets" / "mini"
 TRAINED = Path("runs") / "base"  # where `aa base-train` leaves the user's own
 BASES = Path("runs") / "bases"  # and those of other recipes, by name
+# The folders of a base that hold a network each
+NETWORKS = ("unet", "motion_adapter", "vae", "text_encoder", "controlnet")
 VAES = {"AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL}
 VAES["AutoencoderTiny"] = AutoencoderTiny
 

@@ -17,6 +17,7 @@ from animateanywhere.console import say
 from animateanywhere.errors import UsageError
 from animateanywhere.files import folder_aside
 from animateanywhere.models.base import (
+    NETWORKS,
     VAES,
     load_base,
     load_config,
@@ -80,8 +81,7 @@ def tell_fetched(model: Model, out: Path) -> None:
     hub cannot be asked (what is kept from before needs none)."""
     from huggingface_hub import HfApi
 
-    parts = ("unet", "motion_adapter", "controlnet", "vae", "text_encoder")
-    for part in parts:
+    for part in NETWORKS:
         table = getattr(model, part)
         source = table.get("from")
         if not source or Path(source).exists() or (out / part).is_dir():
@@ -156,7 +156,7 @@ def silence(adapter: MotionAdapter) -> None:
 def bundle(base: Path, out: Path) -> None:
     """Copy a finished base in half precision; of its training, only logs and scores come along."""
     parts = load_base(base)
-    for name in ("unet", "motion_adapter", "vae", "text_encoder", "controlnet"):
+    for name in NETWORKS:
         if getattr(parts, name) is None:
             continue
         save_part(getattr(parts, name), out / name, half=True)

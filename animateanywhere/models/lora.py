@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from animateanywhere.errors import UsageError
 
+Pairs = dict[str, tuple[Tensor, Tensor]]  # a weight's name -> its factors (A, B)
 A, B = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -81,7 +82,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 def split(
     tensors: Mapping[str, Tensor],
-) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+) -> tuple[dict[str, Tensor], Pairs]:
     """Personal weights as whole tensors, and pairs (A, B) by the name of their weight.
 
     Raises ValueError for a factor without the other.

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from rich.markup import escape
@@ -69,17 +69,52 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _read(path, tensors=False)[0]
 
 
-def read_personal(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of personal weights. Raises UsageError as `read_metadata`."""
-    return _read(path, tensors=True)
-
-
 def base_of(metadata: Mapping[str, str]) -> str:
     """Where the base of personal weights is, or was: runs move to other machines."""
     folder = metadata.get("base_folder")
     if folder is not None and (Path(folder) / "base.toml").is_file():
         return folder
     return metadata.get("base", "mini")
+
+
+class Fitting(NamedTuple):
+    """Personal weights that fit a base."""
+
+    metadata: dict[str, str]
+    whole: dict[str, Tensor]
+    pairs: lora.Pairs
+    embedding: Tensor | None  # (1, D), the token's row
+    targets: dict[str, Tensor]  # the base's own parameters, by the names of whole and pairs
+
+
+def read_fitting(path: Path, base: Base) -> Fitting:
+    """Personal weights, and what of a base they belong to; the base is not changed.
+
+    Raises UsageError as `load_personal` does.
+    """
+    metadata, tensors = _read(path, tensors=True)
+    if metadata["base_hash"] != base.hash:
+        raise UsageError(
+            f"{path}: learned on base {metadata['base']} ({metadata['base_hash'][:8]}), this is "
+            f"another one ({base.hash[:8]}): choose that with --base, or personalize again"
+        )
+    embedding = tensors.pop(EMBEDDING, None)
+    try:
+        whole, pairs = lora.split(tensors)
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in whole.items()]
+        shapes += [(name, lora.shape(*pair)) for name, pair in pairs.items()]
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}; damaged?") from None
+    targets = {}
+    for name, shape in shapes:
+        target = _parameter(base, name)
+        if target is None or target.shape != shape:
+            raise UsageError(f"{path}: {name} {shape} does not fit; damaged?")
+        targets[name] = target
+    table: Any = base.text_encoder.get_input_embeddings().weight
+    if embedding is not None and embedding.shape != (1, table.shape[1]):
+        raise UsageError(f"{path}: {EMBEDDING} {tuple(embedding.shape)} does not fit; damaged?")
+    return Fitting(metadata, whole, pairs, embedding, targets)
 
 
 def load_personal(
@@ -93,33 +128,12 @@ def load_personal(
     at each call; what they learned then adds up. Nothing is changed when the file does not fit.
     Raises UsageError as `read_metadata` does, and for weights that were learned on another base.
     """
-    metadata, tensors = read_personal(path)
-    if metadata["base_hash"] != base.hash:
-        raise UsageError(
-            f"{path}: learned on base {metadata['base']} ({metadata['base_hash'][:8]}), this is "
-            f"another one ({base.hash[:8]}): choose that with --base, or personalize again"
-        )
-    embedding = tensors.pop(EMBEDDING, None)
-    try:
-        tensors, pairs = lora.split(tensors)
-        shapes = [(name, tuple(tensor.shape)) for name, tensor in tensors.items()]
-        shapes += [(name, lora.shape(*pair)) for name, pair in pairs.items()]
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}; damaged?") from None
-    targets = {}
-    for name, shape in shapes:
-        target = parameter(base, name)
-        if target is None or target.shape != shape:
-            raise UsageError(f"{path}: {name} {shape} does not fit; damaged?")
-        targets[name] = target
-    table: Any = base.text_encoder.get_input_embeddings().weight
-    if embedding is not None and embedding.shape != (1, table.shape[1]):
-        raise UsageError(f"{path}: {EMBEDDING} {tuple(embedding.shape)} does not fit; damaged?")
+    metadata, whole, pairs, embedding, targets = read_fitting(path, base)
     with torch.no_grad():
         if untouched is not None:
             for name, target in targets.items():
                 untouched.setdefault(name, target.detach().clone())
-        for name, tensor in tensors.items():
+        for name, tensor in whole.items():
             target = targets[name]
             if untouched is None and scale == 1:
                 target.copy_(tensor)
@@ -174,8 +188,7 @@ def find_weights(prompt: str, runs: Path = Path("runs")) -> tuple[Path, str] | N
     return None
 
 
-def parameter(base: Base, name: str) -> Tensor | None:
-    """The parameter of a base that a tensor of personal weights belongs to, by its name."""
+def _parameter(base: Base, name: str) -> Tensor | None:
     part, _, rest = name.partition(".")
     if part == "unet" and ".motion_modules." in rest:
         part = "motion_adapter"
