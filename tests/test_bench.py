@@ -1,15 +1,17 @@
 """The benchmark: held-out people, methods as changed recipes, resuming, intervals and aims."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from animateanywhere import cli
+from animateanywhere.errors import UsageError
 from animateanywhere.evaluation import bench
 from animateanywhere.evaluation import report as bench_report
-from animateanywhere.evaluation.baselines import ABLATIONS, METHODS
+from animateanywhere.evaluation.baselines import ABLATIONS, METHODS, named
 from animateanywhere.files import finite
 from animateanywhere.puppets import SCENES, is_held_out
 from animateanywhere.recipe import load_recipe
@@ -61,6 +63,19 @@ def test_methods_change_what_they_say() -> None:
 
     assert len(change["one_step"].stage) == 1
     assert seen(change["one_step"]) == pytest.approx(seen(RECIPE), rel=0.02)
+
+
+def test_methods_are_joined_by_plus() -> None:
+    assert named("ours") is METHODS["ours"]
+    bare = named("alone+no_weakening+no_guidance").change(RECIPE)
+    assert not bare.loss.weaken
+    assert not bare.loss.guide
+    dreambooth = named("alone+dreambooth+no_regularization").change(RECIPE)
+    weight = {"regularization_weight": RECIPE.loss.regularization_weight}  # of rows there are none
+    assert bare == replace(dreambooth, loss=replace(dreambooth.loss, **weight))
+    for wrong in ("mine", "ours+mine", "ours+truth", "+", "ours+", ""):
+        with pytest.raises(UsageError, match="no method"):
+            named(wrong)
 
 
 def test_a_fast_benchmark_on_a_tiny_base_and_again(tiny_base: Path, tmp_path: Path) -> None:

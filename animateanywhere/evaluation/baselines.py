@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
+from animateanywhere.errors import UsageError
 from animateanywhere.recipe import Recipe, Stage
 
 SPATIAL = r"^unet\.(?!.*motion_modules)"
@@ -101,6 +103,14 @@ def no_motion(recipe: Recipe) -> Recipe:
     return replace(recipe, stage=recipe.stages("appearance"))
 
 
+def alone(recipe: Recipe) -> Recipe:
+    """The paper's two parts, weakening and guidance, and nothing else that might hold a scene: no
+    other people, `keep`, other places, views or words of looks, and the last step, not the best."""
+    personal = replace(recipe.personal, looks="", views=1, elsewhere=0.0)
+    recipe = replace(recipe, loss=replace(recipe.loss, keep=0.0), personal=personal)
+    return no_regularization(_unscored(recipe))
+
+
 METHODS: dict[str, Method] = {
     "ours": Method("ours", lambda recipe: recipe),
     "words_only": Method("the base, the person in words"),
@@ -114,6 +124,7 @@ METHODS: dict[str, Method] = {
 }
 
 ABLATIONS: dict[str, Method] = {
+    "alone": Method("weakening and guidance, nothing else", alone),
     "no_weakening": Method("without background weakening", _loss(weaken=False)),
     "no_guidance": Method("without mask-guided attention", _loss(guide=False)),
     "no_keep": Method("background not held to the base", _loss(keep=0.0)),
@@ -136,3 +147,22 @@ ABLATIONS: dict[str, Method] = {
     "attention": Method("attention alone trains", _train(r"^unet\..*attentions\.", TOKEN)),
     "text_encoder": Method("the text encoder trains too", _personal(train_text_encoder=True)),
 }
+
+
+def named(name: str) -> Method:
+    """The method of a name, or of several joined by "+": one change of the recipe after the other.
+
+    Raises UsageError where there is no such method, or one that learns nothing is joined to others.
+    """
+    known = METHODS | ABLATIONS
+    parts = [known[part] for part in name.split("+") if part in known]
+    changes = [part.change for part in parts if part.change]
+    if len(parts) <= name.count("+") or (len(parts) > 1 and len(changes) < len(parts)):
+        raise UsageError(f"no method {name}: give some of {', '.join(known)}")
+    if len(parts) == 1:
+        return parts[0]
+    return Method(
+        ", ".join(part.title for part in parts),
+        lambda recipe: reduce(lambda done, change: change(done), changes, recipe),
+        looks=any(part.looks for part in parts),
+    )

@@ -15,8 +15,7 @@ import numpy as np
 from animateanywhere import __version__
 from animateanywhere.console import progress, quietly
 from animateanywhere.data import skeleton, video
-from animateanywhere.errors import UsageError
-from animateanywhere.evaluation.baselines import ABLATIONS, METHODS, Method
+from animateanywhere.evaluation.baselines import ABLATIONS, METHODS, Method, named
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.evaluation.truth import mean, measure, write_reference
 from animateanywhere.files import require_writable, write_aside
@@ -94,18 +93,16 @@ def benchmark(
 
     Held-out people (never seen in base training) are learned in scene A with motion A and generated
     in three others each, with other motions, two with an object, and compared with the true
-    renders. methods: of `baselines`, all of METHODS when empty. fast: three people, a case each,
-    a quarter of the steps, ours, DreamBooth and words. What is there already, of the same base and
-    settings, is not made again; several runs of other methods may share `out`.
+    renders. methods: of `baselines`, also some joined by "+"; all of METHODS when empty. fast:
+    three people, a case each, a quarter of the steps, ours, DreamBooth and words. What is there
+    already, of the same base and settings, is not made again; several runs of other methods may
+    share `out`.
     Raises UsageError for a method that is not known.
     """
-    known = METHODS | ABLATIONS
-    for name in methods:
-        if name not in known:
-            raise UsageError(f"no method {name}: give some of {', '.join(known)}")
     names = list(methods) or (
         ["ours", "words_only", "dreambooth", "vae", "truth"] if fast else list(METHODS)
     )
+    asked = {name: named(name) for name in names}
     setting = Setting(fast, hard)
     require_writable(out)
     folder = find_base(base)
@@ -117,14 +114,16 @@ def benchmark(
     with progress("benchmark", total=len(people) * len(names)) as bar:
         for number in people:
             one = subject(number, config, setting)
-            for name in names:
+            for name, method in asked.items():
                 place = out / setting.name / name / f"{number:02}"
-                score(one, known[name], recipe, setting, place, base, net)
+                score(one, method, recipe, setting, place, base, net)
                 bar.advance(1)
     shown = [subject(number, config, setting) for number in people[:SHOWN]]
-    write_report(out, setting.name, {name: known[name].title for name in known}, hash_of(folder))
+    there = [*METHODS, *ABLATIONS, *sorted(path.name for path in (out / setting.name).glob("*+*"))]
+    titles = {name: named(name).title for name in there}
+    write_report(out, setting.name, titles, hash_of(folder))
     video.contact_sheet(
-        out / f"contact_sheet-{setting.name}.png", sheet(shown, names, out / setting.name, known)
+        out / f"contact_sheet-{setting.name}.png", sheet(shown, asked, out / setting.name)
     )
     return out
 
@@ -229,7 +228,7 @@ def make(
 
 
 def sheet(
-    people: list[Subject], names: list[str], folder: Path, known: dict[str, Method]
+    people: list[Subject], methods: dict[str, Method], folder: Path
 ) -> list[tuple[str, np.ndarray]]:
     """Rows to look at: each person's reference, the last case's truth, and what methods made."""
     rows = []
@@ -237,8 +236,8 @@ def sheet(
         truth = one.truths[-1]
         rows.append((f"person {one.number}: reference", one.reference.frames))
         rows.append((f"truth: {caption(truth.spec, seed=1, looks=False)}", truth.frames))
-        for name in names:
+        for name, method in methods.items():
             path = folder / name / f"{one.number:02}" / f"case{len(one.truths) - 1}.mp4"
             if path.is_file():
-                rows.append((known[name].title, video.read(path).frames))
+                rows.append((method.title, video.read(path).frames))
     return rows
