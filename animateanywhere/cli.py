@@ -425,6 +425,8 @@ def _evaluate(
         raise UsageError("what to evaluate? give a video, the folder of a run, or --bench puppets")
     if bench is None and (subjects or methods or hard):
         raise UsageError("--subjects, --methods and --hard belong to --bench puppets")
+    from animateanywhere.extraction.weights import Place
+
     require_writable(out or Path("runs"))
     if target is None:
         from animateanywhere.evaluation.bench import benchmark
@@ -437,11 +439,11 @@ def _evaluate(
             fast=fast,
             hard=hard,
             base=base or "mini",
+            models=Place(models, offline),
         )
         return _result(folder)
     from animateanywhere.evaluate import evaluate, show, to_json
     from animateanywhere.extraction.backends import Backends
-    from animateanywhere.extraction.weights import Place
 
     backends = Backends(pose_backend, mask_backend, place=Place(models, offline))
     made = evaluate(

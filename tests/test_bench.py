@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_embed import write_models
 
 from animateanywhere import cli
+from animateanywhere.data import video
 from animateanywhere.errors import UsageError
 from animateanywhere.evaluation import bench
 from animateanywhere.evaluation import report as bench_report
 from animateanywhere.evaluation.baselines import ABLATIONS, METHODS, named
+from animateanywhere.extraction.embed import videomae
+from animateanywhere.extraction.weights import Place
 from animateanywhere.files import finite
 from animateanywhere.puppets import SCENES, is_held_out
 from animateanywhere.recipe import load_recipe
@@ -98,6 +102,24 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(tiny_base: Path, tmp_path: Pa
     assert len(made) == len(names)
     bench.benchmark(out, **options)
     assert {p: p.stat().st_mtime_ns for p in out.glob("*/*/*/scores.json")} == made
+
+
+def test_fvd_knows_copies_from_others(tmp_path: Path) -> None:
+    config, setting = {"size": 64, "fps": 8, "frames": 4}, bench.Setting()
+    look = videomae(Place(write_models(tmp_path / "models"), offline=True))
+    for number in range(2):
+        for case, truth in enumerate(bench.subject(number, config, setting).truths):
+            noise = np.random.default_rng(case).integers(0, 255, truth.frames.shape, np.uint8)
+            for name, frames in (("copies", truth.frames), ("noise", noise)):
+                folder = tmp_path / name / f"{number:02}"
+                folder.mkdir(parents=True, exist_ok=True)
+                video.write(folder / f"case{case}.mp4", frames, 8)
+                video.write(folder / "reference.mp4", frames, 8)
+    names = ["copies", "noise", "absent"]
+    found = bench.fvd(look, names, range(2), config, setting, tmp_path)
+    assert set(found) == {"copies", "noise"}
+    assert 0 <= found["copies"] < 0.2 * found["noise"]
+    assert bench.fvd(None, names, range(2), config, setting, tmp_path) == {}
 
 
 @pytest.mark.parametrize(

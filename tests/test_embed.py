@@ -14,6 +14,9 @@ from transformers import (
     CLIPTokenizer,
     Dinov2Config,
     Dinov2Model,
+    VideoMAEConfig,
+    VideoMAEForPreTraining,
+    VideoMAEImageProcessorPil,
     ViTConfig,
     ViTImageProcessorPil,
     ViTModel,
@@ -47,6 +50,12 @@ def write_models(folder: Path) -> Path:
     CLIPTokenizer(vocab=index, merges=[]).save_pretrained(folder / "clip")
     ViTModel(ViTConfig(**SMALL, **PICTURE)).save_pretrained(folder / "dino")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder / "dino")
+    seen = VideoMAEConfig(
+        **SMALL, **PICTURE, num_frames=4, decoder_num_hidden_layers=1, decoder_hidden_size=32,
+        decoder_num_attention_heads=2, decoder_intermediate_size=32,
+    )  # fmt: skip
+    VideoMAEForPreTraining(seen).save_pretrained(folder / "videomae")
+    VideoMAEImageProcessorPil(**sizes).save_pretrained(folder / "videomae")
     return folder
 
 
@@ -107,6 +116,16 @@ def test_dinov2_in_the_folder_does_as_well(tmp_path: Path, clip: tuple) -> None:
     Dinov2Model(config).save_pretrained(tmp_path / "dino")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dino")
     assert embed.dino(Place(tmp_path, offline=True))(clip[0]).shape == (3, 32)
+
+
+def test_videomae_sees_the_order_of_frames(place: Place) -> None:
+    look = embed.videomae(place)
+    frames = render(sample_spec(3, "held-out"), frames=6, size=64).frames
+    found = look(frames)
+    assert found.shape == (1, 32) and found.dtype == np.float32
+    assert np.array_equal(found, look(frames))
+    assert not np.allclose(found, look(frames[::-1]), atol=1e-5)
+    assert look(frames[:3]).shape == (1, 32)
 
 
 def test_cutouts_show_the_person_and_nothing_of_the_scene(clip: tuple) -> None:

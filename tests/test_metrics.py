@@ -379,3 +379,19 @@ def test_reference_delta_e_sees_which_third_changed_color() -> None:
     assert small["whole"] == small["mean"] > 5
     nobody = metrics.reference_delta_e(painted, 0 * clip.masks, clip.keypoints, *known)
     assert np.isnan(nobody["mean"]) and set(nobody) == {"mean"}
+
+
+def test_frechet_is_what_gaussians_have() -> None:
+    """Against the closed form with a matrix root, and by hand for a shift and a stretch."""
+    from scipy.linalg import sqrtm
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(40, 5)), rng.normal(size=(30, 5)) @ rng.normal(size=(5, 5)) + 1
+    x, y = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    expected = apart + np.trace(x + y - 2 * sqrtm(x @ y).real)
+    assert metrics.frechet(a, b) == pytest.approx(expected, rel=1e-6)
+    assert metrics.frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet(a, a + 2) == pytest.approx(5 * 4)
+    assert metrics.frechet(a, 3 * (a - a.mean(0)) + a.mean(0)) == pytest.approx(4 * np.trace(x))
+    assert np.isnan(metrics.frechet(a[:1], b))

@@ -18,8 +18,11 @@ from animateanywhere.data import skeleton, video
 from animateanywhere.evaluation.baselines import ABLATIONS, METHODS, Method, named
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.evaluation.truth import mean, measure, write_reference
+from animateanywhere.extraction import embed
+from animateanywhere.extraction.weights import HUB, VIDEOMAE, Place, at_hand
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.generate import generate
+from animateanywhere.metrics import frechet
 from animateanywhere.models.base import (
     base_config,
     decode_latents,
@@ -88,6 +91,7 @@ def benchmark(
     fast: bool = False,
     hard: bool = False,
     base: str = "mini",
+    models: Place = HUB,
 ) -> Path:
     """Learn and generate, measure and compare; returns `out`, with `metrics.json` in it.
 
@@ -96,7 +100,7 @@ def benchmark(
     renders. methods: of `baselines`, also some joined by "+"; all of METHODS when empty. fast:
     three people, a case each, a quarter of the steps, ours, DreamBooth and words. What is there
     already, of the same base and settings, is not made again; several runs of other methods may
-    share `out`.
+    share `out`. models: where VideoMAE's weights may lie, for FVD; never downloaded for it.
     Raises UsageError for a method that is not known.
     """
     names = list(methods) or (
@@ -110,6 +114,7 @@ def benchmark(
     times = (2 if hard else 1) / (FASTER if fast else 1)
     recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
     net = load_perception(perception_of(folder))
+    look = embed.videomae(models) if at_hand(VIDEOMAE, models) else None
     people = range(subjects or (3 if fast else SUBJECTS))
     with progress("benchmark", total=len(people) * len(names)) as bar:
         for number in people:
@@ -121,7 +126,8 @@ def benchmark(
     shown = [subject(number, config, setting) for number in people[:SHOWN]]
     there = [*METHODS, *ABLATIONS, *sorted(path.name for path in (out / setting.name).glob("*+*"))]
     titles = {name: named(name).title for name in there}
-    write_report(out, setting.name, titles, hash_of(folder))
+    distances = fvd(look, list(asked), people, config, setting, out / setting.name)
+    write_report(out, setting.name, titles, hash_of(folder), distances)
     video.contact_sheet(
         out / f"contact_sheet-{setting.name}.png", sheet(shown, asked, out / setting.name)
     )
@@ -225,6 +231,25 @@ def make(
         generate(prompt, pose, weights=weights, base=base, out=target, fit="none", seed=number)
         made.append(video.read(target).frames)
     return made
+
+
+def fvd(
+    look: embed.Video | None, methods: list[str], people: range, config: dict[str, Any],
+    setting: Setting, folder: Path,
+) -> dict[str, float]:  # fmt: skip
+    """Frechet video distance of each method's videos to the true ones of the same people; nothing
+    without a network that looks at them."""
+    if look is None:
+        return {}
+    truths = [t.frames for n in people for t in subject(n, config, setting).truths]
+    true = np.concatenate([look(frames) for frames in truths])
+    found = {}
+    for name in methods:
+        files = [f for n in people for f in sorted((folder / name / f"{n:02}").glob("case*.mp4"))]
+        if len(files) == len(true):  # the truth and the VAE leave none
+            made = np.concatenate([look(video.read(file).frames) for file in files])
+            found[name] = frechet(made, true)
+    return found
 
 
 def sheet(

@@ -21,17 +21,19 @@ COLUMNS = {
     "person_ssim": "person SSIM ↑", "silhouette_iou": "silhouette IoU ↑", "pck": "PCK ↑",
     "scene_accuracy": "scene ↑", "scene_delta_e": "scene ΔE ↓", "object_present": "object ↑",
     "leak": "leak ↓", "flicker": "flicker ↓", "dynamic_degree": "motion of the truth's",
+    "fvd": "FVD ↓",
 }  # fmt: skip
 PARTS = ("top", "bottom", "hair", "face", "skin", "shoes", "other")
 
 
 def write_report(
-    out: Path, setting: str, titles: dict[str, str], base: str
+    out: Path, setting: str, titles: dict[str, str], base: str, fvd: dict[str, float] | None = None
 ) -> dict[str, dict[str, dict[str, float]]]:
     """`metrics.json` and `table.md` of all methods that were scored in `out`/`setting` on a base.
 
-    titles: the known methods' names, in the table's order. Returns method -> metric -> mean, low,
-    high (over subjects, whose cases are averaged first).
+    titles: the known methods' names, in the table's order. fvd: of some of them, over all videos
+    at once, so without an interval. Returns method -> metric -> mean, low, high (over subjects,
+    whose cases are averaged first).
     """
     scores = {name: found for name in titles if (found := read_scores(out / setting / name, base))}
     methods = {
@@ -41,6 +43,8 @@ def write_report(
         }
         for name, rows in scores.items()
     }
+    for name, value in (fvd or {}).items():
+        methods[name]["fvd"] = {"mean": value, "low": value, "high": value, "of": len(scores[name])}
     reached = aims(methods, ratios(scores))
     report = {
         "setting": setting,
@@ -131,13 +135,14 @@ def aims(
 
 def markdown(methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str]) -> str:
     """The table: mean and interval, one row a method; then the colors part by part."""
+    columns = measured(methods)
     lines = [
-        "| | " + " | ".join(COLUMNS.values()) + " | people |",
-        "|---" * (len(COLUMNS) + 2) + "|",
+        "| | " + " | ".join(columns.values()) + " | people |",
+        "|---" * (len(columns) + 2) + "|",
     ]
     for name, metrics in methods.items():
         people = int(max(found["of"] for found in metrics.values()))
-        cells = [cell(metrics.get(metric)) for metric in COLUMNS]
+        cells = [cell(metrics.get(metric)) for metric in columns]
         lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {people} |")
     lines += ["", "| ΔE of | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
     for name, metrics in methods.items():
@@ -146,13 +151,21 @@ def markdown(methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, 
     return "\n".join(lines) + "\n"
 
 
+def measured(methods: dict[str, dict[str, dict[str, float]]]) -> dict[str, str]:
+    """The columns of what any method was measured by."""
+    some = {metric for found in methods.values() for metric in found}
+    return {metric: words for metric, words in COLUMNS.items() if metric in some}
+
+
 def cell(found: dict[str, float] | None) -> str:
-    """As "7.91 (7.02–8.80)"."""
+    """As "7.91 (7.02–8.80)", or "1.00" where there is no interval."""
     if not found or np.isnan(found["mean"]):
         return "–"
     if np.isinf(found["mean"]):
         return "∞"
     digits = 1 if abs(found["mean"]) >= 10 else 2
+    if found["low"] == found["high"]:
+        return f"{found['mean']:.{digits}f}"
     return "{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(**found, d=digits)
 
 
@@ -164,7 +177,7 @@ def show(
     table = Table(title="against the true renders")
     for column in ("", *(titles[name] for name in methods)):
         table.add_column(column)
-    for metric, words in COLUMNS.items():
+    for metric, words in measured(methods).items():
         means = [found.get(metric, {}).get("mean", float("nan")) for found in methods.values()]
         table.add_row(words, *("–" if np.isnan(m) else f"{m:.3g}" for m in means))
     console = Console(stderr=True)

@@ -1,8 +1,8 @@
 """What `aa evaluate` measures of a video of which no true one is known.
 
-FVD (Unterthiner et al. 2018) and DOVER (Wu et al. 2023) are left out. FVD compares the covariance
-of 400 numbers between thousands of videos: of a run's few it says nothing, and its packages read
-pickled weights. DOVER is in no package that is kept up (pyiqa has none of it).
+FVD (Unterthiner et al. 2018) and DOVER (Wu et al. 2023) are left out. FVD compares Gaussians fitted
+to many videos: of a run's few it says nothing; the benchmark has it. DOVER is in no package that is
+kept up (pyiqa has none of it).
 """
 
 from __future__ import annotations

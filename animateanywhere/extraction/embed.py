@@ -1,5 +1,5 @@
-"""Embeddings of pictures and words, for measures of likeness: CLIP (Radford et al. 2021) and DINO
-(Caron et al. 2021), through transformers.
+"""Embeddings of pictures, words and videos, for measures of likeness: CLIP (Radford et al. 2021),
+DINO (Caron et al. 2021) and VideoMAE (Tong et al. 2022), through transformers.
 
 Not through torchmetrics, whose CLIPScore 1.9 fails on what CLIP returns in transformers 5, knows no
 DINO, and loads by a name on the hub what here may come from a folder.
@@ -16,10 +16,11 @@ import numpy as np
 from animateanywhere.console import progress
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.crop import cut
-from animateanywhere.extraction.weights import CLIP, DINO, Place, fetch, load
+from animateanywhere.extraction.weights import CLIP, DINO, VIDEOMAE, Place, fetch, load
 
 Pictures = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N, D)
 Words = Callable[[str], np.ndarray]  # to float32 (1, D)
+Video = Callable[[np.ndarray], np.ndarray]  # uint8 (F, H, W, 3) to float32 (1, D)
 
 SIDE = 224  # pixels, what both networks look at
 GRAY = 128  # behind a person who is cut out
@@ -74,6 +75,30 @@ def dino(place: Place) -> Pictures:
         return model(pixels.to(model.device)).last_hidden_state[:, 0]
 
     return _batched(_processor(folder), look, "comparing by DINO")
+
+
+def videomae(place: Place) -> Video:
+    """VideoMAE's embedding of a video: the mean over its tokens of as many frames as it looks at,
+    evenly spread, some twice of a short one. Raises UsageError where the weights cannot be had.
+    """
+    from transformers import VideoMAEModel
+
+    folder = fetch(VIDEOMAE, place)
+    model = load(VideoMAEModel, folder)
+    processor = _processor(folder)
+
+    def look(frames: np.ndarray) -> np.ndarray:
+        import torch
+
+        chosen = np.linspace(0, len(frames) - 1, model.config.num_frames).round().astype(int)
+        with torch.inference_mode():
+            pixels = processor(list(frames[chosen]), return_tensors="pt")[
+                "pixel_values"
+            ]  # (1, F, C, H, W)
+            found = model(pixels.to(model.device)).last_hidden_state  # (1, L, D)
+        return found.mean(1).float().cpu().numpy()
+
+    return look
 
 
 def cutouts(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:

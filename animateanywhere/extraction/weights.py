@@ -40,6 +40,7 @@ RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
 VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
 CLIP = Source("clip", "openai/clip-vit-base-patch32", revision="refs/pr/15")
 DINO = Source("dino", "facebook/dino-vits16", revision="refs/pr/1")
+VIDEOMAE = Source("videomae", "MCG-NJU/videomae-base-ssv2")
 DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
 
 

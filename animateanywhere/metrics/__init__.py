@@ -7,7 +7,7 @@ is `nan`, never a perfect score.
 """
 
 from animateanywhere.metrics.arrays import spaced
-from animateanywhere.metrics.embeddings import consistency, similarity
+from animateanywhere.metrics.embeddings import consistency, frechet, similarity
 from animateanywhere.metrics.likeness import person_delta_e, person_psnr, person_ssim, psnr
 from animateanywhere.metrics.motion import dynamic_degree, flicker
 from animateanywhere.metrics.pose import (
@@ -32,6 +32,7 @@ __all__ = [
     "dynamic_degree",
     "extent",
     "flicker",
+    "frechet",
     "laid_upon",
     "leak",
     "object_present",
