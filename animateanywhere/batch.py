@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class Batch:
     tokens: Tensor | None = None  # (B, T) in {-1, 0, 1}
     regular: Tensor | None = None  # (B,) bool: regularization rows take the full-frame loss
     heat: Tensor | None = None  # (B, F, 1, h, w) in [0, 1]: near the limbs of the pose
-    plain_states: Tensor | None = None  # (B, T, D): the captions without the token
+    made: Tensor | None = None  # (B,) bool: subject rows whose background the base made
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,21 @@ class Subject:
     class_word: str
     scene: str | None
 
+    def take(self, frames: Sequence[int]) -> Subject:
+        """Some of its frames."""
+        some = list(frames)
+        return replace(
+            self, frames=self.frames[some], masks=self.masks[some], keypoints=self.keypoints[some],
+            captions=[self.captions[i] for i in some],
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a video of F frames is generated from."""
+    """What B videos of F frames are generated from."""
 
-    pose_latents: Tensor  # (1, F, C, h, w)
-    text_states: Tensor  # (1, T, D)
+    pose_latents: Tensor  # (B, F, C, h, w)
+    text_states: Tensor  # (B, T, D)
     negative_states: Tensor  # (1, T, D): the empty prompt, for guidance
 
     def window(self, start: int, stop: int) -> Conditions:

@@ -28,6 +28,7 @@ from animateanywhere.forecast.machine import FILE as PREDICTION
 from animateanywhere.forecast.machine import Prediction, compare, in_words, keep
 from animateanywhere.forecast.predict import foretell_learning
 from animateanywhere.learning import choose
+from animateanywhere.learning.elsewhere import put_elsewhere
 from animateanywhere.learning.learn import fit_vae, learn
 from animateanywhere.learning.looks import AUTO, find_looks
 from animateanywhere.learning.regularize import regularization
@@ -103,6 +104,9 @@ def personalize(
         settings = replace(settings, personal=replace(settings.personal, looks=found))
         say(f"{escape(token)} {escape(found)}: in words; --looks says it otherwise")
     rows = encode_subject(model, seen, token, settings.personal)
+    elsewhere = None
+    if settings.personal.elsewhere:
+        elsewhere = put_elsewhere(model, seen, token, settings.personal, seed, out)
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}
@@ -111,7 +115,7 @@ def personalize(
     trials = make_trials(model, settings, subject, token) if scored else {}
     # all is encoded; its memory goes back
     model.vae = model.vae.cpu() if scored else nn.Identity()
-    changed, chosen = learn(model, settings, rows, images, clips, out, seed, trials)
+    changed, chosen = learn(model, settings, rows, elsewhere, images, clips, out, seed, trials)
     run["looks"] = settings.personal.looks
     if scored:
         choose.plot(out)

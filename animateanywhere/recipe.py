@@ -61,9 +61,9 @@ class Loss:
     gamma: float = 0.1  # weight of a key of the other region; 1 switches mask guidance off
     guide: bool = True
     regularization_weight: float = 1.0
-    # How much the background of subject rows is held to what the untouched base predicts there for
-    # the class word alone. Eq. 1 leaves it free, and it fades wherever the token is named. Ours.
-    keep: float = 0.0
+    # How much a background counts that the base made (`[personal] elsewhere`): eq. 1 leaves scenes
+    # free, and they fade wherever the token is named. Ours.
+    keep: float = 1.0
     snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023); 0 is off
     heat: float = 0.0  # base training: so much more do pixels near the pose's limbs count
 
@@ -78,9 +78,10 @@ class Personal:
     regularization_images: int = 40  # for appearance
     regularization_clips: int = 4  # for motion
     regularization_steps: int = 12  # of denoising, where the base makes them
-    # Share of the subject's rows whose caption names some other place: as the background hardly
-    # counts in eq. 1, the looks then bind to the token whatever scene is asked for. Ours.
-    elsewhere: float = 0.5
+    # Share of the subject's rows that show the person before scenes which the base makes: looks
+    # learned before a single scene fade before others (`learning.elsewhere`). 0 makes none. Ours.
+    elsewhere: float = 0.75
+    elsewhere_images: int = 96  # for appearance
     # What the clip's captions say: all that was prepared, or "a <token> <class word>" alone.
     captions: Literal["scene", "plain"] = "scene"
     # Named after the class word ("in a red shirt"), in captions and then in prompts: the token has
@@ -181,9 +182,12 @@ def _check(recipe: Recipe, path: Path) -> None:
     """Refuse values that would end in a crash after long work."""
     if not 0 < recipe.loss.gamma <= 1:
         raise UsageError(f"{path}: gamma must lie in (0, 1]")
-    for key in ("regularization_images", "regularization_clips", "regularization_steps", "views"):
+    for key in ("regularization_images", "regularization_clips", "regularization_steps", "views",
+                "elsewhere_images"):  # fmt: skip
         if getattr(recipe.personal, key) < 1:
             raise UsageError(f"{path}: {key} must be at least 1")
+    if not 0 <= recipe.personal.elsewhere <= 1:
+        raise UsageError(f"{path}: elsewhere is a share, 0 to 1")
     if recipe.choose.patience < 0 or recipe.choose.steps < 1:
         raise UsageError(f"{path}: choose: patience must be at least 0, steps at least 1")
     names = [stage.name for stage in recipe.stage]

@@ -3,7 +3,8 @@ the samples of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from animateanywhere.models.base import (
 
 LATE = 0.25  # of the steps, of what is applied late only
 SLICE = 16  # frames that are decoded at once
+BATCH = 8  # pictures that are made at once
 STEPS = 25  # of bases from before base.toml said it
 
 
@@ -116,6 +118,38 @@ def render_latents(
     if early is not None:
         denoiser = in_turn(by(*early), denoiser, round(steps * (1 - LATE)))
     return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
+
+
+def render_images(
+    base: Base,
+    unet: nn.Module,
+    prompts: Sequence[str],
+    pose_latents: Tensor,
+    seed: int,
+    steps: int,
+    on_step: Callable[[int], None],
+) -> Tensor:
+    """Latents (N, C, h, w) of N pictures, each of its own prompt, pose (N, C, h, w) and noise.
+
+    unet: the image UNet. on_step: called with how many pictures are a step further.
+    """
+    scheduler = make_scheduler(base.scheduler.config, "dpm++")
+    scale, rescale = base.config["guidance_scale"], guidance_rescale(base)
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for start in range(0, len(prompts), BATCH):
+        some = list(prompts[start : start + BATCH])
+        with torch.no_grad():
+            *states, empty = encode_text(base, [*some, ""]).split(1)
+        poses = pose_latents[start : start + BATCH, None]  # (B, 1, C, h, w)
+        denoiser = method.denoiser(
+            unet, Conditions(poses, torch.cat(states), empty), scale, rescale
+        )
+        noise = torch.randn((len(some), 1, *latent_shape(base)), generator=generator)
+        noise = noise.to(pose_latents.device)
+        told = partial(on_step, len(some))
+        made.append(sample(denoiser, noise, scheduler, steps, generator, lambda *_: told())[:, 0])  # noqa: B023
+    return torch.cat(made)
 
 
 def steps_of(base: Base) -> int:

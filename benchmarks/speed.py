@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/speed.py [--latent 16] [--times 5] [--sd15]
 
 A step of learning a person on images, and one on clips: ours (guided attention by an appended
-channel, eq. 1), ours with `keep`, the same with the mask as a dense bias as others write it, and
+channel, eq. 1), the same with the mask as a dense bias as others write it, and
 DreamBooth's (plain attention, mean squared error on instance and class rows, as diffusers'
 train_dreambooth.py takes it). Generation: ours against diffusers' AnimateDiffControlNetPipeline,
 by DDIM with guidance, and how alike the two videos are. Rows are taken in turn, so that what else
@@ -105,13 +105,13 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
     tokens = torch.randint(-1, 2, (rows, 48), device=device).float()
     batch = Batch(
         torch.randn(shape, device=device), torch.randn(shape, device=device), text, mask, tokens,
-        regular, plain_states=text,
+        regular,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
-    untouched = method.build(base, Loss(guide=False), video).requires_grad_(False)
+    plain = method.build(base, Loss(guide=False), video).requires_grad_(False)
 
-    def ours(keep: float, processor: Any = None) -> Callable[[], None]:
-        rule = Loss(gamma=GAMMA, keep=keep)
+    def ours(processor: Any = None) -> Callable[[], None]:
+        rule = Loss(gamma=GAMMA)
         unet = copy.deepcopy(method.build(base, rule, video))
         if processor is not None:
             for layer in unet.modules():
@@ -119,13 +119,11 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
                     layer.set_processor(processor)
         return stepping(
             unet,
-            lambda: method.loss(
-                unet, batch, generator, base.scheduler, rule, untouched=untouched if keep else None
-            )[0],
+            lambda: method.loss(unet, batch, generator, base.scheduler, rule)[0],
         )
 
     def dreambooth() -> Callable[[], None]:
-        unet = copy.deepcopy(untouched)
+        unet = copy.deepcopy(plain)
 
         def loss() -> Tensor:
             noise = torch.randn(shape, generator=generator).to(device)
@@ -153,10 +151,8 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
 
         return step
 
-    return medians({
-        "DreamBooth": dreambooth(), "dense bias": ours(0.0, DenseGuided()), "ours": ours(0.0),
-        "ours with keep": ours(0.3),
-    }, times)  # fmt: skip
+    kinds = {"DreamBooth": dreambooth(), "dense bias": ours(DenseGuided()), "ours": ours()}
+    return medians(kinds, times)
 
 
 def generation(folder: Path, side: int, sd15: bool, device: str, times: int) -> tuple[Any, float]:

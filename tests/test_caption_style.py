@@ -39,7 +39,6 @@ def test_a_recipe_says_what_captions_name(tiny_base: Path, style: Personal, says
     assert region.get("room</w>", -1) == -1
     assert region.get("red</w>", 1) == 1
     assert region.get("walk", 0) == 0
-    assert all(("sks man in a red shirt" in text) == bool(style.looks) for text in rows.elsewhere)
     assert len(rows.latents) == 1
 
 

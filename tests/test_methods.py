@@ -1,4 +1,3 @@
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from animateanywhere.batch import Batch, Conditions
 from animateanywhere.methods.animate_anywhere import (
     build,
     denoiser,
-    drift,
     foreground_of,
     loss,
     predict,
@@ -103,30 +101,18 @@ def test_the_regularization_weight_weighs(base: Base) -> None:
     assert float(value) == pytest.approx((logs["subject"] + 3 * logs["regular"]) / 2, rel=1e-5)
 
 
-def test_the_background_is_held_to_the_untouched_base(base: Base) -> None:
-    """Nothing is lost while nothing changed; after a change, the background alone counts."""
-    settings = Loss(guide=False, keep=2.0)
-    unet = build(base, settings, video=False)
-    untouched = copy.deepcopy(unet)
-    made = rows(count=2)
-    made = replace(made, plain_states=made.text_states)
-    options = (made, generator(), base.scheduler, settings, 1.0)
-    plain, _ = loss(unet, *options)
-    kept, _ = loss(unet, made, generator(), *options[2:], untouched)
-    assert float(kept) == pytest.approx(float(plain))
-    other = replace(made, plain_states=made.text_states + 1)
-    x, t = made.latents, torch.tensor([700, 700])
-    with torch.no_grad():
-        seen = predict(unet, x, t, made.pose_latents, made.text_states)
-        apart = drift(seen, x, t, other, untouched)
-    assert apart[0] > 0
-    assert apart[1] == 0  # a regularization row
-    inside = seen + 5 * made.mask  # type: ignore[operator]
-    assert torch.equal(drift(inside, x, t, other, untouched), apart)
-    outside = drift(seen + 5 * (1 - made.mask), x, t, other, untouched)  # type: ignore[operator]
-    assert outside[0] > apart[0] + 1
-    more = loss(unet, other, generator(), base.scheduler, settings, 1.0, untouched)[0]
-    assert more > plain
+def test_a_background_that_the_base_made_counts() -> None:
+    made = rows(count=3)
+    made = replace(
+        made, regular=torch.tensor([False, False, True]), made=torch.tensor([False, True, False])
+    )
+    assert made.mask is not None
+    fore = foreground_of(made, Loss(keep=0.25))
+    assert torch.equal(fore[0], made.mask[0])
+    assert torch.equal(fore[1], made.mask[1].clamp_min(0.25))
+    assert (fore[2] == 1).all()
+    assert torch.equal(foreground_of(made, Loss())[1], made.mask[1])
+    assert (foreground_of(made, Loss(weaken=False, keep=0.25)) == 1).all()
 
 
 def test_mask_guidance_reaches_the_model(base: Base) -> None:

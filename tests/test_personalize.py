@@ -13,13 +13,22 @@ from animateanywhere import puppets
 from animateanywhere.batch import Subject
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import UsageError
+from animateanywhere.extraction.caption import PLACES
 from animateanywhere.generate import generate
+from animateanywhere.learning.elsewhere import put_elsewhere
 from animateanywhere.learning.regularize import Regular, _cast, cache_file, regularization
-from animateanywhere.learning.rows import Rows, batches, moved, token_regions
+from animateanywhere.learning.rows import (
+    Elsewhere,
+    Rows,
+    batches,
+    encode_subject,
+    moved,
+    token_regions,
+)
 from animateanywhere.models.base import encode_text, load_base
 from animateanywhere.models.personal import EMBEDDING, add_token, load_personal, read_metadata
 from animateanywhere.personalize import personalize
-from animateanywhere.recipe import Recipe, Stage, load_recipe
+from animateanywhere.recipe import Personal, Recipe, Stage, load_recipe
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 
@@ -189,6 +198,31 @@ def test_a_moved_subject_is_the_same_person_smaller_and_elsewhere() -> None:
         assert seen.masks[frame, y, x].mean() > 0.85
 
 
+def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) -> None:
+    base = load_base(tiny_base)
+    size = base.config["size"]
+    clip = puppets.render(puppets.sample_spec(3), frames=9, size=size)
+    masks = np.zeros(clip.masks.shape, np.float32)
+    masks[:, :, : size // 2] = 1
+    subject = Subject(Path(), clip.frames, masks, clip.keypoints, ["a"] * 9, 8.0, "man", None)
+    personal = Personal(elsewhere_images=10, views=1, looks="in red")
+    rows = encode_subject(base, subject, "sks", personal)
+    away = put_elsewhere(base, subject, "sks", personal, 0, tmp_path)
+    assert all(len(part) == 10 for part in (away.latents, away.poses, away.masks, away.tokens))
+    assert all("sks man in red" in text and text.endswith(PLACES) for text in away.captions)
+    assert len(set(away.captions)) > 5
+    assert (tmp_path / "elsewhere.png").is_file()
+    # as filmed within the mask, something else beside it
+    poses = rows.poses[0].flatten(1)  # (N, D)
+    frames = torch.cdist(away.poses.flatten(1), poses).argmin(1)
+    assert torch.allclose(away.poses.flatten(1), poses[frames], atol=1e-4)
+    change = (away.latents - rows.latents[0, frames]).abs()
+    edge = change.shape[-1] // 4
+    assert change[..., -edge:].mean() > 3 * change[..., :edge].mean()
+    again = put_elsewhere(base, subject, "sks", personal, 0, tmp_path)
+    assert torch.equal(again.latents, away.latents)
+
+
 def _within(subject: Subject) -> np.ndarray:
     return (subject.frames * subject.masks[..., None]).sum((0, 1, 2)) / subject.masks.sum()
 
@@ -210,23 +244,26 @@ def test_a_base_of_another_training_is_refused(tiny_base: Path, trained: Path, p
         generate("sks man on a beach", POSE, weights=path, base=str(trained), frames=4, steps=1)
 
 
-def test_rows_name_other_places_and_drop_captions_of_others_only(tiny_base: Path) -> None:
+def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path) -> None:
     base = load_base(tiny_base)
     here, there, other = "a man in a room", "a man on a beach", "a woman walks"
     states = {text: encode_text(base, [text])[0] for text in (here, there, other, "")}
     maps = {here: torch.zeros(48), there: torch.ones(48)}
     frames, poses = torch.zeros(2, 8, 4, 8, 8), torch.zeros(2, 8, 4, 8, 8)
-    rows = Rows(frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), [there],
-                maps[there][None], "sks", 0)  # fmt: skip
+    rows = Rows(frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), "sks", 0)
+    away = Elsewhere(
+        frames[0] + 1, poses[0], frames[0, :, :1], [there] * 8, maps[there].expand(8, -1)
+    )
     regular = Regular(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
     stage = Stage("a", "appearance", 1, batch=40, regular_batch=40, dropout=0.5)
-    made = batches(base, stage, rows, regular, False, elsewhere=0.5)(torch.Generator())
+    made = batches(base, stage, rows, regular, False, away, 0.5)(torch.Generator())
 
     def said(row: int) -> str:
         return next(t for t, s in states.items() if torch.equal(s, made.text_states[row]))
 
     subject, others = [said(r) for r in range(40)], [said(r) for r in range(40, 80)]
     assert set(subject) == {here, there} and set(others) == {other, ""}
+    assert [float(x.mean()) for x in made.latents[:40]] == [text == there for text in subject]
     assert 10 < subject.count(there) < 30 and 10 < others.count("") < 30
     assert made.tokens is not None
     assert all(torch.equal(made.tokens[r], maps[text]) for r, text in enumerate(subject))

@@ -61,7 +61,8 @@ def dreambooth(recipe: Recipe) -> Recipe:
     as many pictures of the class."""
     loss = replace(recipe.loss, weaken=False, guide=False, keep=0.0, regularization_weight=1.0)
     recipe = _stages(recipe, lambda stage: replace(stage, regular_batch=stage.batch))
-    return replace(recipe, loss=loss, personal=replace(recipe.personal, views=1, looks=""))
+    personal = replace(recipe.personal, views=1, looks="", elsewhere=0.0)
+    return replace(recipe, loss=loss, personal=personal)
 
 
 def textual_inversion(recipe: Recipe) -> Recipe:
@@ -127,11 +128,11 @@ ABLATIONS: dict[str, Method] = {
     "alone": Method("weakening and guidance, nothing else", alone),
     "no_weakening": Method("without background weakening", _loss(weaken=False)),
     "no_guidance": Method("without mask-guided attention", _loss(guide=False)),
-    "no_keep": Method("background not held to the base", _loss(keep=0.0)),
+    "no_keep": Method("backgrounds that the base made weakened too", _loss(keep=0.0)),
     "no_choice": Method("last step, not the best", _unscored),
     "no_motion": Method("without the motion stage", no_motion),
     "no_views": Method("as filmed only", _personal(views=1)),
-    "no_elsewhere": Method("no captions of other places", _personal(elsewhere=0.0)),
+    "no_elsewhere": Method("before the filmed scene only", _personal(elsewhere=0.0)),
     **{f"alpha_{a}": Method(f"α = {a}", _loss(alpha=a)) for a in (0.03, 0.1, 0.3, 1.0)},
     **{f"gamma_{g}": Method(f"γ = {g}", _loss(gamma=g)) for g in (0.5, 0.01, 0.001)},
     **{

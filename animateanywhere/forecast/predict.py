@@ -21,7 +21,7 @@ from animateanywhere.errors import Failure
 from animateanywhere.extraction.findings import Finding
 from animateanywhere.forecast.machine import Prediction, fits, memory_now, pass_seconds, too_much
 from animateanywhere.forecast.measure import BUSY, Probe, probe
-from animateanywhere.learning import looks
+from animateanywhere.learning import elsewhere, looks
 from animateanywhere.learning.regularize import SHOWN, cache_file
 from animateanywhere.learning.trial import held_out
 from animateanywhere.metrics import psnr
@@ -66,6 +66,9 @@ def learning(
             seconds = unit[name] + own.regularization_steps * unit[f"{name}_step"]
         shown = min(count, SHOWN) * each * frame["decode"]
         parts[f"regularization {name}s"] = 0.0 if there else count * seconds + shown
+    if own.elsewhere:
+        seconds = elsewhere.STEPS * unit["image_step"] + 2 * frame["encode"] + frame["decode"]
+        parts["elsewhere"] = own.elsewhere_images * seconds
     if own.looks == looks.AUTO:
         parts["looks"] = looks.TRIES * unit["look"]
     if own.fit_vae_steps:

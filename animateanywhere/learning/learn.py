@@ -3,7 +3,6 @@ images; motion, on clips with the temporal layers put in."""
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +17,7 @@ from animateanywhere.console import say
 from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.learning import choose
 from animateanywhere.learning.regularize import SHOWN, Regular
-from animateanywhere.learning.rows import Rows, batches
+from animateanywhere.learning.rows import Elsewhere, Rows, batches
 from animateanywhere.learning.trial import Trial
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
@@ -27,11 +26,9 @@ from animateanywhere.models.base import (
     Base,
     decode_latents,
     encode_frames,
-    motion_unet,
     noise_share,
     to_pixels,
 )  # fmt: skip
-from animateanywhere.models.control import attach
 from animateanywhere.models.personal import EMBEDDING
 from animateanywhere.recipe import Recipe, Stage
 from animateanywhere.training.loop import fit
@@ -44,6 +41,7 @@ def learn(
     model: Base,
     settings: Recipe,
     rows: Rows,
+    elsewhere: Elsewhere | None,
     images: Regular,
     clips: Regular,
     out: Path,
@@ -55,9 +53,6 @@ def learn(
     changed: dict[str, Tensor] = {}
     chosen: dict[str, int] = {}
     index = rows.token_index
-    before = copy.deepcopy(model.unet).requires_grad_(False) if settings.loss.keep else None
-    if before is not None:
-        attach(before, model.controlnet)
     for number, stage in enumerate(settings.stages("appearance", "motion")):
         model.text_encoder.to(rows.latents.device)
         unet = method.build(model, settings.loss, video=stage.kind == "motion")
@@ -67,13 +62,10 @@ def learn(
             stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
         table: Any = model.text_encoder.get_input_embeddings().weight
         text_learns = any("text_encoder" in p or "token_embedding" in p for p in stage.train)
-        # Where the background counts in full, a caption must name the true place.
-        elsewhere = settings.personal.elsewhere if settings.loss.weaken else 0.0
         regular = clips if stage.kind == "motion" else images
-        batch = batches(model, stage, rows, regular, text_learns, elsewhere)
-        untouched: Any = before
-        if before is not None and stage.kind == "motion":
-            untouched = motion_unet(before, model.motion_adapter).eval()
+        batch = batches(
+            model, stage, rows, regular, text_learns, elsewhere, settings.personal.elsewhere
+        )
         parts = nn.ModuleDict({"unet": unet})
         if text_learns:
             parts["text_encoder"] = model.text_encoder
@@ -88,7 +80,7 @@ def learn(
             shift = stage.timestep_shift  # noqa: B023
             return method.loss(
                 parts["unet"], made, generator, model.scheduler, settings.loss, shift,
-                untouched, noise_share(model),  # noqa: B023
+                noise_share(model),
             )  # fmt: skip
 
         only = torch.zeros_like(table[:, :1])

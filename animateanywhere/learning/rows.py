@@ -22,6 +22,17 @@ from animateanywhere.recipe import Personal, Stage
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """P pictures of the subject in other places, encoded once."""
+
+    latents: Tensor  # (P, C, h, w)
+    poses: Tensor  # (P, C, h, w)
+    masks: Tensor  # (P, 1, h, w) in [0, 1], soft
+    captions: list[str]
+    tokens: Tensor  # (P, T) in {-1, 0, 1}
+
+
+@dataclass(frozen=True)
 class Rows:
     """The subject, encoded once: N frames in V views, as filmed and moved about in the frame."""
 
@@ -30,8 +41,6 @@ class Rows:
     masks: Tensor  # (V, N, 1, h, w) in [0, 1], soft
     captions: list[str]
     tokens: Tensor  # (N, T) in {-1, 0, 1}
-    elsewhere: list[str]  # P captions that name other places
-    elsewhere_tokens: Tensor  # (P, T)
     token: str
     token_index: int
 
@@ -63,12 +72,10 @@ def encode_subject(model: Base, subject: Subject, token: str, personal: Personal
     texts = [caption.with_looks(text, "<token>", word, looks) for text in texts]
     captions = [text.replace("<token>", token) for text in texts]
     person = [token, word, *([looks] if looks else [])]
-    others = caption.elsewhere(token, f"{word} {looks}".strip())
     scenes = [subject.scene] if subject.scene else []
     return Rows(
         torch.stack(latents), torch.stack(poses), torch.stack(masks),
-        captions, token_regions(model, captions, person, scenes),
-        others, token_regions(model, others, person, list(caption.PLACES)), token, index,
+        captions, token_regions(model, captions, person, scenes), token, index,
     )  # fmt: skip
 
 
@@ -115,46 +122,50 @@ def batches(
     rows: Rows,
     regular: Regular,
     text_learns: bool,
-    elsewhere: float = 0.0,
+    elsewhere: Elsewhere | None = None,
+    share: float = 0.0,
 ) -> Callable[[torch.Generator], Batch]:
     """Draw subject rows, then regularization rows, of `stage.frames` frames each.
 
     Text states are encoded once, unless the token or the text encoder is still learning.
-    elsewhere: share of the subject's rows whose caption names another place. Captions are dropped
-    (`stage.dropout`) from regularization rows only: did the empty prompt learn the subject as
-    well, guidance would push away from the person.
+    share: of the subject's rows that show it elsewhere, where rows are single pictures. Captions
+    are dropped (`stage.dropout`) from regularization rows only: did the empty prompt learn the
+    subject as well, guidance would push away from the person.
     """
-    views, count = rows.latents.shape[:2]
-    frames = min(stage.frames, count, regular.latents.shape[1])
-
-    def without(caption: str) -> str:
-        return caption.replace(f"{rows.token} ", "")
+    frames = min(stage.frames, rows.latents.shape[1], regular.latents.shape[1])
+    if frames > 1:
+        elsewhere = None
 
     def encode(captions: list[str]) -> dict[str, Tensor]:
         unique = sorted(set(captions))
         return dict(zip(unique, encode_text(model, unique), strict=True))
 
     with torch.no_grad():
-        said = [*rows.captions, *rows.elsewhere]
-        fixed = encode(["", *said, *map(without, said), *regular.captions])
+        said = [*rows.captions, *(elsewhere.captions if elsewhere else [])]
+        fixed = encode(["", *said, *regular.captions])
 
     def draw_rows(generator: torch.Generator) -> Batch:
-        starts = torch.randint(count - frames + 1, (stage.batch,), generator=generator).tolist()
-        seen = torch.randint(views, (stage.batch,), generator=generator).tolist()
-        cuts = [(view, slice(a, a + frames)) for view, a in zip(seen, starts, strict=True)]
-        latents = [rows.latents[cut] for cut in cuts]
-        poses = [rows.poses[cut] for cut in cuts]
-        masks = [rows.masks[cut] for cut in cuts]
-        tokens = [rows.tokens[start] for start in starts]
-        captions = [rows.captions[start] for start in starts]
-        for row in range(len(captions)):
-            if float(torch.rand((), generator=generator)) < elsewhere:
-                place = int(torch.randint(len(rows.elsewhere), (), generator=generator))
-                captions[row], tokens[row] = rows.elsewhere[place], rows.elsewhere_tokens[place]
+        def pick(most: int) -> int:
+            return int(torch.randint(most, (), generator=generator))
+
+        latents, poses, masks, tokens, captions, made = [], [], [], [], [], []
+        for _ in range(stage.batch):
+            some: Any = rows
+            if elsewhere and float(torch.rand((), generator=generator)) < share:
+                some, at = elsewhere, pick(len(elsewhere.latents))
+                cut: Any = slice(at, at + 1)
+            else:
+                view, at = pick(len(rows.latents)), pick(rows.latents.shape[1] - frames + 1)
+                cut = view, slice(at, at + frames)
+            latents.append(some.latents[cut])  # (F, C, h, w)
+            poses.append(some.poses[cut])
+            masks.append(some.masks[cut])
+            captions.append(some.captions[at])
+            made.append(some is elsewhere)
+            tokens.append(some.tokens[at])
         for _ in range(stage.regular_batch):
-            clip = int(torch.randint(len(regular.latents), (), generator=generator))
-            first = regular.latents.shape[1] - frames + 1
-            start = int(torch.randint(first, (), generator=generator))
+            clip = pick(len(regular.latents))
+            start = pick(regular.latents.shape[1] - frames + 1)
             latents.append(regular.latents[clip, start : start + frames])
             poses.append(regular.poses[clip, start : start + frames])
             masks.append(torch.ones_like(masks[0]))
@@ -163,12 +174,12 @@ def batches(
             captions.append("" if dropped else regular.captions[clip])
         states = encode(captions) if text_learns else fixed
         text = [states[caption] for caption in captions]
-        plain = [without(caption) for caption in captions]
-        total = len(latents)
+        made += [False] * stage.regular_batch
+        device = latents[0].device
         return Batch(
             torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),
-            torch.stack(tokens), torch.arange(total, device=latents[0].device) >= stage.batch,
-            plain_states=torch.stack([fixed[caption] for caption in plain]),
+            torch.stack(tokens), torch.arange(len(latents), device=device) >= stage.batch,
+            made=torch.tensor(made, device=device),
         )  # fmt: skip
 
     return draw_rows

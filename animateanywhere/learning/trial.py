@@ -76,14 +76,7 @@ def held_out(count: int) -> list[int]:
 def learned_part(subject: Subject) -> Subject:
     """The clip without the frames held out."""
     held = held_out(len(subject.frames))
-    return _take(subject, [i for i in range(len(subject.frames)) if i not in held])
-
-
-def _take(subject: Subject, kept: list[int]) -> Subject:
-    return replace(
-        subject, frames=subject.frames[kept], masks=subject.masks[kept],
-        keypoints=subject.keypoints[kept], captions=[subject.captions[i] for i in kept],
-    )  # fmt: skip
+    return subject.take([i for i in range(len(subject.frames)) if i not in held])
 
 
 def make_trials(model: Base, settings: Recipe, subject: Subject, token: str) -> dict[str, Trial]:
@@ -128,7 +121,7 @@ def make_trial(
     apart = moved(subject, VIEW)
     cases = []
     for window, scene in plan:
-        shown = _take(apart if scene else subject, window)
+        shown = (apart if scene else subject).take(window)
         text = f"a <token> {subject.class_word} {scene}" if scene else shown.captions[0]
         text = with_looks(text, "<token>", subject.class_word, looks)
         pictures = draw(shown.keypoints, *shown.frames.shape[1:3])

@@ -91,7 +91,6 @@ def loss(
     scheduler: DDPMScheduler,
     settings: Loss,
     timestep_shift: float = 1.0,
-    untouched: nn.Module | None = None,
     noise_share: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of every stage, a scalar, and what to log.
@@ -99,9 +98,7 @@ def loss(
     Without masks it is plain denoising (base training), where `settings.heat` lets the person
     count more, as HumanSD's heatmap-guided loss does (arXiv 2304.04269; ours takes the heat from
     the pose itself). With masks, subject rows take eq. 1 and guided attention; regularization rows
-    take the full frame and plain attention. With `settings.keep`, the background of subject rows
-    is held to what the `untouched` base predicts there without the token. noise_share: of the base,
-    as in `video_noise`.
+    take the full frame and plain attention. noise_share: of the base, as in `video_noise`.
     """
     latents = batch.latents  # (B, F, C, h, w)
     rows = len(latents)
@@ -120,8 +117,6 @@ def loss(
     if batch.heat is not None:
         error = error * (1 + settings.heat * batch.heat).sqrt()
     per_row = background_weakening(error, foreground_of(batch, settings), settings.alpha)  # (B,)
-    if untouched is not None and settings.keep and batch.plain_states is not None:
-        per_row = per_row + settings.keep * drift(prediction, x, timesteps, batch, untouched)
     per_row = per_row * min_snr_weight(alpha_bar, settings.snr_gamma, kind)
     if batch.regular is None:
         return per_row.mean(), {}
@@ -133,37 +128,20 @@ def loss(
     return (weight * per_row).mean(), logs
 
 
-def drift(
-    prediction: Tensor, x: Tensor, timesteps: Tensor, batch: Batch, untouched: nn.Module
-) -> Tensor:
-    """How far the background of subject rows has gone from the untouched base, (B,); 0 in others.
-
-    The base sees the same noisy latents and the caption without the token: what is learned of a
-    person is to change the person alone. Ours, against the washed-out scenes that a loss on the
-    person's region leaves behind.
-    """
-    if batch.mask is None or batch.regular is None or batch.plain_states is None:
-        raise ValueError("subject rows have masks and captions without the token")
-    rows = ~batch.regular
-    out = torch.zeros(len(x), device=x.device)
-    if rows.any():
-        with torch.no_grad():
-            before = predict(
-                untouched, x[rows], timesteps[rows], batch.pose_latents[rows],
-                batch.plain_states[rows],
-            )  # fmt: skip
-        change = (1 - batch.mask[rows]) * (prediction[rows].float() - before.float()).square()
-        out[rows] = change.flatten(1).mean(1)
-    return out
-
-
 def foreground_of(batch: Batch, settings: Loss) -> Tensor:
-    """M_fore, (B, F, 1, h, w): the person in subject rows, everything in the others."""
+    """M_fore, (B, F, 1, h, w): the person in subject rows, everything in the others.
+
+    A background that the base made counts as `settings.keep` (ours): it holds the scenes, which
+    eq. 1 leaves free wherever the token is named.
+    """
     if batch.mask is None or not settings.weaken:
         return torch.ones_like(batch.latents[:, :, :1])
-    if batch.regular is None:
-        return batch.mask
-    return torch.where(batch.regular[:, None, None, None, None], 1.0, batch.mask)
+    least = torch.zeros(len(batch.mask)).to(batch.mask)  # (B,)
+    if batch.made is not None:
+        least = torch.where(batch.made, settings.keep, least)
+    if batch.regular is not None:
+        least = torch.where(batch.regular, 1.0, least)
+    return torch.maximum(batch.mask, least[:, None, None, None, None])
 
 
 def region_of(batch: Batch, settings: Loss) -> Region | None:
@@ -185,18 +163,19 @@ def denoiser(
 ) -> Denoiser:
     """The function a sampler walks on, with classifier-free guidance in one batch.
 
-    Returns a callable (x (1, F, C, h, w), timestep) -> prediction (1, F, C, h, w).
+    Returns a callable (x (B, F, C, h, w), timestep) -> prediction (B, F, C, h, w).
     """
-    if guidance_scale == 1:
-        poses, text = conditions.pose_latents, conditions.text_states
-    else:
-        poses = conditions.pose_latents.expand(2, -1, -1, -1, -1)
-        text = torch.cat([conditions.text_states, conditions.negative_states])
+    poses, text = conditions.pose_latents, conditions.text_states
+    if guidance_scale != 1:
+        poses = torch.cat([poses, poses])
+        text = torch.cat([text, conditions.negative_states.expand_as(text)])
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         timesteps = t.reshape(1).expand(len(poses)).to(x.device)
-        y = predict(unet, x.expand(len(poses), -1, -1, -1, -1), timesteps, poses, text)
-        return y if guidance_scale == 1 else guided(y[:1], y[1:], guidance_scale, rescale)
+        if guidance_scale == 1:
+            return predict(unet, x, timesteps, poses, text)
+        y, empty = predict(unet, torch.cat([x, x]), timesteps, poses, text).chunk(2)
+        return guided(y, empty, guidance_scale, rescale)
 
     return denoise
 
