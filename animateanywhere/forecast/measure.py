@@ -108,6 +108,7 @@ def shortened(recipe: Recipe) -> Recipe:
         regularization_images=1,
         regularization_clips=1,
         regularization_steps=1,
+        elsewhere_images=1,
         views=min(recipe.personal.views, 2),
         fit_vae_steps=min(recipe.personal.fit_vae_steps, STEPS),
         fit_vae_below=inf,
