@@ -106,7 +106,11 @@ def personalize(
     rows = encode_subject(model, seen, token, settings.personal)
     elsewhere = None
     if settings.personal.elsewhere:
-        elsewhere = put_elsewhere(model, seen, token, settings.personal, seed, out)
+        pictures, more = (
+            put_elsewhere(model, seen, token, settings.personal, seed, video, out)
+            for video in (False, True)
+        )
+        elsewhere = pictures, more
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}

@@ -82,6 +82,7 @@ class Personal:
     # learned before a single scene fade before others (`learning.elsewhere`). 0 makes none. Ours.
     elsewhere: float = 0.75
     elsewhere_images: int = 96  # for appearance
+    elsewhere_clips: int = 4  # for motion
     # What the clip's captions say: all that was prepared, or "a <token> <class word>" alone.
     captions: Literal["scene", "plain"] = "scene"
     # Named after the class word ("in a red shirt"), in captions and then in prompts: the token has
@@ -183,7 +184,7 @@ def _check(recipe: Recipe, path: Path) -> None:
     if not 0 < recipe.loss.gamma <= 1:
         raise UsageError(f"{path}: gamma must lie in (0, 1]")
     for key in ("regularization_images", "regularization_clips", "regularization_steps", "views",
-                "elsewhere_images"):  # fmt: skip
+                "elsewhere_images", "elsewhere_clips"):  # fmt: skip
         if getattr(recipe.personal, key) < 1:
             raise UsageError(f"{path}: {key} must be at least 1")
     if not 0 <= recipe.personal.elsewhere <= 1:

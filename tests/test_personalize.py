@@ -207,20 +207,25 @@ def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) ->
     subject = Subject(Path(), clip.frames, masks, clip.keypoints, ["a"] * 9, 8.0, "man", None)
     personal = Personal(elsewhere_images=10, views=1, looks="in red")
     rows = encode_subject(base, subject, "sks", personal)
-    away = put_elsewhere(base, subject, "sks", personal, 0, tmp_path)
+    away = put_elsewhere(base, subject, "sks", personal, 0, False, tmp_path)
     assert all(len(part) == 10 for part in (away.latents, away.poses, away.masks, away.tokens))
     assert all("sks man in red" in text and text.endswith(PLACES) for text in away.captions)
     assert len(set(away.captions)) > 5
     assert (tmp_path / "elsewhere.png").is_file()
     # as filmed within the mask, something else beside it
     poses = rows.poses[0].flatten(1)  # (N, D)
-    frames = torch.cdist(away.poses.flatten(1), poses).argmin(1)
+    frames = torch.cdist(away.poses.flatten(1), poses).argmin(1)  # (P,)
     assert torch.allclose(away.poses.flatten(1), poses[frames], atol=1e-4)
-    change = (away.latents - rows.latents[0, frames]).abs()
+    change = (away.latents[:, 0] - rows.latents[0, frames]).abs()
     edge = change.shape[-1] // 4
     assert change[..., -edge:].mean() > 3 * change[..., :edge].mean()
-    again = put_elsewhere(base, subject, "sks", personal, 0, tmp_path)
+    again = put_elsewhere(base, subject, "sks", personal, 0, False, tmp_path)
     assert torch.equal(again.latents, away.latents)
+    clips = put_elsewhere(base, subject, "sks", personal, 0, True, tmp_path)
+    length = base.config["frames"]
+    assert clips.latents.shape[:2] == clips.masks.shape[:2] == (personal.elsewhere_clips, length)
+    shown = torch.cdist(clips.poses.flatten(2), poses[None]).argmin(2)  # (P, F)
+    assert (shown.diff(dim=1) == 1).all()  # frames in their order
 
 
 def _within(subject: Subject) -> np.ndarray:
@@ -251,9 +256,7 @@ def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path
     maps = {here: torch.zeros(48), there: torch.ones(48)}
     frames, poses = torch.zeros(2, 8, 4, 8, 8), torch.zeros(2, 8, 4, 8, 8)
     rows = Rows(frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), "sks", 0)
-    away = Elsewhere(
-        frames[0] + 1, poses[0], frames[0, :, :1], [there] * 8, maps[there].expand(8, -1)
-    )
+    away = Elsewhere(frames + 1, poses, frames[:, :, :1], [there] * 2, maps[there].expand(2, -1))
     regular = Regular(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
     stage = Stage("a", "appearance", 1, batch=40, regular_batch=40, dropout=0.5)
     made = batches(base, stage, rows, regular, False, away, 0.5)(torch.Generator())

@@ -57,7 +57,7 @@ def test_learning_is_the_sum_of_its_parts() -> None:
         "regularization images": 40 * (0.05 + 10 * 0.03 + 0.01),
         "regularization clips": 3 * (0.3 + 10 * 0.25 + 16 * 0.01),
         "vae": 28 * 0.03 + 80 * 0.2 + 68 * 0.01,
-        "elsewhere": 96 * (8 * 0.03 + 2 * 0.02 + 0.01),
+        "elsewhere": 96 * (8 * 0.03 + 2 * 0.02 + 0.01) + 4 * (8 * 0.25 + 16 * (2 * 0.02 + 0.01)),
         "looks": looks.TRIES * 0.05,
         "appearance": 240 * 0.4 + 3 * 0.7,
         "motion": 25 * 1.2 + 0.1,

@@ -109,6 +109,7 @@ def shortened(recipe: Recipe) -> Recipe:
         regularization_clips=1,
         regularization_steps=1,
         elsewhere_images=1,
+        elsewhere_clips=1,
         views=min(recipe.personal.views, 2),
         fit_vae_steps=min(recipe.personal.fit_vae_steps, STEPS),
         fit_vae_below=inf,

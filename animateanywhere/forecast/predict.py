@@ -67,8 +67,11 @@ def learning(
         shown = min(count, SHOWN) * each * frame["decode"]
         parts[f"regularization {name}s"] = 0.0 if there else count * seconds + shown
     if own.elsewhere:
-        seconds = elsewhere.STEPS * unit["image_step"] + 2 * frame["encode"] + frame["decode"]
-        parts["elsewhere"] = own.elsewhere_images * seconds
+        each = 2 * frame["encode"] + frame["decode"]
+        parts["elsewhere"] = (
+            own.elsewhere_images * (elsewhere.STEPS * unit["image_step"] + each)
+            + own.elsewhere_clips * (elsewhere.STEPS * unit["clip_step"] + length * each)
+        )  # fmt: skip
     if own.looks == looks.AUTO:
         parts["looks"] = looks.TRIES * unit["look"]
     if own.fit_vae_steps:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from animateanywhere.batch import Subject
@@ -23,7 +24,7 @@ from animateanywhere.learning.rows import Elsewhere, moved, token_regions
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_poses
 from animateanywhere.recipe import Loss, Personal
-from animateanywhere.render import render_images
+from animateanywhere.render import render_images, render_latents
 
 SHEET = "elsewhere.png"
 SHOWN = 32  # pictures in it
@@ -31,41 +32,63 @@ STEPS = 8  # of denoising: scenes are there early
 
 
 def put_elsewhere(
-    model: Base, subject: Subject, token: str, personal: Personal, seed: int, out: Path
+    model: Base, subject: Subject, token: str, personal: Personal, seed: int, video: bool, out: Path
 ) -> Elsewhere:
-    """Pictures of the person in other places, as filmed or moved about in the frame, and a sheet of
-    some in `out` to look at.
+    """Pictures, or clips, of the person in other places, as filmed or moved about in the frame. Of
+    some pictures there is a sheet in `out` to look at.
 
-    The base's own person stands where ours does; what sticks out from behind lies in the
-    background, which hardly counts.
+    The base's own person stands where ours does; what sticks out from behind is background.
     """
     word, looks = subject.class_word, personal.looks
     who = f"{word} {looks}".strip()
     choices = caption.elsewhere(token, who)
-    rng = np.random.default_rng(seed)
-    captions = [choices[i] for i in rng.integers(len(choices), size=personal.elsewhere_images)]
-    frames = rng.integers(len(subject.frames), size=len(captions))
+    rng = np.random.default_rng([seed, video])
+    count = personal.elsewhere_clips if video else personal.elsewhere_images
+    length = min(int(model.config["frames"]), len(subject.frames)) if video else 1
+    captions = [choices[i] for i in rng.integers(len(choices), size=count)]
+    starts = rng.integers(len(subject.frames) - length + 1, size=count)
     parts = [
         moved(part, view) if view else part
-        for view, some in enumerate(np.array_split(frames, personal.views))
-        for part in [subject.take(some.tolist())]
+        for view, some in enumerate(np.array_split(starts, personal.views))
+        for part in [subject.take([at + i for at in some for i in range(length)])]
     ]
     filmed, masks, keypoints = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("frames", "masks", "keypoints")
     )
-    poses = encode_poses(model, draw(keypoints, *filmed.shape[1:3]))  # (P, C, h, w)
-    prompts = [text.replace(f"{token} ", "") for text in captions]
-    unet, steps = method.build(model, Loss(guide=False), video=False).eval(), STEPS
-    with progress("the person elsewhere", total=len(captions) * steps) as bar:
-        made = render_images(model, unet, prompts, poses, seed, steps, bar.advance)
+    poses = encode_poses(model, draw(keypoints, *filmed.shape[1:3]))  # (P·F, C, h, w)
+    made = _scenes(model, [text.replace(f"{token} ", "") for text in captions], poses, seed, video)
     mask = masks[..., None]
     shown = mask * filmed + (1 - mask) * decode_latents(model.vae, made)
     shown = shown.round().astype(np.uint8)
-    starts = range(0, min(len(shown), SHOWN), 8)
-    contact_sheet(out / SHEET, [(captions[at], shown[at : at + 8]) for at in starts])
-    fine = torch.from_numpy(masks)[:, None].to(made)  # (P, 1, H, W)
+    if not video:
+        rows = range(0, min(count, SHOWN), 8)
+        contact_sheet(out / SHEET, [(captions[at], shown[at : at + 8]) for at in rows])
+    fine = torch.from_numpy(masks)[:, None].to(made)  # (P·F, 1, H, W)
     small = F.interpolate(fine, made.shape[-2:], mode="area")
     person = [token, word, *([looks] if looks else [])]
+    latents, poses, small = (
+        x.unflatten(0, (count, length)) for x in (encode_frames(model.vae, shown), poses, small)
+    )
     regions = token_regions(model, captions, person, list(caption.PLACES))
-    return Elsewhere(encode_frames(model.vae, shown), poses, small, captions, regions)
+    return Elsewhere(latents, poses, small, captions, regions)
+
+
+def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
+    """What the base makes of prompts: latents like the pose latents (P·F, C, h, w)."""
+    unet = method.build(model, Loss(guide=False), video).eval()
+    what = "the person elsewhere, clips" if video else "the person elsewhere"
+    if not video:
+        with progress(what, total=len(prompts) * STEPS) as bar:
+            return render_images(model, unet, prompts, poses, seed, STEPS, bar.advance)
+    with progress(what, total=len(prompts) * STEPS) as bar:
+        clips = [
+            render_latents(
+                model, unet, prompt, pose, seed * 1000 + number, steps=STEPS,
+                on_step=lambda: bar.advance(1),
+            )
+            for number, (prompt, pose) in enumerate(
+                zip(prompts, poses.chunk(len(prompts)), strict=True)
+            )
+        ]  # fmt: skip
+    return torch.cat(clips)

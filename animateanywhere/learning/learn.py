@@ -41,7 +41,7 @@ def learn(
     model: Base,
     settings: Recipe,
     rows: Rows,
-    elsewhere: Elsewhere | None,
+    elsewhere: tuple[Elsewhere, Elsewhere] | None,
     images: Regular,
     clips: Regular,
     out: Path,
@@ -49,7 +49,9 @@ def learn(
     trials: Mapping[str, Trial],
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Run the stages; return what changed, by the names of personal weights, and the chosen step
-    of each stage that has a trial, else it is the last."""
+    of each stage that has a trial, else it is the last. elsewhere: pictures, and clips, of the
+    person in other places.
+    """
     changed: dict[str, Tensor] = {}
     chosen: dict[str, int] = {}
     index = rows.token_index
@@ -63,8 +65,9 @@ def learn(
         table: Any = model.text_encoder.get_input_embeddings().weight
         text_learns = any("text_encoder" in p or "token_embedding" in p for p in stage.train)
         regular = clips if stage.kind == "motion" else images
+        there = elsewhere[stage.kind == "motion"] if elsewhere else None
         batch = batches(
-            model, stage, rows, regular, text_learns, elsewhere, settings.personal.elsewhere
+            model, stage, rows, regular, text_learns, there, settings.personal.elsewhere
         )
         parts = nn.ModuleDict({"unet": unet})
         if text_learns:

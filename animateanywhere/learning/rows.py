@@ -23,11 +23,11 @@ from animateanywhere.recipe import Personal, Stage
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """P pictures of the subject in other places, encoded once."""
+    """P clips of F frames of the subject in other places; pictures are clips of one."""
 
-    latents: Tensor  # (P, C, h, w)
-    poses: Tensor  # (P, C, h, w)
-    masks: Tensor  # (P, 1, h, w) in [0, 1], soft
+    latents: Tensor  # (P, F, C, h, w)
+    poses: Tensor  # (P, F, C, h, w)
+    masks: Tensor  # (P, F, 1, h, w) in [0, 1], soft
     captions: list[str]
     tokens: Tensor  # (P, T) in {-1, 0, 1}
 
@@ -128,21 +128,19 @@ def batches(
     """Draw subject rows, then regularization rows, of `stage.frames` frames each.
 
     Text states are encoded once, unless the token or the text encoder is still learning.
-    share: of the subject's rows that show it elsewhere, where rows are single pictures. Captions
-    are dropped (`stage.dropout`) from regularization rows only: did the empty prompt learn the
-    subject as well, guidance would push away from the person.
+    share: of the subject's rows that show it elsewhere. Captions are dropped (`stage.dropout`)
+    from regularization rows only: did the empty prompt learn the subject as well, guidance would
+    push away from the person.
     """
     frames = min(stage.frames, rows.latents.shape[1], regular.latents.shape[1])
-    if frames > 1:
-        elsewhere = None
 
     def encode(captions: list[str]) -> dict[str, Tensor]:
         unique = sorted(set(captions))
         return dict(zip(unique, encode_text(model, unique), strict=True))
 
     with torch.no_grad():
-        said = [*rows.captions, *(elsewhere.captions if elsewhere else [])]
-        fixed = encode(["", *said, *regular.captions])
+        others = elsewhere.captions if elsewhere else []
+        fixed = encode(["", *rows.captions, *others, *regular.captions])
 
     def draw_rows(generator: torch.Generator) -> Batch:
         def pick(most: int) -> int:
@@ -152,17 +150,16 @@ def batches(
         for _ in range(stage.batch):
             some: Any = rows
             if elsewhere and float(torch.rand((), generator=generator)) < share:
-                some, at = elsewhere, pick(len(elsewhere.latents))
-                cut: Any = slice(at, at + 1)
-            else:
-                view, at = pick(len(rows.latents)), pick(rows.latents.shape[1] - frames + 1)
-                cut = view, slice(at, at + frames)
-            latents.append(some.latents[cut])  # (F, C, h, w)
-            poses.append(some.poses[cut])
-            masks.append(some.masks[cut])
-            captions.append(some.captions[at])
+                some = elsewhere
+            clip = pick(len(some.latents))
+            start = pick(some.latents.shape[1] - frames + 1)
+            latents.append(some.latents[clip, start : start + frames])
+            poses.append(some.poses[clip, start : start + frames])
+            masks.append(some.masks[clip, start : start + frames])
+            said = start if some is rows else clip  # a caption a frame as filmed, one a clip else
+            captions.append(some.captions[said])
+            tokens.append(some.tokens[said])
             made.append(some is elsewhere)
-            tokens.append(some.tokens[at])
         for _ in range(stage.regular_batch):
             clip = pick(len(regular.latents))
             start = pick(regular.latents.shape[1] - frames + 1)
