@@ -49,7 +49,7 @@ def put_elsewhere(
     starts = rng.integers(len(subject.frames) - length + 1, size=count)
     parts = [
         moved(part, view) if view else part
-        for view, some in enumerate(np.array_split(starts, personal.views))
+        for view, some in enumerate(np.array_split(starts, min(personal.views, count)))
         for part in [subject.take([at + i for at in some for i in range(length)])]
     ]
     filmed, masks, keypoints = (
@@ -77,18 +77,15 @@ def put_elsewhere(
 def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
     """What the base makes of prompts: latents like the pose latents (P·F, C, h, w)."""
     unet = method.build(model, Loss(guide=False), video).eval()
-    what = "the person elsewhere, clips" if video else "the person elsewhere"
-    if not video:
-        with progress(what, total=len(prompts) * STEPS) as bar:
-            return render_images(model, unet, prompts, poses, seed, STEPS, bar.advance)
+    what = "clips of the person elsewhere" if video else "the person elsewhere"
     with progress(what, total=len(prompts) * STEPS) as bar:
-        clips = [
+        if not video:
+            return render_images(model, unet, prompts, poses, seed, STEPS, bar.advance)
+        parts = enumerate(zip(prompts, poses.chunk(len(prompts)), strict=True))
+        return torch.cat([
             render_latents(
                 model, unet, prompt, pose, seed * 1000 + number, steps=STEPS,
                 on_step=lambda: bar.advance(1),
             )
-            for number, (prompt, pose) in enumerate(
-                zip(prompts, poses.chunk(len(prompts)), strict=True)
-            )
-        ]  # fmt: skip
-    return torch.cat(clips)
+            for number, (prompt, pose) in parts
+        ])  # fmt: skip
