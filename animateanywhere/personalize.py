@@ -104,13 +104,11 @@ def personalize(
         settings = replace(settings, personal=replace(settings.personal, looks=found))
         say(f"{escape(token)} {escape(found)}: in words; --looks says it otherwise")
     rows = encode_subject(model, seen, token, settings.personal)
-    elsewhere = None
-    if settings.personal.elsewhere:
-        pictures, more = (
-            put_elsewhere(model, seen, token, settings.personal, seed, video, out)
-            for video in (False, True)
-        )
-        elsewhere = pictures, more
+    elsewhere = [
+        put_elsewhere(model, seen, token, settings.personal, seed, video, out)
+        for video in (False, True)
+        if settings.personal.elsewhere
+    ]
     images = regularization(model, subject.class_word, settings, seed, video=False)
     clips = regularization(model, subject.class_word, settings, seed, video=True)
     tensors: dict[str, Tensor] = {}

@@ -159,7 +159,7 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         done()
     else:
         base.vae = torch.nn.Identity()
-    tensors |= learn_stages(base, recipe, rows, None, regular[0], regular[1], Path(), 0, {})[0]
+    tensors |= learn_stages(base, recipe, rows, [], regular[0], regular[1], Path(), 0, {})[0]
     for stage in recipe.stages("appearance", "motion"):
         place = Path("training") / stage.name
         out[f"{stage.name}_step"] = step_seconds(place)

@@ -4,7 +4,7 @@ images; motion, on clips with the temporal layers put in."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def learn(
     model: Base,
     settings: Recipe,
     rows: Rows,
-    elsewhere: tuple[Elsewhere, Elsewhere] | None,
+    elsewhere: Sequence[Elsewhere],
     images: Regular,
     clips: Regular,
     out: Path,
@@ -50,7 +50,7 @@ def learn(
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Run the stages; return what changed, by the names of personal weights, and the chosen step
     of each stage that has a trial, else it is the last. elsewhere: pictures, and clips, of the
-    person in other places.
+    person in other places; or nothing.
     """
     changed: dict[str, Tensor] = {}
     chosen: dict[str, int] = {}
