@@ -49,6 +49,8 @@ def test_cross_attention_patterns_spare_the_motion_modules(tiny_base: Path) -> N
         ("[loss]\nalhpa = 1", "did you mean alpha"),
         ("seed = 'one'", "must be int"),
         ("[loss]\nweaken = 1", "must be bool"),
+        ("[personal]\nelsewhere = 1.5", "elsewhere is a share"),
+        ("[personal]\nelsewhere_clips = 0", "elsewhere_clips must be at least 1"),
         ("[[stage]]\nname = 'a'\nkind = 'image'", "steps is missing"),
         ("[[stage]]\nname = 'a'\nkind = 'picture'\nsteps = 1", "must be one of"),
         ("[[stage]]\nname = 'a'\nkind = 'image'\nsteps = 1\nlora_rank = 4", "lora_rank is 0"),
