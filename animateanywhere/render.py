@@ -4,7 +4,6 @@ the samples of a training."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -147,8 +146,11 @@ def render_images(
         )
         noise = torch.randn((len(some), 1, *latent_shape(base)), generator=generator)
         noise = noise.to(pose_latents.device)
-        told = partial(on_step, len(some))
-        made.append(sample(denoiser, noise, scheduler, steps, generator, lambda *_: told())[:, 0])  # noqa: B023
+
+        def told(*_: object, count: int = len(some)) -> None:
+            on_step(count)
+
+        made.append(sample(denoiser, noise, scheduler, steps, generator, told)[:, 0])
     return torch.cat(made)
 
 

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from animateanywhere.batch import Subject
 from animateanywhere.console import progress
 from animateanywhere.data.skeleton import draw
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.extraction import caption
-from animateanywhere.learning.rows import Elsewhere, moved, token_regions
+from animateanywhere.learning.rows import Elsewhere, latent_masks, moved, token_regions
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_poses
 from animateanywhere.recipe import Loss, Personal
@@ -64,13 +63,11 @@ def put_elsewhere(
     if not video:
         rows = range(0, min(count, SHOWN), 8)
         contact_sheet(out / SHEET, [(captions[at], shown[at : at + 8]) for at in rows])
-    fine = torch.from_numpy(masks)[:, None].to(made)  # (P·F, 1, H, W)
-    small = F.interpolate(fine, made.shape[-2:], mode="area")
-    person = [token, word, *([looks] if looks else [])]
+    latents = encode_frames(model.vae, shown)
     latents, poses, small = (
-        x.unflatten(0, (count, length)) for x in (encode_frames(model.vae, shown), poses, small)
+        x.unflatten(0, (count, length)) for x in (latents, poses, latent_masks(masks, latents))
     )
-    regions = token_regions(model, captions, person, list(caption.PLACES))
+    regions = token_regions(model, captions, [token, word, looks], list(caption.PLACES))
     return Elsewhere(latents, poses, small, captions, regions)
 
 

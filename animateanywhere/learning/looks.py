@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from animateanywhere.batch import Subject
 from animateanywhere.console import Bar, progress
 from animateanywhere.data.skeleton import draw
 from animateanywhere.diffusion.losses import add_noise, target
+from animateanywhere.learning.rows import latent_masks
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import spaced
 from animateanywhere.models.base import Base, encode_frames, encode_poses, encode_text
@@ -63,8 +63,7 @@ def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     frames, size = subject.frames[some], subject.frames.shape[1]
     latents = encode_frames(model.vae, frames)  # (N, C, h, w)
     poses = encode_poses(model, draw(subject.keypoints[some], size, size))
-    fine = torch.from_numpy(subject.masks[some])[:, None].to(latents)  # (N, 1, H, W)
-    masks = F.interpolate(fine, latents.shape[-2:], mode="area")
+    masks = latent_masks(subject.masks[some], latents)
     count = len(TIMES)
     latents, poses, masks = (x.repeat(count, 1, 1, 1)[:, None] for x in (latents, poses, masks))
     scheduler: Any = model.scheduler

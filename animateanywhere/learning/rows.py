@@ -63,20 +63,25 @@ def encode_subject(model: Base, subject: Subject, token: str, personal: Personal
         latents.append(encode_frames(model.vae, seen.frames))  # (N, C, h, w)
         skeletons = draw(seen.keypoints, *seen.frames.shape[1:3])
         poses.append(encode_poses(model, skeletons))
-        fine = torch.from_numpy(seen.masks)[:, None].to(latents[0])  # (N, 1, H, W)
-        masks.append(F.interpolate(fine, latents[0].shape[-2:], mode="area"))
+        masks.append(latent_masks(seen.masks, latents[0]))
     word, looks = subject.class_word, personal.looks
     texts = subject.captions
     if personal.captions == "plain":
         texts = [f"a <token> {word}"] * len(texts)
     texts = [caption.with_looks(text, "<token>", word, looks) for text in texts]
     captions = [text.replace("<token>", token) for text in texts]
-    person = [token, word, *([looks] if looks else [])]
-    scenes = [subject.scene] if subject.scene else []
+    person, scenes = [token, word, looks], [subject.scene or ""]
     return Rows(
         torch.stack(latents), torch.stack(poses), torch.stack(masks),
         captions, token_regions(model, captions, person, scenes), token, index,
     )  # fmt: skip
+
+
+def latent_masks(masks: np.ndarray, latents: Tensor) -> Tensor:
+    """Masks (N, H, W) at the size of latents (N, C, h, w): the share of each that the person
+    covers, (N, 1, h, w)."""
+    fine = torch.from_numpy(masks)[:, None].to(latents)  # (N, 1, H, W)
+    return F.interpolate(fine, latents.shape[-2:], mode="area")
 
 
 def moved(subject: Subject, number: int) -> Subject:
@@ -108,7 +113,7 @@ def token_regions(model: Base, captions: list[str], person: list[str], scenes: l
     ids = token_ids(model.tokenizer, captions)
     regions = torch.zeros(ids.shape)
     for words, value in (([scene.strip().rstrip(".") for scene in scenes], -1.0), (person, 1.0)):
-        for word in words:
+        for word in filter(None, words):
             piece = torch.tensor(model.tokenizer(word, add_special_tokens=False).input_ids)
             for start in range(ids.shape[1] - len(piece) + 1):
                 found = (ids[:, start : start + len(piece)] == piece).all(1)  # (N,)
