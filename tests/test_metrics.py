@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from animateanywhere import metrics
+from animateanywhere.data.openpose import KEYPOINTS, MIRROR
 from animateanywhere.puppets import PARTS, render, sample_spec
 
 
@@ -26,6 +27,22 @@ def test_pck_counts_visible_keypoints_within_a_tenth() -> None:
     found[0, 15, 1] += 50  # not visible in truth: does not count
     assert metrics.pck(found, true, 100) == pytest.approx(18 / 20)
     assert np.isnan(metrics.pck(found, _keypoints(visible=0), 100))
+
+
+def test_pck_of_either_side_forgives_a_view_from_behind_but_no_limb_out_of_place() -> None:
+    rng = np.random.default_rng(0)
+    true = _keypoints()
+    true[..., :2] = rng.uniform(0, 500, (2, 18, 2))
+    behind = true.copy()
+    behind[1] = true[1, MIRROR]  # one frame of two
+    assert [KEYPOINTS[at] for at in MIRROR[2:4]] == ["left shoulder", "left elbow"]
+    assert metrics.pck(behind, true, 100) < 0.6
+    assert metrics.pck_either_side(behind, true, 100) == 1
+    behind[0, 4, :2] += 50
+    assert metrics.pck_either_side(behind, true, 100) == pytest.approx(35 / 36)
+    true[1, :, 2] = 0  # a frame in which nothing is to be seen does not count
+    assert metrics.pck_either_side(behind, true, 100) == pytest.approx(17 / 18)
+    assert np.isnan(metrics.pck_either_side(behind, _keypoints(visible=0), 100))
 
 
 def test_height_and_iou() -> None:

@@ -19,6 +19,7 @@ LEVEL = 0.95  # of the intervals
 COLUMNS = {
     "person_delta_e": "person ΔE ↓", "person_psnr": "person PSNR, dB ↑",
     "person_ssim": "person SSIM ↑", "silhouette_iou": "silhouette IoU ↑", "pck": "PCK ↑",
+    "pck_either_side": "PCK, either side ↑",
     "scene_accuracy": "scene ↑", "scene_delta_e": "scene ΔE ↓", "object_present": "object ↑",
     "leak": "leak ↓", "flicker": "flicker ↓", "dynamic_degree": "motion of the truth's",
     "fvd": "FVD ↓",

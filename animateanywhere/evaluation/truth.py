@@ -31,6 +31,7 @@ def _compare(
     moves = [metrics.dynamic_degree(one["keypoints"], height) for one in (seen, true)]
     return {
         "pck": metrics.pck(seen["keypoints"], truth.keypoints, height),
+        "pck_either_side": metrics.pck_either_side(seen["keypoints"], truth.keypoints, height),
         "silhouette_iou": metrics.silhouette_iou(seen["masks"], truth.masks),
         "scene_accuracy": metrics.scene_accuracy(seen["scene_probabilities"], asked),
         "dynamic_degree": moves[0] / moves[1],

@@ -15,6 +15,7 @@ from animateanywhere.metrics.pose import (
     laid_upon,
     oks,
     pck,
+    pck_either_side,
     person_height,
     silhouette_iou,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "object_present",
     "oks",
     "pck",
+    "pck_either_side",
     "person_delta_e",
     "person_height",
     "person_psnr",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from animateanywhere.data.openpose import MIRROR
 from animateanywhere.metrics.arrays import Array, soft
 
 # COCO's spread of annotators' clicks, in the order of OpenPose-18; the neck, which COCO does not
@@ -40,6 +41,20 @@ def pck(
     distance = np.linalg.norm(predicted[..., :2] - true[..., :2], axis=-1)
     found = (distance <= within * height) & (predicted[..., 2] >= sure)
     return float(found[visible].mean())
+
+
+def pck_either_side(predicted: NDArray, true: NDArray, height: float) -> float:
+    """`pck` where each frame's left and right may be exchanged, if that finds more.
+
+    Beside `pck` it tells limbs in the wrong place from a person in the right pose who might as well
+    be seen from behind: without a face, that is often undecided. Arguments as in `pck`. Ours.
+    """
+    visible = (true[..., 2] > 0.5).sum(axis=1)  # (F,)
+    best = [
+        max(pck(some[None], wanted[None], height) for some in (found, found[MIRROR]))
+        for found, wanted in zip(predicted, true, strict=True)
+    ]
+    return float(np.average(np.nan_to_num(best), weights=visible)) if visible.any() else np.nan
 
 
 def oks(predicted: NDArray, true: NDArray, *, sure: float = 0.2) -> float:

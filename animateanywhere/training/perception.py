@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animateanywhere.console import progress
+from animateanywhere.data.openpose import MIRROR
 from animateanywhere.files import folder_aside, write_aside
 from animateanywhere.metrics import pck, person_height, silhouette_iou
 from animateanywhere.models.perception import (
@@ -27,7 +28,6 @@ from animateanywhere.puppets import SCENES, Clip, render_batch, sample_spec
 from animateanywhere.recipe import Stage
 from animateanywhere.training.loop import fit, step_generator
 
-MIRROR = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]  # right for left
 SPAN = 4.0  # seconds of a motion that frames are taken from
 
 
