@@ -127,12 +127,10 @@ def render_images(
     seed: int,
     steps: int,
     on_step: Callable[[int], None],
-    alike: int = 1,
 ) -> Tensor:
-    """Latents (N, C, h, w) of N pictures, each of its own prompt and pose (N, C, h, w).
+    """Latents (N, C, h, w) of N pictures, each of its own prompt, pose (N, C, h, w) and noise.
 
-    unet: the image UNet. on_step: called with how many pictures are a step further. alike: so many
-    in a row start from the same noise, a divisor of `BATCH`.
+    unet: the image UNet. on_step: called with how many pictures are a step further.
     """
     scheduler = make_scheduler(base.scheduler.config, "dpm++")
     scale, rescale = base.config["guidance_scale"], guidance_rescale(base)
@@ -146,8 +144,8 @@ def render_images(
         denoiser = method.denoiser(
             unet, Conditions(poses, torch.cat(states), empty), scale, rescale
         )
-        noise = torch.randn((BATCH // alike, 1, *latent_shape(base)), generator=generator)
-        noise = noise.repeat_interleave(alike, dim=0)[: len(some)].to(pose_latents.device)
+        noise = torch.randn((len(some), 1, *latent_shape(base)), generator=generator)
+        noise = noise.to(pose_latents.device)
 
         def told(*_: object, count: int = len(some)) -> None:
             on_step(count)

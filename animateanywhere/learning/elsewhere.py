@@ -28,7 +28,6 @@ from animateanywhere.render import render_images, render_latents
 SHEET = "elsewhere.png"
 SHOWN = 32  # pictures in it
 STEPS = 8  # of denoising: scenes are there early
-POSES = 4  # in each scene: one seen in one pose only is drawn with that pose only, and flickers
 
 
 def put_elsewhere(
@@ -45,9 +44,7 @@ def put_elsewhere(
     rng = np.random.default_rng([seed, video])
     count = personal.elsewhere_clips if video else personal.elsewhere_images
     length = min(int(model.config["frames"]), len(subject.frames)) if video else 1
-    each = 1 if video else POSES
-    scenes = rng.integers(len(choices), size=-(-count // each))
-    captions = [choices[i] for i in scenes.repeat(each)[:count]]
+    captions = [choices[i] for i in rng.integers(len(choices), size=count)]
     starts = rng.integers(len(subject.frames) - length + 1, size=count)
     parts = [
         moved(part, view) if view else part
@@ -80,7 +77,7 @@ def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bo
     what = "clips of the person elsewhere" if video else "the person elsewhere"
     with progress(what, total=len(prompts) * STEPS) as bar:
         if not video:
-            return render_images(model, unet, prompts, poses, seed, STEPS, bar.advance, POSES)
+            return render_images(model, unet, prompts, poses, seed, STEPS, bar.advance)
         parts = enumerate(zip(prompts, poses.chunk(len(prompts)), strict=True))
         return torch.cat([
             render_latents(
