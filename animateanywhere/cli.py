@@ -101,6 +101,10 @@ def _personalize(
         str | None, typer.Option(help='Such as "in a red shirt", "" or auto; else as the recipe.')
     ] = None,
     recipe: Recipe = None,
+    vram: Annotated[
+        float | None,
+        typer.Option(min=1, help="GB of a GPU to fit into, by LoRA if need be; else all."),
+    ] = None,
     seed: Seed = 0,
     pose: Pose = "auto",
     mask: Mask = "auto",
@@ -133,6 +137,7 @@ def _personalize(
         scene=scene,
         looks=looks,
         recipe=recipe,
+        vram=vram,
         seed=seed,
         backends=Backends(pose, mask, caption, caption_model, caption_fallback, place),
     )

@@ -26,7 +26,8 @@ from animateanywhere.files import require_writable, sha256, write_aside
 from animateanywhere.forecast.machine import compare, in_words
 from animateanywhere.forecast.predict import foretell_generation
 from animateanywhere.methods import animate_anywhere
-from animateanywhere.models.base import encode_poses, load_base
+from animateanywhere.models.base import apart, encode_poses, load_base
+from animateanywhere.models.lean import lighten
 from animateanywhere.models.personal import (
     base_of,
     find_weights,
@@ -84,13 +85,16 @@ def generate(
     weights, learned = _choose_weights(prompt, weights)
     require_writable(RUNS if out is None else out.parent)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_base(base or base_of(learned), device)
+    model = load_base(base or base_of(learned))
     files = [] if weights is None else [(weights, scale), *others]
     late_only = late_only and bool(files)
-    untouched = animate_anywhere.build(model, Loss(guide=False), video=True) if late_only else None
+    untouched = apart(model) if late_only else None
     first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
     for file, share in files:
         load_personal(file, model, share, first)
+    passes = lighten(model, device)
+    if untouched is not None:
+        lighten(untouched, device)
     said = prompt
     if weights is not None and mentions(prompt, learned["token"]):
         looks = learned.get("looks", "") if looks is None else looks.strip()
@@ -105,7 +109,8 @@ def generate(
         guidance_scale = float(model.config["guidance_scale"])
     steps = steps or steps_of(model)
     driving = read_driving(pose, fps, frames, backends)
-    told, more = foretell_generation(model, len(driving.keypoints), steps, begun)
+    with passes:
+        told, more = foretell_generation(model, len(driving.keypoints), steps, begun)
     tell_findings("generation", more)
     refuse("generation", more)
     if told is not None:
@@ -130,7 +135,8 @@ def generate(
     for some in np.array_split(np.arange(count), -(-count // SLICE)):
         pictures = skeletons(some)
         digest.update(pictures.tobytes())
-        poses.append(encode_poses(model, pictures))  # (N, C, h, w)
+        with passes:
+            poses.append(encode_poses(model, pictures))  # (N, C, h, w)
     settings = {
         "prompt": prompt,
         "said": said,
@@ -160,15 +166,16 @@ def generate(
     early = None
     if untouched is not None:
         plain = re.sub(rf"(?<!\w){re.escape(learned['token'])}(?!\w) ?", "", said, flags=re.I)
-        early = (untouched.eval(), plain)
+        early = (animate_anywhere.build(untouched, Loss(guide=False), video=True).eval(), plain)
     unet = animate_anywhere.build(model, Loss(guide=False), video=True).eval()
-    made = render(
-        model, unet, said, torch.cat(poses), seed,
-        guidance_scale=guidance_scale, steps=steps, sampler=sampler, early=early,
-        free=free_noise,
-    )  # fmt: skip
     some, kept = video.shown(count), list[np.ndarray]()
-    video.write(out, _keep(made, set(some.tolist()), kept), fps)
+    with passes:
+        made = render(
+            model, unet, said, torch.cat(poses), seed,
+            guidance_scale=guidance_scale, steps=steps, sampler=sampler, early=early,
+            free=free_noise,
+        )  # fmt: skip
+        video.write(out, _keep(made, set(some.tolist()), kept), fps)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     compare(out.with_suffix(".prediction.json"), told, begun)

@@ -27,6 +27,7 @@ from animateanywhere.files import require_writable, write_aside
 from animateanywhere.forecast.machine import FILE as PREDICTION
 from animateanywhere.forecast.machine import Prediction, compare, in_words, keep
 from animateanywhere.forecast.predict import foretell_learning
+from animateanywhere.forecast.vram import card, fitted
 from animateanywhere.learning import choose
 from animateanywhere.learning.elsewhere import put_elsewhere
 from animateanywhere.learning.learn import fit_vae, learn
@@ -35,6 +36,7 @@ from animateanywhere.learning.regularize import regularization
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.learning.trial import learned_part, make_trials
 from animateanywhere.models.base import Base, load_base
+from animateanywhere.models.lean import lighten
 from animateanywhere.models.personal import FILE, save_personal
 from animateanywhere.prepare import prepare
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
@@ -53,6 +55,7 @@ def personalize(
     recipe: str | Path | Recipe | None = None,
     seed: int = 0,
     backends: Backends | None = None,
+    vram: float | None = None,
     foretell: bool = True,
 ) -> Path:
     """Learn the person of `video` as the word `token`; return the path of the personal weights.
@@ -62,12 +65,13 @@ def personalize(
     it binds to those words and not to the token. looks: hair and clothes in words ("in a red
     shirt"), "" for none, "auto" for those that fit best; without, the recipe's. recipe: default is
     the one the base names. backends: what finds poses and masks. foretell: whether to say first
-    what it will take, for which a few steps may be measured.
+    what it will take, for which a few steps may be measured. vram: GiB to fit into, by the recipe's
+    first form that does (`forecast.vram`); without, those of the GPU where there is one.
     Raises UsageError for bad input, weights of another run in `out` are replaced.
     """
     begun = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_base(base, device)
+    model = load_base(base)
     settings = recipe_of(model, recipe)
     if looks is not None:
         settings = replace(settings, personal=replace(settings.personal, looks=looks.strip()))
@@ -83,6 +87,9 @@ def personalize(
         size=size,
         fps=fps,
     )
+    vram = vram or card()
+    if vram is not None:
+        settings = fitted(model.folder, model.config, settings, vram)
     path = out / FILE
     pixels = subject.frames.tobytes() + subject.masks.tobytes()
     run = {
@@ -96,13 +103,27 @@ def personalize(
         say(f"{escape(str(path))} is there already, from the same clip and settings")
         return path
 
-    told = _before(model, subject, settings, seed, out, begun if foretell else None, video.name)
+    with lighten(model, device, settings):
+        told = _before(model, subject, settings, seed, out, begun if foretell else None, video.name)
+        tensors, found = _learn(model, subject, token, settings, seed, out)
+    save_personal(path, tensors, run | found, half=True)
+    write_personal_card(path, str(model.config.get("license") or ""))
+    compare(out / PREDICTION, told, begun)
+    say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
+    say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
+    return path
+
+
+def _learn(
+    model: Base, subject: Subject, token: str, settings: Recipe, seed: int, out: Path
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Personal weights of a subject, and what was found on the way: looks, chosen steps."""
     scored = settings.choose.score
     seen = learned_part(subject) if scored else subject
     if settings.personal.looks == AUTO:
-        found = find_looks(model, seen)
-        settings = replace(settings, personal=replace(settings.personal, looks=found))
-        say(f"{escape(token)} {escape(found)}: in words; --looks says it otherwise")
+        looks = find_looks(model, seen)
+        settings = replace(settings, personal=replace(settings.personal, looks=looks))
+        say(f"{escape(token)} {escape(looks)}: in words; --looks says it otherwise")
     rows = encode_subject(model, seen, token, settings.personal)
     elsewhere = [
         put_elsewhere(model, seen, token, settings.personal, seed, video, out)
@@ -118,16 +139,11 @@ def personalize(
     # all is encoded; its memory goes back
     model.vae = model.vae.cpu() if scored else nn.Identity()
     changed, chosen = learn(model, settings, rows, elsewhere, images, clips, out, seed, trials)
-    run["looks"] = settings.personal.looks
+    found = {"looks": settings.personal.looks}
     if scored:
         choose.plot(out)
-        run |= {"chosen": json.dumps(chosen)}
-    save_personal(path, tensors | changed, run, half=True)
-    write_personal_card(path, str(model.config.get("license") or ""))
-    compare(out / PREDICTION, told, begun)
-    say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
-    say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
-    return path
+        found["chosen"] = json.dumps(chosen)
+    return tensors | changed, found
 
 
 def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:

@@ -153,11 +153,7 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
     fit(unet, stage, loss, folder, seed, show)
-    adapter: Any = base.motion_adapter
-    adapter.load_state_dict(
-        {k: v for k, v in unet.state_dict().items() if "motion_modules" in k}, strict=True
-    )
-    _save(adapter, run.out / "motion_adapter")
+    _save(base.motion_adapter, run.out / "motion_adapter")  # whose layers they are
     return _last_loss(folder)
 
 

@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any
 
 from animateanywhere.errors import UsageError
-from animateanywhere.recipe import Recipe, Stage
+from animateanywhere.recipe import Recipe, Stage, by_lora
 
 SPATIAL = r"^unet\.(?!.*motion_modules)"
 TOKEN = "token_embedding"
@@ -92,13 +92,6 @@ def no_regularization(recipe: Recipe) -> Recipe:
     return _stages(recipe, lambda stage: replace(stage, regular_batch=0))
 
 
-def lora(recipe: Recipe) -> Recipe:
-    """Adapters of rank 16 in place of weights, learning faster since they start at zero."""
-    return _stages(
-        recipe, lambda stage: replace(stage, lora_rank=16, learning_rate=6 * stage.learning_rate)
-    )
-
-
 def no_motion(recipe: Recipe) -> Recipe:
     """Without the second stage."""
     return replace(recipe, stage=recipe.stages("appearance"))
@@ -117,7 +110,7 @@ METHODS: dict[str, Method] = {
     "words_only": Method("the base, the person in words"),
     "dreambooth": Method("DreamBooth", dreambooth),
     "one_step": Method("one step on video", one_step),
-    "lora": Method("ours by LoRA", lora),
+    "lora": Method("ours by LoRA", by_lora),
     "textual_inversion": Method("textual inversion", textual_inversion),
     "no_regularization": Method("without regularization", no_regularization),
     "vae": Method("the truth through the VAE"),

@@ -29,7 +29,7 @@ from animateanywhere.recipe import Recipe, to_dict
 CACHE = Path("runs") / "predictions"
 STEPS = 6  # of each stage in the run in small
 BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
-VERSION = 4  # of what is measured
+VERSION = 5  # of what is measured
 DONE = b"done"  # a line of the run in small after each of its parts
 
 Probe = dict[str, Any]  # what `probe.main` prints
@@ -51,7 +51,8 @@ def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe |
         return None
     made = _run(base, small)
     if "out_of_memory" not in made:
-        for kept in {path, _file(base, None)}:  # generation is part of both
+        # Generation is part of both, and the same where weights are not held in half precision
+        for kept in {path} if made["gpu"] else {path, _file(base, None)}:
             with write_aside(kept) as aside:
                 aside.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return made

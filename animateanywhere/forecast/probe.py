@@ -30,6 +30,7 @@ from animateanywhere.learning.learn import learn as learn_stages
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_poses, load_base
+from animateanywhere.models.lean import lighten
 from animateanywhere.models.personal import FILE, save_personal
 from animateanywhere.recipe import Loss, Recipe, from_dict
 from animateanywhere.render import render_latents
@@ -46,17 +47,18 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         before = shared_time()
-        base = load_base(folder, device)
+        base = load_base(folder)
+        passes = lighten(base, device, recipe)
         out: dict[str, Any] = {"start": time.time() - started, "memory_start": memory_now()}
         done()
-        with tempfile.TemporaryDirectory() as place, chdir(place):
+        with tempfile.TemporaryDirectory() as place, chdir(place), passes:
             out["generate"] = generate(base)
             out["generate"]["memory"] = peak_memory()
             done()
             if recipe is not None:
                 out["learn"] = learn(base, recipe)
                 out["learn"]["memory"] = peak_memory()
-        out["busy"] = busy(before, shared_time())
+        out |= {"busy": busy(before, shared_time()), "gpu": device != "cpu"}
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise

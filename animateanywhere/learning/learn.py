@@ -29,6 +29,7 @@ from animateanywhere.models.base import (
     noise_share,
     to_pixels,
 )  # fmt: skip
+from animateanywhere.models.lean import recompute
 from animateanywhere.models.personal import EMBEDDING
 from animateanywhere.recipe import Recipe, Stage
 from animateanywhere.training.loop import fit
@@ -57,26 +58,17 @@ def learn(
     index = rows.token_index
     for number, stage in enumerate(settings.stages("appearance", "motion")):
         model.text_encoder.to(rows.latents.device)
-        unet = method.build(model, settings.loss, video=stage.kind == "motion")
-        if model.config["size"] > LARGE:
-            unet.enable_gradient_checkpointing()
-        if settings.personal.train_text_encoder and stage.kind == "appearance":
-            stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
-        table: Any = model.text_encoder.get_input_embeddings().weight
-        text_learns = any("text_encoder" in p or "token_embedding" in p for p in stage.train)
+        parts, stage = networks(model, stage, settings, seed + number)
         regular = clips if stage.kind == "motion" else images
         there = elsewhere[stage.kind == "motion"] if elsewhere else None
+        text_learns = "text_encoder" in parts
         batch = batches(
             model, stage, rows, regular, text_learns, there, settings.personal.elsewhere
         )
-        parts = nn.ModuleDict({"unet": unet})
-        if text_learns:
-            parts["text_encoder"] = model.text_encoder
-        else:  # its states are cached
+        if not text_learns:  # its states are cached
             model.text_encoder.cpu()
-        if stage.lora_rank:
-            names = lora.inject(parts, stage.lora_rank, stage.train, seed + number)
-            stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
+        if stage.kind != "motion" and model.motion_adapter is not None:
+            model.motion_adapter.cpu()
 
         def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
@@ -86,6 +78,7 @@ def learn(
                 noise_share(model),
             )  # fmt: skip
 
+        table: Any = model.text_encoder.get_input_embeddings().weight
         only = torch.zeros_like(table[:, :1])
         only[index] = 1  # of the embedding, the token's row alone learns
         table.requires_grad_(True)
@@ -100,16 +93,28 @@ def learn(
         learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
         if stage.lora_rank:  # the next stage goes on from the sum
             learned = {n: p for n, p in learned.items() if not n.startswith("unet.")}
-            learned |= lora.merge(unet)
-        if stage.kind == "motion":  # the image UNet carries on what cross-attention learned
-            own = dict(model.unet.named_parameters())
-            for name, value in unet.named_parameters():
-                if name in own:
-                    own[name].data.copy_(value.data)
+            learned |= lora.merge(parts["unet"])
         learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
         changed = lora.follow(changed, learned)
     changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
     return changed, chosen
+
+
+def networks(model: Base, stage: Stage, settings: Recipe, seed: int) -> tuple[nn.ModuleDict, Stage]:
+    """What a stage trains in: `unet`, and `text_encoder` where it or the token learns. And the
+    stage, whose `train` names what is to learn there, adapters where it has LoRA."""
+    unet = method.build(model, settings.loss, video=stage.kind == "motion")
+    if model.config["size"] > LARGE:
+        recompute(unet)
+    if settings.personal.train_text_encoder and stage.kind == "appearance":
+        stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
+    parts = nn.ModuleDict({"unet": unet})
+    if any("text_encoder" in p or "token_embedding" in p for p in stage.train):
+        parts["text_encoder"] = model.text_encoder
+    if stage.lora_rank:
+        names = lora.inject(parts, stage.lora_rank, stage.train, seed)
+        stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
+    return parts, stage
 
 
 def fit_vae(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ TRAINED = Path("runs") / "base"  # where `aa base-train` leaves the user's own
 BASES = Path("runs") / "bases"  # and those of other recipes, by name
 # The folders of a base that hold a network each
 NETWORKS = ("unet", "motion_adapter", "vae", "text_encoder", "controlnet")
+PIXELS = 2**19  # that go through the VAE at once: 32 frames of 128 pixels a side, 2 of 512
 VAES = {"AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL}
 VAES["AutoencoderTiny"] = AutoencoderTiny
 
@@ -121,6 +123,13 @@ def _load(kind: Any, folder: Path, device: str | torch.device) -> Any:
     return model.to(device).eval().requires_grad_(False)
 
 
+def apart(base: Base) -> Base:
+    """The same base with a UNet and temporal layers of its own, that change with no other."""
+    unet = copy.deepcopy(base.unet)
+    attach(unet, base.controlnet)
+    return replace(base, unet=unet, motion_adapter=copy.deepcopy(base.motion_adapter))
+
+
 def load_config(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
@@ -162,22 +171,29 @@ def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
 
 
 def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
-    """The image UNet with temporal layers put in; spatial weights are copied from `unet`, and a
-    ControlNet that leads it leads both."""
-    made = UNetMotionModel.from_unet2d(unet, adapter).to(unet.device)  # it is built on the CPU
+    """The image UNet with temporal layers put in. Spatial weights are those of `unet`, temporal
+    ones those of `adapter`, and not copies: what trains in one has changed in the other. A
+    ControlNet that leads `unet` leads both."""
+    with torch.device("meta"):
+        made = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
+    made.load_state_dict({**unet.state_dict(), **adapter.state_dict()}, assign=True)
     attach(made, control_of(unet))
     return made
 
 
-def encode_frames(vae: Any, frames: np.ndarray | Tensor, slice_size: int = 32) -> Tensor:
-    """Frames (N, H, W, 3) uint8 -> latents (N, C, h, w) float32, scaled to about unit variance."""
+def encode_frames(vae: Any, frames: np.ndarray | Tensor, slice_size: int | None = None) -> Tensor:
+    """Frames (N, H, W, 3) uint8 -> latents (N, C, h, w) float32, scaled to about unit variance.
+
+    slice_size: frames at once; without, as many as `at_once` says.
+    """
     rows = []
     device = next(vae.parameters()).device
+    slice_size = slice_size or at_once(frames.shape[1])
     with torch.no_grad():
         for start in range(0, len(frames), slice_size):
-            pixels = torch.as_tensor(np.asarray(frames[start : start + slice_size]))
+            pixels = torch.as_tensor(frames[start : start + slice_size])
             latents = vae_encode(vae, to_pixels(pixels.to(device)))
-            rows.append((latents - _shift(vae)) * vae.config.scaling_factor)
+            rows.append((latents.float() - _shift(vae)) * vae.config.scaling_factor)
     return torch.cat(rows)
 
 
@@ -189,15 +205,22 @@ def encode_poses(base: Base, pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(base.unet.device)
 
 
-def decode_latents(vae: Any, latents: Tensor, slice_size: int = 16) -> np.ndarray:
+def decode_latents(vae: Any, latents: Tensor, slice_size: int | None = None) -> np.ndarray:
     """Latents (N, C, h, w) -> frames (N, H, W, 3) uint8, a slice at a time."""
     rows = []
+    size = latents.shape[-1] * spatial_factor(vae)
+    slice_size = slice_size or max(at_once(size) // 2, 1)
     with torch.no_grad():
         for part in latents.split(slice_size):
             pixels = vae.decode(part / vae.config.scaling_factor + _shift(vae)).sample
-            pixels = (pixels.permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255)
+            pixels = (pixels.float().permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255)
             rows.append(pixels.to(torch.uint8).cpu().numpy())
     return np.concatenate(rows)
+
+
+def at_once(size: int) -> int:
+    """Frames of so many pixels a side that are encoded at once; half as many are decoded."""
+    return max(PIXELS // size**2, 1)
 
 
 def vae_encode(vae: Any, pixels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -22,7 +23,10 @@ def save_checkpoint(
     """Write parameters, optimizer moments and EMA after `step` steps; aside, then renamed."""
     tensors = {f"model.{name}": p.detach() for name, p in parameters.items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+        flat = {k: v for k, v in state.items() if not isinstance(v, dict)}
+        for inner in (v for v in state.values() if isinstance(v, dict)):
+            flat |= inner  # so bitsandbytes keeps what is not of a weight's shape; it reads both
+        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in flat.items()}
     tensors |= {f"ema.{index}": value for index, value in enumerate(shadow or [])}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with write_aside(path) as aside:
@@ -38,14 +42,16 @@ def load_checkpoint(
     """Restore what `save_checkpoint` wrote, in place; return the steps done, 0 where none."""
     if not path.is_file():
         return 0
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     with safe_open(path, "pt") as file, torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(file.get_tensor(f"model.{name}"))
         for key in file.keys():  # noqa: SIM118 - not a dict
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = file.get_tensor(key)
+                value = file.get_tensor(key)
+                whole = name == "step" and not value.is_floating_point()  # as bitsandbytes has it
+                state.setdefault(int(index), {})[name] = int(value) if whole else value
         for index, value in enumerate(shadow or []):
             value.copy_(file.get_tensor(f"ema.{index}"))
         groups = optimizer.state_dict()["param_groups"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +96,7 @@ def fit(
     AcceleratorState._reset_state()  # each stage has a precision of its own
     accelerator = Accelerator(mixed_precision=stage.precision, cpu=not torch.cuda.is_available())
     parameters = select(model, stage.train)
-    optimizer: Any = torch.optim.AdamW(
-        _groups(parameters, stage),
-        stage.learning_rate,
-        (0.9, 0.99),
-        weight_decay=stage.weight_decay,
-        fused=True,
-    )
+    optimizer = _optimizer(parameters, stage)
     step_module: Any = _Step(model, loss_fn).to(accelerator.device)
     ema = _ema(parameters, stage)
     checkpoint = folder / "checkpoint.safetensors"
@@ -182,6 +178,20 @@ def fit(
         ema.copy_to(parameters.values())
     model.eval()
     return parameters
+
+
+def _optimizer(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
+    kind: Any = partial(torch.optim.AdamW, fused=True)
+    if stage.optimizer == "adamw8bit":
+        try:
+            kind = importlib.import_module("bitsandbytes.optim").AdamW8bit
+        except ImportError:
+            raise UsageError(
+                f"the optimizer of stage {stage.name} needs bitsandbytes: "
+                "pip install 'animateanywhere[vram]'"
+            ) from None
+    rate, decay = stage.learning_rate, stage.weight_decay
+    return kind(_groups(parameters, stage), rate, (0.9, 0.99), weight_decay=decay)
 
 
 def _groups(parameters: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:

@@ -1,0 +1,180 @@
+"""Memory that learning and generating take, foretold without weights, without a GPU, and without
+the memory.
+
+Steps run on fake tensors, which have shapes and no contents: one at full size takes seconds on any
+machine. Every storage that comes and goes is counted. What a driver and an allocator hold beside
+that is not: on a GPU about 0.7 GB.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, DDPMScheduler, MotionAdapter, UNet2DConditionModel
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from animateanywhere.batch import Batch, Conditions
+from animateanywhere.console import quietly
+from animateanywhere.learning.learn import networks
+from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.models.base import (
+    VAES,
+    Base,
+    at_once,
+    encode_frames,
+    latent_shape,
+    load_config,
+)
+from animateanywhere.models.control import attach
+from animateanywhere.models.lean import autocast, halve
+from animateanywhere.recipe import Loss, Model, Recipe, Stage
+from animateanywhere.training.loop import select
+
+# Bytes of the optimizer's state for each number that learns: two moments; by eight bits, a byte
+# each and a scale for 256 of them
+STATE = {"adamw": 8.0, "adamw8bit": 2 + 8 / 256}
+
+
+class Counted(TorchDispatchMode):
+    """Counts the bytes of storages that are made inside: `now`, and at most so far, `peak`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def hold(self, count: int) -> None:
+        self.now += count
+        self.peak = max(self.peak, self.now)
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = call(*args, **(kwargs or {}))
+        for made in tree_iter(out):
+            if isinstance(made, Tensor) and made.untyped_storage() not in self.known:
+                storage = made.untyped_storage()
+                self.known.add(storage)
+                self.hold(storage.nbytes())
+                weakref.finalize(storage, self.hold, -storage.nbytes())
+        return out
+
+
+def learning(folder: Path, config: dict[str, Any], recipe: Recipe) -> dict[str, float]:
+    """GB at the peak of each stage of learning a person on the base in `folder`, by name.
+
+    Of `folder` the config.json of each network is read, and no weights.
+    """
+    return {
+        stage.name: _step(hollow(folder, config), stage, recipe)
+        for stage in recipe.stages("appearance", "motion")
+    }
+
+
+def generating(folder: Path, config: dict[str, Any], precision: str = "no") -> float:
+    """GB at the peak of generation: a pass of one window with guidance, or decoding its frames."""
+    base = hollow(folder, config)
+    halve(base, precision)
+    unet = method.build(base, Loss(guide=False), video=True).eval()
+    count, shape = int(config["frames"]), latent_shape(base)
+    with _faked(precision) as counted, torch.no_grad():
+        for part in (unet, base.text_encoder, base.vae, base.controlnet):
+            _fill(part)
+        poses = torch.zeros(1, count, *_pose_shape(base))
+        text = torch.zeros(1, *_text_shape(base))
+        scale = float(config.get("guidance_scale", Model.guidance_scale))
+        denoise = method.denoiser(unet, Conditions(poses, text, text), scale)
+        latents = torch.zeros(1, count, *shape)
+        denoise(latents, torch.tensor(0))
+        size = int(config["size"])
+        encode_frames(base.vae, torch.zeros(count, size, size, 3, dtype=torch.uint8))
+        base.vae.decode(latents[0, : max(at_once(size) // 2, 1)])
+    return counted.peak / 1e9
+
+
+def hollow(folder: Path, config: dict[str, Any]) -> Base:
+    """The base in `folder` without its weights: tensors on the "meta" device."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(load_config(folder / "unet"))
+        vae = load_config(folder / "vae")
+        text = CLIPTextConfig.from_pretrained(folder / "text_encoder")
+        parts: dict[str, Any] = {
+            "unet": unet,
+            "vae": VAES[vae["_class_name"]].from_config(vae),
+            "text_encoder": CLIPTextModel(text),
+        }
+        for name, kind in (("motion_adapter", MotionAdapter), ("controlnet", ControlNetModel)):
+            there = (folder / name / "config.json").is_file()
+            parts[name] = kind.from_config(load_config(folder / name)) if there else None
+    attach(unet, parts["controlnet"])
+    for part in parts.values():
+        if part is not None:
+            part.eval().requires_grad_(False)
+    scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
+    return Base(folder, config, "", tokenizer=None, scheduler=scheduler, **parts)
+
+
+def _step(base: Base, stage: Stage, recipe: Recipe) -> float:
+    halve(base, stage.precision if stage.lora_rank else "no")
+    parts, stage = networks(base, stage, recipe, 0)
+    with quietly():
+        learns = select(parts, stage.train).values()
+    parts.train()
+    rows = stage.batch + stage.regular_batch
+    frames = stage.frames
+    shape = latent_shape(base)
+    with _faked(stage.precision) as counted:
+        for part in (*parts.values(), base.controlnet):
+            _fill(part)
+        counted.hold(int(sum(p.numel() for p in learns) * STATE[stage.optimizer]))
+        text = torch.zeros(rows, *_text_shape(base))  # (B, T, D)
+        if "text_encoder" in parts:
+            text = parts["text_encoder"](text[..., 0].long()).last_hidden_state
+        batch = Batch(
+            torch.zeros(rows, frames, *shape),
+            torch.zeros(rows, frames, *_pose_shape(base)),
+            text,
+            torch.zeros(rows, frames, 1, *shape[1:]),
+            torch.zeros(text.shape[:2]),
+        )
+        loss, _ = method.loss(parts["unet"], batch, torch.Generator(), base.scheduler, recipe.loss)
+        loss.backward()
+    return counted.peak / 1e9
+
+
+def _text_shape(base: Base) -> tuple[int, int]:
+    """Of a prompt: tokens, and width of their states."""
+    config = base.text_encoder.config
+    return config.max_position_embeddings, config.hidden_size
+
+
+def _pose_shape(base: Base) -> tuple[int, ...]:
+    """Of one frame: latents, or for a ControlNet the picture."""
+    size = int(base.config["size"])
+    return latent_shape(base) if base.controlnet is None else (3, size, size)
+
+
+@contextmanager
+def _faked(precision: str) -> Iterator[Counted]:
+    counted = Counted()
+    with FakeTensorMode(allow_non_fake_inputs=True), counted, autocast("cpu", precision):
+        yield counted
+
+
+def _fill(network: nn.Module | None) -> None:
+    """Put fake tensors in place of those without memory."""
+    for layer in [] if network is None else network.modules():
+        for name, weight in layer._parameters.items():
+            if weight is not None and weight.is_meta:
+                empty = torch.empty(weight.shape, dtype=weight.dtype)
+                layer._parameters[name] = nn.Parameter(empty, weight.requires_grad)
+        for name, value in layer._buffers.items():
+            if value is not None and value.is_meta:
+                layer._buffers[name] = torch.zeros(value.shape, dtype=value.dtype)

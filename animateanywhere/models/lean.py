@@ -1,0 +1,72 @@
+"""Networks in less memory: weights in half precision, activations computed again."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import partial
+
+import torch
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from animateanywhere.models.base import NETWORKS, Base
+from animateanywhere.recipe import Recipe
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+BLOCKS = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
+
+
+def lighten(base: Base, device: str, recipe: Recipe | None = None) -> AbstractContextManager[None]:
+    """Bring a base to a device in the precision of its work there, and return what passes go under.
+
+    recipe: of learning a person: its precision, and weights too where adapters learn beside them.
+    Without, for generation: half precision on a GPU.
+    """
+    if recipe is None:
+        precision = "no" if device == "cpu" else "fp16"
+        halve(base, precision)
+    else:
+        stages = recipe.stages("appearance", "motion")
+        precision = next((s.precision for s in stages if s.precision != "no"), "no")
+        if all(stage.lora_rank for stage in stages):
+            halve(base, precision)
+    for name in NETWORKS:
+        part = getattr(base, name)
+        if part is not None:
+            part.to(device)
+    return autocast(device, precision)
+
+
+def halve(base: Base, precision: str) -> None:
+    """Hold the weights of UNet, temporal layers, text encoder and ControlNet in half precision, in
+    place; "no" leaves them. Only those of linear and convolution layers: norms are small, and the
+    VAE, small too, shows what it loses. Passes then go under `autocast`.
+    """
+    if precision == "no":
+        return
+    for part in (base.unet, base.motion_adapter, base.text_encoder, base.controlnet):
+        for layer in [] if part is None else part.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                layer.to(DTYPES[precision])
+
+
+def autocast(device: str | torch.device, precision: str) -> AbstractContextManager[None]:
+    """Passes inside are in half precision; "no" leaves them."""
+    return torch.autocast(
+        torch.device(device).type, DTYPES.get(precision), enabled=precision in DTYPES
+    )
+
+
+def recompute(unet: nn.Module) -> None:
+    """Keep what goes into a block, and compute the rest again in the backward pass (Chen et al.
+    2016, arXiv 1604.06174). What diffusers calls so keeps all of the temporal layers, and in a
+    UNet of Stable Diffusion's size twice as much in all.
+    """
+    for layer in unet.modules():
+        if isinstance(layer, BLOCKS) and "forward" not in vars(layer):
+            layer.forward = partial(
+                checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
+            )

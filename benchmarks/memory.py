@@ -1,0 +1,118 @@
+"""Memory of learning and generating at Stable Diffusion 1.5's size, foretold without a GPU.
+
+    .venv/bin/python benchmarks/memory.py [--base FOLDER]
+
+Steps run on tensors without contents (`animateanywhere/forecast/memory.py`), so no weights are
+needed, nor the memory. Prints a Markdown table: for each form of the recipe that `--vram` chooses
+from, the peak of both stages; beside them the recipe as diffusers' own gradient checkpointing has
+it, which keeps the temporal layers' activations. Then generation. Two bases: the paper's (pose
+beside the latent) and one led by a ControlNet. --base: another one, a folder in diffusers' layout
+with base.toml, by its own recipe.
+tests/test_vram.py holds what is foretold against what real steps of a small base take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDPMScheduler,
+    MotionAdapter,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig
+
+from animateanywhere.console import quietly
+from animateanywhere.forecast import memory
+from animateanywhere.forecast.vram import BESIDE, FORMS, GIB
+from animateanywhere.models.base import base_config, find_base
+from animateanywhere.recipe import load_recipe
+
+SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5}
+CARDS = (8, 12, 16, 24)
+
+
+def write_configs(folder: Path, led: bool) -> None:
+    """The configs of Stable Diffusion 1.5's networks and AnimateDiff's temporal layers."""
+    with torch.device("meta"):
+        parts: dict[str, Any] = {
+            "unet": UNet2DConditionModel(
+                sample_size=64, in_channels=4 if led else 8,
+                cross_attention_dim=768, attention_head_dim=8,
+            ),
+            "motion_adapter": MotionAdapter(use_motion_mid_block=False),
+            "vae": AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
+            ),
+        }  # fmt: skip
+        if led:
+            parts["controlnet"] = ControlNetModel(cross_attention_dim=768)
+    for name, part in parts.items():
+        (folder / name).mkdir()
+        config = {**part.config, "_class_name": type(part).__name__}
+        (folder / name / "config.json").write_text(json.dumps(config))
+    CLIPTextConfig(
+        vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+        num_attention_heads=12,
+    ).save_pretrained(folder / "text_encoder")  # fmt: skip
+    DDPMScheduler().save_pretrained(folder / "scheduler")
+
+
+def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
+    recipe = load_recipe(recipe_name)
+    print("| | appearance, GB | motion, GB | card |\n|---|---|---|---|")
+    if config["size"] > 256:
+        with patch("animateanywhere.learning.learn.recompute", diffusers_own):
+            line("diffusers' gradient checkpointing", memory.learning(folder, config, recipe))
+    for name, form in FORMS.items():
+        line(name, memory.learning(folder, config, form(recipe)))
+    for name, precision in (("generation", "no"), ("generation in half precision", "fp16")):
+        peak = memory.generating(folder, config, precision)
+        print(f"| {name} | {peak:.1f} | | {card(peak)} |", flush=True)
+
+
+def line(name: str, found: dict[str, float]) -> None:
+    values = " | ".join(f"{peak:.1f}" for peak in found.values())
+    print(f"| {name} | {values} | {card(max(found.values()))} |", flush=True)
+
+
+def card(peak: float) -> str:
+    """The smallest card that holds it, beside driver and allocator."""
+    return next((f"{size} GB" for size in CARDS if peak + BESIDE <= size * GIB), "larger")
+
+
+def diffusers_own(unet: Any) -> None:
+    unet.enable_gradient_checkpointing()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--base", type=Path, help="Another base, by its own recipe.")
+    options = parser.parse_args()
+    with quietly():
+        if options.base is not None:
+            folder = find_base(options.base)
+            config = base_config(folder)
+            table(folder, config, str(config.get("personalize", "personalize")))
+            return
+        for title, led in (("sd15: pose beside the latent", False), ("sd15-openpose", True)):
+            print(f"\n{title}\n")
+            with TemporaryDirectory() as place:
+                write_configs(Path(place), led)
+                table(Path(place), SIZE, "personalize-sd15")
+
+
+if __name__ == "__main__":
+    main()
