@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ from animateanywhere.corpora import corpora
 from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
 from animateanywhere.models.base import BASES, TRAINED, hash_of, write_base_toml
-from animateanywhere.models.fresh import create_base, tell_fetched
+from animateanywhere.models.fresh import create_base, of_checkpoint, tell_fetched
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
 from animateanywhere.stages import STAGES, Run
 
 
-def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) -> Path:
+def base_train(
+    recipe: str | Path | Recipe = "mini", out: Path | None = None, checkpoint: Path | None = None
+) -> Path:
     """Train a base by a recipe into `out` (default runs/base of mini, runs/bases/<name> of others);
     rerun to go on where it stopped. A recipe without stages gathers parts that are trained already.
+    checkpoint: one file with UNet, text encoder and VAE in place of the recipe's, whose name the
+    base takes (`fresh.of_checkpoint`).
 
     Each stage leaves its part of the base in `out`, its log and checkpoint in
     `out/training/<stage>`. Returns `out`, a base in diffusers layout.
@@ -33,6 +37,9 @@ def base_train(recipe: str | Path | Recipe = "mini", out: Path | None = None) ->
     ready = bool(settings.model.controlnet) and not settings.stage
     if settings.stages("appearance", "motion") or not (settings.stage or ready):
         raise UsageError(f"recipe {settings.name} makes no base: it is for `aa personalize`")
+    if checkpoint is not None:
+        model = of_checkpoint(settings.model, checkpoint)
+        settings = replace(settings, name=checkpoint.stem, model=model)
     out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
     # The first process may encode for hours while the others wait.
     PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))

@@ -61,6 +61,10 @@ def _root(
 def _base_train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Its name or file.")] = "mini",
     out: Out = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="A fine-tune of Stable Diffusion 1.5, one .safetensors."),
+    ] = None,
 ) -> None:
     """Train a base model; without a RECIPE, one like the bundled mini.
 
@@ -71,7 +75,7 @@ def _base_train(
     require_writable(out or Path("runs"))
     from animateanywhere.base_train import base_train
 
-    _result(base_train(recipe, out))
+    _result(base_train(recipe, out, checkpoint))
 
 
 @app.command("bases")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import ControlNetModel, DDPMScheduler, MotionAdapter, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -32,6 +36,11 @@ LED_BY = (
     "cross_attention_dim", "attention_head_dim",
 )  # fmt: skip
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+# What tells a checkpoint with UNet, VAE and text encoder of Stable Diffusion 1.5's kind
+CHECKPOINT = {
+    "model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in.weight",
+    "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
+}  # fmt: skip
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -84,6 +93,8 @@ def tell_fetched(model: Model, out: Path) -> None:
     for part in NETWORKS:
         table = getattr(model, part)
         source = table.get("from")
+        if "config" in table:
+            say(f"{part}: {source}; its shapes and words as {table['config']}")
         if not source or Path(source).exists() or (out / part).is_dir():
             continue
         folder = table.get("subfolder", "" if part in ("motion_adapter", "controlnet") else part)
@@ -173,7 +184,47 @@ def bundle(base: Path, out: Path) -> None:
     write_base_toml(out, {key: value for key, value in parts.config.items() if key != "hash"})
 
 
+def of_checkpoint(model: Model, file: Path) -> Model:
+    """The same base with UNet, text encoder and VAE of one file, as Stable Diffusion's fine-tunes
+    are passed on; shapes and tokenizer are those of what the recipe takes them from.
+
+    Raises UsageError for a file that is none, and for a recipe that takes them from nowhere.
+    """
+    if file.suffix != ".safetensors":
+        raise UsageError(f"{file} is no .safetensors: other files can run code, and are not read")
+    try:
+        with safe_open(file, "pt") as opened:
+            names = set(opened.keys())
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+    if not names >= CHECKPOINT:
+        raise UsageError(f"{file} is no whole checkpoint of Stable Diffusion 1.5 or a fine-tune")
+    tables = {part: getattr(model, part) for part in ("unet", "text_encoder", "vae")}
+    if not all("from" in table for table in tables.values()):
+        raise UsageError("--checkpoint goes with recipes that take their parts from elsewhere")
+    tables = {
+        part: {**table, "from": str(file), "config": table["from"]}
+        for part, table in tables.items()
+    }
+    return replace(model, license="", **tables)  # of the file, which does not say
+
+
+def _of_checkpoint(kind: Any, table: dict[str, Any], part: str) -> Any:
+    file, config = table["from"], table["config"]
+    if kind is CLIPTextModel:
+        return create_diffusers_clip_model_from_ldm(kind, load_file(file), part, config)
+    made = kind.from_single_file(file, config=config, subfolder=part)
+    made.register_to_config(_name_or_path=None)  # a folder of this machine
+    return made
+
+
 def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
+    if "config" in table:
+        try:
+            return _of_checkpoint(kind, table, subfolder)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise UsageError(f"no {subfolder} in {table['from']}: {first}") from None
     if "from" in table:
         # Only safetensors: pickle can run code.
         options = {} if kind in (DDPMScheduler, CLIPTokenizer) else {"use_safetensors": True}
@@ -197,7 +248,7 @@ def _part(kind: Any, table: dict[str, Any], subfolder: str) -> Any:
 def _tokenizer(table: dict[str, Any], captions: list[str]) -> CLIPTokenizer:
     """CLIP's own tokenizer, or one of its kind trained on the captions."""
     if "from" in table:
-        return _part(CLIPTokenizer, {"from": table["from"]}, "tokenizer")
+        return _part(CLIPTokenizer, {"from": table.get("config", table["from"])}, "tokenizer")
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
