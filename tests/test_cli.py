@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from animateanywhere import __version__, cli
+from animateanywhere.commands import making, seeing
 from animateanywhere.errors import Failure, UsageError
 
 COMMANDS = [
@@ -239,9 +240,9 @@ def test_defaults_are_those_of_the_functions() -> None:
     from animateanywhere.prepare import prepare
 
     for command, function, renamed in (
-        (cli._generate, generate, {"guidance": "guidance_scale"}),
-        (cli._personalize, personalize, {}),
-        (cli._prepare, prepare, {"video": "clip"}),
+        (making._generate, generate, {"guidance": "guidance_scale"}),
+        (making._personalize, personalize, {}),
+        (seeing._prepare, prepare, {"video": "clip"}),
     ):
         theirs: dict[str, inspect.Parameter] = {}
         for whole in (Backends, Place, function):

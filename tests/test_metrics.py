@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from animateanywhere import metrics
-from animateanywhere.data.openpose import KEYPOINTS, MIRROR
+from animateanywhere.data.openpose import KEYPOINTS
+from animateanywhere.metrics.pose import MIRROR
 from animateanywhere.puppets import PARTS, render, sample_spec
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from animateanywhere.data.openpose import MIRROR
 from animateanywhere.metrics.arrays import Array, soft
 
 # COCO's spread of annotators' clicks, in the order of OpenPose-18; the neck, which COCO does not
@@ -16,6 +15,7 @@ SIGMAS = np.array([
     0.107, 0.087, 0.089, 0.107, 0.087, 0.089,
     0.025, 0.025, 0.035, 0.035,
 ])  # fmt: skip
+MIRROR = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]  # left for right
 FILLED = 0.53  # of its box that a person fills, as benchmarks without outlines take it
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animateanywhere.console import progress
-from animateanywhere.data.openpose import MIRROR
 from animateanywhere.files import folder_aside, write_aside
 from animateanywhere.metrics import pck, person_height, silhouette_iou
+from animateanywhere.metrics.pose import MIRROR
 from animateanywhere.models.perception import (
     CELL,
     SIDE,
