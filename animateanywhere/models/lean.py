@@ -41,13 +41,13 @@ def lighten(base: Base, device: str, recipe: Recipe | None = None) -> AbstractCo
 
 
 def halve(base: Base, precision: str) -> None:
-    """Hold the weights of UNet, temporal layers, text encoder and ControlNet in half precision, in
-    place; "no" leaves them. Only those of linear and convolution layers: norms are small, and the
-    VAE, small too, shows what it loses. Passes then go under `autocast`.
+    """Hold the weights of UNet, temporal layers and ControlNet in half precision, in place; "no"
+    leaves them. Only those of linear and convolution layers: norms are small. So is the VAE, and it
+    shows what it loses; in the text encoder the token learns. Passes then go under `autocast`.
     """
     if precision == "no":
         return
-    for part in (base.unet, base.motion_adapter, base.text_encoder, base.controlnet):
+    for part in (base.unet, base.motion_adapter, base.controlnet):
         for layer in [] if part is None else part.modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)):
                 layer.to(DTYPES[precision])
