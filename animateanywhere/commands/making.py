@@ -154,13 +154,14 @@ def _generate(
     from animateanywhere.extraction.weights import Place
     from animateanywhere.generate import generate
 
-    (first, scale), *others = [_scaled(text) for text in weights or []] or [(None, 1.0)]
+    files = [_scaled(text) for text in weights or []]
+    first, scale = files[0] if files else (None, 1.0)
     made = generate(
         prompt,
         pose,
         weights=first,
         scale=scale,
-        others=[(file, share) for file, share in others if file is not None],
+        others=files[1:],
         late_only=late_only,
         base=base,
         out=out,
@@ -223,18 +224,21 @@ def _push(
     result(push(path, repo, public=public, dry_run=dry_run))
 
 
-def _scaled(text: str) -> tuple[Path | None, float]:
-    """A file of weights and its scale, of FILE or FILE:SCALE."""
-    name, _, scale = text.rpartition(":")
-    path, value = (Path(text), 1.0) if Path(text).exists() or not name else (Path(name), -1.0)
-    if value < 0:
-        with suppress(ValueError):
-            value = float(scale)
+def _scaled(text: str) -> tuple[Path, float]:
+    """A file of weights and its scale, of FILE or FILE:SCALE; a file's name may hold a colon."""
+    if Path(text).exists():
+        return Path(text), 1.0
+    name, colon, scale = text.rpartition(":")
+    if not colon:
+        raise UsageError(f"--weights {text}: there is no such file")
+    value = -1.0
+    with suppress(ValueError):
+        value = float(scale)
     if not 0 <= value <= 2:
         raise UsageError(f"--weights {text}: give a file, or FILE:SCALE, 0 to 2, as {name}:0.8")
-    if not path.exists():
-        raise UsageError(f"--weights {path}: there is no such file")
-    return path, value
+    if not Path(name).exists():
+        raise UsageError(f"--weights {name}: there is no such file")
+    return Path(name), value
 
 
 def _check_file(flag: str, path: Path | None, suffix: str) -> None:
