@@ -3,18 +3,21 @@
     .venv/bin/python benchmarks/memory.py [--base FOLDER]
 
 Steps run on tensors without contents (`animateanywhere/forecast/memory.py`), so no weights are
-needed, nor the memory. Prints a Markdown table: for each form of the recipe that `--vram` chooses
+needed, nor the memory. Prints Markdown tables. For each form of the recipe that `--vram` chooses
 from, the peak of both stages; beside them the recipe as diffusers' own gradient checkpointing has
-it, which keeps the temporal layers' activations. Then generation. Two bases: the paper's (pose
-beside the latent) and one led by a ControlNet. --base: another one, a folder in diffusers' layout
-with base.toml, by its own recipe.
-tests/test_vram.py holds what is foretold against what real steps of a small base take.
+it, which keeps the temporal layers' activations. Then generation. And the operations of a whole run
+(what is made for it, and the stages; not the scoring), with what cards take for them if they reach
+SHARE of their peak, which is a guess. Two bases: the paper's (pose beside the latent) and one led
+by a ControlNet. --base: another one, a folder in diffusers' layout with base.toml, by its own
+recipe. tests/test_vram.py holds what is foretold against what real steps of a small base take.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,16 +31,35 @@ from diffusers import (
     MotionAdapter,
     UNet2DConditionModel,
 )
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    register_flop_formula,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 from transformers import CLIPTextConfig
 
 from animateanywhere.console import quietly
 from animateanywhere.forecast import memory
+from animateanywhere.forecast.machine import clock
 from animateanywhere.forecast.vram import BESIDE, FORMS, GIB
+from animateanywhere.learning import elsewhere
 from animateanywhere.models.base import base_config, find_base
 from animateanywhere.recipe import load_recipe
 
 SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5}
 CARDS = (8, 12, 16, 24)
+# Dense half-precision TFLOP a second, summed in float32, as their maker tells
+PEAKS = {"RTX 3060": 26, "RTX 4090": 165, "A100": 312, "H100": 989}
+SHARE = 0.35
+aten = torch.ops.aten
+for call, formula in (
+    (aten._scaled_dot_product_flash_attention_for_cpu, sdpa_flop_count),
+    (aten._scaled_dot_product_flash_attention_for_cpu_backward, sdpa_backward_flop_count),
+):
+    register_flop_formula(call)(
+        lambda *shapes, formula=formula, **_: formula(*shapes[: formula.__code__.co_argcount])
+    )
 
 
 def write_configs(folder: Path, led: bool) -> None:
@@ -81,6 +103,35 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
         print(f"| {name} | {peak:.1f} | | {card(peak)} |", flush=True)
 
 
+def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
+    """Print operations of a whole run by the recipe as it is, and what cards take for them."""
+    recipe, frames, steps = load_recipe(recipe_name), int(config["frames"]), 25
+    window = counted(lambda: memory.generating(folder, config, "fp16", pixels=False))
+    own = recipe.personal
+    made = (
+        own.regularization_images + own.regularization_clips * frames
+    ) * own.regularization_steps
+    if own.elsewhere:
+        made += (own.elsewhere_images + own.elsewhere_clips * frames) * elsewhere.STEPS
+    learning = made / frames * window
+    for stage in recipe.stages("appearance", "motion"):
+        one = replace(recipe, stage=(stage,))
+        step = counted(lambda one=one: memory.learning(folder, config, one))
+        learning += stage.steps * stage.accumulate * step
+    print("\n| | TFLOP |", *(f"{name} |" for name in PEAKS))
+    print("|---" * (2 + len(PEAKS)) + "|")
+    for name, work in (("learning a person", learning), ("16 frames, 25 steps", steps * window)):
+        cells = (f"{clock(work / peak / SHARE)} |" for peak in PEAKS.values())
+        print(f"| {name} | {work:,.0f} |", *cells, flush=True)
+
+
+def counted(work: Callable[[], object]) -> float:
+    """TFLOP of what runs inside."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e12
+
+
 def line(name: str, found: dict[str, float]) -> None:
     values = " | ".join(f"{peak:.1f}" for peak in found.values())
     print(f"| {name} | {values} | {card(max(found.values()))} |", flush=True)
@@ -105,13 +156,16 @@ def main() -> None:
         if options.base is not None:
             folder = find_base(options.base)
             config = base_config(folder)
-            table(folder, config, str(config.get("personalize", "personalize")))
+            recipe = str(config.get("personalize", "personalize"))
+            table(folder, config, recipe)
+            hours(folder, config, recipe)
             return
         for title, led in (("sd15: pose beside the latent", False), ("sd15-openpose", True)):
             print(f"\n{title}\n")
             with TemporaryDirectory() as place:
                 write_configs(Path(place), led)
                 table(Path(place), SIZE, "personalize-sd15")
+                hours(Path(place), SIZE, "personalize-sd15")
 
 
 if __name__ == "__main__":

@@ -78,8 +78,11 @@ def learning(folder: Path, config: dict[str, Any], recipe: Recipe) -> dict[str, 
     }
 
 
-def generating(folder: Path, config: dict[str, Any], precision: str = "no") -> float:
-    """GB at the peak of generation: a pass of one window with guidance, or decoding its frames."""
+def generating(
+    folder: Path, config: dict[str, Any], precision: str = "no", pixels: bool = True
+) -> float:
+    """GB at the peak of generation: a pass of one window with guidance; with `pixels` also
+    encoding its poses and decoding frames."""
     base = hollow(folder, config)
     halve(base, precision)
     unet = method.build(base, Loss(guide=False), video=True).eval()
@@ -93,9 +96,10 @@ def generating(folder: Path, config: dict[str, Any], precision: str = "no") -> f
         denoise = method.denoiser(unet, Conditions(poses, text, text), scale)
         latents = torch.zeros(1, count, *shape)
         denoise(latents, torch.tensor(0))
-        size = int(config["size"])
-        encode_frames(base.vae, torch.zeros(count, size, size, 3, dtype=torch.uint8))
-        base.vae.decode(latents[0, : max(at_once(size) // 2, 1)])
+        if pixels:
+            size = int(config["size"])
+            encode_frames(base.vae, torch.zeros(count, size, size, 3, dtype=torch.uint8))
+            base.vae.decode(latents[0, : max(at_once(size) // 2, 1)])
     return counted.peak / 1e9
 
 
