@@ -158,10 +158,13 @@ def scaled(recipe: Recipe, times: float) -> Recipe:
 
 
 def by_lora(recipe: Recipe, rank: int = 16) -> Recipe:
-    """The same recipe with adapters in place of weights. They start at zero, so they learn faster:
-    six times on the bundled base, and at least by 1e-4, as is usual for Stable Diffusion."""
+    """The same recipe with adapters in place of weights, where it has none. They start at zero, so
+    they learn faster: six times on the bundled base, and at least by 1e-4, as is usual for Stable
+    Diffusion."""
 
     def change(stage: Stage) -> Stage:
+        if stage.lora_rank:
+            return stage
         rate = max(6 * stage.learning_rate, 1e-4)
         slower = stage.learning_rate / rate  # what is no adapter keeps its own
         rates = {name: times * slower for name, times in stage.rates.items()}

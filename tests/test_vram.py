@@ -26,6 +26,7 @@ from animateanywhere.models.base import (
     motion_unet,
 )
 from animateanywhere.models.lean import lighten, recompute
+from animateanywhere.models.lora import merge
 from animateanywhere.recipe import Loss, Recipe, Stage, by_lora, load_recipe
 from animateanywhere.render import render_latents
 from animateanywhere.training.loop import fit
@@ -151,6 +152,23 @@ def test_the_video_unet_has_the_weights_of_the_image_unet_and_no_copies(tiny_bas
     assert not base.motion_adapter.down_blocks[0].motion_modules[0].proj_in.weight.any()
     assert torch.equal(own.unet.conv_in.weight, before)
     assert own.motion_adapter.down_blocks[0].motion_modules[0].proj_in.weight.any()
+
+
+def test_what_adapters_learned_of_clips_is_in_the_image_unet(tiny_base: Path) -> None:
+    base = load_base(tiny_base)
+    rule = by_lora(recipe())
+    parts, _ = networks(base, rule.stages("motion")[0], rule, 0)
+    unet = parts["unet"]
+    with torch.no_grad():
+        for name, factor in unet.named_parameters():
+            if "lora_B" in name:
+                factor.fill_(0.1)
+    before = {name: p.clone() for name, p in base.unet.named_parameters()}
+    merge(unet)
+    after, own = dict(unet.named_parameters()), dict(base.unet.named_parameters())
+    changed = [name for name, p in own.items() if not torch.equal(p, before[name])]
+    assert changed and all(torch.equal(own[name], after[name]) for name in own)
+    assert by_lora(rule) == rule
 
 
 def test_half_precision_halves_weights_and_shows_the_same(tiny_base: Path) -> None:
