@@ -99,7 +99,14 @@ def test_the_whole_demo_on_a_tiny_base_and_again(tiny_base: Path, tmp_path: Path
     report = json.loads((out / "report.json").read_text())
     assert set(report["results"]) == {"personalized", "words_only"}
     wanted = {
-        *("pck", "silhouette_iou", "person_psnr", "person_ssim", "person_delta_e"),
+        *(
+            "pck",
+            "pck_either_side",
+            "silhouette_iou",
+            "person_psnr",
+            "person_ssim",
+            "person_delta_e",
+        ),
         *("scene_accuracy", "scene_delta_e", "leak", "dynamic_degree", "flicker", "object_present"),
     }
     assert all(set(result) == wanted for result in report["results"].values())
