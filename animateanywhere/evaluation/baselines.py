@@ -122,6 +122,7 @@ ABLATIONS: dict[str, Method] = {
     "no_weakening": Method("without background weakening", _loss(weaken=False)),
     "no_guidance": Method("without mask-guided attention", _loss(guide=False)),
     "no_keep": Method("backgrounds that the base made weakened too", _loss(keep=0.0)),
+    "keep_0.1": Method("backgrounds that the base made count a tenth", _loss(keep=0.1)),
     "no_choice": Method("last step, not the best", _unscored),
     "no_motion": Method("without the motion stage", no_motion),
     "no_views": Method("as filmed only", _personal(views=1)),
