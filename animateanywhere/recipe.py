@@ -7,6 +7,7 @@ import difflib
 import re
 import tomllib
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -151,10 +152,14 @@ class Recipe:
         return tuple(stage for stage in self.stage if stage.kind in kinds)
 
 
+def each_stage(recipe: Recipe, change: Callable[[Stage], Stage]) -> Recipe:
+    """The same recipe with every stage changed."""
+    return replace(recipe, stage=tuple(change(stage) for stage in recipe.stage))
+
+
 def scaled(recipe: Recipe, times: float) -> Recipe:
     """The same recipe with so many times as many steps, at least two a stage."""
-    rows = (replace(row, steps=max(int(row.steps * times), 2)) for row in recipe.stage)
-    return replace(recipe, stage=tuple(rows))
+    return each_stage(recipe, lambda row: replace(row, steps=max(int(row.steps * times), 2)))
 
 
 def by_lora(recipe: Recipe, rank: int = 16) -> Recipe:
@@ -170,7 +175,7 @@ def by_lora(recipe: Recipe, rank: int = 16) -> Recipe:
         rates = {name: times * slower for name, times in stage.rates.items()}
         return replace(stage, lora_rank=rank, learning_rate=rate, rates=rates)
 
-    return replace(recipe, stage=tuple(change(stage) for stage in recipe.stage))
+    return each_stage(recipe, change)
 
 
 def recipes_folder() -> Path:

@@ -44,6 +44,7 @@ from animateanywhere.forecast import memory
 from animateanywhere.forecast.machine import clock
 from animateanywhere.forecast.vram import BESIDE, FORMS, GIB
 from animateanywhere.learning import elsewhere
+from animateanywhere.learning.learn import LARGE
 from animateanywhere.models.base import base_config, find_base
 from animateanywhere.recipe import load_recipe
 
@@ -93,7 +94,7 @@ def write_configs(folder: Path, led: bool) -> None:
 def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     recipe = load_recipe(recipe_name)
     print("| | appearance, GB | motion, GB | card |\n|---|---|---|---|")
-    if config["size"] > 256:
+    if config["size"] > LARGE:
         with patch("animateanywhere.learning.learn.recompute", diffusers_own):
             line("diffusers' gradient checkpointing", memory.learning(folder, config, recipe))
     for name, form in FORMS.items():

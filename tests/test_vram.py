@@ -27,14 +27,14 @@ from animateanywhere.models.base import (
 )
 from animateanywhere.models.lean import lighten, recompute
 from animateanywhere.models.lora import merge
-from animateanywhere.recipe import Loss, Recipe, Stage, by_lora, load_recipe
+from animateanywhere.recipe import Loss, Recipe, Stage, by_lora, each_stage, load_recipe
 from animateanywhere.render import render_latents
 from animateanywhere.training.loop import fit
 
 
 def recipe(**changes: object) -> Recipe:
     made = load_recipe("personalize-tiny")
-    return replace(made, stage=tuple(replace(stage, **changes) for stage in made.stage))  # type: ignore[arg-type]
+    return each_stage(made, lambda stage: replace(stage, **changes))  # type: ignore[arg-type]
 
 
 def a_batch(base: Base, stage: Stage, states: bool = True) -> Batch:

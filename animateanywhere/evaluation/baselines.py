@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any
 
 from animateanywhere.errors import UsageError
-from animateanywhere.recipe import Recipe, Stage, by_lora
+from animateanywhere.recipe import Recipe, Stage, by_lora, each_stage
 
 SPATIAL = r"^unet\.(?!.*motion_modules)"
 TOKEN = "token_embedding"
@@ -42,17 +42,13 @@ def _unscored(recipe: Recipe) -> Recipe:
     return replace(recipe, choose=replace(recipe.choose, score=False))
 
 
-def _stages(recipe: Recipe, change: Callable[[Stage], Stage]) -> Recipe:
-    return replace(recipe, stage=tuple(change(stage) for stage in recipe.stage))
-
-
 def _train(*patterns: str) -> Callable[[Recipe], Recipe]:
     """Of the appearance stage."""
 
     def change(stage: Stage) -> Stage:
         return replace(stage, train=patterns) if stage.kind == "appearance" else stage
 
-    return lambda recipe: _stages(recipe, change)
+    return lambda recipe: each_stage(recipe, change)
 
 
 def dreambooth(recipe: Recipe) -> Recipe:
@@ -60,7 +56,7 @@ def dreambooth(recipe: Recipe) -> Recipe:
     they were filmed, as "a sks man" without a word of looks, with prior preservation of weight 1 by
     as many pictures of the class."""
     loss = replace(recipe.loss, weaken=False, guide=False, keep=0.0, regularization_weight=1.0)
-    recipe = _stages(recipe, lambda stage: replace(stage, regular_batch=stage.batch))
+    recipe = each_stage(recipe, lambda stage: replace(stage, regular_batch=stage.batch))
     personal = replace(recipe.personal, views=1, looks="", elsewhere=0.0)
     return replace(recipe, loss=loss, personal=personal)
 
@@ -89,7 +85,7 @@ def one_step(recipe: Recipe) -> Recipe:
 
 def no_regularization(recipe: Recipe) -> Recipe:
     """Without the other people of the class."""
-    return _stages(recipe, lambda stage: replace(stage, regular_batch=0))
+    return each_stage(recipe, lambda stage: replace(stage, regular_batch=0))
 
 
 def no_motion(recipe: Recipe) -> Recipe:

@@ -27,6 +27,7 @@ from animateanywhere.console import quietly
 from animateanywhere.learning.learn import networks
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
+    DECODED,
     VAES,
     Base,
     at_once,
@@ -99,7 +100,7 @@ def generating(
         if pixels:
             size = int(config["size"])
             encode_frames(base.vae, torch.zeros(count, size, size, 3, dtype=torch.uint8))
-            base.vae.decode(latents[0, : max(at_once(size) // 2, 1)])
+            base.vae.decode(latents[0, : at_once(size, DECODED)])
     return counted.peak / 1e9
 
 

@@ -13,28 +13,25 @@ import torch
 from animateanywhere.console import progress, say
 from animateanywhere.errors import UsageError
 from animateanywhere.forecast import memory
-from animateanywhere.recipe import Recipe, by_lora
+from animateanywhere.recipe import Recipe, Stage, by_lora, each_stage
 
 BESIDE = 0.7  # GB that driver and allocator take beside what is foretold
 GIB = 2**30 / 1e9  # cards are sold by these
 
 
 def _eight_bits(recipe: Recipe) -> Recipe:
-    stages = tuple(replace(stage, optimizer="adamw8bit") for stage in recipe.stage)
-    return replace(recipe, stage=stages)
+    return each_stage(recipe, lambda stage: replace(stage, optimizer="adamw8bit"))
 
 
 def _adapters(recipe: Recipe) -> Recipe:
-    stages = tuple(
-        replace(stage, precision="bf16" if stage.precision == "no" else stage.precision)
-        for stage in recipe.stage
-    )
-    return by_lora(replace(recipe, stage=stages))
+    def in_half(stage: Stage) -> Stage:
+        return replace(stage, precision="bf16") if stage.precision == "no" else stage
+
+    return by_lora(each_stage(recipe, in_half))
 
 
 def _short_clips(recipe: Recipe) -> Recipe:
-    stages = tuple(replace(stage, frames=-(-stage.frames // 2)) for stage in recipe.stage)
-    return _adapters(replace(recipe, stage=stages))
+    return _adapters(each_stage(recipe, lambda s: replace(s, frames=-(-s.frames // 2))))
 
 
 # From the most faithful to the smallest
@@ -59,10 +56,11 @@ def fitted(folder: Path, config: dict[str, Any], recipe: Recipe, vram: float) ->
     Raises UsageError where none does.
     """
     found: dict[str, float] = {}
+    eight_bits = find_spec("bitsandbytes") is not None
     with progress(f"what fits {vram:g} GB", total=len(FORMS)) as bar:
         for name, form in FORMS.items():
             bar.advance(1)
-            if form is _eight_bits and find_spec("bitsandbytes") is None:
+            if form is _eight_bits and not eight_bits:
                 continue
             changed = form(recipe)
             found[name] = max(memory.learning(folder, config, changed).values()) + BESIDE
@@ -74,6 +72,6 @@ def fitted(folder: Path, config: dict[str, Any], recipe: Recipe, vram: float) ->
                 f"learning takes {least:.1f} GB at least, {vram:g} are there: take a smaller base"
             )
     say(f"for {vram:g} GB: {name}; {found[name]:.1f} GB foretold")
-    if name != next(iter(FORMS)) and find_spec("bitsandbytes") is None:
+    if name != next(iter(FORMS)) and not eight_bits:
         say("an optimizer of 8 bits takes less: pip install 'animateanywhere\\[vram]'")
     return changed

@@ -44,7 +44,8 @@ TRAINED = Path("runs") / "base"  # where `aa base-train` leaves the user's own
 BASES = Path("runs") / "bases"  # and those of other recipes, by name
 # The folders of a base that hold a network each
 NETWORKS = ("unet", "motion_adapter", "vae", "text_encoder", "controlnet")
-PIXELS = 2**19  # that go through the VAE at once: 32 frames of 128 pixels a side, 2 of 512
+# Pixels that go through the VAE at once: 32 frames of 128 a side, 2 of 512; decoding, half of that
+ENCODED, DECODED = 2**19, 2**18
 VAES = {"AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL}
 VAES["AutoencoderTiny"] = AutoencoderTiny
 
@@ -188,7 +189,7 @@ def encode_frames(vae: Any, frames: np.ndarray | Tensor, slice_size: int | None 
     """
     rows = []
     device = next(vae.parameters()).device
-    slice_size = slice_size or at_once(frames.shape[1])
+    slice_size = slice_size or at_once(frames.shape[1], ENCODED)
     with torch.no_grad():
         for start in range(0, len(frames), slice_size):
             pixels = torch.as_tensor(frames[start : start + slice_size])
@@ -209,7 +210,7 @@ def decode_latents(vae: Any, latents: Tensor, slice_size: int | None = None) -> 
     """Latents (N, C, h, w) -> frames (N, H, W, 3) uint8, a slice at a time."""
     rows = []
     size = latents.shape[-1] * spatial_factor(vae)
-    slice_size = slice_size or max(at_once(size) // 2, 1)
+    slice_size = slice_size or at_once(size, DECODED)
     with torch.no_grad():
         for part in latents.split(slice_size):
             pixels = vae.decode(part / vae.config.scaling_factor + _shift(vae)).sample
@@ -218,9 +219,9 @@ def decode_latents(vae: Any, latents: Tensor, slice_size: int | None = None) -> 
     return np.concatenate(rows)
 
 
-def at_once(size: int) -> int:
-    """Frames of so many pixels a side that are encoded at once; half as many are decoded."""
-    return max(PIXELS // size**2, 1)
+def at_once(size: int, pixels: int) -> int:
+    """How many frames of a side of `size` have so many pixels together; at least one."""
+    return max(pixels // size**2, 1)
 
 
 def vae_encode(vae: Any, pixels: Tensor) -> Tensor:
