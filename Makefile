@@ -32,7 +32,7 @@ demo: setup ## learn a bundled person, generate and measure; pictures in runs/de
 	$(RUN) -m animateanywhere demo
 
 test: setup ## run all tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
 lint: setup ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -17,7 +17,8 @@ from animateanywhere.corpora import corpora
 from animateanywhere.errors import UsageError
 from animateanywhere.files import write_aside
 from animateanywhere.models.base import BASES, TRAINED, hash_of, write_base_toml
-from animateanywhere.models.fresh import create_base, of_checkpoint, tell_fetched
+from animateanywhere.models.fresh import create_base
+from animateanywhere.models.source import of_checkpoint, tell_fetched
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
 from animateanywhere.stages import STAGES, Run
 
@@ -34,7 +35,7 @@ def base_train(
     `out/training/<stage>`. Returns `out`, a base in diffusers layout.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    ready = bool(settings.model.controlnet) and not settings.stage
+    ready = settings.model.ready and not settings.stage
     if settings.stages("appearance", "motion") or not (settings.stage or ready):
         raise UsageError(f"recipe {settings.name} makes no base: it is for `aa personalize`")
     if checkpoint is not None:

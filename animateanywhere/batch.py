@@ -17,11 +17,12 @@ if TYPE_CHECKING:  # `aa prepare` needs no torch, and it takes seconds to load
 class Region:
     """Who owns a pixel or a token: +1 the person, -1 the background, 0 neither (plain attention).
 
-    Travels as `cross_attention_kwargs={"region": region}`; N counts images (batch times frames).
+    Inside a UNet it travels as `cross_attention_kwargs={"region": region}` and counts images, N =
+    B·F of them: mask (N, 1, h, w), tokens (N, T).
     """
 
-    mask: Tensor  # (N, 1, h, w) in [-1, 1], at latent size
-    tokens: Tensor  # (N, T) in {-1, 0, 1}
+    mask: Tensor  # (B, F, 1, h, w) in [-1, 1], at latent size
+    tokens: Tensor  # (B, T) in {-1, 0, 1}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from animateanywhere.batch import Batch
 from animateanywhere.data.corpus import Corpus, Row, cached, folder_rows, open_corpus
 from animateanywhere.data.skeleton import heat
 from animateanywhere.files import sha256
-from animateanywhere.models.base import Base, encode_frames, encode_text
+from animateanywhere.models.base import Base, encode_text
+from animateanywhere.models.vae import encode_frames
 from animateanywhere.recipe import Recipe, Stage
 
 BATCH_RENDER = 16  # puppets drawn at once
@@ -97,7 +98,7 @@ def batches(
             words = corpus.captions[row]
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
-        device = base.unet.device
+        device = base.network.device
         clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
         near = None
         if warm:

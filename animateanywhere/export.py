@@ -1,10 +1,10 @@
 """`aa export`: personal weights as files that other tools load.
 
 diffusers: a folder with `pytorch_lora_weights.safetensors` and `learned_embeds.safetensors`.
-kohya: the same adapter under the names of sd-scripts, which Stable Diffusion web UIs read, with its
-alpha and metadata. comfyui: kohya's file laid out as ComfyUI's `models` folder. base: a whole base
-with the person in it. What was learned as LoRA is written as it is; whole weights are first brought
-to a low rank.
+kohya: the same adapter under the names of sd-scripts, which Stable Diffusion web UIs read, or of a
+transformer under Wan's own, with its alpha and metadata. comfyui: kohya's file laid out as
+ComfyUI's `models` folder. base: a whole base with the person in it. What was learned as LoRA is
+written as it is; whole weights are first brought to a low rank.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from animateanywhere.console import progress, say, warn
+from animateanywhere.diffusion.losses import FLOW
 from animateanywhere.errors import UsageError
 from animateanywhere.files import folder_aside, write_aside
 from animateanywhere.models import lora
@@ -32,6 +33,8 @@ from animateanywhere.models.personal import (
     read_fitting,
     read_metadata,
 )  # fmt: skip
+from animateanywhere.models.vae import latent_channels
+from animateanywhere.models.wan import own_name
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
 RANK = 32
@@ -102,7 +105,8 @@ def low_rank(fitting: Fitting, rank: int) -> lora.Pairs:
 
 
 def kohya_names(pairs: lora.Pairs, channels: int) -> dict[str, Tensor]:
-    """Factors under the names of kohya's sd-scripts, `lora_unet_…` and `lora_te_…`, alpha the rank.
+    """Factors under the names of kohya's sd-scripts, `lora_unet_…` and `lora_te_…`, alpha the rank;
+    of a transformer as `diffusion_model.…`, with dots.
 
     Temporal layers belong to no image UNet and are left out; of `conv_in` remains what acts on the
     first `channels` of its input, the noisy latent: other tools give the pose in their own way.
@@ -111,13 +115,15 @@ def kohya_names(pairs: lora.Pairs, channels: int) -> dict[str, Tensor]:
     out, rank = {}, widest(pairs)
     for name, (a, b) in pairs.items():
         part, _, layer = name.removesuffix(".weight").partition(".")
-        if ".motion_modules." in name or part not in ("unet", "text_encoder"):
+        if ".motion_modules." in name or part not in ("unet", "transformer", "text_encoder"):
             continue
         if layer == "conv_in":
             a = a[:, :channels]
         if part == "text_encoder":
             part, layer = "te", f"text_model.{layer.removeprefix('text_model.')}"
         key = f"lora_{part}_{layer.replace('.', '_')}"
+        if part == "transformer":
+            key = f"diffusion_model.{own_name(layer)}"
         down, up = a.new_zeros(rank, *a.shape[1:]), b.new_zeros(len(b), rank, *b.shape[2:])
         down[: len(a)], up[:, : len(a)] = a, b
         out[f"{key}.lora_down.weight"], out[f"{key}.lora_up.weight"] = down, up
@@ -135,12 +141,10 @@ def about(
 ) -> dict[str, str]:
     """Metadata of a kohya file: ModelSpec 1.0.0 of Stability AI, and sd-scripts' own keys."""
     rank = str(widest(pairs))
-    config: Any = model.unet.config
-    sd15 = ([*config.block_out_channels], config.cross_attention_dim) == SD15
-    kind = "stable-diffusion-v1" if sd15 else f"animateanywhere-{model.config['name']}"
+    kind, version = _architecture(model)
     phrase = f"{metadata['token']} {metadata['class_word']}"
     looks = metadata.get("looks", "")
-    velocity = model.scheduler.config.prediction_type == "v_prediction"
+    predicts = {"v_prediction": "v", FLOW: "flow"}
     side = model.config["size"]
     return {
         "modelspec.sai_model_spec": "1.0.0",
@@ -152,17 +156,30 @@ def about(
         "modelspec.trigger_phrase": phrase,
         "modelspec.usage_hint": f"{phrase} {looks} on a beach".replace("  ", " "),
         "modelspec.resolution": f"{side}x{side}",
-        "modelspec.prediction_type": "v" if velocity else "epsilon",
+        "modelspec.prediction_type": predicts.get(
+            model.scheduler.config.prediction_type, "epsilon"
+        ),
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
         "ss_network_alpha": rank,
         "ss_network_args": json.dumps({"conv_dim": rank, "conv_alpha": rank}),
-        "ss_base_model_version": "sd_v1" if sd15 else kind,
+        "ss_base_model_version": version,
         "ss_v2": "False",
         "ss_output_name": title,
         "ss_sd_model_hash": metadata["base_hash"],
         "ss_training_comment": json.dumps({"token": metadata["token"], "looks": looks}),
     }
+
+
+def _architecture(model: Base) -> tuple[str, str]:
+    """What the base's network is called in ModelSpec, and by kohya's tools."""
+    if model.transformer is not None:
+        return "wan2.1", "wan2.1"
+    config = model.unet.config
+    if ([*config.block_out_channels], config.cross_attention_dim) == SD15:
+        return "stable-diffusion-v1", "sd_v1"
+    own = f"animateanywhere-{model.config['name']}"
+    return own, own
 
 
 def _suffix(kind: Format) -> str:
@@ -194,7 +211,7 @@ def _as_kohya(
     left = sum(".motion_modules." in name for name in pairs)
     if left:
         warn(f"{left} temporal layers are left out: a LoRA of this kind is for images")
-    made = kohya_names(pairs, int(model.vae.config.latent_channels))
+    made = kohya_names(pairs, latent_channels(model.vae))
     if made:
         with write_aside(out) as aside:
             save_file(made, aside, {"format": "pt", **about(pairs, model, metadata, out.stem)})
@@ -210,7 +227,8 @@ def _as_comfyui(
 ) -> None:
     name = f"{metadata['token']}-{metadata['class_word']}.safetensors"
     _as_kohya(pairs, embedding, model, metadata, out / "loras" / name, out / "embeddings")
-    say(f'in a prompt: "embedding:{metadata["token"]} {metadata["class_word"]}"')
+    word = "" if embedding is None else "embedding:"
+    say(f'in a prompt: "{word}{metadata["token"]} {metadata["class_word"]}"')
 
 
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:

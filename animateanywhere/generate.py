@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,11 @@ from animateanywhere.models.personal import (
     read_metadata,
 )  # fmt: skip
 from animateanywhere.recipe import Loss
-from animateanywhere.render import SLICE, render, steps_of
+from animateanywhere.render import render, sampler_of, steps_of
 from animateanywhere.verdict import refuse, tell_findings
 
 RUNS = Path("runs")
+SLICE = 16  # skeletons that are drawn at once
 
 
 def generate(
@@ -57,7 +59,7 @@ def generate(
     looks: str | None = None,
     guidance_scale: float | None = None,
     steps: int | None = None,
-    sampler: str = "dpm++",
+    sampler: str | None = None,
     fit: fitting.Fit = "bones",
     free_noise: bool = False,
     contact_sheet: Path | None = None,
@@ -73,7 +75,7 @@ def generate(
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
     frames: at most so many; without, as long as the motion. looks: what the prompt is to say of the
     person's hair and clothes, "" for nothing; without, what the weights were learned with.
-    guidance_scale, steps: without, the base's own.
+    guidance_scale, steps, sampler: without, the base's own.
     free_noise: for videos longer than the base's length, start all windows from the same noise.
     fit: what the skeleton takes from the learned person, as in `data.fitting`. contact_sheet: a PNG
     of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
@@ -107,7 +109,7 @@ def generate(
     fps, size = float(model.config["fps"]), int(model.config["size"])
     if guidance_scale is None:
         guidance_scale = float(model.config["guidance_scale"])
-    steps = steps or steps_of(model)
+    steps, sampler = steps or steps_of(model), sampler or sampler_of(model)
     driving = read_driving(pose, fps, frames, backends)
     with passes:
         told, more = foretell_generation(model, len(driving.keypoints), steps, begun)
@@ -132,11 +134,12 @@ def generate(
         return skeleton.draw(fitted[which], size, size) if drawn is None else drawn[which]
 
     digest, poses = hashlib.sha256(), []
-    for some in np.array_split(np.arange(count), -(-count // SLICE)):
+    parts = -(-count // SLICE) if model.packed == 1 else 1  # a VAE that packs time wants all
+    for some in np.array_split(np.arange(count), parts):
         pictures = skeletons(some)
         digest.update(pictures.tobytes())
         with passes:
-            poses.append(encode_poses(model, pictures))  # (N, C, h, w)
+            poses.append(encode_poses(model, pictures, clip=True))  # (N, C, h, w)
     settings = {
         "prompt": prompt,
         "said": said,
@@ -175,6 +178,7 @@ def generate(
             guidance_scale=guidance_scale, steps=steps, sampler=sampler, early=early,
             free=free_noise,
         )  # fmt: skip
+        made = islice(made, count)  # what a VAE packs may end later
         video.write(out, _keep(made, set(some.tolist()), kept), fps)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

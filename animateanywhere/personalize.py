@@ -32,7 +32,7 @@ from animateanywhere.learning import choose
 from animateanywhere.learning.elsewhere import put_elsewhere
 from animateanywhere.learning.learn import fit_vae, learn
 from animateanywhere.learning.looks import AUTO, find_looks
-from animateanywhere.learning.regularize import regularization
+from animateanywhere.learning.regularize import clip_frames, regularization
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.learning.trial import learned_part, make_trials
 from animateanywhere.models.base import Base, load_base
@@ -124,10 +124,11 @@ def _learn(
         looks = find_looks(model, seen)
         settings = replace(settings, personal=replace(settings.personal, looks=looks))
         say(f"{escape(token)} {escape(looks)}: in words; --looks says it otherwise")
-    rows = encode_subject(model, seen, token, settings.personal)
+    length = clip_frames(model, settings)
+    rows = encode_subject(model, seen, token, settings.personal, length)
     elsewhere = [
-        put_elsewhere(model, seen, token, settings.personal, seed, video, out)
-        for video in (False, True)
+        put_elsewhere(model, seen, token, settings.personal, seed, frames, out)
+        for frames in (1, length)
         if settings.personal.elsewhere
     ]
     images = regularization(model, subject.class_word, settings, seed, video=False)

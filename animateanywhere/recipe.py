@@ -23,10 +23,11 @@ class Model:
     `from = "folder or hub name"` (then `subfolder` picks the part inside it)."""
 
     size: int = 128  # pixels, square
-    frames: int = 16  # the training length of the motion modules
+    frames: int = 16  # of a clip, at most: what the network was trained with
     fps: float = 8.0
     guidance_scale: float = 4.0  # of `aa generate`, unless told another
     steps: int = 25  # of denoising, likewise
+    sampler: Literal["dpm++", "ddim", "unipc"] = "dpm++"  # likewise
     license: str = ""  # of the weights, as hubs name it ("apache-2.0"); "": not told
     noise_share: float = 0.0  # of the noise's variance, what all frames of a clip have in common
     vae: dict[str, Any] = field(default_factory=dict)
@@ -34,13 +35,21 @@ class Model:
     unet: dict[str, Any] = field(default_factory=dict)
     motion_adapter: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
+    # In place of UNet and temporal layers: of Wan 2.1 VACE's kind, its VAE and text encoder with it
+    transformer: dict[str, Any] = field(default_factory=dict)
     # Led by a ControlNet trained on skeletons, the UNet keeps its input, and needs no base training
     controlnet: dict[str, Any] = field(default_factory=dict)
 
     def base_toml(self) -> dict[str, Any]:
         """What a base says of itself in its base.toml."""
-        names = ("size", "frames", "fps", "guidance_scale", "steps", "noise_share", "license")
+        names = ("size", "frames", "fps", "guidance_scale", "steps", "sampler", "noise_share",
+                 "license")  # fmt: skip
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def ready(self) -> bool:
+        """Whether its parts are trained already, so that it wants no stages."""
+        return bool(self.controlnet or self.transformer)
 
 
 @dataclass(frozen=True)

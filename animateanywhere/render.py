@@ -24,15 +24,15 @@ from animateanywhere.diffusion.sampling import (
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import (
     Base,
-    decode_latents,
     encode_text,
     guidance_rescale,
     latent_shape,
     noise_share,
+    window_length,
 )
+from animateanywhere.models.vae import decoded
 
 LATE = 0.25  # of the steps, of what is applied late only
-SLICE = 16  # frames that are decoded at once
 BATCH = 8  # pictures that are made at once
 STEPS = 25  # of bases from before base.toml said it
 
@@ -46,7 +46,7 @@ def render(
     *,
     guidance_scale: float | None = None,
     steps: int | None = None,
-    sampler: str = "dpm++",
+    sampler: str | None = None,
     early: tuple[nn.Module, str] | None = None,
     free: bool = False,
 ) -> Iterator[np.ndarray]:
@@ -62,10 +62,11 @@ def render(
 
 
 def _decoded(base: Base, latents: Tensor) -> Iterator[np.ndarray]:
-    with progress("pictures", total=len(latents)) as bar:
-        for part in latents.split(SLICE):
-            yield from decode_latents(base.vae, part)
-            bar.advance(len(part))
+    count = 1 + base.packed * (len(latents) - 1)
+    with progress("pictures", total=count) as bar:
+        for frames in decoded(base.vae, latents, clip=True):
+            yield from frames
+            bar.advance(len(frames))
 
 
 def render_latents(
@@ -77,23 +78,23 @@ def render_latents(
     *,
     guidance_scale: float | None = None,
     steps: int | None = None,
-    sampler: str = "dpm++",
+    sampler: str | None = None,
     early: tuple[nn.Module, str] | None = None,
     free: bool = False,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Latents (F, C, h, w) of a prompt that follow pose latents of the same shape.
+    """Latents (F, C, h, w) of a prompt that follow pose latents of as many frames.
 
-    unet: what `animate_anywhere.build` makes of the base. guidance_scale, steps: without, the
-    base's own. early: another UNet and prompt for the first steps, of which `LATE` are left to
+    unet: what `animate_anywhere.build` makes of the base. guidance_scale, steps, sampler: without,
+    the base's own. early: another UNet and prompt for the first steps, of which `LATE` are left to
     `unet`: what was learned then changes looks, and motion and layout stay the base's. free: all
     windows start from the noise of the first (`sampling.free_noise`).
     Beyond the training length, windows go through it one at a time, so memory does not grow.
     """
-    scheduler = make_scheduler(base.scheduler.config, sampler)
+    scheduler = make_scheduler(base.scheduler.config, sampler or sampler_of(base))
     steps = steps or steps_of(base)
     scale = base.config["guidance_scale"] if guidance_scale is None else guidance_scale
-    count, length = len(pose_latents), base.config["frames"]
+    count, length = len(pose_latents), window_length(base)
     # Noise from the CPU is the same on every device.
     generator = torch.Generator().manual_seed(seed)
     noise = video_noise((1, count, *latent_shape(base)), generator, noise_share(base))
@@ -132,7 +133,7 @@ def render_images(
 
     unet: the image UNet. on_step: called with how many pictures are a step further.
     """
-    scheduler = make_scheduler(base.scheduler.config, "dpm++")
+    scheduler = make_scheduler(base.scheduler.config, sampler_of(base))
     scale, rescale = base.config["guidance_scale"], guidance_rescale(base)
     generator = torch.Generator().manual_seed(seed)
     made = []
@@ -152,6 +153,11 @@ def render_images(
 
         made.append(sample(denoiser, noise, scheduler, steps, generator, told)[:, 0])
     return torch.cat(made)
+
+
+def sampler_of(base: Base) -> str:
+    """The sampler a base asks for."""
+    return str(base.config.get("sampler", "dpm++"))
 
 
 def steps_of(base: Base) -> int:

@@ -12,15 +12,10 @@ from torch import nn
 from animateanywhere import puppets
 from animateanywhere.data.skeleton import draw, heat
 from animateanywhere.data.video import contact_sheet
-from animateanywhere.diffusion.losses import add_noise, target
+from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import (
-    Base,
-    decode_latents,
-    encode_frames,
-    encode_poses,
-    encode_text,
-)
+from animateanywhere.models.base import Base, encode_poses, encode_text
+from animateanywhere.models.vae import decode_latents, encode_frames
 from animateanywhere.render import render_latents
 
 IMAGES, CLIPS, STEPS = 8, 2, 15
@@ -87,16 +82,16 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
     }
     last = torch.full((HELD_OUT,), base.scheduler.config.num_train_timesteps - 1)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
-    alpha_bar = base.scheduler.alphas_cumprod[last].to(latents)
+    levels = level(base.scheduler, last.to(latents.device))
     kind = base.scheduler.config.prediction_type
     # An error of v or of the noise, as one of the clean latents
-    share = (1 - alpha_bar[0]) / (alpha_bar[0] if kind == "epsilon" else 1)
+    share = levels.noise[0] ** 2 / (levels.signal[0] ** 2 if kind == "epsilon" else 1)
 
     @torch.no_grad()
     def measure() -> dict[str, float]:
         base.unet.eval()
-        x = add_noise(latents, noise, alpha_bar)
-        wanted = target(latents, noise, alpha_bar, kind)
+        x = add_noise(latents, noise, levels)
+        wanted = target(latents, noise, levels, kind)
         out = {}
         for name, texts in captions.items():
             parts = x, last.to(x.device), pose_latents, encode_text(base, texts)

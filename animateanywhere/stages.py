@@ -22,16 +22,9 @@ from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
-from animateanywhere.models.base import (
-    Base,
-    decode_latents,
-    encode_frames,
-    load_parts,
-    to_pixels,
-    token_ids,
-    vae_encode,
-)  # fmt: skip
+from animateanywhere.models.base import Base, load_parts, token_ids
 from animateanywhere.models.fresh import save_part
+from animateanywhere.models.vae import decode_latents, encode_frames, to_pixels, vae_encode
 from animateanywhere.recipe import Recipe, Stage
 from animateanywhere.samples import held_out_puppets, sampler, word_use
 from animateanywhere.training.loop import fit

@@ -41,9 +41,10 @@ from animateanywhere.extraction.driving import Driving, read_driving
 from animateanywhere.extraction.observe import Observed, look
 from animateanywhere.files import finite, sha256, write_aside
 from animateanywhere.generate import build_of, generate
-from animateanywhere.models.base import decode_latents, encode_frames, load_base
+from animateanywhere.models.base import load_base
 from animateanywhere.models.perception import Perception, load_perception, perceive, perception_of
 from animateanywhere.models.personal import load_personal, read_metadata
+from animateanywhere.models.vae import decode_latents, encode_frames
 from animateanywhere.personalize import personalize, recipe_of
 from animateanywhere.recipe import Recipe, to_dict
 

@@ -34,14 +34,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from animateanywhere.batch import Batch, Conditions, Region
-from animateanywhere.diffusion.losses import add_noise, target
+from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
 from animateanywhere.models.attention import GuidedAttention, pixel_region
 from animateanywhere.models.base import (
     Base,
-    decode_latents,
     encode_poses,
     encode_text,
     load_base,
@@ -49,6 +48,7 @@ from animateanywhere.models.base import (
     write_base_toml,
 )
 from animateanywhere.models.fresh import create_base
+from animateanywhere.models.vae import decode_latents
 from animateanywhere.recipe import Loss, load_recipe
 
 GAMMA, STEPS, GUIDANCE = 0.1, 6, 7.5
@@ -128,10 +128,10 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
         def loss() -> Tensor:
             noise = torch.randn(shape, generator=generator).to(device)
             times = torch.randint(1000, (rows,), generator=generator).to(device)
-            alpha_bar = base.scheduler.alphas_cumprod.to(device)[times]
-            x = add_noise(batch.latents, noise, alpha_bar)
+            levels = level(base.scheduler, times)
+            x = add_noise(batch.latents, noise, levels)
             made = method.predict(unet, x, times, batch.pose_latents, text)
-            wanted = target(batch.latents, noise, alpha_bar, "v_prediction")
+            wanted = target(batch.latents, noise, levels, "v_prediction")
             instance = F.mse_loss(made[~regular], wanted[~regular])
             return instance + F.mse_loss(made[regular], wanted[regular])
 

@@ -1,6 +1,8 @@
 """Fixtures: small real models, saved to a folder and loaded from it as users' bases are."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +37,44 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "personalize": recipe.personalize, "hash": hash_of(folder),
     })  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def wan_model() -> Any:
+    """The parts of recipes/wan-vace-1.3b.toml, small ones of the same classes."""
+    from animateanywhere.recipe import load_recipe
+
+    vae = {
+        "_class_name": "AutoencoderKLWan", "base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 2, 2],
+        "num_res_blocks": 1, "latents_mean": [0.1, -0.2, 0.3, 0.0],
+        "latents_std": [0.4, 0.5, 0.6, 0.7],
+    }  # fmt: skip
+    transformer = {
+        "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 4, "out_channels": 4,
+        "text_dim": 32, "freq_dim": 16, "ffn_dim": 32, "num_layers": 2, "vace_layers": [0, 1],
+        "vace_in_channels": 2 * 4 + 64,
+    }  # fmt: skip
+    words = {
+        "vocab_size": 400, "d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2
+    }  # fmt: skip
+    return replace(
+        load_recipe("wan-vace-1.3b").model, size=64, frames=9, fps=8.0, steps=2,
+        guidance_scale=2.0, vae=vae, transformer=transformer, text_encoder=words,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_wan(tmp_path_factory: pytest.TempPathFactory, wan_model: Any) -> Path:
+    """A base of Wan's kind, untrained."""
+    from animateanywhere.models.base import hash_of, write_base_toml
+    from animateanywhere.models.fresh import create_base
+
+    out, model = tmp_path_factory.mktemp("wan"), wan_model
+    captions = ["a man on a beach", "a woman in a room walks", "a sks man in the snow"]
+    create_base(model, out, captions * 20)
+    own = {"name": "wan", "personalize": "personalize-wan", "hash": hash_of(out)}
+    write_base_toml(out, model.base_toml() | own)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,10 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.errors import UsageError
-from animateanywhere.models.base import (
-    decode_latents,
-    encode_frames,
-    encode_text,
-    find_base,
-    hash_of,
-    load_base,
-    spatial_factor,
-    widen_conv_in,
-)
-from animateanywhere.models.fresh import bundle, prime
+from animateanywhere.models.base import encode_text, find_base, hash_of, load_base, widen_conv_in
+from animateanywhere.models.fresh import bundle
+from animateanywhere.models.fresh_words import prime
+from animateanywhere.models.vae import decode_latents, encode_frames, spatial_factor
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from animateanywhere.base_train import base_train
 from animateanywhere.cli import main
 from animateanywhere.errors import UsageError
 from animateanywhere.models.base import load_base
-from animateanywhere.models.fresh import _tokenizer, of_checkpoint, save_part
+from animateanywhere.models.fresh import save_part
+from animateanywhere.models.fresh_words import clip_tokenizer
+from animateanywhere.models.source import of_checkpoint
 from animateanywhere.recipe import Model, Recipe
 
 LAYERS = 2  # of a block of the UNet
@@ -97,7 +99,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, nn.
     for name, part in made().items():
         save_part(part, folder / name)
     save_part(
-        _tokenizer({"max_position_embeddings": 32, "vocab_size": 600}, ["a man on a beach"]),
+        clip_tokenizer(["a man on a beach"], 600, 32),
         folder / "tokenizer",
     )
     return folder, made()

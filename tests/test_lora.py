@@ -39,10 +39,10 @@ def out(unet: Any, frames: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(5)
 
     def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator).to(unet.dtype)
 
     x, poses, text = noise(2, frames, 4, 8, 8), noise(2, frames, 4, 8, 8), noise(2, 48, 32)
-    region = Region(noise(2 * frames, 1, 8, 8).clamp(-1, 1), noise(2 * frames, 48).sign())
+    region = Region(noise(2, frames, 1, 8, 8).clamp(-1, 1), noise(2, 48).sign())
     with torch.no_grad():
         return predict(unet.eval(), x, torch.tensor([10, 700]), poses, text, region)
 
@@ -56,12 +56,12 @@ def move(unet: Any) -> None:
     generator = torch.Generator().manual_seed(6)
     for name, factor in unet.named_parameters():
         if ".lora_B." in name:
-            factor.data = 0.1 * torch.randn(factor.shape, generator=generator)
+            factor.data = 0.1 * torch.randn(factor.shape, generator=generator).to(factor)
 
 
 @pytest.mark.parametrize("video", [False, True], ids=["image", "video"])
 def test_an_adapter_is_nothing_at_first_and_exact_when_merged(tiny_base: Path, video: bool) -> None:
-    unet: Any = method.build(load_base(tiny_base), Loss(), video)
+    unet: Any = method.build(load_base(tiny_base), Loss(), video).double()  # exact on any machine
     frames = 4 if video else 1
     names, plain = [name for name, _ in unet.named_parameters()], out(unet, frames)
     adapt(unet)
@@ -71,11 +71,12 @@ def test_an_adapter_is_nothing_at_first_and_exact_when_merged(tiny_base: Path, v
     assert (moved - plain).abs().max() > 0.01
     factors = lora.merge(unet)
     assert [name for name, _ in unet.named_parameters()] == names
-    torch.testing.assert_close(out(unet, frames), moved, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(out(unet, frames), moved, atol=1e-9, rtol=1e-9)
     fresh: Any = method.build(load_base(tiny_base), Loss(), video)
     for name, pair in lora.split(factors)[1].items():  # linear layers and convolutions
         weight = fresh.get_parameter(name.removeprefix("unet.")).data
-        assert torch.allclose(weight + lora.product(*pair), unet.get_parameter(name[5:]), atol=1e-6)
+        merged = unet.get_parameter(name[5:])
+        assert torch.allclose(weight + lora.product(*pair), merged.float(), atol=1e-6)
 
 
 def test_what_the_patterns_find_gets_an_adapter_and_nothing_else(tiny_base: Path) -> None:

@@ -2,8 +2,11 @@ import pytest
 import torch
 
 from animateanywhere.diffusion.losses import (
+    Level,
     add_noise,
     background_weakening,
+    draw_timesteps,
+    level,
     min_snr_weight,
     reconstruction,
     shifted,
@@ -47,15 +50,47 @@ def test_a_full_mask_is_the_plain_error() -> None:
     torch.testing.assert_close(background_weakening(error, ones, 0.001), plain)
 
 
+def of(*alpha_bar: float) -> Level:
+    share = torch.tensor(alpha_bar)
+    return Level(share.sqrt(), (1 - share).sqrt())
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_the_target_gives_the_latents_back(kind: str) -> None:
     x0, noise = torch.randn(2, 3, 4, 5, 5), torch.randn(2, 3, 4, 5, 5)
-    alpha_bar = torch.tensor([0.9, 0.3])
-    a, s = (v[:, None, None, None, None] for v in (alpha_bar.sqrt(), (1 - alpha_bar).sqrt()))
-    x = add_noise(x0, noise, alpha_bar)
-    predicted = target(x0, noise, alpha_bar, kind)
+    a, s = (v[:, None, None, None, None] for v in of(0.9, 0.3))
+    x = add_noise(x0, noise, of(0.9, 0.3))
+    predicted = target(x0, noise, of(0.9, 0.3), kind)
     again = (x - s * predicted) / a if kind == "epsilon" else a * x - s * predicted
     torch.testing.assert_close(again, x0, rtol=1e-4, atol=1e-4)
+
+
+def test_a_flow_is_followed_to_the_latents() -> None:
+    from diffusers import UniPCMultistepScheduler
+
+    flow = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    times = torch.tensor([1000, 250])
+    levels = level(flow, times)
+    torch.testing.assert_close(levels.noise, torch.tensor([1.0, 0.25]))
+    x0, noise = torch.randn(2, 3, 4, 5, 5), torch.randn(2, 3, 4, 5, 5)
+    x = add_noise(x0, noise, levels)
+    torch.testing.assert_close(x[0], noise[0])
+    sigma = levels.noise[:, None, None, None, None]
+    torch.testing.assert_close(x - sigma * target(x0, noise, levels, "flow_prediction"), x0)
+    # on the clean latents' error, which a flow's is 1 / sigma of
+    weight = min_snr_weight(levels, 5.0, "flow_prediction")
+    torch.testing.assert_close(weight, torch.tensor([0.0, 5 * 0.25**2]))
+
+
+def test_timesteps_are_drawn_over_the_whole_schedule() -> None:
+    from diffusers import DDPMScheduler, UniPCMultistepScheduler
+
+    flow = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    for scheduler, first, last in ((DDPMScheduler(), 0, 999), (flow, 1, 1000)):
+        drawn = draw_timesteps(scheduler, 20000, 1.0, torch.Generator().manual_seed(0))
+        assert (int(drawn.min()), int(drawn.max())) == (first, last)
+        later = draw_timesteps(scheduler, 20000, 3.0, torch.Generator().manual_seed(0))
+        assert float(later.float().mean()) > float(drawn.float().mean()) + 100
 
 
 def test_target_agrees_with_diffusers() -> None:
@@ -64,17 +99,17 @@ def test_target_agrees_with_diffusers() -> None:
     scheduler = DDPMScheduler(prediction_type="v_prediction")
     x0, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
     t = torch.tensor([100, 700])
-    ours = target(x0[:, None], noise[:, None], scheduler.alphas_cumprod[t], "v_prediction")[:, 0]
+    ours = target(x0[:, None], noise[:, None], level(scheduler, t), "v_prediction")[:, 0]
     torch.testing.assert_close(ours, scheduler.get_velocity(x0, noise, t))
 
 
 def test_min_snr() -> None:
-    alpha_bar = torch.tensor([0.0, 0.5, 0.99])  # SNR 0, 1, 99
-    weight = min_snr_weight(alpha_bar, 5.0, "v_prediction")
+    levels = of(0.0, 0.5, 0.99)  # SNR 0, 1, 99
+    weight = min_snr_weight(levels, 5.0, "v_prediction")
     torch.testing.assert_close(weight, torch.tensor([0.0, 0.5, 5 / 100]), atol=1e-6, rtol=1e-4)
-    eps = min_snr_weight(alpha_bar[1:], 5.0, "epsilon")
+    eps = min_snr_weight(of(0.5, 0.99), 5.0, "epsilon")
     torch.testing.assert_close(eps, torch.tensor([1.0, 5 / 99]))
-    assert (min_snr_weight(alpha_bar, 0.0, "epsilon") == 1).all()
+    assert (min_snr_weight(levels, 0.0, "epsilon") == 1).all()
 
 
 def test_reconstruction_by_hand() -> None:

@@ -73,7 +73,7 @@ def test_what_must_not_be_saved(tmp_path):
     with pytest.raises(Failure, match="not finite"):
         save_personal(path, {"unet.a": torch.tensor([1e6])}, metadata(), half=True)
     with pytest.raises(ValueError, match="no part"):
-        save_personal(path, {"transformer.a": torch.ones(1)}, metadata())
+        save_personal(path, {"network.a": torch.ones(1)}, metadata())
     with pytest.raises(ValueError, match="class_word"):
         save_personal(path, {}, {"token": "sks"})
     assert not list(tmp_path.iterdir())

@@ -207,7 +207,7 @@ def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) ->
     subject = Subject(Path(), clip.frames, masks, clip.keypoints, ["a"] * 9, 8.0, "man", None)
     personal = Personal(elsewhere_images=10, views=1, looks="in red")
     rows = encode_subject(base, subject, "sks", personal)
-    away = put_elsewhere(base, subject, "sks", personal, 0, False, tmp_path)
+    away = put_elsewhere(base, subject, "sks", personal, 0, 1, tmp_path)
     assert all(len(part) == 10 for part in (away.latents, away.poses, away.masks, away.tokens))
     assert all("sks man in red" in text and text.endswith(PLACES) for text in away.captions)
     assert len(set(away.captions)) > 5
@@ -219,9 +219,9 @@ def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) ->
     change = (away.latents[:, 0] - rows.latents[0, frames]).abs()
     edge = change.shape[-1] // 4
     assert change[..., -edge:].mean() > 3 * change[..., :edge].mean()
-    again = put_elsewhere(base, subject, "sks", personal, 0, False, tmp_path)
+    again = put_elsewhere(base, subject, "sks", personal, 0, 1, tmp_path)
     assert torch.equal(again.latents, away.latents)
-    clips = put_elsewhere(base, subject, "sks", personal, 0, True, tmp_path)
+    clips = put_elsewhere(base, subject, "sks", personal, 0, 4, tmp_path)
     length = base.config["frames"]
     assert clips.latents.shape[:2] == clips.masks.shape[:2] == (personal.elsewhere_clips, length)
     shown = torch.cdist(clips.poses.flatten(2), poses[None]).argmin(2)  # (P, F)

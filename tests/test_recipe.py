@@ -13,15 +13,17 @@ RECIPES = sorted(recipes_folder().glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_every_recipe_parses_and_its_patterns_match(path: Path, tiny_base: Path) -> None:
+def test_every_recipe_parses_and_its_patterns_match(
+    path: Path, tiny_base: Path, tiny_wan: Path
+) -> None:
     recipe = load_recipe(path)
-    assert recipe.name == path.stem and (recipe.stage or recipe.model.controlnet)
+    assert recipe.name == path.stem and (recipe.stage or recipe.model.ready)
     assert load_recipe(recipe.personalize).stages("appearance") or recipe.name.startswith("pers")
-    base = load_base(tiny_base)
+    base = load_base(tiny_wan if "wan" in recipe.name else tiny_base)
     image, video = (build(base, recipe.loss, video=v) for v in (False, True))
     for stage in recipe.stages("image", "video", "appearance", "motion"):
         unet = video if stage.kind in ("video", "motion") else image
-        prefix = "" if stage.kind == "video" else "unet."
+        prefix = "" if stage.kind == "video" else f"{base.network_name}."
         names = [prefix + name for name, _ in unet.named_parameters()]
         names += [f"text_encoder.{name}" for name, _ in base.text_encoder.named_parameters()]
         for pattern in stage.train:

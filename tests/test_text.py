@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from animateanywhere.models.fresh import prime
+from animateanywhere.models.fresh_words import prime
 from animateanywhere.training.text import Pairs, contrastive_loss, found
 
 

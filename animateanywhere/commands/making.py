@@ -130,7 +130,9 @@ def _generate(
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Of denoising, else the base's own.")
     ] = None,
-    sampler: Annotated[Literal["ddim", "dpm++"], typer.Option()] = "dpm++",
+    sampler: Annotated[
+        Literal["ddim", "dpm++", "unipc"] | None, typer.Option(help="Else the base's own.")
+    ] = None,
     fit: Annotated[
         Literal["none", "frame", "bones"],
         typer.Option(help="Keep the skeleton; or give it the person's place; bone lengths too."),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
+
+FLOW = "flow_prediction"  # of a scheduler: from latents to noise in a straight line
 
 
 def background_weakening(error: Tensor, foreground: Tensor, alpha: float) -> Tensor:
@@ -35,23 +39,51 @@ def reconstruction(made: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     return plain + down + (weight[..., 1:] * error.diff(dim=3).abs()).mean()
 
 
-def target(latents: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
-    """What the network is to predict, (B, F, C, h, w); `alpha_bar` is (B,).
+class Level(NamedTuple):
+    """How much of each x_t holds, (B,): x_t = signal · x_0 + noise · epsilon."""
 
-    `epsilon` is the noise (Ho et al. 2020), `v_prediction` is a·noise − s·latents
-    (Salimans & Ho 2022).
+    signal: Tensor
+    noise: Tensor
+
+
+def level(scheduler: Any, timesteps: Tensor) -> Level:
+    """Of timesteps (B,) of a scheduler of diffusers: sqrt(alpha_bar) and sqrt(1 − alpha_bar), or
+    where it is flow matching 1 − sigma and sigma (Lipman et al. 2023), timesteps being sigma in
+    thousandths."""
+    if scheduler.config.prediction_type == FLOW:
+        sigma = timesteps.float() / scheduler.config.num_train_timesteps
+        return Level(1 - sigma, sigma)
+    alpha_bar = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+    return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+
+
+def draw_timesteps(scheduler: Any, rows: int, shift: float, generator: torch.Generator) -> Tensor:
+    """Timesteps (rows,) int64 to train at, uniform but for `shift` (see `shifted`)."""
+    count = scheduler.config.num_train_timesteps
+    timesteps = shifted(torch.randint(count, (rows,), generator=generator), count, shift)
+    flow = scheduler.config.prediction_type == FLOW  # counts from pure latents, which teach nothing
+    return timesteps + 1 if flow else timesteps
+
+
+def target(latents: Tensor, noise: Tensor, level: Level, prediction_type: str) -> Tensor:
+    """What the network is to predict, (B, F, C, h, w).
+
+    `epsilon` is the noise (Ho et al. 2020), `v_prediction` is a·noise − s·latents (Salimans & Ho
+    2022), `flow_prediction` is noise − latents (Lipman et al. 2023).
     """
     if prediction_type == "epsilon":
         return noise
+    if prediction_type == FLOW:
+        return noise - latents
     if prediction_type == "v_prediction":
-        a, s = _signal_and_noise(alpha_bar)
+        a, s = map(_wide, level)
         return a * noise - s * latents
     raise ValueError(f"unknown prediction type {prediction_type}")
 
 
-def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """x_t = sqrt(alpha_bar)·x_0 + sqrt(1 − alpha_bar)·noise; shapes as in `target`."""
-    a, s = _signal_and_noise(alpha_bar)
+def add_noise(latents: Tensor, noise: Tensor, level: Level) -> Tensor:
+    """x_t = signal · x_0 + noise · epsilon; shapes as in `target`."""
+    a, s = map(_wide, level)
     return a * latents + s * noise
 
 
@@ -78,18 +110,22 @@ def shifted(timesteps: Tensor, count: int, shift: float) -> Tensor:
     return (count * shift * u / (1 + (shift - 1) * u)).long().clamp(0, count - 1)
 
 
-def min_snr_weight(alpha_bar: Tensor, gamma: float, prediction_type: str) -> Tensor:
+def min_snr_weight(level: Level, gamma: float, prediction_type: str) -> Tensor:
     """Min-SNR-gamma loss weight (Hang et al. 2023, arXiv 2303.09556), (B,); 1 where gamma is 0.
 
-    For v prediction the weight is min(SNR, gamma) / (SNR + 1), finite at zero terminal SNR.
+    min(SNR, gamma) on the error of the clean latents: times s² on that of v or of a flow, which is
+    finite where no signal is left, and times s² / a² on that of the noise.
     """
     if gamma <= 0:
-        return torch.ones_like(alpha_bar)
-    snr = alpha_bar / (1 - alpha_bar).clamp_min(1e-8)
+        return torch.ones_like(level.signal)
+    snr = level.signal.square() / level.noise.square().clamp_min(1e-8)
     capped = snr.clamp_max(gamma)
-    return capped / (snr + 1) if prediction_type == "v_prediction" else capped / snr.clamp_min(1e-8)
+    return (
+        capped / snr.clamp_min(1e-8)
+        if prediction_type == "epsilon"
+        else (capped * level.noise.square())
+    )
 
 
-def _signal_and_noise(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
-    alpha_bar = alpha_bar[:, None, None, None, None]  # (B, 1, 1, 1, 1)
-    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None, None, None, None]  # (B, 1, 1, 1, 1)

@@ -10,28 +10,41 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
+from animateanywhere.diffusion.losses import FLOW
 from animateanywhere.errors import UsageError
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Scheduler = Any  # of diffusers, whose lazy imports hide the types
 
-SAMPLERS = ("dpm++", "ddim")
+SAMPLERS = ("dpm++", "ddim", "unipc")
 
 
 def make_scheduler(config: Mapping[str, Any], sampler: str = "dpm++") -> Scheduler:
     """A sampler on a base's own noise schedule.
 
     config: the config of the base's scheduler (any diffusers scheduler's: betas, prediction type,
-    zero-terminal SNR). sampler: "dpm++" (DPM-Solver++ 2M, Lu et al. 2022) or "ddim" (Song et al.
-    2021). Raises UsageError for another name.
+    zero-terminal SNR). sampler: "dpm++" (DPM-Solver++ 2M, Lu et al. 2022), "unipc" (Zhao et al.
+    2023) or "ddim" (Song et al. 2021; of a flow that is Euler's step). Raises UsageError for
+    another name.
     """
     config = dict(config)
     # A model trained down to zero SNR must be started there (Lin et al. 2024, section 3.3).
     if config.get("rescale_betas_zero_snr"):
         config["timestep_spacing"] = "trailing"
+    if sampler == "unipc":
+        return UniPCMultistepScheduler.from_config(config)
+    if sampler == "ddim" and config.get("prediction_type") == FLOW:
+        return FlowMatchEulerDiscreteScheduler(
+            config["num_train_timesteps"], shift=config.get("flow_shift", 1.0)
+        )
     if sampler == "ddim":
         # clip_sample is for pixels in [-1, 1]; latents are not.
         return DDIMScheduler.from_config(config, clip_sample=False)
@@ -58,10 +71,12 @@ def sample(
     on_step: called with the number of steps done and the state. Returns latents like x.
     """
     _set_timesteps(scheduler, steps, x.device)
-    x = x * scheduler.init_noise_sigma
+    x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # of a flow it is 1
+    draws = {} if isinstance(scheduler, UniPCMultistepScheduler) else {"generator": generator}
+    scaled = getattr(scheduler, "scale_model_input", lambda x, _: x)
     for done, t in enumerate(scheduler.timesteps, start=1):
-        prediction = denoiser(scheduler.scale_model_input(x, t), t).to(x.dtype)
-        x = scheduler.step(prediction, t, x, generator=generator, return_dict=False)[0]
+        prediction = denoiser(scaled(x, t), t).to(x.dtype)
+        x = scheduler.step(prediction, t, x, **draws, return_dict=False)[0]
         if on_step is not None:
             on_step(done, x)
     return x
@@ -156,7 +171,8 @@ def _set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> No
     standard deviation 0.35 (0.1) the spread came out 13 % (56 %) too small. Bent by the power 1.5
     it is 1.8 % (25 %), and wider data gain as well. DDIM in diffusers knows even steps only.
     """
-    if scheduler.config.timestep_spacing == "trailing" and hasattr(scheduler, "lambda_t"):
+    trailing = scheduler.config.get("timestep_spacing") == "trailing"
+    if trailing and isinstance(scheduler, DPMSolverMultistepScheduler):
         end = scheduler.config.num_train_timesteps
         bent = (end * torch.linspace(1, 0, steps + 1)[:-1] ** 1.5).round().long() - 1
         if bent.unique().numel() == steps and bent[-1] >= 0:

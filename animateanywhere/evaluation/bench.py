@@ -23,15 +23,9 @@ from animateanywhere.extraction.weights import HUB, VIDEOMAE, Place, at_hand
 from animateanywhere.files import require_writable, write_aside
 from animateanywhere.generate import generate
 from animateanywhere.metrics import frechet
-from animateanywhere.models.base import (
-    base_config,
-    decode_latents,
-    encode_frames,
-    find_base,
-    hash_of,
-    load_base,
-)
+from animateanywhere.models.base import base_config, find_base, hash_of, load_base
 from animateanywhere.models.perception import Perception, load_perception, perception_of
+from animateanywhere.models.vae import decode_latents, encode_frames
 from animateanywhere.personalize import personalize
 from animateanywhere.puppets import (
     MOTIONS,

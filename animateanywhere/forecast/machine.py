@@ -9,13 +9,15 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 import torch
 
 from animateanywhere.console import peak_memory, say
 from animateanywhere.extraction.findings import Finding
 from animateanywhere.files import write_aside
-from animateanywhere.models.base import Base
+from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.models.base import Base, encode_poses, encode_text, latent_shape
 
 FILE = "prediction.json"  # in a run's folder
 FULL = 0.9  # of the free memory: above, a little more elsewhere ends the run
@@ -100,15 +102,16 @@ def compare(path: Path, told: Prediction | None, begun: float) -> None:
 
 
 def pass_seconds(base: Base) -> float:
-    """Of one image through the UNet: a first guess of how long anything takes."""
-    unet = base.unet
-    side = unet.config.sample_size
-    x = torch.zeros(1, unet.config.in_channels, side, side, device=unet.device)
-    text = torch.zeros(1, base.tokenizer.model_max_length, unet.config.cross_attention_dim)
-    seconds = 0.0
+    """Of one image through the network: a first guess of how long anything takes."""
+    network, size = base.network, int(base.config["size"])
+    x = torch.zeros(1, 1, *latent_shape(base), device=network.device)
+    with torch.no_grad():
+        poses = encode_poses(base, np.zeros((1, size, size, 3), np.uint8))[None]
+        text, seconds = encode_text(base, ["a man"]), 0.0
     for _ in range(2):  # the first warms up
         start = time.perf_counter()
         with torch.no_grad():
-            unet(x, 0, encoder_hidden_states=text.to(x)).sample.sum().item()
+            made = method.predict(network, x, torch.tensor([500], device=x.device), poses, text)
+            made.sum().item()
         seconds = time.perf_counter() - start
     return seconds

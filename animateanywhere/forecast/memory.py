@@ -26,17 +26,10 @@ from animateanywhere.batch import Batch, Conditions
 from animateanywhere.console import quietly
 from animateanywhere.learning.learn import networks
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import (
-    DECODED,
-    VAES,
-    Base,
-    at_once,
-    encode_frames,
-    latent_shape,
-    load_config,
-)
+from animateanywhere.models.base import Base, latent_shape, load_config
 from animateanywhere.models.control import attach
 from animateanywhere.models.lean import autocast, halve
+from animateanywhere.models.vae import DECODED, VAES, at_once, encode_frames
 from animateanywhere.recipe import Loss, Model, Recipe, Stage
 from animateanywhere.training.loop import select
 

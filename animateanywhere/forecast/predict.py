@@ -22,10 +22,11 @@ from animateanywhere.extraction.findings import Finding
 from animateanywhere.forecast.machine import Prediction, fits, memory_now, pass_seconds, too_much
 from animateanywhere.forecast.measure import BUSY, Probe, probe
 from animateanywhere.learning import elsewhere, looks
-from animateanywhere.learning.regularize import SHOWN, cache_file
+from animateanywhere.learning.regularize import SHOWN, cache_file, clip_frames
 from animateanywhere.learning.trial import held_out
 from animateanywhere.metrics import psnr
-from animateanywhere.models.base import Base, decode_latents, encode_frames
+from animateanywhere.models.base import Base, window_length
+from animateanywhere.models.vae import decode_latents, encode_frames, latent_count
 from animateanywhere.recipe import Recipe
 
 # The run in small of the bundled base lasts about 20 s on two cores, half of it loading, and is
@@ -90,10 +91,13 @@ def learning(
     return parts
 
 
-def generating(measured: Probe, frames: int, steps: int, length: int) -> dict[str, float]:
-    """Seconds of each part of generation; length: frames of a window."""
+def generating(
+    measured: Probe, frames: int, steps: int, length: int, packed: int = 1
+) -> dict[str, float]:
+    """Seconds of each part of generation; length: latents of a window; packed: frames of each."""
     unit = measured["generate"]
-    seen = sum(stop - start for start, stop in windows(frames, length, overlap=length // 4))
+    count = latent_count(frames, packed)
+    seen = sum(stop - start for start, stop in windows(count, length, overlap=length // 4))
     return {
         "beginning": unit["fixed"],
         "poses": frames * unit["encode"],
@@ -140,7 +144,7 @@ def foretell_learning(
         for video in (False, True)
     )
     poor = bool(recipe.personal.fit_vae_steps) and _poor(base, subject, recipe)
-    length = int(base.config["frames"])
+    length = clip_frames(base, recipe)
     parts = learning(measured, recipe, len(subject.frames), length, poor, (images, clips))
     told = foretell(measured, "learn", parts, begun, prepared or Prepared())
     return told, fits(told.memory) + _shared(measured)
@@ -157,7 +161,7 @@ def foretell_generation(
     measured = _measured(base, None, 3 * frames * steps, begun)
     if measured is None or "out_of_memory" in measured:
         return None, [too_much()] if measured else []
-    parts = generating(measured, frames, steps, int(base.config["frames"]))
+    parts = generating(measured, frames, steps, window_length(base), base.packed)
     told = foretell(measured, "generate", parts, begun, prepared or Prepared())
     return told, fits(told.memory) + _shared(measured)
 

@@ -29,9 +29,10 @@ from animateanywhere.learning.learn import fit_vae
 from animateanywhere.learning.learn import learn as learn_stages
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_poses, load_base
+from animateanywhere.models.base import Base, encode_poses, load_base
 from animateanywhere.models.lean import lighten
 from animateanywhere.models.personal import FILE, save_personal
+from animateanywhere.models.vae import decode_latents, encode_frames
 from animateanywhere.recipe import Loss, Recipe, from_dict
 from animateanywhere.render import render_latents
 
@@ -90,17 +91,18 @@ def generate(base: Base) -> dict[str, float]:
     frames = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     encode_frames(base.vae, frames[:1])
     clock.restart()
-    poses = encode_poses(base, frames)
+    latents = encode_frames(base.vae, frames, clip=True)
     encode = clock.lap() / count
+    poses = encode_poses(base, frames, clip=True)
     unet = method.build(base, Loss(guide=False), video=True).eval()
     warm = time.perf_counter()  # the first seconds of a process are slow: memory is new
     render_latents(base, unet, "a man", poses, 0, steps=STEPS)
     begun += time.perf_counter() - warm
     render_latents(base, unet, "a man", poses, 0, steps=STEPS, on_step=clock.advance)
     step = clock.usual()
-    decode_latents(base.vae, poses[:1])
+    decode_latents(base.vae, latents[:1])
     clock.restart()
-    decode_latents(base.vae, poses)
+    decode_latents(base.vae, latents, clip=True)
     decode = clock.lap() / count
     rest = time.perf_counter() - begun - STEPS * step - count * (encode + decode)
     return {"fixed": rest, "step": step, "encode": encode, "decode": decode}
@@ -130,17 +132,18 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         out["look"] = clock.usual()
         spent += STEPS * out["look"]
         clock.restart()
-    rows = encode_subject(base, subject, "sks", recipe.personal)
+    clips = regularize.clip_frames(base, recipe)
+    rows = encode_subject(base, subject, "sks", recipe.personal, clips)
     out["view"] = clock.lap() / recipe.personal.views / FRAMES
     spent += out["view"] * recipe.personal.views * FRAMES
     regular: list[regularize.Regular] = []
-    for name, video in (("image", False), ("clip", True)):
-        count = 1 if video else IMAGES
+    for name, length in (("image", 1), ("clip", clips)):
+        count = IMAGES if name == "image" else 1
         specs = regularize._cast("person", count, 0)
         captions = [regularize._caption(spec, "person") for spec in specs]
         clock.restart()
         begin = time.perf_counter()
-        latents, poses = regularize._make(base, specs, captions, STEPS, 0, video, clock)
+        latents, poses = regularize._make(base, specs, captions, STEPS, 0, length, clock)
         whole = time.perf_counter() - begin
         out[f"{name}_step"] = clock.usual()
         out[name] = max(whole / count - STEPS * out[f"{name}_step"], 0)

@@ -47,10 +47,11 @@ def scorer(
     """What `training.loop.fit` calls after each save: scores the step, keeps the best weights,
     and says whether to stop. A step on record is not scored again.
 
-    parts: the networks that train, `unet` among them. The motion stage is scored before its first
-    step too: it may make things worse. out: the run's folder.
+    parts: the networks that train, what denoises among them. The motion stage is scored before its
+    first step too: it may make things worse. out: the run's folder.
     """
     prompts = [case.prompt for case in trial.cases]
+    network = parts[model.network_name]
 
     def on_save(step: int, parameters: Mapping[str, Tensor]) -> bool:
         if step == 0 and stage.kind != "motion":
@@ -59,7 +60,7 @@ def scorer(
         own = [row for row in record if row["stage"] == stage.name]
         if step not in [row["step"] for row in own]:
             with _at_hand(model, parts):
-                made = generate(model, parts["unet"], trial.cases, prompts, recipe.choose.steps)
+                made = generate(model, network, trial.cases, prompts, recipe.choose.steps)
             found = {k: v if math.isfinite(v) else None for k, v in score(trial, made).items()}
             own.append({"stage": stage.name, "step": step, **found})
             if best(own) is own[-1]:  # before the record, which says that they are there
@@ -129,8 +130,8 @@ def plot(out: Path) -> None:
 @contextmanager
 def _at_hand(model: Base, parts: nn.ModuleDict) -> Iterator[None]:
     """VAE and text encoder beside the UNet, and nothing in training mode; then as before."""
-    device = next(parts["unet"].parameters()).device
-    others = (model.vae, model.text_encoder)
+    device = next(parts[model.network_name].parameters()).device
+    others = (model.vae, model.text_encoder) if model.learns_words else (model.vae,)
     places = [next(other.parameters()).device for other in others]
     training = [part for part in parts.values() if part.training]
     try:

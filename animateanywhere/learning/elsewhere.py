@@ -8,6 +8,7 @@ somebody; captions then say what is to be seen. Ours.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from animateanywhere.data.video import contact_sheet
 from animateanywhere.extraction import caption
 from animateanywhere.learning.rows import Elsewhere, latent_masks, moved, token_regions
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, decode_latents, encode_frames, encode_poses
+from animateanywhere.models.base import Base, encode_poses
+from animateanywhere.models.vae import decode_latents, each_clip, encode_frames, whole_clip
 from animateanywhere.recipe import Loss, Personal
 from animateanywhere.render import render_images, render_latents
 
@@ -31,19 +33,21 @@ STEPS = 8  # of denoising: scenes are there early
 
 
 def put_elsewhere(
-    model: Base, subject: Subject, token: str, personal: Personal, seed: int, video: bool, out: Path
+    model: Base, subject: Subject, token: str, personal: Personal, seed: int, length: int, out: Path
 ) -> Elsewhere:
-    """Pictures, or clips, of the person in other places, as filmed or moved about in the frame. Of
-    some pictures there is a sheet in `out` to look at.
+    """Pictures, or clips of at most `length` frames if that is more than one, of the person in
+    other places, as filmed or moved about in the frame. Of some pictures there is a sheet in `out`
+    to look at.
 
     The base's own person stands where ours does; what sticks out from behind is background.
     """
     word, looks = subject.class_word, personal.looks
     who = f"{word} {looks}".strip()
     choices = caption.elsewhere(token, who)
+    video = length > 1
     rng = np.random.default_rng([seed, video])
     count = personal.elsewhere_clips if video else personal.elsewhere_images
-    length = min(int(model.config["frames"]), len(subject.frames)) if video else 1
+    length = whole_clip(min(length, len(subject.frames)), model.packed)
     captions = [choices[i] for i in rng.integers(len(choices), size=count)]
     starts = rng.integers(len(subject.frames) - length + 1, size=count)
     parts = [
@@ -54,32 +58,36 @@ def put_elsewhere(
     filmed, masks, keypoints = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("frames", "masks", "keypoints")
-    )
-    poses = encode_poses(model, draw(keypoints, *filmed.shape[1:3]))  # (P·F, C, h, w)
+    )  # (P·F, ...)
+    clips = (count, length, *filmed.shape[1:])
+    skeletons = draw(keypoints, *filmed.shape[1:3]).reshape(clips)
+    poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
     made = _scenes(model, [text.replace(f"{token} ", "") for text in captions], poses, seed, video)
+    if video:
+        scenes = np.concatenate([decode_latents(model.vae, clip, clip=True) for clip in made])
+    else:
+        scenes = decode_latents(model.vae, made[:, 0])
     mask = masks[..., None]
-    shown = mask * filmed + (1 - mask) * decode_latents(model.vae, made)
-    shown = shown.round().astype(np.uint8)
+    shown = (mask * filmed + (1 - mask) * scenes).round().astype(np.uint8)
     if not video:
         rows = range(0, min(count, SHOWN), 8)
         contact_sheet(out / SHEET, [(captions[at], shown[at : at + 8]) for at in rows])
-    latents = encode_frames(model.vae, shown)
-    latents, poses, small = (
-        x.unflatten(0, (count, length)) for x in (latents, poses, latent_masks(masks, latents))
-    )
+    latents = each_clip(partial(encode_frames, model.vae), shown.reshape(clips))
+    small = [latent_masks(part, latents[0]) for part in masks.reshape(clips[:-1])]
     regions = token_regions(model, captions, [token, word, looks], list(caption.PLACES))
-    return Elsewhere(latents, poses, small, captions, regions)
+    return Elsewhere(latents, poses, torch.stack(small), captions, regions)
 
 
 def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
-    """What the base makes of prompts: latents like the pose latents (P·F, C, h, w)."""
+    """What the base makes of prompts and pose latents (P, T, ...): latents (P, T, C, h, w)."""
     unet = method.build(model, Loss(guide=False), video).eval()
     what = "clips of the person elsewhere" if video else "the person elsewhere"
     with progress(what, total=len(prompts) * STEPS) as bar:
         if not video:
-            return render_images(model, unet, prompts, poses, seed, STEPS, bar.advance)
-        parts = enumerate(zip(prompts, poses.chunk(len(prompts)), strict=True))
-        return torch.cat([
+            made = render_images(model, unet, prompts, poses[:, 0], seed, STEPS, bar.advance)
+            return made[:, None]
+        parts = enumerate(zip(prompts, poses, strict=True))
+        return torch.stack([
             render_latents(
                 model, unet, prompt, pose, seed * 1000 + number, steps=STEPS,
                 on_step=lambda: bar.advance(1),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from animateanywhere.batch import Subject
 from animateanywhere.console import say
 from animateanywhere.diffusion.losses import reconstruction
+from animateanywhere.errors import UsageError
 from animateanywhere.learning import choose
 from animateanywhere.learning.regularize import SHOWN, Regular
 from animateanywhere.learning.rows import Elsewhere, Rows, batches
@@ -22,15 +23,10 @@ from animateanywhere.learning.trial import Trial
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
 from animateanywhere.models import lora
-from animateanywhere.models.base import (
-    Base,
-    decode_latents,
-    encode_frames,
-    noise_share,
-    to_pixels,
-)  # fmt: skip
+from animateanywhere.models.base import Base, noise_share
 from animateanywhere.models.lean import recompute
 from animateanywhere.models.personal import EMBEDDING
+from animateanywhere.models.vae import decode_latents, encode_frames, to_pixels
 from animateanywhere.recipe import Recipe, Stage
 from animateanywhere.training.loop import fit
 
@@ -57,13 +53,16 @@ def learn(
     chosen: dict[str, int] = {}
     index = rows.token_index
     for number, stage in enumerate(settings.stages("appearance", "motion")):
-        model.text_encoder.to(rows.latents.device)
+        if model.learns_words:
+            model.text_encoder.to(rows.latents.device)
         parts, stage = networks(model, stage, settings, seed + number)
+        network = parts[model.network_name]
+        filmed = rows.clips if stage.kind == "motion" and rows.clips is not None else rows
         regular = clips if stage.kind == "motion" else images
         there = elsewhere[stage.kind == "motion"] if elsewhere else None
         text_learns = "text_encoder" in parts
         batch = batches(
-            model, stage, rows, regular, text_learns, there, settings.personal.elsewhere
+            model, stage, filmed, regular, text_learns, there, settings.personal.elsewhere
         )
         if not text_learns:  # its states are cached
             model.text_encoder.cpu()
@@ -74,45 +73,53 @@ def learn(
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
             shift = stage.timestep_shift  # noqa: B023
             return method.loss(
-                parts["unet"], made, generator, model.scheduler, settings.loss, shift,
+                parts[model.network_name], made, generator, model.scheduler, settings.loss, shift,
                 noise_share(model),
             )  # fmt: skip
 
-        table: Any = model.text_encoder.get_input_embeddings().weight
-        only = torch.zeros_like(table[:, :1])
-        only[index] = 1  # of the embedding, the token's row alone learns
-        table.requires_grad_(True)
-        hook = table.register_hook(lambda gradient, only=only: gradient * only)
+        hook = None
+        if index is not None:
+            table: Any = model.text_encoder.get_input_embeddings().weight
+            only = torch.zeros_like(table[:, :1])
+            only[index] = 1  # of the embedding, the token's row alone learns
+            table.requires_grad_(True)
+            hook = table.register_hook(lambda gradient, only=only: gradient * only)
         folder, score = out / "training" / stage.name, None
         if stage.name in trials:
             score = choose.scorer(model, parts, stage, trials[stage.name], settings, out)
         trained = fit(parts, stage, loss, folder, seed + number, on_save=score)
-        hook.remove()
+        if hook is not None:
+            hook.remove()
         if score is not None:
             chosen[stage.name] = choose.restore(trained, stage, out)
         learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
         if stage.lora_rank:  # the next stage goes on from the sum
-            learned = {n: p for n, p in learned.items() if not n.startswith("unet.")}
-            learned |= lora.merge(parts["unet"])
+            name = model.network_name
+            learned = {n: p for n, p in learned.items() if not n.startswith(f"{name}.")}
+            learned |= lora.merge(network, name)
         learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
         changed = lora.follow(changed, learned)
-    changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
+    if index is not None:
+        changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
     return changed, chosen
 
 
 def networks(model: Base, stage: Stage, settings: Recipe, seed: int) -> tuple[nn.ModuleDict, Stage]:
-    """What a stage trains in: `unet`, and `text_encoder` where it or the token learns. And the
-    stage, whose `train` names what is to learn there, adapters where it has LoRA."""
-    unet = method.build(model, settings.loss, video=stage.kind == "motion")
+    """What a stage trains in: `unet` (or `transformer`), and `text_encoder` where it or the token
+    learns. And the stage, whose `train` names what is to learn there, adapters where it has LoRA.
+    Raises UsageError where words are to learn and cannot."""
+    network = method.build(model, settings.loss, video=stage.kind == "motion")
     if model.config["size"] > LARGE:
-        recompute(unet)
+        recompute(network)
     if settings.personal.train_text_encoder and stage.kind == "appearance":
         stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
-    parts = nn.ModuleDict({"unet": unet})
+    parts = nn.ModuleDict({model.network_name: network})
     if any("text_encoder" in p or "token_embedding" in p for p in stage.train):
+        if not model.learns_words:
+            raise UsageError(f"stage {stage.name} trains words, which this base cannot learn")
         parts["text_encoder"] = model.text_encoder
     if stage.lora_rank:
-        names = lora.inject(parts, stage.lora_rank, stage.train, seed)
+        names = lora.inject(parts, stage.lora_rank, stage.train, seed, model.network_name)
         stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
     return parts, stage
 

@@ -15,11 +15,12 @@ import torch
 from animateanywhere.batch import Subject
 from animateanywhere.console import Bar, progress
 from animateanywhere.data.skeleton import draw
-from animateanywhere.diffusion.losses import add_noise, target
+from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.learning.rows import latent_masks
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import spaced
-from animateanywhere.models.base import Base, encode_frames, encode_poses, encode_text
+from animateanywhere.models.base import Base, encode_poses, encode_text
+from animateanywhere.models.vae import encode_frames
 
 AUTO = "auto"  # of `[personal] looks`
 FRAMES = 3  # of the clip
@@ -70,17 +71,17 @@ def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     last = scheduler.config.num_train_timesteps - 1
     times = torch.tensor([round(last * share) for share in TIMES])
     times = times.repeat_interleave(len(some)).to(latents.device)  # (B,)
-    alpha_bar = scheduler.alphas_cumprod.to(latents)[times]
+    levels = level(scheduler, times)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
-    x = add_noise(latents, noise, alpha_bar)  # (B, 1, C, h, w)
-    wanted = target(latents, noise, alpha_bar, scheduler.config.prediction_type)
+    x = add_noise(latents, noise, levels)  # (B, 1, C, h, w)
+    wanted = target(latents, noise, levels, scheduler.config.prediction_type)
     known: dict[str, float] = {}
 
     @torch.no_grad()
     def error(phrase: str) -> float:
         if phrase not in known:
             text = encode_text(model, [f"a {subject.class_word} {phrase}".strip()])
-            made = method.predict(model.unet, x, times, poses, text.expand(len(x), -1, -1))
+            made = method.predict(model.network, x, times, poses, text.expand(len(x), -1, -1))
             apart = masks * (wanted - made).square()
             known[phrase] = float(apart.sum() / masks.sum().clamp_min(1e-6))
             bar.advance(1)

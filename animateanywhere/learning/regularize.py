@@ -19,13 +19,8 @@ from animateanywhere.data.skeleton import draw
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import (
-    Base,
-    decode_latents,
-    encode_frames,
-    encode_poses,
-    noise_share,
-)
+from animateanywhere.models.base import Base, encode_poses, noise_share
+from animateanywhere.models.vae import decode_latents, encode_frames, whole_clip
 from animateanywhere.recipe import Loss, Recipe
 from animateanywhere.render import render_latents
 
@@ -53,6 +48,7 @@ def regularization(
     personal = settings.personal
     count = personal.regularization_clips if video else personal.regularization_images
     path = cache_file(base, class_word, settings, seed, video)
+    length = clip_frames(base, settings) if video else 1
     specs = _cast(class_word, count, seed if video else seed + 1)
     captions = [_caption(spec, class_word) for spec in specs]
     if not path.is_file():
@@ -60,18 +56,25 @@ def regularization(
         if personal.regularization == "puppets":
             say(f"rendering {count} {what} of other people")
             with progress(what, total=count) as bar:
-                latents, poses = _render(base, specs, video, bar)
+                latents, poses = _render(base, specs, length, bar)
         else:
             say(f"the base makes {count} {what} of other people")
             steps = personal.regularization_steps
             with progress(what, total=count * steps) as bar:
-                latents, poses = _make(base, specs, captions, steps, seed, video, bar)
+                latents, poses = _make(base, specs, captions, steps, seed, length, bar)
         with write_aside(path) as aside:
             clips = {"latents": latents, "poses": poses}
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
-        contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents))
-    made = load_file(path, device=str(base.unet.device))
+        contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
+    made = load_file(path, device=str(base.network.device))
     return Regular(made["latents"], made["poses"], captions)
+
+
+def clip_frames(model: Base, settings: Recipe) -> int:
+    """Frames of the clips that the motion stage learns from: whole ones of the base's VAE."""
+    frames = [stage.frames for stage in settings.stages("motion")]
+    most = min(max(frames, default=10**6), int(model.config["frames"]))
+    return whole_clip(most, model.packed)
 
 
 def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: bool) -> Path:
@@ -81,20 +84,23 @@ def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     made = [personal.regularization_steps, base.config["guidance_scale"], noise_share(base)]
     if personal.regularization == "puppets":
         made = ["puppets"]
+    length = clip_frames(base, settings)
+    if video and length != base.config["frames"]:
+        made = [*made, length]
     key = json.dumps([base.hash, class_word, video, count, *made, seed])
     return CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
 
 
 def _make(
     base: Base, specs: list[puppets.Spec], captions: list[str], steps: int, seed: int,
-    video: bool, bar: Bar,
+    length: int, bar: Bar,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    size, fps = base.config["size"], base.config["fps"]
+    size, fps, video = base.config["size"], base.config["fps"], length > 1
     unet = method.build(base, Loss(guide=False), video=video).eval()
     latents, poses = [], []
     for number, (spec, caption) in enumerate(zip(specs, captions, strict=True)):
-        clip = puppets.render(spec, base.config["frames"] if video else 1, size, fps)
-        pose = encode_poses(base, draw(clip.keypoints, size, size))  # (F, C, h, w)
+        clip = puppets.render(spec, length, size, fps)
+        pose = encode_poses(base, draw(clip.keypoints, size, size), clip=video)  # (T, C, h, w)
         made = render_latents(
             base, unet, caption, pose, seed * 1000 + number,
             steps=steps, on_step=lambda: bar.advance(1),
@@ -104,22 +110,24 @@ def _make(
     return torch.stack(latents), torch.stack(poses)
 
 
-def _render(base: Base, specs: list[puppets.Spec], video: bool, bar: Bar) -> tuple[Tensor, Tensor]:
-    size, fps = base.config["size"], base.config["fps"]
+def _render(base: Base, specs: list[puppets.Spec], length: int, bar: Bar) -> tuple[Tensor, Tensor]:
+    size, fps, video = base.config["size"], base.config["fps"], length > 1
     latents, poses = [], []
     times = np.random.default_rng(0).uniform(0, 4, len(specs))  # seconds into the motion
     for spec, start in zip(specs, times, strict=True):
-        clip = puppets.render(spec, base.config["frames"] if video else 1, size, fps, float(start))
-        latents.append(encode_frames(base.vae, clip.frames))  # (F, C, h, w)
-        poses.append(encode_poses(base, draw(clip.keypoints, size, size)))
+        clip = puppets.render(spec, length, size, fps, float(start))
+        latents.append(encode_frames(base.vae, clip.frames, clip=video))  # (T, C, h, w)
+        poses.append(encode_poses(base, draw(clip.keypoints, size, size), clip=video))
         bar.advance(1)
     return torch.stack(latents), torch.stack(poses)
 
 
-def _rows(base: Base, captions: list[str], latents: Tensor) -> list[tuple[str, np.ndarray]]:
+def _rows(
+    base: Base, captions: list[str], latents: Tensor, video: bool
+) -> list[tuple[str, np.ndarray]]:
     """Rows of the contact sheet to look at; images eight in one."""
-    if latents.shape[1] > 1:
-        return [(caption, decode_latents(base.vae, clip))
+    if video:
+        return [(caption, decode_latents(base.vae, clip, clip=True))
                 for caption, clip in zip(captions, latents, strict=True)]  # fmt: skip
     captions, latents = captions[:SHOWN], latents[:SHOWN]
     return [(caption, decode_latents(base.vae, part[:, 0]))

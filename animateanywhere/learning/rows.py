@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,17 @@ from animateanywhere.data.skeleton import draw
 from animateanywhere.extraction import caption
 from animateanywhere.extraction.crop import cut, move
 from animateanywhere.learning.regularize import Regular
-from animateanywhere.models.base import Base, encode_frames, encode_poses, encode_text, token_ids
+from animateanywhere.models.base import Base, encode_poses, encode_text, token_ids
 from animateanywhere.models.personal import add_token
+from animateanywhere.models.vae import each_clip, encode_frames, latent_count, whole_clip
 from animateanywhere.recipe import Personal, Stage
+
+STARTS = 4  # of clips in each view, where a clip is something else than its frames
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """P clips of F frames of the subject in other places; pictures are clips of one."""
+    """P clips of F frames of the subject, in other places; pictures are clips of one."""
 
     latents: Tensor  # (P, F, C, h, w)
     poses: Tensor  # (P, F, C, h, w)
@@ -34,7 +38,11 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class Rows:
-    """The subject, encoded once: N frames in V views, as filmed and moved about in the frame."""
+    """The subject, encoded once: N frames in V views, as filmed and moved about in the frame.
+
+    Of a base whose VAE packs time (`models.vae`) these are pictures, and what clips are learned
+    from is encoded apart.
+    """
 
     latents: Tensor  # (V, N, C, h, w)
     poses: Tensor  # (V, N, C, h, w)
@@ -42,21 +50,19 @@ class Rows:
     captions: list[str]
     tokens: Tensor  # (N, T) in {-1, 0, 1}
     token: str
-    token_index: int
+    token_index: int | None  # of its row, where the base learns words
+    clips: Elsewhere | None = None  # as filmed, for a base whose VAE packs time
 
 
-def encode_subject(model: Base, subject: Subject, token: str, personal: Personal) -> Rows:
+def encode_subject(
+    model: Base, subject: Subject, token: str, personal: Personal, length: int = 1
+) -> Rows:
     """Latents, pose latents, masks at latent size (area averages) and token regions of a clip.
 
-    personal: how many views, and the style of the captions.
+    personal: how many views, and the style of the captions. length: frames of the clips that the
+    motion stage learns from.
     """
-    index = add_token(model, token)
-    table: Any = model.text_encoder.get_input_embeddings().weight
-    words = model.tokenizer(subject.class_word, add_special_tokens=False).input_ids
-    with torch.no_grad():  # the new word starts as something rare of the class
-        rare = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
-        rare = table[:index].mean(0) + table[:index].std(0) * rare
-        table[index] = (table[words].mean(0) + rare) / 2**0.5
+    index = new_word(model, token, subject.class_word) if model.learns_words else None
     latents, poses, masks = [], [], []
     for view in range(personal.views):
         seen = moved(subject, view) if view else subject
@@ -71,17 +77,59 @@ def encode_subject(model: Base, subject: Subject, token: str, personal: Personal
     texts = [caption.with_looks(text, "<token>", word, looks) for text in texts]
     captions = [text.replace("<token>", token) for text in texts]
     person, scenes = [token, word, looks], [subject.scene or ""]
+    tokens = token_regions(model, captions, person, scenes)
+    clips = None
+    if model.packed > 1:
+        clips = _clips(model, subject, captions, tokens, personal.views, length)
     return Rows(
-        torch.stack(latents), torch.stack(poses), torch.stack(masks),
-        captions, token_regions(model, captions, person, scenes), token, index,
+        torch.stack(latents), torch.stack(poses), torch.stack(masks), captions, tokens, token,
+        index, clips,
     )  # fmt: skip
 
 
+def new_word(model: Base, token: str, class_word: str) -> int:
+    """Add a token to a base that learns words, as something rare of the class; return its id."""
+    index = add_token(model, token)
+    table: Any = model.text_encoder.get_input_embeddings().weight
+    words = model.tokenizer(class_word, add_special_tokens=False).input_ids
+    with torch.no_grad():
+        rare = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
+        rare = table[:index].mean(0) + table[:index].std(0) * rare
+        table[index] = (table[words].mean(0) + rare) / 2**0.5
+    return index
+
+
+def _clips(
+    model: Base, subject: Subject, captions: list[str], tokens: Tensor, views: int, length: int
+) -> Elsewhere:
+    """Clips of the subject from several starts in each view, each encoded on its own: of latents
+    that know what came before them none is the first."""
+    length = whole_clip(min(length, len(subject.frames)), model.packed)
+    starts = np.linspace(0, len(subject.frames) - length, STARTS).astype(int)
+    starts = np.unique(starts).tolist()
+    parts = [
+        moved(part, view) if view else part
+        for view in range(views)
+        for part in [subject.take(range(start, start + length)) for start in starts]
+    ]
+    frames = np.stack([part.frames for part in parts])  # (P, F, H, W, 3)
+    latents = each_clip(partial(encode_frames, model.vae), frames)  # (P, T, C, h, w)
+    skeletons = np.stack([draw(part.keypoints, *frames.shape[2:4]) for part in parts])
+    poses = each_clip(partial(encode_poses, model), skeletons)
+    masks = torch.stack([latent_masks(part.masks, latents[0]) for part in parts])
+    said = [captions[start] for start in starts] * views
+    return Elsewhere(latents, poses, masks, said, tokens[starts].repeat(views, 1))
+
+
 def latent_masks(masks: np.ndarray, latents: Tensor) -> Tensor:
-    """Masks (N, H, W) at the size of latents (N, C, h, w): the share of each that the person
-    covers, (N, 1, h, w)."""
+    """Masks (N, H, W) at the size of latents (T, C, h, w): the share of each that the person
+    covers, (T, 1, h, w). Where fewer latents hold a clip, the first holds its first frame."""
     fine = torch.from_numpy(masks)[:, None].to(latents)  # (N, 1, H, W)
-    return F.interpolate(fine, latents.shape[-2:], mode="area")
+    small = F.interpolate(fine, latents.shape[-2:], mode="area")
+    if len(small) == len(latents):
+        return small
+    rest = small[1:].unflatten(0, (len(latents) - 1, -1)).mean(1)
+    return torch.cat([small[:1], rest])
 
 
 def moved(subject: Subject, number: int) -> Subject:
@@ -118,13 +166,13 @@ def token_regions(model: Base, captions: list[str], person: list[str], scenes: l
             for start in range(ids.shape[1] - len(piece) + 1):
                 found = (ids[:, start : start + len(piece)] == piece).all(1)  # (N,)
                 regions[found, start : start + len(piece)] = value
-    return regions.to(model.unet.device)
+    return regions.to(model.network.device)
 
 
 def batches(
     model: Base,
     stage: Stage,
-    rows: Rows,
+    rows: Rows | Elsewhere,
     regular: Regular,
     text_learns: bool,
     elsewhere: Elsewhere | None = None,
@@ -137,7 +185,13 @@ def batches(
     from regularization rows only: did the empty prompt learn the subject as well, guidance would
     push away from the person.
     """
-    frames = min(stage.frames, rows.latents.shape[1], regular.latents.shape[1])
+    frames = latent_count(stage.frames, model.packed)
+    frames = min(frames, rows.latents.shape[1], regular.latents.shape[1])
+
+    def starts(clips: Tensor) -> int:
+        """Where of clips (N, F, ...) a row may begin: latents of packed time are never the first
+        but there."""
+        return 1 if model.packed > 1 and frames > 1 else clips.shape[1] - frames + 1
 
     def encode(captions: list[str]) -> dict[str, Tensor]:
         unique = sorted(set(captions))
@@ -157,17 +211,17 @@ def batches(
             if elsewhere and float(torch.rand((), generator=generator)) < share:
                 some = elsewhere
             clip = pick(len(some.latents))
-            start = pick(some.latents.shape[1] - frames + 1)
+            start = pick(starts(some.latents))
             latents.append(some.latents[clip, start : start + frames])
             poses.append(some.poses[clip, start : start + frames])
             masks.append(some.masks[clip, start : start + frames])
-            said = start if some is rows else clip  # a caption a frame as filmed, one a clip else
+            said = start if isinstance(some, Rows) else clip  # a caption a frame, or one a clip
             captions.append(some.captions[said])
             tokens.append(some.tokens[said])
-            made.append(some is elsewhere)
+            made.append(some is not rows)
         for _ in range(stage.regular_batch):
             clip = pick(len(regular.latents))
-            start = pick(regular.latents.shape[1] - frames + 1)
+            start = pick(starts(regular.latents))
             latents.append(regular.latents[clip, start : start + frames])
             poses.append(regular.poses[clip, start : start + frames])
             masks.append(torch.ones_like(masks[0]))

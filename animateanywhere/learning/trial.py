@@ -27,7 +27,8 @@ from animateanywhere.extraction.caption import with_looks
 from animateanywhere.learning.rows import moved
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics.arrays import spaced
-from animateanywhere.models.base import Base, decode_latents, encode_poses
+from animateanywhere.models.base import Base, encode_poses
+from animateanywhere.models.vae import decode_latents, whole_clip
 from animateanywhere.recipe import Recipe
 from animateanywhere.render import render_latents
 
@@ -110,12 +111,15 @@ def make_trial(
     words = " ".join(subject.captions)
     scenes = [scene for scene in SCENES if scene.split()[-1] not in words][:4]
     if video:  # at the ends of the clip, where held-out frames are
-        length = min(CLIP, int(model.config["frames"]), count)
+        length = min(max(CLIP, model.packed + 1), int(model.config["frames"]), count)
+        length = whole_clip(length, model.packed)
         ends = list(range(length)), list(range(count - length, count))
         plan = [(ends[n % 2], scene) for n, scene in enumerate(scenes[:3])]
     else:
+        filmed = [held[0], held[-1]]
+        apart_ = [filmed] if model.packed == 1 else [[at] for at in filmed]  # not one clip
         plan = [
-            ([held[0], held[-1]], ""),
+            *((some, "") for some in apart_),
             *(([held[n % len(held)]], scene) for n, scene in enumerate(scenes)),
         ]
     apart = moved(subject, VIEW)
@@ -128,7 +132,7 @@ def make_trial(
         known = np.isin(window, held)
         cases.append(Case(
             text.replace("<token>", token), text.replace("<token> ", ""), bool(scene),
-            encode_poses(model, pictures), shown.frames, shown.masks,
+            encode_poses(model, pictures, clip=video), shown.frames, shown.masks,
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
     some = spaced(count, 4)
@@ -146,7 +150,7 @@ def generate(
             latents = render_latents(
                 model, unet, prompt, case.poses, SEED, steps=steps, on_step=lambda: bar.advance(1)
             )
-            made.append(decode_latents(model.vae, latents))
+            made.append(decode_latents(model.vae, latents, clip=len(case.frames) > 1))
     return tuple(made)
 
 

@@ -4,6 +4,9 @@ The base is a text-to-image UNet whose input is the noisy latent with the pose l
 (section 2.1, after HumanSD); with AnimateDiff's temporal layers put in it makes video. One person
 is learned from one clip by the background-weakening loss (eq. 1) under mask-guided attention
 (section 2.2), against regularization rows of the class.
+
+Bases that are not the paper's take the same way: a UNet that a ControlNet leads, and Wan's
+transformer, whose loss is on the flow.
 """
 
 from __future__ import annotations
@@ -11,61 +14,74 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel, UNetMotionModel
+from diffusers import UNetMotionModel, WanVACETransformer3DModel
 from einops import rearrange, repeat
-from torch import Tensor, nn
+from torch import Tensor
 
 from animateanywhere.batch import Batch, Conditions, Region
 from animateanywhere.diffusion.losses import (
     add_noise,
     background_weakening,
+    draw_timesteps,
+    level,
     min_snr_weight,
-    shifted,
     target,
     video_noise,
 )
 from animateanywhere.diffusion.sampling import Denoiser, guided
+from animateanywhere.models import wan
 from animateanywhere.models.attention import guide
 from animateanywhere.models.base import Base, motion_unet
 from animateanywhere.models.control import control_of, residuals
 from animateanywhere.recipe import Loss
 
 
-def build(base: Base, settings: Loss, video: bool) -> UNet2DConditionModel | UNetMotionModel:
-    """The network of a stage: the base's image UNet, or that with its temporal layers put in."""
+def build(base: Base, settings: Loss, video: bool) -> Any:
+    """The network of a stage: the base's image UNet, or that with its temporal layers put in. Of
+    Wan's kind one transformer makes both: to it a picture is a clip of one frame."""
+    weighted = settings.guide and settings.gamma < 1
+    if base.transformer is not None:
+        if weighted:
+            wan.guide(base.transformer, settings.gamma)
+        return base.transformer
     if not video:
-        unet: Any = base.unet
+        unet = base.unet
     elif base.motion_adapter is None:
         raise ValueError("the base has no motion adapter")
     else:
         unet = motion_unet(base.unet, base.motion_adapter)
-    if settings.guide and settings.gamma < 1:
+    if weighted:
         guide(unet, settings.gamma)
     return unet
 
 
 def predict(
-    unet: nn.Module,
+    network: Any,
     x: Tensor,
     timesteps: Tensor,
     pose_latents: Tensor,
     text_states: Tensor,
     region: Region | None = None,
 ) -> Tensor:
-    """One pass of either UNet.
+    """One pass of a network that `build` made.
 
     Args:
-        x, pose_latents: (B, F, C, h, w). timesteps: (B,). text_states: (B, T, D). Where a
-            ControlNet leads the UNet, pose_latents are pictures, (B, F, 3, H, W) uint8.
-        region: of the B·F images; None leaves attention plain.
+        x: (B, F, C, h, w). timesteps: (B,). text_states: (B, T, D). pose_latents: like x, or what
+            else the base sees of poses (`models.base.encode_poses`).
+        region: None leaves attention plain.
     Returns: (B, F, C, h, w), in the scheduler's prediction type.
     """
-    frames = x.shape[1]
+    if isinstance(network, WanVACETransformer3DModel):
+        return wan.predict(network, x, timesteps, pose_latents, text_states, region)
+    unet, frames = network, x.shape[1]
     controlnet = control_of(unet)
     text_states = repeat(text_states, "b t d -> (b f) t d", f=frames)
     options: dict[str, Any] = {}
     if region is not None:
-        options["cross_attention_kwargs"] = {"region": region}
+        each_frame = Region(
+            region.mask.flatten(0, 1), repeat(region.tokens, "b t -> (b f) t", f=frames)
+        )
+        options["cross_attention_kwargs"] = {"region": each_frame}
     if controlnet is None:
         x = torch.cat([x, pose_latents], dim=2)  # (B, F, 2C, h, w): conditioning by concatenation
     else:
@@ -85,10 +101,10 @@ def predict(
 
 
 def loss(
-    unet: nn.Module,
+    network: Any,
     batch: Batch,
     generator: torch.Generator,
-    scheduler: DDPMScheduler,
+    scheduler: Any,
     settings: Loss,
     timestep_shift: float = 1.0,
     noise_share: float = 0.0,
@@ -104,20 +120,18 @@ def loss(
     rows = len(latents)
     device = latents.device
     noise = video_noise(latents.shape, generator, noise_share).to(device)
-    count = scheduler.config.num_train_timesteps
-    timesteps = torch.randint(count, (rows,), generator=generator)
-    timesteps = shifted(timesteps, count, timestep_shift).to(device)
-    alpha_bar = scheduler.alphas_cumprod.to(device)[timesteps]  # (B,)
-    x = add_noise(latents, noise, alpha_bar)
+    timesteps = draw_timesteps(scheduler, rows, timestep_shift, generator).to(device)  # (B,)
+    levels = level(scheduler, timesteps)
+    x = add_noise(latents, noise, levels)
     prediction = predict(
-        unet, x, timesteps, batch.pose_latents, batch.text_states, region_of(batch, settings)
+        network, x, timesteps, batch.pose_latents, batch.text_states, region_of(batch, settings)
     )
     kind = scheduler.config.prediction_type
-    error = target(latents, noise, alpha_bar, kind) - prediction.float()
+    error = target(latents, noise, levels, kind) - prediction.float()
     if batch.heat is not None:
         error = error * (1 + settings.heat * batch.heat).sqrt()
     per_row = background_weakening(error, foreground_of(batch, settings), settings.alpha)  # (B,)
-    per_row = per_row * min_snr_weight(alpha_bar, settings.snr_gamma, kind)
+    per_row = per_row * min_snr_weight(levels, settings.snr_gamma, kind)
     if batch.regular is None:
         return per_row.mean(), {}
     weight = torch.where(batch.regular, settings.regularization_weight, 1.0)
@@ -148,18 +162,14 @@ def region_of(batch: Batch, settings: Loss) -> Region | None:
     """Who owns what, for the attention: subject rows by their masks, regularization rows nobody."""
     if batch.mask is None or batch.tokens is None or not settings.guide:
         return None
-    frames = batch.mask.shape[1]
     rows = torch.ones(len(batch.mask)) if batch.regular is None else (~batch.regular).float()
     rows = rows.to(batch.mask)
     mask = (2 * batch.mask - 1) * rows[:, None, None, None, None]
-    tokens = batch.tokens * rows[:, None]
-    return Region(
-        rearrange(mask, "b f 1 h w -> (b f) 1 h w"), repeat(tokens, "b t -> (b f) t", f=frames)
-    )
+    return Region(mask, batch.tokens * rows[:, None])
 
 
 def denoiser(
-    unet: nn.Module, conditions: Conditions, guidance_scale: float, rescale: float = 0.0
+    network: Any, conditions: Conditions, guidance_scale: float, rescale: float = 0.0
 ) -> Denoiser:
     """The function a sampler walks on, with classifier-free guidance in one batch.
 
@@ -173,8 +183,8 @@ def denoiser(
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         timesteps = t.reshape(1).expand(len(poses)).to(x.device)
         if guidance_scale == 1:
-            return predict(unet, x, timesteps, poses, text)
-        y, empty = predict(unet, torch.cat([x, x]), timesteps, poses, text).chunk(2)
+            return predict(network, x, timesteps, poses, text)
+        y, empty = predict(network, torch.cat([x, x]), timesteps, poses, text).chunk(2)
         return guided(y, empty, guidance_scale, rescale)
 
     return denoise

@@ -6,31 +6,39 @@ import copy
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import (
-    AutoencoderDC,
-    AutoencoderKL,
-    AutoencoderTiny,
     ControlNetModel,
     DDPMScheduler,
     MotionAdapter,
     UNet2DConditionModel,
     UNetMotionModel,
+    UniPCMultistepScheduler,
+    WanVACETransformer3DModel,
 )
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer, UMT5EncoderModel
 from transformers.utils import logging as transformers_logging
 
 from animateanywhere.errors import UsageError
 from animateanywhere.files import sha256, write_aside
+from animateanywhere.models import wan
 from animateanywhere.models.control import attach, control_of
+from animateanywhere.models.vae import (
+    VAES,
+    encode_frames,
+    latent_channels,
+    latent_count,
+    packs,
+    spatial_factor,
+)
 from animateanywhere.recipe import Model
 
 # Their bars and notes would break into ours; what goes wrong still raises.
@@ -42,28 +50,53 @@ transformers_logging.disable_progress_bar()
 BUNDLED = Path(__file__).parent.parent / "assets" / "mini"
 TRAINED = Path("runs") / "base"  # where `aa base-train` leaves the user's own
 BASES = Path("runs") / "bases"  # and those of other recipes, by name
+# Parts by whether the base is of Stable Diffusion's kind or of Wan's
+KINDS: dict[str, tuple[Any, Any]] = {
+    "tokenizer": (CLIPTokenizer, T5Tokenizer),
+    "text_encoder": (CLIPTextModel, UMT5EncoderModel),
+    "scheduler": (DDPMScheduler, UniPCMultistepScheduler),
+}
 # The folders of a base that hold a network each
-NETWORKS = ("unet", "motion_adapter", "vae", "text_encoder", "controlnet")
-# Pixels that go through the VAE at once: 32 frames of 128 a side, 2 of 512; decoding, half of that
-ENCODED, DECODED = 2**19, 2**18
-VAES = {"AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL}
-VAES["AutoencoderTiny"] = AutoencoderTiny
+NETWORKS = ("unet", "transformer", "motion_adapter", "vae", "text_encoder", "controlnet")
 
 
 @dataclass
 class Base:
-    """The parts of a base, on one device, in eval mode; `motion_adapter` is None before video."""
+    """The parts of a base, on one device, in eval mode.
+
+    What denoises is a UNet with temporal layers (`motion_adapter`, None before video), or of bases
+    of Wan's kind a transformer.
+    """
 
     folder: Path
     config: dict[str, Any]  # name, size, frames, fps, guidance_scale
     hash: str  # of the weights that personal weights stand on
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    tokenizer: Any  # CLIPTokenizer, or T5Tokenizer of Wan's
+    text_encoder: Any  # CLIPTextModel, or UMT5EncoderModel of Wan's
     vae: Any  # one of VAES
-    unet: UNet2DConditionModel
+    unet: Any  # UNet2DConditionModel
     motion_adapter: MotionAdapter | None
-    scheduler: DDPMScheduler
+    scheduler: Any  # DDPMScheduler, or UniPCMultistepScheduler of Wan's
     controlnet: ControlNetModel | None = None  # of bases that see the pose through one
+    transformer: Any = None  # WanVACETransformer3DModel
+    packed: int = 1  # frames that share a latent, as `vae.packs` tells
+    said: dict[str, Tensor] = field(default_factory=dict)  # text states (T, D) of a frozen encoder
+
+    @property
+    def network(self) -> Any:
+        """What denoises pictures: the UNet or the transformer."""
+        return self.unet if self.transformer is None else self.transformer
+
+    @property
+    def network_name(self) -> str:
+        """Its folder, and the prefix of its parameters."""
+        return "unet" if self.transformer is None else "transformer"
+
+    @property
+    def learns_words(self) -> bool:
+        """Whether a new word can be learned: the text encoder may train, and is where the network
+        is. Of Wan's kind it does neither."""
+        return self.transformer is None
 
 
 def find_base(name: str | Path) -> Path:
@@ -98,37 +131,52 @@ def base_config(folder: Path) -> dict[str, Any]:
 
 def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device = "cpu") -> Base:
     """Load the parts in `folder`, of a base that may still be in training."""
+
+    def part(kind: Any, name: str) -> Any:
+        """The part, or None where the base has none of that name."""
+        return _load(kind, folder / name, device) if (folder / name).is_dir() else None
+
+    of_wan = (folder / "transformer").is_dir()
     try:
-        vae_class = VAES[load_config(folder / "vae")["_class_name"]]
+        vae = _load(VAES[load_config(folder / "vae")["_class_name"]], folder / "vae", device)
         parts = {
-            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            "scheduler": DDPMScheduler.from_pretrained(folder / "scheduler"),
-            "text_encoder": _load(CLIPTextModel, folder / "text_encoder", device),
-            "vae": _load(vae_class, folder / "vae", device),
-            "unet": _load(UNet2DConditionModel, folder / "unet", device),
+            "transformer": part(WanVACETransformer3DModel, "transformer"),
+            "unet": None if of_wan else _load(UNet2DConditionModel, folder / "unet", device),
+            "motion_adapter": part(MotionAdapter, "motion_adapter"),
+            "controlnet": part(ControlNetModel, "controlnet"),
         }
-        adapter = folder / "motion_adapter"
-        motion = _load(MotionAdapter, adapter, device) if adapter.is_dir() else None
-        led = folder / "controlnet"
-        control = _load(ControlNetModel, led, device) if led.is_dir() else None
+        for name, (clip, t5) in KINDS.items():
+            kind: Any = t5 if of_wan else clip
+            load = _load if name == "text_encoder" else _plain
+            parts[name] = load(kind, folder / name, device)
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"{folder} is no whole base: {str(error).splitlines()[0]}") from None
-    attach(parts["unet"], control)
-    return Base(folder, config, hash_of(folder), motion_adapter=motion, controlnet=control, **parts)
+    if not of_wan:
+        attach(parts["unet"], parts["controlnet"])
+    return Base(folder, config, hash_of(folder), vae=vae, packed=packs(vae), **parts)
 
 
 def _load(kind: Any, folder: Path, device: str | torch.device) -> Any:
     # Weights may be stored in half precision; training and CPUs want float32.
-    dtype = "dtype" if kind is CLIPTextModel else "torch_dtype"
-    model = kind.from_pretrained(folder, use_safetensors=True, **{dtype: torch.float32})
+    dtype = torch.float32
+    if kind is UMT5EncoderModel:
+        dtype, device = torch.bfloat16, "cpu"  # see `models.wan`
+    option = "dtype" if kind in (CLIPTextModel, UMT5EncoderModel) else "torch_dtype"
+    model = kind.from_pretrained(folder, use_safetensors=True, **{option: dtype})
     return model.to(device).eval().requires_grad_(False)
+
+
+def _plain(kind: Any, folder: Path, _: object) -> Any:
+    """A part without weights."""
+    return kind.from_pretrained(folder)
 
 
 def apart(base: Base) -> Base:
     """The same base with a UNet and temporal layers of its own, that change with no other."""
-    unet = copy.deepcopy(base.unet)
-    attach(unet, base.controlnet)
-    return replace(base, unet=unet, motion_adapter=copy.deepcopy(base.motion_adapter))
+    own = {n: copy.deepcopy(getattr(base, n)) for n in ("unet", "transformer", "motion_adapter")}
+    if base.unet is not None:
+        attach(own["unet"], base.controlnet)
+    return replace(base, **own)
 
 
 def load_config(folder: Path) -> dict[str, Any]:
@@ -136,10 +184,9 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 
 def hash_of(folder: Path) -> str:
-    """SHA-256 of the weights that personal ones build on: UNet, motion adapter, text encoder, and
-    the ControlNet where there is one."""
+    """SHA-256 of the weights that personal ones build on: what denoises, what reads prompts."""
     digest = hashlib.sha256()
-    for part in ("unet", "motion_adapter", "text_encoder", "controlnet"):
+    for part in ("unet", "transformer", "motion_adapter", "text_encoder", "controlnet"):
         for path in sorted((folder / part).glob("*.safetensors")):
             digest.update(sha256(path).encode())
     return digest.hexdigest()
@@ -182,75 +229,28 @@ def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotio
     return made
 
 
-def encode_frames(vae: Any, frames: np.ndarray | Tensor, slice_size: int | None = None) -> Tensor:
-    """Frames (N, H, W, 3) uint8 -> latents (N, C, h, w) float32, scaled to about unit variance.
+def encode_poses(base: Base, pictures: np.ndarray, clip: bool = False) -> Tensor:
+    """Skeleton pictures (N, H, W, 3) uint8 -> what the base sees of them: latents (T, C, h, w), of
+    Wan's kind with more channels, or for a ControlNet the pictures themselves, (N, 3, H, W) uint8.
 
-    slice_size: frames at once; without, as many as `at_once` says.
+    clip: they follow one another, as in `vae.encode_frames`.
     """
-    rows = []
-    device = next(vae.parameters()).device
-    slice_size = slice_size or at_once(frames.shape[1], ENCODED)
-    with torch.no_grad():
-        for start in range(0, len(frames), slice_size):
-            pixels = torch.as_tensor(frames[start : start + slice_size])
-            latents = vae_encode(vae, to_pixels(pixels.to(device)))
-            rows.append((latents.float() - _shift(vae)) * vae.config.scaling_factor)
-    return torch.cat(rows)
-
-
-def encode_poses(base: Base, pictures: np.ndarray) -> Tensor:
-    """Skeleton pictures (N, H, W, 3) uint8 -> what the base sees of them: latents (N, C, h, w), or
-    for a ControlNet the pictures themselves, (N, 3, H, W) uint8."""
+    if base.transformer is not None:
+        return wan.control(base.vae, pictures, clip)
     if base.controlnet is None:
         return encode_frames(base.vae, pictures)
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(base.unet.device)
 
 
-def decode_latents(vae: Any, latents: Tensor, slice_size: int | None = None) -> np.ndarray:
-    """Latents (N, C, h, w) -> frames (N, H, W, 3) uint8, a slice at a time."""
-    rows = []
-    size = latents.shape[-1] * spatial_factor(vae)
-    slice_size = slice_size or at_once(size, DECODED)
-    with torch.no_grad():
-        for part in latents.split(slice_size):
-            pixels = vae.decode(part / vae.config.scaling_factor + _shift(vae)).sample
-            pixels = (pixels.float().permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255)
-            rows.append(pixels.to(torch.uint8).cpu().numpy())
-    return np.concatenate(rows)
-
-
-def at_once(size: int, pixels: int) -> int:
-    """How many frames of a side of `size` have so many pixels together; at least one."""
-    return max(pixels // size**2, 1)
-
-
-def vae_encode(vae: Any, pixels: Tensor) -> Tensor:
-    """Pixels (N, 3, H, W) in [-1, 1] -> raw latents (N, C, h, w); the mode where there is one."""
-    output = vae.encode(pixels)
-    if hasattr(output, "latent_dist"):  # AutoencoderKL
-        return output.latent_dist.mode()
-    return output.latents if hasattr(output, "latents") else output.latent  # Tiny, DC
-
-
-def to_pixels(frames: Tensor) -> Tensor:
-    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
-    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _shift(vae: Any) -> float:
-    return getattr(vae.config, "shift_factor", None) or 0.0
-
-
 def latent_shape(base: Base) -> tuple[int, int, int]:
-    """(C, h, w) of one frame at the base's size."""
+    """(C, h, w) of one latent at the base's size."""
     side = base.config["size"] // spatial_factor(base.vae)
-    return int(base.vae.config.latent_channels), side, side
+    return latent_channels(base.vae), side, side
 
 
-def spatial_factor(vae: Any) -> int:
-    config = vae.config
-    channels = getattr(config, "block_out_channels", None) or config.encoder_block_out_channels
-    return 2 ** (len(channels) - 1)
+def window_length(base: Base) -> int:
+    """How many latents of a clip go through the network at once: what it was trained with."""
+    return latent_count(int(base.config["frames"]), base.packed)
 
 
 def noise_share(base: Base) -> float:
@@ -261,10 +261,10 @@ def noise_share(base: Base) -> float:
 def guidance_rescale(base: Base) -> float:
     """How far to rescale guidance: it overexposes a model trained down to zero SNR (Lin et al.
     2024, section 3.4)."""
-    return 0.7 if base.scheduler.config.rescale_betas_zero_snr else 0.0
+    return 0.7 if base.scheduler.config.get("rescale_betas_zero_snr") else 0.0
 
 
-def token_ids(tokenizer: CLIPTokenizer, prompts: list[str]) -> Tensor:
+def token_ids(tokenizer: Any, prompts: list[str]) -> Tensor:
     """(B, T) int64, padded to the tokenizer's full length."""
     return tokenizer(
         prompts, padding="max_length", truncation=True,
@@ -274,5 +274,7 @@ def token_ids(tokenizer: CLIPTokenizer, prompts: list[str]) -> Tensor:
 
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
     """Prompts -> text_states (B, T, D): the text encoder's last hidden states."""
+    if base.transformer is not None:
+        return wan.encode_text(base, prompts)
     ids = token_ids(base.tokenizer, prompts).to(base.text_encoder.device)
     return base.text_encoder(ids).last_hidden_state

@@ -8,6 +8,8 @@ from functools import partial
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.transformers.transformer_wan import WanTransformerBlock
+from diffusers.models.transformers.transformer_wan_vace import WanVACETransformerBlock
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -16,7 +18,10 @@ from animateanywhere.models.base import NETWORKS, Base
 from animateanywhere.recipe import Recipe
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-BLOCKS = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
+BLOCKS = (
+    ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D, WanTransformerBlock,
+    WanVACETransformerBlock,
+)  # fmt: skip
 
 
 def lighten(base: Base, device: str, recipe: Recipe | None = None) -> AbstractContextManager[None]:
@@ -35,21 +40,22 @@ def lighten(base: Base, device: str, recipe: Recipe | None = None) -> AbstractCo
             halve(base, precision)
     for name in NETWORKS:
         part = getattr(base, name)
-        if part is not None:
+        if part is not None and (name != "text_encoder" or base.learns_words):
             part.to(device)
     return autocast(device, precision)
 
 
 def halve(base: Base, precision: str) -> None:
-    """Hold the weights of UNet, temporal layers and ControlNet in half precision, in place; "no"
-    leaves them. Only those of linear and convolution layers: norms are small. So is the VAE, and it
-    shows what it loses; in the text encoder the token learns. Passes then go under `autocast`.
+    """Hold the weights of what denoises in half precision, in place; "no" leaves them. Only those
+    of linear and convolution layers: norms are small. So is the VAE, and it shows what it loses; in
+    the text encoder the token learns. Passes then go under `autocast`.
     """
     if precision == "no":
         return
-    for part in (base.unet, base.motion_adapter, base.controlnet):
-        for layer in [] if part is None else part.modules():
-            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+    for part in (base.unet, base.transformer, base.motion_adapter, base.controlnet):
+        kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())  # as its authors ask
+        for name, layer in [] if part is None else part.named_modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)) and not kept & set(name.split(".")):
                 layer.to(DTYPES[precision])
 
 

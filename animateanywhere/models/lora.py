@@ -17,13 +17,18 @@ from torch import Tensor, nn
 from animateanywhere.errors import UsageError
 
 Pairs = dict[str, tuple[Tensor, Tensor]]  # a weight's name -> its factors (A, B)
+NAMES = {"unet": "UNet", "transformer": "transformer"}
 A, B = ".lora_A.weight", ".lora_B.weight"
 
 
 def inject(
-    parts: nn.ModuleDict, rank: int, patterns: tuple[str, ...], seed: int = 0
+    parts: nn.ModuleDict,
+    rank: int,
+    patterns: tuple[str, ...],
+    seed: int = 0,
+    part: str = "unet",
 ) -> tuple[str, ...]:
-    """Put adapters on the layers of `parts["unet"]` whose weight a pattern finds (`re.search`).
+    """Put adapters on the layers of `parts[part]` whose weight a pattern finds (`re.search`).
 
     Linear and Conv2d layers take one; the model's output is the same, bit for bit, as B is zero.
     Returns the names of what is to train in place of what the patterns find: the factors, and
@@ -31,10 +36,10 @@ def inject(
     """
     from peft import LoraConfig
 
-    unet: Any = parts["unet"]
-    modules = unet.named_modules()
-    able = {f"unet.{name}.weight": name for name, layer in modules if _takes(name, layer)}
-    others = [name for name, _ in parts.named_parameters() if not name.startswith("unet.")]
+    network: Any = parts[part]
+    modules = network.named_modules()
+    able = {f"{part}.{name}.weight": name for name, layer in modules if _takes(name, layer)}
+    others = [name for name, _ in parts.named_parameters() if not name.startswith(f"{part}.")]
     for pattern in patterns:
         if not any(re.search(pattern, name) for name in [*able, *others]):
             raise UsageError(f"the pattern {pattern} of `train` matches no layer that takes LoRA")
@@ -44,27 +49,29 @@ def inject(
 
     layers = [layer for name, layer in able.items() if found(name)]
     if not layers:
-        raise UsageError("`train` names no layer of the UNet: lora_rank has nothing to act on")
+        raise UsageError(
+            f"`train` names no layer of the {NAMES[part]}: lora_rank has nothing to act on"
+        )
     whole = "|".join(re.escape(layer) for layer in layers)  # a list would match ends of names
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=whole))
-    factors = [f"unet.{name}" for name, _ in unet.named_parameters() if ".lora_" in name]
+        network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=whole))
+    factors = [f"{part}.{name}" for name, _ in network.named_parameters() if ".lora_" in name]
     return (*factors, *filter(found, others))
 
 
-def merge(unet: Any) -> dict[str, Tensor]:
+def merge(network: Any, part: str = "unet") -> dict[str, Tensor]:
     """Add what adapters learned to the weights and take them out; return the factors.
 
-    The UNet is then as it was before `inject`, but for the values. Names begin with `unet.`.
+    The network is then as it was before `inject`, but for the values. Names begin with `part`.
     """
     factors = {
-        f"unet.{name.replace('.default', '')}": factor.detach().cpu().clone()
-        for name, factor in unet.named_parameters()
+        f"{part}.{name.replace('.default', '')}": factor.detach().cpu().clone()
+        for name, factor in network.named_parameters()
         if ".lora_" in name
     }
-    unet.fuse_lora()
-    unet.unload_lora()
+    network.fuse_lora()
+    network.unload_lora()
     return factors
 
 

@@ -1,9 +1,9 @@
 """Personal weights: what one-shot learning changed, as a safetensors file that knows its base.
 
 Tensor names are full parameter names under the part of the base they belong to (`unet.`,
-`motion_adapter.`, `text_encoder.`, `vae.`), and `token_embedding` (1, D) is the token's row.
-Motion modules may stand under `unet.` as they do in the running UNetMotionModel. LoRA factors, as
-`models.lora` names them, stand for what is added to a weight.
+`transformer.`, `motion_adapter.`, `text_encoder.`, `vae.`), and `token_embedding` (1, D) is the
+token's row. Motion modules may stand under `unet.` as they do in the running UNetMotionModel. LoRA
+factors, as `models.lora` names them, stand for what is added to a weight.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FILE = "personal.safetensors"
 FORMAT = "animateanywhere-personal-1"
-PARTS = ("unet", "motion_adapter", "text_encoder", "vae")
+PARTS = ("unet", "transformer", "motion_adapter", "text_encoder", "vae")
 EMBEDDING = "token_embedding"
 METADATA = ("token", "class_word", "base", "base_hash", "recipe", "version")
 
