@@ -28,7 +28,7 @@ from animateanywhere.forecast.machine import compare, in_words
 from animateanywhere.forecast.predict import foretell_generation
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import apart, encode_poses, load_base
-from animateanywhere.models.lean import lighten
+from animateanywhere.models.lean import lighten, room_for_vae
 from animateanywhere.models.personal import (
     base_of,
     find_weights,
@@ -135,10 +135,11 @@ def generate(
 
     digest, poses = hashlib.sha256(), []
     parts = -(-count // SLICE) if model.packed == 1 else 1  # a VAE that packs time wants all
-    for some in np.array_split(np.arange(count), parts):
-        pictures = skeletons(some)
-        digest.update(pictures.tobytes())
-        with passes:
+    waiting = [] if untouched is None else [untouched.network]
+    with passes, room_for_vae(model, *waiting):
+        for some in np.array_split(np.arange(count), parts):
+            pictures = skeletons(some)
+            digest.update(pictures.tobytes())
             poses.append(encode_poses(model, pictures, clip=True))  # (N, C, h, w)
     settings = {
         "prompt": prompt,
@@ -179,7 +180,8 @@ def generate(
             free=free_noise,
         )  # fmt: skip
         made = islice(made, count)  # what a VAE packs may end later
-        video.write(out, _keep(made, set(some.tolist()), kept), fps)
+        with room_for_vae(model, unet, *waiting):
+            video.write(out, _keep(made, set(some.tolist()), kept), fps)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     compare(out.with_suffix(".prediction.json"), told, begun)

@@ -36,7 +36,7 @@ from animateanywhere.learning.regularize import clip_frames, regularization
 from animateanywhere.learning.rows import encode_subject
 from animateanywhere.learning.trial import learned_part, make_trials
 from animateanywhere.models.base import Base, load_base
-from animateanywhere.models.lean import lighten
+from animateanywhere.models.lean import lighten, room_for_vae
 from animateanywhere.models.personal import FILE, save_personal
 from animateanywhere.prepare import prepare
 from animateanywhere.recipe import Recipe, load_recipe, to_dict
@@ -125,7 +125,8 @@ def _learn(
         settings = replace(settings, personal=replace(settings.personal, looks=looks))
         say(f"{escape(token)} {escape(looks)}: in words; --looks says it otherwise")
     length = clip_frames(model, settings)
-    rows = encode_subject(model, seen, token, settings.personal, length)
+    with room_for_vae(model):
+        rows = encode_subject(model, seen, token, settings.personal, length)
     elsewhere = [
         put_elsewhere(model, seen, token, settings.personal, seed, frames, out)
         for frames in (1, length)

@@ -157,6 +157,12 @@ class Recipe:
     choose: Choose = field(default_factory=Choose)
     stage: tuple[Stage, ...] = ()
 
+    @property
+    def precision(self) -> str:
+        """In which a person is learned; "no" where no stage says one."""
+        kept = (stage.precision for stage in self.stages("appearance", "motion"))
+        return next((precision for precision in kept if precision != "no"), "no")
+
     def stages(self, *kinds: StageKind) -> tuple[Stage, ...]:
         return tuple(stage for stage in self.stage if stage.kind in kinds)
 

@@ -1,15 +1,16 @@
-"""Memory of learning and generating at Stable Diffusion 1.5's size, foretold without a GPU.
+"""Memory of learning and generating at full size, foretold without a GPU.
 
     .venv/bin/python benchmarks/memory.py [--base FOLDER]
 
 Steps run on tensors without contents (`animateanywhere/forecast/memory.py`), so no weights are
 needed, nor the memory. Prints Markdown tables. For each form of the recipe that `--vram` chooses
-from, the peak of both stages; beside them the recipe as diffusers' own gradient checkpointing has
-it, which keeps the temporal layers' activations. Then generation. And the operations of a whole run
-(what is made for it, and the stages; not the scoring), with what cards take for them if they reach
-SHARE of their peak, which is a guess. Two bases: the paper's (pose beside the latent) and one led
-by a ControlNet. --base: another one, a folder in diffusers' layout with base.toml, by its own
-recipe. tests/test_vram.py holds what is foretold against what real steps of a small base take.
+from, the peak of both stages, and of frames on their way through the VAE; beside them the recipe as
+diffusers' own gradient checkpointing has it, which keeps the temporal layers' activations. Then
+generation. And the operations of a whole run (what is made for it, and the stages; not the
+scoring), with what cards take for them if they reach SHARE of their peak, which is a guess. Three
+bases: the paper's (pose beside the latent), one led by a ControlNet, and Wan 2.1 VACE 1.3B. --base:
+another one, a folder in diffusers' layout with base.toml, by its own recipe. tests/test_vram.py
+holds what is foretold against what real steps of a small base take.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,10 +26,13 @@ from unittest.mock import patch
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLWan,
     ControlNetModel,
     DDPMScheduler,
     MotionAdapter,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
+    WanVACETransformer3DModel,
 )
 from torch.utils.flop_counter import (
     FlopCounterMode,
@@ -37,7 +40,7 @@ from torch.utils.flop_counter import (
     sdpa_backward_flop_count,
     sdpa_flop_count,
 )
-from transformers import CLIPTextConfig
+from transformers import CLIPTextConfig, UMT5Config
 
 from animateanywhere.console import quietly
 from animateanywhere.forecast import memory
@@ -45,10 +48,11 @@ from animateanywhere.forecast.machine import clock
 from animateanywhere.forecast.vram import BESIDE, FORMS, GIB
 from animateanywhere.learning import elsewhere
 from animateanywhere.learning.learn import LARGE
+from animateanywhere.learning.regularize import clip_frames
 from animateanywhere.models.base import base_config, find_base
-from animateanywhere.recipe import load_recipe
+from animateanywhere.recipe import Model, load_recipe
 
-SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5}
+SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5, "steps": 25}
 CARDS = (8, 12, 16, 24)
 # Dense half-precision TFLOP a second, summed in float32, as their maker tells
 PEAKS = {"RTX 3060": 26, "RTX 4090": 165, "A100": 312, "H100": 989}
@@ -80,10 +84,7 @@ def write_configs(folder: Path, led: bool) -> None:
         }  # fmt: skip
         if led:
             parts["controlnet"] = ControlNetModel(cross_attention_dim=768)
-    for name, part in parts.items():
-        (folder / name).mkdir()
-        config = {**part.config, "_class_name": type(part).__name__}
-        (folder / name / "config.json").write_text(json.dumps(config))
+    write_parts(folder, parts)
     CLIPTextConfig(
         vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
         num_attention_heads=12,
@@ -91,9 +92,29 @@ def write_configs(folder: Path, led: bool) -> None:
     DDPMScheduler().save_pretrained(folder / "scheduler")
 
 
+def write_wan(folder: Path, model: Model) -> None:
+    """The configs of Wan 2.1 VACE 1.3B's networks."""
+    with torch.device("meta"):
+        transformer = WanVACETransformer3DModel(
+            num_attention_heads=12, ffn_dim=8960, num_layers=30, vace_layers=[*range(0, 30, 2)]
+        )
+        write_parts(folder, {"transformer": transformer, "vae": AutoencoderKLWan()})
+    UMT5Config(
+        vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64
+    ).save_pretrained(folder / "text_encoder")
+    UniPCMultistepScheduler(**model.scheduler).save_pretrained(folder / "scheduler")
+
+
+def write_parts(folder: Path, parts: dict[str, Any]) -> None:
+    for name, part in parts.items():
+        (folder / name).mkdir()
+        config = {**part.config, "_class_name": type(part).__name__}
+        (folder / name / "config.json").write_text(json.dumps(config))
+
+
 def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     recipe = load_recipe(recipe_name)
-    print("| | appearance, GB | motion, GB | card |\n|---|---|---|---|")
+    print("| | appearance, GB | motion, GB | frames, GB | card |\n|---|---|---|---|---|")
     if config["size"] > LARGE:
         with patch("animateanywhere.learning.learn.recompute", diffusers_own):
             line("diffusers' gradient checkpointing", memory.learning(folder, config, recipe))
@@ -101,27 +122,35 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
         line(name, memory.learning(folder, config, form(recipe)))
     for name, precision in (("generation", "no"), ("generation in half precision", "fp16")):
         peak = memory.generating(folder, config, precision)
-        print(f"| {name} | {peak:.1f} | | {card(peak)} |", flush=True)
+        print(f"| {name} | {peak:.1f} | | | {card(peak)} |", flush=True)
 
 
 def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     """Print operations of a whole run by the recipe as it is, and what cards take for them."""
-    recipe, frames, steps = load_recipe(recipe_name), int(config["frames"]), 25
-    window = counted(lambda: memory.generating(folder, config, "fp16", pixels=False))
+    recipe, steps = load_recipe(recipe_name), int(config["steps"])
+
+    def passes(frames: int) -> float:  # of a clip of so many, with guidance
+        short = config | {"frames": frames}
+        return counted(lambda: memory.generating(folder, short, "fp16", pixels=False))
+
     own = recipe.personal
-    made = (
-        own.regularization_images + own.regularization_clips * frames
-    ) * own.regularization_steps
+    length = clip_frames(memory.hollow(folder, config), recipe)
+    picture, clip, window = passes(1), passes(length), passes(int(config["frames"]))
+    learning = own.regularization_steps * (
+        own.regularization_images * picture + own.regularization_clips * clip
+    )
     if own.elsewhere:
-        made += (own.elsewhere_images + own.elsewhere_clips * frames) * elsewhere.STEPS
-    learning = made / frames * window
+        learning += elsewhere.STEPS * (own.elsewhere_images * picture + own.elsewhere_clips * clip)
     for stage in recipe.stages("appearance", "motion"):
-        one = replace(recipe, stage=(stage,))
-        step = counted(lambda one=one: memory.learning(folder, config, one))
+        base = memory.hollow(folder, config)
+        step = counted(lambda base=base, stage=stage: memory.step(base, stage, recipe))
         learning += stage.steps * stage.accumulate * step
     print("\n| | TFLOP |", *(f"{name} |" for name in PEAKS))
     print("|---" * (2 + len(PEAKS)) + "|")
-    for name, work in (("learning a person", learning), ("16 frames, 25 steps", steps * window)):
+    for name, work in (
+        ("learning a person", learning),
+        (f"{config['frames']} frames, {steps} steps", steps * window),
+    ):
         cells = (f"{clock(work / peak / SHARE)} |" for peak in PEAKS.values())
         print(f"| {name} | {work:,.0f} |", *cells, flush=True)
 
@@ -156,10 +185,10 @@ def main() -> None:
     with quietly():
         if options.base is not None:
             folder = find_base(options.base)
-            config = base_config(folder)
-            recipe = str(config.get("personalize", "personalize"))
-            table(folder, config, recipe)
-            hours(folder, config, recipe)
+            config = {"steps": 25} | base_config(folder)
+            rule = str(config.get("personalize", "personalize"))
+            table(folder, config, rule)
+            hours(folder, config, rule)
             return
         for title, led in (("sd15: pose beside the latent", False), ("sd15-openpose", True)):
             print(f"\n{title}\n")
@@ -167,6 +196,12 @@ def main() -> None:
                 write_configs(Path(place), led)
                 table(Path(place), SIZE, "personalize-sd15")
                 hours(Path(place), SIZE, "personalize-sd15")
+        print("\nwan-vace-1.3b\n")
+        recipe = load_recipe("wan-vace-1.3b")
+        with TemporaryDirectory() as place:
+            write_wan(Path(place), recipe.model)
+            table(Path(place), recipe.model.base_toml(), recipe.personalize)
+            hours(Path(place), recipe.model.base_toml(), recipe.personalize)
 
 
 if __name__ == "__main__":

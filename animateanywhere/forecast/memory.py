@@ -11,28 +11,47 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, DDPMScheduler, MotionAdapter, UNet2DConditionModel
+from diffusers import (
+    ControlNetModel,
+    MotionAdapter,
+    UNet2DConditionModel,
+    WanVACETransformer3DModel,
+)
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, UMT5Config, UMT5EncoderModel
 
 from animateanywhere.batch import Batch, Conditions
 from animateanywhere.console import quietly
 from animateanywhere.learning.learn import networks
+from animateanywhere.learning.regularize import clip_frames
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, latent_shape, load_config
+from animateanywhere.models.base import (
+    KINDS,
+    Base,
+    latent_shape,
+    load_config,
+    window_length,
+)
 from animateanywhere.models.control import attach
 from animateanywhere.models.lean import autocast, halve
-from animateanywhere.models.vae import DECODED, VAES, at_once, encode_frames
+from animateanywhere.models.vae import VAES, decoded_pixels, encode_frames, latent_count, packs
+from animateanywhere.models.wan import LENGTH
 from animateanywhere.recipe import Loss, Model, Recipe, Stage
 from animateanywhere.training.loop import select
 
+# Networks that a base may have, beside those that all have
+SHAPED = {
+    "unet": UNet2DConditionModel, "transformer": WanVACETransformer3DModel,
+    "motion_adapter": MotionAdapter, "controlnet": ControlNetModel,
+}  # fmt: skip
 # Bytes of the optimizer's state for each number that learns: two moments; by eight bits, a byte
 # each and a scale for 256 of them
 STATE = {"adamw": 8.0, "adamw8bit": 2 + 8 / 256}
@@ -62,71 +81,91 @@ class Counted(TorchDispatchMode):
 
 
 def learning(folder: Path, config: dict[str, Any], recipe: Recipe) -> dict[str, float]:
-    """GB at the peak of each stage of learning a person on the base in `folder`, by name.
+    """GB at the peak of each stage of learning a person on the base in `folder`, by name, and of
+    frames on their way through the VAE ("frames"), while on a GPU what denoises waits elsewhere.
 
     Of `folder` the config.json of each network is read, and no weights.
     """
-    return {
-        stage.name: _step(hollow(folder, config), stage, recipe)
+    base = hollow(folder, config)
+    peaks = {
+        stage.name: step(hollow(folder, config), stage, recipe)
         for stage in recipe.stages("appearance", "motion")
     }
+    return peaks | {"frames": _through_vae(base, recipe.precision, clip_frames(base, recipe))}
 
 
 def generating(
     folder: Path, config: dict[str, Any], precision: str = "no", pixels: bool = True
 ) -> float:
     """GB at the peak of generation: a pass of one window with guidance; with `pixels` also
-    encoding its poses and decoding frames."""
+    encoding its poses and decoding frames, while on a GPU what denoises waits elsewhere."""
     base = hollow(folder, config)
     halve(base, precision)
-    unet = method.build(base, Loss(guide=False), video=True).eval()
-    count, shape = int(config["frames"]), latent_shape(base)
+    network = method.build(base, Loss(guide=False), video=True).eval()
+    count = window_length(base)
     with _faked(precision) as counted, torch.no_grad():
-        for part in (unet, base.text_encoder, base.vae, base.controlnet):
+        words = base.text_encoder if base.learns_words else None
+        for part in (network, words, base.vae, base.controlnet):
             _fill(part)
         poses = torch.zeros(1, count, *_pose_shape(base))
         text = torch.zeros(1, *_text_shape(base))
         scale = float(config.get("guidance_scale", Model.guidance_scale))
-        denoise = method.denoiser(unet, Conditions(poses, text, text), scale)
-        latents = torch.zeros(1, count, *shape)
+        denoise = method.denoiser(network, Conditions(poses, text, text), scale)
+        latents = torch.zeros(1, count, *latent_shape(base))
         denoise(latents, torch.tensor(0))
-        if pixels:
-            size = int(config["size"])
-            encode_frames(base.vae, torch.zeros(count, size, size, 3, dtype=torch.uint8))
-            base.vae.decode(latents[0, : at_once(size, DECODED)])
+    peak = counted.peak / 1e9
+    if pixels:
+        peak = max(peak, _through_vae(hollow(folder, config), precision, int(config["frames"])))
+    return peak
+
+
+def _through_vae(base: Base, precision: str, frames: int) -> float:
+    """GB at the peak of a clip's way through the VAE, there and back."""
+    size = int(base.config["size"])
+    with _faked(precision) as counted, torch.no_grad():
+        for part in (base.vae, base.text_encoder if base.learns_words else None):
+            _fill(part)
+        drawn = torch.zeros(frames, size, size, 3, dtype=torch.uint8)
+        latents = encode_frames(base.vae, drawn, clip=True)
+        for _ in islice(decoded_pixels(base.vae, latents, clip=True), 3):  # then it repeats
+            pass
     return counted.peak / 1e9
 
 
 def hollow(folder: Path, config: dict[str, Any]) -> Base:
     """The base in `folder` without its weights: tensors on the "meta" device."""
+    of_wan = (folder / "transformer").is_dir()
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(load_config(folder / "unet"))
         vae = load_config(folder / "vae")
-        text = CLIPTextConfig.from_pretrained(folder / "text_encoder")
+        text, config_of = (
+            (UMT5EncoderModel, UMT5Config) if of_wan else (CLIPTextModel, CLIPTextConfig)
+        )
         parts: dict[str, Any] = {
-            "unet": unet,
             "vae": VAES[vae["_class_name"]].from_config(vae),
-            "text_encoder": CLIPTextModel(text),
+            "text_encoder": text(config_of.from_pretrained(folder / "text_encoder")),
         }
-        for name, kind in (("motion_adapter", MotionAdapter), ("controlnet", ControlNetModel)):
+        for name, kind in SHAPED.items():
             there = (folder / name / "config.json").is_file()
             parts[name] = kind.from_config(load_config(folder / name)) if there else None
-    attach(unet, parts["controlnet"])
+    if not of_wan:
+        attach(parts["unet"], parts["controlnet"])
     for part in parts.values():
         if part is not None:
             part.eval().requires_grad_(False)
-    scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
-    return Base(folder, config, "", tokenizer=None, scheduler=scheduler, **parts)
+    scheduler = KINDS["scheduler"][of_wan].from_pretrained(folder / "scheduler")
+    packed = packs(parts["vae"])
+    return Base(folder, config, "", tokenizer=None, scheduler=scheduler, packed=packed, **parts)
 
 
-def _step(base: Base, stage: Stage, recipe: Recipe) -> float:
+def step(base: Base, stage: Stage, recipe: Recipe) -> float:
+    """GB at the peak of one step of a stage, on a base without weights (`hollow`)."""
     halve(base, stage.precision if stage.lora_rank else "no")
     parts, stage = networks(base, stage, recipe, 0)
     with quietly():
         learns = select(parts, stage.train).values()
     parts.train()
     rows = stage.batch + stage.regular_batch
-    frames = stage.frames
+    frames = latent_count(stage.frames, base.packed)
     shape = latent_shape(base)
     with _faked(stage.precision) as counted:
         for part in (*parts.values(), base.controlnet):
@@ -142,20 +181,25 @@ def _step(base: Base, stage: Stage, recipe: Recipe) -> float:
             torch.zeros(rows, frames, 1, *shape[1:]),
             torch.zeros(text.shape[:2]),
         )
-        loss, _ = method.loss(parts["unet"], batch, torch.Generator(), base.scheduler, recipe.loss)
+        network = parts[base.network_name]
+        loss, _ = method.loss(network, batch, torch.Generator(), base.scheduler, recipe.loss)
         loss.backward()
     return counted.peak / 1e9
 
 
 def _text_shape(base: Base) -> tuple[int, int]:
     """Of a prompt: tokens, and width of their states."""
+    if base.transformer is not None:
+        return LENGTH, base.transformer.config.text_dim
     config = base.text_encoder.config
     return config.max_position_embeddings, config.hidden_size
 
 
 def _pose_shape(base: Base) -> tuple[int, ...]:
-    """Of one frame: latents, or for a ControlNet the picture."""
+    """Of one frame: latents, what VACE's branch reads, or for a ControlNet the picture."""
     size = int(base.config["size"])
+    if base.transformer is not None:
+        return base.transformer.config.vace_in_channels, *latent_shape(base)[1:]
     return latent_shape(base) if base.controlnet is None else (3, size, size)
 
 

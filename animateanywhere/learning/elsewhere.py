@@ -23,6 +23,7 @@ from animateanywhere.extraction import caption
 from animateanywhere.learning.rows import Elsewhere, latent_masks, moved, token_regions
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, encode_poses
+from animateanywhere.models.lean import room_for_vae
 from animateanywhere.models.vae import decode_latents, each_clip, encode_frames, whole_clip
 from animateanywhere.recipe import Loss, Personal
 from animateanywhere.render import render_images, render_latents
@@ -61,18 +62,21 @@ def put_elsewhere(
     )  # (P·F, ...)
     clips = (count, length, *filmed.shape[1:])
     skeletons = draw(keypoints, *filmed.shape[1:3]).reshape(clips)
-    poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
+    with room_for_vae(model):
+        poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
     made = _scenes(model, [text.replace(f"{token} ", "") for text in captions], poses, seed, video)
-    if video:
-        scenes = np.concatenate([decode_latents(model.vae, clip, clip=True) for clip in made])
-    else:
-        scenes = decode_latents(model.vae, made[:, 0])
+    with room_for_vae(model):
+        if video:
+            scenes = np.concatenate([decode_latents(model.vae, clip, clip=True) for clip in made])
+        else:
+            scenes = decode_latents(model.vae, made[:, 0])
     mask = masks[..., None]
     shown = (mask * filmed + (1 - mask) * scenes).round().astype(np.uint8)
     if not video:
         rows = range(0, min(count, SHOWN), 8)
         contact_sheet(out / SHEET, [(captions[at], shown[at : at + 8]) for at in rows])
-    latents = each_clip(partial(encode_frames, model.vae), shown.reshape(clips))
+    with room_for_vae(model):
+        latents = each_clip(partial(encode_frames, model.vae), shown.reshape(clips))
     small = [latent_masks(part, latents[0]) for part in masks.reshape(clips[:-1])]
     regions = token_regions(model, captions, [token, word, looks], list(caption.PLACES))
     return Elsewhere(latents, poses, torch.stack(small), captions, regions)

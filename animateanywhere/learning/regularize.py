@@ -20,6 +20,7 @@ from animateanywhere.data.video import contact_sheet
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models.base import Base, encode_poses, noise_share
+from animateanywhere.models.lean import room_for_vae
 from animateanywhere.models.vae import decode_latents, encode_frames, whole_clip
 from animateanywhere.recipe import Loss, Recipe
 from animateanywhere.render import render_latents
@@ -55,7 +56,7 @@ def regularization(
         what = f"regularization {'clips' if video else 'images'}"
         if personal.regularization == "puppets":
             say(f"rendering {count} {what} of other people")
-            with progress(what, total=count) as bar:
+            with progress(what, total=count) as bar, room_for_vae(base):
                 latents, poses = _render(base, specs, length, bar)
         else:
             say(f"the base makes {count} {what} of other people")
@@ -65,7 +66,8 @@ def regularization(
         with write_aside(path) as aside:
             clips = {"latents": latents, "poses": poses}
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
-        contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
+        with room_for_vae(base):
+            contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
     made = load_file(path, device=str(base.network.device))
     return Regular(made["latents"], made["poses"], captions)
 
@@ -96,17 +98,19 @@ def _make(
     length: int, bar: Bar,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     size, fps, video = base.config["size"], base.config["fps"], length > 1
+    clips = [puppets.render(spec, length, size, fps) for spec in specs]
+    with room_for_vae(base):
+        poses = [  # (T, C, h, w) each
+            encode_poses(base, draw(clip.keypoints, size, size), clip=video) for clip in clips
+        ]
     unet = method.build(base, Loss(guide=False), video=video).eval()
-    latents, poses = [], []
-    for number, (spec, caption) in enumerate(zip(specs, captions, strict=True)):
-        clip = puppets.render(spec, length, size, fps)
-        pose = encode_poses(base, draw(clip.keypoints, size, size), clip=video)  # (T, C, h, w)
-        made = render_latents(
+    latents = [
+        render_latents(
             base, unet, caption, pose, seed * 1000 + number,
             steps=steps, on_step=lambda: bar.advance(1),
-        )  # fmt: skip
-        latents.append(made)
-        poses.append(pose)
+        )
+        for number, (caption, pose) in enumerate(zip(captions, poses, strict=True))
+    ]  # fmt: skip
     return torch.stack(latents), torch.stack(poses)
 
 

@@ -166,7 +166,7 @@ def token_regions(model: Base, captions: list[str], person: list[str], scenes: l
             for start in range(ids.shape[1] - len(piece) + 1):
                 found = (ids[:, start : start + len(piece)] == piece).all(1)  # (N,)
                 regions[found, start : start + len(piece)] = value
-    return regions.to(model.network.device)
+    return regions.to(model.vae.device)
 
 
 def batches(

@@ -28,6 +28,7 @@ from animateanywhere.learning.rows import moved
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics.arrays import spaced
 from animateanywhere.models.base import Base, encode_poses
+from animateanywhere.models.lean import room_for_vae
 from animateanywhere.models.vae import decode_latents, whole_clip
 from animateanywhere.recipe import Recipe
 from animateanywhere.render import render_latents
@@ -132,7 +133,7 @@ def make_trial(
         known = np.isin(window, held)
         cases.append(Case(
             text.replace("<token>", token), text.replace("<token> ", ""), bool(scene),
-            encode_poses(model, pictures, clip=video), shown.frames, shown.masks,
+            _poses(model, unet, pictures, video), shown.frames, shown.masks,
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
     some = spaced(count, 4)
@@ -140,18 +141,27 @@ def make_trial(
     return Trial(tuple(cases), made, subject.frames[some], subject.masks[some])
 
 
+def _poses(model: Base, unet: nn.Module, pictures: NDArray, clip: bool) -> Tensor:
+    with room_for_vae(model, unet):
+        return encode_poses(model, pictures, clip)
+
+
 def generate(
     model: Base, unet: nn.Module, cases: Sequence[Case], prompts: Sequence[str], steps: int
 ) -> tuple[NDArray, ...]:
     """Frames (F, H, W, 3) uint8 for each case, with the same noise every time."""
-    made = []
     with progress("pictures to score", total=len(cases) * steps) as bar:
-        for case, prompt in zip(cases, prompts, strict=True):
-            latents = render_latents(
+        latents = [
+            render_latents(
                 model, unet, prompt, case.poses, SEED, steps=steps, on_step=lambda: bar.advance(1)
             )
-            made.append(decode_latents(model.vae, latents, clip=len(case.frames) > 1))
-    return tuple(made)
+            for case, prompt in zip(cases, prompts, strict=True)
+        ]
+    with room_for_vae(model, unet):
+        return tuple(
+            decode_latents(model.vae, some, clip=len(case.frames) > 1)
+            for case, some in zip(cases, latents, strict=True)
+        )
 
 
 def score(trial: Trial, made: Sequence[NDArray]) -> dict[str, float]:

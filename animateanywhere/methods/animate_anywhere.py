@@ -171,20 +171,26 @@ def region_of(batch: Batch, settings: Loss) -> Region | None:
 def denoiser(
     network: Any, conditions: Conditions, guidance_scale: float, rescale: float = 0.0
 ) -> Denoiser:
-    """The function a sampler walks on, with classifier-free guidance in one batch.
+    """The function a sampler walks on, with classifier-free guidance: in one batch, but of a
+    transformer one after the other, since one clip fills a GPU and two take twice the memory.
 
     Returns a callable (x (B, F, C, h, w), timestep) -> prediction (B, F, C, h, w).
     """
     poses, text = conditions.pose_latents, conditions.text_states
-    if guidance_scale != 1:
-        poses = torch.cat([poses, poses])
-        text = torch.cat([text, conditions.negative_states.expand_as(text)])
+    empty_text = conditions.negative_states.expand_as(text)
+    together = guidance_scale != 1 and not isinstance(network, WanVACETransformer3DModel)
+    if together:
+        poses, text = torch.cat([poses, poses]), torch.cat([text, empty_text])
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         timesteps = t.reshape(1).expand(len(poses)).to(x.device)
-        if guidance_scale == 1:
-            return predict(network, x, timesteps, poses, text)
-        y, empty = predict(network, torch.cat([x, x]), timesteps, poses, text).chunk(2)
+        if together:
+            y, empty = predict(network, torch.cat([x, x]), timesteps, poses, text).chunk(2)
+        else:
+            y = predict(network, x, timesteps, poses, text)
+            if guidance_scale == 1:
+                return y
+            empty = predict(network, x, timesteps, poses, empty_text)
         return guided(y, empty, guidance_scale, rescale)
 
     return denoise

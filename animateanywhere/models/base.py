@@ -239,7 +239,7 @@ def encode_poses(base: Base, pictures: np.ndarray, clip: bool = False) -> Tensor
         return wan.control(base.vae, pictures, clip)
     if base.controlnet is None:
         return encode_frames(base.vae, pictures)
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(base.unet.device)
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(base.vae.device)
 
 
 def latent_shape(base: Base) -> tuple[int, int, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
@@ -34,15 +35,33 @@ def lighten(base: Base, device: str, recipe: Recipe | None = None) -> AbstractCo
         precision = "no" if device == "cpu" else "fp16"
         halve(base, precision)
     else:
-        stages = recipe.stages("appearance", "motion")
-        precision = next((s.precision for s in stages if s.precision != "no"), "no")
-        if all(stage.lora_rank for stage in stages):
+        precision = recipe.precision
+        if all(stage.lora_rank for stage in recipe.stages("appearance", "motion")):
             halve(base, precision)
     for name in NETWORKS:
         part = getattr(base, name)
         if part is not None and (name != "text_encoder" or base.learns_words):
             part.to(device)
     return autocast(device, precision)
+
+
+@contextmanager
+def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
+    """What denoises waits on the CPU inside, where the base is on a GPU: frames on their way
+    through the VAE can take as much memory as a step. networks: others that are to wait."""
+    parts = [base.unet, base.transformer, base.motion_adapter, base.controlnet, *networks]
+    places = [
+        (part, weight.device)
+        for part in parts
+        if part is not None and (weight := next(part.parameters())).device.type != "cpu"
+    ]
+    for part, _ in places:
+        part.cpu()
+    try:
+        yield
+    finally:
+        for part, place in places:
+            part.to(place)
 
 
 def halve(base: Base, precision: str) -> None:

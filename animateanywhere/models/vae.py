@@ -55,14 +55,23 @@ def decoded(
     vae: Any, latents: Tensor, slice_size: int | None = None, clip: bool = False
 ) -> Iterator[np.ndarray]:
     """As `decode_latents`, a few frames (n, H, W, 3) at a time, so that not all need be held."""
+    for pixels in decoded_pixels(vae, latents, slice_size, clip):
+        pixels = (pixels.float().permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255)
+        yield pixels.to(torch.uint8).cpu().numpy()
+
+
+def decoded_pixels(
+    vae: Any, latents: Tensor, slice_size: int | None = None, clip: bool = False
+) -> Iterator[Tensor]:
+    """As `decoded`: (n, 3, H, W) about [-1, 1], on the VAE's device."""
     if clip and packs(vae) > 1:
-        yield from map(_frames, _decode_clip(vae, _raw(vae, latents)))
+        yield from _decode_clip(vae, _raw(vae, latents))
         return
     size = latents.shape[-1] * spatial_factor(vae)
     for part in latents.split(slice_size or at_once(size, DECODED)):
         with torch.no_grad():
             pixels = _vae_decode(vae, _raw(vae, part))
-        yield _frames(pixels)
+        yield pixels
 
 
 def each_clip(encode: Callable[..., Tensor], clips: np.ndarray) -> Tensor:
@@ -185,9 +194,3 @@ def _moments(vae: Any, like: Tensor) -> tuple[Any, Any]:
         for values in (config.latents_mean, config.latents_std)
     )
     return mean, 1 / std
-
-
-def _frames(pixels: Tensor) -> np.ndarray:
-    """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) uint8."""
-    pixels = (pixels.float().permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255)
-    return pixels.to(torch.uint8).cpu().numpy()

@@ -83,8 +83,9 @@ def encode_text(base: Any, prompts: list[str]) -> Tensor:
             ).input_ids
             with torch.no_grad():
                 states = base.text_encoder(ids.to(base.text_encoder.device)).last_hidden_state
-            base.said[prompt] = states[0].float().to(base.network.device)
-    return nn.utils.rnn.pad_sequence([base.said[prompt] for prompt in prompts], batch_first=True)
+            base.said[prompt] = states[0].float().cpu()
+    states = nn.utils.rnn.pad_sequence([base.said[prompt] for prompt in prompts], batch_first=True)
+    return states.to(base.network.device)
 
 
 def own_name(layer: str) -> str:
