@@ -17,8 +17,9 @@ class Row(NamedTuple):
     name: str
     videos: str  # their size
     license: str
+    needs: str  # to work with it
     ready: str  # its folder and what that takes of the disk, "" where it is not there
-    needs: str  # how to get it
+    made: str  # how to get it
 
 
 def bases() -> list[Row]:
@@ -35,26 +36,27 @@ def bases() -> list[Row]:
             ready = f"{'bundled' if folder == BUNDLED else folder}, {taken:.0f} MB"
         except UsageError:
             ready = ""
+        made = f"aa base-train {recipe.name}: {_makes(recipe)}"
         size = f"{model.size} px, {model.frames} frames"
-        rows.append(Row(recipe.name, size, model.license or "yours", ready, _needs(recipe)))
+        rows.append(Row(recipe.name, size, model.license or "yours", model.needs, ready, made))
     return rows
 
 
 def show(rows: list[Row]) -> None:
     """A table for people, on stderr."""
     table = Table(box=None)
-    for column in ("name", "videos", "license", "ready", "to get it"):
+    for column in ("name", "videos", "license", "needs", "ready, or how to get it"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(escape, row[:-2]), escape(row.ready or row.made))
     Console(stderr=True, highlight=False).print(table)
 
 
-def _needs(recipe: Recipe) -> str:
-    """The command, and what it does."""
+def _makes(recipe: Recipe) -> str:
+    """What making a base does; the command itself says the files it fetches."""
     parts = [getattr(recipe.model, name) for name in NETWORKS]
     public = list(dict.fromkeys(part["from"] for part in parts if "from" in part))
-    work = [f"{stage.steps:,} steps {stage.name}" for stage in recipe.stage]
-    does = [f"gathers {', '.join(public)}"] if public else []
-    does += [f"trains {', '.join(work)}"] if work else []
-    return f"aa base-train {recipe.name}: {'; '.join(does)}"
+    steps = sum(stage.steps for stage in recipe.stage)
+    does = [f"gathers {', '.join(name.split('/')[-1] for name in public)}"] if public else []
+    does += [f"trains {steps:,} steps in {len(recipe.stage)} stages"] if steps else []
+    return "; ".join(does)

@@ -1,13 +1,17 @@
 """Fixtures: small real models, saved to a folder and loaded from it as users' bases are."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+# Small tensors: more threads only wait for each other, here and in processes that tests start
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
-torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,14 @@ import time
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
 
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.errors import Failure
+from animateanywhere.forecast import machine
 from animateanywhere.forecast.machine import (
     Prediction,
     clock,
@@ -170,6 +172,21 @@ def test_the_memory_of_a_run_is_foretold_within_15_percent(tiny_base: Path, tmp_
         took = kept["took"]["memory"]
         assert told[command]["memory_gb"] == pytest.approx(took, rel=0.15)
         assert kept["memory"] == pytest.approx(took, rel=0.15)  # at the head of the command
+
+
+def test_nothing_is_measured_where_a_second_base_does_not_fit(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    base = load_base(tiny_base)
+    assert machine.room_for_another(base)
+    size = sum(p.nbytes for n in ("unet", "vae") for p in getattr(base, n).parameters())
+    little = SimpleNamespace(available=size)
+    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: little)
+    assert not machine.room_for_another(base)
+    monkeypatch.setattr("animateanywhere.forecast.measure.CACHE", tiny_base / "none")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))  # would fail, were it run
+    assert foretell_generation(base, 16, 25) == (None, [])
+    assert "not foretold" in capsys.readouterr().err
 
 
 def test_a_failed_measurement_stops_a_check_and_not_the_work(

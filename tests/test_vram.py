@@ -27,6 +27,7 @@ from animateanywhere.models.base import (
 )
 from animateanywhere.models.lean import lighten, recompute
 from animateanywhere.models.lora import merge
+from animateanywhere.models.vae import latent_count
 from animateanywhere.recipe import Loss, Recipe, Stage, by_lora, each_stage, load_recipe
 from animateanywhere.render import render_latents
 from animateanywhere.training.loop import fit
@@ -40,27 +41,31 @@ def recipe(**changes: object) -> Recipe:
 def a_batch(base: Base, stage: Stage, states: bool = True) -> Batch:
     generator = torch.Generator().manual_seed(0)
     rows, shape = stage.batch + stage.regular_batch, latent_shape(base)
-    x = torch.randn(rows, stage.frames, *shape, generator=generator)
+    x = torch.randn(rows, latent_count(stage.frames, base.packed), *shape, generator=generator)
     with torch.set_grad_enabled(not states):
         text = encode_text(base, ["a man in a room"] * rows)
-    return Batch(x, x.flip(0), text, (x[:, :, :1] > 0).float(), torch.ones(text.shape[:2]))
+    poses = x.flip(0) if base.transformer is None else x[:, :, :1].expand(-1, -1, 72, -1, -1)
+    return Batch(x, poses, text, (x[:, :, :1] > 0).float(), torch.ones(text.shape[:2]))
 
 
 @pytest.mark.parametrize("name", ["appearance", "motion"])
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("kind", ["whole", "lora", "wan"])
 def test_foretold_is_what_real_steps_take(
-    tiny_base: Path, tmp_path: Path, name: str, lora: bool
+    tiny_base: Path, tiny_wan: Path, tmp_path: Path, name: str, kind: str
 ) -> None:
-    rule = by_lora(recipe()) if lora else recipe()
+    folder, rule = tiny_base, by_lora(recipe()) if kind == "lora" else recipe()
+    if kind == "wan":
+        folder, rule = tiny_wan, load_recipe("personalize-wan")
+        rule = each_stage(rule, lambda s: replace(s, precision="no", frames=min(s.frames, 9)))
     rule = replace(rule, stage=tuple(s for s in rule.stage if s.name == name))
-    told = memory.learning(tiny_base, base_config(tiny_base), rule)[name]
+    told = memory.learning(folder, base_config(folder), rule)[name]
     with memory.Counted() as counted:
-        base = load_base(tiny_base)
+        base = load_base(folder)
         base.vae = None  # as in learning
         parts, stage = networks(base, rule.stage[0], rule, 0)
         if "text_encoder" not in parts:
             base.text_encoder = None  # type: ignore[assignment]
-        batch = a_batch(load_base(tiny_base), rule.stage[0])
+        batch = a_batch(load_base(folder), rule.stage[0])
         counted.peak = 0
 
         def loss(parts: torch.nn.Module, generator: torch.Generator):
@@ -68,11 +73,11 @@ def test_foretold_is_what_real_steps_take(
             if "text_encoder" in parts:  # type: ignore[operator]
                 text = encode_text(base, ["a man in a room"] * len(text))
             return method.loss(
-                parts["unet"], replace(batch, text_states=text), generator, base.scheduler,  # type: ignore[index]
-                rule.loss,
+                parts[base.network_name], replace(batch, text_states=text), generator,  # type: ignore[index]
+                base.scheduler, rule.loss,
             )  # fmt: skip
 
-        fit(parts, replace(stage, steps=2, log_every=1), loss, tmp_path, 0)
+        fit(parts, replace(stage, steps=2, accumulate=1, log_every=1), loss, tmp_path, 0)
     assert told == pytest.approx(counted.peak / 1e9, rel=0.1)
 
 

@@ -17,7 +17,13 @@ from animateanywhere.console import peak_memory, say
 from animateanywhere.extraction.findings import Finding
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, encode_poses, encode_text, latent_shape
+from animateanywhere.models.base import (
+    NETWORKS,
+    Base,
+    encode_poses,
+    encode_text,
+    latent_shape,
+)
 
 FILE = "prediction.json"  # in a run's folder
 FULL = 0.9  # of the free memory: above, a little more elsewhere ends the run
@@ -99,6 +105,20 @@ def compare(path: Path, told: Prediction | None, begun: float) -> None:
         took = Prediction(time.monotonic() - begun, peak_memory(), {})
         keep(path, told, took)
         say(f"took {in_words(took)}; foretold {in_words(told)}")
+
+
+def room_for_another(base: Base) -> bool:
+    """Whether the memory that is free, of the machine and of its GPU, holds all of a base once
+    more."""
+    sizes: dict[str, int] = {}
+    for name in NETWORKS:
+        part = getattr(base, name)
+        for weight in [] if part is None else part.parameters():
+            sizes[weight.device.type] = sizes.get(weight.device.type, 0) + weight.nbytes
+    gpu = sizes.get("cuda", 0)
+    if gpu and gpu > FULL * torch.cuda.mem_get_info()[0]:
+        return False
+    return sum(sizes.values()) <= FULL * psutil.virtual_memory().available
 
 
 def pass_seconds(base: Base) -> float:

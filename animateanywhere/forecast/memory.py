@@ -43,7 +43,6 @@ from animateanywhere.models.base import (
 from animateanywhere.models.control import attach
 from animateanywhere.models.lean import autocast, halve
 from animateanywhere.models.vae import VAES, decoded_pixels, encode_frames, latent_count, packs
-from animateanywhere.models.wan import LENGTH
 from animateanywhere.recipe import Loss, Model, Recipe, Stage
 from animateanywhere.training.loop import select
 
@@ -52,6 +51,7 @@ SHAPED = {
     "unet": UNet2DConditionModel, "transformer": WanVACETransformer3DModel,
     "motion_adapter": MotionAdapter, "controlnet": ControlNetModel,
 }  # fmt: skip
+SAID = 64  # tokens of a prompt, about, where silence is not held
 # Bytes of the optimizer's state for each number that learns: two moments; by eight bits, a byte
 # each and a scale for 256 of them
 STATE = {"adamw": 8.0, "adamw8bit": 2 + 8 / 256}
@@ -190,7 +190,7 @@ def step(base: Base, stage: Stage, recipe: Recipe) -> float:
 def _text_shape(base: Base) -> tuple[int, int]:
     """Of a prompt: tokens, and width of their states."""
     if base.transformer is not None:
-        return LENGTH, base.transformer.config.text_dim
+        return SAID, base.transformer.config.text_dim
     config = base.text_encoder.config
     return config.max_position_embeddings, config.hidden_size
 

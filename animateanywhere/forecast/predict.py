@@ -19,7 +19,14 @@ from animateanywhere.console import peak_memory, warn
 from animateanywhere.diffusion.sampling import windows
 from animateanywhere.errors import Failure
 from animateanywhere.extraction.findings import Finding
-from animateanywhere.forecast.machine import Prediction, fits, memory_now, pass_seconds, too_much
+from animateanywhere.forecast.machine import (
+    Prediction,
+    fits,
+    memory_now,
+    pass_seconds,
+    room_for_another,
+    too_much,
+)
 from animateanywhere.forecast.measure import BUSY, Probe, probe
 from animateanywhere.learning import elsewhere, looks
 from animateanywhere.learning.regularize import SHOWN, cache_file, clip_frames
@@ -169,10 +176,14 @@ def foretell_generation(
 def _measured(
     base: Base, recipe: Recipe | None, passes: float, begun: float | None
 ) -> Probe | None:
-    """What is kept, else measured now: if asked for, or where the passes to come take long."""
+    """What is kept, else measured now: if asked for, or where the passes to come take long. That
+    loads the base a second time, so not where there is no memory for it."""
     kept = probe(base, recipe, run=False)
     if kept is not None or (begun is not None and passes * pass_seconds(base) <= WORTH):
         return kept
+    if not room_for_another(base):
+        warn("time and memory are not foretold: there is no memory to measure with a second base")
+        return None
     try:
         return probe(base, recipe)
     except Failure as error:
