@@ -28,7 +28,8 @@ from animateanywhere.forecast.machine import compare, in_words
 from animateanywhere.forecast.predict import foretell_generation
 from animateanywhere.methods import animate_anywhere
 from animateanywhere.models.base import apart, encode_poses, load_base
-from animateanywhere.models.lean import lighten, room_for_vae
+from animateanywhere.models.foreign import add_lora
+from animateanywhere.models.lean import compile_blocks, lighten, room_for_vae
 from animateanywhere.models.personal import (
     base_of,
     find_weights,
@@ -51,6 +52,7 @@ def generate(
     weights: Path | None = None,
     scale: float = 1.0,
     others: Sequence[tuple[Path, float]] = (),
+    loras: Sequence[tuple[Path, float]] = (),
     late_only: bool = False,
     base: str | None = None,
     out: Path | None = None,
@@ -62,6 +64,7 @@ def generate(
     sampler: str | None = None,
     fit: fitting.Fit = "bones",
     free_noise: bool = False,
+    compiled: bool = False,
     contact_sheet: Path | None = None,
     backends: Backends | None = None,
 ) -> Path:
@@ -70,6 +73,7 @@ def generate(
     pose: a video of a person or of a skeleton, or a poses.json. weights: personal weights; without,
     the newest under `runs` whose token the prompt names; scale: how much of what they learned
     counts. others: further weights of the same base, with scales; what they learned adds up.
+    loras: files of other tools on the base, with scales (`models.foreign`).
     late_only: weights act in the last quarter of the steps only, before it the base alone does.
     base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
@@ -77,6 +81,7 @@ def generate(
     person's hair and clothes, "" for nothing; without, what the weights were learned with.
     guidance_scale, steps, sampler: without, the base's own.
     free_noise: for videos longer than the base's length, start all windows from the same noise.
+    compiled: spend a minute first, and less on each step (`lean.compile_blocks`).
     fit: what the skeleton takes from the learned person, as in `data.fitting`. contact_sheet: a PNG
     of the skeleton as it was, as it was fitted, and of the video. backends: what finds the poses of
     a driving person. The same arguments give the same bytes on one machine. Raises UsageError.
@@ -94,6 +99,9 @@ def generate(
     first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
     for file, share in files:
         load_personal(file, model, share, first)
+    for file, share in loras:  # after whole weights, which take the place of what was there
+        for one in filter(None, (model, untouched)):
+            add_lora(one, file, share)
     passes = lighten(model, device)
     if untouched is not None:
         lighten(untouched, device)
@@ -150,6 +158,7 @@ def generate(
         "weights": None if weights is None else sha256(weights),
         "scale": scale,
         "others": [[sha256(file), share] for file, share in others],
+        "loras": [[sha256(file), share] for file, share in loras],
         "late_only": late_only,
         "base": {"name": model.config["name"], "hash": model.hash},
         "seed": seed,
@@ -158,6 +167,7 @@ def generate(
         "size": size,
         "sampler": sampler,
         "free_noise": free_noise,
+        "compiled": compiled,
         "steps": steps,
         "guidance_scale": guidance_scale,
         "version": __version__,
@@ -172,6 +182,8 @@ def generate(
         plain = re.sub(rf"(?<!\w){re.escape(learned['token'])}(?!\w) ?", "", said, flags=re.I)
         early = (animate_anywhere.build(untouched, Loss(guide=False), video=True).eval(), plain)
     unet = animate_anywhere.build(model, Loss(guide=False), video=True).eval()
+    if compiled:
+        compile_blocks(unet)
     some, kept = video.shown(count), list[np.ndarray]()
     with passes:
         made = render(

@@ -27,7 +27,7 @@ class Model:
     fps: float = 8.0
     guidance_scale: float = 4.0  # of `aa generate`, unless told another
     steps: int = 25  # of denoising, likewise
-    sampler: Literal["dpm++", "ddim", "unipc"] = "dpm++"  # likewise
+    sampler: Literal["dpm++", "ddim", "unipc", "lcm"] = "dpm++"  # likewise
     needs: str = ""  # to learn a person and generate on it ("a GPU of 8 GB"), for `aa bases`
     license: str = ""  # of the weights, as hubs name it ("apache-2.0"); "": not told
     noise_share: float = 0.0  # of the noise's variance, what all frames of a clip have in common

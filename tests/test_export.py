@@ -14,7 +14,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -26,6 +26,7 @@ from animateanywhere.export import export
 from animateanywhere.generate import generate
 from animateanywhere.models import lora
 from animateanywhere.models.base import Base, encode_text, load_base
+from animateanywhere.models.foreign import add_lora
 from animateanywhere.models.personal import EMBEDDING, load_personal, save_personal
 
 POSE = EXAMPLES / "driving.mp4"
@@ -122,6 +123,57 @@ def test_diffusers_loads_kohyas_names(adapter: Path, tiny_base: Path, kind: Any)
     beside = adapter.parent if kind == "kohya" else out / "embeddings"
     embedding = load_file(beside / "sks.safetensors")["emb_params"]
     torch.testing.assert_close(embedding, load_file(adapter)[EMBEDDING])
+
+
+def test_another_tools_lora_is_merged(adapter: Path, tiny_base: Path) -> None:
+    """Our own, under kohya's names, is what `--lora` takes; the pose's channels stay."""
+    ours, theirs, plain = (load_base(tiny_base) for _ in range(3))
+    load_personal(adapter, ours)
+    file = export(adapter, "kohya")
+    add_lora(theirs, file)
+    for name, wanted in ours.unet.named_parameters():
+        found = theirs.unet.get_parameter(name)
+        if name == "conv_in.weight":
+            half = wanted.shape[1] // 2
+            assert torch.equal(found[:, half:], plain.unet.get_parameter(name)[:, half:])
+            found, wanted = found[:, :half], wanted[:, :half]
+        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+    some = load_base(tiny_base)
+    add_lora(some, file, 0.5)
+    whole, half_way, none = (b.unet.conv_out.weight for b in (theirs, some, plain))
+    torch.testing.assert_close(half_way, (whole + none) / 2, atol=1e-6, rtol=1e-5)
+
+
+def test_few_steps_by_lcm(
+    adapter: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = export(adapter, "kohya")
+    command = [
+        "generate", "a man", "--pose", str(POSE), "--base", str(tiny_base), "--frames", "3",
+        "--lora", f"{file}:0.5", "--sampler", "lcm", "--steps", "2", "--guidance", "1",
+    ]  # fmt: skip
+    assert cli.main([*command, "--out", "a.mp4"]) == 0
+    assert cli.main([*command, "--out", "b.mp4"]) == 0
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    settings = json.loads(Path("a.json").read_text())
+    assert settings["loras"][0][1] == 0.5 and settings["sampler"] == "lcm"
+
+
+def test_a_file_that_is_no_lora_of_the_base(
+    adapter: Path, tiny_base: Path, tiny_wan: Path, tmp_path: Path
+) -> None:
+    nothing, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    nothing.write_bytes(b"nothing")
+    save_file({"a.b": torch.zeros(2, 2)}, other)
+    kohya = export(adapter, "kohya")
+    for folder, file in (
+        (tiny_base, nothing), (tiny_base, other), (tiny_wan, other), (tiny_wan, kohya),
+        (tiny_base, tmp_path / "none.safetensors"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=file.name) as caught:
+            add_lora(load_base(folder), file)
+        assert "\n" not in str(caught.value)
 
 
 def test_names_and_metadata_are_those_of_sd_scripts(adapter: Path, tiny_base: Path) -> None:

@@ -124,7 +124,11 @@ def test_mask_guidance_reaches_the_model(base: Base) -> None:
     assert on != off
 
 
-def test_guidance_in_one_batch_is_guidance_in_two(base: Base) -> None:
+@pytest.mark.parametrize("together", [0, 2**15], ids=["in two passes", "in one batch"])
+def test_guidance_in_one_batch_is_guidance_in_two(
+    base: Base, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("animateanywhere.methods.animate_anywhere.TOGETHER", together)
     unet = build(base, Loss(guide=False), video=True).eval()
     made = rows(count=2)
     x, poses = made.latents[:1], made.pose_latents[:1]

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from animateanywhere.base_train import base_train
 from animateanywhere.bases import bases
-from animateanywhere.batch import Conditions, Region
+from animateanywhere.batch import Batch, Conditions, Region
 from animateanywhere.cli import main
 from animateanywhere.data import skeleton
 from animateanywhere.demo import EXAMPLES
@@ -37,6 +37,7 @@ from animateanywhere.models.base import (
     load_base,
     window_length,
 )
+from animateanywhere.models.foreign import add_lora
 from animateanywhere.models.personal import load_personal, read_metadata, save_personal
 from animateanywhere.models.vae import decode_latents, decoded, encode_frames, whole_clip
 from animateanywhere.models.wan import LENGTH, own_name
@@ -360,6 +361,42 @@ def test_other_tools_load_what_is_exported(adapter: Path, folder: Path) -> None:
         pipe.fuse_lora()  # merged equals injected
         torch.testing.assert_close(said(pipe.transformer), wanted, atol=1e-6, rtol=1e-5)
     assert not (adapter.parent / "sks.safetensors").exists()  # no token was learned
+
+
+def test_another_tools_lora_is_merged(adapter: Path, folder: Path) -> None:
+    ours, theirs = load_base(folder), load_base(folder)
+    load_personal(adapter, ours)
+    add_lora(theirs, export(adapter, "kohya"))
+    torch.testing.assert_close(said(theirs.transformer), said(ours.transformer))
+
+
+def test_lcm_is_not_for_a_flow(folder: Path) -> None:
+    with pytest.raises(UsageError, match="unipc"):
+        make_scheduler(load_base(folder).scheduler.config, "lcm")
+
+
+def test_a_flow_is_learned(folder: Path) -> None:
+    """Every weight on one clip, noise and time: the loss falls far."""
+    base = load_base(folder)
+    network = method.build(base, Loss(), video=True).requires_grad_(True)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 3, 4, 8, 8, generator=generator)
+    mask = torch.zeros(1, 3, 1, 8, 8)
+    mask[..., 2:, 2:6] = 1
+    batch = Batch(
+        x, torch.randn(1, 3, 72, 8, 8, generator=generator),
+        torch.randn(1, 10, 32, generator=generator), mask, region(1, 3).tokens,
+        torch.tensor([False]),
+    )  # fmt: skip
+    optimizer, values = torch.optim.AdamW(network.parameters(), lr=3e-3), []
+    for _ in range(60):
+        same = torch.Generator().manual_seed(2)
+        value, _ = method.loss(network, batch, same, base.scheduler, Loss())
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        values.append(float(value.detach()))
+    assert values[-1] < 0.3 * values[0]
 
 
 def test_names_and_metadata_of_wan(adapter: Path, folder: Path) -> None:

@@ -114,6 +114,10 @@ def _generate(
             metavar="FILE[:SCALE]", help="Else the newest of the token; may be given again, to add."
         ),
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:SCALE]", help="Another tool's LoRA on the base: LCM, a style."),
+    ] = None,
     late_only: Annotated[
         bool, typer.Option("--late-only", help="Weights act in the last quarter of the steps.")
     ] = False,
@@ -131,7 +135,7 @@ def _generate(
         int | None, typer.Option(min=1, max=1000, help="Of denoising, else the base's own.")
     ] = None,
     sampler: Annotated[
-        Literal["ddim", "dpm++", "unipc"] | None, typer.Option(help="Else the base's own.")
+        Literal["ddim", "dpm++", "lcm", "unipc"] | None, typer.Option(help="Else the base's own.")
     ] = None,
     fit: Annotated[
         Literal["none", "frame", "bones"],
@@ -139,6 +143,9 @@ def _generate(
     ] = "bones",
     free_noise: Annotated[
         bool, typer.Option("--free-noise", help="Of long videos: all windows from the same noise.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="For long videos: a minute first, then faster.")
     ] = False,
     contact_sheet: Annotated[Path | None, typer.Option(help="PNG to write as well.")] = None,
     models: Models = None,
@@ -156,7 +163,7 @@ def _generate(
     from animateanywhere.extraction.weights import Place
     from animateanywhere.generate import generate
 
-    files = [_scaled(text) for text in weights or []]
+    files = [_scaled("--weights", text) for text in weights or []]
     first, scale = files[0] if files else (None, 1.0)
     made = generate(
         prompt,
@@ -164,6 +171,7 @@ def _generate(
         weights=first,
         scale=scale,
         others=files[1:],
+        loras=[_scaled("--lora", text) for text in lora or []],
         late_only=late_only,
         base=base,
         out=out,
@@ -175,6 +183,7 @@ def _generate(
         sampler=sampler,
         fit=fit,
         free_noise=free_noise,
+        compiled=compiled,
         contact_sheet=contact_sheet,
         backends=Backends(place=Place(models, offline)),
     )
@@ -226,20 +235,20 @@ def _push(
     result(push(path, repo, public=public, dry_run=dry_run))
 
 
-def _scaled(text: str) -> tuple[Path, float]:
+def _scaled(flag: str, text: str) -> tuple[Path, float]:
     """A file of weights and its scale, of FILE or FILE:SCALE; a file's name may hold a colon."""
     if Path(text).exists():
         return Path(text), 1.0
     name, colon, scale = text.rpartition(":")
     if not colon:
-        raise UsageError(f"--weights {text}: there is no such file")
+        raise UsageError(f"{flag} {text}: there is no such file")
     value = -1.0
     with suppress(ValueError):
         value = float(scale)
     if not 0 <= value <= 2:
-        raise UsageError(f"--weights {text}: give a file, or FILE:SCALE, 0 to 2, as {name}:0.8")
+        raise UsageError(f"{flag} {text}: give a file, or FILE:SCALE, 0 to 2, as {name}:0.8")
     if not Path(name).exists():
-        raise UsageError(f"--weights {name}: there is no such file")
+        raise UsageError(f"{flag} {name}: there is no such file")
     return Path(name), value
 
 

@@ -14,6 +14,7 @@ from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
     UniPCMultistepScheduler,
 )
 from torch import Tensor
@@ -24,7 +25,7 @@ from animateanywhere.errors import UsageError
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Scheduler = Any  # of diffusers, whose lazy imports hide the types
 
-SAMPLERS = ("dpm++", "ddim", "unipc")
+SAMPLERS = ("dpm++", "ddim", "unipc", "lcm")
 
 
 def make_scheduler(config: Mapping[str, Any], sampler: str = "dpm++") -> Scheduler:
@@ -32,8 +33,8 @@ def make_scheduler(config: Mapping[str, Any], sampler: str = "dpm++") -> Schedul
 
     config: the config of the base's scheduler (any diffusers scheduler's: betas, prediction type,
     zero-terminal SNR). sampler: "dpm++" (DPM-Solver++ 2M, Lu et al. 2022), "unipc" (Zhao et al.
-    2023) or "ddim" (Song et al. 2021; of a flow that is Euler's step). Raises UsageError for
-    another name.
+    2023), "ddim" (Song et al. 2021; of a flow that is Euler's step) or "lcm" (Luo et al. 2023, for
+    weights distilled so). Raises UsageError for another name, and for lcm on a flow.
     """
     config = dict(config)
     # A model trained down to zero SNR must be started there (Lin et al. 2024, section 3.3).
@@ -41,6 +42,10 @@ def make_scheduler(config: Mapping[str, Any], sampler: str = "dpm++") -> Schedul
         config["timestep_spacing"] = "trailing"
     if sampler == "unipc":
         return UniPCMultistepScheduler.from_config(config)
+    if sampler == "lcm":
+        if config.get("prediction_type") == FLOW:
+            raise UsageError("--sampler lcm is not for a flow: give unipc, with as few --steps")
+        return LCMScheduler.from_config(config, clip_sample=False)
     if sampler == "ddim" and config.get("prediction_type") == FLOW:
         return FlowMatchEulerDiscreteScheduler(
             config["num_train_timesteps"], shift=config.get("flow_shift", 1.0)
@@ -67,7 +72,7 @@ def sample(
     """Walk from noise to latents.
 
     denoiser: see the module's docstring. x: unit Gaussian noise (B, F, C, h, w), float32; the
-    state stays in its dtype. generator: for samplers that draw noise (the two here do not).
+    state stays in its dtype. generator: for samplers that draw noise, as "lcm" does.
     on_step: called with the number of steps done and the state. Returns latents like x.
     """
     _set_timesteps(scheduler, steps, x.device)

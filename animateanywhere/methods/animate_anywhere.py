@@ -35,6 +35,8 @@ from animateanywhere.models.base import Base, motion_unet
 from animateanywhere.models.control import control_of, residuals
 from animateanywhere.recipe import Loss
 
+TOGETHER = 2**15  # latent pixels; 16 frames of 512 pixels a side are twice as many
+
 
 def build(base: Base, settings: Loss, video: bool) -> Any:
     """The network of a stage: the base's image UNet, or that with its temporal layers put in. Of
@@ -171,26 +173,26 @@ def region_of(batch: Batch, settings: Loss) -> Region | None:
 def denoiser(
     network: Any, conditions: Conditions, guidance_scale: float, rescale: float = 0.0
 ) -> Denoiser:
-    """The function a sampler walks on, with classifier-free guidance: in one batch, but of a
-    transformer one after the other, since one clip fills a GPU and two take twice the memory.
+    """The function a sampler walks on, with classifier-free guidance: in one batch, or of large
+    clips, of which one fills a GPU, in two passes, which take half of the memory.
 
     Returns a callable (x (B, F, C, h, w), timestep) -> prediction (B, F, C, h, w).
     """
     poses, text = conditions.pose_latents, conditions.text_states
-    empty_text = conditions.negative_states.expand_as(text)
-    together = guidance_scale != 1 and not isinstance(network, WanVACETransformer3DModel)
-    if together:
-        poses, text = torch.cat([poses, poses]), torch.cat([text, empty_text])
+    silent = conditions.negative_states.expand_as(text)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        timesteps = t.reshape(1).expand(len(poses)).to(x.device)
-        if together:
-            y, empty = predict(network, torch.cat([x, x]), timesteps, poses, text).chunk(2)
+        def passed(*parts: tuple[Tensor, Tensor]) -> Tensor:  # poses and text of each
+            poses, text = map(torch.cat, zip(*parts, strict=True))
+            timesteps = t.reshape(1).expand(len(poses)).to(x.device)
+            return predict(network, torch.cat([x] * len(parts)), timesteps, poses, text)
+
+        if guidance_scale == 1:
+            return passed((poses, text))
+        if x[:, :, 0].numel() <= TOGETHER:
+            y, empty = passed((poses, text), (poses, silent)).chunk(2)
         else:
-            y = predict(network, x, timesteps, poses, text)
-            if guidance_scale == 1:
-                return y
-            empty = predict(network, x, timesteps, poses, empty_text)
+            y, empty = passed((poses, text)), passed((poses, silent))
         return guided(y, empty, guidance_scale, rescale)
 
     return denoise
