@@ -22,7 +22,7 @@ from animateanywhere.data.video import contact_sheet
 from animateanywhere.extraction import caption
 from animateanywhere.learning.rows import Elsewhere, latent_masks, moved, token_regions
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, encode_poses
+from animateanywhere.models.base import Base, encode_poses, encode_text
 from animateanywhere.models.lean import room_for_vae
 from animateanywhere.models.vae import decode_latents, each_clip, encode_frames, whole_clip
 from animateanywhere.recipe import Loss, Personal
@@ -85,6 +85,8 @@ def put_elsewhere(
 def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
     """What the base makes of prompts and pose latents (P, T, ...): latents (P, T, C, h, w)."""
     unet = method.build(model, Loss(guide=False), video).eval()
+    if not model.learns_words:
+        encode_text(model, prompts)  # all at once, and kept
     what = "clips of the person elsewhere" if video else "the person elsewhere"
     with progress(what, total=len(prompts) * STEPS) as bar:
         if not video:

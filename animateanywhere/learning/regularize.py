@@ -19,7 +19,7 @@ from animateanywhere.data.skeleton import draw
 from animateanywhere.data.video import contact_sheet
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import Base, encode_poses, noise_share
+from animateanywhere.models.base import Base, encode_poses, encode_text, noise_share
 from animateanywhere.models.lean import room_for_vae
 from animateanywhere.models.vae import decode_latents, encode_frames, whole_clip
 from animateanywhere.recipe import Loss, Recipe
@@ -103,6 +103,8 @@ def _make(
         poses = [  # (T, C, h, w) each
             encode_poses(base, draw(clip.keypoints, size, size), clip=video) for clip in clips
         ]
+    if not base.learns_words:
+        encode_text(base, captions)  # all at once, and kept
     unet = method.build(base, Loss(guide=False), video=video).eval()
     latents = [
         render_latents(

@@ -3,12 +3,14 @@
 Wan (arXiv 2503.20314) predicts the flow from latents to noise, of clips whose frames its VAE packs
 (`models.vae`); VACE (arXiv 2503.07598) adds a branch that reads a control video and what of it may
 change. Here that video is skeletons, all of which may change. The words go through UMT5, which has
-half a dozen billion weights and learns nothing: it stays in half precision on the CPU, where it
-takes seconds for what is said, and what it made of a prompt is kept.
+half a dozen billion weights and learns nothing: they stay in half precision in main memory, each
+layer goes for its moment to where the rest is, and what came of a prompt is kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnP
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from animateanywhere.batch import Region
 from animateanywhere.models.attention import guided_attention
@@ -33,6 +36,7 @@ OWN_NAMES = {
     "attn1": "self_attn", "attn2": "cross_attn", "to_out.0": "o", "to_q": "q", "to_k": "k",
     "to_v": "v", "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
 }  # fmt: skip
+READ = 32  # prompts that are read at once
 LENGTH = 512  # tokens of a prompt; what is not said is zeros, which the transformer attends to too
 
 
@@ -76,16 +80,55 @@ def control(vae: Any, pictures: np.ndarray, clip: bool) -> Tensor:
 def encode_text(base: Any, prompts: list[str]) -> Tensor:
     """Prompts -> text_states (B, T, D) float32, as long as the longest of them; the rest of a
     shorter one is zeros. Kept in `base.said`."""
-    for prompt in prompts:
-        if prompt not in base.said:
-            ids = base.tokenizer(
-                prompt, truncation=True, max_length=LENGTH, return_tensors="pt"
-            ).input_ids
-            with torch.no_grad():
-                states = base.text_encoder(ids.to(base.text_encoder.device)).last_hidden_state
-            base.said[prompt] = states[0].float().cpu()
+    new = sorted({prompt for prompt in prompts if prompt not in base.said})
+    for some in (new[at : at + READ] for at in range(0, len(new), READ)):
+        tokens = base.tokenizer(
+            some, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
+        )
+        with torch.no_grad(), _layers_at(base.text_encoder, base.network.device):
+            states = base.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
+        for prompt, row, mask in zip(some, states, tokens.attention_mask, strict=True):
+            base.said[prompt] = row[: int(mask.sum())].float().cpu()
     states = nn.utils.rnn.pad_sequence([base.said[prompt] for prompt in prompts], batch_first=True)
     return states.to(base.network.device)
+
+
+@contextmanager
+def _layers_at(text_encoder: Any, device: torch.device) -> Iterator[None]:
+    """Each layer works on a device inside, its weights there for that moment only; on a CPU in
+    float32, as most compute in half precision many times slower."""
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    stays: dict[nn.Parameter, Tensor] = {}
+
+    def moved(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+    def come(layer: nn.Module, args: Any, kwargs: Any) -> Any:
+        for weight in layer.parameters():
+            stays[weight] = weight.data
+            weight.data = moved(weight.data)
+        return tree_map(moved, (args, kwargs))
+
+    def go(layer: nn.Module, args: Any, out: Any) -> None:
+        for weight in layer.parameters():
+            weight.data = stays.pop(weight)
+
+    stack = text_encoder.encoder
+    hooks = [
+        hook
+        for layer in (*stack.block, stack.final_layer_norm)
+        for hook in (
+            layer.register_forward_pre_hook(come, with_kwargs=True),
+            layer.register_forward_hook(go, always_call=True),
+        )
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def own_name(layer: str) -> str:
