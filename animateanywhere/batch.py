@@ -24,6 +24,10 @@ class Region:
     mask: Tensor  # (B, F, 1, h, w) in [-1, 1], at latent size
     tokens: Tensor  # (B, T) in {-1, 0, 1}
 
+    def row(self, number: int) -> Region:
+        """Of one row, (1, ...)."""
+        return Region(self.mask[number : number + 1], self.tokens[number : number + 1])
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -137,6 +137,8 @@ class Stage:
     dropout: float = 0.1  # share of rows trained without a caption, for guidance
     # Above 1, noisy timesteps are drawn more often (Esser et al. 2024): there words count.
     timestep_shift: float = 1.0
+    # Rows go through the network one after another: the same step in less memory, a quarter slower
+    row_by_row: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
     # "adamw8bit": its state takes a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"

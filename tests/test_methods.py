@@ -141,6 +141,19 @@ def test_guidance_in_one_batch_is_guidance_in_two(
     torch.testing.assert_close(both, without + 4 * (with_text - without), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("video", [False, True])
+def test_row_by_row_is_the_same_step(base: Base, video: bool) -> None:
+    found = []
+    for apart in (False, True):
+        unet = build(base, Loss(), video).requires_grad_(True)
+        unet.zero_grad()
+        value, _ = loss(unet, rows(count=2), generator(), base.scheduler, Loss(), row_by_row=apart)
+        value.backward()
+        found.append([value.detach(), *(p.grad.clone() for p in unet.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 def test_heat_lets_the_person_count_more(base: Base) -> None:
     """The heated cells weigh 1 + heat: told apart by the loss of each half of the picture."""
     unet, plain = build(base, Loss(), video=False), rows(frames=1)

@@ -92,7 +92,8 @@ def test_each_form_takes_less_and_the_first_that_fits_is_taken(
     monkeypatch.setattr(memory, "learning", known)  # as just found, which takes seconds
     monkeypatch.setattr(vram, "BESIDE", 0.0)
     monkeypatch.setattr(vram, "find_spec", lambda name: None)  # no bitsandbytes
-    whole, eight, adapters, _ = forms
+    whole, eight, adapters, rows, _ = forms
+    assert [stage.row_by_row for stage in rows.stage] == [False, True]
     assert vram.fitted(tiny_base, config, recipe(), 24) == whole
     between = (peaks[1] + peaks[2]) / 2 / vram.GIB
     assert vram.fitted(tiny_base, config, recipe(), between) == adapters

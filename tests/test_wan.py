@@ -38,6 +38,7 @@ from animateanywhere.models.base import (
     window_length,
 )
 from animateanywhere.models.foreign import add_lora
+from animateanywhere.models.lean import recompute
 from animateanywhere.models.personal import load_personal, read_metadata, save_personal
 from animateanywhere.models.vae import decode_latents, decoded, encode_frames, whole_clip
 from animateanywhere.models.wan import LENGTH, own_name
@@ -373,6 +374,30 @@ def test_another_tools_lora_is_merged(adapter: Path, folder: Path) -> None:
 def test_lcm_is_not_for_a_flow(folder: Path) -> None:
     with pytest.raises(UsageError, match="unipc"):
         make_scheduler(load_base(folder).scheduler.config, "lcm")
+
+
+def test_row_by_row_is_the_same_step(folder: Path) -> None:
+    """Also where blocks compute their activations again, each with its own row's region."""
+    found = []
+    for apart in (False, True):
+        base = load_base(folder)
+        network = method.build(base, Loss(), video=True).requires_grad_(True)
+        if apart:
+            recompute(network)
+        generator = torch.Generator().manual_seed(1)
+        x, poses = (torch.randn(2, 3, c, 8, 8, generator=generator) for c in (4, 72))
+        own = region(2, 3)
+        batch = Batch(
+            x, poses, torch.randn(2, 10, 32, generator=generator), own.mask.clamp_min(0),
+            own.tokens, torch.tensor([False, True]),
+        )  # fmt: skip
+        same = torch.Generator().manual_seed(2)
+        value, _ = method.loss(network, batch, same, base.scheduler, Loss(), row_by_row=apart)
+        value.backward()
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        found.append([value.detach(), *grads])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_a_flow_is_learned(folder: Path) -> None:

@@ -182,7 +182,10 @@ def step(base: Base, stage: Stage, recipe: Recipe) -> float:
             torch.zeros(text.shape[:2]),
         )
         network = parts[base.network_name]
-        loss, _ = method.loss(network, batch, torch.Generator(), base.scheduler, recipe.loss)
+        loss, _ = method.loss(
+            network, batch, torch.Generator(), base.scheduler, recipe.loss,
+            row_by_row=stage.row_by_row,
+        )  # fmt: skip
         loss.backward()
     return counted.peak / 1e9
 

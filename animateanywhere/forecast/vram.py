@@ -30,8 +30,15 @@ def _adapters(recipe: Recipe) -> Recipe:
     return by_lora(each_stage(recipe, in_half))
 
 
+def _row_by_row(recipe: Recipe) -> Recipe:
+    def change(stage: Stage) -> Stage:
+        return replace(stage, row_by_row=stage.kind == "motion")  # pictures are small
+
+    return each_stage(_adapters(recipe), change)
+
+
 def _short_clips(recipe: Recipe) -> Recipe:
-    return _adapters(each_stage(recipe, lambda s: replace(s, frames=-(-s.frames // 2))))
+    return each_stage(_row_by_row(recipe), lambda s: replace(s, frames=-(-s.frames // 2)))
 
 
 # From the most faithful to the smallest
@@ -39,7 +46,8 @@ FORMS: dict[str, Callable[[Recipe], Recipe]] = {
     "the recipe as it is": lambda recipe: recipe,
     "whole weights, optimizer of 8 bits": _eight_bits,
     "LoRA of rank 16, the base in half precision": _adapters,
-    "LoRA of rank 16, the base in half precision, clips half as long": _short_clips,
+    "LoRA of rank 16, the base in half precision, row by row": _row_by_row,
+    "LoRA of rank 16, row by row, clips half as long": _short_clips,
 }
 
 

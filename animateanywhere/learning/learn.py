@@ -74,7 +74,7 @@ def learn(
             shift = stage.timestep_shift  # noqa: B023
             return method.loss(
                 parts[model.network_name], made, generator, model.scheduler, settings.loss, shift,
-                noise_share(model),
+                noise_share(model), stage.row_by_row,  # noqa: B023
             )  # fmt: skip
 
         hook = None

@@ -17,6 +17,7 @@ import torch
 from diffusers import UNetMotionModel, WanVACETransformer3DModel
 from einops import rearrange, repeat
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from animateanywhere.batch import Batch, Conditions, Region
 from animateanywhere.diffusion.losses import (
@@ -110,6 +111,7 @@ def loss(
     settings: Loss,
     timestep_shift: float = 1.0,
     noise_share: float = 0.0,
+    row_by_row: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of every stage, a scalar, and what to log.
 
@@ -117,6 +119,7 @@ def loss(
     count more, as HumanSD's heatmap-guided loss does (arXiv 2304.04269; ours takes the heat from
     the pose itself). With masks, subject rows take eq. 1 and guided attention; regularization rows
     take the full frame and plain attention. noise_share: of the base, as in `video_noise`.
+    row_by_row: keep nothing of a row's pass, and pass it again for its gradient (Chen et al. 2016).
     """
     latents = batch.latents  # (B, F, C, h, w)
     rows = len(latents)
@@ -125,9 +128,19 @@ def loss(
     timesteps = draw_timesteps(scheduler, rows, timestep_shift, generator).to(device)  # (B,)
     levels = level(scheduler, timesteps)
     x = add_noise(latents, noise, levels)
-    prediction = predict(
-        network, x, timesteps, batch.pose_latents, batch.text_states, region_of(batch, settings)
-    )
+    region = region_of(batch, settings)
+    inputs = (x, timesteps, batch.pose_latents, batch.text_states)
+    if row_by_row:
+        prediction = torch.cat([
+            checkpoint(
+                predict, network, *(part[row : row + 1] for part in inputs),
+                None if region is None else region.row(row),
+                use_reentrant=False, preserve_rng_state=False,
+            )
+            for row in range(rows)
+        ])  # fmt: skip
+    else:
+        prediction = predict(network, *inputs, region)
     kind = scheduler.config.prediction_type
     error = target(latents, noise, levels, kind) - prediction.float()
     if batch.heat is not None:
