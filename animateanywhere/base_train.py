@@ -36,6 +36,8 @@ def base_train(
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     ready = settings.model.ready and not settings.stage
+    if settings.model.transformer and settings.stage:
+        raise UsageError(f"recipe {settings.name}: a base with a transformer is taken as it is")
     if settings.stages("appearance", "motion") or not (settings.stage or ready):
         raise UsageError(f"recipe {settings.name} makes no base: it is for `aa personalize`")
     if checkpoint is not None:

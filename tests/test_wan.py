@@ -27,6 +27,8 @@ from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.errors import UsageError
 from animateanywhere.export import export
 from animateanywhere.generate import generate
+from animateanywhere.learning.regularize import Regular
+from animateanywhere.learning.rows import Elsewhere, batches
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.models import lora
 from animateanywhere.models.base import (
@@ -453,6 +455,28 @@ def test_a_base_with_the_person_in_it(adapter: Path, folder: Path) -> None:
     ours = load_base(folder)
     load_personal(adapter, ours)
     torch.testing.assert_close(said(load_base(out).transformer), said(ours.transformer))
+
+
+def test_it_is_taken_as_it_is(folder: Path, place: Path, wan_model: Model) -> None:
+    recipe = load_recipe("tiny")
+    with pytest.raises(UsageError, match="taken as it is"):
+        base_train(replace(recipe, model=wan_model))
+
+
+def test_rows_begin_where_their_clip_does(folder: Path, place: Path) -> None:
+    """A clip too short for the stage: its one latent, and the first of others'."""
+    base = load_base(folder)
+    few = Elsewhere(
+        torch.zeros(1, 1, 4, 8, 8), torch.zeros(1, 1, 72, 8, 8), torch.zeros(1, 1, 1, 8, 8),
+        ["a sks man"], torch.zeros(1, 512),
+    )  # fmt: skip
+    latents = torch.arange(3.0)[None, :, None, None, None].expand(2, -1, 4, 8, 8)
+    other = Regular(latents, torch.zeros(2, 3, 72, 8, 8), ["a man", "a woman"])
+    stage = load_recipe("personalize-wan").stages("motion")[0]
+    draw_rows = batches(base, stage, few, other, False)
+    for seed in range(8):
+        batch = draw_rows(torch.Generator().manual_seed(seed))
+        assert batch.latents.shape == (2, 1, 4, 8, 8) and (batch.latents == 0).all()
 
 
 def test_it_is_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,11 +120,9 @@ def min_snr_weight(level: Level, gamma: float, prediction_type: str) -> Tensor:
         return torch.ones_like(level.signal)
     snr = level.signal.square() / level.noise.square().clamp_min(1e-8)
     capped = snr.clamp_max(gamma)
-    return (
-        capped / snr.clamp_min(1e-8)
-        if prediction_type == "epsilon"
-        else (capped * level.noise.square())
-    )
+    if prediction_type == "epsilon":
+        return capped / snr.clamp_min(1e-8)
+    return capped * level.noise.square()
 
 
 def _wide(values: Tensor) -> Tensor:

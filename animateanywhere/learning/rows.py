@@ -188,10 +188,11 @@ def batches(
     frames = latent_count(stage.frames, model.packed)
     frames = min(frames, rows.latents.shape[1], regular.latents.shape[1])
 
-    def starts(clips: Tensor) -> int:
-        """Where of clips (N, F, ...) a row may begin: latents of packed time are never the first
-        but there."""
-        return 1 if model.packed > 1 and frames > 1 else clips.shape[1] - frames + 1
+    def starts(some: Any) -> int:
+        """Where a row may begin: latents of packed time are the first but at their clip's start."""
+        if model.packed > 1 and not isinstance(some, Rows):
+            return 1
+        return some.latents.shape[1] - frames + 1
 
     def encode(captions: list[str]) -> dict[str, Tensor]:
         unique = sorted(set(captions))
@@ -211,7 +212,7 @@ def batches(
             if elsewhere and float(torch.rand((), generator=generator)) < share:
                 some = elsewhere
             clip = pick(len(some.latents))
-            start = pick(starts(some.latents))
+            start = pick(starts(some))
             latents.append(some.latents[clip, start : start + frames])
             poses.append(some.poses[clip, start : start + frames])
             masks.append(some.masks[clip, start : start + frames])
@@ -221,7 +222,7 @@ def batches(
             made.append(some is not rows)
         for _ in range(stage.regular_batch):
             clip = pick(len(regular.latents))
-            start = pick(starts(regular.latents))
+            start = pick(starts(regular))
             latents.append(regular.latents[clip, start : start + frames])
             poses.append(regular.poses[clip, start : start + frames])
             masks.append(torch.ones_like(masks[0]))

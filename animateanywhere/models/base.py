@@ -184,9 +184,14 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 
 def hash_of(folder: Path) -> str:
-    """SHA-256 of the weights that personal ones build on: what denoises, what reads prompts."""
+    """SHA-256 of the weights that personal ones build on: what denoises, and a text encoder that
+    may learn (UMT5's 11 GB would take a minute)."""
     digest = hashlib.sha256()
-    for part in ("unet", "transformer", "motion_adapter", "text_encoder", "controlnet"):
+    if (folder / "transformer").is_dir():
+        parts: tuple[str, ...] = ("transformer",)
+    else:
+        parts = ("unet", "motion_adapter", "text_encoder", "controlnet")
+    for part in parts:
         for path in sorted((folder / part).glob("*.safetensors")):
             digest.update(sha256(path).encode())
     return digest.hexdigest()
