@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import tomllib
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from animateanywhere.errors import UsageError
+from animateanywhere.tables import build
 
 StageKind = Literal["vae", "text", "image", "video", "perception", "appearance", "motion"]
 
@@ -215,7 +214,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from None
-    recipe: Recipe = _build(Recipe, {"name": path.stem, **table}, str(path))
+    recipe: Recipe = build(Recipe, {"name": path.stem, **table}, str(path))
     _check(recipe, path)
     return recipe
 
@@ -261,46 +260,5 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 def from_dict(table: dict[str, Any]) -> Recipe:
     """What `to_dict` gives, after its way through JSON, as a recipe again. Raises UsageError."""
-    recipe: Recipe = _build(Recipe, table, "recipe")
+    recipe: Recipe = build(Recipe, table, "recipe")
     return recipe
-
-
-def _build(kind: type[Any], table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise UsageError(f"{where} must be a table, not {table!r}")
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in table:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            hint = f": did you mean {near[0]}?" if near else f"; it may have {', '.join(fields)}"
-            raise UsageError(f"{where}: unknown key {key}{hint}")
-    values = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in table.items()}
-    needed = dataclasses.MISSING
-    for name, spec in fields.items():
-        if name not in values and spec.default is needed and spec.default_factory is needed:
-            raise UsageError(f"{where}: {name} is missing")
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type[Any], hint), value, where)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            raise UsageError(f"{where} must be one of {', '.join(arguments)}, not {value!r}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise UsageError(f"{where} must be a list, not {value!r}")
-        return tuple(_convert(arguments[0], v, f"{where} {i + 1}") for i, v in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise UsageError(f"{where} must be a table, not {value!r}")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not hint:
-        raise UsageError(f"{where} must be {hint.__name__}, not {value!r}")
-    return value

@@ -41,17 +41,11 @@ from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
 from animateanywhere.models.attention import GuidedAttention, pixel_region
-from animateanywhere.models.base import (
-    Base,
-    encode_poses,
-    encode_text,
-    load_base,
-    widen_conv_in,
-    write_base_toml,
-)
+from animateanywhere.models.base import Base, encode_poses, encode_text, load_base, write_base_toml
 from animateanywhere.models.control import attach
 from animateanywhere.models.fresh import create_base
 from animateanywhere.models.lean import compile_blocks
+from animateanywhere.models.unet import widen_conv_in
 from animateanywhere.models.vae import decode_latents
 from animateanywhere.recipe import Loss, load_recipe
 

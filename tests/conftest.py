@@ -1,6 +1,7 @@
 """Fixtures: small real models, saved to a folder and loaded from it as users' bases are."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 # Small tensors: more threads only wait for each other, here and in processes that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +24,26 @@ def own_memory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.mktemp("memory")
     monkeypatch.setattr(memory, "CACHE", folder)
     return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Callable[[int], np.ndarray]:
+    """So many skeletons of the bundled driving clip, (F, 64, 64, 3) uint8."""
+    from animateanywhere.data import skeleton
+    from animateanywhere.demo import EXAMPLES
+
+    def drawn(frames: int) -> np.ndarray:
+        found = skeleton.read_poses(EXAMPLES / "driving.poses.json").keypoints[:frames] / 2
+        return skeleton.draw(found.astype(np.float32), 64, 64)
+
+    return drawn
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.errors import UsageError
-from animateanywhere.models.base import encode_text, find_base, hash_of, load_base, widen_conv_in
+from animateanywhere.models.base import encode_text, find_base, hash_of, load_base
 from animateanywhere.models.fresh import bundle
 from animateanywhere.models.fresh_words import prime
+from animateanywhere.models.unet import widen_conv_in
 from animateanywhere.models.vae import decode_latents, encode_frames, spatial_factor
 
 

@@ -1,6 +1,7 @@
 """Bases that a ControlNet leads: public parts, no base training."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from animateanywhere.base_train import base_train
 from animateanywhere.bases import bases
 from animateanywhere.batch import Conditions
 from animateanywhere.cli import main
-from animateanywhere.data import skeleton
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.generate import generate
@@ -35,6 +35,7 @@ from animateanywhere.personalize import personalize
 from animateanywhere.recipe import Loss, Model, load_recipe
 from animateanywhere.render import render_latents
 
+Pictures = Callable[[int], np.ndarray]
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 VAE: dict[str, Any] = {
     "_class_name": "AutoencoderKL", "latent_channels": 4, "block_out_channels": [8, 8, 8, 8],
@@ -64,18 +65,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def pictures(frames: int) -> np.ndarray:
-    found = skeleton.read_poses(EXAMPLES / "driving.poses.json").keypoints[:frames] / 2
-    return skeleton.draw(found.astype(np.float32), 64, 64)
-
-
-def test_a_fresh_one_changes_nothing_and_no_input_is_widened(tmp_path: Path) -> None:
+def test_a_fresh_one_changes_nothing_and_no_input_is_widened(
+    pictures: Pictures, tmp_path: Path
+) -> None:
     create_base(model(), tmp_path, ["a man"])
     write_base_toml(tmp_path, model().base_toml() | {"name": "led"})
     base = load_base(tmp_path)
@@ -93,7 +85,7 @@ def test_a_fresh_one_changes_nothing_and_no_input_is_widened(tmp_path: Path) -> 
         torch.testing.assert_close(led[0], alone[0].transpose(0, 1) if video else alone)
 
 
-def test_the_same_latents_as_diffusers_own_pipeline(folder: Path) -> None:
+def test_the_same_latents_as_diffusers_own_pipeline(pictures: Pictures, folder: Path) -> None:
     """AnimateDiff led by a ControlNet, as AnimateDiffControlNetPipeline makes it."""
     base = load_base(folder)
     drawn, steps, scale = pictures(4), 4, 2.0
@@ -140,7 +132,7 @@ def test_a_person_is_learned_and_the_controlnet_stays(folder: Path, place: Path)
     assert (weights.parent / "sks-base" / "controlnet").is_dir()
 
 
-def test_the_pose_leads(folder: Path) -> None:
+def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
     base = load_base(folder)
     unet = method.build(base, Loss(guide=False), video=True).eval()
     poses = encode_poses(base, pictures(4))

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from animateanywhere.errors import Failure, UsageError
-from animateanywhere.models.base import encode_text, load_base, motion_unet, write_base_toml
+from animateanywhere.models.base import encode_text, load_base, write_base_toml
 from animateanywhere.models.fresh import create_base
 from animateanywhere.models.personal import (
     EMBEDDING,
@@ -19,6 +19,7 @@ from animateanywhere.models.personal import (
     read_metadata,
     save_personal,
 )
+from animateanywhere.models.unet import motion_unet
 from animateanywhere.recipe import load_recipe
 
 

@@ -23,10 +23,10 @@ from animateanywhere.models.base import (
     encode_text,
     latent_shape,
     load_base,
-    motion_unet,
 )
 from animateanywhere.models.lean import lighten, recompute
 from animateanywhere.models.lora import merge
+from animateanywhere.models.unet import motion_unet
 from animateanywhere.models.vae import latent_count
 from animateanywhere.recipe import Loss, Recipe, Stage, by_lora, each_stage, load_recipe
 from animateanywhere.render import render_latents

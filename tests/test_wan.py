@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from animateanywhere.base_train import base_train
 from animateanywhere.bases import bases
 from animateanywhere.batch import Batch, Conditions, Region
 from animateanywhere.cli import main
-from animateanywhere.data import skeleton
 from animateanywhere.demo import EXAMPLES
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.errors import UsageError
@@ -47,6 +47,7 @@ from animateanywhere.models.wan import LENGTH, own_name
 from animateanywhere.personalize import personalize
 from animateanywhere.recipe import Loss, Model, Recipe, each_stage, load_recipe
 
+Pictures = Callable[[int], np.ndarray]
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 
 
@@ -70,17 +71,6 @@ def tiny(recipe: Recipe) -> Recipe:
 @pytest.fixture(scope="module")
 def folder(tiny_wan: Path) -> Path:
     return tiny_wan
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def pictures(frames: int) -> np.ndarray:
-    found = skeleton.read_poses(EXAMPLES / "driving.poses.json").keypoints[:frames] / 2
-    return skeleton.draw(found.astype(np.float32), 64, 64)
 
 
 def test_a_clip_goes_through_the_vae_as_diffusers_takes_it(folder: Path) -> None:
@@ -136,7 +126,9 @@ def test_words_are_read_once_and_silence_is_zeros(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["unipc", "dpm++", "ddim"])
-def test_the_same_latents_as_diffusers_own_pipeline(folder: Path, sampler: str) -> None:
+def test_the_same_latents_as_diffusers_own_pipeline(
+    pictures: Pictures, folder: Path, sampler: str
+) -> None:
     base = load_base(folder)
     drawn, steps, scale = pictures(9), 3, 2.0
     pipe = WanVACEPipeline(
@@ -159,7 +151,7 @@ def test_the_same_latents_as_diffusers_own_pipeline(folder: Path, sampler: str) 
     torch.testing.assert_close(ours, theirs.transpose(0, 1), atol=1e-4, rtol=1e-4)
 
 
-def test_the_pose_leads(folder: Path) -> None:
+def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
     base = load_base(folder)
     assert encode_poses(base, pictures(9), clip=True).shape == (3, 72, 8, 8)
     x, text = torch.randn(1, 3, 4, 8, 8), encode_text(base, ["a man"])

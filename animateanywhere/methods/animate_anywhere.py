@@ -32,8 +32,9 @@ from animateanywhere.diffusion.losses import (
 from animateanywhere.diffusion.sampling import Denoiser, guided
 from animateanywhere.models import wan
 from animateanywhere.models.attention import guide
-from animateanywhere.models.base import Base, motion_unet
+from animateanywhere.models.base import Base
 from animateanywhere.models.control import control_of, residuals
+from animateanywhere.models.unet import motion_unet
 from animateanywhere.recipe import Loss
 
 TOGETHER = 2**15  # latent pixels; 16 frames of 512 pixels a side are twice as many

@@ -17,20 +17,19 @@ from diffusers import (
     DDPMScheduler,
     MotionAdapter,
     UNet2DConditionModel,
-    UNetMotionModel,
     UniPCMultistepScheduler,
     WanVACETransformer3DModel,
 )
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer, UMT5EncoderModel
 from transformers.utils import logging as transformers_logging
 
 from animateanywhere.errors import UsageError
 from animateanywhere.files import sha256, write_aside
 from animateanywhere.models import wan
-from animateanywhere.models.control import attach, control_of
+from animateanywhere.models.control import attach
 from animateanywhere.models.vae import (
     VAES,
     encode_frames,
@@ -202,36 +201,6 @@ def write_base_toml(folder: Path, config: dict[str, Any]) -> None:
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in config.items()]
     with write_aside(folder / "base.toml") as aside:
         aside.write_text("".join(lines), encoding="utf-8")
-
-
-def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
-    """Add `extra` input channels for the pose latents, zero-initialised, in place.
-
-    HumanSD's conditioning (section 2.1): at step 0 the model equals the one it came from, bit for
-    bit, whatever stands in the new channels.
-    """
-    old = unet.conv_in
-    new = nn.Conv2d(
-        old.in_channels + extra, old.out_channels, old.kernel_size, old.stride, old.padding
-    ).to(old.weight)
-    with torch.no_grad():
-        new.weight.zero_()
-        new.weight[:, : old.in_channels] = old.weight
-        if new.bias is not None and old.bias is not None:
-            new.bias.copy_(old.bias)
-    unet.conv_in = new
-    unet.register_to_config(in_channels=new.in_channels)
-
-
-def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
-    """The image UNet with temporal layers put in. Spatial weights are those of `unet`, temporal
-    ones those of `adapter`, and not copies: what trains in one has changed in the other. A
-    ControlNet that leads `unet` leads both."""
-    with torch.device("meta"):
-        made = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
-    made.load_state_dict({**unet.state_dict(), **adapter.state_dict()}, assign=True)
-    attach(made, control_of(unet))
-    return made
 
 
 def encode_poses(base: Base, pictures: np.ndarray, clip: bool = False) -> Tensor:

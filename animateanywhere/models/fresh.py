@@ -18,16 +18,10 @@ from transformers import CLIPTextModel
 
 from animateanywhere.errors import UsageError
 from animateanywhere.files import folder_aside
-from animateanywhere.models.base import (
-    KINDS,
-    NETWORKS,
-    load_base,
-    load_config,
-    widen_conv_in,
-    write_base_toml,
-)
+from animateanywhere.models.base import KINDS, NETWORKS, load_base, load_config, write_base_toml
 from animateanywhere.models.fresh_words import clip_tokenizer, prime, t5_tokenizer
 from animateanywhere.models.source import part_of
+from animateanywhere.models.unet import widen_conv_in
 from animateanywhere.models.vae import VAES
 from animateanywhere.models.wan import LENGTH
 from animateanywhere.recipe import Model
