@@ -52,7 +52,7 @@ def generate(
     weights: Path | None = None,
     scale: float = 1.0,
     others: Sequence[tuple[Path, float]] = (),
-    loras: Sequence[tuple[Path, float]] = (),
+    lora: Sequence[tuple[Path, float]] | None = None,
     late_only: bool = False,
     base: str | None = None,
     out: Path | None = None,
@@ -73,7 +73,7 @@ def generate(
     pose: a video of a person or of a skeleton, or a poses.json. weights: personal weights; without,
     the newest under `runs` whose token the prompt names; scale: how much of what they learned
     counts. others: further weights of the same base, with scales; what they learned adds up.
-    loras: files of other tools on the base, with scales (`models.foreign`).
+    lora: files of other tools on the base, with scales (`models.foreign`).
     late_only: weights act in the last quarter of the steps only, before it the base alone does.
     base: a name or folder; without, the one
     the weights were learned on. out: an .mp4, overwritten; without, a free name under `runs`.
@@ -99,7 +99,7 @@ def generate(
     first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
     for file, share in files:
         load_personal(file, model, share, first)
-    for file, share in loras:  # after whole weights, which take the place of what was there
+    for file, share in lora or []:  # after whole weights, which take the place of what was there
         for one in filter(None, (model, untouched)):
             add_lora(one, file, share)
     passes = lighten(model, device)
@@ -158,7 +158,7 @@ def generate(
         "weights": None if weights is None else sha256(weights),
         "scale": scale,
         "others": [[sha256(file), share] for file, share in others],
-        "loras": [[sha256(file), share] for file, share in loras],
+        "lora": [[sha256(file), share] for file, share in lora or []],
         "late_only": late_only,
         "base": {"name": model.config["name"], "hash": model.hash},
         "seed": seed,

@@ -1,16 +1,17 @@
 """Training steps and generation beside the peers' way, in one process on the same weights.
 
-    .venv/bin/python benchmarks/speed.py [--latent 16] [--times 5] [--sd15]
+    .venv/bin/python benchmarks/speed.py [--latent 16] [--times 5] [--sd15] [--only WHAT]
 
 A step of learning a person on images, and one on clips: ours (guided attention by an appended
 channel, eq. 1), the same with the mask as a dense bias as others write it, and
 DreamBooth's (plain attention, mean squared error on instance and class rows, as diffusers'
-train_dreambooth.py takes it). Generation: ours against diffusers' AnimateDiffControlNetPipeline,
-by DDIM with guidance, and how alike the two videos are; then ours with its blocks compiled
-(`--compile`; the minute that takes is not counted). Rows are taken in turn, so that what else
+train_dreambooth.py takes it). Generation: ours against diffusers' AnimateDiffPipeline (of ours the
+pose's channels are then as they begin, zero) and AnimateDiffControlNetPipeline, by DDIM with
+guidance, and how alike the two videos are; then ours with its blocks compiled (`--compile`; the
+minute that takes is not counted). Rows are taken in turn, so that what else
 the machine does falls on all alike; seconds are medians, ratios are to the peer (DreamBooth,
 diffusers). Networks are the bundled base's; --latent: pixels a side of the latents; --sd15: fresh
-networks of Stable Diffusion 1.5's size, for a GPU.
+networks of Stable Diffusion 1.5's size, for a GPU. --only: images, clips or generation.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AnimateDiffControlNetPipeline, UNet2DConditionModel
+from diffusers import (
+    AnimateDiffControlNetPipeline,
+    AnimateDiffPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from PIL import Image
 from torch import Tensor
@@ -90,7 +95,8 @@ def medians(runs: dict[str, Callable[[], None]], times: int) -> dict[str, float]
 
 def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]:
     """Seconds of one step of each kind."""
-    stage = load_recipe("personalize").stages("motion" if video else "appearance")[0]
+    recipe = load_recipe("personalize-sd15" if side >= 64 else "personalize")
+    stage = recipe.stages("motion" if video else "appearance")[0]
     rows, frames = (2, 16) if video else (stage.batch + stage.regular_batch, 1)
     channels = int(base.unet.config["out_channels"])
     width = int(base.unet.config["cross_attention_dim"])
@@ -154,12 +160,11 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
 
 
 def generation(
-    folder: Path, side: int, sd15: bool, device: str, times: int
+    folder: Path, side: int, sd15: bool, led: bool, device: str, times: int
 ) -> tuple[dict[str, float], list[float]]:
     """Seconds of each way to make 16 frames, and the PSNR of ours to the peer's video."""
     recipe = load_recipe("mini").model
     unet = SD15 if sd15 else recipe.unet | {"sample_size": side}
-    led = {"conditioning_embedding_out_channels": [16, 32, 96, 256]}
     adapter = recipe.motion_adapter
     if sd15:
         adapter = {"block_out_channels": SD15["block_out_channels"]}
@@ -171,19 +176,25 @@ def generation(
         size=8 * side,
         vae=VAE,
         unet=unet,
-        controlnet=led,
+        controlnet={"conditioning_embedding_out_channels": [16, 32, 96, 256]} if led else {},
         motion_adapter=adapter,
         text_encoder=text,
     )
     create_base(own, folder, ["a man on a beach"])
-    write_base_toml(folder, own.base_toml() | {"name": "led"})
+    write_base_toml(folder, own.base_toml() | {"name": "peer"})
     base = load_base(folder, device)
     drawn = np.random.default_rng(0).integers(0, 256, (16, 8 * side, 8 * side, 3), np.uint8)
     noise = torch.randn(1, 16, 4, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    pipe = AnimateDiffControlNetPipeline(
-        base.vae, base.text_encoder, base.tokenizer, base.unet, base.motion_adapter,
-        base.controlnet, make_scheduler(base.scheduler.config, "ddim"),
-    ).to(device)  # fmt: skip
+    walked = make_scheduler(base.scheduler.config, "ddim")
+    parts = (base.vae, base.text_encoder, base.tokenizer)
+    if led:
+        pipe: Any = AnimateDiffControlNetPipeline(
+            *parts, base.unet, base.motion_adapter, base.controlnet, walked
+        )
+    else:
+        pipe = AnimateDiffPipeline(*parts, narrow(base.unet), base.motion_adapter, walked)
+    pipe = pipe.to(device)
+    more = {"conditioning_frames": [Image.fromarray(frame) for frame in drawn]} if led else {}
     pipe.set_progress_bar_config(disable=True)
     video: dict[str, Any] = {}
 
@@ -192,7 +203,7 @@ def generation(
             "a man on a beach", num_frames=16, height=8 * side, width=8 * side, negative_prompt="",
             num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np",
             latents=noise.transpose(1, 2).clone(), decode_chunk_size=16,
-            conditioning_frames=[Image.fromarray(frame) for frame in drawn],
+            **more,
         ).frames[0]  # fmt: skip
 
     plain = method.build(base, Loss(guide=False), video=True).eval()
@@ -215,6 +226,14 @@ def generation(
     return seconds, [psnr(video[name], wanted) for name in ("ours", "compiled")]
 
 
+def narrow(unet: Any) -> Any:
+    """The same UNet without the pose's channels."""
+    other = UNet2DConditionModel.from_config(unet.config, in_channels=4)
+    state = dict(unet.state_dict())
+    other.load_state_dict(state | {"conv_in.weight": state["conv_in.weight"][:, :4]})
+    return other
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -222,6 +241,7 @@ def main() -> None:
     parser.add_argument("--latent", type=int, default=16)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--sd15", action="store_true")
+    parser.add_argument("--only", choices=("images", "clips", "generation"))
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = load_base("mini", device)
@@ -236,19 +256,26 @@ def main() -> None:
         f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, latents {side}\n"
     )
     print("| | way | seconds | of the peer's |\n|---|---|---|---|")
-    for video in (False, True):
-        what = "step on 16 frames" if video else "step on images"
+    for part, video, what in (
+        ("images", False, "step on images"), ("clips", True, "step on 16 frames"),
+    ):  # fmt: skip
+        if options.only not in (None, part):
+            continue
         seconds = steps_of(base, video, side, options.times)
         for way, taken in seconds.items():
             print(
                 f"| {what} | {way} | {taken:.2f} | {taken / seconds['DreamBooth']:.2f} |",
                 flush=True,
             )
-    with TemporaryDirectory() as place:
-        seconds, alike = generation(Path(place), side, options.sd15, device, options.times)
-    for way, taken in seconds.items():
-        print(f"| generate 16 frames | {way} | {taken:.2f} | {taken / seconds['diffusers']:.2f} |")
-    print("\nto the peer's video, dB PSNR (inf: equal):", *(f"{one:.0f}" for one in alike))
+    if options.only not in (None, "generation"):
+        return
+    for led, name in ((False, "AnimateDiff"), (True, "AnimateDiff led by a ControlNet")):
+        with TemporaryDirectory() as place:
+            seconds, alike = generation(Path(place), side, options.sd15, led, device, options.times)
+        for way, taken in seconds.items():
+            print(f"| {name} | {way} | {taken:.2f} | {taken / seconds['diffusers']:.2f} |")
+        print("| | to the peer's video, dB PSNR (inf: equal) |",
+              ", ".join(f"{one:.0f}" for one in alike), "| |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ from animateanywhere.errors import UsageError
 from animateanywhere.models.base import load_base
 from animateanywhere.models.fresh import save_part
 from animateanywhere.models.fresh_words import clip_tokenizer
-from animateanywhere.models.source import of_checkpoint
-from animateanywhere.recipe import Model, Recipe
+from animateanywhere.models.source import of_checkpoint, tell_fetched
+from animateanywhere.recipe import Model, Recipe, load_recipe
 
 LAYERS = 2  # of a block of the UNet
 RESNET = {
@@ -186,3 +187,35 @@ def test_a_file_of_other_shapes_is_refused(
     save_file(tensors, wrong)
     with pytest.raises(UsageError, match="no unet in"):
         base_train(recipe_of(parts[0]), tmp_path / "base", wrong)
+
+
+def test_what_will_be_fetched_is_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file of several precisions, or all pieces of one that is in pieces."""
+    hub = {
+        "transformer": {
+            "diffusion_pytorch_model.safetensors": 4,
+            "diffusion_pytorch_model.fp16.safetensors": 2,
+        },
+        "vae": {"config.json": 0, "diffusion_pytorch_model.safetensors": 1},
+        "text_encoder": {f"model-0000{n}-of-00002.safetensors": 5 for n in (1, 2)},
+    }  # fmt: skip
+
+    def listed(self: object, source: str, folder: str) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(path=f"{folder}/{name}", size=size * 10**9)
+            for name, size in hub[folder].items()
+        ]
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_tree", listed)
+    tell_fetched(load_recipe("wan-vace-1.3b").model, tmp_path)
+    said = " ".join(capsys.readouterr().err.split())
+    for path, size in (
+        ("transformer/diffusion_pytorch_model.safetensors", 4),
+        ("vae/diffusion_pytorch_model.safetensors", 1),
+        ("text_encoder/model-00001-of-00002.safetensors", 5),
+        ("text_encoder/model-00002-of-00002.safetensors", 5),
+    ):
+        assert f"Wan-AI/Wan2.1-VACE-1.3B-diffusers/{path}, {size}.00 GB" in said
+    assert "fp16" not in said

@@ -157,7 +157,7 @@ def test_few_steps_by_lcm(
     assert cli.main([*command, "--out", "b.mp4"]) == 0
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
     settings = json.loads(Path("a.json").read_text())
-    assert settings["loras"][0][1] == 0.5 and settings["sampler"] == "lcm"
+    assert settings["lora"][0][1] == 0.5 and settings["sampler"] == "lcm"
 
 
 def test_a_file_that_is_no_lora_of_the_base(

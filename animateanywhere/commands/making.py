@@ -171,7 +171,7 @@ def _generate(
         weights=first,
         scale=scale,
         others=files[1:],
-        loras=[_scaled("--lora", text) for text in lora or []],
+        lora=[_scaled("--lora", text) for text in lora or []],
         late_only=late_only,
         base=base,
         out=out,
