@@ -4,8 +4,9 @@
 
 Steps run on tensors without contents (`animateanywhere/forecast/memory.py`), so no weights are
 needed, nor the memory. Prints Markdown tables. For each form of the recipe that `--vram` chooses
-from, the peak of both stages, and of frames on their way through the VAE; beside them the recipe as
-diffusers' own gradient checkpointing has it, which keeps the temporal layers' activations. Then
+from, the peak of both stages, and of frames on their way through the VAE; beside them the naive
+form (mask guidance as a dense bias, all activations kept; of UNets), and the recipe as diffusers'
+own gradient checkpointing has it, which keeps the temporal layers' activations. Then
 generation. And the operations of a whole run (what is made for it, and the stages; not the
 scoring), with what cards take for them if they reach SHARE of their peak, which is a guess. Three
 bases: the paper's (pose beside the latent), one led by a ControlNet, and Wan 2.1 VACE 1.3B. --base:
@@ -34,6 +35,7 @@ from diffusers import (
     UniPCMultistepScheduler,
     WanVACETransformer3DModel,
 )
+from speed import DenseGuided
 from torch.utils.flop_counter import (
     FlopCounterMode,
     register_flop_formula,
@@ -49,6 +51,7 @@ from animateanywhere.forecast.vram import BESIDE, FORMS, GIB
 from animateanywhere.learning import elsewhere
 from animateanywhere.learning.learn import LARGE
 from animateanywhere.learning.regularize import clip_frames
+from animateanywhere.models.attention import GuidedAttention, guide
 from animateanywhere.models.base import base_config, find_base
 from animateanywhere.recipe import Model, load_recipe
 
@@ -116,6 +119,12 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     recipe = load_recipe(recipe_name)
     print("| | appearance, GB | motion, GB | frames, GB | card |\n|---|---|---|---|---|")
     if config["size"] > LARGE:
+        if (folder / "unet").is_dir():
+            with (
+                patch("animateanywhere.learning.learn.recompute", lambda unet: None),
+                patch("animateanywhere.methods.animate_anywhere.guide", dense),
+            ):
+                line("dense bias, nothing computed again", memory.learning(folder, config, recipe))
         with patch("animateanywhere.learning.learn.recompute", diffusers_own):
             line("diffusers' gradient checkpointing", memory.learning(folder, config, recipe))
     for name, form in FORMS.items():
@@ -170,6 +179,14 @@ def line(name: str, found: dict[str, float]) -> None:
 def card(peak: float) -> str:
     """The smallest card that holds it, beside driver and allocator."""
     return next((f"{size} GB" for size in CARDS if peak + BESIDE <= size * GIB), "larger")
+
+
+def dense(unet: Any, gamma: float) -> None:
+    """Mask guidance the plain way, see benchmarks/speed.py."""
+    guide(unet, gamma)
+    for layer in unet.modules():
+        if isinstance(getattr(layer, "processor", None), GuidedAttention):
+            layer.set_processor(DenseGuided())
 
 
 def diffusers_own(unet: Any) -> None:

@@ -121,6 +121,12 @@ def test_words_are_read_once_and_silence_is_zeros(folder: Path) -> None:
     both = encode_text(base, ["a man on a beach", ""])
     assert both.dtype == torch.float32 and both.shape[1] < LENGTH
     assert both[1, 1:].abs().max() == 0  # the empty prompt is its end token
+    other = load_base(folder)
+    before = [p.dtype for p in other.text_encoder.parameters()]
+    with torch.autocast("cpu", torch.bfloat16):  # passes are in half precision, reading is not
+        alone = encode_text(other, ["a man on a beach"])
+    torch.testing.assert_close(alone[0], both[0], atol=1e-6, rtol=1e-5)
+    assert [p.dtype for p in other.text_encoder.parameters()] == before
     base.text_encoder = None
     assert torch.equal(encode_text(base, ["a man on a beach"])[0], both[0])
 

@@ -125,7 +125,8 @@ def _layers_at(text_encoder: Any, device: torch.device) -> Iterator[None]:
         )
     ]
     try:
-        yield
+        with torch.autocast(device.type, enabled=False):  # UMT5 overflows in float16
+            yield
     finally:
         for hook in hooks:
             hook.remove()
