@@ -18,6 +18,7 @@ from rich.markup import escape
 from animateanywhere import __version__
 from animateanywhere.console import say, warn
 from animateanywhere.data import fitting, skeleton, video
+from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.errors import UsageError
 from animateanywhere.extraction.backends import Backends
 from animateanywhere.extraction.caption import with_looks
@@ -118,6 +119,7 @@ def generate(
     if guidance_scale is None:
         guidance_scale = float(model.config["guidance_scale"])
     steps, sampler = steps or steps_of(model), sampler or sampler_of(model)
+    make_scheduler(model.scheduler.config, sampler)  # refuses what is not for this base
     driving = read_driving(pose, fps, frames, backends)
     with passes:
         told, more = foretell_generation(model, len(driving.keypoints), steps, begun)

@@ -371,9 +371,10 @@ def test_another_tools_lora_is_merged(adapter: Path, folder: Path) -> None:
     torch.testing.assert_close(said(theirs.transformer), said(ours.transformer))
 
 
-def test_lcm_is_not_for_a_flow(folder: Path) -> None:
+def test_lcm_is_not_for_a_flow(folder: Path, place: Path) -> None:
     with pytest.raises(UsageError, match="unipc"):
-        make_scheduler(load_base(folder).scheduler.config, "lcm")
+        generate("a man", POSE, base=str(folder), sampler="lcm")
+    assert not (place / "runs").exists()
 
 
 def test_row_by_row_is_the_same_step(folder: Path) -> None:

@@ -117,10 +117,9 @@ def make_trial(
         ends = list(range(length)), list(range(count - length, count))
         plan = [(ends[n % 2], scene) for n, scene in enumerate(scenes[:3])]
     else:
-        filmed = [held[0], held[-1]]
-        apart_ = [filmed] if model.packed == 1 else [[at] for at in filmed]  # not one clip
+        filmed = [held[0], held[-1]]  # two pictures, which a VAE that packs time takes for a clip
         plan = [
-            *((some, "") for some in apart_),
+            *((some, "") for some in ([filmed] if model.packed == 1 else [[at] for at in filmed])),
             *(([held[n % len(held)]], scene) for n, scene in enumerate(scenes)),
         ]
     apart = moved(subject, VIEW)
