@@ -24,6 +24,7 @@ from animateanywhere.files import require_writable, write_aside
 from animateanywhere.forecast.machine import Prediction, in_words, memory_now
 from animateanywhere.forecast.predict import Prepared, foretell_generation, foretell_learning
 from animateanywhere.models.base import Base, load_base
+from animateanywhere.models.lean import lighten
 from animateanywhere.personalize import recipe_of
 from animateanywhere.prepare import prepare
 from animateanywhere.render import steps_of
@@ -57,7 +58,8 @@ def check(
     The subject is prepared into `out`, else runs/check/<clip>/subject, to be looked at.
     What is wrong with the files themselves is a finding; other wrong use raises UsageError.
     """
-    model = load_base(base, "cuda" if torch.cuda.is_available() else "cpu")
+    model = load_base(base)
+    passes = lighten(model, "cuda" if torch.cuda.is_available() else "cpu")  # as generation has it
     settings = recipe_of(model, recipe)
     out = out or RUNS / video.stem / "subject"
     require_writable(out)
@@ -71,7 +73,8 @@ def check(
     except UsageError as error:
         found[video.name].append(_about(video, error))
     if subject is not None:
-        learning, more = foretell_learning(model, subject, settings, 0, prepared=prepared)
+        with passes:
+            learning, more = foretell_learning(model, subject, settings, 0, prepared=prepared)
         found[video.name] += more
         if learning is not None:
             told["personalize"] = learning
@@ -80,9 +83,10 @@ def check(
         try:
             driving, spent = _read(model, pose, backends, prepared)
             found[pose.name] += _compare(driving, subject, size)
-            generation, more = foretell_generation(
-                model, len(driving.keypoints), steps_of(model), prepared=spent
-            )
+            with passes:
+                generation, more = foretell_generation(
+                    model, len(driving.keypoints), steps_of(model), prepared=spent
+                )
             found[pose.name] += [finding for finding in more if finding not in found[video.name]]
             if generation is not None:
                 told["generate"] = generation
