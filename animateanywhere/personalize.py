@@ -30,7 +30,7 @@ from animateanywhere.forecast.predict import foretell_learning
 from animateanywhere.forecast.vram import card, fitted
 from animateanywhere.learning import choose
 from animateanywhere.learning.elsewhere import put_elsewhere
-from animateanywhere.learning.learn import fit_vae, learn
+from animateanywhere.learning.learn import fit_vae, learn, require_fitting
 from animateanywhere.learning.looks import AUTO, find_looks
 from animateanywhere.learning.regularize import clip_frames, regularization
 from animateanywhere.learning.rows import encode_subject
@@ -149,12 +149,14 @@ def _learn(
 
 
 def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:
-    """The recipe that is asked for, else the base's own. Raises UsageError."""
+    """The recipe that is asked for, else the base's own. Raises UsageError, also where it is not
+    for this base."""
     if recipe is None:
         recipe = model.config.get("personalize", "personalize")
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if not settings.stages("appearance", "motion"):
         raise UsageError(f"recipe {settings.name} learns no person: it is for `aa base-train`")
+    require_fitting(model, settings)
     return settings
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ from animateanywhere.models.personal import load_personal, read_metadata, save_p
 from animateanywhere.models.vae import decode_latents, decoded, encode_frames, whole_clip
 from animateanywhere.models.wan import LENGTH, own_name
 from animateanywhere.personalize import personalize
-from animateanywhere.recipe import Loss, Model, Recipe, each_stage, load_recipe
+from animateanywhere.recipe import Loss, Model, Personal, Recipe, each_stage, load_recipe
 
 Pictures = Callable[[int], np.ndarray]
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
@@ -251,8 +252,28 @@ def test_words_that_cannot_be_learned_are_refused(folder: Path, place: Path) -> 
         tiny(load_recipe("personalize-wan")),
         lambda stage: replace(stage, train=(*stage.train, "token_embedding")),
     )
-    with pytest.raises(UsageError, match="trains words, which this base cannot learn"):
-        personalize(CLIP, "sks", class_word="man", base=str(folder), recipe=recipe)
+    for wrong, says in ((recipe, "trains words"), (load_recipe("personalize"), "trains words"),
+                        (load_recipe("personalize-tiny"), "trains words")):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            personalize(CLIP, "sks", class_word="man", base=str(folder), recipe=wrong)
+    fits = replace(load_recipe("personalize-wan"), personal=Personal(fit_vae_steps=3))
+    with pytest.raises(UsageError, match="fits the VAE"):
+        personalize(CLIP, "sks", class_word="man", base=str(folder), recipe=fits)
+    assert not (place / "runs").exists()  # told before any work
+
+
+def test_a_recipe_of_wans_kind_is_not_for_a_unet(tiny_base: Path, place: Path) -> None:
+    with pytest.raises(UsageError, match="not for base tiny"):
+        personalize(CLIP, "sks", class_word="man", base=str(tiny_base), recipe="personalize-wan")
+
+
+def test_a_base_without_a_part_is_told_at_once(folder: Path, place: Path) -> None:
+    """And not looked for at a hub under the folder's name."""
+    for part in ("text_encoder", "tokenizer", "scheduler"):
+        shutil.copytree(folder, place / "broken" / part)
+        shutil.rmtree(place / "broken" / part / part)
+        with pytest.raises(UsageError, match=f"it has no {part}"):
+            load_base(place / "broken" / part)
 
 
 def test_public_parts_are_gathered_into_a_base(folder: Path, place: Path, wan_model: Model) -> None:

@@ -31,6 +31,7 @@ from animateanywhere.recipe import Recipe, Stage
 from animateanywhere.training.loop import fit
 
 LARGE = 256  # pixels a side; above, memory counts more than speed
+WORDS = "text_encoder|token_embedding"  # in patterns of `train`
 TABLE = "token_embedding.weight"  # of which one row is saved
 
 
@@ -104,19 +105,37 @@ def learn(
     return changed, chosen
 
 
+def require_fitting(model: Base, settings: Recipe) -> None:
+    """Raise UsageError, in time, for a recipe that is not for this kind of base."""
+    own, name = settings.personal, model.config["name"]
+    words = [p for stage in settings.stage for p in stage.train if re.search(WORDS, p)]
+    if not model.learns_words and (words or own.train_text_encoder):
+        raise UsageError(f"recipe {settings.name} trains words, which base {name} cannot learn")
+    if model.packed > 1 and own.fit_vae_steps:
+        raise UsageError(
+            f"recipe {settings.name} fits the VAE, which that of base {name} cannot be"
+        )
+    parts = [(model.network_name, model.network), (model.network_name, model.motion_adapter)]
+    parts += [("text_encoder", model.text_encoder)]
+    names = [f"{part}.{n}" for part, net in parts if net for n, _ in net.named_parameters()]
+    for pattern in (p for s in settings.stages("appearance", "motion") for p in s.train):
+        if not any(re.search(pattern, name) for name in names):
+            raise UsageError(
+                f"recipe {settings.name} is not for base {name}: {pattern} matches nothing in it"
+            )
+
+
 def networks(model: Base, stage: Stage, settings: Recipe, seed: int) -> tuple[nn.ModuleDict, Stage]:
     """What a stage trains in: `unet` (or `transformer`), and `text_encoder` where it or the token
-    learns. And the stage, whose `train` names what is to learn there, adapters where it has LoRA.
-    Raises UsageError where words are to learn and cannot."""
+    learns. And the stage, whose `train` names what is to learn there, adapters where it has
+    LoRA."""
     network = method.build(model, settings.loss, video=stage.kind == "motion")
     if model.config["size"] > LARGE:
         recompute(network)
     if settings.personal.train_text_encoder and stage.kind == "appearance":
         stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
     parts = nn.ModuleDict({model.network_name: network})
-    if any("text_encoder" in p or "token_embedding" in p for p in stage.train):
-        if not model.learns_words:
-            raise UsageError(f"stage {stage.name} trains words, which this base cannot learn")
+    if any(re.search(WORDS, pattern) for pattern in stage.train):
         parts["text_encoder"] = model.text_encoder
     if stage.lora_rank:
         names = lora.inject(parts, stage.lora_rank, stage.train, seed, model.network_name)

@@ -158,6 +158,7 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
 def _load(kind: Any, folder: Path, device: str | torch.device) -> Any:
     # Weights may be stored in half precision; training and CPUs want float32.
     dtype = torch.float32
+    _require(folder)
     if kind is UMT5EncoderModel:
         dtype, device = torch.bfloat16, "cpu"  # see `models.wan`
     option = "dtype" if kind in (CLIPTextModel, UMT5EncoderModel) else "torch_dtype"
@@ -165,8 +166,15 @@ def _load(kind: Any, folder: Path, device: str | torch.device) -> Any:
     return model.to(device).eval().requires_grad_(False)
 
 
+def _require(folder: Path) -> None:
+    """Raise where there is no such folder: its name could be that of a repository of a hub."""
+    if not folder.is_dir():
+        raise OSError(f"it has no {folder.name}")
+
+
 def _plain(kind: Any, folder: Path, _: object) -> Any:
     """A part without weights."""
+    _require(folder)
     return kind.from_pretrained(folder)
 
 
