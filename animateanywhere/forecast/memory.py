@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from transformers import CLIPTextConfig, CLIPTextModel, UMT5Config, UMT5EncoderModel
 
 from animateanywhere.batch import Batch, Conditions
 from animateanywhere.console import quietly
@@ -137,12 +136,10 @@ def hollow(folder: Path, config: dict[str, Any]) -> Base:
     of_wan = (folder / "transformer").is_dir()
     with torch.device("meta"):
         vae = load_config(folder / "vae")
-        text, config_of = (
-            (UMT5EncoderModel, UMT5Config) if of_wan else (CLIPTextModel, CLIPTextConfig)
-        )
+        text = KINDS["text_encoder"][of_wan]
         parts: dict[str, Any] = {
             "vae": VAES[vae["_class_name"]].from_config(vae),
-            "text_encoder": text(config_of.from_pretrained(folder / "text_encoder")),
+            "text_encoder": text(text.config_class.from_pretrained(folder / "text_encoder")),
         }
         for name, kind in SHAPED.items():
             there = (folder / name / "config.json").is_file()
