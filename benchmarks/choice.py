@@ -27,17 +27,16 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from animateanywhere.data import skeleton
-from animateanywhere.demo import stage_spec
+from animateanywhere.backbones.base import BUNDLED, Base, encode_poses, load_base
+from animateanywhere.commands.demo import stage_spec
+from animateanywhere.commands.personalize import personalize
 from animateanywhere.evaluation import truth
-from animateanywhere.learning import choose
-from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import BUNDLED, Base, encode_poses, load_base
-from animateanywhere.models.perception import load_perception
-from animateanywhere.personalize import personalize
+from animateanywhere.evaluation.perception import load_perception
+from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
+from animateanywhere.methods.animate_anywhere.generation import render as generate
+from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, load_recipe
+from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Clip, caption, describe, render
-from animateanywhere.recipe import Loss, Recipe, load_recipe
-from animateanywhere.render import render as generate
 
 FPS, SIZE, FRAMES, STEPS = 8.0, 128, 4, 10
 # motion and scene of each person's clip, and how its captions name the scene
@@ -86,7 +85,7 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
         who = describe(reference.spec.identity)
         record.write_text(json.dumps({"words": measured(base, unet, who, reference, cases)}))
     token, kind = "sks", reference.spec.identity.gender
-    scorer = choose.scorer
+    scorer = checkpoint_selection.scorer
 
     def both(model: Base, parts: Mapping[str, nn.Module], *rest: Any) -> Callable[..., bool]:
         """The scorer, and the measurement beside it."""
@@ -104,16 +103,16 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
 
         return on_save
 
-    choose.scorer = both
+    checkpoint_selection.scorer = both
     try:
         personalize(
             clip, token, class_word=kind, scene=words, base="mini", out=out / token, recipe=recipe
         )
     finally:
-        choose.scorer = scorer
+        checkpoint_selection.scorer = scorer
     known = json.loads(record.read_text())
     rows = []
-    for row in choose.read(out / token):
+    for row in checkpoint_selection.read(out / token):
         found = known[f"{row['stage']} {row['step']}"]
         share = found["person_delta_e"] / known["words"]["person_delta_e"]
         whole = share + found["leak"] + found["wrong_scene"]
@@ -174,7 +173,7 @@ def table(people: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
     for (setting, person), rows in people.items():
         for stage in dict.fromkeys(row["stage"] for row in rows):
             own = [row for row in rows if row["stage"] == stage]
-            chosen, sums = choose.best(own), [row["truth"] for row in own]
+            chosen, sums = checkpoint_selection.best(own), [row["truth"] for row in own]
             best = own[int(np.argmin(sums))]
             print(
                 f"| {setting} | {person} | {stage} | {chosen['step']} | {chosen['truth']:.3f} "

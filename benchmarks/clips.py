@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from animateanywhere.data import video
-from animateanywhere.data.openpose import VISIBLE
-from animateanywhere.errors import UsageError
-from animateanywhere.extraction import memory
-from animateanywhere.extraction.driving import read_driving
-from animateanywhere.extraction.seen import somebody
-from animateanywhere.prepare import prepare
+from animateanywhere.commands.prepare import prepare
+from animateanywhere.core.errors import UsageError
+from animateanywhere.media import video
+from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.pose.visibility import somebody
+from animateanywhere.preprocessing import frame_cache
+from animateanywhere.preprocessing.driving import read_driving
 
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi"}
 
@@ -50,7 +50,7 @@ def main() -> None:
     import_module("mediapipe.python.solutions")
     references, drivings = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        memory.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user
+        frame_cache.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user
         for path in track(files, "clips", transient=True):
             clip = path
             if path.suffix.lower() in video.PICTURES:
@@ -60,7 +60,7 @@ def main() -> None:
             out = options.out / path.stem
             shutil.rmtree(out, ignore_errors=True)
             references.append(_reference(name, clip, out, options.size, options.fps))
-            shutil.rmtree(memory.CACHE, ignore_errors=True)
+            shutil.rmtree(frame_cache.CACHE, ignore_errors=True)
             drivings.append(_driving(name, clip, options.fps))
     print("| as a reference | frames | joints seen | mask flicker | s/frame | said |")
     print("|---|---|---|---|---|---|")

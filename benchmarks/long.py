@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from animateanywhere.console import peak_memory
-from animateanywhere.data import skeleton, video
-from animateanywhere.demo import TOKEN, stage_spec
-from animateanywhere.generate import generate
-from animateanywhere.models.base import BUNDLED, load_base
-from animateanywhere.models.perception import load_perception, perceive
+from animateanywhere.backbones.base import BUNDLED, load_base
+from animateanywhere.commands.demo import TOKEN, stage_spec
+from animateanywhere.commands.generate import generate
+from animateanywhere.core.console import peak_memory
+from animateanywhere.evaluation.perception import load_perception, perceive
+from animateanywhere.media import video
+from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Clip, caption, describe, render
 
 SIZE, FPS, END = 128, 8.0, 16

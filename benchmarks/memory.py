@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/memory.py [--base FOLDER]
 
-Steps run on tensors without contents (`animateanywhere/forecast/memory.py`), so no weights are
+Steps run on tensors without contents (`methods/animate_anywhere/cost/memory.py`), so no weights are
 needed, nor the memory. Prints Markdown tables. For each form of the recipe that `--vram` chooses
 from, the peak of both stages, and of frames on their way through the VAE; beside them the naive
 form (mask guidance as a dense bias, all activations kept; of UNets), and the recipe as diffusers'
@@ -44,16 +44,17 @@ from torch.utils.flop_counter import (
 )
 from transformers import CLIPTextConfig, UMT5Config
 
-from animateanywhere.console import quietly
-from animateanywhere.forecast import memory
-from animateanywhere.forecast.machine import clock
-from animateanywhere.forecast.vram import BESIDE, FORMS, GIB
-from animateanywhere.learning import elsewhere
-from animateanywhere.learning.learn import LARGE
-from animateanywhere.learning.regularize import clip_frames
-from animateanywhere.models.attention import GuidedAttention, guide
-from animateanywhere.models.base import base_config, find_base
-from animateanywhere.recipe import Model, load_recipe
+from animateanywhere.backbones.base import base_config, find_base
+from animateanywhere.backbones.guided_attention import GuidedAttention, guide
+from animateanywhere.backbones.spec import Model
+from animateanywhere.core.console import quietly
+from animateanywhere.core.hardware import clock
+from animateanywhere.methods.animate_anywhere import background_augmentation
+from animateanywhere.methods.animate_anywhere.cost import memory
+from animateanywhere.methods.animate_anywhere.cost.vram import BESIDE, FORMS, GIB
+from animateanywhere.methods.animate_anywhere.personal_stages import LARGE
+from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames
+from animateanywhere.methods.animate_anywhere.settings import load_recipe
 
 SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5, "steps": 25}
 CARDS = (8, 12, 16, 24)
@@ -121,11 +122,16 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     if config["size"] > LARGE:
         if (folder / "unet").is_dir():
             with (
-                patch("animateanywhere.learning.learn.recompute", lambda unet: None),
-                patch("animateanywhere.methods.animate_anywhere.guide", dense),
+                patch(
+                    "animateanywhere.methods.animate_anywhere.personal_stages.recompute",
+                    lambda unet: None,
+                ),
+                patch("animateanywhere.methods.animate_anywhere.method.guide", dense),
             ):
                 line("dense bias, nothing computed again", memory.learning(folder, config, recipe))
-        with patch("animateanywhere.learning.learn.recompute", diffusers_own):
+        with patch(
+            "animateanywhere.methods.animate_anywhere.personal_stages.recompute", diffusers_own
+        ):
             line("diffusers' gradient checkpointing", memory.learning(folder, config, recipe))
     for name, form in FORMS.items():
         line(name, memory.learning(folder, config, form(recipe)))
@@ -149,7 +155,9 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
         own.regularization_images * picture + own.regularization_clips * clip
     )
     if own.elsewhere:
-        learning += elsewhere.STEPS * (own.elsewhere_images * picture + own.elsewhere_clips * clip)
+        learning += background_augmentation.STEPS * (
+            own.elsewhere_images * picture + own.elsewhere_clips * clip
+        )
     for stage in recipe.stages("appearance", "motion"):
         base = memory.hollow(folder, config)
         step = counted(lambda base=base, stage=stage: memory.step(base, stage, recipe))

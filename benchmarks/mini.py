@@ -13,12 +13,12 @@ import time
 import torch
 
 from animateanywhere import puppets
-from animateanywhere.batch import Batch
-from animateanywhere.data.skeleton import draw
-from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import encode_poses, latent_shape, load_base
-from animateanywhere.recipe import Loss, load_recipe
-from animateanywhere.render import render
+from animateanywhere.backbones.base import encode_poses, latent_shape, load_base
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.batch import Batch
+from animateanywhere.methods.animate_anywhere.generation import render
+from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
+from animateanywhere.pose.skeleton import draw
 
 
 def main() -> None:

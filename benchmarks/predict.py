@@ -19,8 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from animateanywhere.demo import EXAMPLES
-from animateanywhere.recipe import recipes_folder
+from animateanywhere.core.paths import EXAMPLES, recipes_folder
 
 SHORT = {"regularization_images": 16, "appearance.steps": 80, "motion.steps": 12}
 LARGE = {

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from animateanywhere import prepare as command
-from animateanywhere.data import video
-from animateanywhere.extraction import mask, people, pose
+from animateanywhere.commands import prepare as command
+from animateanywhere.media import video
+from animateanywhere.preprocessing.masks import segment
+from animateanywhere.preprocessing.pose import mediapipe, people
 
 PARTS = (
-    ("decode", video, "read"), ("pose", pose, "extract"), ("mask", mask, "extract"),
+    ("decode", video, "read"), ("pose", mediapipe, "extract"), ("mask", segment, "extract"),
     ("cut", command, "cut"), ("write", command, "write_subject"),
     ("count persons", people, "count"), ("findings", command, "look_over"),
     ("report.html", command, "write_report"),

@@ -29,24 +29,31 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import __version__
-from animateanywhere.console import progress, say
-from animateanywhere.data import skeleton, video
-from animateanywhere.data.subject import overlay, read_subject
-from animateanywhere.errors import UsageError
+from animateanywhere.backbones.base import load_base
+from animateanywhere.backbones.personal_weights import build_of, load_personal, read_metadata
+from animateanywhere.backbones.vae import decode_latents, encode_frames
+from animateanywhere.commands.generate import generate
+from animateanywhere.commands.personalize import personalize
+from animateanywhere.core.console import progress, say
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import finite, sha256, write_aside
+from animateanywhere.datasets.subject import overlay, read_subject
 from animateanywhere.evaluation import real
+from animateanywhere.evaluation.observe import Observed, look
+from animateanywhere.evaluation.perception import (
+    Perception,
+    load_perception,
+    perceive,
+    perception_of,
+)
 from animateanywhere.evaluation.scores import Networks, score, unrelated
 from animateanywhere.evaluation.targets import read_sidecar
-from animateanywhere.extraction.backends import Backends
-from animateanywhere.extraction.driving import Driving, read_driving
-from animateanywhere.extraction.observe import Observed, look
-from animateanywhere.files import finite, sha256, write_aside
-from animateanywhere.generate import build_of, generate
-from animateanywhere.models.base import load_base
-from animateanywhere.models.perception import Perception, load_perception, perceive, perception_of
-from animateanywhere.models.personal import load_personal, read_metadata
-from animateanywhere.models.vae import decode_latents, encode_frames
-from animateanywhere.personalize import personalize, recipe_of
-from animateanywhere.recipe import Recipe, to_dict
+from animateanywhere.media import video
+from animateanywhere.methods.animate_anywhere.personal_stages import recipe_of
+from animateanywhere.methods.animate_anywhere.settings import Recipe, quick, to_dict
+from animateanywhere.pose import skeleton
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.driving import Driving, read_driving
 
 FRAMES, TOKEN = 16, "sks"
 # Pixels to which frames are enlarged before MediaPipe seeks joints in them. Of one clip's 16 frames
@@ -111,7 +118,7 @@ def main() -> None:
         recipe = recipe_of(model, options.recipe)
     except UsageError as error:
         parser.error(str(error))
-    recipe = real.shortened(recipe) if options.fast else recipe
+    recipe = quick(recipe) if options.fast else recipe
     out = options.out / "fast" if options.fast else options.out
     size, fps = int(model.config["size"]), float(model.config["fps"])
     net = load_perception(perception_of(model.folder))

@@ -40,19 +40,25 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from animateanywhere.batch import Batch, Conditions, Region
+from animateanywhere.backbones.base import (
+    Base,
+    encode_poses,
+    encode_text,
+    load_base,
+    write_base_toml,
+)
+from animateanywhere.backbones.controlnet import attach
+from animateanywhere.backbones.create import create_base
+from animateanywhere.backbones.guided_attention import GuidedAttention, Region, pixel_region
+from animateanywhere.backbones.low_memory import compile_blocks
+from animateanywhere.backbones.sd_unet import widen_conv_in
+from animateanywhere.backbones.vae import decode_latents
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.diffusion.sampling import make_scheduler, sample
-from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
+from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
 from animateanywhere.metrics import psnr
-from animateanywhere.models.attention import GuidedAttention, pixel_region
-from animateanywhere.models.base import Base, encode_poses, encode_text, load_base, write_base_toml
-from animateanywhere.models.control import attach
-from animateanywhere.models.fresh import create_base
-from animateanywhere.models.lean import compile_blocks
-from animateanywhere.models.unet import widen_conv_in
-from animateanywhere.models.vae import decode_latents
-from animateanywhere.recipe import Loss, load_recipe
 
 GAMMA, STEPS, GUIDANCE = 0.1, 6, 7.5
 SD15 = {

@@ -19,8 +19,8 @@ from diffusers import (
 )
 from torch import Tensor
 
+from animateanywhere.core.errors import UsageError
 from animateanywhere.diffusion.losses import FLOW
-from animateanywhere.errors import UsageError
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Scheduler = Any  # of diffusers, whose lazy imports hide the types

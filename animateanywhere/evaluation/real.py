@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +11,11 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from animateanywhere import metrics
-from animateanywhere.data import fitting, skeleton
-from animateanywhere.extraction.driving import Driving
-from animateanywhere.extraction.observe import Observed
-from animateanywhere.extraction.seen import somebody
-from animateanywhere.recipe import Recipe, scaled
+from animateanywhere.evaluation.observe import Observed
+from animateanywhere.pose import retarget, skeleton
+from animateanywhere.pose.visibility import somebody
+from animateanywhere.preprocessing.driving import Driving
 
-FASTER = 10  # a shortened recipe trains so many times fewer steps
 SCENES = ("on a beach", "in a forest", "on a street")
 # What the tables show: title and digits, in order
 AGAIN = {
@@ -48,15 +45,15 @@ class Motion(NamedTuple):
 
 
 def motion_of(
-    driving: Driving, size: int, fit: fitting.Fit, build: np.ndarray | None = None
+    driving: Driving, size: int, fit: retarget.Fit, build: np.ndarray | None = None
 ) -> Motion:
     """What a driving motion becomes for a base of `size` pixels; build as `generate.build_of`."""
     keypoints = None
     if driving.pictures is not None:
-        skeletons = fitting.squared(driving.pictures, size)
+        skeletons = retarget.squared(driving.pictures, size)
     else:
         where = driving.width, driving.height, size
-        keypoints = fitting.fit(driving.keypoints, *where, fit, build)
+        keypoints = retarget.fit(driving.keypoints, *where, fit, build)
         skeletons = skeleton.draw(keypoints, size, size)
     return Motion(keypoints, skeletons, hashlib.sha256(skeletons.tobytes()).hexdigest())
 
@@ -78,15 +75,6 @@ def other_scenes(scene: str | None) -> tuple[str, str]:
     """The first two of SCENES in which a clip does not play."""
     first, second, *_ = (one for one in SCENES if one.split()[-1] not in (scene or ""))
     return first, second
-
-
-def shortened(recipe: Recipe) -> Recipe:
-    """The same recipe for a first look: `FASTER` times fewer steps, little to regularize with."""
-    few = replace(
-        recipe.personal, regularization_images=8, regularization_clips=1,
-        fit_vae_steps=recipe.personal.fit_vae_steps // 4,
-    )  # fmt: skip
-    return replace(scaled(recipe, 1 / FASTER), personal=few)
 
 
 def counted(seen: Observed) -> Observed:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from animateanywhere import metrics
-from animateanywhere.errors import UsageError
-from animateanywhere.extraction import embed
-from animateanywhere.extraction.embed import Pictures, Words
-from animateanywhere.extraction.faces import faces
-from animateanywhere.extraction.observe import Observed
-from animateanywhere.extraction.weights import Place
+from animateanywhere.core.errors import UsageError
+from animateanywhere.evaluation import embed
+from animateanywhere.evaluation.embed import Pictures, Words
+from animateanywhere.evaluation.faces import faces
+from animateanywhere.evaluation.observe import Observed
+from animateanywhere.preprocessing.weights import Place
 from animateanywhere.puppets import SCENES, render, sample_spec
 
 LOOKS = 16  # frames of a clip that are compared with all of another

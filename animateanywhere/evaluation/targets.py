@@ -13,15 +13,14 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere import metrics
-from animateanywhere.console import warn
-from animateanywhere.data import fitting, skeleton
-from animateanywhere.errors import UsageError
-from animateanywhere.extraction.backends import Backends
-from animateanywhere.extraction.driving import Driving, read_driving
-from animateanywhere.extraction.observe import Observed
-from animateanywhere.files import sha256
-from animateanywhere.generate import build_of
-from animateanywhere.models.personal import FILE, read_metadata
+from animateanywhere.backbones.personal_weights import FILE, build_of, read_metadata
+from animateanywhere.core.console import warn
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256
+from animateanywhere.evaluation.observe import Observed
+from animateanywhere.pose import retarget, skeleton
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.driving import Driving, read_driving
 
 SUBJECT = "subject"  # of a run, as `aa personalize` writes it
 
@@ -87,7 +86,7 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
         isinstance(sidecar["prompt"], str)
         and all(isinstance(sidecar.get(key), dict) for key in ("pose", "base"))
         and all(isinstance(number, int | float) and number > 0 for number in numbers)
-        and sidecar["fit"] in get_args(fitting.Fit)
+        and sidecar["fit"] in get_args(retarget.Fit)
         and isinstance(sidecar.get("token"), str | None)
     )
     if not right:
@@ -157,4 +156,4 @@ def _fitted(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.nda
             build = build_of(read_metadata(file))
             break
     where = driving.width, driving.height, int(sidecar["size"])
-    return fitting.fit(driving.keypoints, *where, sidecar["fit"], build)
+    return retarget.fit(driving.keypoints, *where, sidecar["fit"], build)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import metrics
-from animateanywhere.data import skeleton, video
-from animateanywhere.models.perception import Perception, perceive
+from animateanywhere.evaluation.perception import Perception, perceive
+from animateanywhere.media import video
+from animateanywhere.pose import skeleton
 from animateanywhere.puppets import PARTS, Clip, render
 
 

@@ -15,7 +15,7 @@ def similarity(a: NDArray, b: NDArray) -> float:
     CLIP-T: DreamBooth (Ruiz et al. 2023, section 4.1), the average pairwise cosine similarity of
     generated and real images. Departures are in what is embedded: frames for images, and the
     person cut out on plain gray for the picture, so that the scene does not count (see
-    `extraction.embed`). Of ArcFace embeddings (Deng et al. 2019) it is the identity of the face.
+    `evaluation.embed`). Of ArcFace embeddings (Deng et al. 2019) it is the identity of the face.
     """
     if not len(a) or not len(b):
         return float("nan")

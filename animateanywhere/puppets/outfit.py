@@ -2,17 +2,7 @@
 
 import numpy as np
 
-from animateanywhere.puppets.body import (
-    BOTTOM,
-    LIMB,
-    OTHER,
-    SHOES,
-    SKIN,
-    TOP,
-    TORSO,
-    Array,
-    Body,
-)
+from animateanywhere.puppets.body import BOTTOM, LIMB, OTHER, SHOES, SKIN, TOP, TORSO, Array, Body
 from animateanywhere.puppets.head import cover_head
 from animateanywhere.puppets.spec import Identity
 

@@ -3,16 +3,7 @@
 import torch
 from torch import Tensor
 
-from animateanywhere.puppets.body import (
-    BOTTOM,
-    FACE,
-    HAIR,
-    HEAD,
-    LIMB,
-    SKIN,
-    TOP,
-    TORSO,
-)
+from animateanywhere.puppets.body import BOTTOM, FACE, HAIR, HEAD, LIMB, SKIN, TOP, TORSO
 from animateanywhere.puppets.cast import Hits
 
 # columns of the per-frame attribute table

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from animateanywhere.files import write_aside
+from animateanywhere.core.files import write_aside
 
 
 def save_checkpoint(

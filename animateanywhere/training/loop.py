@@ -20,10 +20,10 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from animateanywhere.console import progress, say
-from animateanywhere.errors import Failure, UsageError
-from animateanywhere.recipe import Stage
+from animateanywhere.core.console import progress, say
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
+from animateanywhere.training.stage import Stage
 
 Logs = dict[str, float]
 LossFn = Callable[[nn.Module, torch.Generator], tuple[Tensor, Logs]]

@@ -1,0 +1,1 @@
+"""What is learned from: one person's prepared clip, and corpora of clips."""

@@ -1,0 +1,133 @@
+"""`report.html` of a subject folder: what was found in each frame, on one page of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.paths import ASSETS
+from animateanywhere.datasets.subject import Subject
+from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
+
+TEMPLATE = ASSETS / "report.html.j2"
+SHOWN = 256  # pixels a side at most
+DIM = 190  # of 255, how dark the page makes what the mask leaves out
+
+
+class Line(NamedTuple):
+    """A value over the clip: what it is, its range in words, and SVG points in 0..F x 0..1, where
+    1 is 0 and 0 the largest value."""
+
+    name: str
+    words: str
+    points: str
+
+
+def write_report(
+    path: Path,
+    subject: Subject,
+    about: Mapping[str, Any],
+    findings: Sequence[tuple[str, str, str]],
+    by_hand: Mapping[str, list[int]],
+    filled: np.ndarray,
+) -> None:
+    """Write the page.
+
+    about: of subject.toml. findings: level, name and line of each. by_hand: frames by kind.
+    filled: bool (F, 18), keypoints that were not seen.
+    """
+    from jinja2 import Environment
+
+    with ThreadPoolExecutor(2) as pool:  # Pillow compresses outside of Python's lock
+        rows = range(len(filled))
+        frames = list(pool.map(lambda row: _frame(subject, row, filled[row], by_hand), rows))
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    text = page.render(
+        about=about,
+        subject=subject,
+        size=subject.frames.shape[1],
+        findings=findings,
+        by_hand={kind: where for kind, where in by_hand.items() if where},
+        lines=_lines(subject),
+        captions=len(set(subject.captions)),
+        frames=frames,
+    )
+    with write_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def _frame(
+    subject: Subject, index: int, filled: np.ndarray, by_hand: Mapping[str, list[int]]
+) -> dict[str, Any]:
+    """What the page shows of one frame."""
+    pose = subject.keypoints[index]
+    seen = pose[:, 2] >= VISIBLE
+    limbs = [
+        (*pose[a, :2].tolist(), *pose[b, :2].tolist(), _rgb(color))
+        for (a, b), color in zip(LIMBS, COLORS, strict=False)
+        if seen[a] and seen[b]
+    ]
+    joints = [
+        (*pose[joint, :2].tolist(), _rgb(COLORS[joint]), KEYPOINTS[joint],
+         float(pose[joint, 2]), bool(filled[joint]))
+        for joint in np.flatnonzero(seen)
+    ]  # fmt: skip
+    outside = ((1 - subject.masks[index]) * DIM).astype(np.uint8)
+    shade = Image.merge("LA", (Image.new("L", outside.shape[::-1]), Image.fromarray(outside)))
+    return {
+        "index": index,
+        "picture": _data_url(Image.fromarray(subject.frames[index]), "JPEG"),
+        "shade": _data_url(shade, "PNG"),
+        "limbs": limbs,
+        "joints": joints,
+        "filled": int((filled & seen).sum()),
+        "hidden": int((~seen).sum()),
+        "by_hand": [kind for kind, frames in by_hand.items() if index in frames],
+        "caption": subject.captions[index],
+    }
+
+
+def _lines(subject: Subject) -> list[Line]:
+    shown = subject.keypoints[..., 2] >= VISIBLE
+    confidence = subject.keypoints[..., 2].clip(0, 1).mean(1)
+    area = subject.masks.mean((1, 2))
+    rows = np.where(shown, subject.keypoints[..., 1], np.nan)
+    height = np.zeros(len(rows))
+    some = shown.any(1)
+    height[some] = np.nanmax(rows[some], 1) - np.nanmin(rows[some], 1)
+    named = {
+        "confidence of the pose": confidence,
+        "area of the mask": area,
+        "height of the person": height / subject.frames.shape[1],
+    }
+    return [
+        Line(name, f"{values.min():.0%} to {values.max():.0%}", _points(values))
+        for name, values in named.items()
+    ]
+
+
+def _points(values: np.ndarray) -> str:
+    """A step for each frame, so that one frame alone is a line too."""
+    heights = 1 - 0.95 * values / max(values.max(), 1e-6)
+    return " ".join(f"{x},{y:.3f}" for index, y in enumerate(heights) for x in (index, index + 1))
+
+
+def _rgb(color: np.ndarray) -> str:
+    return "rgb({},{},{})".format(*color)
+
+
+def _data_url(picture: Image.Image, kind: str) -> str:
+    picture.thumbnail((SHOWN, SHOWN))
+    file = io.BytesIO()
+    picture.save(file, kind, quality=85, compress_level=1)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

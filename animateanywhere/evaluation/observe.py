@@ -1,0 +1,121 @@
+"""What can be seen of the person in a finished clip: whole frames with mask and keypoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from rich.markup import escape
+
+from animateanywhere.core.console import warn
+from animateanywhere.datasets.subject import read_subject
+from animateanywhere.evaluation.perception import Perception, perceive
+from animateanywhere.media import video
+from animateanywhere.pose.visibility import somebody
+from animateanywhere.preprocessing import exact
+from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.preprocessing.masks import segment as mask_of
+from animateanywhere.preprocessing.pose import detect as pose_of
+
+SIDE = 512  # pixels of the longer side that is looked at
+REFERENCE_FPS = 8.0
+LEAST = 0.001  # of a frame that a person covers
+
+
+class Observed(NamedTuple):
+    """A clip: uint8 (F, H, W, 3), masks float32 (F, H, W) in 0..1, keypoints (F, 18, 3) in pixels
+    of these frames, and frames a second."""
+
+    frames: np.ndarray
+    masks: np.ndarray
+    keypoints: np.ndarray
+    fps: float
+
+    @property
+    def shows(self) -> np.ndarray:
+        """bool (F,): the frames in which somebody is, with an outline."""
+        return somebody(self.keypoints) & (self.masks.mean((1, 2)) > LEAST)
+
+    def persons(self) -> Observed:
+        """The frames in which somebody is."""
+        shows = self.shows
+        return Observed(self.frames[shows], self.masks[shows], self.keypoints[shows], self.fps)
+
+
+def observe(path: Path, most: int, backends: Backends, net: Perception | None) -> Observed:
+    """A video's first `most` frames, its person found anew: by `net`, else by the backends.
+
+    Raises UsageError for a file that is no video, and where the backends cannot be had.
+    """
+    clip = video.read(path, max_frames=most, size=SIDE)
+    keypoints, masks = _found(clip.frames, path, backends, net)
+    return Observed(clip.frames, masks, keypoints, clip.fps)
+
+
+def look(frames: np.ndarray, fps: float, path: Path, backends: Backends, side: int = 0) -> Observed:
+    """Frames, uint8 (F, H, W, 3), with their person found by the backends.
+
+    path: where they are from, for messages. side: smaller frames are brought to so many pixels of
+    the longer side for the backends; keypoints and masks are those of the frames as they are.
+    Raises UsageError where the backends cannot be had.
+    """
+    height, width = frames.shape[1:3]
+    scale = max(side / max(height, width), 1.0)
+    larger = round(width * scale), round(height * scale)
+    keypoints, masks = _found(_resized(frames, larger), path, backends, None)
+    keypoints[..., :2] *= np.float32(width / larger[0]), np.float32(height / larger[1])
+    return Observed(frames, _resized(masks, (width, height)), keypoints, fps)
+
+
+def _resized(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pictures uint8 (F, H, W, 3), or masks float32 (F, H, W), of another width and height."""
+    if pictures.shape[1:3] == size[::-1]:
+        return pictures
+    how = Image.Resampling.BICUBIC if pictures.dtype == np.uint8 else Image.Resampling.BOX
+    return np.stack([np.asarray(Image.fromarray(one).resize(size, how)) for one in pictures])
+
+
+def observe_reference(
+    path: Path, most: int, backends: Backends, net: Perception | None
+) -> Observed:
+    """A subject folder as it is; else a clip or a picture at 8 frames a second, whose exact poses
+    and masks, if they lie beside it, count as they do in `prepare`. Raises UsageError."""
+    if path.is_dir():
+        subject = read_subject(path)
+        few = slice(most)
+        return Observed(
+            subject.frames[few], subject.masks[few], subject.keypoints[few], subject.fps
+        )
+    poses_file, masks_file = exact.poses_file(path), exact.masks_file(path)
+    size = SIDE if masks_file is None else video.LONG_SIDE  # masks have the clip's size
+    frames, fps, _ = video.read(path, max_frames=most, fps=REFERENCE_FPS, size=size)
+    if poses_file is None or masks_file is None:
+        keypoints, masks = _found(frames, path, backends, net)
+    if poses_file is not None:
+        keypoints = exact.poses(poses_file, frames, fps)
+    if masks_file is not None:
+        masks = exact.masks(masks_file, frames, fps, path) / np.float32(255)
+    return Observed(frames, masks, keypoints, fps)
+
+
+def _found(
+    frames: np.ndarray, path: Path, backends: Backends, net: Perception | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (F, 18, 3) and masks (F, H, W) of the most prominent person."""
+    if net is not None:
+        seen = perceive(net, frames)
+        keypoints = seen["keypoints"]
+        keypoints[~somebody(keypoints), :, 2] = 0  # a joint or two without a body are none
+        return keypoints, seen["masks"]
+    pose, mask = (choose(kind, backends, path) for kind in ("pose", "mask"))
+    keypoints, persons = pose_of.find(frames, pose, backends.place)
+    if persons > 1:
+        warn(escape(f"{path.name}: {persons} persons seen; the most prominent is measured"))
+    height, width = frames.shape[1:3]
+    side = max(height, width)
+    where = np.tile([width / 2, height / 2, side], (len(frames), 1))
+    square = mask_of.extract(frames, keypoints, where, side, mask, backends.place)
+    left, top = np.round(where[0, :2] - side / 2).astype(int)
+    return keypoints, square[:, -top : height - top, -left : width - left]

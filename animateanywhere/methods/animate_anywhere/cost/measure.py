@@ -1,0 +1,158 @@
+"""Measurements of a base and a recipe on this machine: kept ones, else of a run in small.
+
+The run in small (`probe`) is a process of its own. What it measured is kept by base, recipe and
+machine, so it runs once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from animateanywhere.backbones.base import NETWORKS, Base, encode_poses, encode_text, latent_shape
+from animateanywhere.core.console import progress
+from animateanywhere.core.errors import Failure
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.hardware import FULL, machine
+from animateanywhere.core.paths import PACKAGE, RUNS
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.settings import Recipe, to_dict
+
+CACHE = RUNS / "predictions"
+STEPS = 6  # of each stage in the run in small
+BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
+VERSION = 5  # of what is measured
+DONE = b"done"  # a line of the run in small after each of its parts
+
+Probe = dict[str, Any]  # what `probe.main` prints
+
+
+def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe | None:
+    """Measurements of this base, recipe and machine: kept ones, else of a run in small.
+
+    recipe: None for generation only. run: without, only what is kept, else None.
+    Raises Failure where the run in small fails for another reason than memory.
+    """
+    small = None if recipe is None else shortened(recipe)
+    path = _file(base, small)
+    if path.is_file():
+        made = json.loads(path.read_text(encoding="utf-8"))
+        if made["busy"] < BUSY or time.time() - path.stat().st_mtime < SOON:
+            return made
+    if not run:
+        return None
+    made = _run(base, small)
+    if "out_of_memory" not in made:
+        # Generation is part of both, and the same where weights are not held in half precision
+        for kept in {path} if made["gpu"] else {path, _file(base, None)}:
+            with write_aside(kept) as aside:
+                aside.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    return made
+
+
+def _run(base: Base, small: Recipe | None) -> Probe:
+    """The run in small, in a process of its own."""
+    table = None if small is None else to_dict(small)
+    work = json.dumps([str(base.folder.resolve()), table, time.time()]).encode()
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    total = 2 if small is None else 5 + bool(small.personal.fit_vae_steps) + small.choose.score
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            [sys.executable, "-m", "animateanywhere.methods.animate_anywhere.cost.probe"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        ) as child,
+        progress("measuring a few steps", total=total) as bar,
+    ):  # fmt: skip
+        assert child.stdin is not None and child.stdout is not None
+        try:
+            with suppress(BrokenPipeError):  # it ended at once: its exit code says so
+                child.stdin.write(work)
+                child.stdin.close()
+            last = b"{}"
+            for line in child.stdout:
+                if line.strip() == DONE:
+                    bar.advance(1)
+                last = line
+        except BaseException:
+            child.kill()
+            raise
+        if child.wait() == -9:  # by the system, for want of memory
+            return {"out_of_memory": "killed"}
+        if child.returncode:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip().splitlines() or ["without a word"]
+            raise Failure(f"the run in small failed: {words[-1]}")
+    made = json.loads(last)
+    return made | {"end": max(time.time() - made["now"], 0)} if "now" in made else made
+
+
+def _file(base: Base, small: Recipe | None) -> Path:
+    """Where measurements of a base and a shortened recipe, on this machine, are kept."""
+    key = json.dumps([VERSION, base.hash, small and to_dict(small), machine()])
+    return CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def shortened(recipe: Recipe) -> Recipe:
+    """The recipe with a few logged steps a stage; recipes that differ in steps only become one."""
+    personal = replace(
+        recipe.personal,
+        regularization_images=1,
+        regularization_clips=1,
+        regularization_steps=1,
+        elsewhere_images=1,
+        elsewhere_clips=1,
+        views=min(recipe.personal.views, 2),
+        fit_vae_steps=min(recipe.personal.fit_vae_steps, STEPS),
+        fit_vae_below=inf,
+    )
+    stages = tuple(
+        replace(stage, steps=STEPS, log_every=1, save_every=STEPS, sample_every=0, warmup=0)
+        for stage in recipe.stages("appearance", "motion")
+    )
+    return replace(recipe, name="", personal=personal, stage=stages)
+
+
+def room_for_another(base: Base) -> bool:
+    """Whether the memory that is free, of the machine and of its GPU, holds all of a base once
+    more."""
+    sizes: dict[str, int] = {}
+    for name in NETWORKS:
+        part = getattr(base, name)
+        for weight in [] if part is None else part.parameters():
+            sizes[weight.device.type] = sizes.get(weight.device.type, 0) + weight.nbytes
+    gpu = sizes.get("cuda", 0)
+    if gpu and gpu > FULL * torch.cuda.mem_get_info()[0]:
+        return False
+    return sum(sizes.values()) <= FULL * psutil.virtual_memory().available
+
+
+def pass_seconds(base: Base) -> float:
+    """Of one image through the network: a first guess of how long anything takes."""
+    network, size = base.network, int(base.config["size"])
+    x = torch.zeros(1, 1, *latent_shape(base), device=network.device)
+    with torch.no_grad():
+        poses = encode_poses(base, np.zeros((1, size, size, 3), np.uint8))[None]
+        text, seconds = encode_text(base, ["a man"]), 0.0
+    for _ in range(2):  # the first warms up
+        start = time.perf_counter()
+        with torch.no_grad():
+            made = method.predict(network, x, torch.tensor([500], device=x.device), poses, text)
+            made.sum().item()
+        seconds = time.perf_counter() - start
+    return seconds

@@ -1,0 +1,189 @@
+"""The stages of learning one person (section 2.2 of the paper): appearance, on all frames as
+images; motion, on clips with the temporal layers put in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from animateanywhere.backbones import lora
+from animateanywhere.backbones.base import Base, noise_share
+from animateanywhere.backbones.low_memory import recompute
+from animateanywhere.backbones.personal_weights import EMBEDDING
+from animateanywhere.backbones.vae import decode_latents, encode_frames, to_pixels
+from animateanywhere.core.console import say
+from animateanywhere.core.errors import UsageError
+from animateanywhere.datasets.subject import Subject
+from animateanywhere.diffusion.losses import reconstruction
+from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
+from animateanywhere.methods.animate_anywhere.prior_preservation import SHOWN, Regular
+from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
+from animateanywhere.methods.animate_anywhere.subject_data import Elsewhere, Rows, batches
+from animateanywhere.methods.animate_anywhere.validation import Trial
+from animateanywhere.metrics import psnr
+from animateanywhere.training.loop import fit
+from animateanywhere.training.stage import Stage
+
+LARGE = 256  # pixels a side; above, memory counts more than speed
+WORDS = "text_encoder|token_embedding"  # in patterns of `train`
+TABLE = "token_embedding.weight"  # of which one row is saved
+
+
+def learn(
+    model: Base,
+    settings: Recipe,
+    rows: Rows,
+    elsewhere: Sequence[Elsewhere],
+    images: Regular,
+    clips: Regular,
+    out: Path,
+    seed: int,
+    trials: Mapping[str, Trial],
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Run the stages; return what changed, by the names of personal weights, and the chosen step
+    of each stage that has a trial, else it is the last. elsewhere: pictures, and clips, of the
+    person in other places; or nothing.
+    """
+    changed: dict[str, Tensor] = {}
+    chosen: dict[str, int] = {}
+    index = rows.token_index
+    for number, stage in enumerate(settings.stages("appearance", "motion")):
+        if model.learns_words:
+            model.text_encoder.to(rows.latents.device)
+        parts, stage = networks(model, stage, settings, seed + number)
+        network = parts[model.network_name]
+        filmed = rows.clips if stage.kind == "motion" and rows.clips is not None else rows
+        regular = clips if stage.kind == "motion" else images
+        there = elsewhere[stage.kind == "motion"] if elsewhere else None
+        text_learns = "text_encoder" in parts
+        batch = batches(
+            model, stage, filmed, regular, text_learns, there, settings.personal.elsewhere
+        )
+        if not text_learns:  # its states are cached
+            model.text_encoder.cpu()
+        if stage.kind != "motion" and model.motion_adapter is not None:
+            model.motion_adapter.cpu()
+
+        def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+            made = batch(generator)  # noqa: B023 - used within this turn of the loop only
+            shift = stage.timestep_shift  # noqa: B023
+            return method.loss(
+                parts[model.network_name], made, generator, model.scheduler, settings.loss, shift,
+                noise_share(model), stage.row_by_row,  # noqa: B023
+            )  # fmt: skip
+
+        hook = None
+        if index is not None:
+            table: Any = model.text_encoder.get_input_embeddings().weight
+            only = torch.zeros_like(table[:, :1])
+            only[index] = 1  # of the embedding, the token's row alone learns
+            table.requires_grad_(True)
+            hook = table.register_hook(lambda gradient, only=only: gradient * only)
+        folder, score = out / "training" / stage.name, None
+        if stage.name in trials:
+            score = checkpoint_selection.scorer(
+                model, parts, stage, trials[stage.name], settings, out
+            )
+        trained = fit(parts, stage, loss, folder, seed + number, on_save=score)
+        if hook is not None:
+            hook.remove()
+        if score is not None:
+            chosen[stage.name] = checkpoint_selection.restore(trained, stage, out)
+        learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
+        if stage.lora_rank:  # the next stage goes on from the sum
+            name = model.network_name
+            learned = {n: p for n, p in learned.items() if not n.startswith(f"{name}.")}
+            learned |= lora.merge(network, name)
+        learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
+        changed = lora.follow(changed, learned)
+    if index is not None:
+        changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
+    return changed, chosen
+
+
+def require_fitting(model: Base, settings: Recipe) -> None:
+    """Raise UsageError, in time, for a recipe that is not for this kind of base."""
+    own, name = settings.personal, model.config["name"]
+    words = [p for stage in settings.stage for p in stage.train if re.search(WORDS, p)]
+    if not model.learns_words and (words or own.train_text_encoder):
+        raise UsageError(f"recipe {settings.name} trains words, which base {name} cannot learn")
+    if model.packed > 1 and own.fit_vae_steps:
+        raise UsageError(
+            f"recipe {settings.name} fits the VAE, which that of base {name} cannot be"
+        )
+    parts = [(model.network_name, model.network), (model.network_name, model.motion_adapter)]
+    parts += [("text_encoder", model.text_encoder)]
+    names = [f"{part}.{n}" for part, net in parts if net for n, _ in net.named_parameters()]
+    for pattern in (p for s in settings.stages("appearance", "motion") for p in s.train):
+        if not any(re.search(pattern, name) for name in names):
+            raise UsageError(
+                f"recipe {settings.name} is not for base {name}: {pattern} matches nothing in it"
+            )
+
+
+def networks(model: Base, stage: Stage, settings: Recipe, seed: int) -> tuple[nn.ModuleDict, Stage]:
+    """What a stage trains in: `unet` (or `transformer`), and `text_encoder` where it or the token
+    learns. And the stage, whose `train` names what is to learn there, adapters where it has
+    LoRA."""
+    network = method.build(model, settings.loss, video=stage.kind == "motion")
+    if model.config["size"] > LARGE:
+        recompute(network)
+    if settings.personal.train_text_encoder and stage.kind == "appearance":
+        stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
+    parts = nn.ModuleDict({model.network_name: network})
+    if any(re.search(WORDS, pattern) for pattern in stage.train):
+        parts["text_encoder"] = model.text_encoder
+    if stage.lora_rank:
+        names = lora.inject(parts, stage.lora_rank, stage.train, seed, model.network_name)
+        stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
+    return parts, stage
+
+
+def fit_vae(
+    model: Base, subject: Subject, regular: Regular, settings: Recipe, out: Path, seed: int
+) -> dict[str, Tensor]:
+    """Fit the VAE's decoder to footage it rebuilds badly, held to its old self on other scenes."""
+    vae: Any = model.vae
+    latents = encode_frames(vae, subject.frames)
+    before = psnr(decode_latents(vae, latents), subject.frames)
+    if before >= settings.personal.fit_vae_below:
+        return {}
+    say(f"the VAE rebuilds this clip at {before:.1f} dB only: fitting its decoder")
+    others = regular.latents[:SHOWN].flatten(0, 1)
+    pixels = to_pixels(torch.from_numpy(subject.frames)).to(latents)
+    kept = to_pixels(torch.from_numpy(decode_latents(vae, others))).to(latents)
+    scale = vae.config.scaling_factor
+
+    def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randint(len(pixels), (6,), generator=generator)
+        more = torch.randint(len(kept), (2,), generator=generator)
+        made = vae.decode(torch.cat([latents[rows], others[more]]) / scale).sample
+        wanted = torch.cat([pixels[rows], kept[more]])
+        return reconstruction(made, wanted, torch.ones_like(wanted)), {}
+
+    stage = Stage(
+        "vae", "vae", settings.personal.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
+        weight_decay=0.0, log_every=1,
+    )  # fmt: skip
+    trained = fit(vae, stage, loss, out / "training" / "vae", seed)
+    after = psnr(decode_latents(vae, latents), subject.frames)
+    say(f"VAE on this clip: {before:.1f} dB before, {after:.1f} dB after")
+    return {f"vae.{name}": value.detach().clone() for name, value in trained.items()}
+
+
+def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:
+    """The recipe that is asked for, else the base's own. Raises UsageError, also where it is not
+    for this base."""
+    if recipe is None:
+        recipe = model.config.get("personalize", "personalize")
+    settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if not settings.stages("appearance", "motion"):
+        raise UsageError(f"recipe {settings.name} learns no person: it is for `aa base-train`")
+    require_fitting(model, settings)
+    return settings

@@ -1,0 +1,1 @@
+"""Keypoints and skeletons: reading, drawing, smoothing, fitting to another body."""

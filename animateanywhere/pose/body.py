@@ -1,0 +1,170 @@
+"""What a clip's keypoints tell of a body: lengths of its bones, path of its hips, its ground.
+
+A bone in a picture is foreshortened by an unknown amount, and one that never turned across the view
+was never seen at full length. So each bone's longest views are held against a body of common
+proportions: a bone a little shorter than those is taken as it is seen, one far shorter as
+foreshortened.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import log_ndtr, logsumexp
+
+from animateanywhere.pose.keypoints import VISIBLE
+
+# Bones as pairs of keypoints, left and right together
+PAIRS = (
+    ((1, 8), (1, 11)), ((8, 9), (11, 12)), ((9, 10), (12, 13)), ((2, 3), (5, 6)), ((3, 4), (6, 7)),
+    ((1, 16), (1, 17)), ((1, 2), (1, 5)), ((8, 11),),
+)  # fmt: skip
+TRUNK, THIGH, SHIN, ARM, FOREARM, HEAD, SHOULDERS, WAIST = range(len(PAIRS))
+LEGS = (8, 9, 10), (11, 12, 13)  # hip, knee, ankle; shoulders are six before the hips
+# Share of standing height, between OpenPose's joints (after Drillis and Contini, 1966)
+SHARE = np.array([0.288, 0.245, 0.243, 0.172, 0.146, 0.130, 0.115, 0.105])
+SPREAD = 0.1  # of people's log proportions
+# How often even the longest views of a clip are foreshortened: the yaw hides widths
+HIDDEN = np.array([0.02, 0.1, 0.05, 0.05, 0.1, 0.5, 0.5, 0.5])
+NEAR, FAR = 0.015, 0.4  # mean log foreshortening of the longest views: little, or much
+WRONG = 1e-3  # density of a bad reading, whatever its length
+LONGEST = 0.9  # quantile that stands for the longest views
+STILL = 0.1  # change of log size over a clip that bending alone makes; beyond, it is depth
+STRAIGHT = 0.93  # height of a standing leg, of its length: knees are seldom straight
+STANCE = 0.7  # quantile of the lower ankle's height at which it stands; jumps are above
+
+
+def measure(keypoints: np.ndarray) -> np.ndarray | None:
+    """Lengths of the bones of a clip.
+
+    Args:
+        keypoints: float (F, 18, 3).
+
+    Returns:
+        float64 (8,) in pixels in the order of `PAIRS`, where the person is nearest to the camera;
+        bones never seen are in proportion to the rest. None where no bone was seen.
+    """
+    seen, logs = [], []
+    keypoints = np.asarray(keypoints, np.float64) / _nearness(keypoints)
+    for bone, pairs in enumerate(PAIRS):
+        views = np.concatenate([_views(keypoints, a, b) for a, b in pairs])
+        if len(views):
+            seen.append(bone)
+            logs.append(np.log(np.quantile(views, LONGEST)))
+    if not seen:
+        return None
+    excess = np.array(logs) - np.log(SHARE[seen])  # (S,) over a body of height 1
+    sizes = np.linspace(excess.min() - 0.3, excess.max() + 0.3, 300)
+    score = logsumexp(_ways(excess - sizes[:, None], seen)[0], axis=0).sum(1)
+    weight = np.exp(score - score.max())
+    size = float((sizes * weight).sum() / weight.sum())
+    density, hidden = _ways(excess - size, seen)
+    share = np.exp(density - logsumexp(density, axis=0))
+    out = size + np.log(SHARE)
+    out[seen] = np.array(logs) + (share * hidden).sum(0)
+    return np.exp(out)
+
+
+def _views(keypoints: np.ndarray, a: int, b: int) -> np.ndarray:
+    shown = (keypoints[:, [a, b], 2] >= VISIBLE).all(1)
+    length = np.hypot(*(keypoints[shown, a, :2] - keypoints[shown, b, :2]).T)
+    return length[length > 0.5]
+
+
+def _nearness(keypoints: np.ndarray) -> np.ndarray:
+    """(F, 1, 3) by how much the person grows or shrinks on the way to or from the camera, 1 where
+    nearest: a trend over the clip of the least foreshortened of trunk and legs."""
+    out = np.ones((len(keypoints), 1, 3))
+    ends = [(bone, a, b) for bone in (TRUNK, THIGH, SHIN) for a, b in PAIRS[bone]]
+    apart = np.stack([places(keypoints, a) - places(keypoints, b) for _, a, b in ends])
+    share = SHARE[[bone for bone, _, _ in ends]]
+    sizes = np.hypot(apart[..., 0], apart[..., 1]) / share[:, None]  # (bones, F)
+    largest = np.where(np.isfinite(sizes), sizes, 0).max(0)
+    seen = np.flatnonzero(largest > 1)
+    if len(seen) >= 8:
+        time = np.linspace(-0.5, 0.5, len(out))
+        slope = np.polyfit(time[seen], np.log(largest[seen]), 1)[0]
+        slope = np.sign(slope) * max(abs(slope) - STILL, 0)
+        out[:, 0, :2] = np.exp(slope * time - abs(slope) / 2)[:, None]
+    return out
+
+
+def _ways(excess: np.ndarray, seen: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Three ways in which the longest views of bones `seen` (S of them) come to exceed common
+    proportions by `excess` (..., S): own proportions (normal) less a little foreshortening
+    (exponential), less much of it, and a bad reading. Returns the log density of each (3, ..., S)
+    and the log foreshortening to expect in each (3, ..., S)."""
+    density, hidden = [], []
+    for depth, often in ((NEAR, 1 - HIDDEN[seen]), (FAR, HIDDEN[seen])):
+        z = -excess / SPREAD - SPREAD / depth
+        log_area = log_ndtr(z)
+        tail = excess / depth + 0.5 * (SPREAD / depth) ** 2
+        density.append(np.log(often / depth) + tail + log_area)
+        # The mean of a normal cut off at zero
+        hidden.append(SPREAD * (z + np.exp(-0.5 * z**2 - log_area) / np.sqrt(2 * np.pi)))
+    density.append(np.full_like(excess, np.log(WRONG)))
+    hidden.append(-excess)
+    return np.stack(density), np.stack(hidden)
+
+
+def stature(body: np.ndarray) -> float:
+    """Standing height in pixels of a body as `measure` gives it."""
+    upright = [TRUNK, THIGH, SHIN]
+    return float(body[upright].sum() / SHARE[upright].sum())
+
+
+def path(keypoints: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """(F, 2) the middle of the hips; where hidden, from one hip, the neck or frames nearby."""
+    neck, right, left = (places(keypoints, joint) for joint in (1, 8, 11))
+    hips = (right + left) / 2
+    # One hip alone is off the middle as its shoulder is, in proportion
+    share = body[WAIST] / 2 / body[SHOULDERS]
+    for hip, shoulder in ((right, 2), (left, 5)):
+        aside = (places(keypoints, shoulder) - neck) * share
+        hips = _first(hips, hip - aside, hip)
+    trunk = hips - neck
+    trunk = filled(trunk) if np.isfinite(trunk).any() else np.array([[0, body[TRUNK]]])
+    out = _first(hips, neck + trunk)
+    if not np.isfinite(out).any():
+        out = np.stack([places(keypoints, joint) for joint in range(keypoints.shape[1])])
+        seen = np.isfinite(out)
+        total = np.where(seen, out, 0).sum(0)
+        out = np.where(seen.any(0), total / np.maximum(seen.sum(0), 1), np.nan)
+    return filled(out)
+
+
+def ground(keypoints: np.ndarray, body: np.ndarray, bottom: float) -> float:
+    """The height (y) at which the ankles stand where the person is nearest; those below `bottom`,
+    the lower edge of the picture, are reckoned from the knees or hips."""
+    keypoints = keypoints[_nearness(keypoints)[:, 0, 0] > 0.9]
+    hips = path(keypoints, body)[:, 1]
+    leg = STRAIGHT * (body[THIGH] + body[SHIN])
+    lower = []
+    for hip, knee, ankle in LEGS:
+        at_hip, at_knee, at_ankle = (places(keypoints, j)[:, 1] for j in (hip, knee, ankle))
+        guess = _first(at_knee + STRAIGHT * body[SHIN], _first(at_hip, hips) + leg)
+        lower.append(_first(at_ankle, np.where(guess > 0.98 * bottom, guess, np.nan)))
+    low = np.fmax(*lower)
+    if np.isfinite(low).any():
+        return float(np.nanquantile(low, STANCE))
+    return float(np.quantile(hips, 1 - STANCE)) + leg
+
+
+def places(keypoints: np.ndarray, joint: int) -> np.ndarray:
+    """(F, 2) where a joint is, NaN where it is not seen."""
+    there = keypoints[:, joint].astype(np.float64)
+    return np.where(there[:, 2:] >= VISIBLE, there[:, :2], np.nan)
+
+
+def filled(values: np.ndarray) -> np.ndarray:
+    """(F, n), gaps filled in straight lines over time; one row at least must be finite."""
+    known = np.flatnonzero(np.isfinite(values).all(1))
+    frames = np.arange(len(values))
+    return np.stack([np.interp(frames, known, column[known]) for column in values.T], -1)
+
+
+def _first(*choices: np.ndarray) -> np.ndarray:
+    """The first of the choices that is finite, element by element."""
+    out = choices[0]
+    for other in choices[1:]:
+        out = np.where(np.isfinite(out), out, other)
+    return out

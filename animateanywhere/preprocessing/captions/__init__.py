@@ -1,0 +1,1 @@
+"""Captions: from a template, a model on this machine, or an API."""

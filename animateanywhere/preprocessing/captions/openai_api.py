@@ -1,0 +1,102 @@
+"""Captions by a model behind OpenAI's chat protocol: OpenAI's own, or any server that speaks it.
+
+It sends pictures of a person away, so it runs only when asked for by name, and says what it sends.
+The key comes from OPENAI_API_KEY, another server from OPENAI_BASE_URL, as in the openai package.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.markup import escape
+
+from animateanywhere.core.console import say
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.preprocessing.captions.template import Said, few, read
+
+MODEL = "gpt-4o-mini"
+TOKENS = 85  # that a picture costs at low detail
+REMEDY = "run it again later, or give --caption template"
+TIMEOUT, RETRIES = 40.0, 4  # seconds; the client waits longer from try to try
+ASKED = (
+    "These are frames of one short video of one person. Describe what is NOT the person's looks. "
+    "scene: where it is, as a phrase with its preposition, such as 'in a kitchen'. "
+    "action: what the person does, in present participle, such as 'dancing'. "
+    "objects: things the person holds or uses, each with its article, such as 'a guitar'; "
+    "often none. framing: one of 'full body', 'upper body', 'face'. "
+    "Never mention clothes, hair, face, age, build, skin or anything worn."
+)
+SCHEMA: dict[str, Any] = {
+    "name": "clip",
+    "strict": True,
+    "schema": {
+        "type": "object",
+        "properties": {
+            "scene": {"type": "string"},
+            "action": {"type": "string"},
+            "objects": {"type": "array", "items": {"type": "string"}},
+            "framing": {"type": "string", "enum": ["full body", "upper body", "face"]},
+        },
+        "required": ["scene", "action", "objects", "framing"],
+        "additionalProperties": False,
+    },
+}
+
+
+def connect() -> Any:
+    """OpenAI's client. Raises UsageError where the package or a key is missing."""
+    try:
+        import openai
+    except ImportError:
+        raise UsageError("--caption openai: pip install 'animateanywhere[openai]'") from None
+    if not os.environ.get("OPENAI_API_KEY"):
+        raise UsageError("--caption openai: no key: set OPENAI_API_KEY, or give --caption template")
+    return openai.OpenAI(timeout=TIMEOUT, max_retries=RETRIES)
+
+
+def describe(frames: np.ndarray, model: str | None = None) -> Said:
+    """What frames, uint8 (F, H, W, 3), show beside the person's looks.
+
+    Raises:
+        UsageError: the openai package or a key is missing, or the key is refused.
+        Failure: no answer after several tries, or none that makes sense.
+    """
+    client = connect()
+    import openai
+
+    pictures = [_jpeg(picture) for picture in few(frames)]
+    size = sum(map(len, pictures)) / 1000
+    tokens = TOKENS * len(pictures) + 400
+    model = model or MODEL
+    say(escape(f"captions: sending {len(pictures)} frames ({size:.0f} kB, about {tokens} tokens) "
+               f"to {client.base_url.host}, model {model}"))  # fmt: skip
+    content: list[dict[str, Any]] = [{"type": "text", "text": ASKED}]
+    content += [{"type": "image_url", "image_url": {"detail": "low", "url": picture}}
+                for picture in pictures]  # fmt: skip
+    question: dict[str, Any] = {
+        "messages": [{"role": "user", "content": content}],
+        "response_format": {"type": "json_schema", "json_schema": SCHEMA},
+    }
+    try:
+        answer = client.chat.completions.create(model=model, **question)
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise UsageError(f"--caption openai: the key is refused: {_first(error)}") from None
+    except openai.OpenAIError as error:
+        raise Failure(f"--caption openai: no answer: {_first(error)}; {REMEDY}") from None
+    return read(answer.choices[0].message.content if answer.choices else None, "openai")
+
+
+def _jpeg(picture: Image.Image) -> str:
+    """A data URL of a picture."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,89 @@
+"""Captions by a vision-language model on this machine, through transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from animateanywhere.core.console import progress
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.preprocessing.captions.template import Said, few, read
+from animateanywhere.preprocessing.weights import HUB, Place, Source, fetch, load
+
+SMOLVLM = Source("vlm", "HuggingFaceTB/SmolVLM-500M-Instruct")  # runs without torchvision
+LONGEST_ANSWER = 128  # tokens
+# Small models repeat the examples that a question gives, so it gives none
+QUESTION = (
+    "These are frames of one video of one person. Describe the place and the action, never the "
+    "person's clothes, hair, face or age. scene: where it is, a few words that start with in, on "
+    "or at. action: what the person does, in words that end in ing. objects: things that the "
+    "person holds, often none. framing: full body, upper body or face. Fill in the dots and answer "
+    'with nothing else: {"scene": "...", "action": "...", "objects": ["..."], "framing": "..."}'
+)
+SIMPLER = (
+    "Where is this, and what does the person do? Say nothing of clothes or looks. "
+    'Fill in the dots and answer with nothing else: {"scene": "...", "action": "..."}'
+)
+
+
+def weights(model: str | None = None, place: Place = HUB) -> Path:
+    """The folder of a model: itself a folder, or its name on the hub (see `weights.fetch`)."""
+    if model and Path(model).is_dir():
+        return Path(model)
+    return fetch(Source(model.rpartition("/")[2], model) if model else SMOLVLM, place)
+
+
+def describe(frames: np.ndarray, model: str | None = None, place: Place = HUB) -> Said:
+    """What frames, uint8 (F, H, W, 3), show beside the person's looks.
+
+    The most likely words, so the same frames give the same. A small model that does not keep to
+    the form is asked once more, for less.
+
+    Raises:
+        UsageError: the weights cannot be had, or are of something else.
+        Failure: no answer that makes sense.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    folder = weights(model, place)
+    try:
+        processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(f"{folder}: {str(error).strip().splitlines()[0]}") from None
+    if not getattr(processor, "chat_template", None) or not hasattr(processor, "image_processor"):
+        raise UsageError(f"{folder}: not a model that answers questions about pictures")
+    if hasattr(processor.image_processor, "do_image_splitting"):
+        processor.image_processor.do_image_splitting = False  # 17 times the tokens, for small print
+    network = load(AutoModelForImageTextToText, folder)
+    pictures = few(frames)
+    try:
+        return read(_answer(processor, network, pictures, QUESTION), "vlm")
+    except Failure:
+        return read(_answer(processor, network, pictures, SIMPLER), "vlm")
+
+
+def _answer(processor: Any, network: Any, pictures: list[Image.Image], question: str) -> str:
+    import torch
+
+    content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in pictures]
+    content.append({"type": "text", "text": question})
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    ).to(network.device, network.dtype)
+    with progress("describing the clip", total=LONGEST_ANSWER) as bar, torch.no_grad():
+
+        def advance(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+            bar.advance(1)
+            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # go on
+
+        ids = network.generate(
+            **inputs, max_new_tokens=LONGEST_ANSWER, do_sample=False, stopping_criteria=[advance]
+        )
+    return str(processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

@@ -1,0 +1,145 @@
+"""Masks as the paper takes them: GroundingDINO (Liu et al. 2023, arXiv 2303.05499) finds the box
+that a text names, SAM (Kirillov et al. 2023, arXiv 2304.02643) cuts out what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes, uniform_filter
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.tracking import around, follow, overlap
+from animateanywhere.preprocessing.weights import GROUNDING_DINO, HUB, SAM, Place, fetch, load, mark
+
+VERSION = 1  # of how masks are cleaned
+PROMPT = "a person."
+SURE = 0.3  # of a box
+REACH, SMOOTH = 3, 1e-3  # pixels, and a variance of colors in 0..1, of the edges' filter
+
+
+def extract(frames: np.ndarray, keypoints: np.ndarray, place: Place = HUB) -> np.ndarray:
+    """Where the person of the keypoints is.
+
+    Args:
+        frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) in pixels: in each frame the box that
+            fits them best is taken, so that one person stays one person.
+        place: of the weights `grounding-dino` and `sam`.
+
+    Returns:
+        float32 (F, H, W) in 0..1; all 0 in frames in which nobody was found.
+
+    Raises:
+        UsageError: the weights cannot be had.
+    """
+    folder = fetch(SAM, place)
+    boxes = _chosen(_detect(frames, place), around(keypoints, VISIBLE))
+
+    @contextmanager
+    def opened() -> Iterator[Look]:
+        import torch
+        from transformers import SamImageProcessorPil, SamModel, SamProcessor
+
+        processor: Any = SamProcessor(SamImageProcessorPil.from_pretrained(folder))
+        model = load(SamModel, folder)
+
+        def look(frame: np.ndarray, box: np.ndarray) -> Found:
+            if not np.isfinite(box).all():
+                return {"mask": np.zeros(frame.shape[:2], np.uint8)}
+            inputs = processor(frame, input_boxes=[[box.tolist()]], return_tensors="pt")
+            sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
+            inputs = {name: value.to(model.device).float() for name, value in inputs.items()}
+            out = model(**inputs)
+            best = int(out.iou_scores[0, 0].argmax())  # of SAM's three: part, piece, whole
+            fine = processor.image_processor.post_process_masks(
+                out.pred_masks[:, :, best : best + 1].cpu(), *sizes, binarize=False
+            )[0][0, 0]
+            mask = _at_edges(_filled(fine.sigmoid().numpy()), frame)
+            return {"mask": (mask * 255 + 0.5).astype(np.uint8)}
+
+        with torch.no_grad():
+            yield look
+
+    name = f"{mark(SAM, folder)}-{VERSION}"
+    found = look_at(frames, name, opened, "finding masks", boxes)
+    return np.stack([here["mask"] for here in found]).astype(np.float32) / 255
+
+
+def _detect(frames: np.ndarray, place: Place) -> list[np.ndarray]:
+    """Boxes of the prompt in each frame: float (N, 5), left, top, right, bottom, score."""
+    folder = fetch(GROUNDING_DINO, place)
+
+    @contextmanager
+    def opened() -> Iterator[Look]:
+        import torch
+        from transformers import (
+            AutoTokenizer,
+            GroundingDinoForObjectDetection,
+            GroundingDinoImageProcessorPil,
+            GroundingDinoProcessor,
+        )
+
+        try:
+            parts = (GroundingDinoImageProcessorPil.from_pretrained(folder),
+                     AutoTokenizer.from_pretrained(folder, local_files_only=True))  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+        processor: Any = GroundingDinoProcessor(*parts)
+        model = load(GroundingDinoForObjectDetection, folder)
+
+        def look(frame: np.ndarray) -> Found:
+            inputs = processor(images=frame, text=PROMPT, return_tensors="pt").to(model.device)
+            seen = processor.post_process_grounded_object_detection(
+                model(**inputs), threshold=SURE, target_sizes=[frame.shape[:2]]
+            )[0]
+            return {"boxes": torch.column_stack([seen["boxes"], seen["scores"]]).cpu().numpy()}
+
+        with torch.no_grad():
+            yield look
+
+    found = look_at(frames, f"{mark(GROUNDING_DINO, folder)}-{SURE}", opened, "finding the person")
+    return [here["boxes"] for here in found]
+
+
+def _chosen(found: list[np.ndarray], poses: np.ndarray) -> np.ndarray:
+    """For each frame the box (F, 4) that fits the pose's; without a pose, the one that follows."""
+    boxes = follow(found)
+    for index, (frame, pose) in enumerate(zip(found, poses, strict=True)):
+        if len(frame) and np.isfinite(pose).all():
+            boxes[index] = frame[np.argmax(overlap(frame, pose)), :4]
+        elif np.isfinite(pose).all():
+            boxes[index] = pose  # the detector missed whom the pose shows
+    return boxes
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Close the holes that SAM leaves in patterns and logos."""
+    solid = mask > 0.5
+    return np.where(binary_fill_holes(solid) & ~solid, 1.0, mask)
+
+
+def _at_edges(mask: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Lay the outline of a mask (H, W) in 0..1 on the edges of its frame, uint8 (H, W, 3).
+
+    The guided filter (He et al. 2010) with the colors as guide: within REACH pixels the mask
+    becomes linear in the colors, so specks and ragged edges go and fingers stay; then the contrast
+    that the averaging took is given back.
+    """
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        flat = (2 * REACH + 1, 2 * REACH + 1) + (1,) * (values.ndim - 2)
+        return uniform_filter(values, flat)
+
+    colors = frame.astype(np.float64) / 255
+    middle, level = mean(colors), mean(mask.astype(np.float64))
+    spread = mean(colors[..., :, None] * colors[..., None, :])  # (H, W, 3, 3)
+    spread += SMOOTH * np.eye(3) - middle[..., :, None] * middle[..., None, :]
+    shared = mean(colors * mask[..., None]) - middle * level[..., None]
+    slope = np.linalg.solve(spread, shared[..., None])[..., 0]  # (H, W, 3)
+    offset = level - (slope * middle).sum(-1)
+    smooth = (mean(slope) * colors).sum(-1) + mean(offset)
+    return np.clip(2 * smooth - 0.5, 0, 1).astype(np.float32)

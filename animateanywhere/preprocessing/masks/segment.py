@@ -1,0 +1,73 @@
+"""Soft masks of the person in a clip."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import label
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.preprocessing.crop import cut, move
+from animateanywhere.preprocessing.mediapipe_graph import see
+from animateanywhere.preprocessing.weights import HUB, Place
+
+BACKENDS = ("mediapipe", "grounded-sam")
+FINE = 384  # pixels a side at which masks are found and cleaned, before they shrink
+
+
+def extract(
+    frames: np.ndarray,
+    keypoints: np.ndarray,
+    where: np.ndarray,
+    size: int,
+    backend: str = "mediapipe",
+    place: Place = HUB,
+) -> np.ndarray:
+    """Where the person is, in a square around them; islands are dropped.
+
+    Args:
+        frames: uint8 (F, H, W, 3). keypoints: (F, 18, 3) of the person, in pixels.
+        where: (F, 3) the squares, see `crop.squares`. size: pixels a side of the masks.
+        backend: "mediapipe" (the segmentation that comes with BlazePose, of the most prominent
+            person) or "grounded-sam".
+        place: of the latter's weights.
+
+    Returns:
+        float32 (F, size, size) in 0..1; all 0 in frames in which nobody was found.
+
+    Raises:
+        UsageError: unknown backend, or what it needs is not there.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"mask backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    fine = max(size, FINE)
+    if backend == "grounded-sam":
+        from animateanywhere.preprocessing.masks import grounded_sam
+
+        larger, there = cut(frames, where, fine), move(keypoints, where, fine)
+        masks = grounded_sam.extract(larger, there, place)
+    else:
+        whole = np.stack([found["mask"] for found in see(frames)])  # (F, H, W)
+        masks = cut(whole, where, fine).astype(np.float32) / 255
+    with ThreadPoolExecutor(2) as pool:
+        return np.stack(list(pool.map(lambda mask: _smaller(_largest(mask), size), masks)))
+
+
+def _smaller(mask: np.ndarray, size: int) -> np.ndarray:
+    """Area average of float32 (S, S) to (size, size)."""
+    if len(mask) == size:
+        return mask
+    small = Image.fromarray(mask).resize((size, size), Image.Resampling.BOX)
+    return np.array(small).clip(0, 1)
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """Drop islands under a tenth of the largest: bits of furniture, never an arm."""
+    islands, count = label(mask > 0.1)
+    if count < 2:
+        return mask
+    sizes = np.bincount(islands.ravel())[1:]
+    small = np.flatnonzero(sizes < 0.1 * sizes.max()) + 1
+    return np.where(np.isin(islands, small), 0, mask)

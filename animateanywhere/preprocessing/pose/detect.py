@@ -1,0 +1,39 @@
+"""Poses of the person in a clip, as OpenPose-18 keypoints."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.preprocessing.pose import people
+from animateanywhere.preprocessing.weights import HUB, Place
+
+BACKENDS = ("mediapipe", "vitpose", "dwpose", "openpose")
+
+
+def find(
+    frames: np.ndarray, backend: str = "mediapipe", place: Place = HUB
+) -> tuple[np.ndarray, int]:
+    """Keypoints float32 (F, 18, 3) of the most prominent person: x, y in pixels, confidence, 0 in
+    frames without the person; and how many persons of comparable size there are.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+        backend: one of BACKENDS.
+        place: of its weights, unless it is "mediapipe".
+
+    Raises:
+        UsageError: unknown backend, or what it needs is not there.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"pose backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    from animateanywhere.preprocessing.pose import dwpose, mediapipe, openpose, vitpose
+
+    match backend:
+        case "vitpose":
+            return vitpose.extract(frames, place)
+        case "dwpose":
+            return dwpose.extract(frames, place)
+        case "openpose":
+            return openpose.extract(frames, place)
+    return mediapipe.extract(frames), people.count(frames)

@@ -1,0 +1,98 @@
+"""Poses by DWPose (Yang et al. 2023, arXiv 2307.15880) in the person boxes of YOLOX, ONNX networks
+that rtmlib runs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.pose import coco, people
+from animateanywhere.preprocessing.tracking import follow
+from animateanywhere.preprocessing.weights import DWPOSE, HUB, Place, fetch, mark
+
+SURE = 0.5  # score from which on a box counts
+PERSON = 0  # of COCO's classes
+BODY = 17  # of the 133 keypoints; feet, face and hands follow
+
+
+def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
+    """Keypoints of the most prominent person.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+        place: of the weights `dwpose`.
+
+    Returns:
+        float32 (F, 18, 3): x, y in pixels and confidence, 0 in frames without the person; and how
+        many persons of comparable size there are.
+
+    Raises:
+        UsageError: the weights cannot be had or read.
+    """
+    folder = fetch(DWPOSE, place)
+    detector_file, pose_file = (folder / name for name in DWPOSE.files)
+
+    @contextmanager
+    def detector() -> Iterator[Look]:
+        from rtmlib import YOLOX
+
+        network = _network(YOLOX, detector_file, det_mode="multiclass", score_thr=SURE)
+        network.model_input_size = _sides(network, detector_file)
+
+        def look(frame: np.ndarray) -> Found:
+            # YOLOX was trained on BGR; its scores stay inside rtmlib
+            boxes, classes = network(np.ascontiguousarray(frame[..., ::-1]))
+            boxes = np.reshape(boxes, (-1, 4))[np.reshape(classes, -1) == PERSON]
+            return {"boxes": np.column_stack([boxes, np.ones(len(boxes))])}
+
+        yield look
+
+    @contextmanager
+    def estimator() -> Iterator[Look]:
+        from rtmlib import RTMPose
+
+        network = _network(RTMPose, pose_file)
+        network.model_input_size = _sides(network, pose_file)[::-1]
+
+        def look(frame: np.ndarray, box: np.ndarray) -> Found:
+            if not np.isfinite(box).all():
+                return {"keypoints": np.zeros((18, 3), np.float32)}
+            # Trained on RGB (bgr_to_rgb in its config), and rtmlib swaps nothing
+            points, scores = network(frame, bboxes=[box])
+            body = np.column_stack([points[0, :BODY], scores[0, :BODY].clip(0, 1)])
+            return {"keypoints": coco.openpose(body, *frame.shape[:2])}
+
+        yield look
+
+    name = mark(DWPOSE, folder)
+    seen = [here["boxes"] for here in
+            look_at(frames, f"{name}-boxes-{SURE}", detector, "finding the person")]  # fmt: skip
+    found = look_at(frames, name, estimator, "finding poses", follow(seen))
+    return np.stack([here["keypoints"] for here in found]), people.in_boxes(seen)
+
+
+def _network(kind: Any, file: Path, **options: Any) -> Any:
+    """One of rtmlib's classes on a local file, on the GPU where onnxruntime knows one."""
+    import onnxruntime
+
+    gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    try:
+        with redirect_stdout(io.StringIO()):  # stdout is for results
+            return kind(str(file), device="cuda" if gpu else "cpu", **options)
+    except Exception as error:  # onnxruntime's own, of no common kind
+        raise UsageError(f"{file}: {str(error).splitlines()[0]}") from None
+
+
+def _sides(network: Any, file: Path) -> tuple[int, int]:
+    """Height and width of a network's input."""
+    height, width = network.session.get_inputs()[0].shape[-2:]
+    if not (isinstance(height, int) and isinstance(width, int)):
+        raise UsageError(f"{file}: its input has no fixed size; export it with one")
+    return height, width

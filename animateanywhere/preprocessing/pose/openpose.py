@@ -1,0 +1,153 @@
+"""Poses by OpenPose (Cao et al. 2017, arXiv 1611.08050) as controlnet-aux carries it.
+
+Its license allows non-commercial use only, so it runs only when asked for by name.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animateanywhere.core.console import say
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256
+from animateanywhere.pose.keypoints import VISIBLE, in_frame
+from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.pose import people
+from animateanywhere.preprocessing.tracking import around, follow, overlap
+from animateanywhere.preprocessing.weights import HUB, Place
+
+NAME = "body_pose_model"
+CONVERT = (
+    f"import torch, safetensors.torch as s; w = torch.load('{NAME}.pth', weights_only=True); "
+    f"s.save_file({{k: v.contiguous() for k, v in w.items()}}, '{NAME}.safetensors')"
+)
+
+
+def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
+    """Keypoints of the most prominent person.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+        place: of the weights, `openpose/body_pose_model.safetensors`.
+
+    Returns:
+        float32 (F, 18, 3): x, y in pixels and confidence, 0 for what is not seen; and how many
+        persons of comparable size there are.
+
+    Raises:
+        UsageError: no weights, or a torchvision that does not work with torch.
+    """
+    file = weights(place)
+    say("openpose: licensed by CMU for non-commercial use only")
+
+    @contextmanager
+    def opened() -> Iterator[Look]:
+        body = _network(file)
+
+        def look(frame: np.ndarray) -> Found:
+            return {"persons": _persons(*body(np.ascontiguousarray(frame[..., ::-1])))}  # BGR
+
+        yield look
+
+    name = f"openpose-{sha256(file)[:12]}"
+    persons = [here["persons"] for here in look_at(frames, name, opened, "finding poses")]
+    seen = [_boxes(here) for here in persons]
+    keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
+    for index, box in enumerate(follow(seen)):
+        if np.isfinite(box).all():
+            mine = persons[index][np.argmax(overlap(seen[index], box))]
+            keypoints[index] = in_frame(mine, *frames.shape[1:3])
+    return keypoints, people.in_boxes(seen)
+
+
+def weights(place: Place) -> Path:
+    """The file of weights in `place`. Raises UsageError where there is none to be read."""
+    folder = (place.models or Path("DIR")) / "openpose"
+    file = folder / f"{NAME}.safetensors"
+    if place.models and file.is_file():
+        return file
+    if place.models and (folder / f"{NAME}.pth").is_file():
+        raise UsageError(
+            f"{folder}: {NAME}.pth is a pickle, which may hold a program, and is not read; "
+            f'if you trust it: cd {folder} && python -c "{CONVERT}"'
+        )
+    raise UsageError(
+        f"--pose openpose: no {file}: get {NAME}.pth of lllyasviel/Annotators from the hub, put "
+        f'it there, make it safe to read: python -c "{CONVERT}", and give --models'
+    )
+
+
+def torchvision_fault() -> str | None:
+    """What is wrong with a torchvision made for another torch: worse than none, since then much of
+    transformers and diffusers cannot be imported either. None where it fits or is not there."""
+    if find_spec("torchvision") is None:
+        return None
+    from packaging.requirements import Requirement
+
+    torch, torchvision = version("torch"), version("torchvision")
+    wanted = [Requirement(line) for line in requires("torchvision") or []]
+    unmet = [line for line in wanted if line.name == "torch" and torch not in line.specifier]
+    if unmet:
+        why = f"it wants {unmet[0]}"
+    else:
+        try:
+            import_module("torchvision.ops")  # loads what was compiled against torch
+            return None
+        except (ImportError, RuntimeError, OSError) as error:
+            why = str(error).splitlines()[0]
+    return (
+        f"torchvision {torchvision} does not work with torch {torch} ({why}): pip install both "
+        "from one index (see pytorch.org/get-started), or pip uninstall torchvision, which only "
+        "--pose openpose needs"
+    )
+
+
+def _network(file: Path) -> Any:
+    """controlnet-aux's `Body`; its own constructor would unpickle."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if why := torchvision_fault():
+        raise UsageError(why)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its other, older networks
+        from controlnet_aux.open_pose.body import Body
+        from controlnet_aux.open_pose.model import bodypose_model
+        from controlnet_aux.open_pose.util import transfer
+    body = Body.__new__(Body)
+    body.model = bodypose_model()
+    try:
+        body.model.load_state_dict(transfer(body.model, load_file(file)))
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{file}: not the weights of OpenPose's body network ({first})") from None
+    body.model.eval().requires_grad_(False)
+    return body.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _persons(candidates: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(N, 18, 3) of `Body`'s candidates (M, 4): x, y, score, id, and rows (N, 20) of their ids."""
+    if not len(rows):
+        return np.zeros((0, 18, 3))
+    ids = rows[:, :18].astype(int)
+    found = np.where(ids[..., None] >= 0, candidates[ids, :3], 0)
+    found[..., 2] = found[..., 2].clip(0, 1)
+    return found
+
+
+def _boxes(persons: np.ndarray) -> np.ndarray:
+    """(N, 5) around persons (N, 18, 3): left, top, right, bottom, mean score of what is seen."""
+    seen = persons[..., 2] > 0
+    score = persons[..., 2].sum(1) / np.maximum(seen.sum(1), 1)
+    boxes = np.column_stack([around(persons, VISIBLE), score])
+    return np.nan_to_num(boxes)

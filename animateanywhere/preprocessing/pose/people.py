@@ -1,0 +1,108 @@
+"""How many people a clip shows, and where: MediaPipe's detector without its one-person cap, or the
+boxes of another detector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.mediapipe_graph import VERSION, WORKERS, detections
+
+SURE = 0.75  # detector score; passers-by score 0.8 to 0.95, mistakes on the test clips up to 0.72
+LOOKED_AT = 5  # frames of a clip
+COMPARABLE = 0.35  # of the main person's size: smaller ones are background
+SAME = 0.4  # of the larger person's radius: centers nearer than this are one person seen twice
+
+
+def count(frames: np.ndarray) -> int:
+    """Persons of comparable size in a clip, uint8 (F, H, W, 3), as MediaPipe sees them."""
+    looked = frames[np.linspace(0, len(frames) - 1, min(len(frames), LOOKED_AT)).astype(int)]
+    return several(find_all(looked))
+
+
+def in_boxes(frames: list[np.ndarray]) -> int:
+    """Persons of comparable size in the boxes of each frame, (N, 5): left, top, right, bottom,
+    score."""
+    found = []
+    for boxes in frames:
+        middle, half = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 3] - boxes[:, 1]) / 2
+        found.append(np.column_stack([middle, half, boxes[:, 4]]))
+    return several(found)
+
+
+def find(frame: np.ndarray) -> np.ndarray:
+    """All persons in a frame, uint8 (H, W, 3), most certain first.
+
+    The detector sees 224 x 224 pixels, so besides the whole frame it looks at overlapping square
+    windows of the shorter side and of half of it.
+
+    Returns:
+        float (N, 4): x, y of the middle of the hips, radius of the body around it (about half the
+        standing height) in pixels, score.
+
+    Raises:
+        UsageError: mediapipe is not installed.
+    """
+    return find_all(frame[None])[0]
+
+
+def find_all(frames: np.ndarray) -> list[np.ndarray]:
+    """`find` for each frame of uint8 (F, H, W, 3)."""
+    found = look_at(frames, f"people-{VERSION}", _opened, "counting persons", workers=WORKERS)
+    return [here["persons"] for here in found]
+
+
+@contextmanager
+def _opened() -> Iterator[Look]:
+    with detections() as detect:
+
+        def look(frame: np.ndarray) -> Found:
+            persons = []
+            for left, top, side in _windows(*frame.shape[:2]):
+                window = frame[top : top + side, left : left + side] if side else frame
+                height, width = window.shape[:2]
+                for seen in detect(window):
+                    points = seen.location_data.relative_keypoints
+                    x, y = points[0].x * width, points[0].y * height
+                    radius = float(np.hypot(points[1].x * width - x, points[1].y * height - y))
+                    # In a window, a body larger than it is a guess from a fragment
+                    if seen.score[0] >= SURE and (not side or radius < 0.9 * side):
+                        persons.append((x + left, y + top, radius, seen.score[0]))
+            return {"persons": _once(persons)}
+
+        yield look
+
+
+def several(found: list[np.ndarray]) -> int:
+    """How many persons of comparable size are in the clip: the median over frames, at least 1
+    where somebody was found at all, else 0."""
+    counts = []
+    for persons in found:
+        if len(persons):
+            counts.append(int((persons[:, 2] >= COMPARABLE * persons[:, 2].max()).sum()))
+    return int(np.median(counts)) if counts else 0
+
+
+def _windows(height: int, width: int) -> list[tuple[int, int, int]]:
+    """(left, top, side); side 0 is the whole frame."""
+    short = min(height, width)
+    windows = [(0, 0, 0)]
+    for side in (short, short // 2):
+        if side < 96 or side == height == width:
+            continue
+        steps_x, steps_y = (-(-2 * (length - side) // side) + 1 for length in (width, height))
+        for top in np.linspace(0, height - side, steps_y).astype(int):
+            for left in np.linspace(0, width - side, steps_x).astype(int):
+                windows.append((int(left), int(top), side))
+    return windows
+
+
+def _once(persons: list[tuple[float, float, float, float]]) -> np.ndarray:
+    kept: list[tuple[float, float, float, float]] = []
+    for x, y, radius, score in sorted(persons, key=lambda person: -person[3]):
+        if all(np.hypot(x - a, y - b) > SAME * max(radius, r) for a, b, r, _ in kept):
+            kept.append((x, y, radius, score))
+    return np.array(kept, dtype=np.float32).reshape(-1, 4)

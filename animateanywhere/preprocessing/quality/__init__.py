@@ -1,0 +1,1 @@
+"""What is wrong with a clip or a motion, in words."""

@@ -1,0 +1,101 @@
+"""What is good and bad about a motion to follow, also against the person who is to follow it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from animateanywhere.core.findings import Finding
+from animateanywhere.pose import body
+from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.pose.visibility import VIEWS, parts_shown, shares, somebody, views
+from animateanywhere.preprocessing.quality.clip import VIEW_SHOWN, ranges, worst_first
+
+SHOWN = 0.1  # share of a motion's frames from which a part or view of it counts
+SCALE = 1.5  # times larger or smaller in its frame than the learned person was
+PROPORTION = 1.25  # a bone so much longer or shorter, against the body; people differ by 1.1
+EDGE = 0.015  # of the frame: a joint that near is about to leave
+LEAVES = 0.1  # share of the frames
+# In the order of `bones.PAIRS`
+BONES = ("trunk", "thighs", "shins", "upper arms", "forearms", "head", "shoulders", "hips")
+
+
+def look_over_driving(
+    keypoints: np.ndarray,
+    width: int,
+    height: int,
+    reference: np.ndarray | None = None,
+    size: int = 0,
+) -> list[Finding]:
+    """Findings about a motion, worst first.
+
+    Args:
+        keypoints: (F, 18, 3) in pixels of width x height.
+        reference: (N, 18, 3), the learned person's own, where they are known, in a square frame
+            of `size` pixels.
+    """
+    seen = keypoints[..., 2] >= VISIBLE
+    nobody = np.flatnonzero(~somebody(keypoints))
+    if len(nobody) == len(keypoints):
+        return [Finding("unusable", "skeleton", "no frame shows a skeleton to follow")]
+    found = []
+    if len(nobody):
+        text = f"no skeleton in {len(nobody)} of {len(keypoints)} frames ({ranges(nobody)})"
+        found.append(Finding("warning", "skeleton", f"{text}; give poses for them, or cut them"))
+    found += _leaving(keypoints, seen, width, height)
+    if reference is not None and len(reference):
+        found += _unseen(keypoints, reference)
+        found += _build(keypoints, reference, max(width, height) / size)
+    return worst_first(found)
+
+
+def _leaving(keypoints: np.ndarray, seen: np.ndarray, width: int, height: int) -> list[Finding]:
+    x, y = keypoints[..., 0] / width, keypoints[..., 1] / height
+    edges = {"left": x < EDGE, "right": x > 1 - EDGE, "upper": y < EDGE, "lower": y > 1 - EDGE}
+    out = []
+    for name, beyond in edges.items():
+        frames = np.flatnonzero((beyond & seen).any(1))
+        if len(frames) >= max(LEAVES * len(keypoints), 1):
+            text = f"the motion leaves by the {name} edge in frames {ranges(frames)}"
+            out.append(Finding("warning", "frame", f"{text}; what is out of the picture is lost"))
+    return out
+
+
+def _unseen(keypoints: np.ndarray, reference: np.ndarray) -> list[Finding]:
+    """Parts and views that the motion shows and the learned clip did not."""
+    out = []
+    here, there = parts_shown(keypoints), parts_shown(reference)
+    parts = [name for name in here if here[name] >= SHOWN and there[name] < VIEW_SHOWN]
+    if parts:
+        text = f"shows {' and '.join(parts)}, which the person's clip never did: they are made up"
+        out.append(Finding("warning", "unseen parts", text))
+    now, then = shares(views(keypoints)), shares(views(reference))
+    sides = [view for view in VIEWS if now[view] >= SHOWN and then[view] < VIEW_SHOWN]
+    if sides and any(then.values()):
+        told = " and ".join(f"{side} ({now[side]:.0%} of the frames)" for side in sides)
+        text = f"shows the {told}, which the person's clip never did: it is made up"
+        out.append(Finding("warning", "unseen views", text))
+    return out
+
+
+def _build(keypoints: np.ndarray, reference: np.ndarray, shrink: float) -> list[Finding]:
+    """Size in the frame and lengths of bones, against the learned person's.
+
+    shrink: pixels of the driving frame that become one of the learned person's, as both are whole.
+    """
+    own, theirs = body.measure(keypoints), body.measure(reference)
+    if own is None or theirs is None:
+        return []
+    out = []
+    scale = body.stature(theirs) / body.stature(own)
+    larger = shrink * scale
+    if not 1 / SCALE < larger < SCALE:
+        how = f"{larger:.1f} times as large" if larger > 1 else f"{1 / larger:.1f} times smaller"
+        text = f"the learned person was seen {how} in the frame; the skeleton is scaled to that"
+        out.append(Finding("note", "scale", text))
+    ratios = theirs / (own * scale)
+    off = [f"{name} {ratios[bone]:.2f}" for bone, name in enumerate(BONES)
+           if not 1 / PROPORTION < ratios[bone] < PROPORTION]  # fmt: skip
+    if off:
+        text = f"another build: against its body, the learned person's {', '.join(off)}"
+        out.append(Finding("note", "proportions", f"{text}; bones are fitted"))
+    return out

@@ -1,0 +1,124 @@
+"""Where the weights of other people's models lie: a folder, the hub's cache, or the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.markup import escape
+
+from animateanywhere.core.console import say
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256
+
+BESIDE = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
+
+
+class Source(NamedTuple):
+    name: str  # of its folder in a Place
+    repo: str  # on the Hugging Face hub
+    files: tuple[str, ...] = ("*.safetensors",)  # of weights, all of them needed; never pickle
+    revision: str = "main"  # of the repository; some have safetensors on a branch only
+
+
+class Place(NamedTuple):
+    """Where weights may come from; without a folder, the hub's cache or the hub."""
+
+    models: Path | None = None  # folder that holds one folder for each source
+    offline: bool = False  # as HF_HUB_OFFLINE=1: download nothing
+
+
+HUB = Place()
+
+
+GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
+SAM = Source("sam", "facebook/sam-vit-base")
+RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
+VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
+CLIP = Source("clip", "openai/clip-vit-base-patch32", revision="refs/pr/15")
+DINO = Source("dino", "facebook/dino-vits16", revision="refs/pr/1")
+VIDEOMAE = Source("videomae", "MCG-NJU/videomae-base-ssv2")
+DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
+
+
+def at_hand(source: Source, place: Place) -> Path | None:
+    """The folder of a model that needs no download: that of the place, else the hub's cache.
+
+    Raises UsageError where the place has a folder for it, and not the weights.
+    """
+    own = place.models / source.name if place.models else None
+    if own and own.is_dir():
+        if missing := _missing(source, own):
+            raise UsageError(f"{own}: no {missing} in it; pickled weights (.bin) are not read")
+        return own
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if not (Path(HF_HUB_CACHE) / f"models--{source.repo.replace('/', '--')}").is_dir():
+        return None  # told without loading the client, which takes most of a second
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        wanted = [*source.files, *BESIDE]
+        cached = Path(
+            snapshot_download(
+                source.repo, revision=source.revision, allow_patterns=wanted, local_files_only=True
+            )
+        )
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    # A download that stopped leaves a folder too.
+    return None if _missing(source, cached) else cached
+
+
+def _missing(source: Source, folder: Path) -> str | None:
+    return next((name for name in source.files if not list(folder.glob(name))), None)
+
+
+def mark(source: Source, folder: Path) -> str:
+    """Tells weights apart: the source's name and a digest of its files."""
+    files = sorted(file for name in source.files for file in folder.glob(name))
+    digest = hashlib.sha256("".join(sha256(file) for file in files).encode())
+    return f"{source.name}-{digest.hexdigest()[:12]}"
+
+
+def fetch(source: Source, place: Place) -> Path:
+    """`at_hand`, or downloaded after a line that says what and how large.
+
+    Raises UsageError where being offline leaves nothing, and where the hub cannot be reached or
+    refuses.
+    """
+    found = at_hand(source, place)
+    if found:
+        return found
+    remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
+    if place.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise UsageError(f"{source.repo} is not on this machine, and offline: {remedy}")
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        about = HfApi().model_info(
+            source.repo, revision=source.revision, files_metadata=True, timeout=20
+        )
+        size = sum(file.size or 0 for file in about.siblings or []
+                   if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
+        say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
+        wanted = [*source.files, *BESIDE]
+        return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=wanted))
+    except Exception as error:  # the hub's client raises its own, its transport's and the system's
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None
+
+
+def load(kind: Any, folder: Path) -> Any:
+    """A frozen model from a local folder of safetensors, on the GPU where there is one."""
+    import torch
+
+    try:
+        model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)

@@ -1,0 +1,56 @@
+"""Caption styles: what the clip's captions name, by recipe alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from animateanywhere.backbones.base import load_base, token_ids
+from animateanywhere.datasets.subject import Subject
+from animateanywhere.methods.animate_anywhere.settings import Personal
+from animateanywhere.methods.animate_anywhere.subject_data import encode_subject
+
+MAN = Subject(
+    Path(), np.zeros((2, 64, 64, 3), np.uint8), np.ones((2, 64, 64), np.float32),
+    np.ones((2, 18, 3), np.float32), ["a <token> man walking in a room"] * 2, 8.0, "man",
+    "in a room",
+)  # fmt: skip
+RED = "in a red shirt"
+
+
+@pytest.mark.parametrize(
+    ("style", "says"),
+    [
+        (Personal(), "a sks man walking in a room"),
+        (Personal(captions="plain"), "a sks man"),
+        (Personal(looks=RED), "a sks man in a red shirt walking in a room"),
+        (Personal(captions="plain", looks=RED), "a sks man in a red shirt"),
+    ],
+)
+def test_a_recipe_says_what_captions_name(tiny_base: Path, style: Personal, says: str) -> None:
+    base = load_base(tiny_base)
+    rows = encode_subject(base, MAN, "sks", replace(style, views=1))
+    assert rows.captions == [says] * 2
+    words = base.tokenizer.convert_ids_to_tokens(token_ids(base.tokenizer, [says])[0])
+    region = dict(zip(words, rows.tokens[0].tolist(), strict=True))
+    assert region["sks"] == region["man</w>"] == 1
+    assert region.get("room</w>", -1) == -1
+    assert region.get("red</w>", 1) == 1
+    assert region.get("walk", 0) == 0
+    assert len(rows.latents) == 1
+
+
+def test_looks_are_named_where_the_person_is_written_otherwise(tiny_base: Path) -> None:
+    strange = replace(MAN, captions=["<token>, dancing"] * 2)
+    rows = encode_subject(load_base(tiny_base), strange, "sks", Personal(looks=RED, views=1))
+    assert rows.captions == ["sks in a red shirt, dancing"] * 2
+
+
+def test_a_style_changes_words_only(tiny_base: Path) -> None:
+    first, second = (
+        encode_subject(load_base(tiny_base), MAN, "sks", Personal(captions=c, views=2))
+        for c in ("scene", "plain")
+    )
+    assert torch.equal(first.latents, second.latents) and torch.equal(first.masks, second.masks)
