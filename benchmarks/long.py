@@ -27,7 +27,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from animateanywhere.backbones.base import BUNDLED, load_base
 from animateanywhere.commands.demo import TOKEN, stage_spec
 from animateanywhere.commands.generate import generate
-from animateanywhere.core.console import peak_memory
+from animateanywhere.core.device import peak_memory
 from animateanywhere.evaluation.perception import load_perception, perceive
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton

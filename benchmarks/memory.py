@@ -47,8 +47,8 @@ from transformers import CLIPTextConfig, UMT5Config
 from animateanywhere.backbones.base import base_config, find_base
 from animateanywhere.backbones.guided_attention import GuidedAttention, guide
 from animateanywhere.backbones.spec import Model
-from animateanywhere.core.console import quietly
-from animateanywhere.core.hardware import clock
+from animateanywhere.core.estimate import clock
+from animateanywhere.core.messages import quietly
 from animateanywhere.methods.animate_anywhere import background_augmentation
 from animateanywhere.methods.animate_anywhere.cost import memory
 from animateanywhere.methods.animate_anywhere.cost.vram import BESIDE, FORMS, GIB

@@ -34,9 +34,9 @@ from animateanywhere.backbones.personal_weights import build_of, load_personal, 
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import generate
 from animateanywhere.commands.personalize import personalize
-from animateanywhere.core.console import progress, say
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import finite, sha256, write_aside
+from animateanywhere.core.messages import progress, say
 from animateanywhere.datasets.subject import overlay, read_subject
 from animateanywhere.evaluation import real
 from animateanywhere.evaluation.observe import Observed, look

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from animateanywhere.core.console import progress
+from animateanywhere.core.messages import progress
 from animateanywhere.media import video
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.puppets import Spec, render, sample_spec

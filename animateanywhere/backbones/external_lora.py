@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.core.console import warn
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import warn
 
 
 def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:

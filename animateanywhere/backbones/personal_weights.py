@@ -23,9 +23,9 @@ from torch import Tensor
 from transformers import AddedToken
 
 from animateanywhere.backbones import lora
-from animateanywhere.core.console import warn
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import warn
 from animateanywhere.core.paths import RUNS
 
 if TYPE_CHECKING:

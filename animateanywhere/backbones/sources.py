@@ -23,8 +23,8 @@ from transformers import (
 
 from animateanywhere.backbones.base import NETWORKS
 from animateanywhere.backbones.spec import Model
-from animateanywhere.core.console import say
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import say
 
 # What tells a checkpoint with UNet, VAE and text encoder of Stable Diffusion 1.5's kind
 CHECKPOINT = {

@@ -8,15 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 
 from animateanywhere.backbones.base import BASES, TRAINED, hash_of, write_base_toml
 from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.sources import of_checkpoint, tell_fetched
-from animateanywhere.core.console import say
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import say
 from animateanywhere.methods.animate_anywhere.base_data import corpora
 from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
@@ -45,7 +45,7 @@ def base_train(
         settings = replace(settings, name=checkpoint.stem, model=model)
     out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
     # The first process may encode for hours while the others wait.
-    PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
+    PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2))
     parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
     _keep(out / "recipe.json", parts)
     tell_fetched(settings.model, out)

@@ -17,8 +17,8 @@ from animateanywhere.backbones.base import base_config, find_base, hash_of, load
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import generate
 from animateanywhere.commands.personalize import personalize
-from animateanywhere.core.console import progress, quietly
 from animateanywhere.core.files import require_writable, write_aside
+from animateanywhere.core.messages import progress, quietly
 from animateanywhere.evaluation import embed
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
 from animateanywhere.evaluation.report import write_report

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,11 +14,11 @@ from rich.table import Table
 from animateanywhere.backbones.base import Base, load_base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.prepare import prepare
-from animateanywhere.core.console import peak_memory
+from animateanywhere.core.device import best_device, memory_now, peak_memory
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import Finding, Verdict, read_findings, verdict
-from animateanywhere.core.hardware import Prediction, in_words, memory_now
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_about
 from animateanywhere.methods.animate_anywhere.cost.predict import (
@@ -43,7 +42,7 @@ class Report(NamedTuple):
 
     verdict: Verdict
     findings: dict[str, list[Finding]]
-    predictions: dict[str, Prediction]
+    predictions: dict[str, Estimate]
 
 
 def check(
@@ -62,15 +61,13 @@ def check(
     What is wrong with the files themselves is a finding; other wrong use raises UsageError.
     """
     model = load_base(base)
-    passes = to_device(
-        model, "cuda" if torch.cuda.is_available() else "cpu"
-    )  # as generation has it
+    passes = to_device(model, best_device())  # as generation has it
     settings = recipe_of(model, recipe)
     out = out or FOLDER / video.stem / "subject"
     require_writable(out)
     size = int(model.config["size"])
     found: dict[str, list[Finding]] = {video.name: []}
-    told: dict[str, Prediction] = {}
+    told: dict[str, Estimate] = {}
     subject, prepared = None, Prepared()
     try:
         subject, prepared = _prepare(model, video, out, class_word, backends)

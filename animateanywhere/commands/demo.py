@@ -16,8 +16,8 @@ from animateanywhere import __version__
 from animateanywhere.backbones.base import base_config, find_base, hash_of
 from animateanywhere.commands.generate import generate
 from animateanywhere.commands.personalize import personalize
-from animateanywhere.core.console import say
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import say
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.evaluation.perception import load_perception, perception_of
 from animateanywhere.evaluation.truth import compare, mean, measure, write_reference

@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from animateanywhere.backbones.base import BUNDLED, find_base
-from animateanywhere.core.console import progress, say
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable, write_aside
+from animateanywhere.core.messages import progress, say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import overlay, read_about
 from animateanywhere.evaluation.observe import Observed, observe, observe_reference

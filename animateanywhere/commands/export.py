@@ -31,9 +31,9 @@ from animateanywhere.backbones.personal_weights import (
 )
 from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.backbones.wan_vace import own_name
-from animateanywhere.core.console import progress, say, warn
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, write_aside
+from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.diffusion.losses import FLOW
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]

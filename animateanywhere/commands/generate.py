@@ -27,11 +27,12 @@ from animateanywhere.backbones.personal_weights import (
     mentions,
     read_metadata,
 )
-from animateanywhere.core.console import say, warn
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import compare, in_words
 from animateanywhere.core.files import require_writable, sha256, write_aside
 from animateanywhere.core.findings import refuse, tell_findings
-from animateanywhere.core.hardware import compare, in_words
+from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
@@ -95,7 +96,7 @@ def generate(
         raise UsageError(f"{out} would overwrite the driving {pose}: give --out another name")
     weights, learned = _choose_weights(prompt, weights)
     require_writable(RUNS if out is None else out.parent)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     model = load_base(base or base_of(learned))
     files = [] if weights is None else [(weights, scale), *others]
     late_only = late_only and bool(files)

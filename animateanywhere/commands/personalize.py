@@ -13,7 +13,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.markup import escape
 from torch import Tensor, nn
 
@@ -22,18 +21,19 @@ from animateanywhere.backbones.base import Base, load_base
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.commands.prepare import prepare
-from animateanywhere.core.console import say, warn
+from animateanywhere.core.device import best_device, gpu_memory
+from animateanywhere.core.estimate import FILE as PREDICTION
+from animateanywhere.core.estimate import Estimate, compare, in_words, keep
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import read_findings, refuse, tell_findings
-from animateanywhere.core.hardware import FILE as PREDICTION
-from animateanywhere.core.hardware import Prediction, compare, in_words, keep
+from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_looks
 from animateanywhere.methods.animate_anywhere.background_augmentation import put_elsewhere
 from animateanywhere.methods.animate_anywhere.cost.predict import foretell_learning
-from animateanywhere.methods.animate_anywhere.cost.vram import card, fitted
+from animateanywhere.methods.animate_anywhere.cost.vram import fitted
 from animateanywhere.methods.animate_anywhere.model_card import write_personal_card
 from animateanywhere.methods.animate_anywhere.personal_stages import (
     fit_vae,
@@ -74,7 +74,7 @@ def personalize(
     Raises UsageError for bad input, weights of another run in `out` are replaced.
     """
     begun = time.monotonic()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     model = load_base(base)
     settings = recipe_of(model, recipe)
     if looks is not None:
@@ -91,7 +91,7 @@ def personalize(
         size=size,
         fps=fps,
     )
-    vram = vram or card()
+    vram = vram or gpu_memory()
     if vram is not None:
         settings = fitted(model.folder, model.config, settings, vram)
     path = out / FILE
@@ -155,7 +155,7 @@ def _learn(
 def _before(
     model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float | None,
     clip: str,
-) -> Prediction | None:  # fmt: skip
+) -> Estimate | None:  # fmt: skip
     """Say what learning will take, where that is known and `begun` given; refuse what cannot be
     done."""
     findings = read_findings(subject.folder)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 
-from animateanywhere.core.console import say
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_writable, sha256
 from animateanywhere.core.findings import Finding, read_findings, tell_findings, write_findings
+from animateanywhere.core.messages import say
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import Subject, gray, read_about, read_subject, write_subject
 from animateanywhere.datasets.subject_report import write_report

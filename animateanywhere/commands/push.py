@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from animateanywhere.backbones.base import NETWORKS, base_config, find_base, hash_of
 from animateanywhere.backbones.personal_weights import FILE, base_of, read_metadata
-from animateanywhere.core.console import say, warn
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import say, warn
 from animateanywhere.methods.animate_anywhere.model_card import (
     NAME,
     write_base_card,

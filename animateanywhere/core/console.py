@@ -1,18 +1,17 @@
-"""What the user sees while a command works. All of it goes to stderr; stdout is for results.
+"""The reporter of the command line. All of it goes to stderr; stdout is for results.
 
 Of several processes (`accelerate launch`, `torchrun`) only the first speaks.
 """
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
 
-from rich.console import Console
+import rich.console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,19 +22,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_PLAIN_EVERY = 10.0  # seconds between lines when stderr is not a terminal
+from animateanywhere.core.device import peak_memory
+from animateanywhere.core.reporter import Bar, Level
 
-_quiet = False  # inside of `quietly`
-_live: Progress | None = None  # the display that nested bars join
-_plain_bars = 0  # how many are open, one within the other
-_last_plain_line = 0.0  # seconds of the monotonic clock; all plain bars share the pace
-
-
-def _console() -> Console:
-    # Made anew each time so that a redirected or captured stderr is respected.
-    if _live is not None:
-        return _live.console
-    return Console(stderr=True, highlight=False, quiet=not is_first())
+PLAIN_EVERY = 10.0  # seconds between lines when stderr is not a terminal
 
 
 def is_first() -> bool:
@@ -43,34 +33,71 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keep back what `say` and `warn` print, where the same work is done many times over."""
-    global _quiet
-    before, _quiet = _quiet, True
-    try:
-        yield
-    finally:
-        _quiet = before
+@dataclass
+class Console:
+    """Lines and bars by Rich; where stderr is not a terminal, a plain line at most every 10 s, and
+    one when the outermost bar ends."""
 
+    live: Progress | None = None  # the display that nested bars join
+    plain_bars: int = 0  # how many are open, one within the other
+    last_line: float = 0.0  # seconds of the monotonic clock; all plain bars share the pace
 
-def say(text: str) -> None:
-    """Print a line of Rich markup; wrap file names and user text in `rich.markup.escape`."""
-    if _quiet:
-        return
-    _console().print(text, soft_wrap=True)
+    def message(self, text: str, level: Level) -> None:
+        """Print a line; before a warning stands a yellow word."""
+        # Made anew each time so that a redirected or captured stderr is respected.
+        console = self.live.console if self.live else rich.console.Console(
+            stderr=True, highlight=False, quiet=not is_first()
+        )  # fmt: skip
+        word = "[yellow]warning:[/yellow] " if level == "warning" else ""
+        console.print(word + text, soft_wrap=True)
 
+    def picture(self, path: Path) -> None:
+        """Nothing: commands say themselves what they wrote."""
 
-def warn(text: str) -> None:
-    """Print a warning: a yellow word before a line of Rich markup."""
-    say(f"[yellow]warning:[/yellow] {text}")
+    @contextmanager
+    def progress(self, description: str, total: int, done: int, memory: bool) -> Iterator[Bar]:
+        """A bar, or lines."""
+        if self.live is not None:
+            task = self.live.add_task(description, total=total, completed=done, fields="")
+            try:
+                yield _LiveBar(self.live, task, memory)
+            finally:
+                self.live.remove_task(task)
+            return
+        console = rich.console.Console(stderr=True, highlight=False)
+        if not console.is_terminal or not is_first():
+            with self._lines(description, total, done, memory) as bar:
+                yield bar
+            return
+        self.live = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fields]}", style="cyan", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left", style="dim"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        try:
+            with self.live as live:
+                task = live.add_task(description, total=total, completed=done, fields="")
+                yield _LiveBar(live, task, memory)
+        finally:
+            self.live = None
 
-
-class Bar(Protocol):
-    """What `progress` hands out."""
-
-    def advance(self, steps: int = 1, **fields: object) -> None:
-        """Go `steps` on; `fields` (such as `loss=0.12`) stay shown until they change."""
+    @contextmanager
+    def _lines(self, description: str, total: int, done: int, memory: bool) -> Iterator[Bar]:
+        bar = _PlainBar(self, description, total, done, memory, first=done, start=time.monotonic())
+        if self.plain_bars == 0:
+            self.last_line = bar.start
+        self.plain_bars += 1
+        try:
+            yield bar
+            if self.plain_bars == 1:
+                bar.show()
+        finally:
+            self.plain_bars -= 1
 
 
 @dataclass
@@ -87,6 +114,7 @@ class _LiveBar:
 
 @dataclass
 class _PlainBar:
+    console: Console
     description: str
     total: int
     done: int
@@ -98,85 +126,20 @@ class _PlainBar:
     def advance(self, steps: int = 1, **fields: object) -> None:
         self.done += steps
         self.fields.update(fields)
-        if time.monotonic() - _last_plain_line >= _PLAIN_EVERY:
+        if time.monotonic() - self.console.last_line >= PLAIN_EVERY:
             self.show()
 
     def show(self) -> None:
-        global _last_plain_line
-        _last_plain_line = time.monotonic()
+        self.console.last_line = time.monotonic()
         if not is_first():
             return
-        elapsed = _last_plain_line - self.start
+        elapsed = self.console.last_line - self.start
         made = self.done - self.first
         left = elapsed / made * (self.total - self.done) if made > 0 else None
         time_left = "" if not left else f", {_clock(left)} left"
         words = _words(self.fields, self.memory)
         line = f"{self.description} {self.done}/{self.total} {words}".rstrip()
         print(f"{line} ({_clock(elapsed)}{time_left})", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def progress(description: str, total: int, done: int = 0, memory: bool = False) -> Iterator[Bar]:
-    """Show a bar: description, count, fields, elapsed, time left and, if asked, peak memory.
-
-    `done` is where a resumed run starts. Nested calls add a line to the display that is there.
-    Where stderr is not a terminal: a plain line at most every 10 s, and one when the outermost
-    bar ends.
-    """
-    global _live, _plain_bars, _last_plain_line
-    if _live is not None:
-        task = _live.add_task(description, total=total, completed=done, fields="")
-        try:
-            yield _LiveBar(_live, task, memory)
-        finally:
-            _live.remove_task(task)
-        return
-
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal or not is_first():
-        bar = _PlainBar(description, total, done, memory, first=done, start=time.monotonic())
-        if _plain_bars == 0:
-            _last_plain_line = bar.start
-        _plain_bars += 1
-        try:
-            yield bar
-            if _plain_bars == 1:
-                bar.show()
-        finally:
-            _plain_bars -= 1
-        return
-
-    live = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[fields]}", style="cyan", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left", style="dim"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    _live = live
-    try:
-        with live:
-            task = live.add_task(description, total=total, completed=done, fields="")
-            yield _LiveBar(live, task, memory)
-    finally:
-        _live = None
-
-
-def peak_memory() -> float:
-    """Largest memory this process has held so far, in GB: the GPU's where one is in use."""
-    torch = sys.modules.get("torch")  # never imported for this
-    if torch is not None and torch.cuda.is_initialized():
-        return float(torch.cuda.max_memory_allocated()) / 1e9
-    if sys.platform == "linux":  # where getrusage begins with the peak of the process before
-        with open("/proc/self/status") as status:
-            peaks = [line.split()[1] for line in status if line.startswith("VmHWM:")]
-        if peaks:
-            return int(peaks[0]) * 1024 / 1e9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
 
 
 def _words(fields: dict[str, object], memory: bool) -> str:

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from rich.markup import escape
 
-from animateanywhere.core.console import warn
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import warn
 
 Level = Literal["note", "warning", "unusable"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from animateanywhere.core.console import progress
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import progress
 from animateanywhere.media.video import read
 from animateanywhere.pose.skeleton import Poses, draw, read_poses
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from animateanywhere.core.console import progress
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import progress
 from animateanywhere.preprocessing.crop import cut
 from animateanywhere.preprocessing.weights import CLIP, DINO, VIDEOMAE, Place, fetch, load
 

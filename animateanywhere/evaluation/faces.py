@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from animateanywhere.core.console import progress
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import progress
 from animateanywhere.evaluation.embed import Pictures
 from animateanywhere.preprocessing.weights import Place
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from rich.markup import escape
 
-from animateanywhere.core.console import warn
+from animateanywhere.core.messages import warn
 from animateanywhere.datasets.subject import read_subject
 from animateanywhere.evaluation.perception import Perception, perceive
 from animateanywhere.media import video

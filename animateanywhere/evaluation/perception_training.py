@@ -12,8 +12,8 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from animateanywhere.core.console import progress
 from animateanywhere.core.files import folder_aside, write_aside
+from animateanywhere.core.messages import progress
 from animateanywhere.evaluation.perception import (
     CELL,
     SIDE,

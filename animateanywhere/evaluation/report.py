@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import bootstrap
 
-from animateanywhere.core.console import say
 from animateanywhere.core.files import finite, write_aside
+from animateanywhere.core.messages import say
 
 LEVEL = 0.95  # of the intervals
 COLUMNS = {

@@ -14,9 +14,9 @@ from rich.markup import escape
 
 from animateanywhere import metrics
 from animateanywhere.backbones.personal_weights import FILE, build_of, read_metadata
-from animateanywhere.core.console import warn
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
+from animateanywhere.core.messages import warn
 from animateanywhere.evaluation.observe import Observed
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from animateanywhere.core.console import say
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import say
 from animateanywhere.preprocessing.pose import openpose
 from animateanywhere.preprocessing.weights import (
     DWPOSE,

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from rich.markup import escape
 
-from animateanywhere.core.console import say, warn
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import say, warn
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton, skeleton_video, smoothing
 from animateanywhere.pose.visibility import somebody

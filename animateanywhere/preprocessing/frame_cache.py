@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from animateanywhere.core.console import progress
+from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import RUNS
 
 CACHE = RUNS / "perception"

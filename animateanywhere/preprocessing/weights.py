@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from rich.markup import escape
 
-from animateanywhere.core.console import say
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
+from animateanywhere.core.messages import say
 
 BESIDE = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
 
@@ -115,10 +116,9 @@ def fetch(source: Source, place: Place) -> Path:
 
 def load(kind: Any, folder: Path) -> Any:
     """A frozen model from a local folder of safetensors, on the GPU where there is one."""
-    import torch
 
     try:
         model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+    return model.to(best_device()).eval().requires_grad_(False)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from animateanywhere.core.console import progress
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import progress
 from animateanywhere.puppets.caption import caption
 from animateanywhere.puppets.render import Clip, render
 from animateanywhere.puppets.sample import sample_spec

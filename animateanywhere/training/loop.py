@@ -20,8 +20,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from animateanywhere.core.console import progress, say
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import progress, say
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
 from animateanywhere.training.stage import Stage
 
@@ -94,7 +95,7 @@ def fit(
             to stop here. Draws nothing from torch's own generator.
     """
     AcceleratorState._reset_state()  # each stage has a precision of its own
-    accelerator = Accelerator(mixed_precision=stage.precision, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=stage.precision, cpu=best_device() == "cpu")
     parameters = select(model, stage.train)
     optimizer = _optimizer(parameters, stage)
     step_module: Any = _Step(model, loss_fn).to(accelerator.device)

@@ -186,7 +186,7 @@ def test_what_adapters_learned_of_clips_is_in_the_image_unet(tiny_base: Path) ->
 
 def test_half_precision_halves_weights_and_shows_the_same(tiny_base: Path) -> None:
     base, light = load_base(tiny_base), load_base(tiny_base)
-    passes = to_device(light, "cpu", by_lora(recipe(precision="bf16")))
+    passes = to_device(light, "cpu", "bf16")
     sizes = [sum(p.nbytes for p in b.unet.parameters()) for b in (base, light)]
     assert sizes[1] < 0.55 * sizes[0]
     assert light.unet.conv_norm_out.weight.dtype == torch.float32
@@ -205,7 +205,8 @@ def test_half_precision_halves_weights_and_shows_the_same(tiny_base: Path) -> No
 
 def test_a_recipe_of_whole_weights_keeps_them_whole(tiny_base: Path) -> None:
     base = load_base(tiny_base)
-    to_device(base, "cpu", recipe(precision="bf16"))
+    whole = recipe(precision="bf16")
+    to_device(base, "cpu", whole.precision, whole.only_adapters)
     assert {p.dtype for p in base.unet.parameters()} == {torch.float32}
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from animateanywhere.cli import main
-from animateanywhere.commands.check import RUNS, Report, check, show, to_json
+from animateanywhere.commands.check import FOLDER, Report, check, show, to_json
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import Estimate
 from animateanywhere.core.findings import Finding, read_findings, refuse, verdict, write_findings
-from animateanywhere.core.hardware import Prediction
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
@@ -67,7 +67,7 @@ def test_json_is_all_that_comes_on_stdout(
         told = report["prediction"][command]
         assert 0.2 < told["memory_gb"] < 5
         assert told["seconds"] == pytest.approx(sum(told["parts"].values()), abs=0.2)
-    subject = RUNS / "reference" / "subject"
+    subject = FOLDER / "reference" / "subject"
     assert (subject / "contact.png").is_file()
     assert len(read_findings(subject)) >= 1
 
@@ -205,7 +205,7 @@ def test_findings_are_kept_and_judged(tmp_path: Path) -> None:
 
 def test_brackets_in_names_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     finding = Finding("warning", "cut", "[bold]cut")
-    told = {"personalize": Prediction(200.0, 1.44, {"appearance": 130.2, "motion": 0.1})}
+    told = {"personalize": Estimate(200.0, 1.44, {"appearance": 130.2, "motion": 0.1})}
     report = Report("usable with warnings", {"[red].mp4": [finding], "b.mp4": []}, told)
     show(report)
     out = capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Personal weights in other tools' formats, loaded back by diffusers' own loaders."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,12 @@ def adapter(tiny_base: Path, tmp_path: Path) -> Path:
 
 
 def said(unet: Any, text: Tensor) -> Tensor:
+    """In double precision: single rounds by more than 1e-6 on some processors."""
     generator = torch.Generator().manual_seed(5)
-    x = torch.randn(2, unet.config.in_channels, 8, 8, generator=generator)
+    x = torch.randn(2, unet.config.in_channels, 8, 8, generator=generator).double()
     with torch.no_grad():
-        return unet.eval()(x, torch.tensor([10, 700]), text.expand(2, -1, -1)).sample
+        unet = copy.deepcopy(unet).double().eval()
+        return unet(x, torch.tensor([10, 700]), text.double().expand(2, -1, -1)).sample
 
 
 def pipeline(base: Base, unet: Any) -> StableDiffusionPipeline:

@@ -9,8 +9,8 @@ import termios
 
 import pytest
 
-from animateanywhere.core import console
-from animateanywhere.core.console import peak_memory, progress, say, warn
+from animateanywhere.core import messages
+from animateanywhere.core.messages import progress, say, warn
 
 
 def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,25 +72,11 @@ def test_an_exception_passes_and_the_next_bar_works(capsys: pytest.CaptureFixtur
     with progress("again", total=1) as bar:
         bar.advance()
     assert capsys.readouterr().err.startswith("again 1/1")
-    assert console._plain_bars == 0
-
-
-def test_peak_memory_grows_with_an_allocation() -> None:
-    before = peak_memory()
-    held = b"x" * (300 * 1024 * 1024)
-    assert peak_memory() >= min(before + 0.2, len(held) / 1e9)
-    assert 0.01 < before < 1000
-
-
-def test_peak_memory_is_not_that_of_the_process_before() -> None:
-    held = b"x" * (300 * 1024 * 1024)
-    code = "from animateanywhere.core.console import peak_memory; print(peak_memory())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < len(held) / 2e9
+    assert messages.current().plain_bars == 0
 
 
 CODE = """
-from animateanywhere.console import progress, say
+from animateanywhere.core.messages import progress, say
 with progress("appearance", total=3, memory=True) as bar:
     bar.advance(loss=0.25)
     with progress("inner", total=2) as inner:

@@ -14,7 +14,8 @@ import torch
 
 from animateanywhere.backbones.base import Base, encode_poses, encode_text
 from animateanywhere.backbones.vae import encode_frames
-from animateanywhere.core.console import Bar, progress
+from animateanywhere.core.messages import progress
+from animateanywhere.core.reporter import Bar
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.methods.animate_anywhere import method

@@ -18,7 +18,7 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base, encode_poses, encode_text
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, each_clip, encode_frames, whole_clip
-from animateanywhere.core.console import progress
+from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method

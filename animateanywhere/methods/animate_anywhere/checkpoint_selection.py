@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.core.console import say
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import say
 from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.validation import PARTS, Trial, generate, score
 from animateanywhere.training.stage import Stage

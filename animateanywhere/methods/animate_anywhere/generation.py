@@ -18,7 +18,7 @@ from animateanywhere.backbones.base import (
     window_length,
 )
 from animateanywhere.backbones.vae import decoded
-from animateanywhere.core.console import progress
+from animateanywhere.core.messages import progress
 from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import (
     Denoiser,

@@ -17,8 +17,8 @@ from animateanywhere.backbones.base import Base, noise_share
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.personal_weights import EMBEDDING
 from animateanywhere.backbones.vae import decode_latents, encode_frames, to_pixels
-from animateanywhere.core.console import say
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import say
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.methods.animate_anywhere import checkpoint_selection, method

@@ -17,9 +17,10 @@ from animateanywhere import puppets
 from animateanywhere.backbones.base import Base, encode_poses, encode_text, noise_share
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, encode_frames, whole_clip
-from animateanywhere.core.console import Bar, progress, say
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import progress, say
 from animateanywhere.core.paths import RUNS
+from animateanywhere.core.reporter import Bar
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import render_latents

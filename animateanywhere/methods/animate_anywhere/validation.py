@@ -23,7 +23,7 @@ from animateanywhere import metrics
 from animateanywhere.backbones.base import Base, encode_poses
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, whole_clip
-from animateanywhere.core.console import progress
+from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import render_latents

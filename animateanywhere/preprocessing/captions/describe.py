@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 from rich.markup import escape
 
-from animateanywhere.core.console import warn
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import warn
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import openai_api, vlm
 from animateanywhere.preprocessing.captions.template import Said

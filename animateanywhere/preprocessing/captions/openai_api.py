@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from rich.markup import escape
 
-from animateanywhere.core.console import say
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import say
 from animateanywhere.preprocessing.captions.template import Said, few, read
 
 MODEL = "gpt-4o-mini"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from animateanywhere.core.console import progress
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import progress
 from animateanywhere.preprocessing.captions.template import Said, few, read
 from animateanywhere.preprocessing.weights import HUB, Place, Source, fetch, load
 

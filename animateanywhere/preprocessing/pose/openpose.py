@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from animateanywhere.core.console import say
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
+from animateanywhere.core.messages import say
 from animateanywhere.pose.keypoints import VISIBLE, in_frame
 from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
 from animateanywhere.preprocessing.pose import people
@@ -113,7 +114,6 @@ def torchvision_fault() -> str | None:
 
 def _network(file: Path) -> Any:
     """controlnet-aux's `Body`; its own constructor would unpickle."""
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -132,7 +132,7 @@ def _network(file: Path) -> Any:
         first = str(error).splitlines()[0]
         raise UsageError(f"{file}: not the weights of OpenPose's body network ({first})") from None
     body.model.eval().requires_grad_(False)
-    return body.to("cuda" if torch.cuda.is_available() else "cpu")
+    return body.to(best_device())
 
 
 def _persons(candidates: np.ndarray, rows: np.ndarray) -> np.ndarray:

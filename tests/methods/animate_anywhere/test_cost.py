@@ -15,11 +15,12 @@ import pytest
 from safetensors.torch import load_file
 
 from animateanywhere.backbones.base import load_base
-from animateanywhere.core import hardware
+from animateanywhere.core.device import free_memory, memory_now
 from animateanywhere.core.errors import Failure
-from animateanywhere.core.hardware import Prediction, clock, fits, free_memory, in_words, memory_now
+from animateanywhere.core.estimate import Estimate, clock, fits, in_words
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.methods.animate_anywhere import appearance_search
+from animateanywhere.methods.animate_anywhere.cost import measure
 from animateanywhere.methods.animate_anywhere.cost.measure import STEPS, shortened
 from animateanywhere.methods.animate_anywhere.cost.predict import (
     Prepared,
@@ -114,8 +115,8 @@ def test_memory_that_does_not_fit_is_unusable() -> None:
 
 def test_words() -> None:
     assert [clock(seconds) for seconds in (8.4, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 5 min"]
-    assert in_words(Prediction(200, 1.44, {})) == "3 min 20 s and 1.4 GB"
-    assert in_words(Prediction(200, 23.7, {})) == "3 min 20 s and 24 GB"
+    assert in_words(Estimate(200, 1.44, {})) == "3 min 20 s and 1.4 GB"
+    assert in_words(Estimate(200, 23.7, {})) == "3 min 20 s and 24 GB"
 
 
 def test_a_busy_machine_is_noticed() -> None:
@@ -171,11 +172,11 @@ def test_nothing_is_measured_where_a_second_base_does_not_fit(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     base = load_base(tiny_base)
-    assert hardware.room_for_another(base)
+    assert measure.room_for_another(base)
     size = sum(p.nbytes for n in ("unet", "vae") for p in getattr(base, n).parameters())
     little = SimpleNamespace(available=size)
-    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: little)
-    assert not hardware.room_for_another(base)
+    monkeypatch.setattr(measure.psutil, "virtual_memory", lambda: little)
+    assert not measure.room_for_another(base)
     monkeypatch.setattr(
         "animateanywhere.methods.animate_anywhere.cost.measure.CACHE", tiny_base / "none"
     )

@@ -24,10 +24,11 @@ import psutil
 import torch
 
 from animateanywhere.backbones.base import NETWORKS, Base, encode_poses, encode_text, latent_shape
-from animateanywhere.core.console import progress
+from animateanywhere.core.device import machine
 from animateanywhere.core.errors import Failure
+from animateanywhere.core.estimate import FULL
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.hardware import FULL, machine
+from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import PACKAGE, RUNS
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.settings import Recipe, to_dict

@@ -32,7 +32,7 @@ from animateanywhere.backbones.controlnet import attach
 from animateanywhere.backbones.low_memory import autocast, halve
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import VAES, decoded_pixels, encode_frames, latent_count, packs
-from animateanywhere.core.console import quietly
+from animateanywhere.core.messages import quietly
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
 from animateanywhere.methods.animate_anywhere.personal_stages import networks

@@ -16,10 +16,11 @@ from rich.markup import escape
 
 from animateanywhere.backbones.base import Base, window_length
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
-from animateanywhere.core.console import peak_memory, warn
+from animateanywhere.core.device import memory_now, peak_memory
 from animateanywhere.core.errors import Failure
+from animateanywhere.core.estimate import Estimate, fits, too_much
 from animateanywhere.core.findings import Finding
-from animateanywhere.core.hardware import Prediction, fits, memory_now, too_much
+from animateanywhere.core.messages import warn
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.diffusion.sampling import windows
 from animateanywhere.methods.animate_anywhere import appearance_search
@@ -121,7 +122,7 @@ def generating(
 
 def foretell(
     measured: Probe, kind: str, parts: dict[str, float], begun: float | None, prepared: Prepared
-) -> Prediction:
+) -> Estimate:
     """Of kind "learn" or "generate". begun: when this process began, by the monotonic clock; None
     foretells another one, which begins with loading and then prepares."""
     peak = measured[kind]["memory"]
@@ -135,13 +136,13 @@ def foretell(
     else:
         parts = {"so far": time.monotonic() - begun, **parts}
         memory = max(memory_now() + peak - measured["memory_start"], peak_memory())
-    return Prediction(sum(parts.values()), memory, parts)
+    return Estimate(sum(parts.values()), memory, parts)
 
 
 def foretell_learning(
     base: Base, subject: Subject, recipe: Recipe, seed: int, begun: float | None = None,
     prepared: Prepared | None = None,
-) -> tuple[Prediction | None, list[Finding]]:  # fmt: skip
+) -> tuple[Estimate | None, list[Finding]]:  # fmt: skip
     """What learning a subject will take, and what follows from that.
 
     None where it cannot be had, or, with `begun` (see `foretell`), is not worth measuring.
@@ -169,7 +170,7 @@ def foretell_generation(
     steps: int,
     begun: float | None = None,
     prepared: Prepared | None = None,
-) -> tuple[Prediction | None, list[Finding]]:
+) -> tuple[Estimate | None, list[Finding]]:
     """What generation will take, as `foretell_learning`."""
     measured = _measured(base, None, 3 * frames * steps, begun)
     if measured is None or "out_of_memory" in measured:

@@ -23,8 +23,7 @@ from animateanywhere.backbones.base import Base, encode_poses, load_base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.backbones.vae import decode_latents, encode_frames
-from animateanywhere.core.console import peak_memory
-from animateanywhere.core.hardware import memory_now
+from animateanywhere.core.device import best_device, memory_now, peak_memory, synchronize
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import (
     appearance_search,
@@ -49,7 +48,7 @@ def main() -> None:
     """Print one JSON object; reads another: base's folder, recipe or null, time of the start."""
     folder, table, started = json.load(sys.stdin)
     recipe = None if table is None else from_dict(table)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     try:
         before = shared_time()
         base = load_base(folder)
@@ -232,8 +231,7 @@ class Clock:
         self.last = time.perf_counter()
 
     def lap(self) -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        synchronize(best_device())
         now = time.perf_counter()
         self.laps.append(now - self.last)
         self.last = now

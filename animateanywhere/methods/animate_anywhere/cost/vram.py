@@ -8,10 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from animateanywhere.core.console import progress, say
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import progress, say
 from animateanywhere.methods.animate_anywhere.cost import memory
 from animateanywhere.methods.animate_anywhere.settings import Recipe, by_lora, each_stage
 from animateanywhere.training.stage import Stage
@@ -50,13 +48,6 @@ FORMS: dict[str, Callable[[Recipe], Recipe]] = {
     "LoRA of rank 16, the base in half precision, row by row": _row_by_row,
     "LoRA of rank 16, row by row, clips half as long": _short_clips,
 }
-
-
-def card() -> float | None:
-    """GiB of the GPU in use, if there is one."""
-    if not torch.cuda.is_available():
-        return None
-    return torch.cuda.get_device_properties(0).total_memory / 2**30
 
 
 def fitted(folder: Path, config: dict[str, Any], recipe: Recipe, vram: float) -> Recipe:
