@@ -29,7 +29,7 @@ from torch import nn
 
 from animateanywhere.backbones.base import BUNDLED, Base, encode_poses, load_base
 from animateanywhere.commands.demo import stage_spec
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.evaluation import truth
 from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
@@ -106,7 +106,11 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
     checkpoint_selection.scorer = both
     try:
         personalize(
-            clip, token, class_word=kind, scene=words, base="mini", out=out / token, recipe=recipe
+            clip,
+            token,
+            PersonalizeOptions(
+                class_word=kind, scene=words, base="mini", out=out / token, recipe=recipe
+            ),
         )
     finally:
         checkpoint_selection.scorer = scorer
@@ -148,14 +152,14 @@ def recipe_of(setting: str, every: int) -> Recipe:
     """The bundled recipe, scored more often and never stopped, or one that loses the scenes."""
     recipe = load_recipe("personalize")
     stages = tuple(replace(s, save_every=min(every, s.steps)) for s in recipe.stage)
-    recipe = replace(recipe, stage=stages, choose=replace(recipe.choose, patience=0))
+    recipe = replace(recipe, stage=stages, extras=replace(recipe.extras, patience=0))
     if setting == "bundled":
         return recipe
-    stage = replace(recipe.stages("appearance")[0], steps=240, save_every=30, regular_batch=0)
+    stage = replace(recipe.stages("appearance")[0], steps=240, save_every=30, prior_batch=0)
     return replace(
         recipe, stage=(stage,),
-        personal=replace(recipe.personal, views=1, elsewhere=0.0, fit_vae_steps=0,
-                         regularization_images=1, regularization_clips=1, regularization_steps=1),
+        personal=replace(recipe.personal, prior_images=1, prior_clips=1, prior_steps=1),
+        extras=replace(recipe.extras, placements=1, background_augmentation=0.0, fit_vae_steps=0),
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from animateanywhere.backbones.base import BUNDLED, load_base
 from animateanywhere.commands.demo import TOKEN, stage_spec
-from animateanywhere.commands.generate import generate
+from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.device import peak_memory
 from animateanywhere.evaluation.perception import load_perception, perceive
 from animateanywhere.media import video
@@ -84,9 +84,12 @@ def one(frames: int, weights: Path | None, free: bool) -> dict[str, float]:
         skeleton.write_poses(pose, skeleton.Poses(clip.keypoints, SIZE, SIZE, FPS))
         begun = time.perf_counter()
         made = generate(
-            caption(clip.spec, seed=1, person=who, looks=False), pose, weights=weights, fit="none",
-            base=None if weights else "mini", free_noise=free,
-        )  # fmt: skip
+            caption(clip.spec, seed=1, person=who, looks=False),
+            pose,
+            GenerateOptions(
+                weights=weights, fit="none", base=None if weights else "mini", free_noise=free
+            ),
+        )
         seconds, memory = time.perf_counter() - begun, peak_memory()
         shown = video.read(made).frames
     seen = perceive(load_perception(BUNDLED / "perception"), shown)["masks"]

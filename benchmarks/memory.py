@@ -151,12 +151,11 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     own = recipe.personal
     length = clip_frames(memory.hollow(folder, config), recipe)
     picture, clip, window = passes(1), passes(length), passes(int(config["frames"]))
-    learning = own.regularization_steps * (
-        own.regularization_images * picture + own.regularization_clips * clip
-    )
-    if own.elsewhere:
+    learning = own.prior_steps * (own.prior_images * picture + own.prior_clips * clip)
+    extras = recipe.extras
+    if extras.background_augmentation:
         learning += background_augmentation.STEPS * (
-            own.elsewhere_images * picture + own.elsewhere_clips * clip
+            extras.background_images * picture + extras.background_clips * clip
         )
     for stage in recipe.stages("appearance", "motion"):
         base = memory.hollow(folder, config)

@@ -42,7 +42,7 @@ def main() -> None:
     for stage in recipe.stages("appearance", "motion"):
         network = method.build(base, recipe.loss, video=stage.kind == "motion")
         network.requires_grad_(True)
-        rows = stage.batch + stage.regular_batch
+        rows = stage.batch + stage.prior_batch
         shape = (rows, stage.frames, *latent_shape(base))
         text = torch.randn(
             rows, base.tokenizer.model_max_length, network.config.cross_attention_dim

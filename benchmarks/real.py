@@ -32,8 +32,8 @@ from animateanywhere import __version__
 from animateanywhere.backbones.base import load_base
 from animateanywhere.backbones.personal_weights import build_of, load_personal, read_metadata
 from animateanywhere.backbones.vae import decode_latents, encode_frames
-from animateanywhere.commands.generate import generate
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import finite, sha256, write_aside
 from animateanywhere.core.messages import progress, say
@@ -157,11 +157,19 @@ def one(clip: Clip, run: Run) -> dict[str, dict[str, Any]]:
     """Learn a clip, make all its videos and measure them: the rows of both tables."""
     out = run.out / clip.path.stem
     weights = personalize(
-        clip.path, TOKEN, class_word=clip.class_word, scene=clip.scene, base=run.base, out=out,
-        recipe=run.recipe, backends=EYES,
-    )  # fmt: skip
+        clip.path,
+        TOKEN,
+        PersonalizeOptions(
+            class_word=clip.class_word,
+            scene=clip.scene,
+            base=run.base,
+            out=out,
+            recipe=run.recipe,
+            backends=EYES,
+        ),
+    )
     again, shown = made_again(clip, run, out, weights)
-    elsewhere, more = put_elsewhere(clip, run, out, weights)
+    elsewhere, more = augment_backgrounds(clip, run, out, weights)
     video.contact_sheet(out / "contact_sheet.png", [*shown, *more])
     return {"again": again, "elsewhere": elsewhere}
 
@@ -202,7 +210,7 @@ def made_again(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, li
     return rows, shown
 
 
-def put_elsewhere(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
+def augment_backgrounds(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
     """The person in other scenes with other motions: numbers by prompt and motion, and rows of the
     sheet. With the first motion also somebody told in words only, whose leak is what chance
     gives."""
@@ -253,8 +261,13 @@ def make(
         "base": {"hash": run.hash}, "pose": {"sha256": motion.sha256},
     }  # fmt: skip
     if not out.is_file() or not real.matches(read_sidecar(out), wanted):
-        generate(prompt, file, weights=weights, base=run.base, out=out, fit=fit, frames=FRAMES,
-                 backends=EYES)  # fmt: skip
+        generate(
+            prompt,
+            file,
+            GenerateOptions(
+                weights=weights, base=run.base, out=out, fit=fit, frames=FRAMES, backends=EYES
+            ),
+        )
     return video.read(out).frames, motion
 
 

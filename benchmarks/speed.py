@@ -103,19 +103,21 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
     """Seconds of one step of each kind."""
     recipe = load_recipe("personalize-sd15" if side >= 64 else "personalize")
     stage = recipe.stages("motion" if video else "appearance")[0]
-    rows, frames = (2, 16) if video else (stage.batch + stage.regular_batch, 1)
+    rows, frames = (2, 16) if video else (stage.batch + stage.prior_batch, 1)
     channels = int(base.unet.config["out_channels"])
     width = int(base.unet.config["cross_attention_dim"])
     device = base.unet.device
     shape = (rows, frames, channels, side, side)
     mask = torch.zeros(rows, frames, 1, side, side, device=device)
     mask[..., side // 4 :, side // 3 : -side // 3] = 1
-    regular = torch.arange(rows, device=device) >= rows - (1 if video else stage.regular_batch)
+    regular = torch.arange(rows, device=device) >= rows - (1 if video else stage.prior_batch)
+    mask[regular] = 0.5
     text = torch.randn(rows, 48, width, device=device)
     tokens = torch.randint(-1, 2, (rows, 48), device=device).float()
+    tokens[regular] = 0
     batch = Batch(
         torch.randn(shape, device=device), torch.randn(shape, device=device), text, mask, tokens,
-        regular,
+        torch.where(regular, 1.0, 1e-6),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     plain = method.build(base, Loss(guide=False), video).requires_grad_(False)

@@ -221,6 +221,8 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]
     for name, tensor in content.items():
         if not tensor.isfinite().all():
             raise UsageError(f"{path}: {name} is not finite; damaged? copy it again")
+    if "looks" in metadata:  # as 0.1 wrote it
+        metadata["appearance"] = metadata.pop("looks")
     return metadata, content
 
 

@@ -84,7 +84,7 @@ def _personalize(
     check_token(token)
     check_class_word(class_word)
     require_writable(out or RUNS)
-    from animateanywhere.commands.personalize import personalize
+    from animateanywhere.commands.personalize import PersonalizeOptions, personalize
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import Place
 
@@ -92,15 +92,17 @@ def _personalize(
     made = personalize(
         video,
         token,
-        class_word=class_word,
-        base=base or "mini",
-        out=out,
-        scene=scene,
-        looks=looks,
-        recipe=recipe,
-        vram=vram,
-        seed=seed,
-        backends=Backends(pose, mask, caption, caption_model, caption_fallback, place),
+        PersonalizeOptions(
+            class_word=class_word,
+            base=base or "mini",
+            out=out,
+            scene=scene,
+            appearance=looks,
+            recipe=recipe,
+            vram=vram,
+            seed=seed,
+            backends=Backends(pose, mask, caption, caption_model, caption_fallback, place),
+        ),
     )
     result(made)
 
@@ -160,7 +162,7 @@ def _generate(
         raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
     _check_file("--out", out or Path("runs/any.mp4"), ".mp4")
     _check_file("--contact-sheet", contact_sheet, ".png")
-    from animateanywhere.commands.generate import generate
+    from animateanywhere.commands.generate import GenerateOptions, generate
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import Place
 
@@ -169,24 +171,26 @@ def _generate(
     made = generate(
         prompt,
         pose,
-        weights=first,
-        scale=scale,
-        others=files[1:],
-        lora=[_scaled("--lora", text) for text in lora or []],
-        late_only=late_only,
-        base=base,
-        out=out,
-        seed=seed,
-        frames=frames,
-        looks=looks,
-        guidance_scale=guidance,
-        steps=steps,
-        sampler=sampler,
-        fit=fit,
-        free_noise=free_noise,
-        compiled=compiled,
-        contact_sheet=contact_sheet,
-        backends=Backends(place=Place(models, offline)),
+        GenerateOptions(
+            weights=first,
+            scale=scale,
+            others=files[1:],
+            lora=[_scaled("--lora", text) for text in lora or []],
+            late_only=late_only,
+            base=base,
+            out=out,
+            seed=seed,
+            frames=frames,
+            appearance=looks,
+            guidance_scale=guidance,
+            steps=steps,
+            sampler=sampler,
+            fit=fit,
+            free_noise=free_noise,
+            compiled=compiled,
+            contact_sheet=contact_sheet,
+            backends=Backends(place=Place(models, offline)),
+        ),
     )
     result(made)
 

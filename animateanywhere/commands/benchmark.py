@@ -15,8 +15,8 @@ import numpy as np
 from animateanywhere import __version__
 from animateanywhere.backbones.base import base_config, find_base, hash_of, load_base
 from animateanywhere.backbones.vae import decode_latents, encode_frames
-from animateanywhere.commands.generate import generate
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.messages import progress, quietly
 from animateanywhere.evaluation import embed
@@ -173,9 +173,9 @@ def score(
 ) -> dict[str, Any]:  # fmt: skip
     """A method's means over one subject's cases; from `place`, if they are there already."""
     recipe = method.change(recipe) if method.change else recipe
-    if method.looks:
+    if method.described:
         named = describe(one.reference.spec.identity).partition(f"{one.class_word} ")[2]
-        recipe = replace(recipe, personal=replace(recipe.personal, looks=named))
+        recipe = replace(recipe, extras=replace(recipe.extras, appearance=named))
     key = json.loads(json.dumps({
         "base": hash_of(find_base(base)), "version": __version__, "fast": setting.fast,
         "hard": setting.hard, "recipe": to_dict(recipe) if method.change else None,
@@ -211,9 +211,17 @@ def make(
         clip = write_reference(one.reference, place)
         where = SCENE_WORDS[one.reference.spec.scene.name][0]
         weights = personalize(
-            clip, TOKEN, class_word=one.class_word, base=base, out=place / "run", recipe=recipe,
-            scene=None if setting.hard else where, foretell=False,
-        )  # fmt: skip
+            clip,
+            TOKEN,
+            PersonalizeOptions(
+                class_word=one.class_word,
+                base=base,
+                out=place / "run",
+                recipe=recipe,
+                scene=None if setting.hard else where,
+                estimate=False,
+            ),
+        )
         shutil.rmtree(place / "run" / "training", ignore_errors=True)  # a tenth of a gigabyte
     made = []
     for number, truth in enumerate(one.truths):
@@ -223,7 +231,11 @@ def make(
         size, fps = truth.frames.shape[1], truth.fps
         pose, target = place / f"case{number}.poses.json", place / f"case{number}.mp4"
         skeleton.write_poses(pose, skeleton.Poses(truth.keypoints, size, size, fps))
-        generate(prompt, pose, weights=weights, base=base, out=target, fit="none", seed=number)
+        generate(
+            prompt,
+            pose,
+            GenerateOptions(weights=weights, base=base, out=target, fit="none", seed=number),
+        )
         made.append(video.read(target).frames)
     return made
 

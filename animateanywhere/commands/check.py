@@ -23,8 +23,8 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_about
 from animateanywhere.methods.animate_anywhere.cost.predict import (
     Prepared,
-    foretell_generation,
-    foretell_learning,
+    estimate_generation,
+    estimate_learning,
 )
 from animateanywhere.methods.animate_anywhere.generation import steps_of
 from animateanywhere.methods.animate_anywhere.personal_stages import recipe_of
@@ -76,7 +76,7 @@ def check(
         found[video.name].append(_about(video, error))
     if subject is not None:
         with passes:
-            learning, more = foretell_learning(model, subject, settings, 0, prepared=prepared)
+            learning, more = estimate_learning(model, subject, settings, 0, prepared=prepared)
         found[video.name] += more
         if learning is not None:
             told["personalize"] = learning
@@ -86,7 +86,7 @@ def check(
             driving, spent = _read(model, pose, backends, prepared)
             found[pose.name] += _compare(driving, subject, size)
             with passes:
-                generation, more = foretell_generation(
+                generation, more = estimate_generation(
                     model, len(driving.keypoints), steps_of(model), prepared=spent
                 )
             found[pose.name] += [finding for finding in more if finding not in found[video.name]]

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import base_config, find_base, hash_of
-from animateanywhere.commands.generate import generate
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import EXAMPLES
@@ -86,7 +86,11 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     def learn() -> Path:
         clip, run = EXAMPLES / "reference.mp4", out / TOKEN
         return personalize(
-            clip, TOKEN, class_word=CLASS_WORD, base=base, out=run, scene=SCENE, recipe=recipe
+            clip,
+            TOKEN,
+            PersonalizeOptions(
+                class_word=CLASS_WORD, base=base, out=run, scene=SCENE, recipe=recipe
+            ),
         )
 
     weights = _stage(out, key, "personalize", learn)
@@ -113,7 +117,9 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
 
             def make(prompt: str = prompt, target: Path = target, own: Path | None = own) -> Path:
                 pose = target.parent / "driving.poses.json"
-                return generate(prompt, pose, weights=own, base=base, out=target, fit="none")
+                return generate(
+                    prompt, pose, GenerateOptions(weights=own, base=base, out=target, fit="none")
+                )
 
             made = video.read(_stage(out, key, f"{name}, {method}", make)).frames
             rows.append((f"{method}: {prompt}", made))

@@ -143,7 +143,7 @@ def about(
     rank = str(widest(pairs))
     kind, version = _architecture(model)
     phrase = f"{metadata['token']} {metadata['class_word']}"
-    looks = metadata.get("looks", "")
+    appearance = metadata.get("appearance", "")
     predicts = {"v_prediction": "v", FLOW: "flow"}
     side = model.config["size"]
     return {
@@ -154,7 +154,7 @@ def about(
         "modelspec.description": f"One person, learned from one clip by AnimateAnywhere on base "
         f"{metadata['base']} ({metadata['base_hash'][:8]})",
         "modelspec.trigger_phrase": phrase,
-        "modelspec.usage_hint": f"{phrase} {looks} on a beach".replace("  ", " "),
+        "modelspec.usage_hint": f"{phrase} {appearance} on a beach".replace("  ", " "),
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.prediction_type": predicts.get(
             model.scheduler.config.prediction_type, "epsilon"
@@ -167,7 +167,7 @@ def about(
         "ss_v2": "False",
         "ss_output_name": title,
         "ss_sd_model_hash": metadata["base_hash"],
-        "ss_training_comment": json.dumps({"token": metadata["token"], "looks": looks}),
+        "ss_training_comment": json.dumps({"token": metadata["token"], "appearance": appearance}),
     }
 
 
@@ -195,8 +195,11 @@ def _as_diffusers(
         factors |= {layer + lora.A: a.contiguous(), layer + lora.B: b.contiguous()}
     with folder_aside(out) as aside:
         if factors:
-            more = {"format": "pt", "trigger_phrase": f"{metadata['token']} "
-                    f"{metadata['class_word']}", "looks": metadata.get("looks", "")}  # fmt: skip
+            more = {
+                "format": "pt",
+                "trigger_phrase": f"{metadata['token']} {metadata['class_word']}",
+                "appearance": metadata.get("appearance", ""),
+            }
             save_file(factors, aside / "pytorch_lora_weights.safetensors", more)
         if embedding is not None:
             row = {metadata["token"]: embedding[0].float().contiguous()}

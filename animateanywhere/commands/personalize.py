@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -22,7 +22,7 @@ from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.device import best_device, gpu_memory
-from animateanywhere.core.estimate import FILE as PREDICTION
+from animateanywhere.core.estimate import FILE as ESTIMATE
 from animateanywhere.core.estimate import Estimate, compare, in_words, keep
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import read_findings, refuse, tell_findings
@@ -30,122 +30,141 @@ from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
-from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_looks
-from animateanywhere.methods.animate_anywhere.background_augmentation import put_elsewhere
-from animateanywhere.methods.animate_anywhere.cost.predict import foretell_learning
+from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_appearance
+from animateanywhere.methods.animate_anywhere.background_augmentation import augment_backgrounds
+from animateanywhere.methods.animate_anywhere.cost.predict import estimate_learning
 from animateanywhere.methods.animate_anywhere.cost.vram import fitted
 from animateanywhere.methods.animate_anywhere.model_card import write_personal_card
 from animateanywhere.methods.animate_anywhere.personal_stages import (
+    StageData,
     fit_vae,
     learn,
     recipe_of,
 )
-from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames, regularization
+from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames, prior_data
 from animateanywhere.methods.animate_anywhere.settings import Recipe, to_dict
 from animateanywhere.methods.animate_anywhere.subject_data import encode_subject
-from animateanywhere.methods.animate_anywhere.validation import learned_part, make_trials
+from animateanywhere.methods.animate_anywhere.validation import learned_part, make_validations
 from animateanywhere.preprocessing.backends import Backends
 
 
+@dataclass(frozen=True)
+class PersonalizeOptions:
+    """How a person is learned."""
+
+    class_word: str | None = None  # what the person is ("man"); else "person"
+    base: str = "mini"  # its name or folder
+    out: Path | None = None  # the run's folder; else runs/<token>
+    # Where the clip plays ("in a room"): named, it binds to those words and not to the token
+    scene: str | None = None
+    # Words for hair and clothes ("in a red shirt"), "" for none, "auto" for those that fit best;
+    # else the recipe's
+    appearance: str | None = None
+    recipe: str | Path | Recipe | None = None  # else the one the base names
+    seed: int = 0
+    backends: Backends | None = None  # detectors of poses and masks
+    # GiB to fit into, by the recipe's first form that does (`cost.vram`); else those of the GPU
+    vram: float | None = None
+    estimate: bool = True  # say first what it will take, for which a few steps may be profiled
+
+
 def personalize(
-    video: Path,
-    token: str,
-    *,
-    class_word: str | None = None,
-    base: str = "mini",
-    out: Path | None = None,
-    scene: str | None = None,
-    looks: str | None = None,
-    recipe: str | Path | Recipe | None = None,
-    seed: int = 0,
-    backends: Backends | None = None,
-    vram: float | None = None,
-    foretell: bool = True,
+    video: Path, token: str, options: PersonalizeOptions = PersonalizeOptions()
 ) -> Path:
     """Learn the person of `video` as the word `token`; return the path of the personal weights.
 
-    class_word: what the person is ("man"), else "person".
-    out: the run's folder, default runs/<token>. scene: where the clip plays ("in a room"): named,
-    it binds to those words and not to the token. looks: hair and clothes in words ("in a red
-    shirt"), "" for none, "auto" for those that fit best; without, the recipe's. recipe: default is
-    the one the base names. backends: what finds poses and masks. foretell: whether to say first
-    what it will take, for which a few steps may be measured. vram: GiB to fit into, by the recipe's
-    first form that does (`cost.vram`); without, those of the GPU where there is one.
-    Raises UsageError for bad input, weights of another run in `out` are replaced.
+    Raises UsageError for bad input. Weights of another run in the folder are replaced.
     """
     begun = time.monotonic()
-    device = best_device()
-    model = load_base(base)
-    settings = recipe_of(model, recipe)
-    if looks is not None:
-        settings = replace(settings, personal=replace(settings.personal, looks=looks.strip()))
-    out = out or RUNS / token
+    model = load_base(options.base)
+    settings = recipe_of(model, options.recipe)
+    if options.appearance is not None:
+        words = options.appearance.strip()
+        settings = replace(settings, extras=replace(settings.extras, appearance=words))
+    out = options.out or RUNS / token
     require_writable(out)
-    size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
         video,
         out / "subject",
-        scene=scene,
-        class_word=class_word,
-        backends=backends,
-        size=size,
-        fps=fps,
+        scene=options.scene,
+        class_word=options.class_word,
+        backends=options.backends,
+        size=int(model.config["size"]),
+        fps=float(model.config["fps"]),
     )
-    vram = vram or gpu_memory()
+    vram = options.vram or gpu_memory()
     if vram is not None:
         settings = fitted(model.folder, model.config, settings, vram)
-    path = out / FILE
+    path, run = out / FILE, _record(model, subject, token, settings, options.seed)
+    if _same_run(out, run) and path.is_file():
+        say(f"{escape(str(path))} is there already, from the same clip and settings")
+        return path
+
+    refuse(video.name, read_findings(subject.folder))
+    with to_device(model, best_device(), settings.precision, settings.only_adapters):
+        since = begun if options.estimate else None
+        estimate = _before(model, subject, settings, options.seed, out, since)
+        tensors, found = _learn(model, subject, token, settings, options.seed, out)
+    save_personal(path, tensors, run | found, half=True)
+    write_personal_card(path, str(model.config.get("license") or ""))
+    compare(out / ESTIMATE, estimate, begun)
+    say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
+    say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
+    return path
+
+
+def _record(
+    model: Base, subject: Subject, token: str, settings: Recipe, seed: int
+) -> dict[str, str]:
+    """What a run is known by, and its weights are described by."""
     pixels = subject.frames.tobytes() + subject.masks.tobytes()
-    run = {
+    return {
         "subject": hashlib.sha256(pixels).hexdigest(),
         "token": token, "class_word": subject.class_word, "base": str(model.config["name"]),
         "base_folder": str(model.folder), "base_hash": model.hash, "seed": str(seed),
         "captions": json.dumps(subject.captions), "recipe": json.dumps(to_dict(settings)),
         "version": __version__, "keypoints": json.dumps(subject.keypoints.round(1).tolist()),
     }  # fmt: skip
-    if _same_run(out, run) and path.is_file():
-        say(f"{escape(str(path))} is there already, from the same clip and settings")
-        return path
-
-    with to_device(model, device, settings.precision, settings.only_adapters):
-        told = _before(model, subject, settings, seed, out, begun if foretell else None, video.name)
-        tensors, found = _learn(model, subject, token, settings, seed, out)
-    save_personal(path, tensors, run | found, half=True)
-    write_personal_card(path, str(model.config.get("license") or ""))
-    compare(out / PREDICTION, told, begun)
-    say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
-    say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
-    return path
 
 
 def _learn(
     model: Base, subject: Subject, token: str, settings: Recipe, seed: int, out: Path
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Personal weights of a subject, and what was found on the way: looks, chosen steps."""
-    scored = settings.choose.score
+    """Personal weights of a subject, and what was found on the way: its appearance in words, and
+    the selected steps."""
+    scored = settings.extras.checkpoint_selection
     seen = learned_part(subject) if scored else subject
-    if settings.personal.looks == AUTO:
-        looks = find_looks(model, seen)
-        settings = replace(settings, personal=replace(settings.personal, looks=looks))
-        say(f"{escape(token)} {escape(looks)}: in words; --looks says it otherwise")
+    if settings.extras.appearance == AUTO:
+        words = find_appearance(model, seen)
+        settings = replace(settings, extras=replace(settings.extras, appearance=words))
+        say(f'the base\'s words for {escape(token)}: "{escape(words)}"; --appearance gives others')
     length = clip_frames(model, settings)
     with room_for_vae(model):
-        rows = encode_subject(model, seen, token, settings.personal, length)
-    elsewhere = [
-        put_elsewhere(model, seen, token, settings.personal, seed, frames, out)
+        rows = encode_subject(model, seen, token, settings, length)
+    augmented = [
+        augment_backgrounds(model, seen, token, settings, seed, frames, out)
         for frames in (1, length)
-        if settings.personal.elsewhere
+        if settings.extras.background_augmentation
     ]
-    images = regularization(model, subject.class_word, settings, seed, video=False)
-    clips = regularization(model, subject.class_word, settings, seed, video=True)
+    images, clips = augmented or (None, None)
+    data = {
+        "appearance": StageData(
+            rows, prior_data(model, subject.class_word, settings, seed, video=False), images
+        ),
+        "motion": StageData(
+            rows.clips or rows,
+            prior_data(model, subject.class_word, settings, seed, video=True),
+            clips,
+        ),
+    }
     tensors: dict[str, Tensor] = {}
-    if settings.personal.fit_vae_steps:
-        tensors |= fit_vae(model, seen, images, settings, out, seed)
-    trials = make_trials(model, settings, subject, token) if scored else {}
+    if settings.extras.fit_vae_steps:
+        tensors |= fit_vae(model, seen, data["appearance"].prior, settings, out, seed)
+    validations = make_validations(model, settings, subject, token) if scored else {}
     # all is encoded; its memory goes back
     model.vae = model.vae.cpu() if scored else nn.Identity()
-    changed, chosen = learn(model, settings, rows, elsewhere, images, clips, out, seed, trials)
-    found = {"looks": settings.personal.looks}
+    changed, chosen = learn(model, settings, data, rows.token_index, out, seed, validations)
+    found = {"appearance": settings.extras.appearance}
     if scored:
         checkpoint_selection.plot(out)
         found["chosen"] = json.dumps(chosen)
@@ -153,24 +172,19 @@ def _learn(
 
 
 def _before(
-    model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float | None,
-    clip: str,
-) -> Estimate | None:  # fmt: skip
-    """Say what learning will take, where that is known and `begun` given; refuse what cannot be
-    done."""
-    findings = read_findings(subject.folder)
-    told = None
-    if (
-        begun is not None and not (out / "training").is_dir()
-    ):  # of a resumed run the rest is not known
-        told, more = foretell_learning(model, subject, settings, seed, begun)
-        tell_findings("learning", more)
-        findings = findings + more
-    refuse(clip, findings)
-    if told is not None:
-        keep(out / PREDICTION, told)
-        say(f"learning takes about {in_words(told)} on this machine")
-    return told
+    model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float | None
+) -> Estimate | None:
+    """Say what learning will take, where `begun` is given; refuse what does not fit. Of a resumed
+    run the rest is not known."""
+    if begun is None or (out / "training").is_dir():
+        return None
+    estimate, findings = estimate_learning(model, subject, settings, seed, begun)
+    tell_findings("learning", findings)
+    refuse("learning", findings)
+    if estimate is not None:
+        keep(out / ESTIMATE, estimate)
+        say(f"learning takes about {in_words(estimate)} on this machine")
+    return estimate
 
 
 def _same_run(out: Path, run: dict[str, str]) -> bool:

@@ -12,7 +12,7 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.findings import Finding
 from animateanywhere.core.messages import say
 
-FILE = "prediction.json"  # in a run's folder
+FILE = "estimate.json"  # in a run's folder
 FULL = 0.9  # of the free memory: above, a little more elsewhere ends the run
 REMEDY = "take a smaller batch, fewer frames or a smaller base, or a machine with more"
 
@@ -55,15 +55,15 @@ def clock(seconds: float) -> str:
 
 
 def keep(path: Path, told: Estimate, took: Estimate | None = None) -> None:
-    """Write what was foretold as JSON, and in the end what it took."""
+    """Write what was estimated as JSON, and in the end what it took."""
     record = {**told._asdict(), **({"took": took._asdict()} if took else {})}
     with write_aside(path) as aside:
         aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def compare(path: Path, told: Estimate | None, begun: float) -> None:
-    """Say, and keep, what it took beside what was foretold."""
+    """Say, and keep, what it took beside what was estimated."""
     if told is not None:
         took = Estimate(time.monotonic() - begun, peak_memory(), {})
         keep(path, told, took)
-        say(f"took {in_words(took)}; foretold {in_words(told)}")
+        say(f"took {in_words(took)}; estimated {in_words(told)}")

@@ -10,7 +10,9 @@ from torch import Tensor
 FLOW = "flow_prediction"  # of a scheduler: from latents to noise in a straight line
 
 
-def background_weakening(error: Tensor, foreground: Tensor, alpha: float) -> Tensor:
+def background_weakening(
+    error: Tensor, mask: Tensor | None = None, background: Tensor | None = None
+) -> Tensor:
     """L_BW, eq. 1 of the paper, per row: |M_fore (e - e_theta)|² + |alpha M_back (e - e_theta)|².
 
     alpha stands inside the norm, so the background weighs alpha squared. The paper's masks are
@@ -20,11 +22,14 @@ def background_weakening(error: Tensor, foreground: Tensor, alpha: float) -> Ten
 
     Args:
         error: (B, F, C, h, w), target minus prediction.
-        foreground: (B, F, 1, h, w) in [0, 1], the share of each latent that the person covers.
-        alpha: 0 forgets the background, 1 is the plain squared error.
+        mask: (B, F, 1, h, w) in [0, 1], the share of each latent that the person covers; without,
+            the plain squared error.
+        background: (B,), alpha squared: 0 forgets the background, 1 is the plain squared error.
     Returns: (B,), means over frames, channels and pixels.
     """
-    weight = foreground + alpha**2 * (1 - foreground)
+    if mask is None or background is None:
+        return error.square().flatten(1).mean(1)
+    weight = mask + background[:, None, None, None, None] * (1 - mask)
     return (weight * error.square()).flatten(1).mean(1)
 
 

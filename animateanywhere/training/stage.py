@@ -1,40 +1,56 @@
-"""One row of training, as a table `[[stage]]` of a recipe says it."""
+"""One stage of a training, as a table `[[stage]]` of a recipe says it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from animateanywhere.core.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of training: what trains, on what, for how long."""
+    """What trains, by which optimizer, for how long. What it trains on, each method adds."""
 
     name: str
-    kind: str
+    kind: str  # a method names the kinds it has
     steps: int
     batch: int = 1  # images or clips a step and process
-    regular_batch: int = 0  # regularization rows a step, on top of `batch`
-    frames: int = 1
     learning_rate: float = 1e-4
     warmup: int = 0  # steps
     decay: float = 0.0  # share of the steps, at the end, in which the learning rate falls to 0
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
     # What learns at another pace: pattern on names -> times learning_rate
     rates: dict[str, float] = field(default_factory=dict)
-    lora_rank: int = 0  # of a person: above 0, LoRA of that rank on the layers of `train` learns
-    accumulate: int = 1
+    accumulate: int = 1  # batches a step
     clip: float = 1.0  # norm of the gradient
-    ema: float = 0.0  # decay; 0 is off
-    dropout: float = 0.1  # share of rows trained without a caption, for guidance
-    # Above 1, noisy timesteps are drawn more often (Esser et al. 2024): there words count.
-    timestep_shift: float = 1.0
-    # Rows go through the network one after another: the same step in less memory, a quarter slower
-    row_by_row: bool = False
+    ema: float = 0.0  # decay of the exponential moving average of the weights; 0 is off
     precision: Literal["no", "bf16", "fp16"] = "no"
     # "adamw8bit": its state takes a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     weight_decay: float = 0.01
-    log_every: int = 10
-    save_every: int = 200
-    sample_every: int = 0
+    log_every: int = 10  # steps
+    save_every: int = 200  # steps between checkpoints
+    sample_every: int = 0  # steps between samples to look at; 0 makes none
+
+
+def check_stages(stages: Sequence[Stage], where: str) -> None:
+    """Raise UsageError for values that would end in a crash after long work. where: the file."""
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{where}: two stages have one name")
+    for stage in stages:
+        here = f"{where}: stage {stage.name}"
+        for key in ("steps", "batch", "accumulate", "log_every", "save_every"):
+            if getattr(stage, key) < 1:
+                raise UsageError(f"{here}: {key} must be at least 1")
+        for pattern in (*stage.train, *stage.rates):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UsageError(f"{here}: the pattern {pattern}: {error}") from None
+        for pattern, rate in stage.rates.items():
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
+                raise UsageError(f"{here}: rates: {pattern} must be a number above 0")

@@ -27,8 +27,8 @@ from animateanywhere.backbones.spec import Model
 from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.bases import bases
-from animateanywhere.commands.generate import generate
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.methods.animate_anywhere import method
@@ -120,13 +120,18 @@ def _walk(
 def test_a_person_is_learned_and_the_controlnet_stays(folder: Path, place: Path) -> None:
     recipe = load_recipe("personalize-tiny")
     weights = personalize(
-        CLIP, "sks", class_word="man", base=str(folder), scene="in a room", recipe=recipe,
-        looks="auto",
-    )  # fmt: skip
+        CLIP,
+        "sks",
+        PersonalizeOptions(
+            class_word="man", base=str(folder), scene="in a room", recipe=recipe, appearance="auto"
+        ),
+    )
     assert read_metadata(weights)["base_hash"] == hash_of(folder)
     assert not any("controlnet" in name for name in load_file(weights))
-    made = generate("sks man on a beach", POSE, frames=6, steps=2)
-    again = generate("sks man on a beach", POSE, frames=6, steps=2, out=place / "again.mp4")
+    made = generate("sks man on a beach", POSE, GenerateOptions(frames=6, steps=2))
+    again = generate(
+        "sks man on a beach", POSE, GenerateOptions(frames=6, steps=2, out=place / "again.mp4")
+    )
     assert made.read_bytes() == again.read_bytes()
     for kind in ("kohya", "base"):
         assert main(["export", str(weights), "--format", kind]) == 0
@@ -159,7 +164,9 @@ def test_public_parts_are_gathered_into_a_base(folder: Path, place: Path) -> Non
     assert row.ready.startswith("runs/bases/sd15-openpose")
     assert row.license == "creativeml-openrail-m"
     assert (out / "README.md").is_file()
-    made = generate("a man", POSE, base="sd15-openpose", frames=4, steps=2, out=place / "a.mp4")
+    made = generate(
+        "a man", POSE, GenerateOptions(base="sd15-openpose", frames=4, steps=2, out=place / "a.mp4")
+    )
     assert json.loads(made.with_suffix(".json").read_text())["base"]["name"] == "sd15-openpose"
 
 

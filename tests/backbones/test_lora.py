@@ -22,8 +22,8 @@ from animateanywhere.backbones.personal_weights import (
     read_metadata,
     save_personal,
 )
-from animateanywhere.commands.generate import generate
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.methods.animate_anywhere import method
@@ -139,14 +139,17 @@ def recipe(*ranks: int) -> Recipe:
     tiny = load_recipe("personalize-tiny")
     rows = zip(tiny.stage, ranks, strict=True)
     stages = tuple(replace(stage, lora_rank=rank) for stage, rank in rows)
-    return replace(tiny, stage=stages, choose=replace(tiny.choose, score=False))
+    return replace(tiny, stage=stages, extras=replace(tiny.extras, checkpoint_selection=False))
 
 
 def learn(base: Path, folder: Path, *ranks: int) -> Path:
     return personalize(
-        CLIP, "sks", class_word="man", base=str(base), scene="in a room", recipe=recipe(*ranks),
-        out=folder,
-    )  # fmt: skip
+        CLIP,
+        "sks",
+        PersonalizeOptions(
+            class_word="man", base=str(base), scene="in a room", recipe=recipe(*ranks), out=folder
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -186,16 +189,23 @@ def test_the_file_gives_what_training_had(learned: Path, tiny_base: Path) -> Non
 
 
 def test_learn_then_generate(learned: Path) -> None:
-    made = generate("sks man on a beach", POSE, weights=learned, frames=4, steps=2)
+    made = generate("sks man on a beach", POSE, GenerateOptions(weights=learned, frames=4, steps=2))
     assert made.is_file() and read_metadata(learned)["token"] == "sks"
 
 
 def test_the_best_step_is_kept_of_adapters_too(tiny_base: Path, place: Path) -> None:
-    scored = replace(recipe(1, 2), choose=load_recipe("personalize-tiny").choose)
+    scored = replace(recipe(1, 2), extras=load_recipe("personalize-tiny").extras)
     path = personalize(
-        CLIP, "sks", class_word="man", base=str(tiny_base), scene="in a room", recipe=scored,
-        out=Path("runs/scored"),
-    )  # fmt: skip
+        CLIP,
+        "sks",
+        PersonalizeOptions(
+            class_word="man",
+            base=str(tiny_base),
+            scene="in a room",
+            recipe=scored,
+            out=Path("runs/scored"),
+        ),
+    )
     chosen = json.loads(read_metadata(path)["chosen"])
     assert set(chosen) == {"appearance", "motion"}
     best = load_file(path.parent / "training" / "appearance" / "best.safetensors")

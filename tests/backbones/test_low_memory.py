@@ -47,7 +47,7 @@ def recipe(**changes: object) -> Recipe:
 
 def a_batch(base: Base, stage: Stage, states: bool = True) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    rows, shape = stage.batch + stage.regular_batch, latent_shape(base)
+    rows, shape = stage.batch + stage.prior_batch, latent_shape(base)
     x = torch.randn(rows, latent_count(stage.frames, base.packed), *shape, generator=generator)
     with torch.set_grad_enabled(not states):
         text = encode_text(base, ["a man in a room"] * rows)
@@ -133,7 +133,7 @@ def test_activations_are_computed_again_with_the_same_gradients(
     for again in (False, True):
         base = load_base(tiny_base)
         unet = method.build(base, Loss(), video).requires_grad_(True).train()
-        stage = Stage("s", "motion", 1, batch=1, regular_batch=1, frames=4 if video else 1)
+        stage = Stage("s", "motion", 1, batch=1, prior_batch=1, frames=4 if video else 1)
         batch = a_batch(base, stage)
         if again:
             recompute(unet)

@@ -39,14 +39,14 @@ from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.bases import bases
 from animateanywhere.commands.export import export
-from animateanywhere.commands.generate import generate
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
-from animateanywhere.methods.animate_anywhere.prior_preservation import Regular
+from animateanywhere.methods.animate_anywhere.prior_preservation import PriorData
 from animateanywhere.methods.animate_anywhere.settings import (
     Loss,
     Personal,
@@ -54,7 +54,7 @@ from animateanywhere.methods.animate_anywhere.settings import (
     each_stage,
     load_recipe,
 )
-from animateanywhere.methods.animate_anywhere.subject_data import Elsewhere, batches
+from animateanywhere.methods.animate_anywhere.subject_data import Clips, batches
 
 Pictures = Callable[[int], np.ndarray]
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
@@ -64,11 +64,13 @@ def tiny(recipe: Recipe) -> Recipe:
     """The recipe with a few small steps."""
     steps = {"appearance": 4, "motion": 2}
     own = replace(
-        recipe.personal, regularization_images=2, regularization_clips=1, regularization_steps=2,
-        elsewhere_images=2, elsewhere_clips=1, views=2,
+        recipe.personal, prior_images=2, prior_clips=1, prior_steps=2,
     )  # fmt: skip
+    extras = replace(
+        recipe.extras, background_images=2, background_clips=1, placements=2, selection_steps=2
+    )
     short = each_stage(
-        replace(recipe, personal=own, choose=replace(recipe.choose, steps=2)),
+        replace(recipe, personal=own, extras=extras),
         lambda s: replace(
             s, steps=steps[s.name], warmup=0, learning_rate=1e-2, lora_rank=2, precision="no",
             frames=min(s.frames, 5), save_every=2, accumulate=1,
@@ -229,28 +231,42 @@ def test_rows_without_a_person_are_plain(folder: Path) -> None:
 
 def test_a_person_is_learned_and_generated(folder: Path, place: Path) -> None:
     weights = personalize(
-        CLIP, "sks", class_word="man", base=str(folder), scene="in a room",
-        recipe=tiny(load_recipe("personalize-wan")),
-    )  # fmt: skip
+        CLIP,
+        "sks",
+        PersonalizeOptions(
+            class_word="man",
+            base=str(folder),
+            scene="in a room",
+            recipe=tiny(load_recipe("personalize-wan")),
+        ),
+    )
     about = read_metadata(weights)
     assert about["base_hash"] == hash_of(folder) and "motion" in about["chosen"]
     names = set(load_file(weights))
     assert names and all(name.startswith("transformer.blocks.") for name in names)
     assert not any("vace" in name or "token_embedding" in name for name in names)
-    assert (weights.parent / "elsewhere.png").is_file()
-    made = generate("sks man on a beach", POSE, frames=6, contact_sheet=place / "sheet.png")
-    again = generate("sks man on a beach", POSE, frames=6, out=place / "again.mp4")
+    assert (weights.parent / "background_augmentation.png").is_file()
+    made = generate(
+        "sks man on a beach", POSE, GenerateOptions(frames=6, contact_sheet=place / "sheet.png")
+    )
+    again = generate("sks man on a beach", POSE, GenerateOptions(frames=6, out=place / "again.mp4"))
     assert made.read_bytes() == again.read_bytes()
     with av.open(str(made)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 6  # though latents hold 9
     settings = json.loads(made.with_suffix(".json").read_text())
     assert settings["sampler"] == "unipc" and settings["frames"] == 6
-    alone = generate("a man on a beach", POSE, base=str(folder), frames=6, out=place / "b.mp4")
+    alone = generate(
+        "a man on a beach", POSE, GenerateOptions(base=str(folder), frames=6, out=place / "b.mp4")
+    )
     assert alone.read_bytes() != made.read_bytes()
 
 
 def test_long_videos_go_in_windows(folder: Path, place: Path) -> None:
-    made = generate("a man on a beach", POSE, base=str(folder), frames=20, out=place / "long.mp4")
+    made = generate(
+        "a man on a beach",
+        POSE,
+        GenerateOptions(base=str(folder), frames=20, out=place / "long.mp4"),
+    )
     with av.open(str(made)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 20
 
@@ -263,16 +279,24 @@ def test_words_that_cannot_be_learned_are_refused(folder: Path, place: Path) -> 
     for wrong, says in ((recipe, "trains words"), (load_recipe("personalize"), "trains words"),
                         (load_recipe("personalize-tiny"), "trains words")):  # fmt: skip
         with pytest.raises(UsageError, match=says):
-            personalize(CLIP, "sks", class_word="man", base=str(folder), recipe=wrong)
+            personalize(
+                CLIP, "sks", PersonalizeOptions(class_word="man", base=str(folder), recipe=wrong)
+            )
     fits = replace(load_recipe("personalize-wan"), personal=Personal(fit_vae_steps=3))
     with pytest.raises(UsageError, match="fits the VAE"):
-        personalize(CLIP, "sks", class_word="man", base=str(folder), recipe=fits)
+        personalize(
+            CLIP, "sks", PersonalizeOptions(class_word="man", base=str(folder), recipe=fits)
+        )
     assert not (place / "runs").exists()  # told before any work
 
 
 def test_a_recipe_of_wans_kind_is_not_for_a_unet(tiny_base: Path, place: Path) -> None:
     with pytest.raises(UsageError, match="not for base tiny"):
-        personalize(CLIP, "sks", class_word="man", base=str(tiny_base), recipe="personalize-wan")
+        personalize(
+            CLIP,
+            "sks",
+            PersonalizeOptions(class_word="man", base=str(tiny_base), recipe="personalize-wan"),
+        )
 
 
 def test_a_base_without_a_part_is_told_at_once(folder: Path, place: Path) -> None:
@@ -299,7 +323,7 @@ def test_public_parts_are_gathered_into_a_base(folder: Path, place: Path, wan_mo
     assert stored["blocks.0.attn1.to_q.weight"].dtype == torch.bfloat16
     row = {row.name: row for row in bases()}["wan-vace-1.3b"]
     assert row.ready.startswith("runs/bases/wan-vace-1.3b") and row.license == "apache-2.0"
-    generate("a man", POSE, base="wan-vace-1.3b", frames=4, out=place / "a.mp4")
+    generate("a man", POSE, GenerateOptions(base="wan-vace-1.3b", frames=4, out=place / "a.mp4"))
 
 
 def original(name: str) -> str:
@@ -356,7 +380,7 @@ def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("adapter") / "personal.safetensors"
     about = {
         "token": "sks", "class_word": "man", "base": "wan", "base_folder": str(folder),
-        "base_hash": base.hash, "recipe": "{}", "version": "1", "looks": "",
+        "base_hash": base.hash, "recipe": "{}", "version": "1", "appearance": "",
     }  # fmt: skip
     save_personal(path, tensors, about)
     return path
@@ -402,7 +426,7 @@ def test_another_tools_lora_is_merged(adapter: Path, folder: Path) -> None:
 
 def test_lcm_is_not_for_a_flow(folder: Path, place: Path) -> None:
     with pytest.raises(UsageError, match="unipc"):
-        generate("a man", POSE, base=str(folder), sampler="lcm")
+        generate("a man", POSE, GenerateOptions(base=str(folder), sampler="lcm"))
     assert not (place / "runs").exists()
 
 
@@ -494,14 +518,14 @@ def test_it_is_taken_as_it_is(folder: Path, place: Path, wan_model: Model) -> No
 def test_rows_begin_where_their_clip_does(folder: Path, place: Path) -> None:
     """A clip too short for the stage: its one latent, and the first of others'."""
     base = load_base(folder)
-    few = Elsewhere(
+    few = Clips(
         torch.zeros(1, 1, 4, 8, 8), torch.zeros(1, 1, 72, 8, 8), torch.zeros(1, 1, 1, 8, 8),
         ["a sks man"], torch.zeros(1, 512),
     )  # fmt: skip
     latents = torch.arange(3.0)[None, :, None, None, None].expand(2, -1, 4, 8, 8)
-    other = Regular(latents, torch.zeros(2, 3, 72, 8, 8), ["a man", "a woman"])
-    stage = load_recipe("personalize-wan").stages("motion")[0]
-    draw_rows = batches(base, stage, few, other, False)
+    other = PriorData(latents, torch.zeros(2, 3, 72, 8, 8), ["a man", "a woman"])
+    recipe = load_recipe("personalize-wan")
+    draw_rows = batches(base, recipe.stages("motion")[0], few, other, recipe, False)
     for seed in range(8):
         batch = draw_rows(torch.Generator().manual_seed(seed))
         assert batch.latents.shape == (2, 1, 4, 8, 8) and (batch.latents == 0).all()

@@ -15,7 +15,7 @@ from animateanywhere.evaluation import report as bench_report
 from animateanywhere.evaluation.embed import videomae
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.baselines import ABLATIONS, METHODS, named
-from animateanywhere.methods.animate_anywhere.settings import load_recipe
+from animateanywhere.methods.animate_anywhere.settings import NO_EXTRAS, load_recipe
 from animateanywhere.preprocessing.weights import Place
 from animateanywhere.puppets import SCENES, is_held_out
 from tests.evaluation.test_embed import write_models
@@ -24,7 +24,7 @@ RECIPE = load_recipe("personalize")
 
 
 @pytest.mark.parametrize("hard", [False, True])
-def test_people_are_held_out_and_put_elsewhere(hard: bool) -> None:
+def test_people_are_held_out_and_augment_backgrounds(hard: bool) -> None:
     setting = benchmark.Setting(hard=hard)
     people, scenes, things = set(), set(), set()
     for number in range(benchmark.SUBJECTS):
@@ -49,17 +49,21 @@ def test_people_are_held_out_and_put_elsewhere(hard: bool) -> None:
 def test_methods_change_what_they_say() -> None:
     change = {name: m.change(RECIPE) for name, m in (METHODS | ABLATIONS).items() if m.change}
     assert change["ours"] == RECIPE
-    others = [recipe for name, recipe in change.items() if name not in ("ours", "looks_told")]
+    others = [
+        recipe for name, recipe in change.items() if name not in ("ours", "appearance_described")
+    ]
     assert all(recipe != RECIPE for recipe in others)
     assert len({repr(recipe) for recipe in others}) == len(others)
     dreambooth = change["dreambooth"]
     assert not dreambooth.loss.weaken
     assert not dreambooth.loss.guide
-    assert dreambooth.loss.keep == 0
-    assert all(s.regular_batch == s.batch for s in dreambooth.stage)
+    assert dreambooth.extras.background_augmentation == 0
+    paper = change["paper"]
+    assert paper.extras == NO_EXTRAS and paper.loss.alpha == 0.001 and paper.stage == RECIPE.stage
+    assert all(s.prior_batch == s.batch for s in dreambooth.stage)
     assert all(s.lora_rank for s in change["lora"].stage)
     assert [s.steps for s in dreambooth.stage] == [s.steps for s in RECIPE.stage]
-    assert {s.regular_batch for s in change["no_regularization"].stage} == {0}
+    assert {s.prior_batch for s in change["no_regularization"].stage} == {0}
     assert {s.train for s in change["textual_inversion"].stage} == {("token_embedding",)}
 
     def seen(recipe) -> int:  # type: ignore[no-untyped-def]
@@ -75,7 +79,7 @@ def test_methods_are_joined_by_plus() -> None:
     assert not bare.loss.weaken
     assert not bare.loss.guide
     dreambooth = named("alone+dreambooth+no_regularization").change(RECIPE)
-    weight = {"regularization_weight": RECIPE.loss.regularization_weight}  # of rows there are none
+    weight = {"prior_weight": RECIPE.loss.prior_weight}  # of rows there are none
     assert bare == replace(dreambooth, loss=replace(dreambooth.loss, **weight))
     for wrong in ("mine", "ours+mine", "ours+truth", "+", "ours+", ""):
         with pytest.raises(UsageError, match="no method"):

@@ -159,7 +159,7 @@ def test_personalize_says_before_and_after(
     err = capsys.readouterr().err
     assert err.count("the person's feet not seen") == 1
     assert err.index("learning takes about") < err.index("; foretold ")
-    record = json.loads(Path("runs/sks/prediction.json").read_text())
+    record = json.loads(Path("runs/sks/estimate.json").read_text())
     assert record["took"]["seconds"] > 0
     assert {"appearance", "motion"} <= record["parts"].keys()
 
@@ -175,7 +175,7 @@ def test_generate_says_before_and_after(
     err = capsys.readouterr().err
     assert err.count("goes.json: the motion leaves by the right edge in frames") == 1
     assert err.index("generation takes about") < err.index("; foretold ")
-    assert json.loads(Path("a.prediction.json").read_text())["took"]["memory"] > 0
+    assert json.loads(Path("a.estimate.json").read_text())["took"]["memory"] > 0
 
 
 def test_a_skeleton_in_foreign_colors(tiny_base: Path, place: Path) -> None:

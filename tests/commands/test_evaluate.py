@@ -11,7 +11,7 @@ import pytest
 from animateanywhere.cli import main
 from animateanywhere.commands.demo import reference_spec, stage_spec
 from animateanywhere.commands.evaluate import _missing, evaluate
-from animateanywhere.commands.generate import generate
+from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.evaluation.scores import METRICS, NEEDS
@@ -147,9 +147,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, clips: Path) 
         poses = run / f"{name} motion.poses.json"
         shutil.copy(clips / "asked.poses.json", poses)
         made = generate(
-            "sks man on a beach", poses, base=str(tiny_base), out=run / "videos" / f"{name}.mp4",
-            steps=1, fit="none",
-        )  # fmt: skip
+            "sks man on a beach",
+            poses,
+            GenerateOptions(
+                base=str(tiny_base), out=run / "videos" / f"{name}.mp4", steps=1, fit="none"
+            ),
+        )
         sidecar = json.loads(made.with_suffix(".json").read_text())
         sidecar |= {"token": "sks", "base": sidecar["base"] | {"name": "mini"}}
         made.with_suffix(".json").write_text(json.dumps(sidecar))
@@ -211,8 +214,11 @@ def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
     weights = learn(tiny_base, run / "personal.safetensors")
     shutil.copy(clips / "asked.poses.json", run)
     for fit in ("bones", "frame"):
-        generate("sks man", run / "asked.poses.json", weights=weights, out=run / f"{fit}.mp4",
-                 steps=1, fit=fit)  # fmt: skip
+        generate(
+            "sks man",
+            run / "asked.poses.json",
+            GenerateOptions(weights=weights, out=run / f"{fit}.mp4", steps=1, fit=fit),
+        )
     made = evaluate(run, seer="puppets", fast=True)
     assert all("pck" in row for row in made.videos.values())
     assert "laid upon" not in capsys.readouterr().err

@@ -25,7 +25,7 @@ from animateanywhere.backbones.external_lora import add_lora
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.cli import main
 from animateanywhere.commands.export import export
-from animateanywhere.commands.generate import generate
+from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.media import video
@@ -42,7 +42,7 @@ def weights_of(base: Base, folder: Path, tensors: dict[str, Tensor], **more: str
     path = folder / "personal.safetensors"
     about = {
         "token": "sks", "class_word": "man", "base": "tiny", "base_folder": str(base.folder),
-        "base_hash": base.hash, "recipe": "{}", "version": "1", "looks": "in a red shirt",
+        "base_hash": base.hash, "recipe": "{}", "version": "1", "appearance": "in a red shirt",
     }  # fmt: skip
     rows = base.text_encoder.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
     save_personal(path, tensors | {EMBEDDING: noise(1, rows)}, about | more)
@@ -256,9 +256,13 @@ def test_a_base_with_the_person_in_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out = export(adapter, "base", tmp_path / "a base")
-    options: dict[str, Any] = {"frames": 4, "steps": 2, "fit": "none", "looks": ""}
-    first = generate("sks man", POSE, weights=adapter, out=tmp_path / "1.mp4", **options)
-    second = generate("sks man", POSE, base=str(out), out=tmp_path / "2.mp4", **options)
+    options: dict[str, Any] = {"frames": 4, "steps": 2, "fit": "none", "appearance": ""}
+    first = generate(
+        "sks man", POSE, GenerateOptions(weights=adapter, out=tmp_path / "1.mp4", **options)
+    )
+    second = generate(
+        "sks man", POSE, GenerateOptions(base=str(out), out=tmp_path / "2.mp4", **options)
+    )
     np.testing.assert_array_equal(video.read(first).frames, video.read(second).frames)
 
 

@@ -9,7 +9,7 @@ from animateanywhere.backbones.base import encode_poses, load_base, write_base_t
 from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.cli.main import main
-from animateanywhere.commands.generate import generate
+from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media.video import read
 from animateanywhere.methods.animate_anywhere import method
@@ -65,7 +65,9 @@ def learn(folder, path, token="sks"):
 def test_the_same_seed_gives_the_same_bytes(folder, pose, tmp_path):
     def make(name, seed):
         out = generate(
-            "a man", pose, base=folder, out=tmp_path / name, seed=seed, steps=2, frames=4
+            "a man",
+            pose,
+            GenerateOptions(base=folder, out=tmp_path / name, seed=seed, steps=2, frames=4),
         )
         return out.read_bytes(), out.with_suffix(".json").read_text()
 
@@ -79,7 +81,9 @@ def test_the_same_seed_gives_the_same_bytes(folder, pose, tmp_path):
 def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
     weights = learn(folder, pose.parent / "runs/sks/personal.safetensors")
     sheet = pose.parent / "sheet.png"
-    out = generate("sks man on a beach", pose, steps=1, contact_sheet=sheet, sampler="ddim")
+    out = generate(
+        "sks man on a beach", pose, GenerateOptions(steps=1, contact_sheet=sheet, sampler="ddim")
+    )
     assert str(out) == "runs/sks/sks-man-on-a-beach-0.mp4"
     said = " ".join(capsys.readouterr().err.split())
     assert f"sks: {weights.relative_to(pose.parent)}" in said
@@ -94,14 +98,14 @@ def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
 
 def test_a_prompt_that_forgets_the_token_is_told_it(folder, pose, capsys):
     weights = learn(folder, pose.parent / "elsewhere/personal.safetensors")
-    out = generate("a man on a beach", pose, weights=weights, steps=1, frames=4)
+    out = generate("a man on a beach", pose, GenerateOptions(weights=weights, steps=1, frames=4))
     assert 'say "sks man"' in capsys.readouterr().err
     assert out.parent.name == "sks"
 
 
 def test_other_settings_get_another_name(folder, pose):
     def make(**settings):
-        return generate("a man", pose, base=folder, frames=4, **settings).name
+        return generate("a man", pose, GenerateOptions(base=folder, frames=4, **settings)).name
 
     assert make(steps=1) == "a-man-0.mp4"
     assert make(steps=1) == "a-man-0.mp4"  # the very same video
@@ -113,8 +117,10 @@ def test_other_settings_get_another_name(folder, pose):
 def test_personal_weights_change_the_video(folder, pose, tmp_path):
     weights = learn(folder, tmp_path / "personal.safetensors")
     kwargs = {"base": folder, "steps": 2, "frames": 4}
-    alone = generate("a man", pose, out=tmp_path / "a.mp4", **kwargs)
-    personal = generate("a man", pose, weights=weights, out=tmp_path / "b.mp4", **kwargs)
+    alone = generate("a man", pose, GenerateOptions(out=tmp_path / "a.mp4", **kwargs))
+    personal = generate(
+        "a man", pose, GenerateOptions(weights=weights, out=tmp_path / "b.mp4", **kwargs)
+    )
     assert alone.read_bytes() != personal.read_bytes()
 
 
@@ -124,7 +130,7 @@ def test_weights_of_another_base_are_refused(folder, pose, tmp_path):
     create_base(load_recipe("tiny").model, other, ["a man on a beach"], seed=5)
     write_base_toml(other, {"name": "other", "size": SIZE, "frames": 4, "fps": 8})
     with pytest.raises(UsageError, match="learned on base"):
-        generate("sks man", pose, weights=weights, base=other)
+        generate("sks man", pose, GenerateOptions(weights=weights, base=other))
     assert not (tmp_path / "runs").exists()
 
 
@@ -151,7 +157,11 @@ def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, caps
     drawn = {}
     for fit in ("none", "frame", "bones"):
         for own in (None, weights):
-            out = generate("sks man", pose, weights=own, base=folder, steps=1, frames=4, fit=fit)
+            out = generate(
+                "sks man",
+                pose,
+                GenerateOptions(weights=own, base=folder, steps=1, frames=4, fit=fit),
+            )
             sidecar = json.loads(out.with_suffix(".json").read_text())
             assert sidecar["fit"] == fit
             drawn[fit, own is not None] = sidecar["pose"]["sha256"]

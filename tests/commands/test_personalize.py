@@ -17,25 +17,25 @@ from animateanywhere.backbones.personal_weights import (
     load_personal,
     read_metadata,
 )
-from animateanywhere.commands.generate import generate
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.datasets.subject import Subject
-from animateanywhere.methods.animate_anywhere.background_augmentation import put_elsewhere
+from animateanywhere.methods.animate_anywhere.background_augmentation import augment_backgrounds
 from animateanywhere.methods.animate_anywhere.prior_preservation import (
-    Regular,
-    _cast,
+    PriorData,
     cache_file,
     regularization,
+    sample_people,
 )
-from animateanywhere.methods.animate_anywhere.settings import Personal, Recipe, load_recipe
+from animateanywhere.methods.animate_anywhere.settings import Extras, Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.subject_data import (
-    Elsewhere,
-    Rows,
+    Clips,
+    SubjectData,
     batches,
     encode_subject,
-    moved,
+    placed,
     token_regions,
 )
 from animateanywhere.preprocessing.captions.template import PLACES
@@ -52,8 +52,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def learn(base: Path, recipe: Recipe | None = None, **options: object) -> Path:
     return personalize(
-        CLIP, "sks", class_word="man", base=str(base), scene="in a room", recipe=recipe, **options  # type: ignore[arg-type]
-    )  # fmt: skip
+        CLIP,
+        "sks",
+        PersonalizeOptions(
+            class_word="man", base=str(base), scene="in a room", recipe=recipe, **options
+        ),  # type: ignore[arg-type]
+    )
 
 
 def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
@@ -62,25 +66,25 @@ def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
     metadata = read_metadata(path)
     assert (metadata["token"], metadata["class_word"]) == ("sks", "man")
     assert json.loads(metadata["recipe"])["loss"]["alpha"] == 0.001
-    made = generate("sks man on a beach", POSE, frames=6, steps=2)
+    made = generate("sks man on a beach", POSE, GenerateOptions(frames=6, steps=2))
     assert made.parent == Path("runs/sks")
     assert json.loads(made.with_suffix(".json").read_text())["token"] == "sks"
 
 
 def test_what_is_said_of_the_looks_goes_into_prompts(tiny_base: Path, place: Path) -> None:
-    path = learn(tiny_base, looks="in a red shirt")
-    assert read_metadata(path)["looks"] == "in a red shirt"
+    path = learn(tiny_base, appearance="in a red shirt")
+    assert read_metadata(path)["appearance"] == "in a red shirt"
 
     def said(prompt: str, **options: object) -> tuple[str, bytes]:
-        made = generate(prompt, POSE, frames=2, steps=1, **options)  # type: ignore[arg-type]
+        made = generate(prompt, POSE, GenerateOptions(frames=2, steps=1, **options))  # type: ignore[arg-type]
         return json.loads(made.with_suffix(".json").read_text())["said"], made.read_bytes()
 
     words, video = said("sks man on a beach")
     assert words == "sks man in a red shirt on a beach"
-    bare, other = said("sks man on a beach", looks="", out=place / "bare.mp4")
+    bare, other = said("sks man on a beach", appearance="", out=place / "bare.mp4")
     assert bare == "sks man on a beach"
     assert video != other
-    changed, _ = said("sks man on a beach", looks="in a blue coat", out=place / "coat.mp4")
+    changed, _ = said("sks man on a beach", appearance="in a blue coat", out=place / "coat.mp4")
     assert changed == "sks man in a blue coat on a beach"
     assert said("a man on a beach", weights=path)[0] == "a man on a beach"
 
@@ -89,8 +93,8 @@ def test_looks_are_found_where_the_recipe_says_so(
     tiny_base: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = load_recipe("personalize-tiny")
-    auto = replace(recipe, personal=replace(recipe.personal, looks="auto"))
-    found = read_metadata(learn(tiny_base, auto))["looks"]
+    auto = replace(recipe, extras=replace(recipe.extras, appearance="auto"))
+    found = read_metadata(learn(tiny_base, auto))["appearance"]
     assert found.startswith(("in ", "with ")) or found == ""
     assert f"sks {found}"[:20] in " ".join(capsys.readouterr().err.split())
 
@@ -106,7 +110,7 @@ def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None
     assert found["base"].captions == found["puppets"].captions
     assert found["base"].latents.shape == found["puppets"].latents.shape
     assert not torch.equal(found["base"].latents, found["puppets"].latents)
-    specs = [puppets.caption(spec, spec.seed) for spec in _cast("woman", 2, 1)]
+    specs = [puppets.caption(spec, spec.seed) for spec in sample_people("woman", 2, 1)]
     assert found["puppets"].captions == specs
     files = {cache_file(base, "woman", settings, 0, False) for settings in (recipe, rendered)}
     assert len(files) == 2
@@ -191,12 +195,12 @@ def test_each_switch_changes_the_result(tiny_base: Path, place: Path, switch: st
     assert any(not torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_moved_subject_is_the_same_person_smaller_and_elsewhere() -> None:
+def test_placement_augmentation_is_the_same_person_smaller_and_elsewhere() -> None:
     clip = puppets.render(puppets.sample_spec(3), frames=3, size=96)
     subject = Subject(Path(), clip.frames, clip.masks / np.float32(255), clip.keypoints,
                       ["a"] * 3, 8.0, "man", None)  # fmt: skip
     for number in (1, 2, 3):
-        seen = moved(subject, number)
+        seen = placed(subject, number)
         assert seen.frames.shape == subject.frames.shape and seen.masks.max() == 1
         assert seen.masks.sum() < 1.05 * subject.masks.sum()
         assert not np.array_equal(seen.frames, subject.frames)
@@ -216,13 +220,14 @@ def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) ->
     masks = np.zeros(clip.masks.shape, np.float32)
     masks[:, :, : size // 2] = 1
     subject = Subject(Path(), clip.frames, masks, clip.keypoints, ["a"] * 9, 8.0, "man", None)
-    personal = Personal(elsewhere_images=10, views=1, looks="in red")
-    rows = encode_subject(base, subject, "sks", personal)
-    away = put_elsewhere(base, subject, "sks", personal, 0, 1, tmp_path)
+    extras = Extras(background_images=10, placements=1, appearance="in red")
+    recipe = Recipe("short", extras=extras)
+    rows = encode_subject(base, subject, "sks", recipe)
+    away = augment_backgrounds(base, subject, "sks", recipe, 0, 1, tmp_path)
     assert all(len(part) == 10 for part in (away.latents, away.poses, away.masks, away.tokens))
     assert all("sks man in red" in text and text.endswith(PLACES) for text in away.captions)
     assert len(set(away.captions)) > 5
-    assert (tmp_path / "elsewhere.png").is_file()
+    assert (tmp_path / "background_augmentation.png").is_file()
     # as filmed within the mask, something else beside it
     poses = rows.poses[0].flatten(1)  # (N, D)
     frames = torch.cdist(away.poses.flatten(1), poses).argmin(1)  # (P,)
@@ -230,11 +235,11 @@ def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) ->
     change = (away.latents[:, 0] - rows.latents[0, frames]).abs()
     edge = change.shape[-1] // 4
     assert change[..., -edge:].mean() > 3 * change[..., :edge].mean()
-    again = put_elsewhere(base, subject, "sks", personal, 0, 1, tmp_path)
+    again = augment_backgrounds(base, subject, "sks", recipe, 0, 1, tmp_path)
     assert torch.equal(again.latents, away.latents)
-    clips = put_elsewhere(base, subject, "sks", personal, 0, 4, tmp_path)
+    clips = augment_backgrounds(base, subject, "sks", recipe, 0, 4, tmp_path)
     length = base.config["frames"]
-    assert clips.latents.shape[:2] == clips.masks.shape[:2] == (personal.elsewhere_clips, length)
+    assert clips.latents.shape[:2] == clips.masks.shape[:2] == (extras.background_clips, length)
     shown = torch.cdist(clips.poses.flatten(2), poses[None]).argmin(2)  # (P, F)
     assert (shown.diff(dim=1) == 1).all()  # frames in their order
 
@@ -257,7 +262,11 @@ def test_token_regions(tiny_base: Path) -> None:
 def test_a_base_of_another_training_is_refused(tiny_base: Path, trained: Path, place: Path) -> None:
     path = learn(tiny_base)
     with pytest.raises(UsageError, match="another one"):
-        generate("sks man on a beach", POSE, weights=path, base=str(trained), frames=4, steps=1)
+        generate(
+            "sks man on a beach",
+            POSE,
+            GenerateOptions(weights=path, base=str(trained), frames=4, steps=1),
+        )
 
 
 def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path) -> None:
@@ -266,11 +275,14 @@ def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path
     states = {text: encode_text(base, [text])[0] for text in (here, there, other, "")}
     maps = {here: torch.zeros(48), there: torch.ones(48)}
     frames, poses = torch.zeros(2, 8, 4, 8, 8), torch.zeros(2, 8, 4, 8, 8)
-    rows = Rows(frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), "sks", 0)
-    away = Elsewhere(frames + 1, poses, frames[:, :, :1], [there] * 2, maps[there].expand(2, -1))
-    regular = Regular(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
-    stage = Stage("a", "appearance", 1, batch=40, regular_batch=40, dropout=0.5)
-    made = batches(base, stage, rows, regular, False, away, 0.5)(torch.Generator())
+    rows = SubjectData(
+        frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), "sks", 0
+    )
+    away = Clips(frames + 1, poses, frames[:, :, :1], [there] * 2, maps[there].expand(2, -1))
+    prior = PriorData(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
+    stage = Stage("a", "appearance", 1, batch=40, prior_batch=40, dropout=0.5)
+    recipe = Recipe("half", extras=Extras(background_augmentation=0.5))
+    made = batches(base, stage, rows, prior, recipe, False, away)(torch.Generator())
 
     def said(row: int) -> str:
         return next(t for t, s in states.items() if torch.equal(s, made.text_states[row]))
@@ -279,5 +291,8 @@ def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path
     assert set(subject) == {here, there} and set(others) == {other, ""}
     assert [float(x.mean()) for x in made.latents[:40]] == [text == there for text in subject]
     assert 10 < subject.count(there) < 30 and 10 < others.count("") < 30
-    assert made.tokens is not None
+    assert made.tokens is not None and made.background is not None and made.mask is not None
+    counts = {here: 1e-6, there: 1.0}  # alpha squared, and synthetic backgrounds in full
+    assert made.background[:40].tolist() == pytest.approx([counts[text] for text in subject])
+    assert (made.background[40:] == 1).all() and (made.mask[40:] == 0.5).all()
     assert all(torch.equal(made.tokens[r], maps[text]) for r, text in enumerate(subject))

@@ -19,8 +19,9 @@ def test_alpha_stands_inside_the_norm() -> None:
     """Eq. 1 with alpha = 0.001: an error of the background weighs 1e-6 of one of the person."""
     error = torch.full((1, 1, 1, 2, 2), 3.0)
     mask = torch.zeros(1, 1, 1, 2, 2)
-    behind = background_weakening(error, mask, 0.001)
-    person = background_weakening(error, 1 - mask, 0.001)
+    weight = torch.tensor([0.001**2])
+    behind = background_weakening(error, mask, weight)
+    person = background_weakening(error, 1 - mask, weight)
     assert person.item() == pytest.approx(9.0)
     assert (behind / person).item() == pytest.approx(1e-6, rel=1e-5)
 
@@ -29,7 +30,7 @@ def test_weakening_by_hand() -> None:
     error = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 1, 2, 2)
     mask = torch.tensor([[1.0, 0.5], [0.0, 0.0]]).reshape(1, 1, 1, 2, 2)
     by_hand = (1 + (0.5 + 0.25 * 0.5) * 4 + 0.25 * 9 + 0.25 * 16) / 4
-    assert background_weakening(error, mask, 0.5).item() == pytest.approx(by_hand)
+    assert background_weakening(error, mask, torch.tensor([0.25])).item() == pytest.approx(by_hand)
 
 
 def test_soft_masks_weigh_as_the_hard_ones_they_are_means_of() -> None:
@@ -40,14 +41,16 @@ def test_soft_masks_weigh_as_the_hard_ones_they_are_means_of() -> None:
     soft = torch.nn.functional.avg_pool2d(hard[0], 8)[None]
     fine = (hard * pixels).square() + (0.1 * (1 - hard) * pixels).square()
     expected = fine.flatten(1).mean(1)
-    torch.testing.assert_close(background_weakening(cells, soft, 0.1), expected)
+    torch.testing.assert_close(background_weakening(cells, soft, torch.tensor([0.01])), expected)
 
 
 def test_a_full_mask_is_the_plain_error() -> None:
     error = torch.randn(3, 2, 4, 5, 5)
     ones = torch.ones(3, 2, 1, 5, 5)
     plain = error.square().mean((1, 2, 3, 4))
-    torch.testing.assert_close(background_weakening(error, ones, 0.001), plain)
+    torch.testing.assert_close(background_weakening(error, ones, torch.zeros(3)), plain)
+    torch.testing.assert_close(background_weakening(error, 0 * ones, torch.ones(3)), plain)
+    torch.testing.assert_close(background_weakening(error), plain)
 
 
 def of(*alpha_bar: float) -> Level:

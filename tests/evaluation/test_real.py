@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from animateanywhere.backbones.base import BUNDLED, hash_of
-from animateanywhere.commands.generate import generate
+from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.files import finite
 from animateanywhere.evaluation import observe, real
 from animateanywhere.evaluation.observe import Observed
@@ -111,7 +111,11 @@ def test_a_sidecar_matches_if_it_says_all_that_is_wanted():
 def test_the_digest_of_a_motion_is_the_one_that_generate_writes(tmp_path, standing, fit):
     pose = tmp_path / "motion.poses.json"
     skeleton.write_poses(pose, skeleton.Poses(standing, 64, 64, 8.0))
-    made = generate("a man", pose, base="mini", out=tmp_path / "a.mp4", frames=2, steps=1, fit=fit)
+    made = generate(
+        "a man",
+        pose,
+        GenerateOptions(base="mini", out=tmp_path / "a.mp4", frames=2, steps=1, fit=fit),
+    )
     motion = real.motion_of(read_driving(pose, 8.0, 2), 128, fit)
     wanted = {"base": {"hash": hash_of(BUNDLED)}, "pose": {"sha256": motion.sha256}, "fit": fit}
     assert real.matches(read_sidecar(made), wanted)

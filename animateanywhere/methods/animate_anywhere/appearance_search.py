@@ -1,8 +1,8 @@
-"""What a person looks like in the base's own words: "with short brown hair in a red shirt and ...".
+"""A person's appearance in the base's own words: "with short brown hair in a red shirt and ...".
 
 Of many descriptions, the one under which the base predicts the person best, as in classifying by
 diffusion (Li et al. 2023, arXiv 2303.16203). What a base can say of somebody it need not be taught:
-the token then has the rest to learn. Ours; the paper's captions name no looks.
+the token then has the rest to learn. Ours; the paper's captions do not name it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from typing import Any
 
 import torch
 
-from animateanywhere.backbones.base import Base, encode_poses, encode_text
-from animateanywhere.backbones.vae import encode_frames
+from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.core.messages import progress
 from animateanywhere.core.reporter import Bar
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.subject_data import latent_masks
+from animateanywhere.methods.animate_anywhere.encoded_clip import encode_clip
 from animateanywhere.metrics import spaced
-from animateanywhere.pose.skeleton import draw
 
-AUTO = "auto"  # of `[personal] looks`
+AUTO = "auto"  # of `[extras] appearance`
 FRAMES = 3  # of the clip
 TIMES = (1.0, 0.9)  # shares of the way to noise: there words count most
 TRIES = 185  # of descriptions, about
@@ -52,22 +50,20 @@ Words = dict[str, str]  # by place
 Error = Callable[[str], float]
 
 
-def find_looks(model: Base, subject: Subject) -> str:
+def find_appearance(model: Base, subject: Subject) -> str:
     """A phrase to follow the class word, such as "with short brown hair in a red shirt and blue
     jeans", from lists of clothes and colors; "" where no word helps."""
-    with progress("looks in words", total=TRIES) as bar:
+    with progress("appearance search", total=TRIES) as bar:
         return search(errors(model, subject, bar))
 
 
 def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     """A function of a phrase: the base's error on the person, mean over a few frames and times."""
     some = spaced(len(subject.frames), FRAMES).tolist()
-    frames, size = subject.frames[some], subject.frames.shape[1]
-    latents = encode_frames(model.vae, frames)  # (N, C, h, w)
-    poses = encode_poses(model, draw(subject.keypoints[some], size, size))
-    masks = latent_masks(subject.masks[some], latents)
-    count = len(TIMES)
-    latents, poses, masks = (x.repeat(count, 1, 1, 1)[:, None] for x in (latents, poses, masks))
+    repeated = (
+        x.repeat(len(TIMES), 1, 1, 1)[:, None] for x in encode_clip(model, subject.take(some))
+    )
+    latents, poses, masks = repeated  # (B, 1, C, h, w)
     scheduler: Any = model.scheduler
     last = scheduler.config.num_train_timesteps - 1
     times = torch.tensor([round(last * share) for share in TIMES])

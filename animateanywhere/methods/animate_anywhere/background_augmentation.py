@@ -1,4 +1,4 @@
-"""The person in other places: cut out of the clip and put before scenes that the base makes.
+"""Background augmentation: the person cut out of the clip, before scenes that the base makes.
 
 Eq. 1 leaves out of account what lies behind the person, but the network still sees it: one who was
 learned before a single scene looks less like himself before others. So the base makes pictures of
@@ -22,44 +22,38 @@ from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.encoded_clip import latent_masks
 from animateanywhere.methods.animate_anywhere.generation import render_images, render_latents
-from animateanywhere.methods.animate_anywhere.settings import Loss, Personal
-from animateanywhere.methods.animate_anywhere.subject_data import (
-    Elsewhere,
-    latent_masks,
-    moved,
-    token_regions,
-)
+from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
+from animateanywhere.methods.animate_anywhere.subject_data import Clips, placed, token_regions
 from animateanywhere.pose.skeleton import draw
 from animateanywhere.preprocessing.captions import template
 
-SHEET = "elsewhere.png"
+SHEET = "background_augmentation.png"
 SHOWN = 32  # pictures in it
 STEPS = 8  # of denoising: scenes are there early
 
 
-def put_elsewhere(
-    model: Base, subject: Subject, token: str, personal: Personal, seed: int, length: int, out: Path
-) -> Elsewhere:
-    """Pictures, or clips of at most `length` frames if that is more than one, of the person in
-    other places, as filmed or moved about in the frame. Of some pictures there is a sheet in `out`
-    to look at.
+def augment_backgrounds(
+    model: Base, subject: Subject, token: str, settings: Recipe, seed: int, length: int, out: Path
+) -> Clips:
+    """Pictures, or clips of at most `length` frames if that is more than one, of the subject before
+    synthetic backgrounds, in all placements. Of some pictures there is a sheet in `out`.
 
     The base's own person stands where ours does; what sticks out from behind is background.
     """
-    word, looks = subject.class_word, personal.looks
-    who = f"{word} {looks}".strip()
+    extras, word = settings.extras, subject.class_word
+    who = f"{word} {extras.appearance}".strip()
     choices = template.elsewhere(token, who)
     video = length > 1
     rng = np.random.default_rng([seed, video])
-    count = personal.elsewhere_clips if video else personal.elsewhere_images
+    count = extras.background_clips if video else extras.background_images
     length = whole_clip(min(length, len(subject.frames)), model.packed)
     captions = [choices[i] for i in rng.integers(len(choices), size=count)]
     starts = rng.integers(len(subject.frames) - length + 1, size=count)
     parts = [
-        moved(part, view) if view else part
-        for view, some in enumerate(np.array_split(starts, min(personal.views, count)))
-        for part in [subject.take([at + i for at in some for i in range(length)])]
+        placed(subject.take([at + i for at in some for i in range(length)]), number)
+        for number, some in enumerate(np.array_split(starts, min(extras.placements, count)))
     ]
     filmed, masks, keypoints = (
         np.concatenate([getattr(part, name) for part in parts])
@@ -83,8 +77,9 @@ def put_elsewhere(
     with room_for_vae(model):
         latents = each_clip(partial(encode_frames, model.vae), shown.reshape(clips))
     small = [latent_masks(part, latents[0]) for part in masks.reshape(clips[:-1])]
-    regions = token_regions(model, captions, [token, word, looks], list(template.PLACES))
-    return Elsewhere(latents, poses, torch.stack(small), captions, regions)
+    person = [token, word, extras.appearance]
+    regions = token_regions(model, captions, person, list(template.PLACES))
+    return Clips(latents, poses, torch.stack(small), captions, regions)
 
 
 def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
@@ -92,7 +87,7 @@ def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bo
     unet = method.build(model, Loss(guide=False), video).eval()
     if not model.learns_words:
         encode_text(model, prompts)  # all at once, and kept
-    what = "clips of the person elsewhere" if video else "the person elsewhere"
+    what = f"synthetic backgrounds, {'clips' if video else 'images'}"
     with progress(what, total=len(prompts) * STEPS) as bar:
         if not video:
             made = render_images(model, unet, prompts, poses[:, 0], seed, STEPS, bar.advance)

@@ -15,9 +15,8 @@ from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.files import sha256
 from animateanywhere.datasets.clips import Corpus, Row, cached, folder_rows, open_corpus
 from animateanywhere.methods.animate_anywhere.batch import Batch
-from animateanywhere.methods.animate_anywhere.settings import Recipe
+from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
-from animateanywhere.training.stage import Stage
 
 BATCH_RENDER = 16  # puppets drawn at once
 ENCODE_FRAMES = 32  # frames through the VAE at once
@@ -77,10 +76,13 @@ def _captions(spec: puppets.Spec, count: int) -> list[str]:
 
 
 def batches(
-    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]], warm: bool
+    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]], pose_weight: float
 ) -> Callable[[torch.Generator], Batch]:
-    """Encode the corpora once; then draw batches, a share of the rows from each corpus, with the
-    heat of their poses if `warm`."""
+    """Encode the corpora once; then draw batches, a share of the rows from each corpus.
+
+    pose_weight: how much more pixels near the limbs of the pose count, as in HumanSD's
+    heatmap-guided loss (arXiv 2304.04269; ours takes the heatmap from the pose itself).
+    """
     latents = [encoded(base, out, corpus) for corpus, _ in sources]
     with PartialState().main_process_first():
         poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
@@ -101,12 +103,13 @@ def batches(
             captions.append("" if dropped else words[_index(len(words), generator)])
         device = base.network.device
         clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
-        near = None
-        if warm:
-            cells = heat(keypoints.reshape(-1, 18, 3), base.config["size"], clean.shape[-1])
-            near = torch.from_numpy(cells).unflatten(0, clean.shape[:2])[:, :, None].to(device)
         x, pose_latents = (torch.from_numpy(part).float().to(device) for part in (clean, pose))
-        return Batch(x, pose_latents, encode_text(base, captions), heat=near)
+        cells = heat(keypoints.reshape(-1, 18, 3), base.config["size"], clean.shape[-1])
+        near = torch.from_numpy(cells).unflatten(0, clean.shape[:2])[:, :, None].to(device)
+        # weight · (near + background · (1 − near)) = 1 + pose_weight · near
+        weight = x.new_full((len(x),), 1 + pose_weight)
+        states = encode_text(base, captions)
+        return Batch(x, pose_latents, states, near, background=1 / weight, weight=weight)
 
     return draw
 

@@ -29,12 +29,11 @@ from animateanywhere.methods.animate_anywhere.base_samples import (
     sampler,
     word_use,
 )
-from animateanywhere.methods.animate_anywhere.settings import Recipe
+from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.methods.animate_anywhere.text_stage import Pairs, contrastive_loss, found
 from animateanywhere.metrics import psnr
 from animateanywhere.pose.skeleton import heat
 from animateanywhere.training.loop import fit
-from animateanywhere.training.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         latents = vae_encode(vae, x)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         y = vae.decode(latents + 0.05 * noise).sample
-        warm = torch.from_numpy(heat(run.images.keypoints[rows, 0], size, size // 8)).to(x)
-        warm = F.interpolate(warm[:, None], (size, size))  # (B, 1, H, W)
-        warm = 1 + run.settings.loss.heat * warm
-        return reconstruction(y, x, warm) + 1e-3 * latents.square().mean(), {}
+        near = torch.from_numpy(heat(run.images.keypoints[rows, 0], size, size // 8)).to(x)
+        near = F.interpolate(near[:, None], (size, size))  # (B, 1, H, W)
+        weight = 1 + run.settings.loss.pose_weight * near
+        return reconstruction(y, x, weight) + 1e-3 * latents.square().mean(), {}
 
     held_out = np.concatenate([clip.frames for clip in held_out_puppets(size)])
     folder = run.out / "training" / stage.name
@@ -112,7 +111,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base = _parts(run)
     model = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder})
     rule = run.settings.loss
-    batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.heat > 0)
+    batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.pose_weight)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         made = batch(generator)
@@ -139,7 +138,7 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base = _parts(run)
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
-    batch = batches(base, stage, run.out, [(run.clips, 1.0)], rule.heat > 0)
+    batch = batches(base, stage, run.out, [(run.clips, 1.0)], rule.pose_weight)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         made = batch(generator)

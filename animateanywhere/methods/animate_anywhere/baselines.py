@@ -11,8 +11,14 @@ from functools import reduce
 from typing import Any
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.methods.animate_anywhere.settings import Recipe, by_lora, each_stage
-from animateanywhere.training.stage import Stage
+from animateanywhere.methods.animate_anywhere.settings import (
+    NO_EXTRAS,
+    Recipe,
+    Stage,
+    by_lora,
+    each_stage,
+    load_recipe,
+)
 
 SPATIAL = r"^unet\.(?!.*motion_modules)"
 TOKEN = "token_embedding"
@@ -22,13 +28,13 @@ TOKEN = "token_embedding"
 class Method:
     """One row of the benchmark's table.
 
-    change: what becomes of the recipe; None learns nothing. looks: these are told in the words that
-    the base alone gets, not found.
+    change: what becomes of the recipe; None learns nothing. described: the appearance is given in
+    the words that the base alone gets, not searched for.
     """
 
     title: str
     change: Callable[[Recipe], Recipe] | None = None
-    looks: bool = False
+    described: bool = False
 
 
 def _loss(**changes: Any) -> Callable[[Recipe], Recipe]:
@@ -39,8 +45,11 @@ def _personal(**changes: Any) -> Callable[[Recipe], Recipe]:
     return lambda recipe: replace(recipe, personal=replace(recipe.personal, **changes))
 
 
-def _unscored(recipe: Recipe) -> Recipe:
-    return replace(recipe, choose=replace(recipe.choose, score=False))
+def _extras(**changes: Any) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, extras=replace(recipe.extras, **changes))
+
+
+_unscored = _extras(checkpoint_selection=False)
 
 
 def _train(*patterns: str) -> Callable[[Recipe], Recipe]:
@@ -54,12 +63,19 @@ def _train(*patterns: str) -> Callable[[Recipe], Recipe]:
 
 def dreambooth(recipe: Recipe) -> Recipe:
     """DreamBooth (Ruiz et al. 2023) on the frames, then on clips: the plain loss on whole frames as
-    they were filmed, as "a sks man" without a word of looks, with prior preservation of weight 1 by
-    as many pictures of the class."""
-    loss = replace(recipe.loss, weaken=False, guide=False, keep=0.0, regularization_weight=1.0)
-    recipe = each_stage(recipe, lambda stage: replace(stage, regular_batch=stage.batch))
-    personal = replace(recipe.personal, views=1, looks="", elsewhere=0.0)
-    return replace(recipe, loss=loss, personal=personal)
+    they were filmed, as "a sks man" without words for the appearance, with prior preservation
+    of weight 1 by as many pictures of the class."""
+    loss = replace(recipe.loss, weaken=False, guide=False, prior_weight=1.0)
+    recipe = each_stage(recipe, lambda stage: replace(stage, prior_batch=stage.batch))
+    extras = replace(recipe.extras, placements=1, appearance="", background_augmentation=0.0)
+    return replace(recipe, loss=loss, extras=extras)
+
+
+def paper(recipe: Recipe) -> Recipe:
+    """The paper's one-shot method and nothing else, as `recipes/personalize-paper.toml` has it, by
+    the base's own stages."""
+    own = load_recipe("personalize-paper")
+    return replace(recipe, loss=own.loss, personal=own.personal, extras=own.extras)
 
 
 def textual_inversion(recipe: Recipe) -> Recipe:
@@ -86,7 +102,7 @@ def one_step(recipe: Recipe) -> Recipe:
 
 def no_regularization(recipe: Recipe) -> Recipe:
     """Without the other people of the class."""
-    return each_stage(recipe, lambda stage: replace(stage, regular_batch=0))
+    return each_stage(recipe, lambda stage: replace(stage, prior_batch=0))
 
 
 def no_motion(recipe: Recipe) -> Recipe:
@@ -96,14 +112,14 @@ def no_motion(recipe: Recipe) -> Recipe:
 
 def alone(recipe: Recipe) -> Recipe:
     """The paper's two parts, weakening and guidance, and nothing else that might hold a scene: no
-    other people, `keep`, other places, views or words of looks, and the last step, not the best."""
-    personal = replace(recipe.personal, looks="", views=1, elsewhere=0.0)
-    recipe = replace(recipe, loss=replace(recipe.loss, keep=0.0), personal=personal)
-    return no_regularization(_unscored(recipe))
+    regularization data and none of the extras."""
+    extras = replace(NO_EXTRAS, fit_vae_steps=recipe.extras.fit_vae_steps)
+    return no_regularization(replace(recipe, extras=extras))
 
 
 METHODS: dict[str, Method] = {
     "ours": Method("ours", lambda recipe: recipe),
+    "paper": Method("the paper's method alone", paper),
     "words_only": Method("the base, the person in words"),
     "dreambooth": Method("DreamBooth", dreambooth),
     "one_step": Method("one step on video", one_step),
@@ -118,21 +134,29 @@ ABLATIONS: dict[str, Method] = {
     "alone": Method("weakening and guidance, nothing else", alone),
     "no_weakening": Method("without background weakening", _loss(weaken=False)),
     "no_guidance": Method("without mask-guided attention", _loss(guide=False)),
-    "no_keep": Method("backgrounds that the base made weakened too", _loss(keep=0.0)),
-    "keep_0.1": Method("backgrounds that the base made count a tenth", _loss(keep=0.1)),
-    "no_choice": Method("last step, not the best", _unscored),
+    "no_background_weight": Method(
+        "synthetic backgrounds weakened too", _extras(background_weight=0.0)
+    ),
+    "background_weight_0.1": Method(
+        "synthetic backgrounds count a tenth", _extras(background_weight=0.1)
+    ),
+    "no_checkpoint_selection": Method("last step, not the best", _unscored),
     "no_motion": Method("without the motion stage", no_motion),
-    "no_views": Method("as filmed only", _personal(views=1)),
-    "no_elsewhere": Method("before the filmed scene only", _personal(elsewhere=0.0)),
+    "no_placements": Method("as filmed only", _extras(placements=1)),
+    "no_background_augmentation": Method(
+        "before the filmed scene only", _extras(background_augmentation=0.0)
+    ),
     **{f"alpha_{a}": Method(f"α = {a}", _loss(alpha=a)) for a in (0.03, 0.1, 0.3, 1.0)},
     **{f"gamma_{g}": Method(f"γ = {g}", _loss(gamma=g)) for g in (0.5, 0.01, 0.001)},
     **{
-        f"regularization_{w}": Method(f"regularization weight {w}", _loss(regularization_weight=w))
+        f"regularization_{w}": Method(f"regularization weight {w}", _loss(prior_weight=w))
         for w in (0.1, 1.0, 3.0)
     },
     "plain_captions": Method("captions name no scene", _personal(captions="plain")),
-    "no_looks": Method("no word of the looks", _personal(looks="")),
-    "looks_told": Method("looks told by hand", lambda recipe: recipe, looks=True),
+    "no_appearance": Method("no words for the appearance", _extras(appearance="")),
+    "appearance_described": Method(
+        "appearance described manually", lambda recipe: recipe, described=True
+    ),
     "cross_attention": Method(
         "cross-attention alone trains", _train(r"^unet\..*attentions\..*attn2\.", TOKEN)
     ),
@@ -156,5 +180,5 @@ def named(name: str) -> Method:
     return Method(
         ", ".join(part.title for part in parts),
         lambda recipe: reduce(lambda done, change: change(done), changes, recipe),
-        looks=any(part.looks for part in parts),
+        described=any(part.described for part in parts),
     )

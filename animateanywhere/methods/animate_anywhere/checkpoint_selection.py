@@ -1,4 +1,4 @@
-"""Which saved step of learning a person is best by its score (see `trial`): kept, and shown."""
+"""Which checkpoint of learning a person scores best (see `validation`): selected, and plotted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from animateanywhere.backbones.base import Base
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import say
 from animateanywhere.methods.animate_anywhere.settings import Recipe
-from animateanywhere.methods.animate_anywhere.validation import PARTS, Trial, generate, score
+from animateanywhere.methods.animate_anywhere.validation import PARTS, Validation, generate, score
 from animateanywhere.training.stage import Stage
 
 NEAR = 1.05  # scores this near, as a ratio, are equal
@@ -42,7 +42,7 @@ def enough(scores: Sequence[Score], patience: int) -> bool:
 
 
 def scorer(
-    model: Base, parts: nn.ModuleDict, stage: Stage, trial: Trial, recipe: Recipe,
+    model: Base, parts: nn.ModuleDict, stage: Stage, validation: Validation, recipe: Recipe,
     out: Path,
 ) -> Callable[[int, Mapping[str, Tensor]], bool]:  # fmt: skip
     """What `training.loop.fit` calls after each save: scores the step, keeps the best weights,
@@ -51,7 +51,7 @@ def scorer(
     parts: the networks that train, what denoises among them. The motion stage is scored before its
     first step too: it may make things worse. out: the run's folder.
     """
-    prompts = [case.prompt for case in trial.cases]
+    prompts = [case.prompt for case in validation.cases]
     network = parts[model.network_name]
 
     def on_save(step: int, parameters: Mapping[str, Tensor]) -> bool:
@@ -61,8 +61,10 @@ def scorer(
         own = [row for row in record if row["stage"] == stage.name]
         if step not in [row["step"] for row in own]:
             with _at_hand(model, parts):
-                made = generate(model, network, trial.cases, prompts, recipe.choose.steps)
-            found = {k: v if math.isfinite(v) else None for k, v in score(trial, made).items()}
+                made = generate(
+                    model, network, validation.cases, prompts, recipe.extras.selection_steps
+                )
+            found = {k: v if math.isfinite(v) else None for k, v in score(validation, made).items()}
             own.append({"stage": stage.name, "step": step, **found})
             if best(own) is own[-1]:  # before the record, which says that they are there
                 kept = {name: p.detach().cpu().contiguous() for name, p in parameters.items()}
@@ -70,7 +72,7 @@ def scorer(
                     save_file(kept, aside)
             with write_aside(out / FILE) as aside:
                 aside.write_text(json.dumps([*record, own[-1]], indent=1) + "\n", encoding="utf-8")
-        return enough(own, recipe.choose.patience)
+        return enough(own, recipe.extras.patience)
 
     return on_save
 

@@ -116,10 +116,8 @@ def loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of every stage, a scalar, and what to log.
 
-    Without masks it is plain denoising (base training), where `settings.heat` lets the person
-    count more, as HumanSD's heatmap-guided loss does (arXiv 2304.04269; ours takes the heat from
-    the pose itself). With masks, subject rows take eq. 1 and guided attention; regularization rows
-    take the full frame and plain attention. noise_share: of the base, as in `video_noise`.
+    Subject rows take eq. 1 and guided attention, regularization rows the full frame and plain
+    attention, as the batch says. noise_share: of the base, as in `video_noise`.
     row_by_row: keep nothing of a row's pass, and pass it again for its gradient (Chen et al. 2016).
     """
     latents = batch.latents  # (B, F, C, h, w)
@@ -144,44 +142,17 @@ def loss(
         prediction = predict(network, *inputs, region)
     kind = scheduler.config.prediction_type
     error = target(latents, noise, levels, kind) - prediction.float()
-    if batch.heat is not None:
-        error = error * (1 + settings.heat * batch.heat).sqrt()
-    per_row = background_weakening(error, foreground_of(batch, settings), settings.alpha)  # (B,)
+    per_row = background_weakening(error, batch.mask, batch.background)  # (B,)
     per_row = per_row * min_snr_weight(levels, settings.snr_gamma, kind)
-    if batch.regular is None:
-        return per_row.mean(), {}
-    weight = torch.where(batch.regular, settings.regularization_weight, 1.0)
-    logs = {
-        "subject": _mean(per_row[~batch.regular]),
-        "regular": _mean(per_row[batch.regular]),
-    }
-    return (weight * per_row).mean(), logs
-
-
-def foreground_of(batch: Batch, settings: Loss) -> Tensor:
-    """M_fore, (B, F, 1, h, w): the person in subject rows, everything in the others.
-
-    A background that the base made counts as `settings.keep` (ours): it holds the scenes, which
-    eq. 1 leaves free wherever the token is named.
-    """
-    if batch.mask is None or not settings.weaken:
-        return torch.ones_like(batch.latents[:, :, :1])
-    least = torch.zeros(len(batch.mask)).to(batch.mask)  # (B,)
-    if batch.made is not None:
-        least = torch.where(batch.made, settings.keep, least)
-    if batch.regular is not None:
-        least = torch.where(batch.regular, 1.0, least)
-    return torch.maximum(batch.mask, least[:, None, None, None, None])
+    weight = torch.ones_like(per_row) if batch.weight is None else batch.weight
+    return (weight * per_row).mean(), _logs(per_row.detach(), batch)
 
 
 def region_of(batch: Batch, settings: Loss) -> Region | None:
-    """Who owns what, for the attention: subject rows by their masks, regularization rows nobody."""
+    """Who owns which pixel and which word, for mask-guided attention."""
     if batch.mask is None or batch.tokens is None or not settings.guide:
         return None
-    rows = torch.ones(len(batch.mask)) if batch.regular is None else (~batch.regular).float()
-    rows = rows.to(batch.mask)
-    mask = (2 * batch.mask - 1) * rows[:, None, None, None, None]
-    return Region(mask, batch.tokens * rows[:, None])
+    return Region(2 * batch.mask - 1, batch.tokens)
 
 
 def denoiser(
@@ -212,5 +183,11 @@ def denoiser(
     return denoise
 
 
-def _mean(values: Tensor) -> float:
-    return float(values.detach().mean()) if len(values) else 0.0
+def _logs(per_row: Tensor, batch: Batch) -> dict[str, float]:
+    """The losses (B,) of subject rows, whose captions name the person, and of regularization rows,
+    apart; nothing in base training."""
+    if batch.tokens is None or batch.background is None:
+        return {}
+    subject = (batch.tokens > 0).any(1)
+    rows = {"subject": per_row[subject], "regularization": per_row[~subject]}
+    return {name: float(some.mean()) if len(some) else 0.0 for name, some in rows.items()}

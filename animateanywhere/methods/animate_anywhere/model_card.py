@@ -26,7 +26,7 @@ def write_personal_card(weights: Path, license: str = "") -> Path:
     recipe = json.loads(about["recipe"])
     losses = ", ".join(f"{name} {value}" for name, value in recipe.get("loss", {}).items())
     rows = {
-        "says": f"`{who}`" + (f", {about['looks']}" if about.get("looks") else ""),
+        "says": f"`{who}`" + (f", {about['appearance']}" if about.get("appearance") else ""),
         "base": f"{about['base']}, `{about['base_hash'][:16]}`",
         "recipe": f"{recipe.get('name', '')} ({losses})" if losses else recipe.get("name", ""),
         "stages": ", ".join(_stage(stage) for stage in recipe.get("stage", [])),

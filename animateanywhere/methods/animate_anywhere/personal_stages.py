@@ -4,8 +4,8 @@ images; motion, on clips with the temporal layers put in."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +22,53 @@ from animateanywhere.core.messages import say
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
-from animateanywhere.methods.animate_anywhere.prior_preservation import SHOWN, Regular
-from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
-from animateanywhere.methods.animate_anywhere.subject_data import Elsewhere, Rows, batches
-from animateanywhere.methods.animate_anywhere.validation import Trial
+from animateanywhere.methods.animate_anywhere.prior_preservation import SHOWN, PriorData
+from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage, load_recipe
+from animateanywhere.methods.animate_anywhere.subject_data import Clips, SubjectData, batches
+from animateanywhere.methods.animate_anywhere.validation import Validation
 from animateanywhere.metrics import psnr
 from animateanywhere.training.loop import fit
-from animateanywhere.training.stage import Stage
 
 LARGE = 256  # pixels a side; above, memory counts more than speed
 WORDS = "text_encoder|token_embedding"  # in patterns of `train`
 TABLE = "token_embedding.weight"  # of which one row is saved
 
 
+@dataclass(frozen=True)
+class StageData:
+    """What a stage draws its rows from."""
+
+    subject: SubjectData | Clips
+    prior: PriorData
+    augmented: Clips | None = None  # the subject before synthetic backgrounds
+
+
 def learn(
     model: Base,
     settings: Recipe,
-    rows: Rows,
-    elsewhere: Sequence[Elsewhere],
-    images: Regular,
-    clips: Regular,
+    data: Mapping[str, StageData],
+    token_index: int | None,
     out: Path,
     seed: int,
-    trials: Mapping[str, Trial],
+    validations: Mapping[str, Validation],
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Run the stages; return what changed, by the names of personal weights, and the chosen step
-    of each stage that has a trial, else it is the last. elsewhere: pictures, and clips, of the
-    person in other places; or nothing.
+    """Run the stages; return what changed, by the names of personal weights, and the selected step
+    of each stage that has a validation; of others it is the last.
+
+    data: by the kind of stage. token_index: of the token's row, where the base learns tokens.
+    validations: by the name of stages.
     """
     changed: dict[str, Tensor] = {}
     chosen: dict[str, int] = {}
-    index = rows.token_index
-    for number, stage in enumerate(settings.stages("appearance", "motion")):
+    for number, stage in enumerate(settings.personal_stages):
+        some = data[stage.kind]
         if model.learns_words:
-            model.text_encoder.to(rows.latents.device)
+            model.text_encoder.to(some.subject.latents.device)
         parts, stage = networks(model, stage, settings, seed + number)
         network = parts[model.network_name]
-        filmed = rows.clips if stage.kind == "motion" and rows.clips is not None else rows
-        regular = clips if stage.kind == "motion" else images
-        there = elsewhere[stage.kind == "motion"] if elsewhere else None
         text_learns = "text_encoder" in parts
         batch = batches(
-            model, stage, filmed, regular, text_learns, there, settings.personal.elsewhere
+            model, stage, some.subject, some.prior, settings, text_learns, some.augmented
         )
         if not text_learns:  # its states are cached
             model.text_encoder.cpu()
@@ -79,16 +84,16 @@ def learn(
             )  # fmt: skip
 
         hook = None
-        if index is not None:
+        if token_index is not None:
             table: Any = model.text_encoder.get_input_embeddings().weight
             only = torch.zeros_like(table[:, :1])
-            only[index] = 1  # of the embedding, the token's row alone learns
+            only[token_index] = 1  # of the embedding, the token's row alone learns
             table.requires_grad_(True)
             hook = table.register_hook(lambda gradient, only=only: gradient * only)
         folder, score = out / "training" / stage.name, None
-        if stage.name in trials:
+        if stage.name in validations:
             score = checkpoint_selection.scorer(
-                model, parts, stage, trials[stage.name], settings, out
+                model, parts, stage, validations[stage.name], settings, out
             )
         trained = fit(parts, stage, loss, folder, seed + number, on_save=score)
         if hook is not None:
@@ -102,8 +107,9 @@ def learn(
             learned |= lora.merge(network, name)
         learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
         changed = lora.follow(changed, learned)
-    if index is not None:
-        changed[EMBEDDING] = model.text_encoder.get_input_embeddings().weight[index : index + 1]
+    if token_index is not None:
+        table = model.text_encoder.get_input_embeddings().weight
+        changed[EMBEDDING] = table[token_index : token_index + 1]
     return changed, chosen
 
 
@@ -113,14 +119,14 @@ def require_fitting(model: Base, settings: Recipe) -> None:
     words = [p for stage in settings.stage for p in stage.train if re.search(WORDS, p)]
     if not model.learns_words and (words or own.train_text_encoder):
         raise UsageError(f"recipe {settings.name} trains words, which base {name} cannot learn")
-    if model.packed > 1 and own.fit_vae_steps:
+    if model.packed > 1 and settings.extras.fit_vae_steps:
         raise UsageError(
             f"recipe {settings.name} fits the VAE, which that of base {name} cannot be"
         )
     parts = [(model.network_name, model.network), (model.network_name, model.motion_adapter)]
     parts += [("text_encoder", model.text_encoder)]
     names = [f"{part}.{n}" for part, net in parts if net for n, _ in net.named_parameters()]
-    for pattern in (p for s in settings.stages("appearance", "motion") for p in s.train):
+    for pattern in (p for s in settings.personal_stages for p in s.train):
         if not any(re.search(pattern, name) for name in names):
             raise UsageError(
                 f"recipe {settings.name} is not for base {name}: {pattern} matches nothing in it"
@@ -146,16 +152,16 @@ def networks(model: Base, stage: Stage, settings: Recipe, seed: int) -> tuple[nn
 
 
 def fit_vae(
-    model: Base, subject: Subject, regular: Regular, settings: Recipe, out: Path, seed: int
+    model: Base, subject: Subject, prior: PriorData, settings: Recipe, out: Path, seed: int
 ) -> dict[str, Tensor]:
     """Fit the VAE's decoder to footage it rebuilds badly, held to its old self on other scenes."""
     vae: Any = model.vae
     latents = encode_frames(vae, subject.frames)
     before = psnr(decode_latents(vae, latents), subject.frames)
-    if before >= settings.personal.fit_vae_below:
+    if before >= settings.extras.fit_vae_below:
         return {}
     say(f"the VAE rebuilds this clip at {before:.1f} dB only: fitting its decoder")
-    others = regular.latents[:SHOWN].flatten(0, 1)
+    others = prior.latents[:SHOWN].flatten(0, 1)
     pixels = to_pixels(torch.from_numpy(subject.frames)).to(latents)
     kept = to_pixels(torch.from_numpy(decode_latents(vae, others))).to(latents)
     scale = vae.config.scaling_factor
@@ -168,7 +174,7 @@ def fit_vae(
         return reconstruction(made, wanted, torch.ones_like(wanted)), {}
 
     stage = Stage(
-        "vae", "vae", settings.personal.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
+        "vae", "vae", settings.extras.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
         weight_decay=0.0, log_every=1,
     )  # fmt: skip
     trained = fit(vae, stage, loss, out / "training" / "vae", seed)
@@ -183,7 +189,7 @@ def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:
     if recipe is None:
         recipe = model.config.get("personalize", "personalize")
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if not settings.stages("appearance", "motion"):
+    if not settings.personal_stages:
         raise UsageError(f"recipe {settings.name} learns no person: it is for `aa base-train`")
     require_fitting(model, settings)
     return settings

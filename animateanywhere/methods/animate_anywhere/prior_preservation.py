@@ -1,5 +1,5 @@
-"""Regularization images and clips of the class: the base's own as in DreamBooth (Ruiz et al.
-2023), or of what it was trained on."""
+"""Prior preservation: regularization images and clips of other people of the class, the base's own
+as in DreamBooth (Ruiz et al. 2023), or of what it was trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animateanywhere import puppets
-from animateanywhere.backbones.base import Base, encode_poses, encode_text, noise_share
+from animateanywhere.backbones.base import Base, encode_text, noise_share
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, encode_frames, whole_clip
 from animateanywhere.core.files import write_aside
@@ -23,55 +23,53 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.core.reporter import Bar
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
 from animateanywhere.methods.animate_anywhere.generation import render_latents
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
-from animateanywhere.pose.skeleton import draw
 
 CACHE = RUNS / "regularization"
 SHOWN = 40  # images in the contact sheet
 
 
 @dataclass(frozen=True)
-class Regular:
-    """R clips of F frames; images are clips of one."""
+class PriorData:
+    """Regularization data: R clips of F frames; images are clips of one."""
 
     latents: Tensor  # (R, F, C, h, w)
     poses: Tensor  # (R, F, C, h, w)
     captions: list[str]
 
 
-def regularization(
-    base: Base, class_word: str, settings: Recipe, seed: int, video: bool
-) -> Regular:
+def prior_data(base: Base, class_word: str, settings: Recipe, seed: int, video: bool) -> PriorData:
     """Images or clips of other people of the class in other scenes, cached by base and settings.
 
     Poses and captions come from puppets (skeletons and words fit any base); the pictures too where
     the recipe says so, else they are the base's own.
     """
     personal = settings.personal
-    count = personal.regularization_clips if video else personal.regularization_images
+    count = personal.prior_clips if video else personal.prior_images
     path = cache_file(base, class_word, settings, seed, video)
     length = clip_frames(base, settings) if video else 1
-    specs = _cast(class_word, count, seed if video else seed + 1)
-    captions = [_caption(spec, class_word) for spec in specs]
+    specs = sample_people(class_word, count, seed if video else seed + 1)
+    captions = [caption_of(spec, class_word) for spec in specs]
     if not path.is_file():
         what = f"regularization {'clips' if video else 'images'}"
-        if personal.regularization == "puppets":
+        if personal.prior == "puppets":
             say(f"rendering {count} {what} of other people")
             with progress(what, total=count) as bar, room_for_vae(base):
                 latents, poses = _render(base, specs, length, bar)
         else:
             say(f"the base makes {count} {what} of other people")
-            steps = personal.regularization_steps
+            steps = personal.prior_steps
             with progress(what, total=count * steps) as bar:
-                latents, poses = _make(base, specs, captions, steps, seed, length, bar)
+                latents, poses = generate_prior(base, specs, captions, steps, seed, length, bar)
         with write_aside(path) as aside:
             clips = {"latents": latents, "poses": poses}
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
         with room_for_vae(base):
             contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
     made = load_file(path, device=str(base.network.device))
-    return Regular(made["latents"], made["poses"], captions)
+    return PriorData(made["latents"], made["poses"], captions)
 
 
 def clip_frames(model: Base, settings: Recipe) -> int:
@@ -82,11 +80,11 @@ def clip_frames(model: Base, settings: Recipe) -> int:
 
 
 def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: bool) -> Path:
-    """Where what `regularization` makes lies, or will lie."""
+    """Where what `prior_data` makes lies, or will lie."""
     personal = settings.personal
-    count = personal.regularization_clips if video else personal.regularization_images
-    made = [personal.regularization_steps, base.config["guidance_scale"], noise_share(base)]
-    if personal.regularization == "puppets":
+    count = personal.prior_clips if video else personal.prior_images
+    made = [personal.prior_steps, base.config["guidance_scale"], noise_share(base)]
+    if personal.prior == "puppets":
         made = ["puppets"]
     length = clip_frames(base, settings)
     if video and length != base.config["frames"]:
@@ -95,15 +93,17 @@ def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     return CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
 
 
-def _make(
+def generate_prior(
     base: Base, specs: list[puppets.Spec], captions: list[str], steps: int, seed: int,
     length: int, bar: Bar,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """What the base makes of captions and puppets' poses: latents and poses, both (R, T, ...).
+    bar: advanced with every denoising step."""
     size, fps, video = base.config["size"], base.config["fps"], length > 1
     clips = [puppets.render(spec, length, size, fps) for spec in specs]
     with room_for_vae(base):
         poses = [  # (T, C, h, w) each
-            encode_poses(base, draw(clip.keypoints, size, size), clip=video) for clip in clips
+            encode_skeletons(base, clip.keypoints, size, video) for clip in clips
         ]
     if not base.learns_words:
         encode_text(base, captions)  # all at once, and kept
@@ -125,7 +125,7 @@ def _render(base: Base, specs: list[puppets.Spec], length: int, bar: Bar) -> tup
     for spec, start in zip(specs, times, strict=True):
         clip = puppets.render(spec, length, size, fps, float(start))
         latents.append(encode_frames(base.vae, clip.frames, clip=video))  # (T, C, h, w)
-        poses.append(encode_poses(base, draw(clip.keypoints, size, size), clip=video))
+        poses.append(encode_skeletons(base, clip.keypoints, size, video))
         bar.advance(1)
     return torch.stack(latents), torch.stack(poses)
 
@@ -142,7 +142,7 @@ def _rows(
             for caption, part in zip(captions[::8], latents.split(8), strict=True)]  # fmt: skip
 
 
-def _cast(class_word: str, count: int, seed: int) -> list[puppets.Spec]:
+def sample_people(class_word: str, count: int, seed: int) -> list[puppets.Spec]:
     """People of the class; of either gender where the class does not say."""
     specs: list[puppets.Spec] = []
     number = 0
@@ -154,7 +154,7 @@ def _cast(class_word: str, count: int, seed: int) -> list[puppets.Spec]:
     return specs
 
 
-def _caption(spec: puppets.Spec, class_word: str) -> str:
+def caption_of(spec: puppets.Spec, class_word: str) -> str:
     """In full where the base knows the class, so that its looks stay in the words."""
     if class_word in ("man", "woman"):
         return puppets.caption(spec, spec.seed)

@@ -1,22 +1,22 @@
-"""Recipes: frozen dataclasses mirrored by TOML files; a key that is not known is an error."""
+"""What AnimateAnywhere's recipes may say: of a base, and of learning a person on it."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from animateanywhere.backbones.spec import Model
+from animateanywhere.core import recipe as recipes
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.schema import build
-from animateanywhere.training.stage import Stage
+from animateanywhere.training import stage as stages
 
-StageKind = Literal["vae", "text", "image", "video", "perception", "appearance", "motion"]
+BaseKind = Literal["vae", "text", "image", "video", "perception"]
+PersonalKind = Literal["appearance", "motion"]
+Kind = Literal[BaseKind, PersonalKind]
 
 
 @dataclass(frozen=True)
@@ -31,54 +31,78 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Loss:
-    """Eq. 1 of the paper and what stands beside it."""
+    """Eq. 1 of the paper and mask-guided attention (section 2.2)."""
 
     alpha: float = 0.001  # background weakening; the weight of the background is alpha squared
     weaken: bool = True
     gamma: float = 0.1  # weight of a key of the other region; 1 switches mask guidance off
     guide: bool = True
-    regularization_weight: float = 1.0
-    # How much a background counts that the base made (`[personal] elsewhere`): eq. 1 leaves scenes
-    # free, and they fade wherever the token is named. Ours.
-    keep: float = 1.0
+    prior_weight: float = 1.0  # of regularization rows
     snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023); 0 is off
-    heat: float = 0.0  # base training: so much more do pixels near the pose's limbs count
+    # Base training: how much more pixels near the pose's limbs count, as in HumanSD
+    pose_weight: float = 0.0
 
 
 @dataclass(frozen=True)
 class Personal:
     """What one-shot learning does beside its stages."""
 
-    # Who makes the pictures of other people of the class: the base, as in DreamBooth, or the
-    # renderer of the puppets, where those are what the base was trained on.
-    regularization: Literal["base", "puppets"] = "base"
-    regularization_images: int = 40  # for appearance
-    regularization_clips: int = 4  # for motion
-    regularization_steps: int = 12  # of denoising, where the base makes them
-    # Share of the subject's rows that show the person before scenes which the base makes: looks
-    # learned before a single scene fade before others (`background_augmentation`). 0 makes
-    # none. Ours.
-    elsewhere: float = 0.75
-    elsewhere_images: int = 96  # for appearance
-    elsewhere_clips: int = 4  # for motion
+    # Who makes the regularization data, other people of the class: the base, as in DreamBooth, or
+    # the renderer of the puppets, where those are what the base was trained on.
+    prior: Literal["base", "puppets"] = "base"
+    prior_images: int = 40  # for the appearance stage
+    prior_clips: int = 4  # for the motion stage
+    prior_steps: int = 12  # denoising steps, where the base makes them
     # What the clip's captions say: all that was prepared, or "a <token> <class word>" alone.
     captions: Literal["scene", "plain"] = "scene"
-    # Named after the class word ("in a red shirt"), in captions and then in prompts: the token has
-    # the rest to learn. "auto": words are found by `appearance_search`.
-    looks: str = ""
-    views: int = 4  # the clip as filmed, and so many less one smaller and elsewhere in the frame
     train_text_encoder: bool = False
-    fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
-    fit_vae_below: float = 22.0  # where it rebuilds the clip at fewer dB than this
 
 
 @dataclass(frozen=True)
-class Choose:
-    """How the best of the saved steps of learning a person is chosen."""
+class Extras:
+    """What is ours and not the paper's. `enabled = false` switches all of it off."""
 
-    score: bool = True  # off: the last step counts, and nothing is held out
-    patience: int = 3  # scorings in a row without a better one that end a stage; 0: none do
-    steps: int = 8  # of generation, for each picture that is scored
+    enabled: bool = True
+    # Words for hair and clothes that follow the class word ("in a red shirt"), in captions and then
+    # in prompts: the token has the rest to learn. "auto": found by `appearance_search`.
+    appearance: str = ""
+    # Share of the subject's rows that show the person before synthetic backgrounds, which the base
+    # makes (`background_augmentation`): one learned before a single scene fades before others.
+    background_augmentation: float = 0.75
+    background_images: int = 96  # for the appearance stage
+    background_clips: int = 4  # for the motion stage
+    # How much a synthetic background counts in the loss: eq. 1 leaves scenes free, and they fade
+    # wherever the token is named.
+    background_weight: float = 1.0
+    # The clip as filmed, and so many less one smaller and elsewhere in the frame
+    placements: int = 4
+    fit_vae_steps: int = 0  # fit the VAE decoder to the clip first, for footage it never saw,
+    fit_vae_below: float = 22.0  # where it reconstructs the clip at fewer dB than this
+    # Score each checkpoint on held-out frames, and keep the best (`checkpoint_selection`). Off: the
+    # last one counts, and nothing is held out.
+    checkpoint_selection: bool = True
+    patience: int = 3  # scores in a row without a better one that end a stage; 0: none do
+    selection_steps: int = 8  # denoising steps of each picture that is scored
+
+
+NO_EXTRAS = Extras(
+    enabled=False, background_augmentation=0.0, placements=1, checkpoint_selection=False
+)
+
+
+@dataclass(frozen=True)
+class Stage(stages.Stage):
+    """A stage of base training (section 2.1 of the paper) or of learning a person (2.2)."""
+
+    kind: Kind
+    prior_batch: int = 0  # regularization rows a step, on top of `batch`
+    frames: int = 1
+    lora_rank: int = 0  # of a person: above 0, LoRA of that rank on the layers of `train` learns
+    dropout: float = 0.1  # share of rows trained without a caption, for guidance
+    # Above 1, noisy timesteps are drawn more often (Esser et al. 2024): there words count.
+    timestep_shift: float = 1.0
+    # Rows go through the network one after another: the same step in less memory, a quarter slower
+    row_by_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,22 +114,82 @@ class Recipe:
     corpus: Corpus = field(default_factory=Corpus)
     loss: Loss = field(default_factory=Loss)
     personal: Personal = field(default_factory=Personal)
-    choose: Choose = field(default_factory=Choose)
+    extras: Extras = field(default_factory=Extras)
     stage: tuple[Stage, ...] = ()
 
     @property
     def precision(self) -> str:
         """In which a person is learned; "no" where no stage says one."""
-        kept = (stage.precision for stage in self.stages("appearance", "motion"))
+        kept = (stage.precision for stage in self.personal_stages)
         return next((precision for precision in kept if precision != "no"), "no")
 
     @property
     def only_adapters(self) -> bool:
         """Whether nothing but LoRA trains."""
-        return all(stage.lora_rank for stage in self.stages("appearance", "motion"))
+        return all(stage.lora_rank for stage in self.personal_stages)
 
-    def stages(self, *kinds: StageKind) -> tuple[Stage, ...]:
+    @property
+    def personal_stages(self) -> tuple[Stage, ...]:
+        """The stages that learn a person."""
+        return self.stages("appearance", "motion")
+
+    def stages(self, *kinds: Kind) -> tuple[Stage, ...]:
         return tuple(stage for stage in self.stage if stage.kind in kinds)
+
+
+# Keys of 0.1, which go on working for one release
+RENAMED = {
+    "loss.regularization_weight": "loss.prior_weight",
+    "loss.heat": "loss.pose_weight",
+    "loss.keep": "extras.background_weight",
+    "personal.regularization": "personal.prior",
+    "personal.regularization_images": "personal.prior_images",
+    "personal.regularization_clips": "personal.prior_clips",
+    "personal.regularization_steps": "personal.prior_steps",
+    "personal.looks": "extras.appearance",
+    "personal.elsewhere": "extras.background_augmentation",
+    "personal.elsewhere_images": "extras.background_images",
+    "personal.elsewhere_clips": "extras.background_clips",
+    "personal.views": "extras.placements",
+    "personal.fit_vae_steps": "extras.fit_vae_steps",
+    "personal.fit_vae_below": "extras.fit_vae_below",
+    "choose.score": "extras.checkpoint_selection",
+    "choose.patience": "extras.patience",
+    "choose.steps": "extras.selection_steps",
+    "stage.regular_batch": "stage.prior_batch",
+}
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by bare name (`mini`) or path. Raises UsageError where it is wrong."""
+    recipe = recipes.load_recipe(name_or_path, Recipe, RENAMED)
+    _check(recipe, str(name_or_path))
+    return recipe if recipe.extras.enabled else replace(recipe, extras=NO_EXTRAS)
+
+
+def _check(recipe: Recipe, where: str) -> None:
+    """Refuse values that would end in a crash after long work."""
+    stages.check_stages(recipe.stage, where)
+    if not 0 < recipe.loss.gamma <= 1:
+        raise UsageError(f"{where}: gamma must lie in (0, 1]")
+    for key in ("prior_images", "prior_clips", "prior_steps"):
+        if getattr(recipe.personal, key) < 1:
+            raise UsageError(f"{where}: {key} must be at least 1")
+    for key in ("placements", "background_images", "background_clips", "selection_steps"):
+        if getattr(recipe.extras, key) < 1:
+            raise UsageError(f"{where}: {key} must be at least 1")
+    if not 0 <= recipe.extras.background_augmentation <= 1:
+        raise UsageError(f"{where}: background_augmentation is a share, 0 to 1")
+    if recipe.extras.patience < 0:
+        raise UsageError(f"{where}: patience must be at least 0")
+    for stage in recipe.stage:
+        here = f"{where}: stage {stage.name}"
+        if stage.frames < 1:
+            raise UsageError(f"{here}: frames must be at least 1")
+        if stage.lora_rank < 0 or (stage.lora_rank and stage not in recipe.personal_stages):
+            raise UsageError(f"{here}: lora_rank is 0, or above in appearance and motion stages")
+        if stage.kind in ("image", "video") and stage.frames > recipe.model.frames:
+            raise UsageError(f"{here}: frames is more than the model's {recipe.model.frames}")
 
 
 def each_stage(recipe: Recipe, change: Callable[[Stage], Stage]) -> Recipe:
@@ -119,12 +203,10 @@ def scaled(recipe: Recipe, times: float) -> Recipe:
 
 
 def quick(recipe: Recipe) -> Recipe:
-    """The same recipe for a first look: ten times fewer steps, little to regularize with."""
-    few = replace(
-        recipe.personal, regularization_images=8, regularization_clips=1,
-        fit_vae_steps=recipe.personal.fit_vae_steps // 4,
-    )  # fmt: skip
-    return replace(scaled(recipe, 1 / 10), personal=few)
+    """The same recipe for a first look: ten times fewer steps, little regularization data."""
+    personal = replace(recipe.personal, prior_images=8, prior_clips=1)
+    extras = replace(recipe.extras, fit_vae_steps=recipe.extras.fit_vae_steps // 4)
+    return replace(scaled(recipe, 1 / 10), personal=personal, extras=extras)
 
 
 def by_lora(recipe: Recipe, rank: int = 16) -> Recipe:
@@ -141,57 +223,6 @@ def by_lora(recipe: Recipe, rank: int = 16) -> Recipe:
         return replace(stage, lora_rank=rank, learning_rate=rate, rates=rates)
 
     return each_stage(recipe, change)
-
-
-def load_recipe(name_or_path: str | Path) -> Recipe:
-    """Read a recipe by bare name (`mini`) or path. Raises UsageError where it is wrong."""
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = recipes_folder() / f"{path}.toml"
-    if not path.is_file():
-        have = ", ".join(sorted(p.stem for p in recipes_folder().glob("*.toml")))
-        raise UsageError(f"no recipe {name_or_path}: give a .toml file or one of {have}")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}") from None
-    recipe: Recipe = build(Recipe, {"name": path.stem, **table}, str(path))
-    _check(recipe, path)
-    return recipe
-
-
-def _check(recipe: Recipe, path: Path) -> None:
-    """Refuse values that would end in a crash after long work."""
-    if not 0 < recipe.loss.gamma <= 1:
-        raise UsageError(f"{path}: gamma must lie in (0, 1]")
-    for key in ("regularization_images", "regularization_clips", "regularization_steps", "views",
-                "elsewhere_images", "elsewhere_clips"):  # fmt: skip
-        if getattr(recipe.personal, key) < 1:
-            raise UsageError(f"{path}: {key} must be at least 1")
-    if not 0 <= recipe.personal.elsewhere <= 1:
-        raise UsageError(f"{path}: elsewhere is a share, 0 to 1")
-    if recipe.choose.patience < 0 or recipe.choose.steps < 1:
-        raise UsageError(f"{path}: choose: patience must be at least 0, steps at least 1")
-    names = [stage.name for stage in recipe.stage]
-    if len(set(names)) < len(names):
-        raise UsageError(f"{path}: two stages have one name")
-    for stage in recipe.stage:
-        where = f"{path}: stage {stage.name}"
-        for key in ("steps", "batch", "frames", "accumulate", "log_every", "save_every"):
-            if getattr(stage, key) < 1:
-                raise UsageError(f"{where}: {key} must be at least 1")
-        if stage.lora_rank < 0 or (stage.lora_rank and stage.kind not in ("appearance", "motion")):
-            raise UsageError(f"{where}: lora_rank is 0, or above in appearance and motion stages")
-        if stage.kind in ("image", "video") and stage.frames > recipe.model.frames:
-            raise UsageError(f"{where}: frames is more than the model's {recipe.model.frames}")
-        for pattern in (*stage.train, *stage.rates):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise UsageError(f"{where}: the pattern {pattern}: {error}") from None
-        for pattern, rate in stage.rates.items():
-            if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
-                raise UsageError(f"{where}: rates: {pattern} must be a number above 0")
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

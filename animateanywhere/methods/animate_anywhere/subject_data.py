@@ -1,35 +1,31 @@
-"""What a person is learned from: the subject's rows, encoded once, and regularization rows."""
+"""What a person is learned from: the clip, encoded once, and batches drawn from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from animateanywhere.backbones.base import Base, encode_poses, encode_text, token_ids
+from animateanywhere.backbones.base import Base, encode_text, token_ids
 from animateanywhere.backbones.personal_weights import add_token
-from animateanywhere.backbones.vae import each_clip, encode_frames, latent_count, whole_clip
+from animateanywhere.backbones.vae import latent_count, whole_clip
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere.batch import Batch
-from animateanywhere.methods.animate_anywhere.prior_preservation import Regular
-from animateanywhere.methods.animate_anywhere.settings import Personal
-from animateanywhere.pose.skeleton import draw
+from animateanywhere.methods.animate_anywhere.encoded_clip import encode_clip
+from animateanywhere.methods.animate_anywhere.prior_preservation import PriorData
+from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.preprocessing.captions import template as caption
 from animateanywhere.preprocessing.crop import cut, move
-from animateanywhere.training.stage import Stage
 
-STARTS = 4  # of clips in each view, where a clip is something else than its frames
+STARTS = 4  # of clips in each placement, where a clip is something else than its frames
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """P clips of F frames of the subject, in other places; pictures are clips of one."""
+class Clips:
+    """P clips of F frames of the subject; pictures are clips of one."""
 
     latents: Tensor  # (P, F, C, h, w)
     poses: Tensor  # (P, F, C, h, w)
@@ -39,11 +35,11 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The subject, encoded once: N frames in V views, as filmed and moved about in the frame.
+class SubjectData:
+    """The subject, encoded once: N frames in V placements, as filmed and elsewhere in the frame.
 
-    Of a base whose VAE packs time (`backbones.vae`) these are pictures, and what clips are learned
-    from is encoded apart.
+    Of a base whose VAE packs time (`backbones.vae`) these are pictures, and the clips that the
+    motion stage learns from are encoded separately.
     """
 
     latents: Tensor  # (V, N, C, h, w)
@@ -52,47 +48,39 @@ class Rows:
     captions: list[str]
     tokens: Tensor  # (N, T) in {-1, 0, 1}
     token: str
-    token_index: int | None  # of its row, where the base learns words
-    clips: Elsewhere | None = None  # as filmed, for a base whose VAE packs time
+    token_index: int | None  # of its row, where the base learns tokens
+    clips: Clips | None = None  # as filmed, for a base whose VAE packs time
 
 
 def encode_subject(
-    model: Base, subject: Subject, token: str, personal: Personal, length: int = 1
-) -> Rows:
-    """Latents, pose latents, masks at latent size (area averages) and token regions of a clip.
+    model: Base, subject: Subject, token: str, settings: Recipe, length: int = 1
+) -> SubjectData:
+    """Latents, pose latents, masks and token regions of a clip in all placements.
 
-    personal: how many views, and the style of the captions. length: frames of the clips that the
-    motion stage learns from.
+    length: frames of the clips that the motion stage learns from.
     """
-    index = new_word(model, token, subject.class_word) if model.learns_words else None
-    latents, poses, masks = [], [], []
-    for view in range(personal.views):
-        seen = moved(subject, view) if view else subject
-        latents.append(encode_frames(model.vae, seen.frames))  # (N, C, h, w)
-        skeletons = draw(seen.keypoints, *seen.frames.shape[1:3])
-        poses.append(encode_poses(model, skeletons))
-        masks.append(latent_masks(seen.masks, latents[0]))
-    word, looks = subject.class_word, personal.looks
+    index = new_token(model, token, subject.class_word) if model.learns_words else None
+    placements = settings.extras.placements
+    encoded = [encode_clip(model, placed(subject, number)) for number in range(placements)]
+    word, appearance = subject.class_word, settings.extras.appearance
     texts = subject.captions
-    if personal.captions == "plain":
+    if settings.personal.captions == "plain":
         texts = [f"a <token> {word}"] * len(texts)
-    texts = [caption.with_looks(text, "<token>", word, looks) for text in texts]
+    texts = [caption.with_looks(text, "<token>", word, appearance) for text in texts]
     captions = [text.replace("<token>", token) for text in texts]
-    person, scenes = [token, word, looks], [subject.scene or ""]
+    person, scenes = [token, word, appearance], [subject.scene or ""]
     tokens = token_regions(model, captions, person, scenes)
     clips = None
     if model.packed > 1:
-        clips = _clips(model, subject, captions, tokens, personal.views, length)
-    return Rows(
-        torch.stack(latents), torch.stack(poses), torch.stack(masks), captions, tokens, token,
-        index, clips,
-    )  # fmt: skip
+        clips = _clips(model, subject, captions, tokens, placements, length)
+    latents, poses, masks = (torch.stack(part) for part in zip(*encoded, strict=True))
+    return SubjectData(latents, poses, masks, captions, tokens, token, index, clips)
 
 
-def new_word(model: Base, token: str, class_word: str) -> int:
-    """Add a token to a base that learns words, as something rare of the class; return its id."""
+def new_token(model: Base, token: str, class_word: str) -> int:
+    """Add a token to a base that learns tokens, as something rare of the class; return its id."""
     index = add_token(model, token)
-    table: Any = model.text_encoder.get_input_embeddings().weight
+    table = model.text_encoder.get_input_embeddings().weight
     words = model.tokenizer(class_word, add_special_tokens=False).input_ids
     with torch.no_grad():
         rare = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
@@ -102,45 +90,32 @@ def new_word(model: Base, token: str, class_word: str) -> int:
 
 
 def _clips(
-    model: Base, subject: Subject, captions: list[str], tokens: Tensor, views: int, length: int
-) -> Elsewhere:
-    """Clips of the subject from several starts in each view, each encoded on its own: of latents
-    that know what came before them none is the first."""
+    model: Base, subject: Subject, captions: list[str], tokens: Tensor, placements: int, length: int
+) -> Clips:
+    """Clips of the subject from several starts in each placement, each encoded on its own: of
+    latents that know what came before them none is the first."""
     length = whole_clip(min(length, len(subject.frames)), model.packed)
-    starts = np.linspace(0, len(subject.frames) - length, STARTS).astype(int)
-    starts = np.unique(starts).tolist()
-    parts = [
-        moved(part, view) if view else part
-        for view in range(views)
-        for part in [subject.take(range(start, start + length)) for start in starts]
+    starts = np.unique(np.linspace(0, len(subject.frames) - length, STARTS).astype(int)).tolist()
+    encoded = [
+        encode_clip(model, placed(subject.take(range(start, start + length)), number), video=True)
+        for number in range(placements)
+        for start in starts
     ]
-    frames = np.stack([part.frames for part in parts])  # (P, F, H, W, 3)
-    latents = each_clip(partial(encode_frames, model.vae), frames)  # (P, T, C, h, w)
-    skeletons = np.stack([draw(part.keypoints, *frames.shape[2:4]) for part in parts])
-    poses = each_clip(partial(encode_poses, model), skeletons)
-    masks = torch.stack([latent_masks(part.masks, latents[0]) for part in parts])
-    said = [captions[start] for start in starts] * views
-    return Elsewhere(latents, poses, masks, said, tokens[starts].repeat(views, 1))
+    latents, poses, masks = (torch.stack(part) for part in zip(*encoded, strict=True))
+    said = [captions[start] for start in starts] * placements
+    return Clips(latents, poses, masks, said, tokens[starts].repeat(placements, 1))
 
 
-def latent_masks(masks: np.ndarray, latents: Tensor) -> Tensor:
-    """Masks (N, H, W) at the size of latents (T, C, h, w): the share of each that the person
-    covers, (T, 1, h, w). Where fewer latents hold a clip, the first holds its first frame."""
-    fine = torch.from_numpy(masks)[:, None].to(latents)  # (N, 1, H, W)
-    small = F.interpolate(fine, latents.shape[-2:], mode="area")
-    if len(small) == len(latents):
-        return small
-    rest = small[1:].unflatten(0, (len(latents) - 1, -1)).mean(1)
-    return torch.cat([small[:1], rest])
+def placed(subject: Subject, number: int) -> Subject:
+    """Placement augmentation: the same clip smaller and elsewhere in the frame, another way for
+    each `number`; 0 as filmed. Ours.
 
-
-def moved(subject: Subject, number: int) -> Subject:
-    """The same clip smaller and elsewhere in the frame, another way for each `number`.
-
-    Driving people stand elsewhere than the filmed one, and a look learned at one size and place
-    only fades away from there. Eq. 1 allows it: around the person lies repeated edge, and the
-    background hardly counts. Ours.
+    Driving people stand elsewhere than the filmed one, and an appearance learned at one size and
+    place only fades away from there. Eq. 1 allows it: around the person lies repeated edge, and the
+    background hardly counts.
     """
+    if number == 0:
+        return subject
     size = subject.frames.shape[1]
     rng = np.random.default_rng(number)
     room = size // 2
@@ -174,25 +149,29 @@ def token_regions(model: Base, captions: list[str], person: list[str], scenes: l
 def batches(
     model: Base,
     stage: Stage,
-    rows: Rows | Elsewhere,
-    regular: Regular,
+    subject: SubjectData | Clips,
+    prior: PriorData,
+    settings: Recipe,
     text_learns: bool,
-    elsewhere: Elsewhere | None = None,
-    share: float = 0.0,
+    augmented: Clips | None = None,
 ) -> Callable[[torch.Generator], Batch]:
     """Draw subject rows, then regularization rows, of `stage.frames` frames each.
 
-    Text states are encoded once, unless the token or the text encoder is still learning.
-    share: of the subject's rows that show it elsewhere. Captions are dropped (`stage.dropout`)
-    from regularization rows only: did the empty prompt learn the subject as well, guidance would
-    push away from the person.
+    augmented: the subject before synthetic backgrounds, for a share of its rows.
+    Text states are encoded once, unless the token or the text encoder is still learning. Captions
+    are dropped (`stage.dropout`) from regularization rows only: did the empty prompt learn the
+    subject as well, guidance would push away from the person.
     """
     frames = latent_count(stage.frames, model.packed)
-    frames = min(frames, rows.latents.shape[1], regular.latents.shape[1])
+    frames = min(frames, subject.latents.shape[1], prior.latents.shape[1])
+    share = settings.extras.background_augmentation
+    # alpha stands inside the norm of eq. 1
+    filmed = settings.loss.alpha**2 if settings.loss.weaken else 1.0
+    synthetic = max(settings.extras.background_weight, filmed)
 
-    def starts(some: Any) -> int:
+    def starts(some: SubjectData | Clips | PriorData) -> int:
         """Where a row may begin: latents of packed time are the first but at their clip's start."""
-        if model.packed > 1 and not isinstance(some, Rows):
+        if model.packed > 1 and not isinstance(some, SubjectData):
             return 1
         return some.latents.shape[1] - frames + 1
 
@@ -201,44 +180,42 @@ def batches(
         return dict(zip(unique, encode_text(model, unique), strict=True))
 
     with torch.no_grad():
-        others = elsewhere.captions if elsewhere else []
-        fixed = encode(["", *rows.captions, *others, *regular.captions])
+        others = augmented.captions if augmented else []
+        fixed = encode(["", *subject.captions, *others, *prior.captions])
 
     def draw_rows(generator: torch.Generator) -> Batch:
         def pick(most: int) -> int:
             return int(torch.randint(most, (), generator=generator))
 
-        latents, poses, masks, tokens, captions, made = [], [], [], [], [], []
+        rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # latents, poses, mask, tokens
+        captions, background, weight = [], [], []
         for _ in range(stage.batch):
-            some: Any = rows
-            if elsewhere and float(torch.rand((), generator=generator)) < share:
-                some = elsewhere
-            clip = pick(len(some.latents))
-            start = pick(starts(some))
-            latents.append(some.latents[clip, start : start + frames])
-            poses.append(some.poses[clip, start : start + frames])
-            masks.append(some.masks[clip, start : start + frames])
-            said = start if isinstance(some, Rows) else clip  # a caption a frame, or one a clip
+            some = subject
+            if augmented and float(torch.rand((), generator=generator)) < share:
+                some = augmented
+            clip, start = pick(len(some.latents)), pick(starts(some))
+            cut = clip, slice(start, start + frames)
+            said = start if isinstance(some, SubjectData) else clip  # a caption a frame, or a clip
+            rows.append((some.latents[cut], some.poses[cut], some.masks[cut], some.tokens[said]))
             captions.append(some.captions[said])
-            tokens.append(some.tokens[said])
-            made.append(some is not rows)
-        for _ in range(stage.regular_batch):
-            clip = pick(len(regular.latents))
-            start = pick(starts(regular))
-            latents.append(regular.latents[clip, start : start + frames])
-            poses.append(regular.poses[clip, start : start + frames])
-            masks.append(torch.ones_like(masks[0]))
-            tokens.append(torch.zeros_like(tokens[0]))
+            background.append(filmed if some is subject else synthetic)
+            weight.append(1.0)
+        neither = torch.full_like(rows[0][2], 0.5)
+        for _ in range(stage.prior_batch):
+            clip, start = pick(len(prior.latents)), pick(starts(prior))
+            cut = clip, slice(start, start + frames)
+            rows.append(
+                (prior.latents[cut], prior.poses[cut], neither, torch.zeros_like(rows[0][3]))
+            )
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
-            captions.append("" if dropped else regular.captions[clip])
+            captions.append("" if dropped else prior.captions[clip])
+            background.append(1.0)
+            weight.append(settings.loss.prior_weight)
+        latents, poses, masks, tokens = (torch.stack(part) for part in zip(*rows, strict=True))
         states = encode(captions) if text_learns else fixed
-        text = [states[caption] for caption in captions]
-        made += [False] * stage.regular_batch
-        device = latents[0].device
-        return Batch(
-            torch.stack(latents), torch.stack(poses), torch.stack(text), torch.stack(masks),
-            torch.stack(tokens), torch.arange(len(latents), device=device) >= stage.batch,
-            made=torch.tensor(made, device=device),
-        )  # fmt: skip
+        text = torch.stack([states[caption] for caption in captions])
+        counts = torch.tensor(background).to(masks)  # (B,)
+        weights = torch.tensor(weight).to(masks)
+        return Batch(latents, poses, text, masks, tokens, counts, weights)
 
     return draw_rows

@@ -20,17 +20,17 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 
 from animateanywhere import metrics
-from animateanywhere.backbones.base import Base, encode_poses
+from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, whole_clip
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
 from animateanywhere.methods.animate_anywhere.generation import render_latents
 from animateanywhere.methods.animate_anywhere.settings import Recipe
-from animateanywhere.methods.animate_anywhere.subject_data import moved
+from animateanywhere.methods.animate_anywhere.subject_data import placed
 from animateanywhere.metrics.arrays import spaced
-from animateanywhere.pose.skeleton import draw
 from animateanywhere.preprocessing.captions.template import with_looks
 
 PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
@@ -38,7 +38,7 @@ PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their 
 SCENES = ("on a beach", "in a forest", "in the snow", "in a room", "on a street")
 FEW = 12  # frames; of a clip with fewer none are held out
 CLIP = 4  # frames of each generated clip, of which there are fewer than pictures
-VIEW = 101  # of `rows.moved`: a place and size in the frame that no row of training has
+PLACEMENT = 101  # of `placed`: a place and size in the frame that no row of training has
 SEED = 5
 
 
@@ -48,7 +48,7 @@ class Case:
 
     prompt: str  # "a sks man on a beach"
     plain: str  # "a man on a beach": for the untouched base
-    elsewhere: bool  # in another scene than the clip's
+    other_scene: bool  # in another scene than the clip's
     poses: Tensor  # (F, C, h, w)
     frames: NDArray  # (F, H, W, 3) uint8
     masks: NDArray  # (F, H, W) float32 in [0, 1]
@@ -56,7 +56,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Validation:
     """What a stage is scored with."""
 
     cases: tuple[Case, ...]
@@ -81,31 +81,35 @@ def learned_part(subject: Subject) -> Subject:
     return subject.take([i for i in range(len(subject.frames)) if i not in held])
 
 
-def make_trials(model: Base, settings: Recipe, subject: Subject, token: str) -> dict[str, Trial]:
-    """A trial for each stage that learns a person; made before anything is learned."""
-    stages = settings.stages("appearance", "motion")
-    trials = {}
+def make_validations(
+    model: Base, settings: Recipe, subject: Subject, token: str
+) -> dict[str, Validation]:
+    """A validation for each stage that learns a person; made before anything is learned."""
+    stages = settings.personal_stages
+    validations = {}
     # A motion UNet is first filled at random
-    with torch.random.fork_rng([]), progress("what to score against", len(stages)) as bar:
+    with torch.random.fork_rng([]), progress("reference pictures for scoring", len(stages)) as bar:
         for stage in stages:
             video = stage.kind == "motion"
             unet = method.build(model, replace(settings.loss, guide=False), video).eval()
-            steps = settings.choose.steps
-            looks = settings.personal.looks
-            trials[stage.name] = make_trial(model, unet, subject, token, steps, video, looks)
+            steps = settings.extras.selection_steps
+            words = settings.extras.appearance
+            validations[stage.name] = make_validation(
+                model, unet, subject, token, steps, video, words
+            )
             bar.advance(1)
-    return trials
+    return validations
 
 
-def make_trial(
+def make_validation(
     model: Base, unet: nn.Module, subject: Subject, token: str, steps: int, video: bool,
-    looks: str = "",
-) -> Trial:  # fmt: skip
+    appearance: str = "",
+) -> Validation:  # fmt: skip
     """Cases from a whole clip: pictures as filmed, and in four other scenes at another place and
     size; of clips only three of the latter.
 
-    unet: the untouched base's, for images or, with `video`, for clips. steps: of generation. looks:
-    what is said of the person in every caption.
+    unet: the untouched base's, for images or, with `video`, for clips. steps: of generation.
+    appearance: what is said of the person in every caption.
     """
     count = len(subject.frames)
     held = held_out(count) or spaced(count, 4).tolist()
@@ -122,27 +126,26 @@ def make_trial(
             *((some, "") for some in ([filmed] if model.packed == 1 else [[at] for at in filmed])),
             *(([held[n % len(held)]], scene) for n, scene in enumerate(scenes)),
         ]
-    apart = moved(subject, VIEW)
+    apart = placed(subject, PLACEMENT)
     cases = []
     for window, scene in plan:
         shown = (apart if scene else subject).take(window)
         text = f"a <token> {subject.class_word} {scene}" if scene else shown.captions[0]
-        text = with_looks(text, "<token>", subject.class_word, looks)
-        pictures = draw(shown.keypoints, *shown.frames.shape[1:3])
+        text = with_looks(text, "<token>", subject.class_word, appearance)
         known = np.isin(window, held)
         cases.append(Case(
             text.replace("<token>", token), text.replace("<token> ", ""), bool(scene),
-            _poses(model, unet, pictures, video), shown.frames, shown.masks,
+            _poses(model, unet, shown, video), shown.frames, shown.masks,
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
     some = spaced(count, 4)
     made = generate(model, unet, cases, [case.plain for case in cases], steps)
-    return Trial(tuple(cases), made, subject.frames[some], subject.masks[some])
+    return Validation(tuple(cases), made, subject.frames[some], subject.masks[some])
 
 
-def _poses(model: Base, unet: nn.Module, pictures: NDArray, clip: bool) -> Tensor:
+def _poses(model: Base, unet: nn.Module, shown: Subject, video: bool) -> Tensor:
     with room_for_vae(model, unet):
-        return encode_poses(model, pictures, clip)
+        return encode_skeletons(model, shown.keypoints, shown.frames.shape[1], video)
 
 
 def generate(
@@ -163,7 +166,7 @@ def generate(
         )
 
 
-def score(trial: Trial, made: Sequence[NDArray]) -> dict[str, float]:
+def score(validation: Validation, made: Sequence[NDArray]) -> dict[str, float]:
     """How good generated frames, (F, H, W, 3) uint8 for each case, are; lower is better.
 
     identity: color error of the person against the frames held out, in the scene filmed and in
@@ -173,24 +176,27 @@ def score(trial: Trial, made: Sequence[NDArray]) -> dict[str, float]:
     score: their sum, weighted by `PARTS`. Scene and leak with nothing to look at, as in a close-up,
     are nan and left out of it; without the person it is nan.
     """
-    cases = trial.cases
+    cases = validation.cases
     error = [person_error(case, frames) for case, frames in zip(cases, made, strict=True)]
-    usual = [person_error(case, frames) for case, frames in zip(cases, trial.base, strict=True)]
-    away = [i for i, case in enumerate(cases) if case.elsewhere]
+    usual = [
+        person_error(case, frames) for case, frames in zip(cases, validation.base, strict=True)
+    ]
+    away = [i for i, case in enumerate(cases) if case.other_scene]
     masks = {i: around(cases[i].masks) for i in away}
 
     def apart(a: Sequence[NDArray], i: int, b: Sequence[NDArray], j: int) -> float:
         pairs = zip(a[i], masks[i], b[j], masks[j], strict=True)
         return float(np.mean([metrics.scene_distance(*pair) for pair in pairs]))
 
-    drift = [apart(made, i, trial.base, i) for i in away]
-    other = [apart(trial.base, i, trial.base, j) for i, j in combinations(away, 2)]
+    drift = [apart(made, i, validation.base, i) for i in away]
+    other = [apart(validation.base, i, validation.base, j) for i, j in combinations(away, 2)]
     covered = np.concatenate([masks[i] for i in away])
     with warnings.catch_warnings():  # of means of nothing
         warnings.simplefilter("ignore", RuntimeWarning)
         leak = metrics.leak(
-            np.concatenate([made[i] for i in away]), covered, trial.frames, around(trial.masks),
-            np.concatenate([trial.base[i] for i in away]), covered, looks=8,
+            np.concatenate([made[i] for i in away]), covered,
+            validation.frames, around(validation.masks),
+            np.concatenate([validation.base[i] for i in away]), covered, looks=8,
         )  # fmt: skip
     parts = {"identity": _ratio(error, usual), "scene": _ratio(drift, other), "leak": leak}
     known = (PARTS[n] * v for n, v in parts.items() if n == "identity" or math.isfinite(v))

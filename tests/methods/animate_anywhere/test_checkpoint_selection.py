@@ -16,7 +16,7 @@ from animateanywhere import puppets
 from animateanywhere.backbones.base import load_base
 from animateanywhere.backbones.personal_weights import read_metadata
 from animateanywhere.commands import personalize as module
-from animateanywhere.commands.personalize import personalize
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
@@ -25,10 +25,10 @@ from animateanywhere.methods.animate_anywhere.checkpoint_selection import best, 
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.validation import (
     Case,
-    Trial,
+    Validation,
     held_out,
     learned_part,
-    make_trials,
+    make_validations,
     person_error,
     score,
 )
@@ -44,15 +44,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def short(**changes: object) -> Recipe:
     recipe = load_recipe("personalize-tiny")
-    personal = replace(recipe.personal, views=1)
-    return replace(recipe, personal=personal, choose=replace(recipe.choose, **changes))
+    return replace(recipe, extras=replace(recipe.extras, placements=1, **changes))
 
 
 def learn(base: Path, out: Path, recipe: Recipe | None = None) -> Path:
     return personalize(
-        EXAMPLES / "reference.mp4", "sks", class_word="man", base=str(base), out=out,
-        scene="in a room", recipe=recipe or short(),
-    )  # fmt: skip
+        EXAMPLES / "reference.mp4",
+        "sks",
+        PersonalizeOptions(
+            class_word="man", base=str(base), out=out, scene="in a room", recipe=recipe or short()
+        ),
+    )
 
 
 # --- scores ---------------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ def clips() -> dict[tuple[int, str], puppets.Clip]:
 
 
 @pytest.fixture(scope="module")
-def trial(clips: dict[tuple[int, str], puppets.Clip]) -> Trial:
+def validation(clips: dict[tuple[int, str], puppets.Clip]) -> Validation:
     """Person 7, filmed in a room; the untouched base draws person 20."""
     cases = []
     for scene in SCENES:
@@ -86,49 +88,51 @@ def trial(clips: dict[tuple[int, str], puppets.Clip]) -> Trial:
                           np.ones(2, bool)))  # fmt: skip
     room = clips[7, "room"]
     made = tuple(clips[20, scene].frames for scene in SCENES)
-    return Trial(tuple(cases), made, room.frames, room.masks / np.float32(255))
+    return Validation(tuple(cases), made, room.frames, room.masks / np.float32(255))
 
 
 def made_of(clips: dict[tuple[int, str], puppets.Clip], who: int) -> list[np.ndarray]:
     return [clips[who, scene].frames for scene in SCENES]
 
 
-def test_the_base_itself_is_one(clips: dict[tuple[int, str], puppets.Clip], trial: Trial) -> None:
-    found = score(trial, made_of(clips, 20))
+def test_the_base_itself_is_one(
+    clips: dict[tuple[int, str], puppets.Clip], validation: Validation
+) -> None:
+    found = score(validation, made_of(clips, 20))
     assert found["identity"] == pytest.approx(1) and found["scene"] == found["leak"] == 0
     assert found["score"] == pytest.approx(1)
 
 
 def test_the_true_person_is_better_than_another(
-    clips: dict[tuple[int, str], puppets.Clip], trial: Trial
+    clips: dict[tuple[int, str], puppets.Clip], validation: Validation
 ) -> None:
-    true, other = score(trial, made_of(clips, 7)), score(trial, made_of(clips, 31))
+    true, other = score(validation, made_of(clips, 7)), score(validation, made_of(clips, 31))
     assert true["identity"] < 0.5 < other["identity"]
     assert true["score"] < min(other["score"], 1)
-    filmed = replace(trial.cases[0], masks=clips[7, "room"].masks)
+    filmed = replace(validation.cases[0], masks=clips[7, "room"].masks)
     assert person_error(filmed, clips[7, "room"].frames) == 0
 
 
 def test_the_filmed_scene_pasted_behind_is_worse(
-    clips: dict[tuple[int, str], puppets.Clip], trial: Trial
+    clips: dict[tuple[int, str], puppets.Clip], validation: Validation
 ) -> None:
-    true = score(trial, made_of(clips, 7))
-    pasted = score(trial, [clips[7, "room"].frames] * 3)
+    true = score(validation, made_of(clips, 7))
+    pasted = score(validation, [clips[7, "room"].frames] * 3)
     assert true["leak"] < 0.1 and pasted["leak"] > 0.9
     assert true["scene"] < 0.3 < pasted["scene"]
     assert pasted["score"] > true["score"] + 1
     gray = [np.where(clips[7, s].masks[..., None] > 127, clips[7, s].frames, 128) for s in SCENES]
-    assert score(trial, gray)["scene"] > 2 * true["scene"]
+    assert score(validation, gray)["scene"] > 2 * true["scene"]
 
 
 def test_what_fills_the_frame_is_scored_by_the_person_alone(
-    clips: dict[tuple[int, str], puppets.Clip], trial: Trial
+    clips: dict[tuple[int, str], puppets.Clip], validation: Validation
 ) -> None:
-    near = tuple(replace(case, masks=np.ones_like(case.masks)) for case in trial.cases)
-    found = score(replace(trial, cases=near), made_of(clips, 7))
+    near = tuple(replace(case, masks=np.ones_like(case.masks)) for case in validation.cases)
+    found = score(replace(validation, cases=near), made_of(clips, 7))
     assert np.isnan(found["leak"]) and found["score"] == found["identity"]
-    nobody = tuple(replace(case, masks=0 * case.masks) for case in trial.cases)
-    assert np.isnan(score(replace(trial, cases=nobody), made_of(clips, 7))["score"])
+    nobody = tuple(replace(case, masks=0 * case.masks) for case in validation.cases)
+    assert np.isnan(score(replace(validation, cases=nobody), made_of(clips, 7))["score"])
 
 
 def rows(*scores: float | None) -> list[checkpoint_selection.Score]:
@@ -195,7 +199,7 @@ def test_scoring_changes_no_step_of_training(
 
     seen_through(few, monkeypatch)
     on = learn(tiny_base, place / "on")
-    off = learn(tiny_base, place / "off", short(score=False))
+    off = learn(tiny_base, place / "off", short(checkpoint_selection=False))
     assert _checkpoint(place / "on") == _checkpoint(place / "off")
     assert not (place / "off" / "scores.json").exists() and "chosen" not in read_metadata(off)
     last = load_file(place / "off" / "training" / "motion" / "checkpoint.safetensors")
@@ -296,23 +300,23 @@ def test_a_motion_stage_that_makes_it_worse_is_dropped(
     assert (place / checkpoint_selection.PICTURE).stat().st_size > 1000
 
 
-def test_the_trial_names_other_scenes_and_the_base_draws_no_token(tiny_base: Path) -> None:
+def test_the_validation_names_other_scenes_and_the_base_draws_no_token(tiny_base: Path) -> None:
     base = load_base(tiny_base)
     clip = puppets.render(puppets.sample_spec(3), frames=16, size=64)
     captions = ["a <token> man on a beach"] * 16
     subject = Subject(Path(), clip.frames, clip.masks / np.float32(255), clip.keypoints, captions,
                       8.0, "man", "on a beach")  # fmt: skip
     before = torch.random.get_rng_state()
-    trials = make_trials(base, short(), subject, "sks")
+    validations = make_validations(base, short(), subject, "sks")
     assert torch.equal(torch.random.get_rng_state(), before)
-    trial = trials["appearance"]
-    assert [case.prompt for case in trial.cases] == [
+    validation = validations["appearance"]
+    assert [case.prompt for case in validation.cases] == [
         "a sks man on a beach", "a sks man in a forest", "a sks man in the snow",
         "a sks man in a room", "a sks man on a street",
     ]  # fmt: skip
-    assert all(case.plain == case.prompt.replace("sks ", "") for case in trial.cases)
-    assert [len(made) for made in trial.base] == [2, 1, 1, 1, 1]
-    assert [made.shape for made in trials["motion"].base] == [(4, 64, 64, 3)] * 3
-    assert np.array_equal(trial.cases[0].frames, clip.frames[[0, -1]])
-    assert not np.array_equal(trial.cases[1].frames, clip.frames[:1])  # moved
-    assert all(case.held.any() for one in trials.values() for case in one.cases)
+    assert all(case.plain == case.prompt.replace("sks ", "") for case in validation.cases)
+    assert [len(made) for made in validation.base] == [2, 1, 1, 1, 1]
+    assert [made.shape for made in validations["motion"].base] == [(4, 64, 64, 3)] * 3
+    assert np.array_equal(validation.cases[0].frames, clip.frames[[0, -1]])
+    assert not np.array_equal(validation.cases[1].frames, clip.frames[:1])  # moved
+    assert all(case.held.any() for one in validations.values() for case in one.cases)

@@ -24,8 +24,8 @@ from animateanywhere.methods.animate_anywhere.cost import measure
 from animateanywhere.methods.animate_anywhere.cost.measure import STEPS, shortened
 from animateanywhere.methods.animate_anywhere.cost.predict import (
     Prepared,
+    estimate_generation,
     foretell,
-    foretell_generation,
     generating,
     learning,
 )
@@ -53,14 +53,15 @@ def test_learning_is_the_sum_of_its_parts() -> None:
         "regularization images": 40 * (0.05 + 10 * 0.03 + 0.01),
         "regularization clips": 3 * (0.3 + 10 * 0.25 + 16 * 0.01),
         "vae": 28 * 0.03 + 80 * 0.2 + 68 * 0.01,
-        "elsewhere": 96 * (8 * 0.03 + 2 * 0.02 + 0.01) + 4 * (8 * 0.25 + 16 * (2 * 0.02 + 0.01)),
-        "looks": appearance_search.TRIES * 0.05,
+        "synthetic backgrounds": 96 * (8 * 0.03 + 2 * 0.02 + 0.01)
+        + 4 * (8 * 0.25 + 16 * (2 * 0.02 + 0.01)),
+        "appearance search": appearance_search.TRIES * 0.05,
         "appearance": 240 * 0.4 + 3 * 0.7,
         "motion": 25 * 1.2 + 0.1,
         "scoring": (1 + 3) * 1.6 + (1 + 2) * 2.2,
     })  # fmt: skip
     easy = learning(MEASURED, recipe, frames=32, length=16, made=(True, True))
-    off = replace(recipe, choose=replace(recipe.choose, score=False))
+    off = replace(recipe, extras=replace(recipe.extras, checkpoint_selection=False))
     assert learning(MEASURED, off, 32, 16)["clip"] == pytest.approx(4 * 32 * 0.02)
     assert easy["regularization images"] == easy["regularization clips"] == 0
     assert easy["vae"] == pytest.approx(28 * 0.03)
@@ -160,7 +161,7 @@ def test_the_memory_of_a_run_is_foretold_within_15_percent(tiny_base: Path, tmp_
     aa("personalize", clip, "--token", "sks", *base)
     aa("generate", "sks person", "--pose", pose, "--out", "runs/a.mp4")
     for command, record in (
-        ("personalize", "runs/sks/prediction.json"), ("generate", "runs/a.prediction.json"),
+        ("personalize", "runs/sks/estimate.json"), ("generate", "runs/a.estimate.json"),
     ):  # fmt: skip
         kept = json.loads((tmp_path / record).read_text())
         took = kept["took"]["memory"]
@@ -181,7 +182,7 @@ def test_nothing_is_measured_where_a_second_base_does_not_fit(
         "animateanywhere.methods.animate_anywhere.cost.measure.CACHE", tiny_base / "none"
     )
     monkeypatch.setattr(sys, "executable", shutil.which("false"))  # would fail, were it run
-    assert foretell_generation(base, 16, 25) == (None, [])
+    assert estimate_generation(base, 16, 25) == (None, [])
     assert "not foretold" in capsys.readouterr().err
 
 
@@ -194,7 +195,7 @@ def test_a_failed_measurement_stops_a_check_and_not_the_work(
     )
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setattr("animateanywhere.methods.animate_anywhere.cost.predict.WORTH", 0.0)
-    assert foretell_generation(base, 16, 25, time.monotonic()) == (None, [])
+    assert estimate_generation(base, 16, 25, time.monotonic()) == (None, [])
     assert "not foretold" in capsys.readouterr().err
     with pytest.raises(Failure, match="run in small failed"):
-        foretell_generation(base, 16, 25)
+        estimate_generation(base, 16, 25)

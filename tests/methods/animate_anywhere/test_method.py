@@ -10,12 +10,13 @@ from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
 from animateanywhere.methods.animate_anywhere.method import (
     build,
     denoiser,
-    foreground_of,
     loss,
     predict,
     region_of,
 )
 from animateanywhere.methods.animate_anywhere.settings import Loss
+
+PLAIN = Loss(guide=False)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,8 @@ def base(tiny_base: Path) -> Base:
     return load_base(tiny_base)
 
 
-def rows(count: int = 2, frames: int = 4, side: int = 8) -> Batch:
+def rows(count: int = 2, frames: int = 4, side: int = 8, alpha: float = 0.001) -> Batch:
+    """A subject row, and regularization rows."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -31,11 +33,14 @@ def rows(count: int = 2, frames: int = 4, side: int = 8) -> Batch:
 
     mask = torch.zeros(count, frames, 1, side, side)
     mask[..., 2:6] = 1
+    mask[1:] = 0.5
     tokens = torch.zeros(count, 48)
-    tokens[:, 2], tokens[:, 5] = 1, -1
+    tokens[0, 2], tokens[0, 5] = 1, -1
+    background = torch.ones(count)
+    background[0] = alpha**2
     return Batch(
         draw(count, frames, 4, side, side), draw(count, frames, 4, side, side),
-        draw(count, 48, 32), mask, tokens, torch.tensor([False] + [True] * (count - 1)),
+        draw(count, 48, 32), mask, tokens, background,
     )  # fmt: skip
 
 
@@ -67,58 +72,45 @@ def test_fresh_temporal_layers_leave_frames_alone(base: Base) -> None:
 
 def test_the_background_of_the_subject_hardly_counts(base: Base) -> None:
     """Changing the subject's background moves its loss by about alpha squared of the plain one."""
-    unet = build(base, Loss(guide=False), video=False)
-    made = rows(count=1)
-    only_subject = replace(made, regular=torch.tensor([False]))
-    plain = loss(unet, only_subject, generator(), base.scheduler, Loss(guide=False, weaken=False))
-    weak = loss(unet, only_subject, generator(), base.scheduler, Loss(guide=False))
-    none = loss(unet, only_subject, generator(), base.scheduler, Loss(guide=False, alpha=0.0))
-    assert plain[0] > 1.5 * weak[0]
-    assert float(weak[0] - none[0]) == pytest.approx(1e-6 * float(plain[0] - none[0]), rel=0.5)
+    plain, weak, none = (
+        float(loss(build(base, PLAIN, video=False), rows(1, alpha=alpha), generator(),
+                   base.scheduler, PLAIN)[0])
+        for alpha in (1.0, 0.001, 0.0)
+    )  # fmt: skip
+    assert plain > 1.5 * weak
+    assert weak - none == pytest.approx(1e-6 * (plain - none), rel=0.5)
 
 
-def test_regularization_rows_are_unaffected_by_masks(base: Base) -> None:
-    """Their part of the loss is bit-identical with masks, guidance and weakening on or off."""
-    unet = build(base, Loss(), video=False)
-    made = rows(count=2)
-    every = []
-    for settings in (Loss(), Loss(weaken=False), Loss(guide=False), Loss(alpha=1.0)):
-        every.append(loss(unet, made, generator(), base.scheduler, settings)[1]["regular"])
-    moved = replace(made, mask=made.mask.roll(2, -1) if made.mask is not None else None)
-    every.append(loss(unet, moved, generator(), base.scheduler, Loss())[1]["regular"])
-    assert every == pytest.approx([every[0]] * 5, rel=1e-6)
-    assert foreground_of(made, Loss())[1].min() == 1
-    region = region_of(made, Loss())
+def test_regularization_rows_take_the_full_frame_and_plain_attention(base: Base) -> None:
+    """Their part of the loss is the plain one, with guidance on or off."""
+    unet, batch = build(base, Loss(), video=False), rows()
+    plain = replace(batch, mask=None, tokens=None, background=None)
+    _, logs = loss(unet, batch, generator(), base.scheduler, Loss())
+    _, unguided = loss(unet, batch, generator(), base.scheduler, PLAIN)
+    assert logs["regularization"] == pytest.approx(unguided["regularization"], rel=1e-6)
+    value = loss(unet, plain, generator(), base.scheduler, Loss())[0]
+    subject = loss(
+        unet, replace(batch, background=torch.ones(2)), generator(), base.scheduler, PLAIN
+    )
+    assert float(value) == pytest.approx(
+        (subject[1]["subject"] + logs["regularization"]) / 2, rel=1e-5
+    )
+    region = region_of(batch, Loss())
     assert region is not None
     assert region.mask[1:].abs().max() == 0 and region.tokens[1:].abs().max() == 0
     assert set(region.mask[:1].unique().tolist()) == {-1.0, 1.0}
 
 
-def test_the_regularization_weight_weighs(base: Base) -> None:
-    unet = build(base, Loss(), video=False)
-    made = rows(count=2)
-    value, logs = loss(unet, made, generator(), base.scheduler, Loss(regularization_weight=3.0))
-    assert float(value) == pytest.approx((logs["subject"] + 3 * logs["regular"]) / 2, rel=1e-5)
-
-
-def test_a_background_that_the_base_made_counts() -> None:
-    made = rows(count=3)
-    made = replace(
-        made, regular=torch.tensor([False, False, True]), made=torch.tensor([False, True, False])
-    )
-    assert made.mask is not None
-    fore = foreground_of(made, Loss(keep=0.25))
-    assert torch.equal(fore[0], made.mask[0])
-    assert torch.equal(fore[1], made.mask[1].clamp_min(0.25))
-    assert (fore[2] == 1).all()
-    assert torch.equal(foreground_of(made, Loss(keep=0.0))[1], made.mask[1])
-    assert (foreground_of(made, Loss(weaken=False, keep=0.25)) == 1).all()
+def test_rows_count_by_their_weight(base: Base) -> None:
+    unet, batch = build(base, Loss(), video=False), replace(rows(), weight=torch.tensor([1.0, 3.0]))
+    value, logs = loss(unet, batch, generator(), base.scheduler, Loss())
+    expected = (logs["subject"] + 3 * logs["regularization"]) / 2
+    assert float(value) == pytest.approx(expected, rel=1e-5)
 
 
 def test_mask_guidance_reaches_the_model(base: Base) -> None:
     unet = build(base, Loss(gamma=0.01), video=False)
-    made = rows(count=1)
-    subject = replace(made, regular=torch.tensor([False]))
+    subject = rows(count=1)
     on = loss(unet, subject, generator(), base.scheduler, Loss(gamma=0.01))[0]
     off = loss(unet, subject, generator(), base.scheduler, Loss(guide=False))[0]
     assert on != off
@@ -152,20 +144,3 @@ def test_row_by_row_is_the_same_step(base: Base, video: bool) -> None:
         found.append([value.detach(), *(p.grad.clone() for p in unet.parameters())])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
-
-
-def test_heat_lets_the_person_count_more(base: Base) -> None:
-    """The heated cells weigh 1 + heat: told apart by the loss of each half of the picture."""
-    unet, plain = build(base, Loss(), video=False), rows(frames=1)
-    plain = replace(plain, mask=None, tokens=None, regular=None)
-    left = torch.zeros_like(plain.latents[:, :, :1])
-    left[..., :4] = 1
-
-    def value(batch: Batch, settings: Loss) -> float:
-        return float(loss(unet, batch, generator(), base.scheduler, settings)[0].detach())
-
-    without = value(plain, Loss(heat=3.0))
-    assert without == value(replace(plain, heat=left), Loss(heat=0.0))
-    both = [value(replace(plain, heat=side), Loss(heat=3.0)) for side in (left, 1 - left)]
-    assert both[0] != pytest.approx(both[1])
-    assert sum(both) == pytest.approx(2 * without + 3 * without, rel=1e-5)

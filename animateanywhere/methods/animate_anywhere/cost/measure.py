@@ -1,6 +1,6 @@
-"""Measurements of a base and a recipe on this machine: kept ones, else of a run in small.
+"""Measurements of a base and a recipe on this machine: kept ones, else of a profiling run.
 
-The run in small (`probe`) is a process of its own. What it measured is kept by base, recipe and
+The profiling run (`probe`) is a process of its own. What it measured is kept by base, recipe and
 machine, so it runs once.
 """
 
@@ -34,19 +34,19 @@ from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.settings import Recipe, to_dict
 
 CACHE = RUNS / "predictions"
-STEPS = 6  # of each stage in the run in small
+STEPS = 6  # of each stage in the profiling run
 BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
 VERSION = 5  # of what is measured
-DONE = b"done"  # a line of the run in small after each of its parts
+DONE = b"done"  # a line of the profiling run after each of its parts
 
 Probe = dict[str, Any]  # what `probe.main` prints
 
 
 def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe | None:
-    """Measurements of this base, recipe and machine: kept ones, else of a run in small.
+    """Measurements of this base, recipe and machine: kept ones, else of a profiling run.
 
     recipe: None for generation only. run: without, only what is kept, else None.
-    Raises Failure where the run in small fails for another reason than memory.
+    Raises Failure where the profiling run fails for another reason than memory.
     """
     small = None if recipe is None else shortened(recipe)
     path = _file(base, small)
@@ -66,11 +66,15 @@ def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe |
 
 
 def _run(base: Base, small: Recipe | None) -> Probe:
-    """The run in small, in a process of its own."""
+    """The profiling run, in a process of its own."""
     table = None if small is None else to_dict(small)
     work = json.dumps([str(base.folder.resolve()), table, time.time()]).encode()
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    total = 2 if small is None else 5 + bool(small.personal.fit_vae_steps) + small.choose.score
+    total = (
+        2
+        if small is None
+        else 5 + bool(small.extras.fit_vae_steps) + small.extras.checkpoint_selection
+    )
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
@@ -98,7 +102,7 @@ def _run(base: Base, small: Recipe | None) -> Probe:
         if child.returncode:
             said.seek(0)
             words = said.read().decode(errors="replace").strip().splitlines() or ["without a word"]
-            raise Failure(f"the run in small failed: {words[-1]}")
+            raise Failure(f"the profiling run failed: {words[-1]}")
     made = json.loads(last)
     return made | {"end": max(time.time() - made["now"], 0)} if "now" in made else made
 
@@ -113,20 +117,23 @@ def shortened(recipe: Recipe) -> Recipe:
     """The recipe with a few logged steps a stage; recipes that differ in steps only become one."""
     personal = replace(
         recipe.personal,
-        regularization_images=1,
-        regularization_clips=1,
-        regularization_steps=1,
-        elsewhere_images=1,
-        elsewhere_clips=1,
-        views=min(recipe.personal.views, 2),
-        fit_vae_steps=min(recipe.personal.fit_vae_steps, STEPS),
+        prior_images=1,
+        prior_clips=1,
+        prior_steps=1,
+    )
+    extras = replace(
+        recipe.extras,
+        background_images=1,
+        background_clips=1,
+        placements=min(recipe.extras.placements, 2),
+        fit_vae_steps=min(recipe.extras.fit_vae_steps, STEPS),
         fit_vae_below=inf,
     )
     stages = tuple(
         replace(stage, steps=STEPS, log_every=1, save_every=STEPS, sample_every=0, warmup=0)
-        for stage in recipe.stages("appearance", "motion")
+        for stage in recipe.personal_stages
     )
-    return replace(recipe, name="", personal=personal, stage=stages)
+    return replace(recipe, name="", personal=personal, extras=extras, stage=stages)
 
 
 def room_for_another(base: Base) -> bool:

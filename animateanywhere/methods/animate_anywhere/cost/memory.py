@@ -37,9 +37,8 @@ from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
 from animateanywhere.methods.animate_anywhere.personal_stages import networks
 from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames
-from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
+from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, Stage
 from animateanywhere.training.loop import select
-from animateanywhere.training.stage import Stage
 
 # Networks that a base may have, beside those that all have
 SHAPED = {
@@ -83,8 +82,7 @@ def learning(folder: Path, config: dict[str, Any], recipe: Recipe) -> dict[str, 
     """
     base = hollow(folder, config)
     peaks = {
-        stage.name: step(hollow(folder, config), stage, recipe)
-        for stage in recipe.stages("appearance", "motion")
+        stage.name: step(hollow(folder, config), stage, recipe) for stage in recipe.personal_stages
     }
     return peaks | {"frames": _through_vae(base, recipe.precision, clip_frames(base, recipe))}
 
@@ -157,7 +155,7 @@ def step(base: Base, stage: Stage, recipe: Recipe) -> float:
     with quietly():
         learns = select(parts, stage.train).values()
     parts.train()
-    rows = stage.batch + stage.regular_batch
+    rows = stage.batch + stage.prior_batch
     frames = latent_count(stage.frames, base.packed)
     shape = latent_shape(base)
     with _faked(stage.precision) as counted:

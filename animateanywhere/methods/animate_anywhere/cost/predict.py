@@ -1,8 +1,8 @@
-"""What learning and generating will take on this machine: time and memory, told before.
+"""Estimates of the time and memory that learning and generating will take on this machine.
 
-Counting operations is seldom right within a fifth, so a run in small is measured (`measure`):
+Counting operations is seldom right within a fifth, so a short run is profiled (`measure`):
 seconds of each part, and the peak of memory. The time is then fixed parts and parts that go with
-steps, frames and windows; the memory is what is held now and what the run in small took on top.
+steps, frames and windows; the memory is what is held now and what the profiling run took on top.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.validation import held_out
 from animateanywhere.metrics import psnr
 
-# The run in small of the bundled base lasts about 20 s on two cores, half of it loading, and is
+# The profiling run of the bundled base lasts about 20 s on two cores, half of it loading, and is
 # kept: unasked, it may cost a tenth of what is to come, once.
 WORTH = 180.0
 
@@ -69,37 +69,40 @@ def learning(
     frames: of the clip. length: frames of a regularization clip. poor: whether the VAE needs
     fitting. made: whether regularization images, and clips, are there already.
     """
-    unit, frame, own = measured["learn"], measured["generate"], recipe.personal
-    if recipe.choose.score:
+    unit, frame = measured["learn"], measured["generate"]
+    own, extras = recipe.personal, recipe.extras
+    if recipe.extras.checkpoint_selection:
         frames -= len(held_out(frames))
-    parts = {"beginning and end": unit["fixed"], "clip": own.views * frames * unit["view"]}
-    counts = (own.regularization_images, own.regularization_clips)
+    parts = {"beginning and end": unit["fixed"], "clip": extras.placements * frames * unit["frame"]}
+    counts = (own.prior_images, own.prior_clips)
     for name, count, there, each in zip(("image", "clip"), counts, made, (1, length), strict=True):
-        if own.regularization == "puppets":
+        if own.prior == "puppets":
             seconds = unit[name] + each * frame["encode"]
         else:
-            seconds = unit[name] + own.regularization_steps * unit[f"{name}_step"]
+            seconds = unit[name] + own.prior_steps * unit[f"{name}_step"]
         shown = min(count, SHOWN) * each * frame["decode"]
         parts[f"regularization {name}s"] = 0.0 if there else count * seconds + shown
-    if own.elsewhere:
+    if extras.background_augmentation:
         each = 2 * frame["encode"] + frame["decode"]
-        parts["elsewhere"] = (
-            own.elsewhere_images * (BACKGROUND_STEPS * unit["image_step"] + each)
-            + own.elsewhere_clips * (BACKGROUND_STEPS * unit["clip_step"] + length * each)
+        parts["synthetic backgrounds"] = (
+            extras.background_images * (BACKGROUND_STEPS * unit["image_step"] + each)
+            + extras.background_clips * (BACKGROUND_STEPS * unit["clip_step"] + length * each)
         )  # fmt: skip
-    if own.looks == appearance_search.AUTO:
-        parts["looks"] = appearance_search.TRIES * unit["look"]
-    if own.fit_vae_steps:
+    if extras.appearance == appearance_search.AUTO:
+        parts["appearance search"] = appearance_search.TRIES * unit["phrase"]
+    if extras.fit_vae_steps:
         parts["vae"] = frames * (frame["encode"] + frame["decode"])
         if poor:
-            more = (frames + min(own.regularization_images, SHOWN)) * frame["decode"]
-            parts["vae"] += own.fit_vae_steps * unit["vae_step"] + more
-    for stage in recipe.stages("appearance", "motion"):
+            more = (frames + min(own.prior_images, SHOWN)) * frame["decode"]
+            parts["vae"] += extras.fit_vae_steps * unit["vae_step"] + more
+    for stage in recipe.personal_stages:
         saves = ceil(stage.steps / stage.save_every)
         parts[stage.name] = (
             stage.steps * unit[f"{stage.name}_step"] + saves * unit[f"{stage.name}_save"]
         )
-        if recipe.choose.score:  # and the base's own pictures; of motion, before its steps too
+        if (
+            recipe.extras.checkpoint_selection
+        ):  # and the base's own pictures; of motion, before its steps too
             times = saves + (2 if stage.kind == "motion" else 1)
             parts["scoring"] = parts.get("scoring", 0.0) + times * unit[f"{stage.name}_score"]
     return parts
@@ -120,11 +123,11 @@ def generating(
     }
 
 
-def foretell(
+def estimate(
     measured: Probe, kind: str, parts: dict[str, float], begun: float | None, prepared: Prepared
 ) -> Estimate:
     """Of kind "learn" or "generate". begun: when this process began, by the monotonic clock; None
-    foretells another one, which begins with loading and then prepares."""
+    estimates another one, which begins with loading and then prepares."""
     peak = measured[kind]["memory"]
     if begun is None:
         parts = {
@@ -139,17 +142,17 @@ def foretell(
     return Estimate(sum(parts.values()), memory, parts)
 
 
-def foretell_learning(
+def estimate_learning(
     base: Base, subject: Subject, recipe: Recipe, seed: int, begun: float | None = None,
     prepared: Prepared | None = None,
 ) -> tuple[Estimate | None, list[Finding]]:  # fmt: skip
     """What learning a subject will take, and what follows from that.
 
-    None where it cannot be had, or, with `begun` (see `foretell`), is not worth measuring.
+    None where it cannot be had, or, with `begun` (see `estimate`), is not worth measuring.
     prepared: what another process spends on the subject first.
     """
-    stages = recipe.stages("appearance", "motion")
-    rows = sum(s.steps * s.accumulate * (s.batch + s.regular_batch) * s.frames for s in stages)
+    stages = recipe.personal_stages
+    rows = sum(s.steps * s.accumulate * (s.batch + s.prior_batch) * s.frames for s in stages)
     measured = _measured(base, recipe, 3 * rows, begun)
     if measured is None or "out_of_memory" in measured:
         return None, [too_much()] if measured else []
@@ -157,27 +160,27 @@ def foretell_learning(
         cache_file(base, subject.class_word, recipe, seed, video).is_file()
         for video in (False, True)
     )
-    poor = bool(recipe.personal.fit_vae_steps) and _poor(base, subject, recipe)
+    poor = bool(recipe.extras.fit_vae_steps) and _poor(base, subject, recipe)
     length = clip_frames(base, recipe)
     parts = learning(measured, recipe, len(subject.frames), length, poor, (images, clips))
-    told = foretell(measured, "learn", parts, begun, prepared or Prepared())
-    return told, fits(told.memory) + _shared(measured)
+    found = estimate(measured, "learn", parts, begun, prepared or Prepared())
+    return found, fits(found.memory) + _shared(measured)
 
 
-def foretell_generation(
+def estimate_generation(
     base: Base,
     frames: int,
     steps: int,
     begun: float | None = None,
     prepared: Prepared | None = None,
 ) -> tuple[Estimate | None, list[Finding]]:
-    """What generation will take, as `foretell_learning`."""
+    """What generation will take, as `estimate_learning`."""
     measured = _measured(base, None, 3 * frames * steps, begun)
     if measured is None or "out_of_memory" in measured:
         return None, [too_much()] if measured else []
     parts = generating(measured, frames, steps, window_length(base), base.packed)
-    told = foretell(measured, "generate", parts, begun, prepared or Prepared())
-    return told, fits(told.memory) + _shared(measured)
+    found = estimate(measured, "generate", parts, begun, prepared or Prepared())
+    return found, fits(found.memory) + _shared(measured)
 
 
 def _measured(
@@ -189,14 +192,17 @@ def _measured(
     if kept is not None or (begun is not None and passes * pass_seconds(base) <= WORTH):
         return kept
     if not room_for_another(base):
-        warn("time and memory are not foretold: there is no memory to measure with a second base")
+        warn(
+            "time and memory are not estimated: there is no free memory to profile a second copy"
+            " of the base"
+        )
         return None
     try:
         return probe(base, recipe)
     except Failure as error:
         if begun is None:
             raise
-        warn(escape(f"{error}; time and memory are not foretold"))  # the work itself may go well
+        warn(escape(f"{error}; time and memory are not estimated"))  # the work itself may go well
         return None
 
 
@@ -212,4 +218,4 @@ def _poor(base: Base, subject: Subject, recipe: Recipe) -> bool:
     """Whether the VAE will be fitted to the clip, from eight of its frames."""
     some = subject.frames[np.linspace(0, len(subject.frames) - 1, 8).astype(int)]
     made = decode_latents(base.vae, encode_frames(base.vae, some))
-    return psnr(made, some) < recipe.personal.fit_vae_below
+    return psnr(made, some) < recipe.extras.fit_vae_below

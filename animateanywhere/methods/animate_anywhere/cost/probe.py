@@ -1,4 +1,4 @@
-"""A run in small, to tell from it what the whole will take (`python -m` this module).
+"""A profiling run, to estimate from it what the whole will take (`python -m` this module).
 
 A process of its own, so that its peak of memory is its own too, and running out of memory ends
 nothing else. Everything is the real thing on made-up frames: the base, the recipe with a few steps
@@ -33,7 +33,7 @@ from animateanywhere.methods.animate_anywhere import (
 )
 from animateanywhere.methods.animate_anywhere.cost.measure import DONE, STEPS
 from animateanywhere.methods.animate_anywhere.generation import render_latents
-from animateanywhere.methods.animate_anywhere.personal_stages import fit_vae
+from animateanywhere.methods.animate_anywhere.personal_stages import StageData, fit_vae
 from animateanywhere.methods.animate_anywhere.personal_stages import learn as learn_stages
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, from_dict
 from animateanywhere.methods.animate_anywhere.subject_data import encode_subject
@@ -130,49 +130,55 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         float(base.config["fps"]), "person", None,
     )  # fmt: skip
     out: dict[str, Any] = {}
-    if recipe.personal.looks == appearance_search.AUTO:
+    if recipe.extras.appearance == appearance_search.AUTO:
         error = appearance_search.errors(base, subject, Clock())
         clock.restart()
         for number in range(STEPS):
             error(f"in a shirt {number}")
             clock.lap()
-        out["look"] = clock.usual()
-        spent += STEPS * out["look"]
+        out["phrase"] = clock.usual()
+        spent += STEPS * out["phrase"]
         clock.restart()
     clips = prior_preservation.clip_frames(base, recipe)
-    rows = encode_subject(base, subject, "sks", recipe.personal, clips)
-    out["view"] = clock.lap() / recipe.personal.views / FRAMES
-    spent += out["view"] * recipe.personal.views * FRAMES
-    regular: list[prior_preservation.Regular] = []
+    rows = encode_subject(base, subject, "sks", recipe, clips)
+    out["frame"] = clock.lap() / recipe.extras.placements / FRAMES
+    spent += out["frame"] * recipe.extras.placements * FRAMES
+    prior: list[prior_preservation.PriorData] = []
     for name, length in (("image", 1), ("clip", clips)):
         count = IMAGES if name == "image" else 1
-        specs = prior_preservation._cast("person", count, 0)
-        captions = [prior_preservation._caption(spec, "person") for spec in specs]
+        specs = prior_preservation.sample_people("person", count, 0)
+        captions = [prior_preservation.caption_of(spec, "person") for spec in specs]
         clock.restart()
         begin = time.perf_counter()
-        latents, poses = prior_preservation._make(base, specs, captions, STEPS, 0, length, clock)
+        latents, poses = prior_preservation.generate_prior(
+            base, specs, captions, STEPS, 0, length, clock
+        )
         whole = time.perf_counter() - begin
         out[f"{name}_step"] = clock.usual()
         out[name] = max(whole / count - STEPS * out[f"{name}_step"], 0)
         spent += whole
-        regular.append(prior_preservation.Regular(latents, poses, captions))
+        prior.append(prior_preservation.PriorData(latents, poses, captions))
         done()
     tensors: dict[str, torch.Tensor] = {}
-    if recipe.personal.fit_vae_steps:
+    if recipe.extras.fit_vae_steps:
         begin = time.perf_counter()
-        tensors |= fit_vae(base, subject, regular[0], recipe, Path(), 0)
+        tensors |= fit_vae(base, subject, prior[0], recipe, Path(), 0)
         out["vae_step"] = step_seconds(Path("training/vae"))
         spent += time.perf_counter() - begin
         done()
-    if recipe.choose.score:
+    if recipe.extras.checkpoint_selection:
         begin = time.perf_counter()
         out |= score(base, recipe, subject)
         spent += time.perf_counter() - begin
         done()
     else:
         base.vae = torch.nn.Identity()
-    tensors |= learn_stages(base, recipe, rows, [], regular[0], regular[1], Path(), 0, {})[0]
-    for stage in recipe.stages("appearance", "motion"):
+    data = {
+        "appearance": StageData(rows, prior[0]),
+        "motion": StageData(rows.clips or rows, prior[1]),
+    }
+    tensors |= learn_stages(base, recipe, data, rows.token_index, Path(), 0, {})[0]
+    for stage in recipe.personal_stages:
         place = Path("training") / stage.name
         out[f"{stage.name}_step"] = step_seconds(place)
         out[f"{stage.name}_save"] = save_seconds(place)
@@ -187,14 +193,14 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
 def score(base: Base, recipe: Recipe, subject: Subject) -> dict[str, float]:
     """Seconds of scoring one step of each stage."""
     out = {}
-    for stage in recipe.stages("appearance", "motion"):
+    for stage in recipe.personal_stages:
         unet = method.build(base, Loss(guide=False), video=stage.kind == "motion").eval()
-        some = validation.make_trial(
+        some = validation.make_validation(
             base, unet, subject, "sks", 1, stage.kind == "motion"
         )  # warms up
         begin = time.perf_counter()
         prompts = [case.prompt for case in some.cases]
-        made = validation.generate(base, unet, some.cases, prompts, recipe.choose.steps)
+        made = validation.generate(base, unet, some.cases, prompts, recipe.extras.selection_steps)
         validation.score(some, made)
         out[f"{stage.name}_score"] = time.perf_counter() - begin
     return out

@@ -11,8 +11,7 @@ from typing import Any
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import progress, say
 from animateanywhere.methods.animate_anywhere.cost import memory
-from animateanywhere.methods.animate_anywhere.settings import Recipe, by_lora, each_stage
-from animateanywhere.training.stage import Stage
+from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage, by_lora, each_stage
 
 BESIDE = 0.7  # GB that driver and allocator take beside what is foretold
 GIB = 2**30 / 1e9  # cards are sold by these
