@@ -95,7 +95,7 @@ def evaluate(
                 backends, settled = replace(backends, pose=eye, mask=cutter), True
             seen = observe(target.video, FAST if fast else MOST, backends, net)
             if not seen.shows.any() and len(targets) == 1:
-                raise UsageError(f"{target.video}: {_nobody(seen)}; or try another --seer")
+                raise UsageError(f"{target.video}: {_nobody(seen)}; or try another --detector")
             if source is None:
                 lacking["reference"] = "no --reference"
             elif (source, net is None) not in known:

@@ -114,7 +114,7 @@ def generate(
         looks = learned.get("looks", "") if looks is None else looks.strip()
         said = with_looks(prompt, learned["token"], learned["class_word"], looks)
     if said != prompt:
-        say(f'in words: "{escape(said)}"; --looks "" leaves the looks out')
+        say(f'in words: "{escape(said)}"; --appearance "" leaves the looks out')
     if len(model.tokenizer(said).input_ids) > model.tokenizer.model_max_length:
         warn(f"the prompt is cut after {model.tokenizer.model_max_length - 2} tokens")
 

@@ -127,7 +127,7 @@ def _learn(
     if settings.personal.looks == AUTO:
         looks = find_looks(model, seen)
         settings = replace(settings, personal=replace(settings.personal, looks=looks))
-        say(f"{escape(token)} {escape(looks)}: in words; --looks says it otherwise")
+        say(f"{escape(token)} {escape(looks)}: in words; --appearance says it otherwise")
     length = clip_frames(model, settings)
     with room_for_vae(model):
         rows = encode_subject(model, seen, token, settings.personal, length)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.media.test_video import audio_only
 
 from animateanywhere.cli import main
 from animateanywhere.commands.demo import reference_spec, stage_spec
@@ -23,6 +22,7 @@ from animateanywhere.preprocessing.weights import Place
 from animateanywhere.puppets import Spec, render, sample_spec
 from tests.commands.test_generate import learn
 from tests.evaluation.test_embed import write_models
+from tests.media.test_video import audio_only
 
 REFERENCE = EXAMPLES / "reference.mp4"
 OFFLINE = Backends(place=Place(None, offline=True))
@@ -88,7 +88,7 @@ def test_known_orders_without_a_true_video(clips: Path, place: Path) -> None:
 def test_all_is_written_and_all_that_is_missing_is_said(
     clips: Path, place: Path, capsys: Caught
 ) -> None:
-    arguments = ["evaluate", str(clips / "asked.mp4"), "--seer", "puppets", "--offline"]
+    arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--offline"]
     assert main.main([*arguments, "--out", "a b/ö"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{Path('a b/ö')}\n"
@@ -112,7 +112,7 @@ def test_all_is_written_and_all_that_is_missing_is_said(
 
 
 def test_json_is_all_that_comes_on_stdout(clips: Path, place: Path, capsys: Caught) -> None:
-    arguments = ["evaluate", str(clips / "asked.mp4"), "--seer", "puppets", "--fast", "--json"]
+    arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--fast", "--json"]
     assert main.main(arguments) == 0
     captured = capsys.readouterr()
     kept = place / "runs" / "evaluate" / "asked" / "metrics.json"
@@ -125,7 +125,7 @@ def test_with_networks_every_metric_but_the_face_is_there(
 ) -> None:
     models = write_models(tmp_path_factory.mktemp("models"))
     arguments = ["evaluate", str(clips / "asked.mp4"), "--reference", str(REFERENCE), "--pose",
-                 str(clips / "asked.poses.json"), "--prompt", "a man on a beach", "--seer",
+                 str(clips / "asked.poses.json"), "--prompt", "a man on a beach", "--detector",
                  "puppets", "--models", str(models), "--offline", "--json"]  # fmt: skip
     assert main.main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
@@ -265,7 +265,7 @@ def test_bad_videos_are_one_clear_line(place: Path, name: str, seer: str, capsys
         pytest.importorskip("mediapipe")
     make, words = BAD[name]
     make(place / name)
-    assert main.main(["evaluate", str(place / name), "--seer", seer, "--fast"]) == 2
+    assert main.main(["evaluate", str(place / name), "--detector", seer, "--fast"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("aa: ") and words in last and name in last
     assert not (place / "runs" / "evaluate").exists()
@@ -280,7 +280,7 @@ def test_bad_references_and_motions_are_one_clear_line(
     make(place / name)
     words = {"--reference": "no subject folder", "--pose": "give a file"}[flag] if (
         name == "folder") else words  # fmt: skip
-    arguments = ["evaluate", str(clips / "asked.mp4"), "--seer", "puppets", "--fast"]
+    arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--fast"]
     assert main.main([*arguments, flag, str(place / name)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("aa: ") and words in last and name in last
