@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Typer has no public names for these
     from typer._click import Context, HelpFormatter
     from typer._click.core import Command as AnyCommand
 
