@@ -7,24 +7,38 @@ from typing import Annotated
 import typer
 
 from animateanywhere import __version__
+from animateanywhere.cli.help import Group
 
 app = typer.Typer(
+    cls=Group,
     help="One video of a person in; that person anywhere, doing anything, out.\n\n"
+    "`aa COMMAND --help` explains a command and its options.\n\n"
     "Example: aa demo --fast",
-    rich_markup_mode=None,  # rich would double the time that --help takes
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # see `cli.help`
+    add_completion=False,  # its two options would stand in every help, before all that is used
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"aa {__version__}")
+        raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version and exit.",
+        ),
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"aa {__version__}")
-        raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -95,8 +95,8 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
 
     weights = _stage(out, key, "personalize", learn)
     reference = render(reference_spec(), frames=32, size=size, fps=fps)
-    seer = perception_of(folder)
-    net = load_perception(seer)
+    perception = perception_of(folder)
+    net = load_perception(perception)
     rows = [("reference", reference.frames)]
     cases = []
     for name, motion, scene, thing in CASES[-1:] if fast else CASES:
@@ -127,7 +127,7 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
         rows.append(("true render", truth.frames))
         cases.append(case)
     video.contact_sheet(out / "contact_sheet.png", rows)
-    accuracy = json.loads((seer / "metrics.json").read_text())["held_out"]
+    accuracy = json.loads((perception / "metrics.json").read_text())["held_out"]
     seconds = {name: row["seconds"] for name, row in _record(out, key)["stages"].items()}
     results = {method: mean([case[method] for case in cases]) for method in METHODS}
     report = {

@@ -40,7 +40,7 @@ REFERENCE = 64  # of the reference
 COLUMNS = 8  # of the contact sheet
 SIDE_BY_SIDE = 4  # videos that have a column each in the terminal
 
-Seer = Literal["auto", "puppets", "backends"]
+Detector = Literal["auto", "puppets", "backends"]
 
 
 class Evaluation(NamedTuple):
@@ -59,7 +59,7 @@ def evaluate(
     pose: Path | None = None,
     prompt: str | None = None,
     out: Path | None = None,
-    seer: Seer = "auto",
+    detector: Detector = "auto",
     fast: bool = False,
     backends: Backends | None = None,
 ) -> Evaluation:
@@ -69,8 +69,8 @@ def evaluate(
     pose: the motion that was asked for, or the folder it is in; else the file that a sidecar names.
     prompt: else the sidecar's. What cannot be measured for want of these is left out, with a
     reason. out: folder of metrics.json, table.md and contact_sheet.png, else runs/evaluate/<name>.
-    seer: what sees persons: the bundled network ("puppets", rendered people only) or the backends;
-    "auto" takes the network where a sidecar names a base that has one and the subject's masks are
+    detector: what finds persons: the bundled network ("puppets", rendered people only) or the
+    backends; "auto" takes the network where a sidecar names a base that has one and the subject's masks are
     exact, as of rendered people they are. fast: at most 16 frames, and no network for likeness.
 
     Raises UsageError for files that cannot be used, and where nobody is seen in the one video.
@@ -89,13 +89,13 @@ def evaluate(
         for target in targets:
             lacking = dict(nets.lacking)
             source = reference or _subject_of(target)
-            net = _network(seer, target, source)
+            net = _network(detector, target, source)
             if net is None and not settled:  # once, so that it is said once
                 eye, cutter = (choose(kind, backends, target.video) for kind in ("pose", "mask"))
                 backends, settled = replace(backends, pose=eye, mask=cutter), True
             seen = observe(target.video, FAST if fast else MOST, backends, net)
             if not seen.shows.any() and len(targets) == 1:
-                raise UsageError(f"{target.video}: {_nobody(seen)}; or try another --seer")
+                raise UsageError(f"{target.video}: {_nobody(seen)}; or try another --detector")
             if source is None:
                 lacking["reference"] = "no --reference"
             elif (source, net is None) not in known:
@@ -158,17 +158,17 @@ def _subject_of(target: Target) -> Path | None:
     return next((place for place in places if own and read_about(place)), None)
 
 
-def _network(seer: Seer, target: Target, source: Path | None) -> Perception | None:
+def _network(detector: Detector, target: Target, source: Path | None) -> Perception | None:
     """The network that sees rendered people, where it is to look; None for the backends."""
     folder = BUNDLED
     if target.sidecar is not None:
         with suppress(UsageError):  # it is somewhere else
             folder = find_base(str(target.sidecar["base"].get("name")))
     there = (folder / "perception").is_dir()
-    if seer == "auto":
+    if detector == "auto":
         exact = source is not None and read_about(source).get("mask") == "exact"
-        seer = "puppets" if target.sidecar is not None and there and exact else "backends"
-    if seer == "backends":
+        detector = "puppets" if target.sidecar is not None and there and exact else "backends"
+    if detector == "backends":
         return None
     return load_perception(perception_of(folder))
 

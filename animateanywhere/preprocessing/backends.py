@@ -51,12 +51,12 @@ def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -
     asked = getattr(wanted, kind)
     options = ("auto", "exact", *BEST[kind], *BY_NAME[kind])
     if asked not in options:
-        raise UsageError(f"--{kind} {asked}: choose one of {', '.join(options)}")
+        raise UsageError(f"--{kind}-backend {asked}: choose one of {', '.join(options)}")
     if asked == "exact" and truth is None:
-        raise UsageError(f"--{kind} exact: no {clip.stem}.{kind}s file beside {clip}")
+        raise UsageError(f"--{kind}-backend exact: no {clip.stem}.{kind}s file beside {clip}")
     if asked != "auto":
         if not _installed(asked):
-            raise UsageError(f"--{kind} {asked}: pip install 'animateanywhere[{asked}]'")
+            raise UsageError(f"--{kind}-backend {asked}: pip install 'animateanywhere[{asked}]'")
         for source in NEEDS.get(asked, ()):
             fetch(source, wanted.place)
         if asked == "openpose":

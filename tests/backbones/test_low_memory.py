@@ -32,12 +32,12 @@ from animateanywhere.methods.animate_anywhere.personal_stages import networks
 from animateanywhere.methods.animate_anywhere.settings import (
     Loss,
     Recipe,
+    Stage,
     by_lora,
     each_stage,
     load_recipe,
 )
 from animateanywhere.training.loop import fit
-from animateanywhere.training.stage import Stage
 
 
 def recipe(**changes: object) -> Recipe:

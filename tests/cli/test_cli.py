@@ -1,3 +1,4 @@
+import importlib.util
 import inspect
 import os
 import re
@@ -11,14 +12,20 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from animateanywhere import __version__
-from animateanywhere.cli import main, making, seeing
+from animateanywhere.cli import generate as cli_generate
+from animateanywhere.cli import main
+from animateanywhere.cli import prepare as cli_prepare
+from animateanywhere.cli import train as cli_train
+from animateanywhere.cli.help import Row, rows
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.paths import EXAMPLES
 
-COMMANDS = [
-    *("base-train", "personalize", "generate", "demo", "puppets", "prepare", "check", "evaluate"),
-]
+COMMANDS = [name for commands in main.COMMANDS.values() for name in commands]
+ROOT = Path(__file__).parents[2]
 
 
 def aa(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,6 +39,14 @@ def aa(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def options_of(command: str) -> list[Row]:
+    """What the help of a command has to show."""
+    group = typer.main.get_command(main.app)
+    assert isinstance(group, TyperGroup)
+    context = typer.Context(group.commands[command], info_name=command)
+    return rows(group.commands[command], context)
+
+
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"aa {__version__}\n"
@@ -39,15 +54,84 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     bare = capsys.readouterr().out
     assert main.main(["--help"]) == 0
     assert capsys.readouterr().out == bare
-    assert all(f"  {command} " in bare for command in COMMANDS)
+
+
+def test_commands_are_grouped_in_the_order_in_which_people_need_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main.main([]) == 0
+    out = capsys.readouterr().out
+    headings = re.findall(r"^(\w.*):$", out, re.MULTILINE)
+    assert headings == [*main.COMMANDS, "Options"]
+    shown = re.findall(r"^  ([a-z][a-z-]+)  ", out, re.MULTILINE)
+    assert shown == [
+        *("demo", "personalize", "generate", "prepare", "check", "evaluate", "export", "push"),
+        *("base-train", "bases", "puppets"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_whole_at_any_width(
+    command: str,
+    columns: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main.main([*command.split(), "--help"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    assert out.isascii() and "..." not in out.partition("\n")[2]
+    words = " ".join(out.split())
+    for row in options_of(command) if command else ():
+        assert row.help in words
+        assert row.names in words
+        assert not row.notes or f"[{row.notes}]" in words
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_has_sentences_and_an_example(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main.main([command, "--help"]) == 0
-    out = capsys.readouterr().out
-    assert len(re.findall(rf"Example: aa {command}\b", out)) == 1
-    assert max(map(len, out.splitlines())) <= 80
+    examples = re.findall(r"^  Example: aa (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert examples and all(line.split()[0] == command for line in examples)
+    for row in options_of(command):
+        assert re.match(r"[A-Z].*\.$", row.help), row.names
+        assert re.match("default: |required", row.notes) or row.names.endswith("--help"), row.names
+    flags = " ".join(row.names for row in options_of(command))
+    for flag in re.findall(r" (--[a-z-]+)", " ".join(examples)):
+        assert flag in flags
+
+
+def test_motions_and_backends_have_one_name_in_all_commands() -> None:
+    named = {row.names for command in COMMANDS for row in options_of(command)}
+    assert {name for name in named if name.startswith("--pose ")} == {"--pose FILE", "--pose PATH"}
+    assert {"--pose-backend NAME", "--mask-backend NAME"} < named
+    assert not any(re.match("--(looks|seer|mask) ", name) for name in named)
+
+
+def test_the_reference_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "docs" / "cli_reference.py"
+    spec = importlib.util.spec_from_file_location("cli_reference", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", [str(path), "--check"])
+    assert module.main() == 0, "run python docs/cli_reference.py"
+
+
+def test_a_stale_reference_is_seen(tmp_path: Path) -> None:
+    for name in ("cli_reference.py", "cli.md"):
+        shutil.copy(ROOT / "docs" / name, tmp_path)
+    command = [sys.executable, str(tmp_path / "cli_reference.py"), "--check"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, check=False, env=environment).returncode == 0
+    with (tmp_path / "cli.md").open("a") as page:
+        page.write("more\n")
+    assert subprocess.run(command, check=False, env=environment).returncode == 1
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
@@ -72,12 +156,84 @@ def test_help_is_quick() -> None:
     assert min(seconds() for _ in range(5)) < 0.3
 
 
+def test_waiting_threads_sleep_before_torch_is_loaded() -> None:
+    """Spinning ones slow torch down beside other work; what the user set stays."""
+    code = (
+        "import os, runpy, sys\nsys.argv = ['aa', '--version']\n"
+        "try: runpy.run_module('animateanywhere', run_name='__main__')\n"
+        "except SystemExit: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {name: text for name, text in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        if given is not None:
+            environment["OMP_WAIT_POLICY"] = given
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout.splitlines()[-1] == f"{expected} False"
+
+
+VIDEO = str(EXAMPLES / "reference.mp4")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "old", "new", "value"),
+    [
+        ("personalize", ["personalize", VIDEO, "--token", "sks"], "--looks", "--appearance", ""),
+        ("personalize", ["personalize", VIDEO, "--token", "sks"], "--pose", "--pose-backend", "a"),
+        ("personalize", ["personalize", VIDEO, "--token", "sks"], "--mask", "--mask-backend", "a"),
+        ("generate", ["generate", "a", "--pose", VIDEO], "--looks", "--appearance", "in red"),
+        ("prepare", ["prepare", VIDEO], "--pose", "--pose-backend", "dwpose"),
+        ("prepare", ["prepare", VIDEO], "--mask", "--mask-backend", "exact"),
+        ("evaluate", ["evaluate", VIDEO, "--fast"], "--seer", "--detector", "puppets"),
+    ],
+)
+def test_old_names_of_options_work_and_say_the_new_one(
+    function: str,
+    arguments: list[str],
+    old: str,
+    new: str,
+    value: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls: list[object] = []
+
+    def called(*given: object, **named: object) -> Path:
+        calls.append((given, named))
+        raise Failure("far enough")
+
+    monkeypatch.setattr(f"animateanywhere.commands.{function}.{function}", called)
+    assert main.main([*arguments, new, value]) == 1
+    assert capsys.readouterr().err == "aa: far enough\n"
+    assert main.main([*arguments, f"{old}={value}"]) == 1
+    warning = f"aa: warning: {old} is now {new}; the old name ends with the next release\n"
+    assert capsys.readouterr().err == f"{warning}aa: far enough\n"
+    assert calls[0] == calls[1]
+    assert main.main([*arguments, old, "exact", new, value]) == 1  # the new name counts
+    assert calls[2] == calls[0]
+
+
+def test_a_wrong_value_of_an_old_name_is_wrong_use(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["evaluate", VIDEO, "--seer", "eyes"]) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert "--seer is now --detector" in warning
+    assert "--detector" in error and "'eyes'" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (["generat"], "Did you mean 'generate'?"),
+        (["generate", "sks man", "--fram", "3"], "Did you mean '--frames'?"),
+        (["generate", "sks man", "--look", "red"], "See aa generate --help."),
+        (["prepare", "VIDEO", "--posebackend", "auto"], "Did you mean '--pose-backend'?"),
+        (["walk"], "See aa --help."),
+        (["--versio"], "Did you mean '--version'?"),
         (["generate", "sks man"], "--pose"),
-        (["generate", "sks man", "--pose", "VIDEO", "--frames", "0"], "--frames"),
+        (["generate", "sks man", "--pose", "VIDEO", "--frames", "0"], "must be at least 1"),
         (["generate", "sks man", "--pose", "VIDEO", "--frames", "ten"], "--frames"),
         (["generate", "sks man", "--pose", "VIDEO", "--steps", "0"], "--steps"),
         (["generate", "sks man", "--pose", "VIDEO", "--seed", "-1"], "--seed"),
@@ -233,21 +389,25 @@ def test_puppets_writes_clips(tmp_path: Path) -> None:
 
 def test_defaults_are_those_of_the_functions() -> None:
     """Numbers stand in the help as well as in the functions: they must not drift apart."""
-    from animateanywhere.commands.generate import generate
-    from animateanywhere.commands.personalize import personalize
+    from animateanywhere.commands.generate import GenerateOptions
+    from animateanywhere.commands.personalize import PersonalizeOptions
     from animateanywhere.commands.prepare import prepare
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import Place
 
     for command, function, renamed in (
-        (making._generate, generate, {"guidance": "guidance_scale"}),
-        (making._personalize, personalize, {}),
-        (seeing._prepare, prepare, {"video": "clip"}),
+        (cli_generate.generate, GenerateOptions, {"guidance": "guidance_scale"}),
+        (cli_train.personalize, PersonalizeOptions, {}),
+        (cli_prepare.prepare, prepare, {"video": "clip"}),
     ):
         theirs: dict[str, inspect.Parameter] = {}
         for whole in (Backends, Place, function):
             theirs |= inspect.signature(whole).parameters
+        arguments = ("prompt", "pose", "video", "token")
         for name, parameter in inspect.signature(command).parameters.items():
+            if name.startswith("_") or name in arguments:  # an option's earlier name
+                continue
+            renamed |= {"pose_backend": "pose", "mask_backend": "mask"}
             other = theirs[renamed.get(name, name)].default
             if inspect.Parameter.empty not in (parameter.default, other):
                 assert parameter.default == other, (function.__name__, name)

@@ -63,7 +63,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measured(clips: Path, name: str) -> dict[str, float]:
     made = evaluate(
         clips / f"{name}.mp4", reference=REFERENCE, pose=clips / "asked.poses.json",
-        seer="puppets", fast=True, backends=OFFLINE,
+        detector="puppets", fast=True, backends=OFFLINE,
     )  # fmt: skip
     assert made.mean == made.videos[name]
     return made.mean
@@ -73,7 +73,7 @@ def test_known_orders_without_a_true_video(clips: Path, place: Path) -> None:
     asked, other, pasted, still = (
         measured(clips, name) for name in ("asked", "other", "pasted", "still")
     )
-    same = evaluate(REFERENCE, reference=REFERENCE, seer="puppets", fast=True).mean
+    same = evaluate(REFERENCE, reference=REFERENCE, detector="puppets", fast=True).mean
     assert same["reference_delta_e"] < asked["reference_delta_e"]
     assert asked["reference_delta_e"] < 0.7 * other["reference_delta_e"]
     assert same["leak"] > 0.9 and pasted["leak"] > 0.6
@@ -88,7 +88,7 @@ def test_known_orders_without_a_true_video(clips: Path, place: Path) -> None:
 def test_all_is_written_and_all_that_is_missing_is_said(
     clips: Path, place: Path, capsys: Caught
 ) -> None:
-    arguments = ["evaluate", str(clips / "asked.mp4"), "--seer", "puppets", "--offline"]
+    arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--offline"]
     assert main.main([*arguments, "--out", "a b/ö"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{Path('a b/ö')}\n"
@@ -112,7 +112,7 @@ def test_all_is_written_and_all_that_is_missing_is_said(
 
 
 def test_json_is_all_that_comes_on_stdout(clips: Path, place: Path, capsys: Caught) -> None:
-    arguments = ["evaluate", str(clips / "asked.mp4"), "--seer", "puppets", "--fast", "--json"]
+    arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--fast", "--json"]
     assert main.main(arguments) == 0
     captured = capsys.readouterr()
     kept = place / "runs" / "evaluate" / "asked" / "metrics.json"
@@ -125,7 +125,7 @@ def test_with_networks_every_metric_but_the_face_is_there(
 ) -> None:
     models = write_models(tmp_path_factory.mktemp("models"))
     arguments = ["evaluate", str(clips / "asked.mp4"), "--reference", str(REFERENCE), "--pose",
-                 str(clips / "asked.poses.json"), "--prompt", "a man on a beach", "--seer",
+                 str(clips / "asked.poses.json"), "--prompt", "a man on a beach", "--detector",
                  "puppets", "--models", str(models), "--offline", "--json"]  # fmt: skip
     assert main.main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
@@ -197,13 +197,13 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     assert "are not those of asked.mp4" in made.missing["pck of videos/asked"]
     assert "other motion.poses.json is not found" in made.missing["pck of videos/other"]
     # given by name it is trusted, and laid upon the person
-    made = evaluate(own_run / "videos" / "asked.mp4", pose=poses, seer="puppets", fast=True)
+    made = evaluate(own_run / "videos" / "asked.mp4", pose=poses, detector="puppets", fast=True)
     assert made.mean["pck"] > 0.85 and "reference_delta_e" in made.missing
     # a folder is where it is looked for
     elsewhere = own_run.parent / "motions"
     elsewhere.mkdir()
     skeleton.write_poses(elsewhere / poses.name, truth)
-    made = evaluate(own_run / "videos" / "asked.mp4", pose=elsewhere, seer="puppets", fast=True)
+    made = evaluate(own_run / "videos" / "asked.mp4", pose=elsewhere, detector="puppets", fast=True)
     assert made.mean["pck"] > 0.85
 
 
@@ -219,11 +219,11 @@ def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
             run / "asked.poses.json",
             GenerateOptions(weights=weights, out=run / f"{fit}.mp4", steps=1, fit=fit),
         )
-    made = evaluate(run, seer="puppets", fast=True)
+    made = evaluate(run, detector="puppets", fast=True)
     assert all("pck" in row for row in made.videos.values())
     assert "laid upon" not in capsys.readouterr().err
     weights.unlink()
-    made = evaluate(run, seer="puppets", fast=True)
+    made = evaluate(run, detector="puppets", fast=True)
     assert "are not those of bones.mp4" in made.missing["pck of bones"]
 
 
@@ -271,7 +271,7 @@ def test_bad_videos_are_one_clear_line(place: Path, name: str, seer: str, capsys
         pytest.importorskip("mediapipe")
     make, words = BAD[name]
     make(place / name)
-    assert main.main(["evaluate", str(place / name), "--seer", seer, "--fast"]) == 2
+    assert main.main(["evaluate", str(place / name), "--detector", seer, "--fast"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("aa: ") and words in last and name in last
     assert not (place / "runs" / "evaluate").exists()
@@ -286,7 +286,7 @@ def test_bad_references_and_motions_are_one_clear_line(
     make(place / name)
     words = {"--reference": "no subject folder", "--pose": "give a file"}[flag] if (
         name == "folder") else words  # fmt: skip
-    arguments = ["evaluate", str(clips / "asked.mp4"), "--seer", "puppets", "--fast"]
+    arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--fast"]
     assert main.main([*arguments, flag, str(place / name)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("aa: ") and words in last and name in last
@@ -311,7 +311,7 @@ def test_a_damaged_sidecar_is_one_clear_line(own_run: Path, damage: str, capsys:
 def test_a_json_of_another_tool_is_no_sidecar(clips: Path, place: Path) -> None:
     shutil.copy(clips / "asked.mp4", place / "theirs.mp4")
     Path("theirs.json").write_text('{"prompt": "a man", "sampler": "ddim"}')
-    assert "flicker" in evaluate(place / "theirs.mp4", seer="puppets", fast=True).mean
+    assert "flicker" in evaluate(place / "theirs.mp4", detector="puppets", fast=True).mean
 
 
 def test_nothing_to_evaluate_and_nowhere_to_write(clips: Path, place: Path, capsys: Caught) -> None:
@@ -334,7 +334,7 @@ def test_other_sizes_and_frame_counts_are_compared_as_far_as_they_go(
         video.write(place / "wide.mp4", wide, rate)
         made = evaluate(
             place / "wide.mp4", reference=REFERENCE, pose=clips / "asked.poses.json",
-            seer="puppets", backends=OFFLINE,
+            detector="puppets", backends=OFFLINE,
         )  # fmt: skip
         assert least <= made.mean["pck"] <= 1
         assert made.mean["reference_delta_e"] < 12
@@ -345,7 +345,7 @@ def test_a_picture_is_a_reference_too(clips: Path, place: Path) -> None:
     from PIL import Image
 
     Image.fromarray(video.read(REFERENCE).frames[0]).save("photo.png")
-    made = evaluate(clips / "asked.mp4", reference=Path("photo.png"), seer="puppets", fast=True)
+    made = evaluate(clips / "asked.mp4", reference=Path("photo.png"), detector="puppets", fast=True)
     assert made.mean["reference_delta_e"] < 12 and "leak" in made.mean
 
 

@@ -26,7 +26,7 @@ from animateanywhere.methods.animate_anywhere.background_augmentation import aug
 from animateanywhere.methods.animate_anywhere.prior_preservation import (
     PriorData,
     cache_file,
-    regularization,
+    prior_data,
     sample_people,
 )
 from animateanywhere.methods.animate_anywhere.settings import Extras, Recipe, load_recipe
@@ -102,9 +102,9 @@ def test_looks_are_found_where_the_recipe_says_so(
 def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None:
     """Pictures that the base was trained on; drawn anew when they should be other ones."""
     base, recipe = load_base(tiny_base), load_recipe("personalize-tiny")
-    rendered = replace(recipe, personal=replace(recipe.personal, regularization="puppets"))
+    rendered = replace(recipe, personal=replace(recipe.personal, prior="puppets"))
     found = {
-        name: regularization(base, "woman", settings, 0, video=False)
+        name: prior_data(base, "woman", settings, 0, video=False)
         for name, settings in (("base", recipe), ("puppets", rendered))
     }
     assert found["base"].captions == found["puppets"].captions
@@ -114,9 +114,9 @@ def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None
     assert found["puppets"].captions == specs
     files = {cache_file(base, "woman", settings, 0, False) for settings in (recipe, rendered)}
     assert len(files) == 2
-    again = regularization(base, "woman", rendered, 0, video=False)
+    again = prior_data(base, "woman", rendered, 0, video=False)
     assert torch.equal(again.latents, found["puppets"].latents)
-    clips = regularization(base, "woman", rendered, 0, video=True)
+    clips = prior_data(base, "woman", rendered, 0, video=True)
     assert clips.latents.shape[:2] == (2, base.config["frames"])
 
 

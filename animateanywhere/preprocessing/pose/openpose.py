@@ -82,8 +82,8 @@ def weights(place: Place) -> Path:
             f'if you trust it: cd {folder} && python -c "{CONVERT}"'
         )
     raise UsageError(
-        f"--pose openpose: no {file}: get {NAME}.pth of lllyasviel/Annotators from the hub, put "
-        f'it there, make it safe to read: python -c "{CONVERT}", and give --models'
+        f"--pose-backend openpose: no {file}: get {NAME}.pth of lllyasviel/Annotators from the "
+        f'hub, put it there, make it safe to read: python -c "{CONVERT}", and give --models'
     )
 
 
@@ -108,7 +108,7 @@ def torchvision_fault() -> str | None:
     return (
         f"torchvision {torchvision} does not work with torch {torch} ({why}): pip install both "
         "from one index (see pytorch.org/get-started), or pip uninstall torchvision, which only "
-        "--pose openpose needs"
+        "--pose-backend openpose needs"
     )
 
 

@@ -73,7 +73,7 @@ def test_the_bundled_base_says_what_a_person_wears() -> None:
     spec = puppets.sample_spec(1002, "held-out")  # a black pullover and a pink skirt
     clip = puppets.render(replace(spec, object=replace(spec.object, name="none")), frames=8)
     masks = clip.masks.astype(np.float32) / 255
-    subject = Subject(Path(), clip.frames, masks, clip.keypoints, [], 8.0, "woman", None)
+    subject = Subject(Path(), clip.frames, masks, clip.keypoints, [""] * 8, 8.0, "woman", None)
     found = appearance_search.find_appearance(load_base(), subject)
     assert "black" in found.partition(" in ")[2]
     assert "pink" in found

@@ -24,8 +24,8 @@ from animateanywhere.methods.animate_anywhere.cost import measure
 from animateanywhere.methods.animate_anywhere.cost.measure import STEPS, shortened
 from animateanywhere.methods.animate_anywhere.cost.predict import (
     Prepared,
+    estimate,
     estimate_generation,
-    foretell,
     generating,
     learning,
 )
@@ -97,10 +97,10 @@ def test_recipes_of_other_lengths_are_measured_once() -> None:
 
 def test_another_process_loads_and_prepares_first() -> None:
     prepared = Prepared(seconds=6.0, held=0.25, peak=1.1)
-    told = foretell(MEASURED, "learn", {"appearance": 100.0}, None, prepared)
+    told = estimate(MEASURED, "learn", {"appearance": 100.0}, None, prepared)
     assert told.seconds == pytest.approx(111.5)
     assert told.memory == pytest.approx(1.65)
-    large = foretell(MEASURED, "generate", {}, None, Prepared(peak=2.5))
+    large = estimate(MEASURED, "generate", {}, None, Prepared(peak=2.5))
     assert large.memory == 2.5
 
 
