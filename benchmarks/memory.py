@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,7 +45,8 @@ from torch.utils.flop_counter import (
 )
 from transformers import CLIPTextConfig, UMT5Config
 
-from animateanywhere.backbones.base import base_config, find_base
+from animateanywhere.backbones import sd_unet
+from animateanywhere.backbones.base import base_config, find_base, load_parts
 from animateanywhere.backbones.guided_attention import GuidedAttention, guide
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core.console import quietly
@@ -124,9 +126,9 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
             with (
                 patch(
                     "animateanywhere.methods.animate_anywhere.personal_stages.recompute",
-                    lambda unet: None,
+                    lambda unet, family: None,
                 ),
-                patch("animateanywhere.methods.animate_anywhere.method.guide", dense),
+                patch.object(sd_unet, "FAMILY", replace(sd_unet.FAMILY, guide=dense)),
             ):
                 line("dense bias, nothing computed again", memory.learning(folder, config, recipe))
         with patch(
@@ -149,7 +151,7 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
         return counted(lambda: memory.generating(folder, short, "fp16", pixels=False))
 
     own = recipe.personal
-    length = clip_frames(memory.hollow(folder, config), recipe)
+    length = clip_frames(load_parts(folder, config, "meta"), recipe)
     picture, clip, window = passes(1), passes(length), passes(int(config["frames"]))
     learning = own.regularization_steps * (
         own.regularization_images * picture + own.regularization_clips * clip
@@ -159,7 +161,7 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
             own.elsewhere_images * picture + own.elsewhere_clips * clip
         )
     for stage in recipe.stages("appearance", "motion"):
-        base = memory.hollow(folder, config)
+        base = load_parts(folder, config, "meta")
         step = counted(lambda base=base, stage=stage: memory.step(base, stage, recipe))
         learning += stage.steps * stage.accumulate * step
     print("\n| | TFLOP |", *(f"{name} |" for name in PEAKS))
@@ -197,7 +199,7 @@ def dense(unet: Any, gamma: float) -> None:
             layer.set_processor(DenseGuided())
 
 
-def diffusers_own(unet: Any) -> None:
+def diffusers_own(unet: Any, family: Any) -> None:
     unet.enable_gradient_checkpointing()
 
 

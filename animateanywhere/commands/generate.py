@@ -16,7 +16,7 @@ import torch
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import apart, encode_poses, load_base
+from animateanywhere.backbones.base import encode_poses, load_base
 from animateanywhere.backbones.external_lora import add_lora
 from animateanywhere.backbones.low_memory import compile_blocks, room_for_vae, to_device
 from animateanywhere.backbones.personal_weights import (
@@ -99,7 +99,7 @@ def generate(
     model = load_base(base or base_of(learned))
     files = [] if weights is None else [(weights, scale), *others]
     late_only = late_only and bool(files)
-    untouched = apart(model) if late_only else None
+    untouched = model.copy() if late_only else None
     first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
     for file, share in files:
         load_personal(file, model, share, first)
@@ -147,8 +147,8 @@ def generate(
         return skeleton.draw(fitted[which], size, size) if drawn is None else drawn[which]
 
     digest, poses = hashlib.sha256(), []
-    parts = -(-count // SLICE) if model.packed == 1 else 1  # a VAE that packs time wants all
-    waiting = [] if untouched is None else [untouched.network]
+    parts = 1 if model.packs_clips else -(-count // SLICE)  # packed clips are encoded whole
+    waiting = [] if untouched is None else [untouched.denoiser]
     with passes, room_for_vae(model, *waiting):
         for some in np.array_split(np.arange(count), parts):
             pictures = skeletons(some)
@@ -188,7 +188,7 @@ def generate(
         early = (method.build(untouched, Loss(guide=False), video=True).eval(), plain)
     unet = method.build(model, Loss(guide=False), video=True).eval()
     if compiled:
-        compile_blocks(unet)
+        compile_blocks(unet, model.family)
     some, kept = video.shown(count), list[np.ndarray]()
     with passes:
         made = render(

@@ -143,7 +143,7 @@ def _learn(
         tensors |= fit_vae(model, seen, images, settings, out, seed)
     trials = make_trials(model, settings, subject, token) if scored else {}
     # all is encoded; its memory goes back
-    model.vae = model.vae.cpu() if scored else nn.Identity()
+    model.parts["vae"] = model.vae.cpu() if scored else nn.Identity()
     changed, chosen = learn(model, settings, rows, elsewhere, images, clips, out, seed, trials)
     found = {"looks": settings.personal.looks}
     if scored:

@@ -90,7 +90,7 @@ def put_elsewhere(
 def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
     """What the base makes of prompts and pose latents (P, T, ...): latents (P, T, C, h, w)."""
     unet = method.build(model, Loss(guide=False), video).eval()
-    if not model.learns_words:
+    if not model.family.learns_tokens:
         encode_text(model, prompts)  # all at once, and kept
     what = "clips of the person elsewhere" if video else "the person elsewhere"
     with progress(what, total=len(prompts) * STEPS) as bar:

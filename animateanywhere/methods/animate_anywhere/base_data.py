@@ -99,7 +99,7 @@ def batches(
             words = corpus.captions[row]
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
-        device = base.network.device
+        device = base.denoiser.device
         clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
         near = None
         if warm:

@@ -69,7 +69,7 @@ def regularization(
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
         with room_for_vae(base):
             contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
-    made = load_file(path, device=str(base.network.device))
+    made = load_file(path, device=str(base.denoiser.device))
     return Regular(made["latents"], made["poses"], captions)
 
 
@@ -104,7 +104,7 @@ def _make(
         poses = [  # (T, C, h, w) each
             encode_poses(base, draw(clip.keypoints, size, size), clip=video) for clip in clips
         ]
-    if not base.learns_words:
+    if not base.family.learns_tokens:
         encode_text(base, captions)  # all at once, and kept
     unet = method.build(base, Loss(guide=False), video=video).eval()
     latents = [

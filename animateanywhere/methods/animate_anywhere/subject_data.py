@@ -64,7 +64,7 @@ def encode_subject(
     personal: how many views, and the style of the captions. length: frames of the clips that the
     motion stage learns from.
     """
-    index = new_word(model, token, subject.class_word) if model.learns_words else None
+    index = new_word(model, token, subject.class_word) if model.family.learns_tokens else None
     latents, poses, masks = [], [], []
     for view in range(personal.views):
         seen = moved(subject, view) if view else subject
@@ -81,7 +81,7 @@ def encode_subject(
     person, scenes = [token, word, looks], [subject.scene or ""]
     tokens = token_regions(model, captions, person, scenes)
     clips = None
-    if model.packed > 1:
+    if model.packs_clips:
         clips = _clips(model, subject, captions, tokens, personal.views, length)
     return Rows(
         torch.stack(latents), torch.stack(poses), torch.stack(masks), captions, tokens, token,
@@ -192,7 +192,7 @@ def batches(
 
     def starts(some: Any) -> int:
         """Where a row may begin: latents of packed time are the first but at their clip's start."""
-        if model.packed > 1 and not isinstance(some, Rows):
+        if model.packs_clips and not isinstance(some, Rows):
             return 1
         return some.latents.shape[1] - frames + 1
 

@@ -172,7 +172,7 @@ def test_nothing_is_measured_where_a_second_base_does_not_fit(
 ) -> None:
     base = load_base(tiny_base)
     assert hardware.room_for_another(base)
-    size = sum(p.nbytes for n in ("unet", "vae") for p in getattr(base, n).parameters())
+    size = sum(p.nbytes for n in ("unet", "vae") for p in base.parts[n].parameters())
     little = SimpleNamespace(available=size)
     monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: little)
     assert not hardware.room_for_another(base)

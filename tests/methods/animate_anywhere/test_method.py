@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -6,16 +7,14 @@ import torch
 from diffusers import UNetMotionModel
 
 from animateanywhere.backbones.base import Base, load_base
+from animateanywhere.backbones.sd_unet import FAMILY
+from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
-from animateanywhere.methods.animate_anywhere.method import (
-    build,
-    denoiser,
-    foreground_of,
-    loss,
-    predict,
-    region_of,
-)
+from animateanywhere.methods.animate_anywhere.method import build, foreground_of, region_of
 from animateanywhere.methods.animate_anywhere.settings import Loss
+
+predict, loss = FAMILY.predict, partial(method.loss, FAMILY)
+denoiser = partial(method.denoiser, FAMILY)
 
 
 @pytest.fixture(scope="module")

@@ -171,7 +171,7 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         spent += time.perf_counter() - begin
         done()
     else:
-        base.vae = torch.nn.Identity()
+        base.parts["vae"] = torch.nn.Identity()
     tensors |= learn_stages(base, recipe, rows, [], regular[0], regular[1], Path(), 0, {})[0]
     for stage in recipe.stages("appearance", "motion"):
         place = Path("training") / stage.name
