@@ -95,7 +95,7 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
             stop, known = score(step, parameters), json.loads(record.read_text())
             name = f"{rest[0].name} {step}"
             if name not in known and (rest[0].kind == "motion" or step):
-                image = parts["unet"] is model.unet
+                image = parts["unet"] is model.denoiser
                 unet = method.build(model, Loss(guide=False), True) if image else parts["unet"]
                 found = measured(model, unet.eval(), f"{token} {kind}", reference, cases)
                 record.write_text(json.dumps({**known, name: found}))

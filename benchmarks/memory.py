@@ -1,4 +1,4 @@
-"""Memory of learning and generating at full size, foretold without a GPU.
+"""Memory of learning and generating at full size, estimated without a GPU.
 
     .venv/bin/python benchmarks/memory.py [--base FOLDER]
 
@@ -11,7 +11,7 @@ generation. And the operations of a whole run (what is made for it, and the stag
 scoring), with what cards take for them if they reach SHARE of their peak, which is a guess. Three
 bases: the paper's (pose beside the latent), one led by a ControlNet, and Wan 2.1 VACE 1.3B. --base:
 another one, a folder in diffusers' layout with base.toml, by its own recipe. tests/test_vram.py
-holds what is foretold against what real steps of a small base take.
+holds what is estimated against what real steps of a small base take.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,7 +45,8 @@ from torch.utils.flop_counter import (
 )
 from transformers import CLIPTextConfig, UMT5Config
 
-from animateanywhere.backbones.base import base_config, find_base
+from animateanywhere.backbones import sd_unet
+from animateanywhere.backbones.base import base_config, find_base, load_parts
 from animateanywhere.backbones.guided_attention import GuidedAttention, guide
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core.estimate import clock
@@ -124,9 +126,9 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
             with (
                 patch(
                     "animateanywhere.methods.animate_anywhere.personal_stages.recompute",
-                    lambda unet: None,
+                    lambda unet, family: None,
                 ),
-                patch("animateanywhere.methods.animate_anywhere.method.guide", dense),
+                patch.object(sd_unet, "FAMILY", replace(sd_unet.FAMILY, guide=dense)),
             ):
                 line("dense bias, nothing computed again", memory.learning(folder, config, recipe))
         with patch(
@@ -149,7 +151,7 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
         return counted(lambda: memory.generating(folder, short, "fp16", pixels=False))
 
     own = recipe.personal
-    length = clip_frames(memory.hollow(folder, config), recipe)
+    length = clip_frames(load_parts(folder, config, "meta"), recipe)
     picture, clip, window = passes(1), passes(length), passes(int(config["frames"]))
     learning = own.prior_steps * (own.prior_images * picture + own.prior_clips * clip)
     extras = recipe.extras
@@ -158,7 +160,7 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
             extras.background_images * picture + extras.background_clips * clip
         )
     for stage in recipe.stages("appearance", "motion"):
-        base = memory.hollow(folder, config)
+        base = load_parts(folder, config, "meta")
         step = counted(lambda base=base, stage=stage: memory.step(base, stage, recipe))
         learning += stage.steps * stage.accumulate * step
     print("\n| | TFLOP |", *(f"{name} |" for name in PEAKS))
@@ -196,7 +198,7 @@ def dense(unet: Any, gamma: float) -> None:
             layer.set_processor(DenseGuided())
 
 
-def diffusers_own(unet: Any) -> None:
+def diffusers_own(unet: Any, family: Any) -> None:
     unet.enable_gradient_checkpointing()
 
 

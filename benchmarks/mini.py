@@ -57,7 +57,10 @@ def main() -> None:
             if turn == 1:
                 start = time.perf_counter()
             generator = torch.Generator().manual_seed(turn)
-            method.loss(network, batch, generator, base.scheduler, recipe.loss)[0].backward()
+            value, _ = method.loss(
+                base.family, network, batch, generator, base.scheduler, recipe.loss
+            )
+            value.backward()
         row(
             f"{times} {stage.name} steps, {rows} rows of {stage.frames} frames",
             start,

@@ -1,4 +1,4 @@
-"""What `aa check` foretells of time and memory, held against what then happens.
+"""What `aa check` estimates of time and memory, held against what then happens.
 
     .venv/bin/python benchmarks/predict.py
 
@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--pose", type=Path, default=EXAMPLES / "driving.mp4")
     options = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
-    print("| setting | command | foretold, s | took, s | ratio | foretold, GB | took, GB | ratio |")
+    print(
+        "| setting | command | estimated, s | took, s | ratio | estimated, GB | took, GB | ratio |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, base, changes in (
         ("tiny, its recipe", "tiny", None),

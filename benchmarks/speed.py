@@ -47,7 +47,6 @@ from animateanywhere.backbones.base import (
     load_base,
     write_base_toml,
 )
-from animateanywhere.backbones.controlnet import attach
 from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.guided_attention import GuidedAttention, Region, pixel_region
 from animateanywhere.backbones.low_memory import compile_blocks
@@ -104,9 +103,9 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
     recipe = load_recipe("personalize-sd15" if side >= 64 else "personalize")
     stage = recipe.stages("motion" if video else "appearance")[0]
     rows, frames = (2, 16) if video else (stage.batch + stage.prior_batch, 1)
-    channels = int(base.unet.config["out_channels"])
-    width = int(base.unet.config["cross_attention_dim"])
-    device = base.unet.device
+    channels = int(base.denoiser.config["out_channels"])
+    width = int(base.denoiser.config["cross_attention_dim"])
+    device = base.denoiser.device
     shape = (rows, frames, channels, side, side)
     mask = torch.zeros(rows, frames, 1, side, side, device=device)
     mask[..., side // 4 :, side // 3 : -side // 3] = 1
@@ -131,7 +130,7 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
                     layer.set_processor(processor)
         return stepping(
             unet,
-            lambda: method.loss(unet, batch, generator, base.scheduler, rule)[0],
+            lambda: method.loss(base.family, unet, batch, generator, base.scheduler, rule)[0],
         )
 
     def dreambooth() -> Callable[[], None]:
@@ -142,7 +141,7 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
             times = torch.randint(1000, (rows,), generator=generator).to(device)
             levels = level(base.scheduler, times)
             x = add_noise(batch.latents, noise, levels)
-            made = method.predict(unet, x, times, batch.pose_latents, text)
+            made = base.family.predict(unet, x, times, batch.pose_latents, text)
             wanted = target(batch.latents, noise, levels, "v_prediction")
             instance = F.mse_loss(made[~regular], wanted[~regular])
             return instance + F.mse_loss(made[regular], wanted[regular])
@@ -197,10 +196,12 @@ def generation(
     parts = (base.vae, base.text_encoder, base.tokenizer)
     if led:
         pipe: Any = AnimateDiffControlNetPipeline(
-            *parts, base.unet, base.motion_adapter, base.controlnet, walked
+            *parts, base.denoiser, base.parts["motion_adapter"], base.parts["controlnet"], walked
         )
     else:
-        pipe = AnimateDiffPipeline(*parts, narrow(base.unet), base.motion_adapter, walked)
+        pipe = AnimateDiffPipeline(
+            *parts, narrow(base.denoiser), base.parts["motion_adapter"], walked
+        )
     pipe = pipe.to(device)
     more = {"conditioning_frames": [Image.fromarray(frame) for frame in drawn]} if led else {}
     pipe.set_progress_bar_config(disable=True)
@@ -216,14 +217,13 @@ def generation(
 
     plain = method.build(base, Loss(guide=False), video=True).eval()
     compiled = copy.deepcopy(plain)
-    attach(compiled, base.controlnet)
-    compile_blocks(compiled)
+    compile_blocks(compiled, base.family)
 
     def ours(network: Any, name: str) -> None:
         with torch.no_grad():
             prompted, empty = encode_text(base, ["a man on a beach", ""]).split(1)
         conditions = Conditions(encode_poses(base, drawn)[None], prompted, empty)
-        walk = method.denoiser(network, conditions, GUIDANCE)
+        walk = method.denoiser(base.family, network, conditions, GUIDANCE)
         made = sample(walk, noise, make_scheduler(base.scheduler.config, "ddim"), STEPS)[0]
         video[name] = decode_latents(base.vae, made)
 
@@ -255,9 +255,9 @@ def main() -> None:
     base = load_base("mini", device)
     side = 64 if options.sd15 else options.latent
     if options.sd15:
-        base.unet = UNet2DConditionModel(**SD15).to(device)
-        widen_conv_in(base.unet, 4)
-        base.motion_adapter = type(base.motion_adapter)(  # type: ignore[misc]
+        base.parts["unet"] = UNet2DConditionModel(**SD15).to(device)
+        widen_conv_in(base.denoiser, 4)
+        base.parts["motion_adapter"] = type(base.parts["motion_adapter"])(
             block_out_channels=SD15["block_out_channels"]
         ).to(device)
     print(

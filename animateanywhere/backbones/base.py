@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass, field, replace
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    ControlNetModel,
-    DDPMScheduler,
-    MotionAdapter,
-    UNet2DConditionModel,
-    UniPCMultistepScheduler,
-    WanVACETransformer3DModel,
-)
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer, UMT5EncoderModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from animateanywhere.backbones import wan_vace
-from animateanywhere.backbones.controlnet import attach
+from animateanywhere.backbones import controlnet, sd_unet, wan_vace
+from animateanywhere.backbones.family import Base as Base
+from animateanywhere.backbones.family import Family as Family
+from animateanywhere.backbones.family import token_ids as token_ids
+from animateanywhere.backbones.sources import load_config
 from animateanywhere.backbones.spec import Model
-from animateanywhere.backbones.vae import (
-    VAES,
-    encode_frames,
-    latent_channels,
-    latent_count,
-    packs,
-    spatial_factor,
-)
+from animateanywhere.backbones.vae import latent_channels, latent_count, packs, spatial_factor
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.paths import ASSETS, RUNS
@@ -50,53 +37,18 @@ transformers_logging.disable_progress_bar()
 BUNDLED = ASSETS / "mini"
 TRAINED = RUNS / "base"  # where `aa base-train` leaves the user's own
 BASES = RUNS / "bases"  # and those of other recipes, by name
-# Parts by whether the base is of Stable Diffusion's kind or of Wan's
-KINDS: dict[str, tuple[Any, Any]] = {
-    "tokenizer": (CLIPTokenizer, T5Tokenizer),
-    "text_encoder": (CLIPTextModel, UMT5EncoderModel),
-    "scheduler": (DDPMScheduler, UniPCMultistepScheduler),
-}
-# The folders of a base that hold a network each
-NETWORKS = ("unet", "transformer", "motion_adapter", "vae", "text_encoder", "controlnet")
 
 
-@dataclass
-class Base:
-    """The parts of a base, on one device, in eval mode.
+def family_of(parts: Container[str]) -> Family:
+    """The kind of backbone of a base with such parts, which are folders or tables of a recipe."""
+    if "transformer" in parts:
+        return wan_vace.FAMILY
+    return controlnet.FAMILY if "controlnet" in parts else sd_unet.FAMILY
 
-    What denoises is a UNet with temporal layers (`motion_adapter`, None before video), or of bases
-    of Wan's kind a transformer.
-    """
 
-    folder: Path
-    config: dict[str, Any]  # name, size, frames, fps, guidance_scale
-    hash: str  # of the weights that personal weights stand on
-    tokenizer: Any  # CLIPTokenizer, or T5Tokenizer of Wan's
-    text_encoder: Any  # CLIPTextModel, or UMT5EncoderModel of Wan's
-    vae: Any  # one of VAES
-    unet: Any  # UNet2DConditionModel
-    motion_adapter: MotionAdapter | None
-    scheduler: Any  # DDPMScheduler, or UniPCMultistepScheduler of Wan's
-    controlnet: ControlNetModel | None = None  # of bases that see the pose through one
-    transformer: Any = None  # WanVACETransformer3DModel
-    packed: int = 1  # frames that share a latent, as `vae.packs` tells
-    said: dict[str, Tensor] = field(default_factory=dict)  # text states (T, D) of a frozen encoder
-
-    @property
-    def network(self) -> Any:
-        """What denoises pictures: the UNet or the transformer."""
-        return self.unet if self.transformer is None else self.transformer
-
-    @property
-    def network_name(self) -> str:
-        """Its folder, and the prefix of its parameters."""
-        return "unet" if self.transformer is None else "transformer"
-
-    @property
-    def learns_words(self) -> bool:
-        """Whether a new word can be learned: the text encoder may train, and is where the network
-        is. Of Wan's kind it does neither."""
-        return self.transformer is None
+def family_in(folder: Path) -> Family:
+    """Of the base in `folder`."""
+    return family_of({path.name for path in folder.iterdir() if path.is_dir()})
 
 
 def find_base(name: str | Path) -> Path:
@@ -130,41 +82,47 @@ def base_config(folder: Path) -> dict[str, Any]:
 
 
 def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device = "cpu") -> Base:
-    """Load the parts in `folder`, of a base that may still be in training."""
+    """Load the parts in `folder`, of a base that may still be in training.
 
-    def part(kind: Any, name: str) -> Any:
-        """The part, or None where the base has none of that name."""
-        return _load(kind, folder / name, device) if (folder / name).is_dir() else None
-
-    of_wan = (folder / "transformer").is_dir()
+    On the device "meta" networks have shapes and no weights: of each its config.json is read, and
+    there is no tokenizer and no hash. Raises UsageError as `load_base`.
+    """
+    family, parts = family_in(folder), dict[str, Any]()
+    empty = torch.device(device).type == "meta"
     try:
-        vae = _load(VAES[load_config(folder / "vae")["_class_name"]], folder / "vae", device)
-        parts = {
-            "transformer": part(WanVACETransformer3DModel, "transformer"),
-            "unet": None if of_wan else _load(UNet2DConditionModel, folder / "unet", device),
-            "motion_adapter": part(MotionAdapter, "motion_adapter"),
-            "controlnet": part(ControlNetModel, "controlnet"),
-        }
-        for name, (clip, t5) in KINDS.items():
-            kind: Any = t5 if of_wan else clip
-            load = _load if name == "text_encoder" else _plain
-            parts[name] = load(kind, folder / name, device)
+        for name, kind in family.parts.items():
+            place = folder / name
+            if (empty and name == "tokenizer") or (name in family.optional and not place.is_dir()):
+                continue
+            _require(place)
+            if name == "vae":
+                kind = kind[load_config(place)["_class_name"]]
+            frozen = name == "text_encoder" and not family.learns_tokens
+            parts[name] = _load(kind, place, device, frozen)
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"{folder} is no whole base: {str(error).splitlines()[0]}") from None
-    if not of_wan:
-        attach(parts["unet"], parts["controlnet"])
-    return Base(folder, config, hash_of(folder), vae=vae, packed=packs(vae), **parts)
+    known = "" if empty else hash_of(folder)
+    return Base(folder, config, known, parts, family, packs(parts["vae"]))
 
 
-def _load(kind: Any, folder: Path, device: str | torch.device) -> Any:
-    # Weights may be stored in half precision; training and CPUs want float32.
-    dtype = torch.float32
-    _require(folder)
-    if kind is UMT5EncoderModel:
-        dtype, device = torch.bfloat16, "cpu"  # see `backbones.wan_vace`
-    option = "dtype" if kind in (CLIPTextModel, UMT5EncoderModel) else "torch_dtype"
-    model = kind.from_pretrained(folder, use_safetensors=True, **{option: dtype})
-    return model.to(device).eval().requires_grad_(False)
+def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> Any:
+    """One part. Weights may be stored in half precision; training and CPUs want float32, but what
+    is frozen waits in main memory, in half."""
+    if not issubclass(kind, nn.Module):
+        return kind.from_pretrained(folder)
+    of_transformers = issubclass(kind, PreTrainedModel)
+    if torch.device(device).type == "meta":
+        with torch.device("meta"):
+            if of_transformers:
+                model = kind(kind.config_class.from_pretrained(folder))
+            else:
+                model = kind.from_config(load_config(folder))
+    else:
+        dtype = torch.bfloat16 if frozen else torch.float32
+        option = "dtype" if of_transformers else "torch_dtype"
+        model = kind.from_pretrained(folder, use_safetensors=True, **{option: dtype})
+        model = model.to("cpu" if frozen else device)
+    return model.eval().requires_grad_(False)
 
 
 def _require(folder: Path) -> None:
@@ -173,33 +131,10 @@ def _require(folder: Path) -> None:
         raise OSError(f"it has no {folder.name}")
 
 
-def _plain(kind: Any, folder: Path, _: object) -> Any:
-    """A part without weights."""
-    _require(folder)
-    return kind.from_pretrained(folder)
-
-
-def apart(base: Base) -> Base:
-    """The same base with a UNet and temporal layers of its own, that change with no other."""
-    own = {n: copy.deepcopy(getattr(base, n)) for n in ("unet", "transformer", "motion_adapter")}
-    if base.unet is not None:
-        attach(own["unet"], base.controlnet)
-    return replace(base, **own)
-
-
-def load_config(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
-
-
 def hash_of(folder: Path) -> str:
-    """SHA-256 of the weights that personal ones build on: what denoises, and a text encoder that
-    may learn (UMT5's 11 GB would take a minute)."""
+    """SHA-256 of the weights that personal ones build on (`Family.hashed`)."""
     digest = hashlib.sha256()
-    if (folder / "transformer").is_dir():
-        parts: tuple[str, ...] = ("transformer",)
-    else:
-        parts = ("unet", "motion_adapter", "text_encoder", "controlnet")
-    for part in parts:
+    for part in family_in(folder).hashed:
         for path in sorted((folder / part).glob("*.safetensors")):
             digest.update(sha256(path).encode())
     return digest.hexdigest()
@@ -213,16 +148,18 @@ def write_base_toml(folder: Path, config: dict[str, Any]) -> None:
 
 
 def encode_poses(base: Base, pictures: np.ndarray, clip: bool = False) -> Tensor:
-    """Skeleton pictures (N, H, W, 3) uint8 -> what the base sees of them: latents (T, C, h, w), of
-    Wan's kind with more channels, or for a ControlNet the pictures themselves, (N, 3, H, W) uint8.
+    """Skeleton pictures (N, H, W, 3) uint8 -> what the base sees of them, (T, *pose_shape): latents
+    (T, C, h, w), of Wan VACE with more channels, or for a ControlNet the pictures themselves,
+    (N, 3, H, W) uint8.
 
     clip: they follow one another, as in `vae.encode_frames`.
     """
-    if base.transformer is not None:
-        return wan_vace.control(base.vae, pictures, clip)
-    if base.controlnet is None:
-        return encode_frames(base.vae, pictures)
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(base.vae.device)
+    return base.family.encode_pose(base, pictures, clip)
+
+
+def encode_text(base: Base, prompts: list[str]) -> Tensor:
+    """Prompts -> text_states (B, T, D): the text encoder's last hidden states."""
+    return base.family.encode_text(base, prompts)
 
 
 def latent_shape(base: Base) -> tuple[int, int, int]:
@@ -245,19 +182,3 @@ def guidance_rescale(base: Base) -> float:
     """How far to rescale guidance: it overexposes a model trained down to zero SNR (Lin et al.
     2024, section 3.4)."""
     return 0.7 if base.scheduler.config.get("rescale_betas_zero_snr") else 0.0
-
-
-def token_ids(tokenizer: Any, prompts: list[str]) -> Tensor:
-    """(B, T) int64, padded to the tokenizer's full length."""
-    return tokenizer(
-        prompts, padding="max_length", truncation=True,
-        max_length=tokenizer.model_max_length, return_tensors="pt",
-    ).input_ids  # fmt: skip
-
-
-def encode_text(base: Base, prompts: list[str]) -> Tensor:
-    """Prompts -> text_states (B, T, D): the text encoder's last hidden states."""
-    if base.transformer is not None:
-        return wan_vace.encode_text(base, prompts)
-    ids = token_ids(base.tokenizer, prompts).to(base.text_encoder.device)
-    return base.text_encoder(ids).last_hidden_state

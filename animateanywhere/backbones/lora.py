@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from animateanywhere.core.errors import UsageError
 
 Pairs = dict[str, tuple[Tensor, Tensor]]  # a weight's name -> its factors (A, B)
-NAMES = {"unet": "UNet", "transformer": "transformer"}
 A, B = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -49,9 +48,7 @@ def inject(
 
     layers = [layer for name, layer in able.items() if found(name)]
     if not layers:
-        raise UsageError(
-            f"`train` names no layer of the {NAMES[part]}: lora_rank has nothing to act on"
-        )
+        raise UsageError(f"`train` names no layer of the {part}: lora_rank has nothing to act on")
     whole = "|".join(re.escape(layer) for layer in layers)  # a list would match ends of names
     with torch.random.fork_rng():
         torch.manual_seed(seed)

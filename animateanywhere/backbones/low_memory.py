@@ -9,22 +9,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from diffusers.models.transformers.transformer_wan import WanTransformerBlock
-from diffusers.models.transformers.transformer_wan_vace import WanVACETransformerBlock
-from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from animateanywhere.backbones.base import NETWORKS, Base
+from animateanywhere.backbones.family import Base, Family
 from animateanywhere.core.errors import UsageError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-BLOCKS = (
-    ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D, WanTransformerBlock,
-    WanVACETransformerBlock,
-)  # fmt: skip
 
 
 def to_device(
@@ -40,22 +31,20 @@ def to_device(
         precision = "no" if device == "cpu" else "fp16"
     if half_weights:
         halve(base, precision)
-    for name in NETWORKS:
-        part = getattr(base, name)
-        if part is not None and (name != "text_encoder" or base.learns_words):
+    for name, part in base.networks.items():
+        if name != "text_encoder" or base.family.learns_tokens:
             part.to(device)
     return autocast(device, precision)
 
 
 @contextmanager
 def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
-    """What denoises waits on the CPU inside, where the base is on a GPU: frames on their way
+    """The denoiser waits on the CPU inside, where the base is on a GPU: frames on their way
     through the VAE can take as much memory as a step. networks: others that are to wait."""
-    parts = [base.unet, base.transformer, base.motion_adapter, base.controlnet, *networks]
     places = [
         (part, weight.device)
-        for part in parts
-        if part is not None and (weight := next(part.parameters())).device.type != "cpu"
+        for part in (*base.denoising.values(), *networks)
+        if (weight := next(part.parameters())).device.type != "cpu"
     ]
     for part, _ in places:
         part.cpu()
@@ -67,15 +56,16 @@ def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
 
 
 def halve(base: Base, precision: str) -> None:
-    """Hold the weights of what denoises in half precision, in place; "no" leaves them. Only those
-    of linear and convolution layers: norms are small. So is the VAE, and it shows what it loses; in
-    the text encoder the token learns. Passes then go under `autocast`.
+    """Hold the denoiser's weights in half precision, in place; "no" leaves them.
+
+    Only those of linear and convolution layers: norms are small. So is the VAE, and it shows what
+    it loses; in the text encoder the token learns. Passes then go under `autocast`.
     """
     if precision == "no":
         return
-    for part in (base.unet, base.transformer, base.motion_adapter, base.controlnet):
+    for part in base.denoising.values():
         kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())  # as its authors ask
-        for name, layer in [] if part is None else part.named_modules():
+        for name, layer in part.named_modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)) and not kept & set(name.split(".")):
                 layer.to(DTYPES[precision])
 
@@ -87,29 +77,28 @@ def autocast(device: str | torch.device, precision: str) -> AbstractContextManag
     )
 
 
-def compile_blocks(network: Any) -> None:
-    """Compile each block of a network in place (torch.compile): the first pass takes up to a
-    minute, each later one less. Raises UsageError where nothing can compile."""
+def compile_blocks(network: Any, family: Family) -> None:
+    """Compile each block of a network of a family in place (torch.compile): the first pass takes up
+    to a minute, each later one less. Raises UsageError where nothing can compile."""
     try:
         torch.compile(torch.neg)(torch.zeros(1))
     except Exception as error:  # of many kinds: no compiler, no headers, no Triton
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"--compile: nothing to compile with here ({reason})") from None
     torch._dynamo.config.recompile_limit = 64  # blocks differ in shape
-    names = ("down_blocks", "mid_block", "up_blocks", "blocks", "vace_blocks")
-    for part in (getattr(network, name, None) for name in names):
+    for part in (getattr(network, name, None) for name in family.stacks):
         for block in part if isinstance(part, nn.ModuleList) else [part]:
             if block is not None:
                 block.compile()
 
 
-def recompute(unet: nn.Module) -> None:
-    """Keep what goes into a block, and compute the rest again in the backward pass (Chen et al.
-    2016, arXiv 1604.06174). What diffusers calls so keeps all of the temporal layers, and in a
-    UNet of Stable Diffusion's size twice as much in all.
+def recompute(network: nn.Module, family: Family) -> None:
+    """Keep what goes into a block of a network of a family, and compute the rest again in the
+    backward pass (Chen et al. 2016, arXiv 1604.06174). What diffusers calls so keeps all of the
+    temporal layers, and in a UNet of Stable Diffusion's size twice as much in all.
     """
-    for layer in unet.modules():
-        if isinstance(layer, BLOCKS) and "forward" not in vars(layer):
+    for layer in network.modules():
+        if isinstance(layer, family.blocks) and "forward" not in vars(layer):
             layer.forward = partial(
                 checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
             )

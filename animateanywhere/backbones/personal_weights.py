@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,13 +23,11 @@ from torch import Tensor
 from transformers import AddedToken
 
 from animateanywhere.backbones import lora
+from animateanywhere.backbones.family import Base
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import warn
 from animateanywhere.core.paths import RUNS
-
-if TYPE_CHECKING:
-    from animateanywhere.backbones.base import Base
 
 FILE = "personal.safetensors"
 FORMAT = "animateanywhere-personal-1"
@@ -192,12 +190,12 @@ def find_weights(prompt: str, runs: Path = RUNS) -> tuple[Path, str] | None:
 
 def _parameter(base: Base, name: str) -> Tensor | None:
     part, _, rest = name.partition(".")
-    if part == "unet" and ".motion_modules." in rest:
+    if ".motion_modules." in rest and "motion_adapter" in base.parts:
         part = "motion_adapter"
-    if part not in PARTS:
+    if part not in PARTS or part not in base.parts:
         return None
     try:
-        return getattr(base, part).get_parameter(rest)
+        return base.parts[part].get_parameter(rest)
     except AttributeError:
         return None
 

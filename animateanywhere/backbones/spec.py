@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 
@@ -25,7 +25,7 @@ class Model:
     unet: dict[str, Any] = field(default_factory=dict)
     motion_adapter: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
-    # In place of UNet and temporal layers: of Wan 2.1 VACE's kind, its VAE and text encoder with it
+    # In place of UNet and temporal layers: Wan 2.1 VACE, its VAE and text encoder with it
     transformer: dict[str, Any] = field(default_factory=dict)
     # Led by a ControlNet trained on skeletons, the UNet keeps its input, and needs no base training
     controlnet: dict[str, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Model:
                  "license")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
-    @property
-    def ready(self) -> bool:
-        """Whether its parts are trained already, so that it wants no stages."""
-        return bool(self.controlnet or self.transformer)
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The tables of parts that are given, by the parts' names."""
+        found = {own.name: getattr(self, own.name) for own in fields(self)}
+        return {name: table for name, table in found.items() if isinstance(table, dict) and table}

@@ -1,4 +1,4 @@
-"""Bases of Wan 2.1 VACE's kind: a diffusion transformer led by a video of skeletons.
+"""Wan 2.1 VACE: a diffusion transformer led by a video of skeletons.
 
 Wan (arXiv 2503.20314) predicts the flow from latents to noise, of clips whose frames its VAE packs
 (`vae`); VACE (arXiv 2503.07598) adds a branch that reads a control video and what of it may
@@ -11,19 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import WanVACETransformer3DModel
-from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
+from diffusers import UniPCMultistepScheduler, WanVACETransformer3DModel
+from diffusers.loaders import WanLoraLoaderMixin
+from diffusers.models.transformers.transformer_wan import (
+    WanAttention,
+    WanAttnProcessor,
+    WanTransformerBlock,
+)
+from diffusers.models.transformers.transformer_wan_vace import WanVACETransformerBlock
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
+from transformers import T5Tokenizer, UMT5EncoderModel
 
+from animateanywhere.backbones.create_tokenizer import t5_tokenizer
+from animateanywhere.backbones.family import Base, Checkpoint, Family
 from animateanywhere.backbones.guided_attention import Region, guided_attention
-from animateanywhere.backbones.vae import encode_frames, spatial_factor
+from animateanywhere.backbones.sources import part_of, tokenizer_of
+from animateanywhere.backbones.spec import Model
+from animateanywhere.backbones.vae import VAES, encode_frames, spatial_factor
 
 # diffusers' names of layers inside a transformer, and Wan's own
 OWN_NAMES = {
@@ -36,28 +48,47 @@ OWN_NAMES = {
     "to_v": "v", "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
 }  # fmt: skip
 READ = 32  # prompts that are read at once
-LENGTH = 512  # tokens of a prompt; what is not said is zeros, which the transformer attends to too
+LENGTH = 512  # tokens of a prompt; the padding is zeros, which the transformer attends to too
+USUAL = 64  # tokens of a prompt, about, without padding
+
+
+def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
+    """As `Family.create`; transformer and text encoder stay in half precision, as published."""
+    if name != "tokenizer":
+        half = name in ("transformer", "text_encoder")
+        return part_of(FAMILY.parts[name], getattr(model, name), name, half)
+    table = model.text_encoder
+    if "from" not in table:
+        return t5_tokenizer(captions, table.get("vocab_size", 1200), LENGTH)
+    tokenizer = tokenizer_of(T5Tokenizer, table)
+    tokenizer.model_max_length = LENGTH  # UMT5's own knows no end
+    return tokenizer
+
+
+def build(base: Base, video: bool) -> Any:
+    """One transformer makes both: to it a picture is a clip of one frame."""
+    return base.denoiser
 
 
 def predict(
-    transformer: WanVACETransformer3DModel,
+    network: Any,
     x: Tensor,
     timesteps: Tensor,
     pose_latents: Tensor,
     text_states: Tensor,
-    region: Region | None,
+    region: Region | None = None,
 ) -> Tensor:
-    """One pass; arguments as of `method.predict`, with clips of T latents.
+    """As `Predict`, with clips of T latents.
 
     x: (B, T, C, h, w). timesteps: (B,), 1000 times the share of noise. pose_latents: (B, T, K, h,
     w), as `control` makes them. text_states: (B, up to 512, D). Returns the flow, like x.
     """
-    _set_region(transformer, region)
-    silence = LENGTH - text_states.shape[1]
-    y = transformer(
+    _set_region(network, region)
+    padding = LENGTH - text_states.shape[1]
+    y = network(
         rearrange(x, "b t c h w -> b c t h w"),
         timesteps,
-        F.pad(text_states, (0, 0, 0, silence)),
+        F.pad(text_states, (0, 0, 0, padding)),
         control_hidden_states=rearrange(pose_latents, "b t c h w -> b c t h w"),
     ).sample
     return rearrange(y, "b c t h w -> b t c h w")
@@ -76,20 +107,35 @@ def control(vae: Any, pictures: np.ndarray, clip: bool) -> Tensor:
     return torch.cat([inactive, reactive, may], 1)
 
 
-def encode_text(base: Any, prompts: list[str]) -> Tensor:
+def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
+    """As `Family.encode_pose`, see `control`."""
+    return control(base.vae, pictures, clip)
+
+
+def pose_shape(base: Base) -> tuple[int, ...]:
+    side = base.config["size"] // spatial_factor(base.vae)
+    return base.denoiser.config.vace_in_channels, side, side
+
+
+def encode_text(base: Base, prompts: list[str]) -> Tensor:
     """Prompts -> text_states (B, T, D) float32, as long as the longest of them; the rest of a
-    shorter one is zeros. Kept in `base.said`."""
-    new = sorted({prompt for prompt in prompts if prompt not in base.said})
+    shorter one is zeros. Kept in `base.text_cache`."""
+    known = base.text_cache
+    new = sorted({prompt for prompt in prompts if prompt not in known})
     for some in (new[at : at + READ] for at in range(0, len(new), READ)):
         tokens = base.tokenizer(
             some, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
         )
-        with torch.no_grad(), _layers_at(base.text_encoder, base.network.device):
+        with torch.no_grad(), _layers_at(base.text_encoder, base.denoiser.device):
             states = base.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
         for prompt, row, mask in zip(some, states, tokens.attention_mask, strict=True):
-            base.said[prompt] = row[: int(mask.sum())].float().cpu()
-    states = nn.utils.rnn.pad_sequence([base.said[prompt] for prompt in prompts], batch_first=True)
-    return states.to(base.network.device)
+            known[prompt] = row[: int(mask.sum())].float().cpu()
+    states = nn.utils.rnn.pad_sequence([known[prompt] for prompt in prompts], batch_first=True)
+    return states.to(base.denoiser.device)
+
+
+def text_shape(base: Base) -> tuple[int, int]:
+    return USUAL, base.denoiser.config.text_dim
 
 
 @contextmanager
@@ -131,6 +177,21 @@ def _layers_at(text_encoder: Any, device: torch.device) -> Iterator[None]:
             hook.remove()
 
 
+def read_lora(tensors: dict[str, Tensor], transformer: Any) -> tuple[dict[str, Tensor], Any]:
+    """As `Family.read_lora`; diffusers has the alphas in the tensors already."""
+    return WanLoraLoaderMixin.lora_state_dict(tensors), None
+
+
+def kohya_name(layer: str) -> str | None:
+    """A layer as tools that know Wan's own names call it, with dots."""
+    part, _, inner = layer.partition(".")
+    return f"diffusion_model.{own_name(inner)}" if part == "transformer" else None
+
+
+def architecture(base: Base) -> tuple[str, str]:
+    return "wan2.1", "wan2.1"
+
+
 def own_name(layer: str) -> str:
     """Wan's own name of a linear layer of diffusers' transformer, as other tools know it."""
     if layer == "proj_out":
@@ -141,8 +202,8 @@ def own_name(layer: str) -> str:
 
 
 def guide(transformer: WanVACETransformer3DModel, gamma: float) -> None:
-    """Let all attention of a transformer obey a region, as `attention.guide` does a UNet's. Its
-    layers take no further arguments, so `predict` hands the region to their one processor."""
+    """Let all attention of a transformer obey a region, as `guided_attention.guide` does that of a
+    UNet. Its layers take no further arguments: `predict` hands the region to their processor."""
     processor = GuidedWanAttention(gamma)
     for layer in transformer.modules():
         if isinstance(layer, WanAttention):
@@ -202,8 +263,8 @@ def _set_region(transformer: WanVACETransformer3DModel, region: Region | None) -
         patch = transformer.config.patch_size[1:]
         small = F.avg_pool2d(region.mask.flatten(0, 1).float(), patch)  # (B·T, 1, h', w')
         processor.pixels = small.reshape(len(region.mask), -1)
-        silence = LENGTH - region.tokens.shape[1]
-        processor.tokens = F.pad(region.tokens, (0, silence))
+        padding = LENGTH - region.tokens.shape[1]
+        processor.tokens = F.pad(region.tokens, (0, padding))
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -211,3 +272,32 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
     turn = torch.complex(cos[..., 0::2].float(), sin[..., 0::2].float())
     return torch.view_as_real(pairs * turn).flatten(-2).type_as(x)
+
+
+FAMILY = Family(
+    name="Wan 2.1 VACE",
+    parts={
+        "tokenizer": T5Tokenizer, "text_encoder": UMT5EncoderModel, "vae": VAES,
+        "scheduler": UniPCMultistepScheduler, "transformer": WanVACETransformer3DModel,
+    },
+    denoiser="transformer",
+    hashed=("transformer",),
+    learns_tokens=False,
+    blocks=(WanTransformerBlock, WanVACETransformerBlock),
+    stacks=("blocks", "vace_blocks"),
+    checkpoint=Checkpoint(
+        ("transformer",), frozenset({"vace_patch_embedding.weight"}), "transformer of Wan 2.1 VACE"
+    ),
+    create=create,
+    build=build,
+    guide=guide,
+    predict=predict,
+    encode_pose=encode_pose,
+    encode_text=encode_text,
+    pose_shape=pose_shape,
+    text_shape=text_shape,
+    read_lora=read_lora,
+    kohya_name=kohya_name,
+    architecture=architecture,
+    ready=True,
+)  # fmt: skip

@@ -10,9 +10,9 @@ from typing import Any
 
 from accelerate import PartialState
 
-from animateanywhere.backbones.base import BASES, TRAINED, hash_of, write_base_toml
-from animateanywhere.backbones.create import create_base
-from animateanywhere.backbones.sources import of_checkpoint, tell_fetched
+from animateanywhere.backbones.base import BASES, TRAINED, family_of, hash_of, write_base_toml
+from animateanywhere.backbones.create import create_base, of_checkpoint
+from animateanywhere.backbones.sources import tell_fetched
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
@@ -29,16 +29,17 @@ def base_train(
     """Train a base by a recipe into `out` (default runs/base of mini, runs/bases/<name> of others);
     rerun to go on where it stopped. A recipe without stages gathers parts that are trained already.
     checkpoint: one file with UNet, text encoder and VAE in place of the recipe's, whose name the
-    base takes (`fresh.of_checkpoint`).
+    base takes (`create.of_checkpoint`).
 
     Each stage leaves its part of the base in `out`, its log and checkpoint in
     `out/training/<stage>`. Returns `out`, a base in diffusers layout.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    ready = settings.model.ready and not settings.stage
-    if settings.model.transformer and settings.stage:
-        raise UsageError(f"recipe {settings.name}: a base with a transformer is taken as it is")
-    if settings.stages("appearance", "motion") or not (settings.stage or ready):
+    family = family_of(settings.model.tables())
+    ready = family.ready and not settings.stage
+    if family.ready and settings.stage:
+        raise UsageError(f"recipe {settings.name}: a base of {family.name} is taken as it is")
+    if settings.personal_stages or not (settings.stage or ready):
         raise UsageError(f"recipe {settings.name} makes no base: it is for `aa personalize`")
     if checkpoint is not None:
         model = of_checkpoint(settings.model, checkpoint)

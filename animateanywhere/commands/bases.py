@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from animateanywhere.backbones.base import BUNDLED, NETWORKS, find_base
+from animateanywhere.backbones.base import BUNDLED, find_base
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
@@ -55,7 +55,7 @@ def show(rows: list[Row]) -> None:
 
 def _makes(recipe: Recipe) -> str:
     """What making a base does; the command itself says the files it fetches."""
-    parts = [getattr(recipe.model, name) for name in NETWORKS]
+    parts = recipe.model.tables().values()
     public = list(dict.fromkeys(part["from"] for part in parts if "from" in part))
     steps = sum(stage.steps for stage in recipe.stage)
     does = [f"gathers {', '.join(name.split('/')[-1] for name in public)}"] if public else []

@@ -55,7 +55,7 @@ def check(
     out: Path | None = None,
     backends: Backends | None = None,
 ) -> Report:
-    """Look over a clip to learn from, and a motion to follow, and foretell time and memory.
+    """Look over a clip to learn from, and a motion to follow, and estimate time and memory.
 
     The subject is prepared into `out`, else runs/check/<clip>/subject, to be looked at.
     What is wrong with the files themselves is a finding; other wrong use raises UsageError.

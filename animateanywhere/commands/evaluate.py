@@ -70,10 +70,9 @@ def evaluate(
     prompt: else the sidecar's. What cannot be measured for want of these is left out, with a
     reason. out: folder of metrics.json, table.md and contact_sheet.png, else runs/evaluate/<name>.
     detector: what finds persons: the bundled network ("puppets", rendered people only) or the
-    backends; "auto" takes the network where a sidecar names a base that has one and the subject's masks are
-    exact, as of rendered people they are. fast: at most 16 frames, and no network for likeness.
-
-    Raises UsageError for files that cannot be used, and where nobody is seen in the one video.
+    backends. "auto" takes the network where a sidecar names a base that has one and the subject's
+    masks are exact, as those of rendered people are. fast: at most 16 frames, and no network for
+    likeness.
     """
     backends = backends or Backends()
     out = out or FOLDER / (path.resolve().stem or "video")

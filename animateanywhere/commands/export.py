@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from animateanywhere.backbones import lora
-from animateanywhere.backbones.base import NETWORKS, Base, load_base, write_base_toml
+from animateanywhere.backbones.base import Base, Family, load_base, write_base_toml
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.personal_weights import (
     Fitting,
@@ -30,7 +30,6 @@ from animateanywhere.backbones.personal_weights import (
     read_metadata,
 )
 from animateanywhere.backbones.vae import latent_channels
-from animateanywhere.backbones.wan_vace import own_name
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, write_aside
 from animateanywhere.core.messages import progress, say, warn
@@ -38,7 +37,6 @@ from animateanywhere.diffusion.losses import FLOW
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
 RANK = 32
-SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
 
 
 def export(
@@ -104,26 +102,21 @@ def low_rank(fitting: Fitting, rank: int) -> lora.Pairs:
     return pairs
 
 
-def kohya_names(pairs: lora.Pairs, channels: int) -> dict[str, Tensor]:
-    """Factors under the names of kohya's sd-scripts, `lora_unet_…` and `lora_te_…`, alpha the rank;
-    of a transformer as `diffusion_model.…`, with dots.
+def kohya_names(pairs: lora.Pairs, family: Family, channels: int) -> dict[str, Tensor]:
+    """Factors under the names of kohya's sd-scripts (`Family.kohya_name`), alpha the rank.
 
-    Temporal layers belong to no image UNet and are left out; of `conv_in` remains what acts on the
+    Layers that other tools do not have are left out; of `conv_in` remains what acts on the
     first `channels` of its input, the noisy latent: other tools give the pose in their own way.
     Smaller ranks are filled up with zeros: diffusers reads the alphas of mixed ones wrongly.
     """
     out, rank = {}, widest(pairs)
     for name, (a, b) in pairs.items():
-        part, _, layer = name.removesuffix(".weight").partition(".")
-        if ".motion_modules." in name or part not in ("unet", "transformer", "text_encoder"):
+        layer = name.removesuffix(".weight")
+        key = family.kohya_name(layer)
+        if key is None:
             continue
-        if layer == "conv_in":
+        if layer == f"{family.denoiser}.conv_in":
             a = a[:, :channels]
-        if part == "text_encoder":
-            part, layer = "te", f"text_model.{layer.removeprefix('text_model.')}"
-        key = f"lora_{part}_{layer.replace('.', '_')}"
-        if part == "transformer":
-            key = f"diffusion_model.{own_name(layer)}"
         down, up = a.new_zeros(rank, *a.shape[1:]), b.new_zeros(len(b), rank, *b.shape[2:])
         down[: len(a)], up[:, : len(a)] = a, b
         out[f"{key}.lora_down.weight"], out[f"{key}.lora_up.weight"] = down, up
@@ -141,7 +134,7 @@ def about(
 ) -> dict[str, str]:
     """Metadata of a kohya file: ModelSpec 1.0.0 of Stability AI, and sd-scripts' own keys."""
     rank = str(widest(pairs))
-    kind, version = _architecture(model)
+    kind, version = model.family.architecture(model)
     phrase = f"{metadata['token']} {metadata['class_word']}"
     appearance = metadata.get("appearance", "")
     predicts = {"v_prediction": "v", FLOW: "flow"}
@@ -169,17 +162,6 @@ def about(
         "ss_sd_model_hash": metadata["base_hash"],
         "ss_training_comment": json.dumps({"token": metadata["token"], "appearance": appearance}),
     }
-
-
-def _architecture(model: Base) -> tuple[str, str]:
-    """What the base's network is called in ModelSpec, and by kohya's tools."""
-    if model.transformer is not None:
-        return "wan2.1", "wan2.1"
-    config = model.unet.config
-    if ([*config.block_out_channels], config.cross_attention_dim) == SD15:
-        return "stable-diffusion-v1", "sd_v1"
-    own = f"animateanywhere-{model.config['name']}"
-    return own, own
 
 
 def _suffix(kind: Format) -> str:
@@ -214,7 +196,7 @@ def _as_kohya(
     left = sum(".motion_modules." in name for name in pairs)
     if left:
         warn(f"{left} temporal layers are left out: a LoRA of this kind is for images")
-    made = kohya_names(pairs, latent_channels(model.vae))
+    made = kohya_names(pairs, model.family, latent_channels(model.vae))
     if made:
         with write_aside(out) as aside:
             save_file(made, aside, {"format": "pt", **about(pairs, model, metadata, out.stem)})
@@ -237,10 +219,8 @@ def _as_comfyui(
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:
     load_personal(weights, model)
     with folder_aside(out) as aside:
-        for name in (*NETWORKS, "tokenizer", "scheduler"):
-            part = getattr(model, name)
-            if part is not None:
-                save_part(part, aside / name)
+        for name, part in model.parts.items():
+            save_part(part, aside / name)
         own = {key: value for key, value in model.config.items() if key != "hash"}
         write_base_toml(aside, own | {"name": f"{own['name']}-{metadata['token']}"})
 

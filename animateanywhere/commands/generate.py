@@ -18,7 +18,7 @@ import torch
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import Base, apart, encode_poses, load_base
+from animateanywhere.backbones.base import Base, encode_poses, load_base
 from animateanywhere.backbones.external_lora import add_lora
 from animateanywhere.backbones.low_memory import compile_blocks, room_for_vae, to_device
 from animateanywhere.backbones.personal_weights import (
@@ -146,7 +146,7 @@ def load(prompt: str, options: GenerateOptions) -> Loaded:
     require_writable(RUNS if options.out is None else options.out.parent)
     base = load_base(options.base or base_of(learned))
     files = [] if weights is None else [(weights, options.scale), *options.others]
-    untouched = apart(base) if options.late_only and files else None
+    untouched = base.copy() if options.late_only and files else None
     first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
     for file, share in files:
         load_personal(file, base, share, first)
@@ -193,8 +193,8 @@ def read_motion(
 def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
     """What the base sees of the skeletons, (T, C, h, w), and the SHA-256 of their pictures."""
     base, digest, poses = loaded.base, hashlib.sha256(), []
-    # A VAE that packs time wants all at once
-    parts = -(-len(motion) // SLICE) if base.packed == 1 else 1
+    # packed clips are encoded whole
+    parts = 1 if base.packs_clips else -(-len(motion) // SLICE)
     with loaded.autocast, _room_for_vae(loaded):
         for some in np.array_split(np.arange(len(motion)), parts):
             pictures = motion.skeletons(some)
@@ -214,7 +214,7 @@ def sample_and_write(
         early = (method.build(loaded.untouched, Loss(guide=False), video=True).eval(), plain)
     network = method.build(base, Loss(guide=False), video=True).eval()
     if options.compiled:
-        compile_blocks(network)
+        compile_blocks(network, base.family)
     some, kept = video.shown(count), list[np.ndarray]()
     with loaded.autocast:
         made = render(
@@ -300,7 +300,7 @@ def _before(loaded: Loaded, frames: int, options: GenerateOptions, begun: float)
 
 
 def _room_for_vae(loaded: Loaded, *networks: Any) -> AbstractContextManager[None]:
-    waiting = [] if loaded.untouched is None else [loaded.untouched.network]
+    waiting = [] if loaded.untouched is None else [loaded.untouched.denoiser]
     return room_for_vae(loaded.base, *networks, *waiting)
 
 

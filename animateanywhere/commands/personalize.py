@@ -162,7 +162,7 @@ def _learn(
         tensors |= fit_vae(model, seen, data["appearance"].prior, settings, out, seed)
     validations = make_validations(model, settings, subject, token) if scored else {}
     # all is encoded; its memory goes back
-    model.vae = model.vae.cpu() if scored else nn.Identity()
+    model.parts["vae"] = model.vae.cpu() if scored else nn.Identity()
     changed, chosen = learn(model, settings, data, rows.token_index, out, seed, validations)
     found = {"appearance": settings.extras.appearance}
     if scored:

@@ -69,7 +69,7 @@ def test_stable_diffusion_at_full_size_is_bit_identical_too() -> None:
 
 
 def test_the_new_channels_learn(tiny_base: Path) -> None:
-    unet = load_base(tiny_base).unet.requires_grad_(True)
+    unet = load_base(tiny_base).denoiser.requires_grad_(True)
     x = torch.randn(1, 8, 8, 8)
     unet(x, 5, encoder_hidden_states=torch.randn(1, 3, 32)).sample.square().mean().backward()
     gradient = unet.conv_in.weight.grad
@@ -120,8 +120,8 @@ def test_the_bundled_form_is_half_and_loads(tiny_base: Path, tmp_path: Path) -> 
     told = "".join(p.read_text() for p in (tmp_path / "half").glob("*/config.json"))
     assert str(tmp_path) not in told and str(source) not in told  # no path of this machine
     whole, half = load_base(source), load_base(tmp_path / "half")
-    assert half.unet.dtype == torch.float32
-    for mine, theirs in zip(half.unet.parameters(), whole.unet.parameters(), strict=True):
+    assert half.denoiser.dtype == torch.float32
+    for mine, theirs in zip(half.denoiser.parameters(), whole.denoiser.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
     small = (tmp_path / "half" / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
     assert small < 0.6 * (source / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size

@@ -1,5 +1,6 @@
 """Bases that a ControlNet leads: public parts, no base training."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,11 +59,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = model().base_toml() | {"name": "led", "guidance_scale": 2.0}
     write_base_toml(out, own)
     base = load_base(out)
-    assert base.controlnet is not None
     generator = torch.Generator().manual_seed(1)
-    for parameter in base.controlnet.parameters():
+    for parameter in base.parts["controlnet"].parameters():
         parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
-    save_part(base.controlnet, out / "controlnet")
+    save_part(base.parts["controlnet"], out / "controlnet")
     return out
 
 
@@ -72,14 +72,14 @@ def test_a_fresh_one_changes_nothing_and_no_input_is_widened(
     create_base(model(), tmp_path, ["a man"])
     write_base_toml(tmp_path, model().base_toml() | {"name": "led"})
     base = load_base(tmp_path)
-    assert base.unet.config["in_channels"] == 4
+    assert base.denoiser.config["in_channels"] == 4
     x, text = torch.randn(1, 2, 4, 8, 8), encode_text(base, ["a man"])
     poses = encode_poses(base, pictures(2))[None]
     assert poses.shape == (1, 2, 3, 64, 64) and poses.dtype == torch.uint8
     for video in (False, True):
         unet = method.build(base, Loss(guide=False), video).eval()
         with torch.no_grad():
-            led = method.predict(unet, x, torch.tensor([500]), poses, text)
+            led = base.family.predict(unet, x, torch.tensor([500]), poses, text)
             sample = x.transpose(1, 2) if video else x[0]
             states = text.expand(2, -1, -1)
             alone = unet(sample, torch.tensor([500] * (1 if video else 2)), states).sample
@@ -91,8 +91,8 @@ def test_the_same_latents_as_diffusers_own_pipeline(pictures: Pictures, folder: 
     base = load_base(folder)
     drawn, steps, scale = pictures(4), 4, 2.0
     pipe = AnimateDiffControlNetPipeline(
-        base.vae, base.text_encoder, base.tokenizer, base.unet, base.motion_adapter,
-        base.controlnet, make_scheduler(base.scheduler.config, "ddim"),
+        base.vae, base.text_encoder, base.tokenizer, base.denoiser, base.parts["motion_adapter"],
+        base.parts["controlnet"], make_scheduler(base.scheduler.config, "ddim"),
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
     noise = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(7))
@@ -113,7 +113,7 @@ def _walk(
     with torch.no_grad():
         prompted, empty = encode_text(base, ["a man on a beach", ""]).split(1)
     conditions = Conditions(encode_poses(base, drawn)[None], prompted, empty)
-    denoiser = method.denoiser(unet, conditions, scale, rescale=0.0)
+    denoiser = method.denoiser(base.family, unet, conditions, scale, rescale=0.0)
     return sample(denoiser, noise, make_scheduler(base.scheduler.config, "ddim"), steps)[0]
 
 
@@ -146,6 +146,38 @@ def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
         render_latents(base, unet, "a man", p, 0, steps=2) for p in (poses, poses.flip(0))
     )
     assert (one - other).abs().max() > 1e-3
+
+
+def test_the_controlnet_goes_with_its_networks_and_is_no_part_of_them(
+    pictures: Pictures, folder: Path
+) -> None:
+    base = load_base(folder)
+    controlnet = base.parts["controlnet"]
+    before = [p.clone() for p in controlnet.parameters()]
+    image, video = (method.build(base, Loss(), video).requires_grad_(True) for video in (0, 1))
+    own = {p.data_ptr() for p in controlnet.parameters()}
+    for network in (image, video):
+        assert not own & {p.data_ptr() for p in network.parameters()}
+        assert not any(module is controlnet for module in network.modules())
+        assert not any("control" in name or "led_by" in name for name in network.state_dict())
+        assert copy.deepcopy(network).led_by() is controlnet
+    shared = dict(image.named_parameters())
+    assert all(
+        p.data_ptr() == shared[name].data_ptr()
+        for name, p in video.named_parameters()
+        if "motion_modules" not in name and name in shared
+    )
+    other = base.copy()
+    assert other.parts["controlnet"] is controlnet and other.denoiser is not base.denoiser
+    x, text = torch.randn(1, 2, 4, 8, 8), encode_text(base, ["a man"])
+    poses = encode_poses(base, pictures(2))[None]
+    made = base.family.predict(video, x, torch.tensor([500]), poses, text)
+    made.square().mean().backward()
+    assert all(p.grad is None for p in controlnet.parameters())
+    with torch.no_grad():
+        for p in video.parameters():
+            p.add_(1)
+    assert all(map(torch.equal, controlnet.parameters(), before))
 
 
 def test_public_parts_are_gathered_into_a_base(folder: Path, place: Path) -> None:

@@ -22,12 +22,12 @@ from animateanywhere.backbones.personal_weights import (
     read_metadata,
     save_personal,
 )
+from animateanywhere.backbones.sd_unet import predict
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.method import predict
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, load_recipe
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
@@ -80,13 +80,13 @@ def test_an_adapter_is_nothing_at_first_and_exact_when_merged(tiny_base: Path, v
 
 
 def test_what_the_patterns_find_gets_an_adapter_and_nothing_else(tiny_base: Path) -> None:
-    unet: Any = load_base(tiny_base).unet
+    unet: Any = load_base(tiny_base).denoiser
     parts = nn.ModuleDict({"unet": unet, "text_encoder": nn.Embedding(3, 4)})
     names = lora.inject(parts, 2, (*CROSS, r"conv_in\.", r"text_encoder"))
     layers = {re.sub(r"\.lora_.*", "", name) for name in names}
     assert layers - {"unet.conv_in", "text_encoder.weight"} == {
         f"unet.{name}"
-        for name, layer in load_base(tiny_base).unet.named_modules()
+        for name, layer in load_base(tiny_base).denoiser.named_modules()
         if ".attn2." in name and isinstance(layer, nn.Linear)
     }
     assert set(names) <= {name for name, _ in parts.named_parameters()}
@@ -95,7 +95,7 @@ def test_what_the_patterns_find_gets_an_adapter_and_nothing_else(tiny_base: Path
 
 def test_the_same_seed_gives_the_same_adapter(tiny_base: Path) -> None:
     torch.manual_seed(1)
-    first, second = load_base(tiny_base).unet, load_base(tiny_base).unet
+    first, second = load_base(tiny_base).denoiser, load_base(tiny_base).denoiser
     before = torch.get_rng_state()
     adapt(first)
     assert torch.equal(torch.get_rng_state(), before)
@@ -106,12 +106,14 @@ def test_the_same_seed_gives_the_same_adapter(tiny_base: Path) -> None:
 
 
 def test_patterns_that_find_no_layer_are_refused(tiny_base: Path) -> None:
-    parts = nn.ModuleDict({"unet": load_base(tiny_base).unet, "text_encoder": nn.Embedding(3, 4)})
+    parts = nn.ModuleDict(
+        {"unet": load_base(tiny_base).denoiser, "text_encoder": nn.Embedding(3, 4)}
+    )
     with pytest.raises(UsageError, match=r"the pattern attn7 .* matches no layer"):
         lora.inject(parts, 2, (*CROSS, "attn7"))
     with pytest.raises(UsageError, match="matches no layer"):
         lora.inject(parts, 2, (r"norm1\.",))
-    with pytest.raises(UsageError, match="no layer of the UNet"):
+    with pytest.raises(UsageError, match="no layer of the unet"):
         lora.inject(parts, 2, ("text_encoder",))
 
 
@@ -170,7 +172,7 @@ def test_the_file_holds_both_stages_and_is_small(learned: Path, tiny_base: Path)
     ranks = {n: len(t) for n, t in tensors.items() if n.endswith(lora.A)}
     assert all(rank == (3 if ".attn2." in name else 1) for name, rank in ranks.items())
     assert {3, 1} == set(ranks.values())
-    whole = sum(p.numel() for p in load_base(tiny_base).unet.parameters())
+    whole = sum(p.numel() for p in load_base(tiny_base).denoiser.parameters())
     assert sum(t.numel() for t in tensors.values()) < 0.2 * whole
     for stage in recipe(1, 2).stage:
         moved = training(learned.parent, stage.name)
@@ -179,12 +181,12 @@ def test_the_file_holds_both_stages_and_is_small(learned: Path, tiny_base: Path)
 
 def test_the_file_gives_what_training_had(learned: Path, tiny_base: Path) -> None:
     base = load_base(tiny_base)
-    wanted = {name: p.clone() for name, p in base.unet.named_parameters()}
+    wanted = {name: p.clone() for name, p in base.denoiser.named_parameters()}
     for stage in ("appearance", "motion"):
         for name, pair in lora.split(training(learned.parent, stage))[1].items():
             wanted[name.removeprefix("unet.")] += lora.product(*pair)
     load_personal(learned, base)
-    for name, parameter in base.unet.named_parameters():
+    for name, parameter in base.denoiser.named_parameters():
         torch.testing.assert_close(parameter.data, wanted[name], atol=1e-4, rtol=0)
 
 
@@ -220,9 +222,9 @@ def test_diffusers_takes_the_file(learned: Path, tiny_base: Path) -> None:
     ours, theirs = load_base(tiny_base), load_base(tiny_base)
     plain = out(method.build(theirs, Loss(), video=False))
     load_personal(learned, ours)
-    theirs.unet.load_lora_adapter(load_file(learned), prefix="unet")
+    theirs.denoiser.load_lora_adapter(load_file(learned), prefix="unet")
     same = out(method.build(ours, Loss(), video=False))
-    torch.testing.assert_close(out(theirs.unet), same, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out(theirs.denoiser), same, atol=1e-5, rtol=1e-5)
     assert not torch.equal(plain, same)
 
 
@@ -257,7 +259,7 @@ def test_one_stage_may_have_an_adapter_and_the_other_not(
     assert any(".lora_" in name for name in tensors)
     base = load_base(tiny_base)
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
-    wanted = base.unet.get_parameter(f"{layer}.weight").clone()
+    wanted = base.denoiser.get_parameter(f"{layer}.weight").clone()
     for stage in ("appearance", "motion"):
         kept = load_file(path.parent / "training" / stage / "checkpoint.safetensors")
         factors = lora.split(training(path.parent, stage))[1]
@@ -266,13 +268,13 @@ def test_one_stage_may_have_an_adapter_and_the_other_not(
         else:
             wanted = kept[f"model.unet.{layer}.weight"]
     load_personal(path, base)
-    after = base.unet.get_parameter(f"{layer}.weight").data
+    after = base.denoiser.get_parameter(f"{layer}.weight").data
     torch.testing.assert_close(after, wanted, atol=1e-3, rtol=0)
 
 
 def fitting(base: Base) -> dict[str, Tensor]:
     layer = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q"
-    out, inside = base.unet.get_parameter(f"{layer[5:]}.weight").shape
+    out, inside = base.denoiser.get_parameter(f"{layer[5:]}.weight").shape
     return {layer + lora.A: torch.ones(2, inside), layer + lora.B: torch.ones(out, 2)}
 
 
@@ -283,7 +285,7 @@ def test_factors_that_do_not_fit_are_refused_and_nothing_is_touched(
     base, path = load_base(tiny_base), tmp_path / "personal.safetensors"
     tensors = fitting(base)
     a, b = tensors
-    before = base.unet.get_parameter(a.removeprefix("unet.").replace(lora.A, ".weight")).clone()
+    before = base.denoiser.get_parameter(a.removeprefix("unet.").replace(lora.A, ".weight")).clone()
     if harm == "alone":
         del tensors[b]
     elif harm == "rank":
@@ -303,5 +305,5 @@ def test_factors_that_do_not_fit_are_refused_and_nothing_is_touched(
     with pytest.raises(UsageError, match=r"damaged\?$") as caught:
         load_personal(path, base)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-    after = base.unet.get_parameter(a.removeprefix("unet.").replace(lora.A, ".weight"))
+    after = base.denoiser.get_parameter(a.removeprefix("unet.").replace(lora.A, ".weight"))
     assert torch.equal(before, after)

@@ -1,4 +1,4 @@
-"""Memory: foretold without weights, and what makes learning and generating take less of it."""
+"""Memory: estimated without weights, and what makes learning and generating take less of it."""
 
 import sys
 from dataclasses import replace
@@ -11,7 +11,6 @@ from diffusers import UNetMotionModel
 
 from animateanywhere.backbones.base import (
     Base,
-    apart,
     base_config,
     encode_poses,
     encode_text,
@@ -51,7 +50,8 @@ def a_batch(base: Base, stage: Stage, states: bool = True) -> Batch:
     x = torch.randn(rows, latent_count(stage.frames, base.packed), *shape, generator=generator)
     with torch.set_grad_enabled(not states):
         text = encode_text(base, ["a man in a room"] * rows)
-    poses = x.flip(0) if base.transformer is None else x[:, :, :1].expand(-1, -1, 72, -1, -1)
+    poses = x[:, :, :1].expand(-1, -1, base.family.pose_shape(base)[0], -1, -1)
+    poses = x.flip(0) if poses.shape == x.shape else poses
     return Batch(x, poses, text, (x[:, :, :1] > 0).float(), torch.ones(text.shape[:2]))
 
 
@@ -68,10 +68,10 @@ def test_foretold_is_what_real_steps_take(
     told = memory.learning(folder, base_config(folder), rule)[name]
     with memory.Counted() as counted:
         base = load_base(folder)
-        base.vae = None  # as in learning
+        base.parts["vae"] = None  # as in learning
         parts, stage = networks(base, rule.stage[0], rule, 0)
         if "text_encoder" not in parts:
-            base.text_encoder = None  # type: ignore[assignment]
+            base.parts["text_encoder"] = None
         batch = a_batch(load_base(folder), rule.stage[0])
         counted.peak = 0
 
@@ -80,8 +80,8 @@ def test_foretold_is_what_real_steps_take(
             if "text_encoder" in parts:  # type: ignore[operator]
                 text = encode_text(base, ["a man in a room"] * len(text))
             return method.loss(
-                parts[base.network_name], replace(batch, text_states=text), generator,  # type: ignore[index]
-                base.scheduler, rule.loss,
+                base.family, parts[base.family.denoiser], replace(batch, text_states=text),  # type: ignore[index]
+                generator, base.scheduler, rule.loss,
             )  # fmt: skip
 
         fit(parts, replace(stage, steps=2, accumulate=1, log_every=1), loss, tmp_path, 0)
@@ -136,10 +136,12 @@ def test_activations_are_computed_again_with_the_same_gradients(
         stage = Stage("s", "motion", 1, batch=1, prior_batch=1, frames=4 if video else 1)
         batch = a_batch(base, stage)
         if again:
-            recompute(unet)
-            recompute(unet)  # once is enough
+            recompute(unet, base.family)
+            recompute(unet, base.family)  # once is enough
         with memory.Counted() as counted:
-            loss, _ = method.loss(unet, batch, torch.Generator(), base.scheduler, Loss())
+            loss, _ = method.loss(
+                base.family, unet, batch, torch.Generator(), base.scheduler, Loss()
+            )
             kept = counted.now
             loss.backward()
         found.append((loss.detach(), [p.grad for p in unet.parameters()], kept))
@@ -151,20 +153,20 @@ def test_activations_are_computed_again_with_the_same_gradients(
 
 def test_the_video_unet_has_the_weights_of_the_image_unet_and_no_copies(tiny_base: Path) -> None:
     base = load_base(tiny_base)
-    made = motion_unet(base.unet, base.motion_adapter)
-    theirs = UNetMotionModel.from_unet2d(base.unet, base.motion_adapter)
+    made = motion_unet(base.denoiser, base.parts["motion_adapter"])
+    theirs = UNetMotionModel.from_unet2d(base.denoiser, base.parts["motion_adapter"])
     for (name, value), (other, wanted) in zip(
         made.state_dict().items(), theirs.state_dict().items(), strict=True
     ):
         assert name == other and torch.equal(value, wanted)
-    own, before = apart(base), theirs.conv_in.weight.clone()
+    own, before = base.copy(), theirs.conv_in.weight.clone()
     with torch.no_grad():
         made.conv_in.weight.add_(1)
         made.get_submodule("down_blocks.0.motion_modules.0.proj_in").weight.zero_()
-    assert torch.equal(base.unet.conv_in.weight, before + 1)
-    assert not base.motion_adapter.down_blocks[0].motion_modules[0].proj_in.weight.any()
-    assert torch.equal(own.unet.conv_in.weight, before)
-    assert own.motion_adapter.down_blocks[0].motion_modules[0].proj_in.weight.any()
+    assert torch.equal(base.denoiser.conv_in.weight, before + 1)
+    assert not base.parts["motion_adapter"].down_blocks[0].motion_modules[0].proj_in.weight.any()
+    assert torch.equal(own.denoiser.conv_in.weight, before)
+    assert own.parts["motion_adapter"].down_blocks[0].motion_modules[0].proj_in.weight.any()
 
 
 def test_what_adapters_learned_of_clips_is_in_the_image_unet(tiny_base: Path) -> None:
@@ -176,9 +178,9 @@ def test_what_adapters_learned_of_clips_is_in_the_image_unet(tiny_base: Path) ->
         for name, factor in unet.named_parameters():
             if "lora_B" in name:
                 factor.fill_(0.1)
-    before = {name: p.clone() for name, p in base.unet.named_parameters()}
+    before = {name: p.clone() for name, p in base.denoiser.named_parameters()}
     merge(unet)
-    after, own = dict(unet.named_parameters()), dict(base.unet.named_parameters())
+    after, own = dict(unet.named_parameters()), dict(base.denoiser.named_parameters())
     changed = [name for name, p in own.items() if not torch.equal(p, before[name])]
     assert changed and all(torch.equal(own[name], after[name]) for name in own)
     assert by_lora(rule) == rule
@@ -187,9 +189,9 @@ def test_what_adapters_learned_of_clips_is_in_the_image_unet(tiny_base: Path) ->
 def test_half_precision_halves_weights_and_shows_the_same(tiny_base: Path) -> None:
     base, light = load_base(tiny_base), load_base(tiny_base)
     passes = to_device(light, "cpu", "bf16")
-    sizes = [sum(p.nbytes for p in b.unet.parameters()) for b in (base, light)]
+    sizes = [sum(p.nbytes for p in b.denoiser.parameters()) for b in (base, light)]
     assert sizes[1] < 0.55 * sizes[0]
-    assert light.unet.conv_norm_out.weight.dtype == torch.float32
+    assert light.denoiser.conv_norm_out.weight.dtype == torch.float32
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
     videos = []
@@ -207,7 +209,7 @@ def test_a_recipe_of_whole_weights_keeps_them_whole(tiny_base: Path) -> None:
     base = load_base(tiny_base)
     whole = recipe(precision="bf16")
     to_device(base, "cpu", whole.precision, whole.only_adapters)
-    assert {p.dtype for p in base.unet.parameters()} == {torch.float32}
+    assert {p.dtype for p in base.denoiser.parameters()} == {torch.float32}
 
 
 def test_an_optimizer_of_eight_bits_learns_and_goes_on(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def folder(tmp_path_factory):
 
 def learned(base):
     """Changed copies of one tensor of each part, named as in the running video model."""
-    video = dict(motion_unet(base.unet, base.motion_adapter).named_parameters())
+    video = dict(motion_unet(base.denoiser, base.parts["motion_adapter"]).named_parameters())
     spatial = next(n for n in video if "attentions" in n and "attn2.to_k" in n)
     temporal = next(n for n in video if "motion_modules" in n and "to_k" in n)
     text = next(n for n, _ in base.text_encoder.named_parameters() if "q_proj.weight" in n)
@@ -203,11 +203,12 @@ def test_weights_reach_the_base_and_nothing_else_changes(folder, tmp_path):
     table = base.text_encoder.get_input_embeddings().weight
     assert torch.equal(table[index], tensors[EMBEDDING][0])
     video = {
-        f"unet.{n}": p for n, p in motion_unet(base.unet, base.motion_adapter).named_parameters()
+        f"unet.{n}": p
+        for n, p in motion_unet(base.denoiser, base.parts["motion_adapter"]).named_parameters()
     }
     old = {
         f"unet.{n}": p
-        for n, p in motion_unet(before.unet, before.motion_adapter).named_parameters()
+        for n, p in motion_unet(before.denoiser, before.parts["motion_adapter"]).named_parameters()
     }
     for part in ("text_encoder", "vae"):
         video |= {f"{part}.{n}": p for n, p in getattr(base, part).named_parameters()}
@@ -242,7 +243,7 @@ def test_weights_of_another_base_are_refused_and_nothing_is_touched(folder, tmp_
     with pytest.raises(UsageError, match=r"learned on base tiny \(ffffffff\).*personalize again"):
         load_personal(path, base)
     name = next(iter(tensors))
-    before = base.unet.get_parameter(name.removeprefix("unet.")).clone()
+    before = base.denoiser.get_parameter(name.removeprefix("unet.")).clone()
     odd = {**tensors, "unet.conv_in.weight": torch.zeros(1)}
     wrong = {**tensors, "unet.no.such.weight": torch.zeros(1)}
     wide = {**tensors, EMBEDDING: torch.zeros(1, 31)}
@@ -250,7 +251,7 @@ def test_weights_of_another_base_are_refused_and_nothing_is_touched(folder, tmp_
         save_personal(path, bad, metadata(base_hash=base.hash))
         with pytest.raises(UsageError, match="does not fit"):
             load_personal(path, base)
-        assert torch.equal(base.unet.get_parameter(name.removeprefix("unet.")), before)
+        assert torch.equal(base.denoiser.get_parameter(name.removeprefix("unet.")), before)
         assert base.tokenizer.tokenize("sks") != ["sks"]
     save_personal(path, tensors, metadata(base_hash=base.hash))
     poison = path.read_bytes()

@@ -34,7 +34,7 @@ from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.personal_weights import load_personal, read_metadata, save_personal
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import decode_latents, decoded, encode_frames, whole_clip
-from animateanywhere.backbones.wan_vace import LENGTH, own_name
+from animateanywhere.backbones.wan_vace import LENGTH, own_name, predict
 from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.bases import bases
@@ -138,7 +138,7 @@ def test_words_are_read_once_and_silence_is_zeros(folder: Path) -> None:
         alone = encode_text(other, ["a man on a beach"])
     torch.testing.assert_close(alone[0], both[0], atol=1e-6, rtol=1e-5)
     assert [p.dtype for p in other.text_encoder.parameters()] == before
-    base.text_encoder = None
+    base.parts["text_encoder"] = None
     assert torch.equal(encode_text(base, ["a man on a beach"])[0], both[0])
 
 
@@ -150,7 +150,7 @@ def test_the_same_latents_as_diffusers_own_pipeline(
     drawn, steps, scale = pictures(9), 3, 2.0
     pipe = WanVACEPipeline(
         base.tokenizer, base.text_encoder, base.vae,
-        make_scheduler(base.scheduler.config, sampler), base.transformer,
+        make_scheduler(base.scheduler.config, sampler), base.denoiser,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
     noise = torch.randn(1, 3, *latent_shape(base), generator=torch.Generator().manual_seed(7))
@@ -163,7 +163,7 @@ def test_the_same_latents_as_diffusers_own_pipeline(
         prompted, empty = encode_text(base, ["a man on a beach", ""]).split(1)
     conditions = Conditions(encode_poses(base, drawn, clip=True)[None], prompted, empty)
     network = method.build(base, Loss(guide=False), video=True)
-    denoiser = method.denoiser(network, conditions, scale)
+    denoiser = method.denoiser(base.family, network, conditions, scale)
     ours = sample(denoiser, noise, make_scheduler(base.scheduler.config, sampler), steps)[0]
     torch.testing.assert_close(ours, theirs.transpose(0, 1), atol=1e-4, rtol=1e-4)
 
@@ -175,8 +175,7 @@ def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
     poses = encode_poses(base, pictures(9), clip=True)[None]
     with torch.no_grad():
         one, other = (
-            method.predict(base.transformer, x, torch.tensor([500]), p, text)
-            for p in (poses, poses.flip(1))
+            predict(base.denoiser, x, torch.tensor([500]), p, text) for p in (poses, poses.flip(1))
         )
     assert (one - other).abs().max() > 1e-4
 
@@ -195,10 +194,10 @@ def test_guided_attention_equals_a_dense_bias(folder: Path) -> None:
     x, poses = torch.randn(2, 3, 4, 8, 8), torch.randn(2, 3, 72, 8, 8)
     times, text, regions = torch.tensor([300, 800]), torch.randn(2, 10, 32), region(2, 3)
     with torch.no_grad():
-        plain = method.predict(base.transformer, x, times, poses, text)
+        plain = predict(base.denoiser, x, times, poses, text)
         method.build(base, Loss(gamma=gamma), video=True)
-        assert torch.equal(method.predict(base.transformer, x, times, poses, text), plain)
-        ours = method.predict(base.transformer, x, times, poses, text, regions)
+        assert torch.equal(predict(base.denoiser, x, times, poses, text), plain)
+        ours = predict(base.denoiser, x, times, poses, text, regions)
         own = F.avg_pool2d(regions.mask.flatten(0, 1), 2).reshape(2, -1)
         words = F.pad(regions.tokens, (0, LENGTH - 10))
 
@@ -209,7 +208,7 @@ def test_guided_attention_equals_a_dense_bias(folder: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("animateanywhere.backbones.wan_vace.guided_attention", dense)
-            theirs = method.predict(base.transformer, x, times, poses, text, regions)
+            theirs = predict(base.denoiser, x, times, poses, text, regions)
     assert (ours - plain).abs().max() > 1e-3
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
@@ -222,9 +221,9 @@ def test_rows_without_a_person_are_plain(folder: Path) -> None:
     none = Region(none.mask * torch.tensor([1.0, 0.0])[:, None, None, None, None],
                   none.tokens * torch.tensor([1.0, 0.0])[:, None])  # fmt: skip
     with torch.no_grad():
-        plain = method.predict(base.transformer, x, times, poses, text)
+        plain = predict(base.denoiser, x, times, poses, text)
         method.build(base, Loss(), video=True)
-        some = method.predict(base.transformer, x, times, poses, text, none)
+        some = predict(base.denoiser, x, times, poses, text, none)
     torch.testing.assert_close(some[1], plain[1], atol=1e-5, rtol=1e-5)
     assert (some[0] - plain[0]).abs().max() > 1e-4
 
@@ -317,7 +316,7 @@ def test_public_parts_are_gathered_into_a_base(folder: Path, place: Path, wan_mo
     out = base_train(replace(recipe, model=small))
     assert out == Path("runs/bases/wan-vace-1.3b")
     base = load_base("wan-vace-1.3b")
-    assert isinstance(base.transformer, WanVACETransformer3DModel)
+    assert isinstance(base.denoiser, WanVACETransformer3DModel)
     assert base.tokenizer.model_max_length == LENGTH
     stored = load_file(out / "transformer" / "diffusion_pytorch_model.safetensors")
     assert stored["blocks.0.attn1.to_q.weight"].dtype == torch.bfloat16
@@ -341,7 +340,7 @@ def test_a_transformer_in_one_file(
     folder: Path, place: Path, prefix: str, wan_model: Model
 ) -> None:
     moved: dict[str, torch.Tensor] = {}
-    network = copy.deepcopy(load_base(folder).transformer)
+    network = copy.deepcopy(load_base(folder).denoiser)
     for name, parameter in network.named_parameters():
         parameter.data += 1
         moved[prefix + original(name)] = parameter.data.clone()
@@ -352,7 +351,7 @@ def test_a_transformer_in_one_file(
     small = replace(wan_model, vae=vae, scheduler=recipe.model.scheduler, **parts)
     out = base_train(replace(recipe, model=small), checkpoint=place / "fine.safetensors")
     assert out == Path("runs/bases/fine")
-    found = load_base("fine").transformer
+    found = load_base("fine").denoiser
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(found.get_parameter(name), parameter.bfloat16().float())
     save_file({"a": torch.zeros(1)}, place / "other.safetensors")
@@ -366,7 +365,7 @@ def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base, tensors = load_base(folder), {}
     generator = torch.Generator().manual_seed(3)
     blocks = [
-        (n, m) for n, m in base.transformer.named_modules()
+        (n, m) for n, m in base.denoiser.named_modules()
         if n.startswith("blocks.") and isinstance(m, torch.nn.Linear)
     ]  # fmt: skip
     for number, (name, layer) in enumerate(blocks):
@@ -391,15 +390,15 @@ def said(transformer: Any) -> torch.Tensor:
     x, poses = (torch.randn(2, 3, c, 8, 8, generator=generator) for c in (4, 72))
     text = torch.randn(2, 10, 32, generator=generator)
     with torch.no_grad():
-        return method.predict(transformer, x, torch.tensor([10, 700]), poses, text)
+        return predict(transformer, x, torch.tensor([10, 700]), poses, text)
 
 
 def test_other_tools_load_what_is_exported(adapter: Path, folder: Path) -> None:
     """diffusers' own loader takes its folder and Wan's names, and the outputs are the same."""
     ours = load_base(folder)
     load_personal(adapter, ours)
-    wanted = said(ours.transformer)
-    assert (said(load_base(folder).transformer) - wanted).abs().max() > 1e-2
+    wanted = said(ours.denoiser)
+    assert (said(load_base(folder).denoiser) - wanted).abs().max() > 1e-2
     files = [
         export(adapter, "diffusers") / "pytorch_lora_weights.safetensors",
         export(adapter, "kohya"),
@@ -408,7 +407,7 @@ def test_other_tools_load_what_is_exported(adapter: Path, folder: Path) -> None:
     for file in files:
         base = load_base(folder)
         pipe = WanVACEPipeline(
-            base.tokenizer, base.text_encoder, base.vae, base.scheduler, base.transformer
+            base.tokenizer, base.text_encoder, base.vae, base.scheduler, base.denoiser
         )
         pipe.load_lora_weights(str(file.parent), weight_name=file.name)
         torch.testing.assert_close(said(pipe.transformer), wanted, atol=1e-6, rtol=1e-5)
@@ -421,7 +420,7 @@ def test_another_tools_lora_is_merged(adapter: Path, folder: Path) -> None:
     ours, theirs = load_base(folder), load_base(folder)
     load_personal(adapter, ours)
     add_lora(theirs, export(adapter, "kohya"))
-    torch.testing.assert_close(said(theirs.transformer), said(ours.transformer))
+    torch.testing.assert_close(said(theirs.denoiser), said(ours.denoiser))
 
 
 def test_lcm_is_not_for_a_flow(folder: Path, place: Path) -> None:
@@ -437,7 +436,7 @@ def test_row_by_row_is_the_same_step(folder: Path) -> None:
         base = load_base(folder)
         network = method.build(base, Loss(), video=True).requires_grad_(True)
         if apart:
-            recompute(network)
+            recompute(network, base.family)
         generator = torch.Generator().manual_seed(1)
         x, poses = (torch.randn(2, 3, c, 8, 8, generator=generator) for c in (4, 72))
         own = region(2, 3)
@@ -446,7 +445,9 @@ def test_row_by_row_is_the_same_step(folder: Path) -> None:
             own.tokens, torch.tensor([False, True]),
         )  # fmt: skip
         same = torch.Generator().manual_seed(2)
-        value, _ = method.loss(network, batch, same, base.scheduler, Loss(), row_by_row=apart)
+        value, _ = method.loss(
+            base.family, network, batch, same, base.scheduler, Loss(), row_by_row=apart
+        )
         value.backward()
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         found.append([value.detach(), *grads])
@@ -470,7 +471,7 @@ def test_a_flow_is_learned(folder: Path) -> None:
     optimizer, values = torch.optim.AdamW(network.parameters(), lr=3e-3), []
     for _ in range(60):
         same = torch.Generator().manual_seed(2)
-        value, _ = method.loss(network, batch, same, base.scheduler, Loss())
+        value, _ = method.loss(base.family, network, batch, same, base.scheduler, Loss())
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -483,7 +484,7 @@ def test_names_and_metadata_of_wan(adapter: Path, folder: Path) -> None:
     file = export(adapter, "kohya")
     known = {
         f"diffusion_model.{original(name)}": value.shape
-        for name, value in load_base(folder).transformer.state_dict().items()
+        for name, value in load_base(folder).denoiser.state_dict().items()
     }
     tensors = load_file(file)
     for name, tensor in tensors.items():
@@ -506,7 +507,7 @@ def test_a_base_with_the_person_in_it(adapter: Path, folder: Path) -> None:
     out = export(adapter, "base")
     ours = load_base(folder)
     load_personal(adapter, ours)
-    torch.testing.assert_close(said(load_base(out).transformer), said(ours.transformer))
+    torch.testing.assert_close(said(load_base(out).denoiser), said(ours.denoiser))
 
 
 def test_it_is_taken_as_it_is(folder: Path, place: Path, wan_model: Model) -> None:

@@ -39,8 +39,8 @@ def losses(out: Path, stage: str) -> list[float]:
 
 def test_all_parts_are_there(trained: Path) -> None:
     base = load_base(trained)
-    assert base.unet.config.in_channels == 2 * base.vae.config.latent_channels
-    assert base.motion_adapter is not None
+    assert base.denoiser.config.in_channels == 2 * base.vae.config.latent_channels
+    assert "motion_adapter" in base.parts
     assert base.config["hash"] == hash_of(trained)
     assert (trained / "perception" / "metrics.json").is_file()
     psnr = json.loads((trained / "training" / "vae" / "done.json").read_text())["psnr_held_out"]
@@ -62,7 +62,7 @@ def test_the_video_stage_leaves_the_spatial_layers_alone(trained: Path, tmp_path
     before = load_base(trained)
     assert any(
         p.abs().sum() > 0
-        for name, p in before.motion_adapter.named_parameters()  # type: ignore[union-attr]
+        for name, p in before.parts["motion_adapter"].named_parameters()  # type: ignore[union-attr]
         if ".proj_out." in name
     ), "the temporal layers have not learned"
     saved = (trained / "unet" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns

@@ -158,7 +158,7 @@ def test_personalize_says_before_and_after(
     assert main.main([*command, "--class-word", "man"]) == 0
     err = capsys.readouterr().err
     assert err.count("the person's feet not seen") == 1
-    assert err.index("learning takes about") < err.index("; foretold ")
+    assert err.index("learning takes about") < err.index("; estimated ")
     record = json.loads(Path("runs/sks/estimate.json").read_text())
     assert record["took"]["seconds"] > 0
     assert {"appearance", "motion"} <= record["parts"].keys()
@@ -174,7 +174,7 @@ def test_generate_says_before_and_after(
     assert main.main([*command, "--steps", "2", "--out", "a.mp4"]) == 0
     err = capsys.readouterr().err
     assert err.count("goes.json: the motion leaves by the right edge in frames") == 1
-    assert err.index("generation takes about") < err.index("; foretold ")
+    assert err.index("generation takes about") < err.index("; estimated ")
     assert json.loads(Path("a.estimate.json").read_text())["took"]["memory"] > 0
 
 

@@ -51,7 +51,7 @@ def weights_of(base: Base, folder: Path, tensors: dict[str, Tensor], **more: str
 
 def layers(base: Base) -> dict[str, torch.nn.Module]:
     """Every layer of the image UNet that a LoRA can stand on."""
-    return {n: m for n, m in base.unet.named_modules() if lora._takes(n, m)}
+    return {n: m for n, m in base.denoiser.named_modules() if lora._takes(n, m)}
 
 
 @pytest.fixture
@@ -100,16 +100,16 @@ def test_diffusers_loads_its_folder(adapter: Path, tiny_base: Path) -> None:
     assert out == adapter.with_name("sks-diffusers")
     ours, theirs = load_base(tiny_base), load_base(tiny_base)
     load_personal(adapter, ours)
-    pipe = pipeline(theirs, theirs.unet)
+    pipe = pipeline(theirs, theirs.denoiser)
     pipe.load_lora_weights(out, weight_name="pytorch_lora_weights.safetensors")
     pipe.load_textual_inversion(out, weight_name="learned_embeds.safetensors")
     text = encode_text(ours, ["a sks man"])
     torch.testing.assert_close(encode_text(theirs, ["a sks man"]), text, atol=1e-6, rtol=0)
-    wanted = said(ours.unet, text)
+    wanted = said(ours.denoiser, text)
     torch.testing.assert_close(said(pipe.unet, text), wanted, atol=1e-6, rtol=1e-5)
     pipe.fuse_lora()  # merged equals injected
     torch.testing.assert_close(said(pipe.unet, text), wanted, atol=1e-6, rtol=1e-5)
-    assert (said(load_base(tiny_base).unet, text) - wanted).abs().max() > 1e-3
+    assert (said(load_base(tiny_base).denoiser, text) - wanted).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["kohya", "comfyui"])
@@ -119,8 +119,8 @@ def test_diffusers_loads_kohyas_names(adapter: Path, tiny_base: Path, kind: Any)
     ours, theirs = load_base(tiny_base), load_base(tiny_base)
     load_personal(adapter, ours)
     text = encode_text(theirs, ["a man"])
-    wanted = said(narrow(ours.unet), text)
-    pipe = pipeline(theirs, narrow(theirs.unet))
+    wanted = said(narrow(ours.denoiser), text)
+    pipe = pipeline(theirs, narrow(theirs.denoiser))
     pipe.load_lora_weights(file)
     torch.testing.assert_close(said(pipe.unet, text), wanted, atol=1e-6, rtol=1e-5)
     beside = adapter.parent if kind == "kohya" else out / "embeddings"
@@ -134,16 +134,16 @@ def test_another_tools_lora_is_merged(adapter: Path, tiny_base: Path) -> None:
     load_personal(adapter, ours)
     file = export(adapter, "kohya")
     add_lora(theirs, file)
-    for name, wanted in ours.unet.named_parameters():
-        found = theirs.unet.get_parameter(name)
+    for name, wanted in ours.denoiser.named_parameters():
+        found = theirs.denoiser.get_parameter(name)
         if name == "conv_in.weight":
             half = wanted.shape[1] // 2
-            assert torch.equal(found[:, half:], plain.unet.get_parameter(name)[:, half:])
+            assert torch.equal(found[:, half:], plain.denoiser.get_parameter(name)[:, half:])
             found, wanted = found[:, :half], wanted[:, :half]
         torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
     some = load_base(tiny_base)
     add_lora(some, file, 0.5)
-    whole, half_way, none = (b.unet.conv_out.weight for b in (theirs, some, plain))
+    whole, half_way, none = (b.denoiser.conv_out.weight for b in (theirs, some, plain))
     torch.testing.assert_close(half_way, (whole + none) / 2, atol=1e-6, rtol=1e-5)
 
 
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_lora_of_the_base(
 def test_names_and_metadata_are_those_of_sd_scripts(adapter: Path, tiny_base: Path) -> None:
     """By the map that ComfyUI builds: each weight of the UNet under lora_unet_, dots as lines."""
     base = load_base(tiny_base)
-    unet = narrow(base.unet)
+    unet = narrow(base.denoiser)
     known = {
         f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}": value.shape
         for name, value in unet.state_dict().items()
@@ -212,7 +212,7 @@ def test_whole_weights_come_to_low_rank(
 ) -> None:
     base, changed = load_base(tiny_base), {}
     for name in layers(base):
-        weight = base.unet.get_parameter(f"{name}.weight").clone()
+        weight = base.denoiser.get_parameter(f"{name}.weight").clone()
         changed[f"unet.{name}.weight"] = weight + noise(*weight.shape)
     inner = "encoder.layers.0.self_attn.q_proj.weight"
     weight = base.text_encoder.get_parameter(inner).clone()
@@ -220,12 +220,12 @@ def test_whole_weights_come_to_low_rank(
     path = weights_of(base, tmp_path, changed)
     load_personal(path, base)
     text = encode_text(base, ["a man"])
-    wanted, errors = said(base.unet, text), []
+    wanted, errors = said(base.denoiser, text), []
     key = "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight"
     assert key in load_file(export(path, "kohya"))
     for rank in (512, 8, 1):
         theirs = load_base(tiny_base)
-        pipe = pipeline(theirs, theirs.unet)
+        pipe = pipeline(theirs, theirs.denoiser)
         pipe.load_lora_weights(export(path, "diffusers", rank=rank))
         text = encode_text(theirs, ["a man"])
         errors.append(float((said(pipe.unet, text) - wanted).abs().mean()))
@@ -237,9 +237,9 @@ def test_whole_weights_come_to_low_rank(
 
 def test_temporal_layers_are_left_out_of_images(tiny_base: Path, tmp_path: Path) -> None:
     base = load_base(tiny_base)
-    name = next(n for n, _ in base.motion_adapter.named_parameters() if "attn1.to_q" in n)
+    name = next(n for n, _ in base.parts["motion_adapter"].named_parameters() if "attn1.to_q" in n)
     layer = f"unet.{name.removesuffix('.weight')}"
-    width = base.motion_adapter.get_parameter(name).shape[0]
+    width = base.parts["motion_adapter"].get_parameter(name).shape[0]
     own = {layer + lora.A: noise(2, width), layer + lora.B: noise(width, 2)}
     path = weights_of(base, tmp_path, own)
     assert (

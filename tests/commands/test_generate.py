@@ -53,7 +53,7 @@ def learn(folder, path, token="sks"):
     base = load_base(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
-        "unet.conv_out.bias": base.unet.conv_out.bias + 0.5,
+        "unet.conv_out.bias": base.denoiser.conv_out.bias + 0.5,
         EMBEDDING: torch.ones(1, 32),
     }
     keypoints = json.dumps(letterbox(walker(1), 100, 100, SIZE).tolist())
@@ -174,13 +174,13 @@ def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, caps
 def test_weights_count_by_their_scale_and_add_up(folder, pose, tmp_path):
     one = learn(folder, tmp_path / "one.safetensors")
     two = learn(folder, tmp_path / "two.safetensors", "xyz")
-    bias = load_base(folder).unet.conv_out.bias
+    bias = load_base(folder).denoiser.conv_out.bias
 
     def moved(*files):
         base, first = load_base(folder), {}
         for file, scale in files:
             load_personal(file, base, scale, first)
-        return base.unet.conv_out.bias - bias
+        return base.denoiser.conv_out.bias - bias
 
     assert torch.allclose(moved((one, 1.0)), torch.full_like(bias, 0.5))
     assert torch.allclose(moved((one, 0.4)), torch.full_like(bias, 0.2))

@@ -123,7 +123,7 @@ def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None
 def test_only_what_changed_is_saved(tiny_base: Path, place: Path) -> None:
     tensors = load_file(learn(tiny_base))
     base = load_base(tiny_base)
-    spatial = {f"unet.{name}" for name, _ in base.unet.named_parameters()}
+    spatial = {f"unet.{name}" for name, _ in base.denoiser.named_parameters()}
     assert set(tensors) == spatial | {EMBEDDING}
     recipe = load_recipe("personalize-tiny")
     motion_only = replace(recipe, stage=recipe.stages("motion"))
@@ -134,9 +134,9 @@ def test_only_what_changed_is_saved(tiny_base: Path, place: Path) -> None:
 def test_the_file_gives_what_training_had(tiny_base: Path, place: Path) -> None:
     path = learn(tiny_base)
     base = load_base(tiny_base)
-    before = base.unet.state_dict()["conv_in.weight"].clone()
+    before = base.denoiser.state_dict()["conv_in.weight"].clone()
     load_personal(path, base)
-    after = base.unet.state_dict()["conv_in.weight"]
+    after = base.denoiser.state_dict()["conv_in.weight"]
     assert not torch.equal(before, after)
     best = load_file(Path("runs/sks/training/appearance/best.safetensors"))
     torch.testing.assert_close(after, best["unet.conv_in.weight"], atol=1e-3, rtol=1e-3)

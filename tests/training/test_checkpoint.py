@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.backbones.base import load_base
-from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.create import of_checkpoint, save_part
 from animateanywhere.backbones.create_tokenizer import clip_tokenizer
-from animateanywhere.backbones.sources import of_checkpoint, tell_fetched
+from animateanywhere.backbones.sources import tell_fetched
 from animateanywhere.backbones.spec import Model
 from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
@@ -148,7 +148,7 @@ def test_a_base_is_gathered_from_one_file(
     base = load_base(made)
     assert base.config["name"] == "fine tune é" and not base.config["license"]
     for name, part in own.items():
-        there = dict(getattr(base, name).named_parameters())
+        there = dict(base.parts[name].named_parameters())
         assert there.keys() == dict(part.named_parameters()).keys()
         for tensor, wanted in part.named_parameters():
             assert torch.equal(there[tensor], wanted), f"{name} {tensor}"

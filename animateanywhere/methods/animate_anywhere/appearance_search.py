@@ -19,6 +19,7 @@ from animateanywhere.datasets.subject import Subject
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_clip
+from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.metrics import spaced
 
 AUTO = "auto"  # of `[extras] appearance`
@@ -72,13 +73,14 @@ def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
     x = add_noise(latents, noise, levels)  # (B, 1, C, h, w)
     wanted = target(latents, noise, levels, scheduler.config.prediction_type)
+    network = method.build(model, Loss(guide=False), video=False)
     known: dict[str, float] = {}
 
     @torch.no_grad()
     def error(phrase: str) -> float:
         if phrase not in known:
             text = encode_text(model, [f"a {subject.class_word} {phrase}".strip()])
-            made = method.predict(model.network, x, times, poses, text.expand(len(x), -1, -1))
+            made = model.family.predict(network, x, times, poses, text.expand(len(x), -1, -1))
             apart = masks * (wanted - made).square()
             known[phrase] = float(apart.sum() / masks.sum().clamp_min(1e-6))
             bar.advance(1)

@@ -85,7 +85,7 @@ def augment_backgrounds(
 def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
     """What the base makes of prompts and pose latents (P, T, ...): latents (P, T, C, h, w)."""
     unet = method.build(model, Loss(guide=False), video).eval()
-    if not model.learns_words:
+    if not model.family.learns_tokens:
         encode_text(model, prompts)  # all at once, and kept
     what = f"synthetic backgrounds, {'clips' if video else 'images'}"
     with progress(what, total=len(prompts) * STEPS) as bar:

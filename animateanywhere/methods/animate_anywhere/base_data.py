@@ -101,7 +101,7 @@ def batches(
             words = corpus.captions[row]
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
-        device = base.network.device
+        device = base.denoiser.device
         clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
         x, pose_latents = (torch.from_numpy(part).float().to(device) for part in (clean, pose))
         cells = heat(keypoints.reshape(-1, 18, 3), base.config["size"], clean.shape[-1])

@@ -14,7 +14,6 @@ from animateanywhere.backbones.base import Base, encode_poses, encode_text
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.media.video import contact_sheet
-from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import render_latents
 from animateanywhere.pose.skeleton import draw, heat
 
@@ -80,6 +79,7 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
         "person_no_looks": [puppets.caption(spec, spec.seed, looks=False) for spec in specs],
         "person_no_words": [""] * HELD_OUT,
     }
+    network = base.family.build(base, False)
     last = torch.full((HELD_OUT,), base.scheduler.config.num_train_timesteps - 1)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
     levels = level(base.scheduler, last.to(latents.device))
@@ -89,14 +89,14 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
 
     @torch.no_grad()
     def measure() -> dict[str, float]:
-        base.unet.eval()
+        network.eval()
         x = add_noise(latents, noise, levels)
         wanted = target(latents, noise, levels, kind)
         out = {}
         for name, texts in captions.items():
             parts = x, last.to(x.device), pose_latents, encode_text(base, texts)
             y = torch.cat([
-                method.predict(base.unet, *some)
+                base.family.predict(network, *some)
                 for some in zip(*(part.split(TOGETHER) for part in parts), strict=True)
             ])  # fmt: skip
             error = share * (wanted - y).square().mean(2)[:, 0]  # (N, h, w)

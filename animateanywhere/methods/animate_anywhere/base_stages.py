@@ -109,18 +109,19 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     """Text-image-pose triplets: the spatial UNet, and the text encoder where the recipe says so."""
     base = _parts(run)
-    model = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder})
+    name, network = base.family.denoiser, base.family.build(base, False)
+    model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
     rule = run.settings.loss
     batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.pose_weight)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         made = batch(generator)
         return method.loss(
-            model["unet"], made, generator, base.scheduler, rule, stage.timestep_shift
+            base.family, model[name], made, generator, base.scheduler, rule, stage.timestep_shift
         )
 
     folder = run.out / "training" / stage.name
-    show, heard = sampler(base, base.unet, folder, frames=1), word_use(base)
+    show, heard = sampler(base, network, folder, frames=1), word_use(base)
 
     def sample(step: int) -> None:
         show(step)
@@ -128,7 +129,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
             aside.write_text(json.dumps(heard(), indent=1) + "\n")
 
     fit(model, stage, loss, folder, seed, sample)
-    _save(base.unet, run.out / "unet")
+    _save(base.denoiser, run.out / name)
     _save(base.text_encoder, run.out / "text_encoder")
     return _last_loss(folder) | heard()
 
@@ -144,13 +145,13 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         made = batch(generator)
         share = run.settings.model.noise_share
         return method.loss(
-            unet, made, generator, base.scheduler, rule, stage.timestep_shift, noise_share=share
+            base.family, unet, made, generator, base.scheduler, rule, stage.timestep_shift, share
         )
 
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
     fit(unet, stage, loss, folder, seed, show)
-    _save(base.motion_adapter, run.out / "motion_adapter")  # whose layers they are
+    _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # whose layers they are
     return _last_loss(folder)
 
 

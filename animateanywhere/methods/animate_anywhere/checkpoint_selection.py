@@ -52,7 +52,7 @@ def scorer(
     first step too: it may make things worse. out: the run's folder.
     """
     prompts = [case.prompt for case in validation.cases]
-    network = parts[model.network_name]
+    network = parts[model.family.denoiser]
 
     def on_save(step: int, parameters: Mapping[str, Tensor]) -> bool:
         if step == 0 and stage.kind != "motion":
@@ -133,8 +133,8 @@ def plot(out: Path) -> None:
 @contextmanager
 def _at_hand(model: Base, parts: nn.ModuleDict) -> Iterator[None]:
     """VAE and text encoder beside the UNet, and nothing in training mode; then as before."""
-    device = next(parts[model.network_name].parameters()).device
-    others = (model.vae, model.text_encoder) if model.learns_words else (model.vae,)
+    device = next(parts[model.family.denoiser].parameters()).device
+    others = (model.vae, model.text_encoder) if model.family.learns_tokens else (model.vae,)
     places = [next(other.parameters()).device for other in others]
     training = [part for part in parts.values() if part.training]
     try:

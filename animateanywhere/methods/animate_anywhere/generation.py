@@ -110,7 +110,9 @@ def render_latents(
         conditions = Conditions(pose_latents[None], prompted, empty)
 
         def denoiser_of(start: int, stop: int) -> Denoiser:
-            return method.denoiser(unet, conditions.window(start, stop), scale, rescale)
+            return method.denoiser(
+                base.family, unet, conditions.window(start, stop), scale, rescale
+            )
 
         return blend(denoiser_of, windows(count, length, overlap))
 
@@ -143,7 +145,7 @@ def render_images(
             *states, empty = encode_text(base, [*some, ""]).split(1)
         poses = pose_latents[start : start + BATCH, None]  # (B, 1, C, h, w)
         denoiser = method.denoiser(
-            unet, Conditions(poses, torch.cat(states), empty), scale, rescale
+            base.family, unet, Conditions(poses, torch.cat(states), empty), scale, rescale
         )
         noise = torch.randn((len(some), 1, *latent_shape(base)), generator=generator)
         noise = noise.to(pose_latents.device)

@@ -62,25 +62,25 @@ def learn(
     chosen: dict[str, int] = {}
     for number, stage in enumerate(settings.personal_stages):
         some = data[stage.kind]
-        if model.learns_words:
+        if model.family.learns_tokens:
             model.text_encoder.to(some.subject.latents.device)
         parts, stage = networks(model, stage, settings, seed + number)
-        network = parts[model.network_name]
+        network = parts[model.family.denoiser]
         text_learns = "text_encoder" in parts
         batch = batches(
             model, stage, some.subject, some.prior, settings, text_learns, some.augmented
         )
         if not text_learns:  # its states are cached
             model.text_encoder.cpu()
-        if stage.kind != "motion" and model.motion_adapter is not None:
-            model.motion_adapter.cpu()
+        if stage.kind != "motion" and "motion_adapter" in model.parts:
+            model.parts["motion_adapter"].cpu()
 
         def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             made = batch(generator)  # noqa: B023 - used within this turn of the loop only
             shift = stage.timestep_shift  # noqa: B023
             return method.loss(
-                parts[model.network_name], made, generator, model.scheduler, settings.loss, shift,
-                noise_share(model), stage.row_by_row,  # noqa: B023
+                model.family, parts[model.family.denoiser], made, generator, model.scheduler,
+                settings.loss, shift, noise_share(model), stage.row_by_row,  # noqa: B023
             )  # fmt: skip
 
         hook = None
@@ -102,7 +102,7 @@ def learn(
             chosen[stage.name] = checkpoint_selection.restore(trained, stage, out)
         learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
         if stage.lora_rank:  # the next stage goes on from the sum
-            name = model.network_name
+            name = model.family.denoiser
             learned = {n: p for n, p in learned.items() if not n.startswith(f"{name}.")}
             learned |= lora.merge(network, name)
         learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
@@ -117,13 +117,14 @@ def require_fitting(model: Base, settings: Recipe) -> None:
     """Raise UsageError, in time, for a recipe that is not for this kind of base."""
     own, name = settings.personal, model.config["name"]
     words = [p for stage in settings.stage for p in stage.train if re.search(WORDS, p)]
-    if not model.learns_words and (words or own.train_text_encoder):
+    if not model.family.learns_tokens and (words or own.train_text_encoder):
         raise UsageError(f"recipe {settings.name} trains words, which base {name} cannot learn")
-    if model.packed > 1 and settings.extras.fit_vae_steps:
+    if model.packs_clips and settings.extras.fit_vae_steps:
         raise UsageError(
             f"recipe {settings.name} fits the VAE, which that of base {name} cannot be"
         )
-    parts = [(model.network_name, model.network), (model.network_name, model.motion_adapter)]
+    denoiser = model.family.denoiser  # the temporal layers are put into it
+    parts = [(denoiser, model.denoiser), (denoiser, model.parts.get("motion_adapter"))]
     parts += [("text_encoder", model.text_encoder)]
     names = [f"{part}.{n}" for part, net in parts if net for n, _ in net.named_parameters()]
     for pattern in (p for s in settings.personal_stages for p in s.train):
@@ -134,19 +135,19 @@ def require_fitting(model: Base, settings: Recipe) -> None:
 
 
 def networks(model: Base, stage: Stage, settings: Recipe, seed: int) -> tuple[nn.ModuleDict, Stage]:
-    """What a stage trains in: `unet` (or `transformer`), and `text_encoder` where it or the token
+    """What a stage trains in: the denoiser by its name, and `text_encoder` where it or the token
     learns. And the stage, whose `train` names what is to learn there, adapters where it has
     LoRA."""
     network = method.build(model, settings.loss, video=stage.kind == "motion")
     if model.config["size"] > LARGE:
-        recompute(network)
+        recompute(network, model.family)
     if settings.personal.train_text_encoder and stage.kind == "appearance":
         stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
-    parts = nn.ModuleDict({model.network_name: network})
+    parts = nn.ModuleDict({model.family.denoiser: network})
     if any(re.search(WORDS, pattern) for pattern in stage.train):
         parts["text_encoder"] = model.text_encoder
     if stage.lora_rank:
-        names = lora.inject(parts, stage.lora_rank, stage.train, seed, model.network_name)
+        names = lora.inject(parts, stage.lora_rank, stage.train, seed, model.family.denoiser)
         stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
     return parts, stage
 

@@ -68,7 +68,7 @@ def prior_data(base: Base, class_word: str, settings: Recipe, seed: int, video: 
             save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
         with room_for_vae(base):
             contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
-    made = load_file(path, device=str(base.network.device))
+    made = load_file(path, device=str(base.denoiser.device))
     return PriorData(made["latents"], made["poses"], captions)
 
 
@@ -105,7 +105,7 @@ def generate_prior(
         poses = [  # (T, C, h, w) each
             encode_skeletons(base, clip.keypoints, size, video) for clip in clips
         ]
-    if not base.learns_words:
+    if not base.family.learns_tokens:
         encode_text(base, captions)  # all at once, and kept
     unet = method.build(base, Loss(guide=False), video=video).eval()
     latents = [

@@ -59,7 +59,7 @@ def encode_subject(
 
     length: frames of the clips that the motion stage learns from.
     """
-    index = new_token(model, token, subject.class_word) if model.learns_words else None
+    index = new_token(model, token, subject.class_word) if model.family.learns_tokens else None
     placements = settings.extras.placements
     encoded = [encode_clip(model, placed(subject, number)) for number in range(placements)]
     word, appearance = subject.class_word, settings.extras.appearance
@@ -71,7 +71,7 @@ def encode_subject(
     person, scenes = [token, word, appearance], [subject.scene or ""]
     tokens = token_regions(model, captions, person, scenes)
     clips = None
-    if model.packed > 1:
+    if model.packs_clips:
         clips = _clips(model, subject, captions, tokens, placements, length)
     latents, poses, masks = (torch.stack(part) for part in zip(*encoded, strict=True))
     return SubjectData(latents, poses, masks, captions, tokens, token, index, clips)
@@ -171,7 +171,7 @@ def batches(
 
     def starts(some: SubjectData | Clips | PriorData) -> int:
         """Where a row may begin: latents of packed time are the first but at their clip's start."""
-        if model.packed > 1 and not isinstance(some, SubjectData):
+        if model.packs_clips and not isinstance(some, SubjectData):
             return 1
         return some.latents.shape[1] - frames + 1
 

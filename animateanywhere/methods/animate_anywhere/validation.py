@@ -123,7 +123,7 @@ def make_validation(
     else:
         filmed = [held[0], held[-1]]  # two pictures, which a VAE that packs time takes for a clip
         plan = [
-            *((some, "") for some in ([filmed] if model.packed == 1 else [[at] for at in filmed])),
+            *((some, "") for some in ([[at] for at in filmed] if model.packs_clips else [filmed])),
             *(([held[n % len(held)]], scene) for n, scene in enumerate(scenes)),
         ]
     apart = placed(subject, PLACEMENT)

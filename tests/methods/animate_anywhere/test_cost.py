@@ -1,4 +1,4 @@
-"""Time and memory foretold: the sum is right, and the memory is what a run then takes."""
+"""Time and memory estimated: the sum is right, and the memory is what a run then takes."""
 
 import json
 import os
@@ -174,7 +174,7 @@ def test_nothing_is_measured_where_a_second_base_does_not_fit(
 ) -> None:
     base = load_base(tiny_base)
     assert measure.room_for_another(base)
-    size = sum(p.nbytes for n in ("unet", "vae") for p in getattr(base, n).parameters())
+    size = sum(p.nbytes for n in ("unet", "vae") for p in base.parts[n].parameters())
     little = SimpleNamespace(available=size)
     monkeypatch.setattr(measure.psutil, "virtual_memory", lambda: little)
     assert not measure.room_for_another(base)
@@ -183,7 +183,7 @@ def test_nothing_is_measured_where_a_second_base_does_not_fit(
     )
     monkeypatch.setattr(sys, "executable", shutil.which("false"))  # would fail, were it run
     assert estimate_generation(base, 16, 25) == (None, [])
-    assert "not foretold" in capsys.readouterr().err
+    assert "not estimated" in capsys.readouterr().err
 
 
 def test_a_failed_measurement_stops_a_check_and_not_the_work(
@@ -196,6 +196,6 @@ def test_a_failed_measurement_stops_a_check_and_not_the_work(
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setattr("animateanywhere.methods.animate_anywhere.cost.predict.WORTH", 0.0)
     assert estimate_generation(base, 16, 25, time.monotonic()) == (None, [])
-    assert "not foretold" in capsys.readouterr().err
+    assert "not estimated" in capsys.readouterr().err
     with pytest.raises(Failure, match="run in small failed"):
         estimate_generation(base, 16, 25)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -6,17 +7,15 @@ import torch
 from diffusers import UNetMotionModel
 
 from animateanywhere.backbones.base import Base, load_base
+from animateanywhere.backbones.sd_unet import FAMILY
+from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
-from animateanywhere.methods.animate_anywhere.method import (
-    build,
-    denoiser,
-    loss,
-    predict,
-    region_of,
-)
+from animateanywhere.methods.animate_anywhere.method import build, region_of
 from animateanywhere.methods.animate_anywhere.settings import Loss
 
 PLAIN = Loss(guide=False)
+predict, loss = FAMILY.predict, partial(method.loss, FAMILY)
+denoiser = partial(method.denoiser, FAMILY)
 
 
 @pytest.fixture(scope="module")

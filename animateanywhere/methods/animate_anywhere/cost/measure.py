@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 import torch
 
-from animateanywhere.backbones.base import NETWORKS, Base, encode_poses, encode_text, latent_shape
+from animateanywhere.backbones.base import Base, encode_poses, encode_text, latent_shape
 from animateanywhere.core.device import machine
 from animateanywhere.core.errors import Failure
 from animateanywhere.core.estimate import FULL
@@ -31,7 +31,7 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import PACKAGE, RUNS
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.settings import Recipe, to_dict
+from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, to_dict
 
 CACHE = RUNS / "predictions"
 STEPS = 6  # of each stage in the profiling run
@@ -140,9 +140,8 @@ def room_for_another(base: Base) -> bool:
     """Whether the memory that is free, of the machine and of its GPU, holds all of a base once
     more."""
     sizes: dict[str, int] = {}
-    for name in NETWORKS:
-        part = getattr(base, name)
-        for weight in [] if part is None else part.parameters():
+    for part in base.networks.values():
+        for weight in part.parameters():
             sizes[weight.device.type] = sizes.get(weight.device.type, 0) + weight.nbytes
     gpu = sizes.get("cuda", 0)
     if gpu and gpu > FULL * torch.cuda.mem_get_info()[0]:
@@ -152,15 +151,16 @@ def room_for_another(base: Base) -> bool:
 
 def pass_seconds(base: Base) -> float:
     """Of one image through the network: a first guess of how long anything takes."""
-    network, size = base.network, int(base.config["size"])
+    network, size = method.build(base, Loss(guide=False), False), int(base.config["size"])
     x = torch.zeros(1, 1, *latent_shape(base), device=network.device)
+    timesteps = torch.tensor([500], device=network.device)
     with torch.no_grad():
         poses = encode_poses(base, np.zeros((1, size, size, 3), np.uint8))[None]
         text, seconds = encode_text(base, ["a man"]), 0.0
     for _ in range(2):  # the first warms up
         start = time.perf_counter()
         with torch.no_grad():
-            made = method.predict(network, x, torch.tensor([500], device=x.device), poses, text)
+            made = base.family.predict(network, x, timesteps, poses, text)
             made.sum().item()
         seconds = time.perf_counter() - start
     return seconds

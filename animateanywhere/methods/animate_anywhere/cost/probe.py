@@ -172,7 +172,7 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
         spent += time.perf_counter() - begin
         done()
     else:
-        base.vae = torch.nn.Identity()
+        base.parts["vae"] = torch.nn.Identity()
     data = {
         "appearance": StageData(rows, prior[0]),
         "motion": StageData(rows.clips or rows, prior[1]),

@@ -13,7 +13,7 @@ from animateanywhere.core.messages import progress, say
 from animateanywhere.methods.animate_anywhere.cost import memory
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage, by_lora, each_stage
 
-BESIDE = 0.7  # GB that driver and allocator take beside what is foretold
+BESIDE = 0.7  # GB that driver and allocator take beside what is estimated
 GIB = 2**30 / 1e9  # cards are sold by these
 
 
@@ -70,7 +70,7 @@ def fitted(folder: Path, config: dict[str, Any], recipe: Recipe, vram: float) ->
             raise UsageError(
                 f"learning takes {least:.1f} GB at least, {vram:g} are there: take a smaller base"
             )
-    say(f"for {vram:g} GB: {name}; {found[name]:.1f} GB foretold")
+    say(f"for {vram:g} GB: {name}; {found[name]:.1f} GB estimated")
     if name != next(iter(FORMS)) and not eight_bits:
         say("an optimizer of 8 bits takes less: pip install 'animateanywhere\\[vram]'")
     return changed

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from animateanywhere.backbones.base import load_base, token_ids
 from animateanywhere.datasets.subject import Subject
-from animateanywhere.methods.animate_anywhere.settings import Personal
+from animateanywhere.methods.animate_anywhere.settings import Extras, Personal, Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import encode_subject
 
 MAN = Subject(
@@ -20,18 +21,25 @@ MAN = Subject(
 RED = "in a red shirt"
 
 
+def recipe(captions: Any, appearance: str) -> Recipe:
+    extras = Extras(appearance=appearance, placements=1)
+    return Recipe("short", personal=Personal(captions=captions), extras=extras)
+
+
 @pytest.mark.parametrize(
-    ("style", "says"),
+    ("style", "appearance", "says"),
     [
-        (Personal(), "a sks man walking in a room"),
-        (Personal(captions="plain"), "a sks man"),
-        (Personal(looks=RED), "a sks man in a red shirt walking in a room"),
-        (Personal(captions="plain", looks=RED), "a sks man in a red shirt"),
+        ("scene", "", "a sks man walking in a room"),
+        ("plain", "", "a sks man"),
+        ("scene", RED, "a sks man in a red shirt walking in a room"),
+        ("plain", RED, "a sks man in a red shirt"),
     ],
 )
-def test_a_recipe_says_what_captions_name(tiny_base: Path, style: Personal, says: str) -> None:
+def test_a_recipe_says_what_captions_name(
+    tiny_base: Path, style: Any, appearance: str, says: str
+) -> None:
     base = load_base(tiny_base)
-    rows = encode_subject(base, MAN, "sks", replace(style, views=1))
+    rows = encode_subject(base, MAN, "sks", recipe(style, appearance))
     assert rows.captions == [says] * 2
     words = base.tokenizer.convert_ids_to_tokens(token_ids(base.tokenizer, [says])[0])
     region = dict(zip(words, rows.tokens[0].tolist(), strict=True))
@@ -42,9 +50,9 @@ def test_a_recipe_says_what_captions_name(tiny_base: Path, style: Personal, says
     assert len(rows.latents) == 1
 
 
-def test_looks_are_named_where_the_person_is_written_otherwise(tiny_base: Path) -> None:
+def test_the_appearance_is_named_where_the_person_is_written_otherwise(tiny_base: Path) -> None:
     strange = replace(MAN, captions=["<token>, dancing"] * 2)
-    rows = encode_subject(load_base(tiny_base), strange, "sks", Personal(looks=RED, views=1))
+    rows = encode_subject(load_base(tiny_base), strange, "sks", recipe("scene", RED))
     assert rows.captions == ["sks in a red shirt, dancing"] * 2
 
 
