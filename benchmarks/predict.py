@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
     print(
-        "| setting | command | estimated, s | took, s | ratio | estimated, GB | took, GB | ratio |"
+        "| setting | command | estimate, s | took, s | ratio | estimate, GB | took, GB | ratio |"
     )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, base, changes in (
