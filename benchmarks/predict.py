@@ -34,9 +34,7 @@ def main() -> None:
     parser.add_argument("--pose", type=Path, default=EXAMPLES / "driving.mp4")
     options = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
-    print(
-        "| setting | command | estimate, s | took, s | ratio | estimate, GB | took, GB | ratio |"
-    )
+    print("| setting | command | estimate, s | took, s | ratio | estimate, GB | took, GB | ratio |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, base, changes in (
         ("tiny, its recipe", "tiny", None),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from animateanywhere import puppets
 from animateanywhere.backbones.base import encode_text, load_base
 from animateanywhere.backbones.personal_weights import (
     EMBEDDING,
-    add_token,
     load_personal,
     read_metadata,
 )
@@ -35,6 +35,7 @@ from animateanywhere.methods.animate_anywhere.subject_data import (
     SubjectData,
     batches,
     encode_subject,
+    new_token,
     placed,
     token_regions,
 )
@@ -145,12 +146,27 @@ def test_the_file_gives_what_training_had(tiny_base: Path, place: Path) -> None:
 def test_of_the_embedding_only_the_token_learns(tiny_base: Path, place: Path) -> None:
     learn(tiny_base)
     checkpoint = load_file(Path("runs/sks/training/appearance/checkpoint.safetensors"))
-    name = next(n for n in checkpoint if n.endswith("token_embedding.weight"))
     base = load_base(tiny_base)
-    index = add_token(base, "sks")
-    old = base.text_encoder.get_input_embeddings().weight
-    changed = (checkpoint[name] != old).any(1).nonzero().flatten()  # type: ignore[arg-type]
-    assert changed.tolist() == [index]
+    index = new_token(base, "sks", "man")
+    table: Any = base.text_encoder.get_input_embeddings().weight
+    learned = checkpoint["model.token_embedding.weight"]
+    assert learned.shape == (1, table.shape[1])
+    assert not torch.equal(learned[0], table[index])
+    words = len(table)
+    assert not [name for name, tensor in checkpoint.items() if words in tensor.shape]
+
+
+def test_the_text_encoder_learns_beside_the_token_but_for_its_words(
+    tiny_base: Path, place: Path
+) -> None:
+    recipe = load_recipe("personalize-tiny")
+    both = replace(recipe, personal=replace(recipe.personal, train_text_encoder=True))
+    tensors = load_file(learn(tiny_base, both))
+    base = load_base(tiny_base)
+    own = {f"text_encoder.{name}" for name, _ in base.text_encoder.named_parameters()}
+    table = {name for name in own if name.endswith("token_embedding.weight")}
+    assert table and own - table <= set(tensors) and not table & set(tensors)
+    assert EMBEDDING in tensors
 
 
 def test_the_same_command_again_does_nothing(tiny_base: Path, place: Path) -> None:

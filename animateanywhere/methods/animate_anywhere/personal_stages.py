@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from animateanywhere.backbones import lora
 from animateanywhere.backbones.base import Base, noise_share
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.personal_weights import EMBEDDING
+from animateanywhere.backbones.token_embedding import TokenEmbedding
 from animateanywhere.backbones.vae import decode_latents, encode_frames, to_pixels
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
@@ -31,7 +33,7 @@ from animateanywhere.training.loop import fit
 
 LARGE = 256  # pixels a side; above, memory counts more than speed
 WORDS = "text_encoder|token_embedding"  # in patterns of `train`
-TABLE = "token_embedding.weight"  # of which one row is saved
+TOKEN = "token_embedding.weight"  # the learned token, among what trains
 
 
 @dataclass(frozen=True)
@@ -61,56 +63,54 @@ def learn(
     changed: dict[str, Tensor] = {}
     chosen: dict[str, int] = {}
     for number, stage in enumerate(settings.personal_stages):
-        some = data[stage.kind]
-        if model.family.learns_tokens:
-            model.text_encoder.to(some.subject.latents.device)
-        parts, stage = networks(model, stage, settings, seed + number)
-        network = parts[model.family.denoiser]
-        text_learns = "text_encoder" in parts
-        batch = batches(
-            model, stage, some.subject, some.prior, settings, text_learns, some.augmented
-        )
-        if not text_learns:  # its states are cached
-            model.text_encoder.cpu()
-        if stage.kind != "motion" and "motion_adapter" in model.parts:
-            model.parts["motion_adapter"].cpu()
-
-        def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-            made = batch(generator)  # noqa: B023 - used within this turn of the loop only
-            shift = stage.timestep_shift  # noqa: B023
-            return method.loss(
-                model.family, parts[model.family.denoiser], made, generator, model.scheduler,
-                settings.loss, shift, noise_share(model), stage.row_by_row,  # noqa: B023
-            )  # fmt: skip
-
-        hook = None
+        token = None
         if token_index is not None:
-            table: Any = model.text_encoder.get_input_embeddings().weight
-            only = torch.zeros_like(table[:, :1])
-            only[token_index] = 1  # of the embedding, the token's row alone learns
-            table.requires_grad_(True)
-            hook = table.register_hook(lambda gradient, only=only: gradient * only)
-        folder, score = out / "training" / stage.name, None
-        if stage.name in validations:
-            score = checkpoint_selection.scorer(
-                model, parts, stage, validations[stage.name], settings, out
-            )
-        trained = fit(parts, stage, loss, folder, seed + number, on_save=score)
-        if hook is not None:
-            hook.remove()
-        if score is not None:
-            chosen[stage.name] = checkpoint_selection.restore(trained, stage, out)
-        learned: dict[str, Tensor] = {n: p for n, p in trained.items() if not n.endswith(TABLE)}
-        if stage.lora_rank:  # the next stage goes on from the sum
-            name = model.family.denoiser
-            learned = {n: p for n, p in learned.items() if not n.startswith(f"{name}.")}
-            learned |= lora.merge(network, name)
-        learned = {name: value.detach().cpu().clone() for name, value in learned.items()}
+            token = TokenEmbedding(model.text_encoder, token_index)
+        with nullcontext() if token is None else token.spliced():
+            learned, step = _stage(
+                model, settings, stage, data[stage.kind], token, out, seed + number,
+                validations.get(stage.name),
+            )  # fmt: skip
+        if step is not None:
+            chosen[stage.name] = step
         changed = lora.follow(changed, learned)
-    if token_index is not None:
-        table = model.text_encoder.get_input_embeddings().weight
-        changed[EMBEDDING] = table[token_index : token_index + 1]
+        if token is not None:
+            changed[EMBEDDING] = token.weight.detach().cpu().clone()
     return changed, chosen
+
+
+def _stage(
+    model: Base, settings: Recipe, stage: Stage, data: StageData, token: TokenEmbedding | None,
+    out: Path, seed: int, validation: Validation | None,
+) -> tuple[dict[str, Tensor], int | None]:  # fmt: skip
+    """Train one stage; return what it learned beside the token, and the selected step."""
+    if model.family.learns_tokens:
+        model.text_encoder.to(data.subject.latents.device)
+    parts, stage = networks(model, stage, settings, seed, token)
+    name = model.family.denoiser
+    text_learns = "text_encoder" in parts or "token_embedding" in parts
+    batch = batches(model, stage, data.subject, data.prior, settings, text_learns, data.augmented)
+    if not text_learns:  # its states are cached
+        model.text_encoder.cpu()
+    if stage.kind != "motion" and "motion_adapter" in model.parts:
+        model.parts["motion_adapter"].cpu()
+
+    def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        return method.loss(
+            model.family, parts[name], batch(generator), generator, model.scheduler, settings.loss,
+            stage.timestep_shift, noise_share(model), stage.row_by_row,
+        )  # fmt: skip
+
+    score = None
+    if validation is not None:
+        score = checkpoint_selection.scorer(model, parts, stage, validation, settings, out)
+    trained = fit(parts, stage, loss, out / "training" / stage.name, seed, on_save=score)
+    step = None if score is None else checkpoint_selection.restore(trained, stage, out)
+    learned: dict[str, Tensor] = {n: p for n, p in trained.items() if n != TOKEN}
+    if stage.lora_rank:  # the next stage goes on from the sum
+        learned = {n: p for n, p in learned.items() if not n.startswith(f"{name}.")}
+        learned |= lora.merge(parts[name], name)
+    return {name: value.detach().cpu().clone() for name, value in learned.items()}, step
 
 
 def require_fitting(model: Base, settings: Recipe) -> None:
@@ -134,22 +134,30 @@ def require_fitting(model: Base, settings: Recipe) -> None:
             )
 
 
-def networks(model: Base, stage: Stage, settings: Recipe, seed: int) -> tuple[nn.ModuleDict, Stage]:
-    """What a stage trains in: the denoiser by its name, and `text_encoder` where it or the token
-    learns. And the stage, whose `train` names what is to learn there, adapters where it has
-    LoRA."""
+def networks(
+    model: Base, stage: Stage, settings: Recipe, seed: int, token: TokenEmbedding | None = None
+) -> tuple[nn.ModuleDict, Stage]:
+    """What a stage trains in: the denoiser by its name, `token_embedding` where the token learns,
+    and `text_encoder` where it learns too. And the stage, whose `train` names each parameter that
+    is to learn there, adapters where it has LoRA."""
     network = method.build(model, settings.loss, video=stage.kind == "motion")
     if model.config["size"] > LARGE:
         recompute(network, model.family)
     if settings.personal.train_text_encoder and stage.kind == "appearance":
         stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
     parts = nn.ModuleDict({model.family.denoiser: network})
-    if any(re.search(WORDS, pattern) for pattern in stage.train):
+    if token is not None and any(re.search(pattern, TOKEN) for pattern in stage.train):
+        parts["token_embedding"] = token
+    if any("text_encoder" in pattern for pattern in stage.train):
         parts["text_encoder"] = model.text_encoder
     if stage.lora_rank:
         names = lora.inject(parts, stage.lora_rank, stage.train, seed, model.family.denoiser)
-        stage = replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
-    return parts, stage
+    else:
+        found = re.compile("|".join(f"(?:{pattern})" for pattern in stage.train))
+        names = tuple(name for name, _ in parts.named_parameters() if found.search(name))
+    known = re.compile(r"^text_encoder\..*token_embedding")  # the words it knows stay
+    names = tuple(name for name in names if not known.search(name))
+    return parts, replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
 
 
 def fit_vae(

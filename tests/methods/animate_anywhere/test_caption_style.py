@@ -58,7 +58,7 @@ def test_the_appearance_is_named_where_the_person_is_written_otherwise(tiny_base
 
 def test_a_style_changes_words_only(tiny_base: Path) -> None:
     first, second = (
-        encode_subject(load_base(tiny_base), MAN, "sks", Personal(captions=c, views=2))
-        for c in ("scene", "plain")
+        encode_subject(load_base(tiny_base), MAN, "sks", recipe(style, ""))
+        for style in ("scene", "plain")
     )
     assert torch.equal(first.latents, second.latents) and torch.equal(first.masks, second.masks)

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_iter
 from animateanywhere.backbones.base import Base, latent_shape, load_parts, window_length
 from animateanywhere.backbones.low_memory import autocast, halve
 from animateanywhere.backbones.spec import Model
+from animateanywhere.backbones.token_embedding import TokenEmbedding
 from animateanywhere.backbones.vae import decoded_pixels, encode_frames, latent_count
 from animateanywhere.core.messages import quietly
 from animateanywhere.methods.animate_anywhere import method
@@ -116,7 +117,8 @@ def _through_vae(base: Base, precision: str, frames: int) -> float:
 def step(base: Base, stage: Stage, recipe: Recipe) -> float:
     """GB at the peak of one step of a stage, on a base on the meta device."""
     halve(base, stage.precision if stage.lora_rank else "no")
-    parts, stage = networks(base, stage, recipe, 0)
+    token = TokenEmbedding(base.text_encoder, 0) if base.family.learns_tokens else None
+    parts, stage = networks(base, stage, recipe, 0, token)
     with quietly():
         learns = select(parts, stage.train).values()
     parts.train()
@@ -128,8 +130,10 @@ def step(base: Base, stage: Stage, recipe: Recipe) -> float:
             _fill(part)
         counted.hold(int(sum(p.numel() for p in learns) * STATE[stage.optimizer]))
         text = torch.zeros(rows, *base.family.text_shape(base))  # (B, T, D)
-        if "text_encoder" in parts:
-            text = parts["text_encoder"](text[..., 0].long()).last_hidden_state
+        if token is not None and ("text_encoder" in parts or "token_embedding" in parts):
+            _fill(base.text_encoder)
+            with token.spliced():
+                text = base.text_encoder(text[..., 0].long()).last_hidden_state
         batch = Batch(
             torch.zeros(rows, frames, *shape),
             torch.zeros(rows, frames, *base.family.pose_shape(base)),
