@@ -12,6 +12,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
+from animateanywhere.core import messages
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 
@@ -160,6 +161,7 @@ def contact_sheet(
         top += strip.height
     with write_aside(path) as tmp:
         sheet.save(tmp, format="PNG", compress_level=3)  # a tenth larger, four times as fast
+    messages.picture(Path(path))
 
 
 def shown(count: int, columns: int = COLUMNS) -> np.ndarray:
