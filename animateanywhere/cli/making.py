@@ -86,9 +86,9 @@ def _personalize(
     require_writable(out or RUNS)
     from animateanywhere.commands.personalize import personalize
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
-    place = Place(models, offline)
+    place = WeightsLocation(models, offline)
     made = personalize(
         video,
         token,
@@ -162,7 +162,7 @@ def _generate(
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands.generate import generate
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
     files = [_scaled("--weights", text) for text in weights or []]
     first, scale = files[0] if files else (None, 1.0)
@@ -186,7 +186,7 @@ def _generate(
         free_noise=free_noise,
         compiled=compiled,
         contact_sheet=contact_sheet,
-        backends=Backends(place=Place(models, offline)),
+        backends=Backends(location=WeightsLocation(models, offline)),
     )
     result(made)
 

@@ -104,9 +104,9 @@ def _prepare(
     require_writable(out)
     from animateanywhere.commands.prepare import prepare
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
-    place = Place(models, offline)
+    place = WeightsLocation(models, offline)
     backends = Backends(pose, mask, caption, caption_model, caption_fallback, place)
     prepare(video, out, scene=scene, class_word=class_word, backends=backends)
     result(out)
@@ -139,9 +139,9 @@ def _check(
     require_writable(out or RUNS)
     from animateanywhere.commands.check import check, show, to_json
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
-    backends = Backends(pose_backend, mask_backend, place=Place(models, offline))
+    backends = Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline))
     report = check(
         video,
         pose,
@@ -213,7 +213,7 @@ def _evaluate(
         raise UsageError("what to evaluate? give a video, the folder of a run, or --bench puppets")
     if bench is None and (subjects or methods or hard):
         raise UsageError("--subjects, --methods and --hard belong to --bench puppets")
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
     require_writable(out or RUNS)
     if target is None:
@@ -227,13 +227,13 @@ def _evaluate(
             fast=fast,
             hard=hard,
             base=base or "mini",
-            models=Place(models, offline),
+            models=WeightsLocation(models, offline),
         )
         return result(folder)
     from animateanywhere.commands.evaluate import evaluate, show, to_json
     from animateanywhere.preprocessing.backends import Backends
 
-    backends = Backends(pose_backend, mask_backend, place=Place(models, offline))
+    backends = Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline))
     made = evaluate(
         target,
         reference=reference,

@@ -41,9 +41,9 @@ from animateanywhere.methods.animate_anywhere.generation import render, sampler_
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.captions.template import with_looks
+from animateanywhere.preprocessing.captions.template import with_appearance
 from animateanywhere.preprocessing.driving import read_driving
-from animateanywhere.preprocessing.quality.motion import look_over_driving
+from animateanywhere.preprocessing.quality.motion import motion_findings
 
 SLICE = 16  # skeletons that are drawn at once
 
@@ -112,7 +112,7 @@ def generate(
     said = prompt
     if weights is not None and mentions(prompt, learned["token"]):
         looks = learned.get("looks", "") if looks is None else looks.strip()
-        said = with_looks(prompt, learned["token"], learned["class_word"], looks)
+        said = with_appearance(prompt, learned["token"], learned["class_word"], looks)
     if said != prompt:
         say(f'in words: "{escape(said)}"; --looks "" leaves the looks out')
     if len(model.tokenizer(said).input_ids) > model.tokenizer.model_max_length:
@@ -132,11 +132,11 @@ def generate(
         say(f"generation takes about {in_words(told)} on this machine")
     if driving.pictures is not None:
         fit = "none"
-        drawn = retarget.squared(driving.pictures, size)  # (F, H, W, 3)
+        drawn = retarget.pad_to_square(driving.pictures, size)  # (F, H, W, 3)
     else:
         build = build_of(learned)
         where = (driving.width, driving.height, size)
-        tell_findings(pose.name, look_over_driving(driving.keypoints, *where[:2], build, size))
+        tell_findings(pose.name, motion_findings(driving.keypoints, *where[:2], build, size))
         if fit != "none" and build is None:
             say("no body to fit to: the skeleton keeps its proportions, at a common height")
         fitted = retarget.fit(driving.keypoints, *where, fit, build)
@@ -189,7 +189,7 @@ def generate(
     unet = method.build(model, Loss(guide=False), video=True).eval()
     if compiled:
         compile_blocks(unet)
-    some, kept = video.shown(count), list[np.ndarray]()
+    some, kept = video.sheet_frames(count), list[np.ndarray]()
     with passes:
         made = render(
             model, unet, said, torch.cat(poses), seed,

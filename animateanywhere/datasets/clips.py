@@ -17,7 +17,7 @@ from animateanywhere.media.video import read
 from animateanywhere.pose.skeleton import Poses, draw, read_poses
 
 # frames (F, H, W, 3) uint8, keypoints (F, 18, 3) float32, captions
-Row = tuple[np.ndarray, np.ndarray, list[str]]
+ClipRow = tuple[np.ndarray, np.ndarray, list[str]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Corpus:
 
 
 def open_corpus(
-    folder: Path, make: Callable[[int], Iterable[Row]], count: int, frames: int, size: int
+    folder: Path, make: Callable[[int], Iterable[ClipRow]], count: int, frames: int, size: int
 ) -> Corpus:
     """Open the corpus in `folder`, making what is missing of its `count` clips.
 
@@ -41,9 +41,9 @@ def open_corpus(
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = (count, frames, size, size, 3)
-    captions = _captions(folder / "captions.jsonl")
-    pixels = _array(folder / "frames.npy", shape, np.uint8)
-    points = _array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
+    captions = _read_captions(folder / "captions.jsonl")
+    pixels = _open_array(folder / "frames.npy", shape, np.uint8)
+    points = _open_array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
     start = len(captions)
     if start < count:
         with (
@@ -66,22 +66,22 @@ def open_corpus(
     return Corpus(folder, pixels, points, captions)
 
 
-def folder_rows(
+def clips_of_folder(
     folder: Path, frames: int, size: int, fps: float
-) -> tuple[int, Callable[[int], Iterator[Row]]]:
+) -> tuple[int, Callable[[int], Iterator[ClipRow]]]:
     """Rows of a folder of clips: name.mp4, name.poses.json, name.txt (a caption a line).
 
     Each clip gives as many rows of `frames` frames as its poses last. Returns their number and
     `make(start)`, which decodes one clip at a time, so that memory does not grow with the folder.
     Raises UsageError where a clip lacks its poses or caption, or is shorter than its poses.
     """
-    clips = [_clip(path, fps) for path in sorted(folder.glob("*.mp4"))
+    clips = [_read_clip(path, fps) for path in sorted(folder.glob("*.mp4"))
              if not path.stem.endswith(".masks")]  # fmt: skip
     counts = [len(moments) // frames for _, _, moments, _ in clips]
     if not sum(counts):
         raise UsageError(f"{folder} holds no clip of {frames} frames: fill it with `aa puppets`")
 
-    def make(start: int) -> Iterator[Row]:
+    def make(start: int) -> Iterator[ClipRow]:
         for (path, pose, moments, captions), count in zip(clips, counts, strict=True):
             if start < count:
                 decoded = read(path, fps=fps).frames
@@ -104,7 +104,7 @@ def folder_rows(
     return sum(counts), make
 
 
-def _clip(path: Path, fps: float) -> tuple[Path, Poses, np.ndarray, list[str]]:
+def _read_clip(path: Path, fps: float) -> tuple[Path, Poses, np.ndarray, list[str]]:
     """A clip's poses, which of them each of its frames at `fps` takes, and its captions."""
     text, poses = path.with_suffix(".txt"), path.with_suffix(".poses.json")
     if not text.is_file() or not poses.is_file():
@@ -119,7 +119,7 @@ def _clip(path: Path, fps: float) -> tuple[Path, Poses, np.ndarray, list[str]]:
     return path, pose, np.minimum(moments, len(pose.keypoints) - 1), captions
 
 
-def cached(
+def cached_array(
     path: Path, count: int, make: Callable[[int, int], np.ndarray], what: str, rows: int
 ) -> np.ndarray:
     """The rows of `make(start, stop)` for 0..count, computed once, `rows` at a time, and
@@ -137,7 +137,7 @@ def cached(
     return np.load(path, mmap_mode="r")
 
 
-def _captions(path: Path) -> list[list[str]]:
+def _read_captions(path: Path) -> list[list[str]]:
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -147,7 +147,7 @@ def _captions(path: Path) -> list[list[str]]:
     return [json.loads(line) for line in whole]
 
 
-def _array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
+def _open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
     if path.is_file():
         array: np.memmap = np.load(path, mmap_mode="r+")
         if array.shape == shape:

@@ -18,28 +18,32 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.datasets.subject import Subject, gray, picture, read_captions
+from animateanywhere.datasets.subject import Subject, masks_to_uint8, read_captions, read_picture
 from animateanywhere.pose.skeleton import read_poses
 
 KINDS = ("frame", "mask", "pose", "caption")
 FILE = "made.json"
-Record = dict[str, str]  # digest by kind; "is" names the frame itself
+Digests = dict[str, str]  # digest by kind; "is" names the frame itself
 
 
 class Corrections(NamedTuple):
     """What a folder holds of hands: values by kind and by the frame they belong to."""
 
-    made: list[Record]
+    digests: list[Digests]
     values: dict[str, dict[str, np.ndarray | str]]
     missing: list[str]  # files that are gone, to be made anew
 
 
-def records(subject: Subject) -> list[Record]:
+def frame_digests(subject: Subject) -> list[Digests]:
     """What `made.json` keeps of each frame."""
     seen: Counter[str] = Counter()
     out = []
     for frame, mask, pose, caption in zip(
-        subject.frames, gray(subject.masks), subject.keypoints, subject.captions, strict=True
+        subject.frames,
+        masks_to_uint8(subject.masks),
+        subject.keypoints,
+        subject.captions,
+        strict=True,
     ):
         record = dict(zip(KINDS, map(_digest, (frame, mask, pose, caption)), strict=True))
         # A still moment repeats its pixels: there the frames count
@@ -49,13 +53,13 @@ def records(subject: Subject) -> list[Record]:
     return out
 
 
-def write_notes(folder: Path, made: list[Record], marks: dict[str, list[int]]) -> None:
+def write_digests(folder: Path, digests: list[Digests], corrected: dict[str, list[int]]) -> None:
     """Write made.json; marks: which frames are by hand, by kind."""
-    text = json.dumps({"frames": made, "by_hand": marks}, indent=1)
+    text = json.dumps({"frames": digests, "by_hand": corrected}, indent=1)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def read_notes(folder: Path) -> dict[str, Any]:
+def read_digests(folder: Path) -> dict[str, Any]:
     """made.json: "frames", a record each, and "by_hand", frames by kind.
 
     Raises:
@@ -77,19 +81,19 @@ def read_notes(folder: Path) -> dict[str, Any]:
     return dict(notes)
 
 
-def by_hand(folder: Path) -> Corrections:
+def find_corrections(folder: Path) -> Corrections:
     """Compare a folder with its `made.json`; a folder without has no corrections.
 
     Raises:
         UsageError: a file is damaged; it is named, since a hand may have been at work in it.
     """
-    made = read_notes(folder)["frames"] if (folder / FILE).is_file() else []
+    made = read_digests(folder)["frames"] if (folder / FILE).is_file() else []
     found = Corrections(made, {kind: {} for kind in KINDS}, [])
     for index, record in enumerate(made):
         for kind, mode in (("frame", "RGB"), ("mask", "L")):
             path = folder / f"{kind}s" / f"{index:04}.png"
             if path.is_file():
-                _compare(found, record, kind, picture(path, mode))
+                _compare(found, record, kind, read_picture(path, mode))
             else:
                 found.missing.append(path.name)
     poses, captions = folder / "poses.json", folder / "captions.jsonl"
@@ -107,13 +111,13 @@ def by_hand(folder: Path) -> Corrections:
     return found
 
 
-def marks(found: Corrections, made: list[Record]) -> dict[str, list[int]]:
+def corrected_frames(found: Corrections, digests: list[Digests]) -> dict[str, list[int]]:
     """By kind, which of the frames of `made` have a correction."""
-    return {kind: [index for index, record in enumerate(made) if record["is"] in values]
+    return {kind: [index for index, record in enumerate(digests) if record["is"] in values]
             for kind, values in found.values.items()}  # fmt: skip
 
 
-def apply(subject: Subject, made: list[Record], found: Corrections) -> Subject:
+def apply_corrections(subject: Subject, made: list[Digests], found: Corrections) -> Subject:
     """The subject, of records `made`, with corrections put in.
 
     Raises:
@@ -128,7 +132,7 @@ def apply(subject: Subject, made: list[Record], found: Corrections) -> Subject:
             f"{subject.folder}: holds {lost} corrections by hand, of frames that these settings do "
             "not make; give another --out, or delete the folder"
         )
-    frames, masks = subject.frames.copy(), gray(subject.masks)
+    frames, masks = subject.frames.copy(), masks_to_uint8(subject.masks)
     keypoints, captions = subject.keypoints.copy(), list(subject.captions)
     targets: tuple[Any, ...] = (frames, masks, keypoints, captions)
     for kind, rows in zip(KINDS, targets, strict=True):
@@ -144,7 +148,7 @@ def apply(subject: Subject, made: list[Record], found: Corrections) -> Subject:
                    keypoints=keypoints, captions=captions)  # fmt: skip
 
 
-def _compare(found: Corrections, record: Record, kind: str, value: np.ndarray | str) -> None:
+def _compare(found: Corrections, record: Digests, kind: str, value: np.ndarray | str) -> None:
     if _digest(value) != record.get(kind):
         found.values[kind][record["is"]] = value
 

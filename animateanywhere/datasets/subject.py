@@ -60,7 +60,7 @@ def write_subject(
     """
     height, width = subject.frames.shape[1:3]
     jobs = []
-    for name, pictures in (("frames", subject.frames), ("masks", gray(subject.masks))):
+    for name, pictures in (("frames", subject.frames), ("masks", masks_to_uint8(subject.masks))):
         (folder / name).mkdir()
         jobs += [(folder / name / f"{index:04}.png", one) for index, one in enumerate(pictures)]
 
@@ -81,10 +81,10 @@ def write_subject(
     # A JSON string is a TOML string
     rows = [f"{key} = {json.dumps(fact, ensure_ascii=False)}" for key, fact in facts.items()]
     (folder / "subject.toml").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    contact_sheet(folder / "contact.png", _rows(subject))
+    contact_sheet(folder / "contact.png", _contact_rows(subject))
 
 
-def read_about(folder: Path) -> dict[str, str | int | float]:
+def read_settings(folder: Path) -> dict[str, str | int | float]:
     """subject.toml; empty where there is none that can be read."""
     try:
         return tomllib.loads((folder / "subject.toml").read_text(encoding="utf-8"))
@@ -99,11 +99,11 @@ def read_subject(folder: str | Path) -> Subject:
         UsageError: a file is missing or damaged, or numbers or sizes of files do not match.
     """
     folder = Path(folder)
-    about = read_about(folder)
+    about = read_settings(folder)
     if "class_word" not in about:
         raise UsageError(f"{folder}: no subject folder (subject.toml is missing or damaged)")
-    frames = _pictures(folder / "frames", "RGB")
-    masks = _pictures(folder / "masks", "L")
+    frames = _read_pictures(folder / "frames", "RGB")
+    masks = _read_pictures(folder / "masks", "L")
     poses = read_poses(folder / "poses.json")
     captions = read_captions(folder / "captions.jsonl")
     counts = {len(frames), len(masks), len(poses.keypoints), len(captions)}
@@ -124,18 +124,18 @@ def read_subject(folder: str | Path) -> Subject:
     )
 
 
-def gray(masks: np.ndarray) -> np.ndarray:
+def masks_to_uint8(masks: np.ndarray) -> np.ndarray:
     """Masks in 0..1 as their files hold them, uint8 in 0..255."""
     return (masks * 255 + 0.5).astype(np.uint8)
 
 
-def overlay(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+def overlay_skeletons(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """Skeletons laid over frames, uint8 (F, H, W, 3)."""
     drawn = draw(keypoints, *frames.shape[1:3])
     return np.where(drawn.max(-1, keepdims=True) > 40, drawn, frames // 2 + 64)
 
 
-def _rows(subject: Subject) -> list[tuple[str, np.ndarray]]:
+def _contact_rows(subject: Subject) -> list[tuple[str, np.ndarray]]:
     """Of at most eight frames, as many as the sheet shows."""
     count = len(subject.frames)
     shown = np.linspace(0, count - 1, min(8, count)).round().astype(int)
@@ -144,11 +144,11 @@ def _rows(subject: Subject) -> list[tuple[str, np.ndarray]]:
     return [
         (f"frames: {subject.captions[0]}", frames),
         ("mask: what is learned as the person", cut.astype(np.uint8)),
-        ("pose", overlay(frames, subject.keypoints[shown])),
+        ("pose", overlay_skeletons(frames, subject.keypoints[shown])),
     ]
 
 
-def picture(path: Path, mode: str) -> np.ndarray:
+def read_picture(path: Path, mode: str) -> np.ndarray:
     """One PNG as uint8, "RGB" or "L". Raises UsageError where it is damaged."""
     try:
         return np.array(Image.open(path).convert(mode))
@@ -170,11 +170,11 @@ def read_captions(path: Path) -> list[str]:
         raise UsageError(f"{path}: missing, or a line holds no caption ({error})") from None
 
 
-def _pictures(folder: Path, mode: str) -> np.ndarray:
+def _read_pictures(folder: Path, mode: str) -> np.ndarray:
     files = sorted(folder.glob("*.png"))
     if not files:
         raise UsageError(f"{folder}: no PNG files; run `aa prepare` again")
-    pictures = [picture(file, mode) for file in files]
+    pictures = [read_picture(file, mode) for file in files]
     if len({one.shape for one in pictures}) > 1:
         raise UsageError(f"{folder}: pictures of different sizes; run `aa prepare` again")
     return np.stack(pictures)

@@ -22,7 +22,7 @@ SHOWN = 256  # pixels a side at most
 DIM = 190  # of 255, how dark the page makes what the mask leaves out
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
     """A value over the clip: what it is, its range in words, and SVG points in 0..F x 0..1, where
     1 is 0 and 0 the largest value."""
 
@@ -36,7 +36,7 @@ def write_report(
     subject: Subject,
     about: Mapping[str, Any],
     findings: Sequence[tuple[str, str, str]],
-    by_hand: Mapping[str, list[int]],
+    corrected: Mapping[str, list[int]],
     filled: np.ndarray,
 ) -> None:
     """Write the page.
@@ -48,7 +48,7 @@ def write_report(
 
     with ThreadPoolExecutor(2) as pool:  # Pillow compresses outside of Python's lock
         rows = range(len(filled))
-        frames = list(pool.map(lambda row: _frame(subject, row, filled[row], by_hand), rows))
+        frames = list(pool.map(lambda row: _frame(subject, row, filled[row], corrected), rows))
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -57,8 +57,8 @@ def write_report(
         subject=subject,
         size=subject.frames.shape[1],
         findings=findings,
-        by_hand={kind: where for kind, where in by_hand.items() if where},
-        lines=_lines(subject),
+        corrected={kind: where for kind, where in corrected.items() if where},
+        lines=_curves(subject),
         captions=len(set(subject.captions)),
         frames=frames,
     )
@@ -67,7 +67,7 @@ def write_report(
 
 
 def _frame(
-    subject: Subject, index: int, filled: np.ndarray, by_hand: Mapping[str, list[int]]
+    subject: Subject, index: int, filled: np.ndarray, corrected: Mapping[str, list[int]]
 ) -> dict[str, Any]:
     """What the page shows of one frame."""
     pose = subject.keypoints[index]
@@ -92,12 +92,12 @@ def _frame(
         "joints": joints,
         "filled": int((filled & seen).sum()),
         "hidden": int((~seen).sum()),
-        "by_hand": [kind for kind, frames in by_hand.items() if index in frames],
+        "by_hand": [kind for kind, frames in corrected.items() if index in frames],
         "caption": subject.captions[index],
     }
 
 
-def _lines(subject: Subject) -> list[Line]:
+def _curves(subject: Subject) -> list[Curve]:
     shown = subject.keypoints[..., 2] >= VISIBLE
     confidence = subject.keypoints[..., 2].clip(0, 1).mean(1)
     area = subject.masks.mean((1, 2))
@@ -111,7 +111,7 @@ def _lines(subject: Subject) -> list[Line]:
         "height of the person": height / subject.frames.shape[1],
     }
     return [
-        Line(name, f"{values.min():.0%} to {values.max():.0%}", _points(values))
+        Curve(name, f"{values.min():.0%} to {values.max():.0%}", _points(values))
         for name, values in named.items()
     ]
 

@@ -156,7 +156,7 @@ def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, i
     return denoiser
 
 
-def in_turn(first: Denoiser, then: Denoiser, steps: int) -> Denoiser:
+def switch_denoisers(first: Denoiser, then: Denoiser, steps: int) -> Denoiser:
     """One denoiser out of two: `first` for so many steps of a walk, `then` for the rest. For
     samplers that ask once a step, as those here do."""
     asked = 0

@@ -15,12 +15,13 @@ import numpy as np
 
 from animateanywhere.core.console import progress
 from animateanywhere.core.errors import UsageError
-from animateanywhere.preprocessing.crop import cut
-from animateanywhere.preprocessing.weights import CLIP, DINO, VIDEOMAE, Place, fetch, load
+from animateanywhere.datasets.subject import masks_to_uint8
+from animateanywhere.preprocessing.crop import crop_frames
+from animateanywhere.preprocessing.weights import CLIP, DINO, VIDEOMAE, WeightsLocation, fetch, load
 
-Pictures = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N, D)
-Words = Callable[[str], np.ndarray]  # to float32 (1, D)
-Video = Callable[[np.ndarray], np.ndarray]  # uint8 (F, H, W, 3) to float32 (1, D)
+ImageEmbedder = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N, D)
+TextEmbedder = Callable[[str], np.ndarray]  # to float32 (1, D)
+VideoEmbedder = Callable[[np.ndarray], np.ndarray]  # uint8 (F, H, W, 3) to float32 (1, D)
 
 SIDE = 224  # pixels, what both networks look at
 GRAY = 128  # behind a person who is cut out
@@ -28,7 +29,7 @@ ROOM = 0.1  # of a person's box, around it
 BATCH = 16
 
 
-def clip(place: Place) -> tuple[Pictures, Words]:
+def clip_embedders(location: WeightsLocation) -> tuple[ImageEmbedder, TextEmbedder]:
     """CLIP ViT-B/32's embeddings of pictures and of a text, which lie in one space.
 
     Of a picture that is not square the middle counts, as CLIP was trained. A text is cut after 77
@@ -36,7 +37,7 @@ def clip(place: Place) -> tuple[Pictures, Words]:
     """
     from transformers import AutoTokenizer, CLIPModel
 
-    folder = fetch(CLIP, place)
+    folder = fetch(CLIP, location)
     model = load(CLIPModel, folder)
     processor = _processor(folder)
     try:
@@ -61,14 +62,14 @@ def clip(place: Place) -> tuple[Pictures, Words]:
     return _batched(processor, look, "comparing by CLIP"), words
 
 
-def dino(place: Place) -> Pictures:
+def dino_embedder(location: WeightsLocation) -> ImageEmbedder:
     """DINO ViT-S/16's embeddings of pictures: its class token. DINOv2's folder will do as well.
 
     Raises UsageError where the weights cannot be had.
     """
     from transformers import AutoModel
 
-    folder = fetch(DINO, place)
+    folder = fetch(DINO, location)
     model = load(AutoModel, folder)
 
     def look(pixels: Any) -> Any:
@@ -77,13 +78,13 @@ def dino(place: Place) -> Pictures:
     return _batched(_processor(folder), look, "comparing by DINO")
 
 
-def videomae(place: Place) -> Video:
+def videomae_embedder(location: WeightsLocation) -> VideoEmbedder:
     """VideoMAE's embedding of a video: the mean over its tokens of as many frames as it looks at,
     evenly spread, some twice of a short one. Raises UsageError where the weights cannot be had.
     """
     from transformers import VideoMAEModel
 
-    folder = fetch(VIDEOMAE, place)
+    folder = fetch(VIDEOMAE, location)
     model = load(VideoMAEModel, folder)
     processor = _processor(folder)
 
@@ -108,25 +109,20 @@ def cutouts(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
     (F, SIDE, SIDE, 3).
     """
     where = np.array([_square(mask) for mask in masks])
-    shown = cut(frames, where, SIDE)
+    shown = crop_frames(frames, where, SIDE)
     # Beyond the frame `cut` repeats the edge, which may be a person's
     rim = max(masks.shape[1:])
-    wide = np.pad(gray_of(masks), ((0, 0), (rim, rim), (rim, rim)))
-    mask = cut(wide, where + np.array([rim, rim, 0]), SIDE)[..., None] / np.float32(255)
+    wide = np.pad(masks_to_uint8(masks), ((0, 0), (rim, rim), (rim, rim)))
+    mask = crop_frames(wide, where + np.array([rim, rim, 0]), SIDE)[..., None] / np.float32(255)
     return (shown * mask + GRAY * (1 - mask) + 0.5).astype(np.uint8)
 
 
-def scenes(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def backgrounds(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Frames with the person painted over in the mean color of the scene; as `cutouts`."""
     mask = masks[..., None].astype(np.float32)
     free = (1 - mask) + 1e-6
     mean = (frames * free).sum((1, 2), keepdims=True) / free.sum((1, 2), keepdims=True)
     return (frames * (1 - mask) + mean * mask + 0.5).astype(np.uint8)
-
-
-def gray_of(masks: np.ndarray) -> np.ndarray:
-    """Masks in 0..1 as uint8 in 0..255."""
-    return (masks * 255 + 0.5).astype(np.uint8)
 
 
 def _square(mask: np.ndarray) -> tuple[float, float, float]:
@@ -147,7 +143,7 @@ def _processor(folder: Path) -> Any:
         raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
 
 
-def _batched(processor: Any, look: Callable[[Any], Any], what: str) -> Pictures:
+def _batched(processor: Any, look: Callable[[Any], Any], what: str) -> ImageEmbedder:
     def pictures(frames: np.ndarray) -> np.ndarray:
         import torch
 

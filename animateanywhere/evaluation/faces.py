@@ -16,18 +16,18 @@ import numpy as np
 
 from animateanywhere.core.console import progress
 from animateanywhere.core.errors import UsageError
-from animateanywhere.evaluation.embed import Pictures
-from animateanywhere.preprocessing.weights import Place
+from animateanywhere.evaluation.embed import ImageEmbedder
+from animateanywhere.preprocessing.weights import WeightsLocation
 
 PACK = "buffalo_l"
 ROOT = Path("~/.insightface")  # where the package itself keeps its models
 
 
-def faces(place: Place) -> Pictures:
+def face_embedder(location: WeightsLocation) -> ImageEmbedder:
     """From frames to the embeddings of the largest face in each; (N, 512), frames without a face
     left out.
 
-    The models are those of DIR/insightface/models/buffalo_l with a place DIR, else of the package's
+    The models are those of DIR/insightface/models/buffalo_l with a location DIR, else of the package's
     own folder in the user's home; they are never downloaded.
 
     Raises:
@@ -35,7 +35,7 @@ def faces(place: Place) -> Pictures:
     """
     if not find_spec("insightface"):
         raise UsageError("insightface is not installed: pip install 'animateanywhere[faces]'")
-    own = place.models / "insightface" if place.models else None
+    own = location.models / "insightface" if location.models else None
     root = own if own and own.is_dir() else ROOT.expanduser()
     if len(list((root / "models" / PACK).glob("*.onnx"))) < 2:  # a detector and ArcFace
         raise UsageError(f"insightface's {PACK} is not in {root / 'models'}: put its .onnx there")

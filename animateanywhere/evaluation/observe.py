@@ -13,15 +13,15 @@ from animateanywhere.core.console import warn
 from animateanywhere.datasets.subject import read_subject
 from animateanywhere.evaluation.perception import Perception, perceive
 from animateanywhere.media import video
-from animateanywhere.pose.visibility import somebody
+from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import exact
-from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.masks import segment as mask_of
 from animateanywhere.preprocessing.pose import detect as pose_of
 
 SIDE = 512  # pixels of the longer side that is looked at
 REFERENCE_FPS = 8.0
-LEAST = 0.001  # of a frame that a person covers
+MIN_AREA = 0.001  # of a frame that a person covers
 
 
 class Observed(NamedTuple):
@@ -34,13 +34,13 @@ class Observed(NamedTuple):
     fps: float
 
     @property
-    def shows(self) -> np.ndarray:
+    def has_person(self) -> np.ndarray:
         """bool (F,): the frames in which somebody is, with an outline."""
-        return somebody(self.keypoints) & (self.masks.mean((1, 2)) > LEAST)
+        return has_person(self.keypoints) & (self.masks.mean((1, 2)) > MIN_AREA)
 
-    def persons(self) -> Observed:
+    def person_frames(self) -> Observed:
         """The frames in which somebody is."""
-        shows = self.shows
+        shows = self.has_person
         return Observed(self.frames[shows], self.masks[shows], self.keypoints[shows], self.fps)
 
 
@@ -50,11 +50,13 @@ def observe(path: Path, most: int, backends: Backends, net: Perception | None) -
     Raises UsageError for a file that is no video, and where the backends cannot be had.
     """
     clip = video.read(path, max_frames=most, size=SIDE)
-    keypoints, masks = _found(clip.frames, path, backends, net)
+    keypoints, masks = _estimate(clip.frames, path, backends, net)
     return Observed(clip.frames, masks, keypoints, clip.fps)
 
 
-def look(frames: np.ndarray, fps: float, path: Path, backends: Backends, side: int = 0) -> Observed:
+def observe_frames(
+    frames: np.ndarray, fps: float, path: Path, backends: Backends, side: int = 0
+) -> Observed:
     """Frames, uint8 (F, H, W, 3), with their person found by the backends.
 
     path: where they are from, for messages. side: smaller frames are brought to so many pixels of
@@ -64,7 +66,7 @@ def look(frames: np.ndarray, fps: float, path: Path, backends: Backends, side: i
     height, width = frames.shape[1:3]
     scale = max(side / max(height, width), 1.0)
     larger = round(width * scale), round(height * scale)
-    keypoints, masks = _found(_resized(frames, larger), path, backends, None)
+    keypoints, masks = _estimate(_resized(frames, larger), path, backends, None)
     keypoints[..., :2] *= np.float32(width / larger[0]), np.float32(height / larger[1])
     return Observed(frames, _resized(masks, (width, height)), keypoints, fps)
 
@@ -92,7 +94,7 @@ def observe_reference(
     size = SIDE if masks_file is None else video.LONG_SIDE  # masks have the clip's size
     frames, fps, _ = video.read(path, max_frames=most, fps=REFERENCE_FPS, size=size)
     if poses_file is None or masks_file is None:
-        keypoints, masks = _found(frames, path, backends, net)
+        keypoints, masks = _estimate(frames, path, backends, net)
     if poses_file is not None:
         keypoints = exact.poses(poses_file, frames, fps)
     if masks_file is not None:
@@ -100,22 +102,22 @@ def observe_reference(
     return Observed(frames, masks, keypoints, fps)
 
 
-def _found(
+def _estimate(
     frames: np.ndarray, path: Path, backends: Backends, net: Perception | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (F, 18, 3) and masks (F, H, W) of the most prominent person."""
     if net is not None:
         seen = perceive(net, frames)
         keypoints = seen["keypoints"]
-        keypoints[~somebody(keypoints), :, 2] = 0  # a joint or two without a body are none
+        keypoints[~has_person(keypoints), :, 2] = 0  # a joint or two without a body are none
         return keypoints, seen["masks"]
-    pose, mask = (choose(kind, backends, path) for kind in ("pose", "mask"))
-    keypoints, persons = pose_of.find(frames, pose, backends.place)
+    pose, mask = (choose_backend(kind, backends, path) for kind in ("pose", "mask"))
+    keypoints, persons = pose_of.estimate_poses(frames, pose, backends.location)
     if persons > 1:
         warn(escape(f"{path.name}: {persons} persons seen; the most prominent is measured"))
     height, width = frames.shape[1:3]
     side = max(height, width)
     where = np.tile([width / 2, height / 2, side], (len(frames), 1))
-    square = mask_of.extract(frames, keypoints, where, side, mask, backends.place)
+    square = mask_of.extract(frames, keypoints, where, side, mask, backends.location)
     left, top = np.round(where[0, :2] - side / 2).astype(int)
     return keypoints, square[:, -top : height - top, -left : width - left]

@@ -99,7 +99,7 @@ def soft_argmax(heatmaps: Tensor) -> Tensor:
     return CELL * weight @ centers.flatten(0, 1).to(weight)
 
 
-def frames_in(frames: NDArray[np.uint8]) -> Tensor:
+def frames_to_input(frames: NDArray[np.uint8]) -> Tensor:
     """uint8 `(F, H, W, 3)` to float `(F, 3, 128, 128)` in -1..1, padded to a square."""
     height, width = frames.shape[1:3]
     x = rearrange(torch.from_numpy(np.ascontiguousarray(frames)).float(), "f h w c -> f c h w")
@@ -121,7 +121,7 @@ def perceive(net: Perception, frames: NDArray[np.uint8]) -> dict[str, NDArray[np
     side = max(height, width)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(frames), 32):
-        out = net(frames_in(frames[start : start + 32]))
+        out = net(frames_to_input(frames[start : start + 32]))
         places = soft_argmax(out["heatmaps"]) * (side / SIDE)
         points = torch.cat([places, out["presence"].sigmoid()[..., None]], dim=-1)
         masks = out["mask"].sigmoid()[:, None]  # (F, 1, 128, 128)

@@ -140,7 +140,7 @@ def train_perception(
     most = stage.steps * stage.batch
     samples, held_out = min(samples, most), min(held_out, most)
     with PartialState().main_process_first():
-        data = _rendered(folder / "samples.npz", seed, samples)
+        data = _cached_samples(folder / "samples.npz", seed, samples)
     torch.manual_seed(seed)
     net = Perception(list(SCENES))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -165,7 +165,7 @@ def train_perception(
     fit(net, stage, loss, folder, seed)
     if not PartialState().is_main_process:
         return {}
-    _settle(net, [batch(step_generator(seed, 0, stage.steps + n))[0] for n in range(16)])
+    _reset_batch_norm(net, [batch(step_generator(seed, 0, stage.steps + n))[0] for n in range(16)])
     unseen = render_samples(range(seed, seed + held_out), "held-out", label="held-out puppets")
     with folder_aside(out) as aside:
         save_perception(aside, net)
@@ -177,7 +177,7 @@ def train_perception(
     return scores
 
 
-def _rendered(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
+def _cached_samples(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
     """The frames to learn from, rendered once."""
     if not path.is_file():
         with write_aside(path) as aside, aside.open("wb") as file:
@@ -186,7 +186,7 @@ def _rendered(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
 
 
 @torch.no_grad()
-def _settle(net: nn.Module, frames: list[Tensor]) -> None:
+def _reset_batch_norm(net: nn.Module, frames: list[Tensor]) -> None:
     """Batch statistics for the averaged weights: those of training belong to other weights."""
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

@@ -13,18 +13,18 @@ from skimage.metrics import structural_similarity
 from animateanywhere import metrics
 from animateanywhere.evaluation.observe import Observed
 from animateanywhere.pose import retarget, skeleton
-from animateanywhere.pose.visibility import somebody
+from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing.driving import Driving
 
 SCENES = ("on a beach", "in a forest", "on a street")
 # What the tables show: title and digits, in order
-AGAIN = {
+RECONSTRUCTION_COLUMNS = {
     "ssim": ("SSIM ↑", 2), "person_ssim": ("SSIM of the person ↑", 2),
     "delta_e": ("masked ΔE ↓", 1), "mean_delta_e": ("mean color ΔE ↓", 1),
     "psnr": ("PSNR, dB ↑", 1), "pck": ("PCK ↑", 2), "pck_network": ("PCK by the network ↑", 2),
     "pck_still": ("PCK of standing still", 2), "seen": ("person seen", 0),
 }  # fmt: skip
-ELSEWHERE = {
+NEW_SCENE_COLUMNS = {
     "leak": ("leak ↓", 2), "pck": ("PCK ↑", 2), "pck_network": ("PCK by the network ↑", 2),
     "pck_still": ("PCK of standing still", 2), "oks": ("OKS ↑", 2),
     "reference_delta_e": ("ΔE to the reference ↓", 1), "flicker": ("flicker ↓", 1),
@@ -32,7 +32,7 @@ ELSEWHERE = {
     "dynamic_degree_asked": ("asked", 3),
     "seen": ("person seen", 0),
 }  # fmt: skip
-Row = dict[str, float]
+Scores = dict[str, float]
 
 
 class Motion(NamedTuple):
@@ -50,7 +50,7 @@ def motion_of(
     """What a driving motion becomes for a base of `size` pixels; build as `generate.build_of`."""
     keypoints = None
     if driving.pictures is not None:
-        skeletons = retarget.squared(driving.pictures, size)
+        skeletons = retarget.pad_to_square(driving.pictures, size)
     else:
         where = driving.width, driving.height, size
         keypoints = retarget.fit(driving.keypoints, *where, fit, build)
@@ -58,7 +58,7 @@ def motion_of(
     return Motion(keypoints, skeletons, hashlib.sha256(skeletons.tobytes()).hexdigest())
 
 
-def matches(made: Any, wanted: Mapping[str, Any]) -> bool:
+def sidecar_matches(made: Any, expected: Mapping[str, Any]) -> bool:
     """Whether a sidecar says all that is wanted, tables within tables; what else it says is free.
 
     Then the video beside it need not be made again. made: None where there is no sidecar.
@@ -66,8 +66,10 @@ def matches(made: Any, wanted: Mapping[str, Any]) -> bool:
     if not isinstance(made, Mapping):
         return False
     return all(
-        matches(made.get(key), value) if isinstance(value, Mapping) else made.get(key) == value
-        for key, value in wanted.items()
+        sidecar_matches(made.get(key), value)
+        if isinstance(value, Mapping)
+        else made.get(key) == value
+        for key, value in expected.items()
     )
 
 
@@ -77,49 +79,49 @@ def other_scenes(scene: str | None) -> tuple[str, str]:
     return first, second
 
 
-def counted(seen: Observed) -> Observed:
+def without_partial_bodies(observed: Observed) -> Observed:
     """The same with no joint in frames without a person: all that is asked for there is missed.
 
     A joint or two that a detector sees without a body are no person.
     """
-    keypoints = seen.keypoints.copy()
-    keypoints[~somebody(keypoints), :, 2] = 0
-    return seen._replace(keypoints=keypoints)
+    keypoints = observed.keypoints.copy()
+    keypoints[~has_person(keypoints), :, 2] = 0
+    return observed._replace(keypoints=keypoints)
 
 
-def filled(seen: Observed, other: Observed) -> Observed:
+def with_missed_persons(observed: Observed, other: Observed) -> Observed:
     """What was seen, and where it shows nobody what another eye saw of the same frames, so that a
     person who was missed is not taken for a piece of the scene. Not for telling poses."""
-    masks, keypoints = seen.masks.copy(), seen.keypoints.copy()
-    missed = ~seen.shows
+    masks, keypoints = observed.masks.copy(), observed.keypoints.copy()
+    missed = ~observed.has_person
     masks[missed], keypoints[missed] = other.masks[missed], other.keypoints[missed]
-    return seen._replace(masks=masks, keypoints=keypoints)
+    return observed._replace(masks=masks, keypoints=keypoints)
 
 
-def followed(seen: Observed, asked: np.ndarray) -> Row:
+def motion_scores(observed: Observed, requested: np.ndarray) -> Scores:
     """PCK and OKS against a motion (F, 18, 3) in the frames' pixels, and how many of how many
     frames show somebody; those that show nobody count as missed, they are not left out.
 
     "pck_still" is what somebody would get who stands in the motion's mean pose: a PCK near it says
     that the person is in place, not that they move.
     """
-    found, height = counted(seen).keypoints, metrics.extent(asked)
+    found, height = without_partial_bodies(observed).keypoints, metrics.extent(requested)
     return {
-        "pck": metrics.pck(found, asked, height),
-        "pck_still": metrics.pck(mean_pose(asked), asked, height),
-        "oks": metrics.oks(found, asked),
-        "dynamic_degree": metrics.dynamic_degree(found, metrics.person_height(seen.masks)),
-        **persons(seen),
+        "pck": metrics.pck(found, requested, height),
+        "pck_still": metrics.pck(mean_pose(requested), requested, height),
+        "oks": metrics.oks(found, requested),
+        "dynamic_degree": metrics.dynamic_degree(found, metrics.person_height(observed.masks)),
+        **person_counts(observed),
     }
 
 
-def by_network(seen: Observed, asked: np.ndarray) -> Row:
+def network_scores(observed: Observed, requested: np.ndarray) -> Scores:
     """What a second eye sees, of the base's own network: it knows soft and faceless people, and
     knows footage less well than MediaPipe."""
-    found, height = counted(seen), metrics.extent(asked)
+    found, height = without_partial_bodies(observed), metrics.extent(requested)
     return {
-        "pck_network": metrics.pck(found.keypoints, asked, height),
-        "seen_network": persons(seen)["seen"],
+        "pck_network": metrics.pck(found.keypoints, requested, height),
+        "seen_network": person_counts(observed)["seen"],
         "dynamic_degree_network": metrics.dynamic_degree(
             found.keypoints, metrics.person_height(found.masks)
         ),
@@ -133,12 +135,12 @@ def mean_pose(motion: np.ndarray) -> np.ndarray:
     return np.tile(np.concatenate([mean, shown.max(0)], -1), (len(motion), 1, 1))
 
 
-def persons(seen: Observed) -> Row:
+def person_counts(observed: Observed) -> Scores:
     """In how many frames somebody is seen, and of how many."""
-    return {"seen": int(somebody(seen.keypoints).sum()), "frames": len(seen.frames)}
+    return {"seen": int(has_person(observed.keypoints).sum()), "frames": len(observed.frames)}
 
 
-def likeness(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Row:
+def reconstruction_scores(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Scores:
     """Frames made again, beside those filmed: (F, H, W, 3) uint8; masks (F, H, W) in [0, 1].
 
     "delta_e" is CIEDE2000 pixel by pixel inside of the mask, "mean_delta_e" that of the mean color
@@ -164,7 +166,7 @@ def likeness(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Row:
 
 def markdown(
     heads: Sequence[str],
-    rows: Sequence[tuple[Sequence[str], Row | str]],
+    rows: Sequence[tuple[Sequence[str], Scores | str]],
     columns: Mapping[str, tuple[str, int]],
 ) -> str:
     """A Markdown table. rows: what stands under `heads`, and numbers by column, or why there are
@@ -183,7 +185,7 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: Row, name: str, digits: int) -> str:
+def _cell(row: Scores, name: str, digits: int) -> str:
     value = row.get(name, float("nan"))
     if not np.isfinite(value):
         return "–"

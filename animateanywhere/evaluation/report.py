@@ -46,13 +46,13 @@ def write_report(
     }
     for name, value in (fvd or {}).items():
         methods[name]["fvd"] = {"mean": value, "low": value, "high": value, "of": len(scores[name])}
-    reached = aims(methods, ratios(scores))
+    reached = check_aims(methods, score_ratios(scores))
     report = {
         "setting": setting,
         "base": base,
         "subjects": {name: sorted(rows) for name, rows in scores.items()},
         "methods": methods,
-        "ratios": ratios(scores),
+        "ratios": score_ratios(scores),
         "aims": reached,
     }
     path = out / f"metrics-{setting}.json"
@@ -87,7 +87,7 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": center, "low": low, "high": high, "of": len(some)}
 
 
-def ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict]]:
+def score_ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict]]:
     """Ours over another method's, metric by metric, over the subjects that both learned; intervals
     by drawing subjects, so that what is hard about one counts on both sides."""
     out: dict[str, dict[str, dict]] = {}
@@ -109,7 +109,7 @@ def ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str
     return out
 
 
-def aims(
+def check_aims(
     methods: dict[str, dict[str, dict[str, float]]], ratio: dict[str, dict[str, dict]]
 ) -> list[dict[str, Any]]:
     """What is asked of our method, what came out, and whether that reaches it."""
@@ -136,29 +136,29 @@ def aims(
 
 def markdown(methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str]) -> str:
     """The table: mean and interval, one row a method; then the colors part by part."""
-    columns = measured(methods)
+    columns = measured_columns(methods)
     lines = [
         "| | " + " | ".join(columns.values()) + " | people |",
         "|---" * (len(columns) + 2) + "|",
     ]
     for name, metrics in methods.items():
         people = int(max(found["of"] for found in metrics.values()))
-        cells = [cell(metrics.get(metric)) for metric in columns]
+        cells = [format_cell(metrics.get(metric)) for metric in columns]
         lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {people} |")
     lines += ["", "| ΔE of | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
     for name, metrics in methods.items():
-        cells = [cell(metrics.get(f"delta_e_{part}")) for part in PARTS]
+        cells = [format_cell(metrics.get(f"delta_e_{part}")) for part in PARTS]
         lines.append(f"| {titles[name]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def measured(methods: dict[str, dict[str, dict[str, float]]]) -> dict[str, str]:
+def measured_columns(methods: dict[str, dict[str, dict[str, float]]]) -> dict[str, str]:
     """The columns of what any method was measured by."""
     some = {metric for found in methods.values() for metric in found}
     return {metric: words for metric, words in COLUMNS.items() if metric in some}
 
 
-def cell(found: dict[str, float] | None) -> str:
+def format_cell(found: dict[str, float] | None) -> str:
     """As "7.91 (7.02–8.80)", or "1.00" where there is no interval."""
     if not found or np.isnan(found["mean"]):
         return "–"
@@ -178,7 +178,7 @@ def show(
     table = Table(title="against the true renders")
     for column in ("", *(titles[name] for name in methods)):
         table.add_column(column)
-    for metric, words in measured(methods).items():
+    for metric, words in measured_columns(methods).items():
         means = [found.get(metric, {}).get("mean", float("nan")) for found in methods.values()]
         table.add_row(words, *("–" if np.isnan(m) else f"{m:.3g}" for m in means))
     console = Console(stderr=True)

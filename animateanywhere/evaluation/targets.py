@@ -110,8 +110,8 @@ def find_motion(target: Target, given: Path | None) -> Path:
     raise UsageError(f"its motion {name} is not found: give --pose FILE, or the folder it is in")
 
 
-def asked_motion(
-    target: Target, path: Path, seen: Observed, backends: Backends, trusted: bool
+def requested_motion(
+    target: Target, path: Path, observed: Observed, backends: Backends, trusted: bool
 ) -> np.ndarray:
     """The motion that a video was to follow, (F, 18, 3) in its pixels, at most as long as it.
 
@@ -123,7 +123,7 @@ def asked_motion(
         UsageError: the file holds no joints, or another motion than the sidecar's and is not
             trusted.
     """
-    frames, fps = len(seen.frames), seen.fps
+    frames, fps = len(observed.frames), observed.fps
     sidecar = target.sidecar
     if sidecar is not None:
         frames, fps = int(sidecar["frames"]), float(sidecar["fps"])
@@ -131,23 +131,23 @@ def asked_motion(
     if driving.pictures is not None:
         raise UsageError(f"{path.name}: its joints have no names, so poses cannot be compared")
     if sidecar is not None:
-        fitted = _fitted(driving, sidecar, target)
+        fitted = _fit_motion(driving, sidecar, target)
         size = int(sidecar["size"])
         drawn = hashlib.sha256(skeleton.draw(fitted, size, size).tobytes()).hexdigest()
         if drawn == sidecar["pose"].get("sha256"):
-            fitted[..., :2] *= max(seen.frames.shape[1:3]) / size
-            return fitted[: len(seen.frames)]
+            fitted[..., :2] *= max(observed.frames.shape[1:3]) / size
+            return fitted[: len(observed.frames)]
         if not trusted:
             raise UsageError(f"{path}: its skeletons are not those of {target.video.name}")
         text = f"{path.name} gives other skeletons than drove {target.video.name}"
         warn(escape(f"{text}: laid upon the person by one scale and shift"))
-    count = min(len(driving.keypoints), len(seen.frames))
-    if abs(len(driving.keypoints) - len(seen.frames)) > 1:
+    count = min(len(driving.keypoints), len(observed.frames))
+    if abs(len(driving.keypoints) - len(observed.frames)) > 1:
         warn(escape(f"{path.name}: its first {count} frames are compared, {fps:g} a second"))
-    return metrics.laid_upon(driving.keypoints[:count], seen.keypoints[:count])
+    return metrics.align_motion(driving.keypoints[:count], observed.keypoints[:count])
 
 
-def _fitted(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.ndarray:
+def _fit_motion(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.ndarray:
     """The motion as `aa generate` fitted it to the person of the weights."""
     build = None
     weights = sidecar.get("weights")

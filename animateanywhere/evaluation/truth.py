@@ -23,20 +23,20 @@ def compare(net: Perception, frames: np.ndarray, truth: Clip) -> dict[str, float
 
 
 def _compare(
-    net: Perception, frames: np.ndarray, seen: dict[str, Any], truth: Clip
+    net: Perception, frames: np.ndarray, estimated: dict[str, Any], truth: Clip
 ) -> dict[str, float]:
     """seen: what the network sees in frames."""
     true = perceive(net, truth.frames)
     height = metrics.person_height(truth.masks)
     asked = net.scenes.index(truth.spec.scene.name)
-    moves = [metrics.dynamic_degree(one["keypoints"], height) for one in (seen, true)]
+    moves = [metrics.dynamic_degree(one["keypoints"], height) for one in (estimated, true)]
     return {
-        "pck": metrics.pck(seen["keypoints"], truth.keypoints, height),
-        "pck_either_side": metrics.pck_either_side(seen["keypoints"], truth.keypoints, height),
-        "silhouette_iou": metrics.silhouette_iou(seen["masks"], truth.masks),
-        "scene_accuracy": metrics.scene_accuracy(seen["scene_probabilities"], asked),
+        "pck": metrics.pck(estimated["keypoints"], truth.keypoints, height),
+        "pck_either_side": metrics.pck_either_side(estimated["keypoints"], truth.keypoints, height),
+        "silhouette_iou": metrics.silhouette_iou(estimated["masks"], truth.masks),
+        "scene_accuracy": metrics.scene_accuracy(estimated["scene_probabilities"], asked),
         "dynamic_degree": moves[0] / moves[1],
-        "flicker": metrics.flicker(frames, np.maximum(seen["masks"], truth.masks / 255)),
+        "flicker": metrics.flicker(frames, np.maximum(estimated["masks"], truth.masks / 255)),
     }
 
 

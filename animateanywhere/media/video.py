@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 PICTURES_FPS = 8.0
 COLUMNS = 8  # of a contact sheet
-GROUND = 128  # gray under transparent pixels
+TRANSPARENT_GRAY = 128  # gray under transparent pixels
 LONG_SIDE = 1280  # 64 frames of 4K would be 1.6 GB; of this, 0.2 GB
 
 
@@ -49,17 +49,19 @@ def read(
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURES)[:max_frames]
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES)[
+            :max_frames
+        ]
         if not files:
             raise UsageError(f"{path}: a folder without pictures; give a video file")
-        pictures = [_picture(file, size) for file in files]
+        pictures = [_read_picture(file, size) for file in files]
         return Video(_same_size(pictures), fps or PICTURES_FPS, path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise UsageError(f"{path}: the file is empty")
-    if path.suffix.lower() in PICTURES:
-        return Video(_picture(path, size)[None], fps or PICTURES_FPS, path)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return Video(_read_picture(path, size)[None], fps or PICTURES_FPS, path)
     try:
         with _open(path) as container:
             stream = _stream(container, path)
@@ -145,7 +147,7 @@ def contact_sheet(
     font = ImageFont.load_default(size=14)
     strips = []
     for label, frames in rows:
-        picked = shown(len(frames), columns)
+        picked = sheet_frames(len(frames), columns)
         width = max(round(frames.shape[2] * cell / frames.shape[1]), 1)
         strip = Image.new("RGB", ((width + 4) * len(picked) + 4, cell + 26), "white")
         for place, index in enumerate(picked):
@@ -162,7 +164,7 @@ def contact_sheet(
         sheet.save(tmp, format="PNG", compress_level=3)  # a tenth larger, four times as fast
 
 
-def shown(count: int, columns: int = COLUMNS) -> np.ndarray:
+def sheet_frames(count: int, columns: int = COLUMNS) -> np.ndarray:
     """Which of a clip's frames a contact sheet shows; of these alone it shows all."""
     return np.linspace(0, count - 1, min(columns, count)).round().astype(int)
 
@@ -219,22 +221,22 @@ def _upright(frame: av.VideoFrame, stream: av.VideoStream, size: int) -> np.ndar
     clear = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
     picture = frame.reformat(width, height, "rgba" if clear else "rgb24", interpolation="AREA")
     pixels = picture.to_ndarray()
-    pixels = _on_ground(pixels) if clear else pixels
+    pixels = _on_gray(pixels) if clear else pixels
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def _on_ground(pixels: np.ndarray) -> np.ndarray:
+def _on_gray(pixels: np.ndarray) -> np.ndarray:
     alpha = pixels[..., 3:].astype(np.float32) / 255
-    return (pixels[..., :3] * alpha + GROUND * (1 - alpha) + 0.5).astype(np.uint8)
+    return (pixels[..., :3] * alpha + TRANSPARENT_GRAY * (1 - alpha) + 0.5).astype(np.uint8)
 
 
-def _picture(path: Path, size: int) -> np.ndarray:
+def _read_picture(path: Path, size: int) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             picture.draft("RGB", (size, size))
             upright = ImageOps.exif_transpose(picture)
             upright.thumbnail((size, size), Image.Resampling.LANCZOS)
-            return _on_ground(np.array(upright.convert("RGBA")))
+            return _on_gray(np.array(upright.convert("RGBA")))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise UsageError(f"{path}: cannot be read as a picture ({error})".splitlines()[0]) from None
 

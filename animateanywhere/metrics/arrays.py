@@ -14,6 +14,6 @@ def soft(masks: NDArray) -> Array:
     return masks.astype(np.float32) / np.float32(scale)
 
 
-def spaced(count: int, most: int) -> NDArray:
+def evenly_spaced(count: int, most: int) -> NDArray:
     """At most `most` of `count` indices, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

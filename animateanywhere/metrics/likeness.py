@@ -45,7 +45,7 @@ def person_ssim(result: NDArray, truth: NDArray, mask: NDArray) -> float:
     return float((weight * np.stack(maps)).sum() / weight.sum())
 
 
-def matched(result: NDArray, truth: NDArray) -> float:
+def matched_delta_e(result: NDArray, truth: NDArray) -> float:
     """Mean CIEDE2000 of Lab pixels of the truth, each matched to one of the result's pixels.
 
     A pixel of the result may serve twice, which makes up for the chance in thinning them.
@@ -101,7 +101,7 @@ def person_delta_e(
             kept = thin <= max(most / region.sum(), np.sort(thin[region])[least - 1])
             found = (kept & near).any()
             place = kept & (near if found else region)
-            error = matched(made_lab[place], true_lab[kept & region])
+            error = matched_delta_e(made_lab[place], true_lab[kept & region])
             (shown if found else instead).setdefault(names[index], []).append(error)
     errors = {name: float(np.mean(values)) for name, values in (instead | shown).items()}
     return {"mean": float(np.mean(list(errors.values()))) if errors else float("nan"), **errors}

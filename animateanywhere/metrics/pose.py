@@ -27,19 +27,24 @@ def person_height(masks: NDArray) -> float:
 
 
 def pck(
-    predicted: NDArray, true: NDArray, height: float, *, within: float = 0.1, sure: float = 0.2
+    predicted: NDArray,
+    true: NDArray,
+    height: float,
+    *,
+    within: float = 0.1,
+    min_confidence: float = 0.2,
 ) -> float:
     """Share of the truly visible keypoints found within `within` of the person's height.
 
     predicted, true: `(F, 18, 3)` pixels and confidence; height: pixels. A keypoint that the
-    predictor calls absent (confidence below `sure`) counts as missed. Returns 0..1, or `nan` when
+    predictor calls absent (confidence below `min_confidence`) counts as missed. Returns 0..1, or `nan` when
     nothing is visible. PCKh of Andriluka et al. 2014 with the person's height for the head's.
     """
     visible = true[..., 2] > 0.5  # (F, 18)
     if not visible.any():
         return float("nan")
     distance = np.linalg.norm(predicted[..., :2] - true[..., :2], axis=-1)
-    found = (distance <= within * height) & (predicted[..., 2] >= sure)
+    found = (distance <= within * height) & (predicted[..., 2] >= min_confidence)
     return float(found[visible].mean())
 
 
@@ -57,14 +62,14 @@ def pck_either_side(predicted: NDArray, true: NDArray, height: float) -> float:
     return float(np.average(np.nan_to_num(best), weights=visible)) if visible.any() else np.nan
 
 
-def oks(predicted: NDArray, true: NDArray, *, sure: float = 0.2) -> float:
+def oks(predicted: NDArray, true: NDArray, *, min_confidence: float = 0.2) -> float:
     """Object keypoint similarity, mean over frames: 1 in place, a Gaussian of the distance.
 
     predicted, true: as in `pck`. Lin et al. 2014 as the COCO evaluation computes it, the mean over
     the visible keypoints of exp(-d² / (2 · area · (2σ)²)), which is stricter for eyes than for hips
     and for a small person than for a large one. Departures: the neck is a keypoint too (`SIGMAS`);
     the area is `FILLED` of the box around the true keypoints; a keypoint that the predictor calls
-    absent (confidence below `sure`) counts 0, where COCO knows no absence. Returns 0..1, or `nan`
+    absent (confidence below `min_confidence`) counts 0, where COCO knows no absence. Returns 0..1, or `nan`
     when nothing is visible.
     """
     scores = []
@@ -73,7 +78,9 @@ def oks(predicted: NDArray, true: NDArray, *, sure: float = 0.2) -> float:
         if visible.any():
             area = FILLED * np.prod(np.ptp(wanted[visible, :2], axis=0).clip(1))
             squared = ((found[:, :2] - wanted[:, :2]) ** 2).sum(-1)
-            score = np.exp(-squared / (2 * area * (2 * SIGMAS) ** 2)) * (found[:, 2] >= sure)
+            score = np.exp(-squared / (2 * area * (2 * SIGMAS) ** 2)) * (
+                found[:, 2] >= min_confidence
+            )
             scores.append(score[visible].mean())
     return float(np.mean(scores)) if scores else float("nan")
 
@@ -87,7 +94,7 @@ def extent(keypoints: NDArray) -> float:
     return float(np.median(sides)) if sides else float("nan")
 
 
-def laid_upon(motion: NDArray, found: NDArray, *, sure: float = 0.2) -> Array:
+def align_motion(motion: NDArray, found: NDArray, *, min_confidence: float = 0.2) -> Array:
     """A motion at the size and place at which a person was found: one scale and shift for a clip.
 
     motion, found: `(F, 18, 3)`, each in pixels of its own; returns float32 of that shape in those
@@ -98,7 +105,7 @@ def laid_upon(motion: NDArray, found: NDArray, *, sure: float = 0.2) -> Array:
     squares scale, it does not shrink the motion onto a point where the two have nothing in common.
     Without a joint in common the motion stays as it is.
     """
-    both = (motion[..., 2] > 0.5) & (found[..., 2] >= sure)  # (F, 18)
+    both = (motion[..., 2] > 0.5) & (found[..., 2] >= min_confidence)  # (F, 18)
     out = motion.astype(np.float32, copy=True)
     frames = [(a[seen, :2], b[seen, :2]) for a, b, seen in zip(motion, found, both, strict=True)
               if seen.sum() >= 2]  # fmt: skip

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb2lab
 
-from animateanywhere.metrics.arrays import Array, soft, spaced
-from animateanywhere.metrics.likeness import matched
+from animateanywhere.metrics.arrays import Array, evenly_spaced, soft
+from animateanywhere.metrics.likeness import matched_delta_e
 
 # Bones of OpenPose-18 that tell to which third of the body a pixel belongs
 THIRDS = {
@@ -25,14 +25,14 @@ def reference_delta_e(
     reference_masks: NDArray,
     reference_keypoints: NDArray | None,
     *,
-    looks: int = 8,
+    max_frames: int = 8,
     most: int = 256,
 ) -> dict[str, float]:
     """How far the person's colors are from the reference's, whatever the pose, in CIEDE2000.
 
     frames `(F, H, W, 3)`, masks `(F, H, W)`, keypoints `(F, 18, 3)` of the video, and those of the
     reference, of any other number and size. Each pixel of the person belongs to the third of the
-    body (`THIRDS`) whose bone is nearest; of each third some `most` pixels from `looks` frames of
+    body (`THIRDS`) whose bone is nearest; of each third some `most` pixels from `max_frames` frames of
     the reference are matched with as many of the video's so that their mean difference is least.
     So a color must be there, at least half as often, since another pose hides some (matched one to
     one, another pose costs four times as much); where on the third it is does not count. Returns
@@ -42,18 +42,20 @@ def reference_delta_e(
     on the clothes; a city at night is the worst), another person 8 to 27.
     """
     told = keypoints is not None and reference_keypoints is not None
-    made = _colors(frames, masks, keypoints if told else None, looks, most)
-    real = _colors(reference, reference_masks, reference_keypoints if told else None, looks, most)
-    errors = {name: matched(made[name], real[name]) for name in real if name in made}
+    made = _colors(frames, masks, keypoints if told else None, max_frames, most)
+    real = _colors(
+        reference, reference_masks, reference_keypoints if told else None, max_frames, most
+    )
+    errors = {name: matched_delta_e(made[name], real[name]) for name in real if name in made}
     return {"mean": float(np.mean(list(errors.values()))) if errors else float("nan"), **errors}
 
 
 def _colors(
-    frames: NDArray, masks: NDArray, keypoints: NDArray | None, looks: int, most: int
+    frames: NDArray, masks: NDArray, keypoints: NDArray | None, max_frames: int, most: int
 ) -> dict[str, Array]:
     """Lab colors `(N, 3)` of some pixels of each third of the person that is well seen."""
     found: dict[str, list[Array]] = {}
-    for index in spaced(len(frames), looks):
+    for index in evenly_spaced(len(frames), max_frames):
         y, x = np.nonzero(soft(masks[index]) > 0.7)  # surely the person's
         chance = np.random.default_rng(0).permutation(len(y))[: 8 * most]
         y, x = y[chance], x[chance]

@@ -44,9 +44,9 @@ def measure(keypoints: np.ndarray) -> np.ndarray | None:
         bones never seen are in proportion to the rest. None where no bone was seen.
     """
     seen, logs = [], []
-    keypoints = np.asarray(keypoints, np.float64) / _nearness(keypoints)
+    keypoints = np.asarray(keypoints, np.float64) / _relative_size(keypoints)
     for bone, pairs in enumerate(PAIRS):
-        views = np.concatenate([_views(keypoints, a, b) for a, b in pairs])
+        views = np.concatenate([_lengths(keypoints, a, b) for a, b in pairs])
         if len(views):
             seen.append(bone)
             logs.append(np.log(np.quantile(views, LONGEST)))
@@ -54,28 +54,30 @@ def measure(keypoints: np.ndarray) -> np.ndarray | None:
         return None
     excess = np.array(logs) - np.log(SHARE[seen])  # (S,) over a body of height 1
     sizes = np.linspace(excess.min() - 0.3, excess.max() + 0.3, 300)
-    score = logsumexp(_ways(excess - sizes[:, None], seen)[0], axis=0).sum(1)
+    score = logsumexp(_explanations(excess - sizes[:, None], seen)[0], axis=0).sum(1)
     weight = np.exp(score - score.max())
     size = float((sizes * weight).sum() / weight.sum())
-    density, hidden = _ways(excess - size, seen)
+    density, hidden = _explanations(excess - size, seen)
     share = np.exp(density - logsumexp(density, axis=0))
     out = size + np.log(SHARE)
     out[seen] = np.array(logs) + (share * hidden).sum(0)
     return np.exp(out)
 
 
-def _views(keypoints: np.ndarray, a: int, b: int) -> np.ndarray:
+def _lengths(keypoints: np.ndarray, a: int, b: int) -> np.ndarray:
     shown = (keypoints[:, [a, b], 2] >= VISIBLE).all(1)
     length = np.hypot(*(keypoints[shown, a, :2] - keypoints[shown, b, :2]).T)
     return length[length > 0.5]
 
 
-def _nearness(keypoints: np.ndarray) -> np.ndarray:
+def _relative_size(keypoints: np.ndarray) -> np.ndarray:
     """(F, 1, 3) by how much the person grows or shrinks on the way to or from the camera, 1 where
     nearest: a trend over the clip of the least foreshortened of trunk and legs."""
     out = np.ones((len(keypoints), 1, 3))
     ends = [(bone, a, b) for bone in (TRUNK, THIGH, SHIN) for a, b in PAIRS[bone]]
-    apart = np.stack([places(keypoints, a) - places(keypoints, b) for _, a, b in ends])
+    apart = np.stack(
+        [joint_positions(keypoints, a) - joint_positions(keypoints, b) for _, a, b in ends]
+    )
     share = SHARE[[bone for bone, _, _ in ends]]
     sizes = np.hypot(apart[..., 0], apart[..., 1]) / share[:, None]  # (bones, F)
     largest = np.where(np.isfinite(sizes), sizes, 0).max(0)
@@ -88,7 +90,7 @@ def _nearness(keypoints: np.ndarray) -> np.ndarray:
     return out
 
 
-def _ways(excess: np.ndarray, seen: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _explanations(excess: np.ndarray, seen: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Three ways in which the longest views of bones `seen` (S of them) come to exceed common
     proportions by `excess` (..., S): own proportions (normal) less a little foreshortening
     (exponential), less much of it, and a bad reading. Returns the log density of each (3, ..., S)
@@ -114,55 +116,57 @@ def stature(body: np.ndarray) -> float:
 
 def path(keypoints: np.ndarray, body: np.ndarray) -> np.ndarray:
     """(F, 2) the middle of the hips; where hidden, from one hip, the neck or frames nearby."""
-    neck, right, left = (places(keypoints, joint) for joint in (1, 8, 11))
+    neck, right, left = (joint_positions(keypoints, joint) for joint in (1, 8, 11))
     hips = (right + left) / 2
     # One hip alone is off the middle as its shoulder is, in proportion
     share = body[WAIST] / 2 / body[SHOULDERS]
     for hip, shoulder in ((right, 2), (left, 5)):
-        aside = (places(keypoints, shoulder) - neck) * share
-        hips = _first(hips, hip - aside, hip)
+        aside = (joint_positions(keypoints, shoulder) - neck) * share
+        hips = _first_finite(hips, hip - aside, hip)
     trunk = hips - neck
-    trunk = filled(trunk) if np.isfinite(trunk).any() else np.array([[0, body[TRUNK]]])
-    out = _first(hips, neck + trunk)
+    trunk = interpolated(trunk) if np.isfinite(trunk).any() else np.array([[0, body[TRUNK]]])
+    out = _first_finite(hips, neck + trunk)
     if not np.isfinite(out).any():
-        out = np.stack([places(keypoints, joint) for joint in range(keypoints.shape[1])])
+        out = np.stack([joint_positions(keypoints, joint) for joint in range(keypoints.shape[1])])
         seen = np.isfinite(out)
         total = np.where(seen, out, 0).sum(0)
         out = np.where(seen.any(0), total / np.maximum(seen.sum(0), 1), np.nan)
-    return filled(out)
+    return interpolated(out)
 
 
 def ground(keypoints: np.ndarray, body: np.ndarray, bottom: float) -> float:
     """The height (y) at which the ankles stand where the person is nearest; those below `bottom`,
     the lower edge of the picture, are reckoned from the knees or hips."""
-    keypoints = keypoints[_nearness(keypoints)[:, 0, 0] > 0.9]
+    keypoints = keypoints[_relative_size(keypoints)[:, 0, 0] > 0.9]
     hips = path(keypoints, body)[:, 1]
     leg = STRAIGHT * (body[THIGH] + body[SHIN])
     lower = []
     for hip, knee, ankle in LEGS:
-        at_hip, at_knee, at_ankle = (places(keypoints, j)[:, 1] for j in (hip, knee, ankle))
-        guess = _first(at_knee + STRAIGHT * body[SHIN], _first(at_hip, hips) + leg)
-        lower.append(_first(at_ankle, np.where(guess > 0.98 * bottom, guess, np.nan)))
+        at_hip, at_knee, at_ankle = (
+            joint_positions(keypoints, j)[:, 1] for j in (hip, knee, ankle)
+        )
+        guess = _first_finite(at_knee + STRAIGHT * body[SHIN], _first_finite(at_hip, hips) + leg)
+        lower.append(_first_finite(at_ankle, np.where(guess > 0.98 * bottom, guess, np.nan)))
     low = np.fmax(*lower)
     if np.isfinite(low).any():
         return float(np.nanquantile(low, STANCE))
     return float(np.quantile(hips, 1 - STANCE)) + leg
 
 
-def places(keypoints: np.ndarray, joint: int) -> np.ndarray:
+def joint_positions(keypoints: np.ndarray, joint: int) -> np.ndarray:
     """(F, 2) where a joint is, NaN where it is not seen."""
     there = keypoints[:, joint].astype(np.float64)
     return np.where(there[:, 2:] >= VISIBLE, there[:, :2], np.nan)
 
 
-def filled(values: np.ndarray) -> np.ndarray:
+def interpolated(values: np.ndarray) -> np.ndarray:
     """(F, n), gaps filled in straight lines over time; one row at least must be finite."""
     known = np.flatnonzero(np.isfinite(values).all(1))
     frames = np.arange(len(values))
     return np.stack([np.interp(frames, known, column[known]) for column in values.T], -1)
 
 
-def _first(*choices: np.ndarray) -> np.ndarray:
+def _first_finite(*choices: np.ndarray) -> np.ndarray:
     """The first of the choices that is finite, element by element."""
     out = choices[0]
     for other in choices[1:]:

@@ -29,7 +29,7 @@ TREE = {
 }  # fmt: skip
 
 
-def squared(frames: np.ndarray, size: int) -> np.ndarray:
+def pad_to_square(frames: np.ndarray, size: int) -> np.ndarray:
     """Pictures uint8 (F, H, W, 3), whole, in a black square of size pixels."""
     boxes = [ImageOps.pad(Image.fromarray(frame), (size, size)) for frame in frames]
     return np.stack([np.asarray(box) for box in boxes])
@@ -76,23 +76,23 @@ def fit(
     shown = out[..., 2] >= VISIBLE
     theirs = None if reference is None else bones.measure(reference)
     if theirs is None or reference is None:
-        _stand_in(out, own, size)
+        _place_without_reference(out, own, size)
     else:
         bottom = size / 2 + size * height / max(width, height) / 2
-        here = _stand(out, own, size, bottom)
-        there = _stand(reference, theirs, size, size)
+        here = _ground_point(out, own, size, bottom)
+        there = _ground_point(reference, theirs, size, size)
         scale = bones.stature(theirs) / bones.stature(own)
         factors = np.full(len(own), scale)
         if mode == "bones":
             factors = scale * np.clip(theirs / own / scale, *RATIOS)
-        out = _retarget(out, own, factors, here, there)
-        out[..., 0] += _inside(*_extent(out, 0, shown), size)
+        out = _retarget_bones(out, own, factors, here, there)
+        out[..., 0] += _shift_inside(*_extent(out, 0, shown), size)
     gone = ((out[..., :2] < 0) | (out[..., :2] > size)).any(-1)
     out[..., 2] = np.where(gone | ~shown, 0, out[..., 2])
     return out
 
 
-def _stand(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) -> np.ndarray:
+def _ground_point(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) -> np.ndarray:
     """(2,) the spot on the ground to which a clip's person belongs.
 
     Of one who stays it is known; one who moves across the frame is rather where the frame's middle
@@ -106,7 +106,7 @@ def _stand(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) ->
     return np.array([spot, bones.ground(keypoints, body, bottom)])
 
 
-def _retarget(
+def _retarget_bones(
     keypoints: np.ndarray,
     body: np.ndarray,
     factors: np.ndarray,
@@ -132,17 +132,17 @@ def _retarget(
         new, old = (place, moved, none, none), (before, after, passed, became)
         anchors[joint] = tuple(np.where(seen, a, b) for a, b in zip(new, old, strict=True))
     # Thighs and shins that change differently would lift the feet or sink them
-    feet = np.stack([bones.places(keypoints, ankle)[:, 1] for *_, ankle in bones.LEGS])
+    feet = np.stack([bones.joint_positions(keypoints, ankle)[:, 1] for *_, ankle in bones.LEGS])
     lower = np.where(np.isnan(feet), -np.inf, feet).argmax(0)
     frames = np.arange(len(out))
     now = np.stack([out[:, ankle, 1] for *_, ankle in bones.LEGS])
     lift = (feet[lower, frames] - here[1]) * leg + there[1] - now[lower, frames]
     if np.isfinite(lift).any():
-        out[..., 1] += bones.filled(lift[:, None])
+        out[..., 1] += bones.interpolated(lift[:, None])
     return out
 
 
-def _stand_in(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
+def _place_without_reference(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
     """In place: a person of whom nothing is known, whole and in the middle of the frame."""
     shown = keypoints[..., 2] >= VISIBLE
     spans = [np.ptp(_extent(keypoints, axis, shown)) for axis in (0, 1)]
@@ -154,13 +154,13 @@ def _stand_in(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
     (left, right), (top, bottom) = (_extent(keypoints, axis, shown) for axis in (0, 1))
     if feet:  # they stand a little above the lower edge
         down = 0.93 * size - bones.ground(keypoints, body * scale, np.inf)
-        down += _inside(top + down, bottom + down, size)
+        down += _shift_inside(top + down, bottom + down, size)
     else:
         down = 0.52 * size - (top + bottom) / 2
     keypoints[..., :2] += (size - left - right) / 2, down
 
 
-def _inside(low: float, high: float, size: int) -> float:
+def _shift_inside(low: float, high: float, size: int) -> float:
     """The least shift that brings what spans low..high into the frame; 0 if it does not fit."""
     return max(0.0, -low) - max(0.0, high - size) if high - low <= size else 0.0
 

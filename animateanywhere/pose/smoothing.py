@@ -14,7 +14,7 @@ GAP = 0.4  # seconds that are filled: longer, and a straight line is a guess
 CUTOFF, BETA, SPEED_CUTOFF = 1.0, 0.4, 1.0  # Hz, Hz per unit of speed, Hz
 
 
-def steady(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
+def smooth(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
     """Fill gaps of up to `GAP` seconds in a straight line and smooth what flickers.
 
     The smoothing is the one-euro filter (Casiez et al., CHI 2012), which lets fast motion pass;
@@ -64,14 +64,14 @@ def _one_euro(points: np.ndarray, shown: np.ndarray, fps: float) -> np.ndarray:
     for index in range(1, len(points)):
         known = (shown[index] & shown[index - 1])[:, None]
         change = (points[index] - points[index - 1]) * fps
-        speed = np.where(known, speed + _share(SPEED_CUTOFF, fps) * (change - speed), 0)
-        share = _share(CUTOFF + BETA * np.hypot(*speed.T)[:, None], fps)
+        speed = np.where(known, speed + _filter_weight(SPEED_CUTOFF, fps) * (change - speed), 0)
+        share = _filter_weight(CUTOFF + BETA * np.hypot(*speed.T)[:, None], fps)
         out[index] = np.where(known, out[index - 1] + share * (points[index] - out[index - 1]),
                               points[index])  # fmt: skip
     return out
 
 
-def _share(cutoff: float | np.ndarray, fps: float) -> float | np.ndarray:
+def _filter_weight(cutoff: float | np.ndarray, fps: float) -> float | np.ndarray:
     """How much of the new value an exponential filter of this cutoff in Hz takes."""
     rate = 2 * np.pi * cutoff / fps
     return rate / (rate + 1)

@@ -18,20 +18,20 @@ TURNED = 0.4  # of the trunk: shoulders that look narrower are seen from the sid
 HIPS, ACROSS = 0.55, 0.75  # width of the hips against the shoulders', of these against the trunk
 
 
-def somebody(keypoints: np.ndarray) -> np.ndarray:
+def has_person(keypoints: np.ndarray) -> np.ndarray:
     """bool (F,): whether so many joints of each pose of (F, 18, 3) are seen that it is a person."""
     return (keypoints[..., 2] >= VISIBLE).sum(1) >= JOINTS
 
 
 def parts_shown(keypoints: np.ndarray) -> dict[str, float]:
     """Share of the frames with a person that show each of `PARTS`, one side being enough."""
-    seen = keypoints[somebody(keypoints), :, 2] >= VISIBLE
+    seen = keypoints[has_person(keypoints), :, 2] >= VISIBLE
     if not len(seen):
         return dict.fromkeys(PARTS, 0.0)
     return {name: float(seen[:, joints].any(1).mean()) for name, joints in PARTS.items()}
 
 
-def views(keypoints: np.ndarray) -> list[str]:
+def view_directions(keypoints: np.ndarray) -> list[str]:
     """The side each frame of (F, 18, 3) shows: one of `VIEWS`, "" where it cannot be told.
 
     From how wide the shoulders, or else the hips, look against the trunk, and which of them is on
@@ -64,7 +64,7 @@ def _trunk(keypoints: np.ndarray, seen: np.ndarray) -> float:
     return float(np.quantile(np.abs(keypoints[both, 5, 0] - keypoints[both, 2, 0]), 0.9)) / ACROSS
 
 
-def shares(seen: Sequence[str]) -> dict[str, float]:
+def view_shares(seen: Sequence[str]) -> dict[str, float]:
     """Share of each of `VIEWS` among the frames that could be told."""
     told = [view for view in seen if view]
     return {view: told.count(view) / max(len(told), 1) for view in VIEWS}

@@ -16,15 +16,15 @@ from animateanywhere.preprocessing.weights import (
     RT_DETR,
     SAM,
     VITPOSE,
-    Place,
     Source,
-    at_hand,
+    WeightsLocation,
     fetch,
+    find_local,
 )
 
 BEST = {"pose": ("vitpose", "dwpose", "mediapipe"), "mask": ("grounded-sam", "mediapipe")}
-BY_NAME = {"pose": ("openpose",), "mask": ()}  # never by itself: its license
-NEEDS: dict[str, tuple[Source, ...]] = {
+ON_REQUEST_ONLY = {"pose": ("openpose",), "mask": ()}  # never by itself: its license
+NEEDED_WEIGHTS: dict[str, tuple[Source, ...]] = {
     "vitpose": (RT_DETR, VITPOSE), "dwpose": (DWPOSE,), "grounded-sam": (GROUNDING_DINO, SAM),
 }  # fmt: skip
 PACKAGES = {"dwpose": ("rtmlib", "onnxruntime"), "openpose": ("controlnet_aux", "torchvision")}
@@ -39,37 +39,39 @@ class Backends:
     caption: str = "template"  # or vlm, or openai, which sends a few frames away
     caption_model: str | None = None  # of vlm or openai, else its default
     caption_fallback: str | None = None  # "template", where they give no answer
-    place: Place = HUB  # of the weights
+    location: WeightsLocation = HUB  # of the weights
 
 
-def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -> str:
+def choose_backend(
+    kind: str, settings: Backends, clip: Path, exact_file: Path | None = None
+) -> str:
     """The backend for the "pose"s or "mask"s of a clip; says why where it was left to choose.
 
     truth: file of exact poses or masks beside the clip. Raises UsageError for an unknown backend,
     for "exact" without a file, and, before any work, for packages and weights that cannot be had.
     """
-    asked = getattr(wanted, kind)
-    options = ("auto", "exact", *BEST[kind], *BY_NAME[kind])
+    asked = getattr(settings, kind)
+    options = ("auto", "exact", *BEST[kind], *ON_REQUEST_ONLY[kind])
     if asked not in options:
         raise UsageError(f"--{kind} {asked}: choose one of {', '.join(options)}")
-    if asked == "exact" and truth is None:
+    if asked == "exact" and exact_file is None:
         raise UsageError(f"--{kind} exact: no {clip.stem}.{kind}s file beside {clip}")
     if asked != "auto":
         if not _installed(asked):
             raise UsageError(f"--{kind} {asked}: pip install 'animateanywhere[{asked}]'")
-        for source in NEEDS.get(asked, ()):
-            fetch(source, wanted.place)
+        for source in NEEDED_WEIGHTS.get(asked, ()):
+            fetch(source, settings.location)
         if asked == "openpose":
-            openpose.weights(wanted.place)
+            openpose.weights(settings.location)
             if why := openpose.torchvision_fault():
                 raise UsageError(why)
         return asked
-    if truth is not None:
-        say(f"{kind}s: exact, from {truth.name}")
+    if exact_file is not None:
+        say(f"{kind}s: exact, from {exact_file.name}")
         return "exact"
     lacking = []
     for backend in filter(_installed, BEST[kind]):
-        if all(at_hand(source, wanted.place) for source in NEEDS.get(backend, ())):
+        if all(find_local(source, settings.location) for source in NEEDED_WEIGHTS.get(backend, ())):
             break
         lacking.append(backend)
     why = f", for want of weights for {' and '.join(lacking)}" if lacking else ""

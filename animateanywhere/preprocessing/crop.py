@@ -9,13 +9,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.pose.visibility import somebody
+from animateanywhere.pose.visibility import has_person
 
 FOLLOW = 1.6  # times the person's own square: a wider path is followed, not taken whole
 HEAD = [0, 14, 15, 16, 17]
 
 
-def squares(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+def crop_squares(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     """The square to cut out of each frame, so that the whole body fits with some room.
 
     keypoints: float (F, 18, 3) in pixels; frames without a person take their neighbors' place.
@@ -42,7 +42,7 @@ def squares(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.column_stack([middle, np.full(len(boxes), side)])
 
 
-def cut(frames: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
+def crop_frames(frames: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
     """Cut squares (F, 3) out of uint8 (F, H, W, 3) or (F, H, W); uint8 (F, size, size[, 3]).
 
     Beyond the frame the edge is repeated.
@@ -61,10 +61,10 @@ def cut(frames: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
         return np.array(picture.resize((size, size), Image.Resampling.LANCZOS))
 
     with ThreadPoolExecutor(2) as pool:  # Pillow resizes outside of Python's lock
-        return np.stack(list(pool.map(one, frames, where)))
+        return np.stack(list(pool.map(one, frames, squares)))
 
 
-def move(keypoints: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
+def crop_keypoints(keypoints: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
     """Keypoints (F, 18, 3) in the pixels of the squares that `cut` makes; 0 confidence outside."""
     corner = np.round(where[:, None, :2] - where[:, None, 2:] / 2)
     out = keypoints.astype(np.float32, copy=True)
@@ -78,7 +78,7 @@ def _boxes(keypoints: np.ndarray) -> np.ndarray:
     """(F, 4) left, top, right, bottom of the body, with room for hair, hands and shoes."""
     shown = keypoints[..., 2:] >= VISIBLE
     points = np.where(shown, keypoints[..., :2], np.nan)
-    found = np.flatnonzero(somebody(keypoints))
+    found = np.flatnonzero(has_person(keypoints))
     low, high = np.nanmin(points[found], axis=1), np.nanmax(points[found], axis=1)
     # Head and neck are about a seventh of the joints' height; the crown is above the eyes
     room = 0.14 * np.median((high - low)[:, 1])

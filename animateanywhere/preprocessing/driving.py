@@ -12,12 +12,12 @@ from animateanywhere.core.console import say, warn
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton, skeleton_video, smoothing
-from animateanywhere.pose.visibility import somebody
-from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.pose.visibility import has_person
+from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.pose import detect
 
-ENOUGH = 0.25  # share of frames that must show a person
-LONGEST = 512  # frames; a minute at 8 a second
+MIN_PERSON_SHARE = 0.25  # share of frames that must show a person
+MAX_FRAMES = 512  # frames; a minute at 8 a second
 
 
 class Driving(NamedTuple):
@@ -43,7 +43,7 @@ def read_driving(
         UsageError: unreadable, a DensePose rendering, or nobody in it.
     """
     path = Path(path)
-    limit = frames or LONGEST
+    limit = frames or MAX_FRAMES
     if path.suffix.lower() == ".json":
         poses = skeleton.read_poses(path)
         keypoints = _resample(poses.keypoints, poses.fps, fps)[:limit]
@@ -70,11 +70,11 @@ def read_driving(
         nothing = np.zeros((len(clip.frames), 18, 3), np.float32)
         return Driving(nothing, width, height, "foreign", clip.frames)
     if kind is None:
-        keypoints = _of_person(clip.frames, path, backends or Backends())
+        keypoints = _estimate_poses(clip.frames, path, backends or Backends())
     else:
         keypoints = skeleton_video.recover(clip.frames)
-    found = somebody(keypoints)
-    if found.mean() < ENOUGH:
+    found = has_person(keypoints)
+    if found.mean() < MIN_PERSON_SHARE:
         raise UsageError(
             f"{path}: no skeleton and no person to follow "
             f"(seen in {found.sum()} of {len(found)} frames); give a video of one person moving"
@@ -84,27 +84,27 @@ def read_driving(
     say(escape(f"{path.name}: {what}, read in {found.sum()} of {len(found)} frames"))
     if not found.all():
         warn(escape(f"{path.name}: frames without {what} repeat the nearest pose"))
-        keypoints = _hold(keypoints, found)
-    steady, _ = smoothing.steady(keypoints, fps)
+        keypoints = _fill_with_nearest(keypoints, found)
+    steady, _ = smoothing.smooth(keypoints, fps)
     return Driving(steady, width, height, kind or "person")
 
 
-def _of_person(frames: np.ndarray, path: Path, backends: Backends) -> np.ndarray:
-    backend = choose("pose", backends, path)
-    keypoints, persons = detect.find(frames, backend, backends.place)
+def _estimate_poses(frames: np.ndarray, path: Path, backends: Backends) -> np.ndarray:
+    backend = choose_backend("pose", backends, path)
+    keypoints, persons = detect.estimate_poses(frames, backend, backends.location)
     if persons > 1:
         warn(escape(f"{path.name}: {persons} persons seen; following the most prominent"))
     return keypoints
 
 
-def _resample(keypoints: np.ndarray, fps: float, wanted: float) -> np.ndarray:
+def _resample(keypoints: np.ndarray, fps: float, target_fps: float) -> np.ndarray:
     """The nearest frame in time: between two frames a keypoint may appear or go."""
-    count = max(round(len(keypoints) * wanted / fps), 1)
-    index = np.round(np.arange(count) * fps / wanted).astype(int)
+    count = max(round(len(keypoints) * target_fps / fps), 1)
+    index = np.round(np.arange(count) * fps / target_fps).astype(int)
     return keypoints[index.clip(0, len(keypoints) - 1)]
 
 
-def _hold(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
+def _fill_with_nearest(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Replace frames in which nobody was found by the nearest in which somebody was."""
     good = np.flatnonzero(found)
     nearest = good[np.abs(np.arange(len(found))[:, None] - good[None]).argmin(1)]

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.datasets.subject import picture
+from animateanywhere.datasets.subject import read_picture
 from animateanywhere.media import video
 from animateanywhere.pose.skeleton import read_poses
 
@@ -38,7 +38,7 @@ def poses(path: Path, frames: np.ndarray, fps: float) -> np.ndarray:
         UsageError: the file is damaged, or shorter than the clip.
     """
     truth = read_poses(path)
-    out = _at(truth.keypoints, truth.fps, len(frames), fps, path).copy()
+    out = _resample(truth.keypoints, truth.fps, len(frames), fps, path).copy()
     height, width = frames.shape[1:3]
     out[..., :2] *= np.array([width / truth.width, height / truth.height], np.float32)
     return out
@@ -51,22 +51,22 @@ def masks(path: Path, frames: np.ndarray, fps: float, clip: Path) -> np.ndarray:
         UsageError: the file is damaged, or of another size or length than the clip.
     """
     if path.is_dir():
-        return _pictures(path, frames, fps, clip)
+        return _read_png_masks(path, frames, fps, clip)
     if path.suffix == ".npz":
         try:
             found = np.load(path)["masks"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path}: no masks in it ({error})") from None
-        found = _at(found, video.rate(clip), len(frames), fps, path)
+        found = _resample(found, video.rate(clip), len(frames), fps, path)
     else:
         gray = video.read(path, max_frames=len(frames), fps=fps).frames[..., 1]
-        found = _at(gray, fps, len(frames), fps, path)
+        found = _resample(gray, fps, len(frames), fps, path)
     if found.shape != frames.shape[:3]:
         raise UsageError(f"{path}: its size differs from the clip's; make both the same")
     return found.astype(np.uint8)
 
 
-def _pictures(folder: Path, frames: np.ndarray, fps: float, clip: Path) -> np.ndarray:
+def _read_png_masks(folder: Path, frames: np.ndarray, fps: float, clip: Path) -> np.ndarray:
     """As `masks`, of a folder with a PNG for each frame of the clip."""
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png")
     shown = video.times(clip)
@@ -82,7 +82,7 @@ def _pictures(folder: Path, frames: np.ndarray, fps: float, clip: Path) -> np.nd
     reduced = max(height, width) == video.LONG_SIDE  # larger clips are scaled down when read
     out = []
     for file in (files[number] for number in index):
-        mask = Image.fromarray(picture(file, "L"))
+        mask = Image.fromarray(read_picture(file, "L"))
         same_shape = abs(mask.width * height - mask.height * width) <= max(mask.size)
         if reduced and mask.width >= width and same_shape:
             mask = mask.resize((width, height), Image.Resampling.BOX)
@@ -96,8 +96,10 @@ def _pictures(folder: Path, frames: np.ndarray, fps: float, clip: Path) -> np.nd
     return found * np.uint8(255) if found.max() == 1 else found  # 0 and 1, as labels are saved
 
 
-def _at(rows: np.ndarray, fps: float, count: int, wanted: float, path: Path) -> np.ndarray:
-    index = np.round(np.arange(count) * fps / wanted).astype(int)
+def _resample(
+    rows: np.ndarray, fps: float, count: int, target_fps: float, path: Path
+) -> np.ndarray:
+    index = np.round(np.arange(count) * fps / target_fps).astype(int)
     if index[-1] > len(rows):  # one frame of rounding is fine
         raise UsageError(f"{path}: shorter than its clip; both must have the same frames")
     return rows[index.clip(0, len(rows) - 1)]

@@ -18,19 +18,19 @@ import numpy as np
 from animateanywhere.core.console import progress
 from animateanywhere.core.paths import RUNS
 
-CACHE = RUNS / "perception"
-Found = dict[str, np.ndarray]
-Look = Callable[..., Found]
+CACHE = RUNS / "frame_cache"
+FrameResult = dict[str, np.ndarray]
+FrameFunction = Callable[..., FrameResult]
 
 
-def look_at(
+def cached_results(
     frames: np.ndarray,
     name: str,
-    opened: Callable[[], AbstractContextManager[Look]],
-    what: str,
+    open_backend: Callable[[], AbstractContextManager[FrameFunction]],
+    label: str,
     hints: np.ndarray | Sequence[np.ndarray] | None = None,
     workers: int = 1,
-) -> list[Found]:
+) -> list[FrameResult]:
     """What a backend finds in each frame, from memory where it saw the same before.
 
     Args:
@@ -49,24 +49,24 @@ def look_at(
     asked = [(frame,) if hints is None else (frame, hints[index])
              for index, frame in enumerate(frames)]  # fmt: skip
     paths = [CACHE / name / f"{_digest(arrays)}.npz" for arrays in asked]
-    found = [_recall(path) for path in paths]
+    found = [_load(path) for path in paths]
     missing = [index for index, known in enumerate(found) if known is None]
     stop, turn = threading.Event(), threading.Lock()
 
     def work(part: list[int]) -> None:
-        with opened() as look:
+        with open_backend() as look:
             for index in part:
                 if stop.is_set():
                     return
                 here = look(*asked[index])
-                _keep(paths[index], here)
+                _store(paths[index], here)
                 with turn:
                     found[index] = here
                     bar.advance(1)
 
     if missing:
         with (
-            progress(what, total=len(frames), done=len(frames) - len(missing)) as bar,
+            progress(label, total=len(frames), done=len(frames) - len(missing)) as bar,
             ThreadPoolExecutor(workers) as pool,
         ):
             parts = [pool.submit(work, missing[start::workers]) for start in range(workers)]
@@ -87,7 +87,7 @@ def _digest(arrays: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _recall(path: Path) -> Found | None:
+def _load(path: Path) -> FrameResult | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
             return dict(kept)
@@ -95,7 +95,7 @@ def _recall(path: Path) -> Found | None:
         return None
 
 
-def _keep(path: Path, found: Found) -> None:
+def _store(path: Path, found: FrameResult) -> None:
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.npz")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
 
 VERSION = "mediapipe-0.10.21"
 WORKERS = 2  # a graph keeps little more than one core busy
 MISSING = "mediapipe is not installed: pip install 'animateanywhere[offline]', or give a poses.json"
 
-_TURN = threading.Lock()
+_LOCK = threading.Lock()
 _hushes, _kept = 0, -1  # how many want standard error away, and where it is meanwhile
 
 # All persons, where `mp.solutions.pose` keeps the first only; the subgraph is part of the wheel.
@@ -32,7 +32,7 @@ node {
 """
 
 
-def see(frames: np.ndarray) -> list[Found]:
+def pose_and_mask(frames: np.ndarray) -> list[FrameResult]:
     """The one person that MediaPipe sees (BlazePose GHUM, full) in frames, uint8 (F, H, W, 3).
 
     Each frame is looked at by itself: at 8 frames a second a fast dancer leaves the region in
@@ -45,12 +45,12 @@ def see(frames: np.ndarray) -> list[Found]:
     Raises:
         UsageError: mediapipe is not installed.
     """
-    return look_at(frames, VERSION, _opened, "finding the person", workers=WORKERS)
+    return cached_results(frames, VERSION, _opened, "finding the person", workers=WORKERS)
 
 
 @contextmanager
-def _opened() -> Iterator[Look]:
-    with _hushed() as met, ExitStack() as stack:
+def _opened() -> Iterator[FrameFunction]:
+    with _stderr_silenced() as met, ExitStack() as stack:
         try:
             from mediapipe.python.solutions.pose import Pose
         except ImportError:
@@ -59,7 +59,7 @@ def _opened() -> Iterator[Look]:
             Pose(static_image_mode=True, model_complexity=1, enable_segmentation=True)
         )
 
-        def look(frame: np.ndarray) -> Found:
+        def look(frame: np.ndarray) -> FrameResult:
             found = graph.process(np.ascontiguousarray(frame))
             met()
             if found.pose_landmarks is None:
@@ -79,7 +79,7 @@ def detections() -> Iterator[Callable[[np.ndarray], list[Any]]]:
     Raises:
         UsageError: mediapipe is not installed.
     """
-    with _hushed() as met, ExitStack() as stack:
+    with _stderr_silenced() as met, ExitStack() as stack:
         try:
             from google.protobuf import text_format
             from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig
@@ -98,12 +98,12 @@ def detections() -> Iterator[Callable[[np.ndarray], list[Any]]]:
 
 
 @contextmanager
-def _hushed() -> Iterator[Callable[[], None]]:
+def _stderr_silenced() -> Iterator[Callable[[], None]]:
     """Turn standard error away until the function it gives was called three times: models load,
     and talk, when they first see somebody. C++ writes to the file descriptor itself, which all
     threads share, so the last to be done brings it back."""
     global _hushes, _kept
-    with _TURN:
+    with _LOCK:
         if _hushes == 0:
             _kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, 2)
@@ -116,7 +116,7 @@ def _hushed() -> Iterator[Callable[[], None]]:
         nonlocal left
         left -= 1
         if left == 0:
-            with _TURN:
+            with _LOCK:
                 _hushes -= 1
                 if _hushes == 0:
                     os.dup2(_kept, 2)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-SAME = 0.15  # overlap with the last box, from which on it is the same person
+SAME_PERSON_IOU = 0.15  # overlap with the last box, from which on it is the same person
 
 
-def follow(found: list[np.ndarray]) -> np.ndarray:
+def track(found: list[np.ndarray]) -> np.ndarray:
     """The most prominent person of a clip, through it.
 
     Starts at the box of the largest area times score, and goes forward and backward from it, in
@@ -20,36 +20,36 @@ def follow(found: list[np.ndarray]) -> np.ndarray:
         float (F, 4); NaN in frames in which the person is not found.
     """
     boxes = np.full((len(found), 4), np.nan)
-    weight = [(area(frame) * frame[:, 4]).max() if len(frame) else 0.0 for frame in found]
+    weight = [(box_areas(frame) * frame[:, 4]).max() if len(frame) else 0.0 for frame in found]
     if not max(weight, default=0.0):
         return boxes
     first = int(np.argmax(weight))
     for way in (range(first, len(found)), range(first, -1, -1)):
-        here = found[first][np.argmax(area(found[first]) * found[first][:, 4])]
+        here = found[first][np.argmax(box_areas(found[first]) * found[first][:, 4])]
         for index in way:
             frame = found[index]
             if not len(frame):
                 continue
-            shared = overlap(frame, here)
-            if shared.max() >= SAME:
+            shared = intersection_over_union(frame, here)
+            if shared.max() >= SAME_PERSON_IOU:
                 here = frame[np.argmax(shared)]
                 boxes[index] = here[:4]
     return boxes
 
 
-def area(boxes: np.ndarray) -> np.ndarray:
+def box_areas(boxes: np.ndarray) -> np.ndarray:
     """(N,) of boxes (N, 4 or more)."""
     return (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
 
 
-def overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+def intersection_over_union(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Intersection over union (N,) of boxes (N, 4 or more) with one."""
     low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:4], box[2:4])
     shared = (high - low).clip(0).prod(1)
-    return shared / np.maximum(area(boxes) + area(box[None]) - shared, 1e-6)
+    return shared / np.maximum(box_areas(boxes) + box_areas(box[None]) - shared, 1e-6)
 
 
-def around(keypoints: np.ndarray, visible: float) -> np.ndarray:
+def keypoint_boxes(keypoints: np.ndarray, visible: float) -> np.ndarray:
     """Boxes (F, 4) around the seen keypoints of (F, 18, 3), with some room; NaN where none are."""
     out = np.full((len(keypoints), 4), np.nan)
     for index, pose in enumerate(keypoints):

@@ -14,7 +14,7 @@ from animateanywhere.core.console import say
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 
-BESIDE = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
+CONFIG_FILES = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
 
 
 class Source(NamedTuple):
@@ -24,14 +24,14 @@ class Source(NamedTuple):
     revision: str = "main"  # of the repository; some have safetensors on a branch only
 
 
-class Place(NamedTuple):
+class WeightsLocation(NamedTuple):
     """Where weights may come from; without a folder, the hub's cache or the hub."""
 
     models: Path | None = None  # folder that holds one folder for each source
     offline: bool = False  # as HF_HUB_OFFLINE=1: download nothing
 
 
-HUB = Place()
+HUB = WeightsLocation()
 
 
 GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
@@ -44,12 +44,12 @@ VIDEOMAE = Source("videomae", "MCG-NJU/videomae-base-ssv2")
 DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
 
 
-def at_hand(source: Source, place: Place) -> Path | None:
-    """The folder of a model that needs no download: that of the place, else the hub's cache.
+def find_local(source: Source, location: WeightsLocation) -> Path | None:
+    """The folder of a model that needs no download: that of the location, else the hub's cache.
 
-    Raises UsageError where the place has a folder for it, and not the weights.
+    Raises UsageError where the location has a folder for it, and not the weights.
     """
-    own = place.models / source.name if place.models else None
+    own = location.models / source.name if location.models else None
     if own and own.is_dir():
         if missing := _missing(source, own):
             raise UsageError(f"{own}: no {missing} in it; pickled weights (.bin) are not read")
@@ -62,7 +62,7 @@ def at_hand(source: Source, place: Place) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        wanted = [*source.files, *BESIDE]
+        wanted = [*source.files, *CONFIG_FILES]
         cached = Path(
             snapshot_download(
                 source.repo, revision=source.revision, allow_patterns=wanted, local_files_only=True
@@ -78,24 +78,29 @@ def _missing(source: Source, folder: Path) -> str | None:
     return next((name for name in source.files if not list(folder.glob(name))), None)
 
 
-def mark(source: Source, folder: Path) -> str:
+def fingerprint(source: Source, folder: Path) -> str:
     """Tells weights apart: the source's name and a digest of its files."""
     files = sorted(file for name in source.files for file in folder.glob(name))
     digest = hashlib.sha256("".join(sha256(file) for file in files).encode())
     return f"{source.name}-{digest.hexdigest()[:12]}"
 
 
-def fetch(source: Source, place: Place) -> Path:
+def fetch(source: Source, location: WeightsLocation) -> Path:
     """`at_hand`, or downloaded after a line that says what and how large.
 
     Raises UsageError where being offline leaves nothing, and where the hub cannot be reached or
     refuses.
     """
-    found = at_hand(source, place)
+    found = find_local(source, location)
     if found:
         return found
     remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
-    if place.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
+    if location.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {
+        "1",
+        "ON",
+        "YES",
+        "TRUE",
+    }:
         raise UsageError(f"{source.repo} is not on this machine, and offline: {remedy}")
     from huggingface_hub import HfApi, snapshot_download
 
@@ -106,7 +111,7 @@ def fetch(source: Source, place: Place) -> Path:
         size = sum(file.size or 0 for file in about.siblings or []
                    if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
         say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
-        wanted = [*source.files, *BESIDE]
+        wanted = [*source.files, *CONFIG_FILES]
         return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises its own, its transport's and the system's
         first = (str(error).strip() or type(error).__name__).splitlines()[0]

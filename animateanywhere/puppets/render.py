@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from animateanywhere.puppets.caption import caption
-from animateanywhere.puppets.cast import cast
 from animateanywhere.puppets.paint import Light
+from animateanywhere.puppets.posing import Posed, keypoints, pose_and_project
+from animateanywhere.puppets.ray_casting import cast_rays
 from animateanywhere.puppets.scenes import paint
 from animateanywhere.puppets.shade import shade
 from animateanywhere.puppets.spec import PATTERNS, TOPS, Spec
-from animateanywhere.puppets.stand import Posed, keypoints, stand
 
 _SAMPLES = 2  # samples per pixel and direction
 _GROUP = 16  # frames at once on a CPU: larger tensors leave its cache
@@ -109,7 +109,7 @@ def _layers(
     def put(x: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
-    hits, depth = cast(put(cones), side, side)
+    hits, depth = cast_rays(put(cones), side, side)
     local = put(np.concatenate([p.local for p in posed]).astype(np.float32))
     colors = put(rgb)
     tone, part = shade(
@@ -138,7 +138,7 @@ def _render(specs: list[Spec], times: list[np.ndarray], size: int, device: str) 
     for start in range(0, len(specs), group):
         some = specs[start : start + group]
         posed = [
-            stand(spec, t, size * _SAMPLES)
+            pose_and_project(spec, t, size * _SAMPLES)
             for spec, t in zip(some, times[start : start + group], strict=True)
         ]
         table, grounds = [], []

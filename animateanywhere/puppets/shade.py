@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from animateanywhere.puppets.body import BOTTOM, FACE, HAIR, HEAD, LIMB, SKIN, TOP, TORSO
-from animateanywhere.puppets.cast import Hits
+from animateanywhere.puppets.ray_casting import Hits
 
 # columns of the per-frame attribute table
 ATTRIBUTES = (

@@ -122,7 +122,7 @@ def fit(
             return False
         stop = False
         if accelerator.is_main_process:
-            with _averaged(ema, parameters):
+            with _ema_weights(ema, parameters):
                 stop = on_save(step, parameters)
             model.train()
         return bool(broadcast_object_list([stop])[0])  # all processes stop, or none
@@ -164,7 +164,7 @@ def fit(
                     save(step)
                     done = enough(step)
                 if on_sample and stage.sample_every and step % stage.sample_every == 0:
-                    with _averaged(ema, parameters):
+                    with _ema_weights(ema, parameters):
                         on_sample(step)
                     model.train()
     except KeyboardInterrupt:
@@ -213,7 +213,7 @@ def _ema(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
     return EMAModel(parameters.values(), decay=stage.ema, use_ema_warmup=True, power=0.75)
 
 
-class _averaged:
+class _ema_weights:
     """EMA weights inside the block, the training weights back after it."""
 
     def __init__(self, ema: Any, parameters: dict[str, nn.Parameter]) -> None:

@@ -237,7 +237,7 @@ def test_defaults_are_those_of_the_functions() -> None:
     from animateanywhere.commands.personalize import personalize
     from animateanywhere.commands.prepare import prepare
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
     for command, function, renamed in (
         (making._generate, generate, {"guidance": "guidance_scale"}),
@@ -245,7 +245,7 @@ def test_defaults_are_those_of_the_functions() -> None:
         (seeing._prepare, prepare, {"video": "clip"}),
     ):
         theirs: dict[str, inspect.Parameter] = {}
-        for whole in (Backends, Place, function):
+        for whole in (Backends, WeightsLocation, function):
             theirs |= inspect.signature(whole).parameters
         for name, parameter in inspect.signature(command).parameters.items():
             other = theirs[renamed.get(name, name)].default

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.media.test_video import audio_only
 
 from animateanywhere.cli import main
 from animateanywhere.commands.demo import reference_spec, stage_spec
@@ -15,17 +14,18 @@ from animateanywhere.commands.evaluate import _missing, evaluate
 from animateanywhere.commands.generate import generate
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.paths import EXAMPLES
-from animateanywhere.evaluation.scores import METRICS, NEEDS
+from animateanywhere.evaluation.scores import METRICS, NEEDED_INPUTS
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.weights import Place
+from animateanywhere.preprocessing.weights import WeightsLocation
 from animateanywhere.puppets import Spec, render, sample_spec
 from tests.commands.test_generate import learn
 from tests.evaluation.test_embed import write_models
+from tests.media.test_video import audio_only
 
 REFERENCE = EXAMPLES / "reference.mp4"
-OFFLINE = Backends(place=Place(None, offline=True))
+OFFLINE = Backends(location=WeightsLocation(None, offline=True))
 Caught = pytest.CaptureFixture[str]
 
 
@@ -244,7 +244,7 @@ def test_a_video_without_the_person_has_no_likeness_and_no_pose(own_run: Path) -
 def test_reasons_are_joined_where_all_videos_share_them() -> None:
     why = {"a": {"pck": "no", "leak": "x"}, "b": {"pck": "no"}}
     assert _missing(why) == {"pck": "no", "leak of a": "x"}
-    assert {name for names in NEEDS.values() for name in names} < set(METRICS)
+    assert {name for names in NEEDED_INPUTS.values() for name in names} < set(METRICS)
 
 
 BAD = {

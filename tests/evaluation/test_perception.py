@@ -10,7 +10,7 @@ import torch
 import animateanywhere
 from animateanywhere.evaluation.perception import (
     Perception,
-    frames_in,
+    frames_to_input,
     load_perception,
     perceive,
     save_perception,
@@ -73,7 +73,7 @@ def test_other_sizes_and_shapes_give_pixels_of_the_frame() -> None:
     assert wide["masks"].shape == (2, 96, 128)
     assert wide["keypoints"].shape == (2, 18, 3)
     assert wide["scene_probabilities"].sum(1) == pytest.approx(1, abs=1e-5)
-    assert frames_in(frames[:, :96]).shape == (2, 3, 128, 128)
+    assert frames_to_input(frames[:, :96]).shape == (2, 3, 128, 128)
 
 
 def test_half_precision_on_disk_sees_the_same(tmp_path: Path) -> None:

@@ -34,16 +34,16 @@ def seen_as(keypoints: np.ndarray) -> Observed:
 def test_frames_in_which_nobody_is_seen_count_as_missed(standing):
     half = standing.copy()
     half[::2, :, 2] = 0
-    row = real.followed(seen_as(half), standing)
+    row = real.motion_scores(seen_as(half), standing)
     assert row.pop("dynamic_degree") == pytest.approx(0)
     assert row == {"pck": 0.5, "pck_still": 1, "oks": 0.5, "seen": 4, "frames": 8}
-    assert real.followed(seen_as(standing), standing)["pck"] == 1
+    assert real.motion_scores(seen_as(standing), standing)["pck"] == 1
 
 
 def test_a_joint_or_two_without_a_body_are_nobody(standing):
     bits = standing.copy()
     bits[4:, 3:, 2] = 0  # three of 18 joints, all in place
-    row = real.followed(seen_as(bits), standing)
+    row = real.motion_scores(seen_as(bits), standing)
     assert (row["pck"], row["seen"]) == (0.5, 4)
     assert bits[4, 0, 2] == 1, "what was handed in is left as it was"
 
@@ -53,7 +53,7 @@ def test_another_eye_fills_only_the_frames_without_a_person(standing):
     half[::2, :, 2] = 0
     seen = seen_as(half)._replace(masks=np.full((8, 64, 64), 0.25, np.float32))
     seen.masks[1] = 0  # joints, but no outline
-    whole = real.filled(seen, seen_as(standing + 1))
+    whole = real.with_missed_persons(seen, seen_as(standing + 1))
     assert whole.masks[:, 0, 0].tolist() == [1, 1, 1, 0.25, 1, 0.25, 1, 0.25]
     assert (whole.keypoints[3::2] == standing[3::2]).all()
     assert (whole.keypoints[::2] == standing[::2] + 1).all()
@@ -65,9 +65,9 @@ def test_standing_still_is_told_from_moving(standing):
     moving = standing.copy()
     moving[::2, 4, 1] += 0.15 * 56
     moving[1::2, 4, 1] -= 0.15 * 56
-    row = real.followed(seen_as(standing), moving)
+    row = real.motion_scores(seen_as(standing), moving)
     assert row["pck"] == row["pck_still"] == pytest.approx(17 / 18)
-    assert real.by_network(seen_as(moving), moving)["pck_network"] == 1
+    assert real.network_scores(seen_as(moving), moving)["pck_network"] == 1
 
 
 def test_the_mean_pose_leaves_out_joints_that_do_not_show(standing):
@@ -84,27 +84,27 @@ def test_likeness_knows_a_copy_and_whose_pixels_count():
     filmed = rng.integers(0, 256, (3, 32, 32, 3), np.uint8)
     masks = np.zeros((3, 32, 32), np.float32)
     masks[:, 8:24, 12:20] = 1
-    copy = real.likeness(filmed, filmed, masks)
+    copy = real.reconstruction_scores(filmed, filmed, masks)
     assert (copy["ssim"], copy["person_ssim"], copy["delta_e"]) == pytest.approx((1, 1, 0))
     assert copy["psnr"] == np.inf
     elsewhere = filmed.copy()
     elsewhere[:, :, 28:] = 0  # not the person
-    row = real.likeness(elsewhere, filmed, masks)
+    row = real.reconstruction_scores(elsewhere, filmed, masks)
     assert (row["delta_e"], row["mean_delta_e"]) == pytest.approx((0, 0), abs=1e-9)
     assert row["ssim"] < 0.95
     shuffled = filmed.copy()
     shuffled[:, 8:24, 12:20] = filmed[:, 8:24, 12:20][:, ::-1, ::-1]
-    row = real.likeness(shuffled, filmed, masks)
+    row = real.reconstruction_scores(shuffled, filmed, masks)
     assert row["delta_e"] > 10 and row["mean_delta_e"] < 0.01
 
 
 def test_a_sidecar_matches_if_it_says_all_that_is_wanted():
     made = {"prompt": "a man", "seed": 0, "pose": {"sha256": "12", "file": "a.mp4"}}
-    assert real.matches(made, {"prompt": "a man", "pose": {"sha256": "12"}})
-    assert not real.matches(made, {"prompt": "a man", "pose": {"sha256": "13"}})
-    assert not real.matches(made, {"weights": "12"})
-    assert not real.matches({**made, "pose": None}, {"pose": {"sha256": "12"}})
-    assert not real.matches(None, {})
+    assert real.sidecar_matches(made, {"prompt": "a man", "pose": {"sha256": "12"}})
+    assert not real.sidecar_matches(made, {"prompt": "a man", "pose": {"sha256": "13"}})
+    assert not real.sidecar_matches(made, {"weights": "12"})
+    assert not real.sidecar_matches({**made, "pose": None}, {"pose": {"sha256": "12"}})
+    assert not real.sidecar_matches(None, {})
 
 
 @pytest.mark.parametrize("fit", ["none", "bones"])
@@ -114,7 +114,7 @@ def test_the_digest_of_a_motion_is_the_one_that_generate_writes(tmp_path, standi
     made = generate("a man", pose, base="mini", out=tmp_path / "a.mp4", frames=2, steps=1, fit=fit)
     motion = real.motion_of(read_driving(pose, 8.0, 2), 128, fit)
     wanted = {"base": {"hash": hash_of(BUNDLED)}, "pose": {"sha256": motion.sha256}, "fit": fit}
-    assert real.matches(read_sidecar(made), wanted)
+    assert real.sidecar_matches(read_sidecar(made), wanted)
     other = real.motion_of(read_driving(pose, 8.0, 1), 128, fit)
     assert other.sha256 != motion.sha256
 
@@ -124,13 +124,13 @@ def test_pictures_of_unnamed_joints_have_a_digest_but_no_joints():
     driving = Driving(np.zeros((2, 18, 3), np.float32), 10, 20, "foreign", pictures)
     motion = real.motion_of(driving, 32, "none")
     assert motion.keypoints is None
-    assert (motion.skeletons == retarget.squared(pictures, 32)).all()
+    assert (motion.skeletons == retarget.pad_to_square(pictures, 32)).all()
 
 
 def test_the_table_shows_dashes_reasons_and_how_many_were_seen():
     row = {"ssim": 0.4567, "psnr": np.inf, "pck": 0.5, "seen": 3, "frames": 16}
     rows = [(("dance", "us"), row), (("a|b", "us"), "too short | dark")]
-    columns = {name: real.AGAIN[name] for name in ("ssim", "psnr", "pck", "seen")}
+    columns = {name: real.RECONSTRUCTION_COLUMNS[name] for name in ("ssim", "psnr", "pck", "seen")}
     lines = real.markdown(("clip", "made by"), rows, columns).splitlines()
     assert lines[1] == "|---|---|---:|---:|---:|---:|"
     assert lines[2] == "| dance | us | 0.46 | – | 0.50 | 3/16 |"
@@ -169,10 +169,10 @@ def test_what_is_seen_in_enlarged_frames_is_told_in_pixels_of_the_frames(monkeyp
         masks[:, : height // 2] = 1
         return keypoints, masks
 
-    monkeypatch.setattr(observe, "_found", found)
+    monkeypatch.setattr(observe, "_estimate", found)
     frames = np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3), np.uint8)
     for side in (0, 64, 256):
-        seen = observe.look(frames, 8.0, "clip.mp4", Backends(), side)
+        seen = observe.observe_frames(frames, 8.0, "clip.mp4", Backends(), side)
         assert seen.frames is frames
         assert (seen.keypoints == (16, 16, 1)).all()
         assert (seen.masks == np.repeat([1, 0], 32)[None, :, None]).all()

@@ -101,7 +101,7 @@ def test_transparency_is_laid_on_gray(tmp_path):
     frames[:, :, 16:] = (250, 0, 0, 255)
     encode(tmp_path / "a.mov", frames, codec="qtrle", pix_fmt="argb", source="rgba")
     out = video.read(tmp_path / "a.mov").frames
-    assert (out[:, :, :16] == video.GROUND).all()
+    assert (out[:, :, :16] == video.TRANSPARENT_GRAY).all()
     assert (out[:, :, 16:] == (250, 0, 0)).all()
 
 

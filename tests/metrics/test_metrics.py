@@ -321,12 +321,12 @@ def test_a_motion_laid_upon_itself_moved_and_scaled_fits() -> None:
     clip = render(sample_spec(3, "held-out"), frames=6, size=64).keypoints
     moved = clip.copy()
     moved[..., :2] = clip[..., :2] * 1.7 + (30, -12)
-    assert np.allclose(metrics.laid_upon(clip, moved), moved, atol=1e-2)
+    assert np.allclose(metrics.align_motion(clip, moved), moved, atol=1e-2)
     hidden = moved.copy()
     hidden[:, 4:7, 2] = 0
-    laid = metrics.laid_upon(clip, hidden)
+    laid = metrics.align_motion(clip, hidden)
     assert np.allclose(laid[..., :2], moved[..., :2], atol=1e-2)
-    assert np.array_equal(metrics.laid_upon(clip, 0 * clip), clip)
+    assert np.array_equal(metrics.align_motion(clip, 0 * clip), clip)
 
 
 def test_laying_upon_forgives_no_other_pose_and_no_other_timing() -> None:
@@ -338,7 +338,7 @@ def test_laying_upon_forgives_no_other_pose_and_no_other_timing() -> None:
     height = metrics.extent(asked)
 
     def score(found: np.ndarray) -> tuple[float, float]:
-        laid = metrics.laid_upon(asked, found)
+        laid = metrics.align_motion(asked, found)
         return metrics.pck(found, laid, height), metrics.oks(found, laid)
 
     late = np.roll(asked, 3, axis=0)

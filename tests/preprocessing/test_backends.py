@@ -26,13 +26,21 @@ from transformers import (
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
-from animateanywhere.datasets.subject import read_about
+from animateanywhere.datasets.subject import read_settings
 from animateanywhere.media import video
-from animateanywhere.preprocessing.backends import PACKAGES, Backends, choose
+from animateanywhere.preprocessing.backends import PACKAGES, Backends, choose_backend
 from animateanywhere.preprocessing.masks import grounded_sam
 from animateanywhere.preprocessing.pose import coco, openpose, people, vitpose
-from animateanywhere.preprocessing.tracking import follow, overlap
-from animateanywhere.preprocessing.weights import DWPOSE, HUB, SAM, Place, at_hand, fetch, load
+from animateanywhere.preprocessing.tracking import intersection_over_union, track
+from animateanywhere.preprocessing.weights import (
+    DWPOSE,
+    HUB,
+    SAM,
+    WeightsLocation,
+    fetch,
+    find_local,
+    load,
+)
 from animateanywhere.puppets import render, sample_spec
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 96, 72, 3), dtype=np.uint8)
@@ -103,14 +111,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random detectors are never sure."""
-    monkeypatch.setattr(vitpose, "SURE", 0.0)
-    monkeypatch.setattr(grounded_sam, "SURE", 0.0)
+    monkeypatch.setattr(vitpose, "MIN_SCORE", 0.0)
+    monkeypatch.setattr(grounded_sam, "MIN_SCORE", 0.0)
 
 
 def test_vitpose_gives_openpose_keypoints(
     models: Path, sure: None, capsys: pytest.CaptureFixture
 ) -> None:
-    keypoints, persons = vitpose.extract(FRAMES, Place(models))
+    keypoints, persons = vitpose.extract(FRAMES, WeightsLocation(models))
     assert keypoints.shape == (3, 18, 3) and keypoints.dtype == np.float32
     assert np.isfinite(keypoints).all() and persons >= 1
     assert capsys.readouterr().err.count("finding the person") == 1  # looked for once
@@ -125,8 +133,8 @@ def test_known_frames_need_no_model(
     """The same pixels give the same poses and masks without loading anything again."""
 
     def find() -> tuple[np.ndarray, np.ndarray]:
-        keypoints, _ = vitpose.extract(FRAMES, Place(models))
-        return keypoints, grounded_sam.extract(FRAMES, keypoints, Place(models))
+        keypoints, _ = vitpose.extract(FRAMES, WeightsLocation(models))
+        return keypoints, grounded_sam.extract(FRAMES, keypoints, WeightsLocation(models))
 
     first = find()
 
@@ -136,7 +144,7 @@ def test_known_frames_need_no_model(
     monkeypatch.setattr(vitpose, "load", refuse)
     monkeypatch.setattr(grounded_sam, "load", refuse)
     assert all(np.array_equal(a, b) for a, b in zip(first, find(), strict=True))
-    monkeypatch.setattr(vitpose, "SURE", 0.01)  # another question
+    monkeypatch.setattr(vitpose, "MIN_SCORE", 0.01)  # another question
     with pytest.raises(AssertionError, match="RTDetr"):
         find()
 
@@ -144,21 +152,21 @@ def test_known_frames_need_no_model(
 def test_coco_becomes_openpose() -> None:
     points = np.column_stack([np.arange(17), np.arange(17), np.full(17, 0.9)])
     points[6, 2] = 0.4
-    out = coco.openpose(points, 100, 100)
+    out = coco.coco_to_openpose(points, 100, 100)
     assert out[1].tolist() == pytest.approx([5.5, 5.5, 0.4])  # between the shoulders
     assert out[[0, 2, 5, 8, 13, 14, 17], 0].tolist() == [0, 6, 5, 12, 15, 2, 3]
 
 
 def test_nobody_in_the_picture_is_nobody(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vitpose, "SURE", 1.1)
-    keypoints, persons = vitpose.extract(FRAMES, Place(models))
+    monkeypatch.setattr(vitpose, "MIN_SCORE", 1.1)
+    keypoints, persons = vitpose.extract(FRAMES, WeightsLocation(models))
     assert not keypoints.any() and persons == 0
 
 
 def test_grounded_sam_gives_soft_masks(models: Path, sure: None) -> None:
     keypoints = np.zeros((3, 18, 3), np.float32)
     keypoints[:2, :8] = np.random.default_rng(0).uniform(10, 60, (2, 8, 3))
-    masks = grounded_sam.extract(FRAMES, keypoints, Place(models))
+    masks = grounded_sam.extract(FRAMES, keypoints, WeightsLocation(models))
     assert masks.shape == (3, 96, 72) and masks.dtype == np.float32
     assert masks.min() >= 0 and masks.max() <= 1 and masks.std() > 0
 
@@ -176,10 +184,12 @@ def test_outlines_are_laid_on_the_edges_of_the_picture() -> None:
     def same(mask: np.ndarray) -> float:
         return ((mask > 0.5) & true).sum() / ((mask > 0.5) | true).sum()
 
-    laid = grounded_sam._at_edges(rough, frame)
+    laid = grounded_sam._refine_edges(rough, frame)
     assert laid.dtype == np.float32 and 0 <= laid.min() <= laid.max() <= 1
     assert same(rough) < 0.93 and same(laid) > 0.96
-    assert same(grounded_sam._at_edges(true.astype(float), frame)) > 0.985  # what is right stays
+    assert (
+        same(grounded_sam._refine_edges(true.astype(float), frame)) > 0.985
+    )  # what is right stays
 
 
 def test_fingers_stay() -> None:
@@ -187,9 +197,9 @@ def test_fingers_stay() -> None:
     mask[30:33, 8:56] = 1  # thinner than the filter is wide
     frame = np.full((64, 64, 3), 90, np.uint8)
     frame[30:33, 8:56] = (150, 110, 100)
-    assert (grounded_sam._at_edges(mask, frame)[31, 10:54] > 0.9).all()
+    assert (grounded_sam._refine_edges(mask, frame)[31, 10:54] > 0.9).all()
     unseen = np.full((64, 64, 3), 90, np.uint8)
-    assert not (grounded_sam._at_edges(mask, unseen)[20:28] > 0).any()
+    assert not (grounded_sam._refine_edges(mask, unseen)[20:28] > 0).any()
 
 
 def test_one_person_stays_one_person() -> None:
@@ -198,18 +208,18 @@ def test_one_person_stays_one_person() -> None:
     far = np.array([[100 - 6 * i, 40, 116 - 6 * i, 80, 0.99] for i in range(9)])
     found = [np.stack([far[i], near[i]]) for i in range(9)]
     found[4] = found[4][:1]  # the near one is missed, and the other stands elsewhere
-    boxes = follow(found)
+    boxes = track(found)
     assert np.isnan(boxes[4]).all()
     assert np.allclose(np.delete(boxes, 4, 0), np.delete(near[:, :4], 4, 0))
-    assert np.isnan(follow([np.zeros((0, 5))] * 2)).all()
-    assert overlap(near[:1], near[0]) == pytest.approx(1)
+    assert np.isnan(track([np.zeros((0, 5))] * 2)).all()
+    assert intersection_over_union(near[:1], near[0]) == pytest.approx(1)
 
 
 def test_the_pose_says_which_box(models: Path) -> None:
     boxes = np.array([[0, 0, 40, 90, 0.9], [50, 0, 70, 60, 0.6]])
     pose = np.array([[49.0, 2, 72, 58]])
-    assert grounded_sam._chosen([boxes], pose)[0].tolist() == [50, 0, 70, 60]
-    assert grounded_sam._chosen([boxes[:0]], pose)[0].tolist() == [49, 2, 72, 58]
+    assert grounded_sam._person_boxes([boxes], pose)[0].tolist() == [50, 0, 70, 60]
+    assert grounded_sam._person_boxes([boxes[:0]], pose)[0].tolist() == [49, 2, 72, 58]
 
 
 def test_auto_takes_the_best_that_is_at_hand(
@@ -217,24 +227,24 @@ def test_auto_takes_the_best_that_is_at_hand(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     clip = tmp_path / "a.mp4"
-    assert choose("pose", Backends(place=Place(models)), clip) == "vitpose"
-    assert choose("mask", Backends(place=Place(tmp_path)), clip) == "mediapipe"
+    assert choose_backend("pose", Backends(location=WeightsLocation(models)), clip) == "vitpose"
+    assert choose_backend("mask", Backends(location=WeightsLocation(tmp_path)), clip) == "mediapipe"
     assert "for want of weights for grounded-sam" in capsys.readouterr().err
-    assert choose("mask", Backends(place=Place(models)), clip, clip) == "exact"
+    assert choose_backend("mask", Backends(location=WeightsLocation(models)), clip, clip) == "exact"
     with pytest.raises(UsageError, match="choose one of auto, exact, vitpose, dwpose, medi"):
-        choose("pose", Backends(pose="guess"), clip)
+        choose_backend("pose", Backends(pose="guess"), clip)
     with pytest.raises(UsageError, match=r"no a\.masks file"):
-        choose("mask", Backends(mask="exact"), clip)
+        choose_backend("mask", Backends(mask="exact"), clip)
 
 
 def test_weights_come_from_folder_or_not_at_all(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fetch(SAM, Place(models)) == models / "sam"
+    assert fetch(SAM, WeightsLocation(models)) == models / "sam"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert at_hand(SAM, HUB) is None
+    assert find_local(SAM, HUB) is None
     with pytest.raises(UsageError, match="offline: put facebook/sam-vit-base into DIR/sam"):
-        fetch(SAM, Place(offline=True))
+        fetch(SAM, WeightsLocation(offline=True))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.hf_api.ENDPOINT", "http://127.0.0.1:9", raising=False)
     with pytest.raises(UsageError, match="cannot be downloaded"):
@@ -256,7 +266,7 @@ def test_a_folder_without_the_weights_is_said(models: Path, tmp_path: Path) -> N
     (tmp_path / "sam" / "pytorch_model.bin").touch()
     (tmp_path / "grounding-dino").symlink_to(models / "grounding-dino")
     with pytest.raises(UsageError, match=r"sam: no \*\.safetensors in it"):
-        choose("mask", Backends(place=Place(tmp_path)), tmp_path / "a.mp4")
+        choose_backend("mask", Backends(location=WeightsLocation(tmp_path)), tmp_path / "a.mp4")
 
 
 def test_a_missing_package_is_said(
@@ -266,30 +276,32 @@ def test_a_missing_package_is_said(
     for backend in ("dwpose", "openpose"):
         monkeypatch.setitem(PACKAGES, backend, ("no_such_package",))
         with pytest.raises(UsageError, match=rf"pip install 'animateanywhere\[{backend}\]'"):
-            choose("pose", Backends(pose=backend), tmp_path / "a.mp4")
+            choose_backend("pose", Backends(pose=backend), tmp_path / "a.mp4")
     (tmp_path / "dwpose").mkdir()
     for name in DWPOSE.files:
         (tmp_path / "dwpose" / name).touch()
-    asked = Backends(place=Place(tmp_path))
-    assert choose("pose", asked, tmp_path / "a.mp4") == "mediapipe"
+    asked = Backends(location=WeightsLocation(tmp_path))
+    assert choose_backend("pose", asked, tmp_path / "a.mp4") == "mediapipe"
     monkeypatch.setitem(PACKAGES, "dwpose", ("numpy",))
-    assert choose("pose", asked, tmp_path / "a.mp4") == "dwpose"
+    assert choose_backend("pose", asked, tmp_path / "a.mp4") == "dwpose"
     assert "dwpose, for want of weights for vitpose (asked" in capsys.readouterr().err
 
 
 def test_openpose_unpickles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGES, "openpose", ("numpy",))
-    asked = Backends(pose="openpose", place=Place(tmp_path))
+    asked = Backends(pose="openpose", location=WeightsLocation(tmp_path))
     with pytest.raises(UsageError, match="get body_pose_model.pth of lllyasviel/Annotators"):
-        choose("pose", asked, tmp_path / "a.mp4")
+        choose_backend("pose", asked, tmp_path / "a.mp4")
     folder = tmp_path / "openpose"
     folder.mkdir()
     torch.save({"conv1_1.weight": torch.eye(3)[:2].T}, folder / "body_pose_model.pth")
     with pytest.raises(UsageError, match="body_pose_model.pth is a pickle"):
-        choose("pose", asked, tmp_path / "a.mp4")
+        choose_backend("pose", asked, tmp_path / "a.mp4")
     monkeypatch.chdir(folder)
     exec(openpose.CONVERT)  # as the message says
-    assert torch.equal(load_file(openpose.weights(asked.place))["conv1_1.weight"], torch.eye(3, 2))
+    assert torch.equal(
+        load_file(openpose.weights(asked.location))["conv1_1.weight"], torch.eye(3, 2)
+    )
 
 
 def test_a_torchvision_of_another_torch_is_said(
@@ -340,15 +352,17 @@ def test_prepare_by_transformers_end_to_end(
     moving[:, 10:20, 10:20] += np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
     video.write(clip, moving, 8)
     try:
-        subject = prepare(clip, tmp_path / "out", size=32, backends=Backends(place=Place(models)))
+        subject = prepare(
+            clip, tmp_path / "out", size=32, backends=Backends(location=WeightsLocation(models))
+        )
     except UsageError as error:  # nobody sure enough in the noise is a fair answer
         assert "no person found" in str(error) or "outline" in str(error)
     else:
-        assert read_about(subject.folder)["pose"] == "vitpose"
+        assert read_settings(subject.folder)["pose"] == "vitpose"
     said = capsys.readouterr().err
     assert "poses: vitpose" in said and "masks: grounded-sam" in said
 
 
 def test_persons_are_counted_in_the_boxes_of_the_poses() -> None:
     two = np.array([[0, 0, 20, 60, 0.9], [40, 0, 60, 58, 0.8], [70, 0, 74, 8, 0.9]])
-    assert people.in_boxes([two, two[:2], two[:0]]) == 2
+    assert people.count_boxes([two, two[:2], two[:0]]) == 2

@@ -16,10 +16,10 @@ from PIL import Image
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.datasets.subject import read_about
+from animateanywhere.datasets.subject import read_settings
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import openai_api
-from animateanywhere.preprocessing.captions.template import Said, read
+from animateanywhere.preprocessing.captions.template import Description, parse_answer
 from tests.commands.test_prepare import rendered
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (9, 40, 600, 3), dtype=np.uint8)
@@ -84,7 +84,7 @@ def test_what_is_sent_is_small_and_said_first(
 ) -> None:
     server.answers = [json.dumps(GOOD)]
     said = openai_api.describe(FRAMES, "some-model")
-    assert said == Said("in a kitchen", "dancing", ("a guitar",))  # a hat is worn
+    assert said == Description("in a kitchen", "dancing", ("a guitar",))  # a hat is worn
     request = server.requests[0]
     assert request["model"] == "some-model"
     assert request["response_format"]["json_schema"]["strict"] is True
@@ -148,13 +148,13 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_nonsense_is_named(nonsense: str | None) -> None:
     with pytest.raises(Failure, match="makes no sense"):
-        read(nonsense, "openai")
+        parse_answer(nonsense, "openai")
 
 
 def test_an_answer_becomes_a_plain_phrase() -> None:
     wordy = {"scene": "In a <token> Room!\n" + "very " * 30, "action": "adjusting his tie",
              "objects": ["A ball.", "blue jeans", "a dog", "a cat"]}  # fmt: skip
-    said = read(json.dumps(wordy), "openai")
+    said = parse_answer(json.dumps(wordy), "openai")
     assert said.scene == "in a token room very very very very"
     assert said.action == ""  # a tie is worn
     assert said.objects == ("a ball", "a dog")
@@ -167,7 +167,7 @@ def test_prepare_writes_them_or_falls_back(server: Server, tmp_path: Path) -> No
     asked = Backends(caption="openai")
     subject = prepare(clip, out, class_word="man", backends=asked)
     assert subject.captions[0] == "a <token> man dancing with a guitar in a kitchen"
-    assert subject.scene == "in a kitchen" and read_about(out)["caption"] == "openai"
+    assert subject.scene == "in a kitchen" and read_settings(out)["caption"] == "openai"
     prepare(clip, out, class_word="man", backends=asked)
     prepare(clip, tmp_path / "a", class_word="boy", backends=asked)
     assert len(server.requests) == 1  # the same frames again ask nobody

@@ -12,13 +12,13 @@ from animateanywhere.commands.demo import stage_spec
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.findings import read_findings, verdict
 from animateanywhere.media import video
-from animateanywhere.pose.visibility import parts_shown, shares, views
-from animateanywhere.preprocessing.crop import cut, squares
+from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
+from animateanywhere.preprocessing.crop import crop_frames, crop_squares
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import mediapipe
 from animateanywhere.preprocessing.quality import footage
-from animateanywhere.preprocessing.quality.clip import look_over, ranges
-from animateanywhere.preprocessing.quality.motion import look_over_driving
+from animateanywhere.preprocessing.quality.clip import clip_findings, frame_ranges
+from animateanywhere.preprocessing.quality.motion import motion_findings
 from tests.pose.test_skeleton import pose as standing
 from tests.preprocessing.test_detectors import real
 
@@ -38,8 +38,8 @@ def look(clip, frames=None, keypoints=None, masks=None, where=None):
     side = frames.shape[1]
     if where is None:
         where = np.tile([side / 2, side / 2, side], (len(frames), 1))
-    small = cut(masks, where, SIZE).astype(np.float32) / 255
-    found = look_over(frames, keypoints, where, cut(frames, where, SIZE), small, 8.0)
+    small = crop_frames(masks, where, SIZE).astype(np.float32) / 255
+    found = clip_findings(frames, keypoints, where, crop_frames(frames, where, SIZE), small, 8.0)
     return {finding.what: finding for finding in found}
 
 
@@ -100,9 +100,11 @@ def test_a_drawing_is_told_from_a_photograph(clip):
                         ("magic-animate/demo4.png", False)):  # fmt: skip
         frames = video.read(real(name)).frames
         keypoints = mediapipe.extract(frames)
-        where = squares(keypoints, *frames.shape[1:3])
+        where = crop_squares(keypoints, *frames.shape[1:3])
         masks = segment.extract(frames, keypoints, where, SIZE)
-        found = look_over(frames, keypoints, where, cut(frames, where, SIZE), masks, 8.0)
+        found = clip_findings(
+            frames, keypoints, where, crop_frames(frames, where, SIZE), masks, 8.0
+        )
         assert ("drawing" in {finding.what for finding in found}) == drawn, name
 
 
@@ -150,7 +152,7 @@ def test_views_of_turned_people(yaw, view):
     for person in (43, 44, 45):
         spec = stage_spec("idle", "room", "none", person=person)
         spec = dataclasses.replace(spec, motion=dataclasses.replace(spec.motion, yaw=yaw))
-        seen = views(puppets.render(spec, frames=4).keypoints)
+        seen = view_directions(puppets.render(spec, frames=4).keypoints)
         assert seen.count(view) >= 3, (person, seen)
 
 
@@ -158,17 +160,17 @@ def test_views_of_a_clip(clip):
     assert look(clip)["views"].text.startswith("seen as front")
     assert "back never" in look(clip)["views"].text
     turning = puppets.render(stage_spec("turn", "room", "none"), frames=32)
-    told = shares(views(turning.keypoints))
+    told = view_shares(view_directions(turning.keypoints))
     assert all(share > 0.15 for share in told.values())
     assert "never" not in look(turning)["views"].text
-    behind = [view == "back" for view in views(turning.keypoints)]
+    behind = [view == "back" for view in view_directions(turning.keypoints)]
     assert look(clip, keypoints=np.repeat(turning.keypoints[behind][:1] * 2, 16, axis=0))[
         "views"
     ].text.endswith("never from the front: the face is made up")
 
 
 def driven(keypoints, reference=None, width=128, height=128):
-    found = look_over_driving(keypoints, width, height, reference, SIZE)
+    found = motion_findings(keypoints, width, height, reference, SIZE)
     return {finding.what: finding for finding in found}
 
 
@@ -213,13 +215,13 @@ def test_motions_that_leave_the_frame_or_have_gaps():
 
 
 def test_frames_in_few_words():
-    assert ranges([3, 4, 5, 9]) == "3 to 5, 9"
-    assert ranges([0, 2, 4, 6, 8]) == "0, 2, 4, 6 and more"
+    assert frame_ranges([3, 4, 5, 9]) == "3 to 5, 9"
+    assert frame_ranges([0, 2, 4, 6, 8]) == "0, 2, 4, 6 and more"
 
 
 def test_background_that_tells_nothing_is_not_a_moving_camera():
     noise = np.random.default_rng(0).integers(0, 256, (8, 96, 96, 3), np.uint8)
-    assert np.isnan(footage.shifts(noise, np.zeros((8, 18, 3)))).all()
+    assert np.isnan(footage.camera_shifts(noise, np.zeros((8, 18, 3)))).all()
 
 
 @pytest.mark.parametrize(("name", "wanted"), [

@@ -11,7 +11,7 @@ import torch
 from animateanywhere import puppets
 from animateanywhere.puppets import MOTIONS, OBJECTS, PARTS, SCENES, Clip, Spec
 from animateanywhere.puppets.caption import MOTION_WORDS, SCENE_WORDS
-from animateanywhere.puppets.cast import cast
+from animateanywhere.puppets.ray_casting import cast_rays
 
 SEEDS = range(14)
 
@@ -45,7 +45,7 @@ def test_cone_is_a_union_of_spheres() -> None:
         a, b = rng.uniform(10, 30, 3), rng.uniform(10, 30, 3)
         ra, rb = rng.uniform(2, 9, 2)
         cone = torch.tensor([[[*a, *b, ra, rb]]], dtype=torch.float32)
-        _, depth = cast(cone, 40, 40)
+        _, depth = cast_rays(cone, 40, 40)
         y, x = np.mgrid[:40, :40] + 0.5
         best = np.full((40, 40), -1e9)
         for t in np.linspace(0, 1, 501):
@@ -61,7 +61,7 @@ def test_cone_is_a_union_of_spheres() -> None:
 
 def test_nearest_cone_wins() -> None:
     far, near = [8, 8, 0, 8, 8, 0, 5, 5], [8, 8, 9, 8, 8, 9, 2, 2]
-    hits, _ = cast(torch.tensor([[far, near], [near, far]], dtype=torch.float32), 16, 16)
+    hits, _ = cast_rays(torch.tensor([[far, near], [near, far]], dtype=torch.float32), 16, 16)
     center = hits.sample % 256 == 8 * 16 + 8
     assert hits.cone[center].tolist() == [1, 0]
 
@@ -239,7 +239,7 @@ def test_caption_without_looks() -> None:
             puppets.sample_spec(seed),
             object=dataclasses.replace(puppets.sample_spec(seed).object, name="none"),
         )
-        text = puppets.caption(spec, seed, person="sks man", looks=False)
+        text = puppets.caption(spec, seed, person="sks man", appearance=False)
         assert text.startswith("sks man ")
         words = text.replace(",", "").split()
         assert not set(clothes) & set(words) and not set(puppets.spec.COLORS) & set(words)
@@ -248,7 +248,7 @@ def test_caption_without_looks() -> None:
 def test_describe_tells_all_of_the_looks() -> None:
     for seed in range(100):
         who = puppets.sample_spec(seed).identity
-        text = puppets.describe(who)
+        text = puppets.describe_identity(who)
         assert who.gender in text and who.top_color in text and who.bottom_color in text
         assert who.pattern == "plain" or who.accent_color in text
         assert who.hair_style == "bald" or who.hair_color in text

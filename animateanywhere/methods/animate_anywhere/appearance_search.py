@@ -19,7 +19,7 @@ from animateanywhere.datasets.subject import Subject
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.subject_data import latent_masks
-from animateanywhere.metrics import spaced
+from animateanywhere.metrics import evenly_spaced
 from animateanywhere.pose.skeleton import draw
 
 AUTO = "auto"  # of `[personal] looks`
@@ -60,7 +60,7 @@ def find_looks(model: Base, subject: Subject) -> str:
 
 def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     """A function of a phrase: the base's error on the person, mean over a few frames and times."""
-    some = spaced(len(subject.frames), FRAMES).tolist()
+    some = evenly_spaced(len(subject.frames), FRAMES).tolist()
     frames, size = subject.frames[some], subject.frames.shape[1]
     latents = encode_frames(model.vae, frames)  # (N, C, h, w)
     poses = encode_poses(model, draw(subject.keypoints[some], size, size))

@@ -49,7 +49,7 @@ def put_elsewhere(
     """
     word, looks = subject.class_word, personal.looks
     who = f"{word} {looks}".strip()
-    choices = template.elsewhere(token, who)
+    choices = template.background_captions(token, who)
     video = length > 1
     rng = np.random.default_rng([seed, video])
     count = personal.elsewhere_clips if video else personal.elsewhere_images
@@ -83,7 +83,7 @@ def put_elsewhere(
     with room_for_vae(model):
         latents = each_clip(partial(encode_frames, model.vae), shown.reshape(clips))
     small = [latent_masks(part, latents[0]) for part in masks.reshape(clips[:-1])]
-    regions = token_regions(model, captions, [token, word, looks], list(template.PLACES))
+    regions = token_regions(model, captions, [token, word, looks], list(template.SCENES))
     return Elsewhere(latents, poses, torch.stack(small), captions, regions)
 
 

@@ -21,7 +21,7 @@ from animateanywhere.methods.animate_anywhere.prior_preservation import Regular
 from animateanywhere.methods.animate_anywhere.settings import Personal
 from animateanywhere.pose.skeleton import draw
 from animateanywhere.preprocessing.captions import template as caption
-from animateanywhere.preprocessing.crop import cut, move
+from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints
 from animateanywhere.training.stage import Stage
 
 STARTS = 4  # of clips in each view, where a clip is something else than its frames
@@ -76,7 +76,7 @@ def encode_subject(
     texts = subject.captions
     if personal.captions == "plain":
         texts = [f"a <token> {word}"] * len(texts)
-    texts = [caption.with_looks(text, "<token>", word, looks) for text in texts]
+    texts = [caption.with_appearance(text, "<token>", word, looks) for text in texts]
     captions = [text.replace("<token>", token) for text in texts]
     person, scenes = [token, word, looks], [subject.scene or ""]
     tokens = token_regions(model, captions, person, scenes)
@@ -152,9 +152,9 @@ def moved(subject: Subject, number: int) -> Subject:
     keypoints = subject.keypoints + np.array([room, room, 0], np.float32)
     return replace(
         subject,
-        frames=cut(np.pad(subject.frames, (*around, (0, 0)), mode="edge"), where, size),
-        masks=cut(masks, where, size).astype(np.float32) / 255,
-        keypoints=move(keypoints, where, size),
+        frames=crop_frames(np.pad(subject.frames, (*around, (0, 0)), mode="edge"), where, size),
+        masks=crop_frames(masks, where, size).astype(np.float32) / 255,
+        keypoints=crop_keypoints(keypoints, where, size),
     )
 
 

@@ -29,9 +29,9 @@ from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import render_latents
 from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import moved
-from animateanywhere.metrics.arrays import spaced
+from animateanywhere.metrics.arrays import evenly_spaced
 from animateanywhere.pose.skeleton import draw
-from animateanywhere.preprocessing.captions.template import with_looks
+from animateanywhere.preprocessing.captions.template import with_appearance
 
 PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
 # Learning may lose one scene and keep all others: the first four that the clip does not name
@@ -108,7 +108,7 @@ def make_trial(
     what is said of the person in every caption.
     """
     count = len(subject.frames)
-    held = held_out(count) or spaced(count, 4).tolist()
+    held = held_out(count) or evenly_spaced(count, 4).tolist()
     words = " ".join(subject.captions)
     scenes = [scene for scene in SCENES if scene.split()[-1] not in words][:4]
     if video:  # at the ends of the clip, where held-out frames are
@@ -127,7 +127,7 @@ def make_trial(
     for window, scene in plan:
         shown = (apart if scene else subject).take(window)
         text = f"a <token> {subject.class_word} {scene}" if scene else shown.captions[0]
-        text = with_looks(text, "<token>", subject.class_word, looks)
+        text = with_appearance(text, "<token>", subject.class_word, looks)
         pictures = draw(shown.keypoints, *shown.frames.shape[1:3])
         known = np.isin(window, held)
         cases.append(Case(
@@ -135,7 +135,7 @@ def make_trial(
             _poses(model, unet, pictures, video), shown.frames, shown.masks,
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
-    some = spaced(count, 4)
+    some = evenly_spaced(count, 4)
     made = generate(model, unet, cases, [case.plain for case in cases], steps)
     return Trial(tuple(cases), made, subject.frames[some], subject.masks[some])
 
@@ -190,7 +190,7 @@ def score(trial: Trial, made: Sequence[NDArray]) -> dict[str, float]:
         warnings.simplefilter("ignore", RuntimeWarning)
         leak = metrics.leak(
             np.concatenate([made[i] for i in away]), covered, trial.frames, around(trial.masks),
-            np.concatenate([trial.base[i] for i in away]), covered, looks=8,
+            np.concatenate([trial.base[i] for i in away]), covered, max_frames=8,
         )  # fmt: skip
     parts = {"identity": _ratio(error, usual), "scene": _ratio(drift, other), "leak": leak}
     known = (PARTS[n] * v for n, v in parts.items() if n == "identity" or math.isfinite(v))

@@ -14,23 +14,23 @@ from animateanywhere.core.console import warn
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import openai_api, vlm
-from animateanywhere.preprocessing.captions.template import Said
-from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.captions.template import Description
+from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
 
 BACKENDS = ("template", "vlm", "openai")
 
 
-def ready(backends: Backends) -> None:
+def check_available(backends: Backends) -> None:
     """Raise UsageError where the captions asked for cannot be had, before any other work."""
     if backends.caption not in BACKENDS:
         raise UsageError(f"--caption {backends.caption}: choose one of {', '.join(BACKENDS)}")
     if backends.caption == "openai":
         openai_api.connect()
     if backends.caption == "vlm":
-        vlm.weights(backends.caption_model, backends.place)
+        vlm.weights(backends.caption_model, backends.location)
 
 
-def describe(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
+def describe(frames: np.ndarray, scene: str | None, backends: Backends) -> Description:
     """What frames, uint8 (F, H, W, 3), show; a scene that the user names stands.
 
     The same frames are described once: another answer might say otherwise, and costs.
@@ -40,14 +40,14 @@ def describe(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
         Failure: no answer that makes sense, and no fallback was asked for.
     """
     if backends.caption == "template":
-        return Said(scene or "")
+        return Description(scene or "")
     model = backends.caption_model
 
     @contextmanager
-    def opened() -> Iterator[Look]:
-        def look(clip: np.ndarray) -> Found:
+    def opened() -> Iterator[FrameFunction]:
+        def look(clip: np.ndarray) -> FrameResult:
             if backends.caption == "vlm":
-                said = vlm.describe(clip, model, backends.place)
+                said = vlm.describe(clip, model, backends.location)
             else:
                 said = openai_api.describe(clip, model)
             return {"said": np.array(json.dumps(said))}
@@ -56,11 +56,11 @@ def describe(frames: np.ndarray, scene: str | None, backends: Backends) -> Said:
 
     name = f"said-{backends.caption}-{re.sub('[^a-zA-Z0-9.-]+', '-', model or 'default')}"
     try:
-        found = look_at(frames[None], name, opened, "describing the clip")
+        found = cached_results(frames[None], name, opened, "describing the clip")
     except Failure as error:
         if backends.caption_fallback != "template":
             raise
         warn(escape(f"{error}; going on with --caption template"))
-        return Said(scene or "")
+        return Description(scene or "")
     scene_seen, action, things = json.loads(str(found[0]["said"]))
-    return Said(scene or scene_seen, action, tuple(things))
+    return Description(scene or scene_seen, action, tuple(things))

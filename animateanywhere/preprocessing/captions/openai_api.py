@@ -17,13 +17,17 @@ from rich.markup import escape
 
 from animateanywhere.core.console import say
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.preprocessing.captions.template import Said, few, read
+from animateanywhere.preprocessing.captions.template import (
+    Description,
+    parse_answer,
+    sample_pictures,
+)
 
 MODEL = "gpt-4o-mini"
-TOKENS = 85  # that a picture costs at low detail
+TOKENS_PER_PICTURE = 85  # that a picture costs at low detail
 REMEDY = "run it again later, or give --caption template"
 TIMEOUT, RETRIES = 40.0, 4  # seconds; the client waits longer from try to try
-ASKED = (
+INSTRUCTION = (
     "These are frames of one short video of one person. Describe what is NOT the person's looks. "
     "scene: where it is, as a phrase with its preposition, such as 'in a kitchen'. "
     "action: what the person does, in present participle, such as 'dancing'. "
@@ -59,7 +63,7 @@ def connect() -> Any:
     return openai.OpenAI(timeout=TIMEOUT, max_retries=RETRIES)
 
 
-def describe(frames: np.ndarray, model: str | None = None) -> Said:
+def describe(frames: np.ndarray, model: str | None = None) -> Description:
     """What frames, uint8 (F, H, W, 3), show beside the person's looks.
 
     Raises:
@@ -69,13 +73,13 @@ def describe(frames: np.ndarray, model: str | None = None) -> Said:
     client = connect()
     import openai
 
-    pictures = [_jpeg(picture) for picture in few(frames)]
+    pictures = [_jpeg(picture) for picture in sample_pictures(frames)]
     size = sum(map(len, pictures)) / 1000
-    tokens = TOKENS * len(pictures) + 400
+    tokens = TOKENS_PER_PICTURE * len(pictures) + 400
     model = model or MODEL
     say(escape(f"captions: sending {len(pictures)} frames ({size:.0f} kB, about {tokens} tokens) "
                f"to {client.base_url.host}, model {model}"))  # fmt: skip
-    content: list[dict[str, Any]] = [{"type": "text", "text": ASKED}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": INSTRUCTION}]
     content += [{"type": "image_url", "image_url": {"detail": "low", "url": picture}}
                 for picture in pictures]  # fmt: skip
     question: dict[str, Any] = {
@@ -85,10 +89,10 @@ def describe(frames: np.ndarray, model: str | None = None) -> Said:
     try:
         answer = client.chat.completions.create(model=model, **question)
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        raise UsageError(f"--caption openai: the key is refused: {_first(error)}") from None
+        raise UsageError(f"--caption openai: the key is refused: {_first_line(error)}") from None
     except openai.OpenAIError as error:
-        raise Failure(f"--caption openai: no answer: {_first(error)}; {REMEDY}") from None
-    return read(answer.choices[0].message.content if answer.choices else None, "openai")
+        raise Failure(f"--caption openai: no answer: {_first_line(error)}; {REMEDY}") from None
+    return parse_answer(answer.choices[0].message.content if answer.choices else None, "openai")
 
 
 def _jpeg(picture: Image.Image) -> str:
@@ -98,5 +102,5 @@ def _jpeg(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from animateanywhere.core.errors import Failure
 
-PLACES = (
+SCENES = (
     "on a beach", "in a forest", "on a street", "in a park", "in a room", "in a kitchen",
     "in the snow", "on a stage", "in a desert", "in a city at night",
 )  # fmt: skip
@@ -20,13 +20,13 @@ ACTIONS = (
     "walks", "is dancing", "jumps", "is waving", "runs", "sits", "is doing squats", "turns around",
     "raises both arms", "kicks a leg", "dances", "is walking", "stands",
 )  # fmt: skip
-THINGS = (
+OBJECTS = (
     "with a red ball", "with a blue umbrella", "with a white dog", "with a green balloon",
     "with a brown guitar", "with a yellow suitcase", "with a black book", "with a gray surfboard",
 )  # fmt: skip
 
 
-PICTURES, LONGEST = 4, 512  # shown of a clip, and their longer side in pixels
+PICTURES, MAX_SIDE = 4, 512  # shown of a clip, and their longer side in pixels
 NOTHING = {"", "none", "nothing"}
 WORN = frozenset(
     """hair beard mustache glasses sunglasses shirt t-shirt tshirt top blouse jacket coat hoodie
@@ -36,7 +36,7 @@ WORN = frozenset(
 )  # what must bind to the token, whatever the model was told
 
 
-class Said(NamedTuple):
+class Description(NamedTuple):
     """What a caption says beside who it is."""
 
     scene: str = ""  # with or without its preposition: "in a room", "a room"
@@ -44,42 +44,42 @@ class Said(NamedTuple):
     objects: tuple[str, ...] = ()  # "a guitar"
 
 
-def elsewhere(token: str, class_word: str) -> list[str]:
+def background_captions(token: str, class_word: str) -> list[str]:
     """Captions that put the person in places all over the world, doing this and that, with and
     without an article, with and without a thing, whose color must not become the person's.
 
     The end of a caption holds all of it, so a token learned in few captions fades in others.
     """
     out = []
-    for number in range(6 * len(PLACES)):
+    for number in range(6 * len(SCENES)):
         who = f"{'a ' if number % 2 else ''}{token} {class_word}"
         action = f" {ACTIONS[number % len(ACTIONS)]}" if number % 3 else ""
-        place = PLACES[number // 6]
+        place = SCENES[number // 6]
         out += [
             f"{who}{action} {place}",
-            f"{who}{action} {THINGS[number % len(THINGS)]} {place}",
+            f"{who}{action} {OBJECTS[number % len(OBJECTS)]} {place}",
         ]
     return out
 
 
-def template(class_word: str, said: Said) -> str:
+def fill_template(class_word: str, description: Description) -> str:
     """Such as "a <token> man dancing with a guitar in a room".
 
     Scene, action and objects are named, so they stay editable; looks are not, so they bind to the
     token. `<token>` stands for the word chosen in `personalize`.
     """
-    words = ["a", "<token>", class_word, said.action]
-    if said.objects:
-        words.append("with " + " and ".join(said.objects))
-    if said.scene.strip():
-        scene = said.scene.strip().rstrip(".")
+    words = ["a", "<token>", class_word, description.action]
+    if description.objects:
+        words.append("with " + " and ".join(description.objects))
+    if description.scene.strip():
+        scene = description.scene.strip().rstrip(".")
         placed = scene.split()[0].lower() in {"in", "on", "at", "by", "under", "near", "outside",
                                               "inside", "beside", "before", "against"}  # fmt: skip
         words += [scene if placed else f"in {scene}"]
     return " ".join(word for word in words if word)
 
 
-def with_looks(text: str, token: str, class_word: str, looks: str) -> str:
+def with_appearance(text: str, token: str, class_word: str, looks: str) -> str:
     """A caption or prompt that also says what the person looks like: after "<token> <class word>",
     else after the token, else at its end. One that says so already is left alone."""
     if not looks or looks in text:
@@ -91,33 +91,33 @@ def with_looks(text: str, token: str, class_word: str, looks: str) -> str:
     return f"{text} {looks}"
 
 
-def few(frames: np.ndarray) -> list[Image.Image]:
+def sample_pictures(frames: np.ndarray) -> list[Image.Image]:
     """PICTURES small pictures spread over frames, uint8 (F, H, W, 3)."""
     picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]
     pictures = [Image.fromarray(frame) for frame in picked]
     for picture in pictures:
-        picture.thumbnail((LONGEST, LONGEST))
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
     return pictures
 
 
-def read(text: str | None, backend: str) -> Said:
+def parse_answer(text: str | None, backend: str) -> Description:
     """A model's answer, {"scene": ..., "action": ..., "objects": [...]}, as words for a caption.
 
     Takes the first {...} of it, in JSON or as Python writes it; objects may lack. What is worn is
     dropped. Raises Failure on nonsense.
     """
-    fields = _fields(text or "")
+    fields = _parse_fields(text or "")
     scene, action, things = fields.get("scene"), fields.get("action"), fields.get("objects", [])
-    if isinstance(scene, str) and _worn(scene):  # "a room with a man in a red shirt"
+    if isinstance(scene, str) and _is_worn(scene):  # "a room with a man in a red shirt"
         scene = re.split(r"\b(?:with|where|wearing|and)\b|,", scene)[0]
-        scene = "" if _worn(scene) else scene
+        scene = "" if _is_worn(scene) else scene
     if isinstance(things, str):
         things = things.split(",")
     if isinstance(scene, str) and isinstance(action, str) and isinstance(things, list):
-        objects = [_plain(str(thing)) for thing in things if not _worn(str(thing))]
-        said = Said(_plain(scene), "" if _worn(action) else _plain(action),
+        objects = [_normalized(str(thing)) for thing in things if not _is_worn(str(thing))]
+        said = Description(_normalized(scene), "" if _is_worn(action) else _normalized(action),
                     tuple(thing for thing in objects if thing not in NOTHING)[:2])  # fmt: skip
-        if _plain(scene) or _plain(action):
+        if _normalized(scene) or _normalized(action):
             return said
     shown = " ".join((text or "nothing").split())[:80]
     raise Failure(
@@ -126,7 +126,7 @@ def read(text: str | None, backend: str) -> Said:
     )
 
 
-def _fields(text: str) -> dict[str, Any]:
+def _parse_fields(text: str) -> dict[str, Any]:
     braced = re.search(r"\{.*?\}", text, re.DOTALL)
     for parse in (json.loads, ast.literal_eval):
         try:
@@ -137,11 +137,11 @@ def _fields(text: str) -> dict[str, Any]:
     return {}
 
 
-def _worn(words: str) -> bool:
+def _is_worn(words: str) -> bool:
     return bool(WORN & {word.strip(".,").lower() for word in words.split()})
 
 
-def _plain(words: str) -> str:
+def _normalized(words: str) -> str:
     """One short lower-case phrase, without what would mean something in a caption."""
     kept = "".join(letter if letter.isalnum() or letter in "'-" else " " for letter in words)
     return " ".join(kept.lower().split()[:8])

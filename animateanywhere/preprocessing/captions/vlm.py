@@ -10,11 +10,15 @@ from PIL import Image
 
 from animateanywhere.core.console import progress
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.preprocessing.captions.template import Said, few, read
-from animateanywhere.preprocessing.weights import HUB, Place, Source, fetch, load
+from animateanywhere.preprocessing.captions.template import (
+    Description,
+    parse_answer,
+    sample_pictures,
+)
+from animateanywhere.preprocessing.weights import HUB, Source, WeightsLocation, fetch, load
 
 SMOLVLM = Source("vlm", "HuggingFaceTB/SmolVLM-500M-Instruct")  # runs without torchvision
-LONGEST_ANSWER = 128  # tokens
+MAX_ANSWER_TOKENS = 128  # tokens
 # Small models repeat the examples that a question gives, so it gives none
 QUESTION = (
     "These are frames of one video of one person. Describe the place and the action, never the "
@@ -23,20 +27,22 @@ QUESTION = (
     "person holds, often none. framing: full body, upper body or face. Fill in the dots and answer "
     'with nothing else: {"scene": "...", "action": "...", "objects": ["..."], "framing": "..."}'
 )
-SIMPLER = (
+SIMPLER_QUESTION = (
     "Where is this, and what does the person do? Say nothing of clothes or looks. "
     'Fill in the dots and answer with nothing else: {"scene": "...", "action": "..."}'
 )
 
 
-def weights(model: str | None = None, place: Place = HUB) -> Path:
+def weights(model: str | None = None, location: WeightsLocation = HUB) -> Path:
     """The folder of a model: itself a folder, or its name on the hub (see `weights.fetch`)."""
     if model and Path(model).is_dir():
         return Path(model)
-    return fetch(Source(model.rpartition("/")[2], model) if model else SMOLVLM, place)
+    return fetch(Source(model.rpartition("/")[2], model) if model else SMOLVLM, location)
 
 
-def describe(frames: np.ndarray, model: str | None = None, place: Place = HUB) -> Said:
+def describe(
+    frames: np.ndarray, model: str | None = None, location: WeightsLocation = HUB
+) -> Description:
     """What frames, uint8 (F, H, W, 3), show beside the person's looks.
 
     The most likely words, so the same frames give the same. A small model that does not keep to
@@ -48,7 +54,7 @@ def describe(frames: np.ndarray, model: str | None = None, place: Place = HUB) -
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    folder = weights(model, place)
+    folder = weights(model, location)
     try:
         processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
@@ -58,11 +64,11 @@ def describe(frames: np.ndarray, model: str | None = None, place: Place = HUB) -
     if hasattr(processor.image_processor, "do_image_splitting"):
         processor.image_processor.do_image_splitting = False  # 17 times the tokens, for small print
     network = load(AutoModelForImageTextToText, folder)
-    pictures = few(frames)
+    pictures = sample_pictures(frames)
     try:
-        return read(_answer(processor, network, pictures, QUESTION), "vlm")
+        return parse_answer(_answer(processor, network, pictures, QUESTION), "vlm")
     except Failure:
-        return read(_answer(processor, network, pictures, SIMPLER), "vlm")
+        return parse_answer(_answer(processor, network, pictures, SIMPLER_QUESTION), "vlm")
 
 
 def _answer(processor: Any, network: Any, pictures: list[Image.Image], question: str) -> str:
@@ -77,13 +83,13 @@ def _answer(processor: Any, network: Any, pictures: list[Image.Image], question:
         return_dict=True,
         return_tensors="pt",
     ).to(network.device, network.dtype)
-    with progress("describing the clip", total=LONGEST_ANSWER) as bar, torch.no_grad():
+    with progress("describing the clip", total=MAX_ANSWER_TOKENS) as bar, torch.no_grad():
 
         def advance(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
             bar.advance(1)
             return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # go on
 
         ids = network.generate(
-            **inputs, max_new_tokens=LONGEST_ANSWER, do_sample=False, stopping_criteria=[advance]
+            **inputs, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False, stopping_criteria=[advance]
         )
     return str(processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

@@ -9,7 +9,7 @@ FROM_COCO = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 SHOULDERS = (5, 6)
 
 
-def openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
+def coco_to_openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """(18, 3) of COCO's (17, 3): x, y in pixels, score; 0 for what is out of the frame."""
     shoulders = points[list(SHOULDERS)]
     neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())

@@ -6,13 +6,13 @@ import numpy as np
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.preprocessing.pose import people
-from animateanywhere.preprocessing.weights import HUB, Place
+from animateanywhere.preprocessing.weights import HUB, WeightsLocation
 
 BACKENDS = ("mediapipe", "vitpose", "dwpose", "openpose")
 
 
-def find(
-    frames: np.ndarray, backend: str = "mediapipe", place: Place = HUB
+def estimate_poses(
+    frames: np.ndarray, backend: str = "mediapipe", location: WeightsLocation = HUB
 ) -> tuple[np.ndarray, int]:
     """Keypoints float32 (F, 18, 3) of the most prominent person: x, y in pixels, confidence, 0 in
     frames without the person; and how many persons of comparable size there are.
@@ -20,7 +20,7 @@ def find(
     Args:
         frames: uint8 (F, H, W, 3).
         backend: one of BACKENDS.
-        place: of its weights, unless it is "mediapipe".
+        location: of its weights, unless it is "mediapipe".
 
     Raises:
         UsageError: unknown backend, or what it needs is not there.
@@ -31,9 +31,9 @@ def find(
 
     match backend:
         case "vitpose":
-            return vitpose.extract(frames, place)
+            return vitpose.extract(frames, location)
         case "dwpose":
-            return dwpose.extract(frames, place)
+            return dwpose.extract(frames, location)
         case "openpose":
-            return openpose.extract(frames, place)
-    return mediapipe.extract(frames), people.count(frames)
+            return openpose.extract(frames, location)
+    return mediapipe.extract(frames), people.count_persons(frames)

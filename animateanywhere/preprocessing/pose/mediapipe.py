@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from animateanywhere.pose.keypoints import in_frame
-from animateanywhere.preprocessing.mediapipe_graph import see
+from animateanywhere.preprocessing.mediapipe_graph import pose_and_mask
 
 # MediaPipe's landmark for each OpenPose keypoint; the neck, -1, is between the shoulders
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
@@ -29,7 +29,7 @@ def extract(frames: np.ndarray) -> np.ndarray:
     """
     height, width = frames.shape[1:3]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    for index, found in enumerate(see(frames)):
+    for index, found in enumerate(pose_and_mask(frames)):
         if len(found["points"]):
             keypoints[index] = _openpose(found["points"], height, width)
     return keypoints

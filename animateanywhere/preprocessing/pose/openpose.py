@@ -20,10 +20,10 @@ from animateanywhere.core.console import say
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.pose.keypoints import VISIBLE, in_frame
-from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
 from animateanywhere.preprocessing.pose import people
-from animateanywhere.preprocessing.tracking import around, follow, overlap
-from animateanywhere.preprocessing.weights import HUB, Place
+from animateanywhere.preprocessing.tracking import intersection_over_union, keypoint_boxes, track
+from animateanywhere.preprocessing.weights import HUB, WeightsLocation
 
 NAME = "body_pose_model"
 CONVERT = (
@@ -32,12 +32,12 @@ CONVERT = (
 )
 
 
-def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
+def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.ndarray, int]:
     """Keypoints of the most prominent person.
 
     Args:
         frames: uint8 (F, H, W, 3).
-        place: of the weights, `openpose/body_pose_model.safetensors`.
+        location: of the weights, `openpose/body_pose_model.safetensors`.
 
     Returns:
         float32 (F, 18, 3): x, y in pixels and confidence, 0 for what is not seen; and how many
@@ -46,36 +46,36 @@ def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
     Raises:
         UsageError: no weights, or a torchvision that does not work with torch.
     """
-    file = weights(place)
+    file = weights(location)
     say("openpose: licensed by CMU for non-commercial use only")
 
     @contextmanager
-    def opened() -> Iterator[Look]:
+    def opened() -> Iterator[FrameFunction]:
         body = _network(file)
 
-        def look(frame: np.ndarray) -> Found:
+        def look(frame: np.ndarray) -> FrameResult:
             return {"persons": _persons(*body(np.ascontiguousarray(frame[..., ::-1])))}  # BGR
 
         yield look
 
     name = f"openpose-{sha256(file)[:12]}"
-    persons = [here["persons"] for here in look_at(frames, name, opened, "finding poses")]
+    persons = [here["persons"] for here in cached_results(frames, name, opened, "finding poses")]
     seen = [_boxes(here) for here in persons]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    for index, box in enumerate(follow(seen)):
+    for index, box in enumerate(track(seen)):
         if np.isfinite(box).all():
-            mine = persons[index][np.argmax(overlap(seen[index], box))]
+            mine = persons[index][np.argmax(intersection_over_union(seen[index], box))]
             keypoints[index] = in_frame(mine, *frames.shape[1:3])
-    return keypoints, people.in_boxes(seen)
+    return keypoints, people.count_boxes(seen)
 
 
-def weights(place: Place) -> Path:
-    """The file of weights in `place`. Raises UsageError where there is none to be read."""
-    folder = (place.models or Path("DIR")) / "openpose"
+def weights(location: WeightsLocation) -> Path:
+    """The file of weights in `location`. Raises UsageError where there is none to be read."""
+    folder = (location.models or Path("DIR")) / "openpose"
     file = folder / f"{NAME}.safetensors"
-    if place.models and file.is_file():
+    if location.models and file.is_file():
         return file
-    if place.models and (folder / f"{NAME}.pth").is_file():
+    if location.models and (folder / f"{NAME}.pth").is_file():
         raise UsageError(
             f"{folder}: {NAME}.pth is a pickle, which may hold a program, and is not read; "
             f'if you trust it: cd {folder} && python -c "{CONVERT}"'
@@ -149,5 +149,5 @@ def _boxes(persons: np.ndarray) -> np.ndarray:
     """(N, 5) around persons (N, 18, 3): left, top, right, bottom, mean score of what is seen."""
     seen = persons[..., 2] > 0
     score = persons[..., 2].sum(1) / np.maximum(seen.sum(1), 1)
-    boxes = np.column_stack([around(persons, VISIBLE), score])
+    boxes = np.column_stack([keypoint_boxes(persons, VISIBLE), score])
     return np.nan_to_num(boxes)

@@ -9,20 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
 from animateanywhere.preprocessing.pose import coco, people
-from animateanywhere.preprocessing.tracking import follow
-from animateanywhere.preprocessing.weights import HUB, RT_DETR, VITPOSE, Place, fetch, load, mark
+from animateanywhere.preprocessing.tracking import track
+from animateanywhere.preprocessing.weights import (
+    HUB,
+    RT_DETR,
+    VITPOSE,
+    WeightsLocation,
+    fetch,
+    fingerprint,
+    load,
+)
 
-SURE = 0.5  # score from which on a box counts
+MIN_SCORE = 0.5  # score from which on a box counts
 
 
-def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
+def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.ndarray, int]:
     """Keypoints of the most prominent person.
 
     Args:
         frames: uint8 (F, H, W, 3).
-        place: of the weights `rt-detr` and `vitpose`.
+        location: of the weights `rt-detr` and `vitpose`.
 
     Returns:
         float32 (F, 18, 3): x, y in pixels and confidence, 0 in frames without the person; and how
@@ -31,39 +39,41 @@ def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
     Raises:
         UsageError: the weights cannot be had.
     """
-    folder = fetch(VITPOSE, place)
-    seen = detect(frames, place)
+    folder = fetch(VITPOSE, location)
+    seen = detect_persons(frames, location)
 
     @contextmanager
-    def opened() -> Iterator[Look]:
+    def opened() -> Iterator[FrameFunction]:
         import torch
         from transformers import VitPoseForPoseEstimation, VitPoseImageProcessorPil
 
         processor: Any = VitPoseImageProcessorPil.from_pretrained(folder)
         model = load(VitPoseForPoseEstimation, folder)
 
-        def look(frame: np.ndarray, box: np.ndarray) -> Found:
+        def look(frame: np.ndarray, box: np.ndarray) -> FrameResult:
             if not np.isfinite(box).all():
                 return {"keypoints": np.zeros((18, 3), np.float32)}
             cornered = [np.array([[*box[:2], *(box[2:] - box[:2])]])]  # left, top, w, h
             inputs = processor(frame, boxes=cornered, return_tensors="pt").to(model.device)
             found = processor.post_process_pose_estimation(model(**inputs), boxes=cornered)
             points = np.column_stack([found[0][0]["keypoints"], found[0][0]["scores"]])
-            return {"keypoints": coco.openpose(points, *frame.shape[:2])}
+            return {"keypoints": coco.coco_to_openpose(points, *frame.shape[:2])}
 
         with torch.no_grad():
             yield look
 
-    found = look_at(frames, mark(VITPOSE, folder), opened, "finding poses", follow(seen))
-    return np.stack([here["keypoints"] for here in found]), people.in_boxes(seen)
+    found = cached_results(
+        frames, fingerprint(VITPOSE, folder), opened, "finding poses", track(seen)
+    )
+    return np.stack([here["keypoints"] for here in found]), people.count_boxes(seen)
 
 
-def detect(frames: np.ndarray, place: Place = HUB) -> list[np.ndarray]:
+def detect_persons(frames: np.ndarray, location: WeightsLocation = HUB) -> list[np.ndarray]:
     """Persons in each frame: float (N, 5), left, top, right, bottom in pixels, score."""
-    folder = fetch(RT_DETR, place)
+    folder = fetch(RT_DETR, location)
 
     @contextmanager
-    def opened() -> Iterator[Look]:
+    def opened() -> Iterator[FrameFunction]:
         import torch
         from transformers import RTDetrForObjectDetection, RTDetrImageProcessorPil
 
@@ -71,10 +81,10 @@ def detect(frames: np.ndarray, place: Place = HUB) -> list[np.ndarray]:
         model = load(RTDetrForObjectDetection, folder)
         person = model.config.label2id.get("person", 0)
 
-        def look(frame: np.ndarray) -> Found:
+        def look(frame: np.ndarray) -> FrameResult:
             inputs = processor(frame, return_tensors="pt").to(model.device)
             seen = processor.post_process_object_detection(
-                model(**inputs), threshold=SURE, target_sizes=[frame.shape[:2]]
+                model(**inputs), threshold=MIN_SCORE, target_sizes=[frame.shape[:2]]
             )[0]
             rows = torch.column_stack([seen["boxes"], seen["scores"]])[seen["labels"] == person]
             return {"boxes": rows.cpu().numpy()}
@@ -82,5 +92,7 @@ def detect(frames: np.ndarray, place: Place = HUB) -> list[np.ndarray]:
         with torch.no_grad():
             yield look
 
-    found = look_at(frames, f"{mark(RT_DETR, folder)}-{SURE}", opened, "finding the person")
+    found = cached_results(
+        frames, f"{fingerprint(RT_DETR, folder)}-{MIN_SCORE}", opened, "finding the person"
+    )
     return [here["boxes"] for here in found]

@@ -12,12 +12,12 @@ import numpy as np
 
 from animateanywhere.core.findings import Finding, Level
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.pose.visibility import parts_shown, shares, views
-from animateanywhere.preprocessing.crop import move
+from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
+from animateanywhere.preprocessing.crop import crop_keypoints
 from animateanywhere.preprocessing.quality import footage
 
-PART_SHOWN = 0.5  # share of frames; a part that fewer show is learned from little
-VIEW_SHOWN = 0.05  # a twentieth of a clip is at least one frame to learn a view from
+MIN_PART_SHARE = 0.5  # share of frames; a part that fewer show is learned from little
+MIN_VIEW_SHARE = 0.05  # a twentieth of a clip is at least one frame to learn a view from
 BLURRED = 0.3  # sharpness: sharp clips 0.60 to 1.04, blurred by 1 pixel of the base 0.3 to 0.4
 BLURRED_FRAMES = 0.25  # share of frames: now and then fast motion blurs
 DRAWN = 0.42  # plain share: a drawing 0.57, clips, photographs and rendered people up to 0.3
@@ -37,11 +37,11 @@ SMALL = 0.75  # of the base's pixels: below, it is more guess than picture
 DARK = (
     70.0  # luma of the person's brightest tenth: in daylight and rooms 129 to 221, against light 45
 )
-BURNT = 0.25  # share of the person above luma 250; a white shirt in stage light gives 0.00
+OVEREXPOSED = 0.25  # share of the person above luma 250; a white shirt in stage light gives 0.00
 STILL = 0.1  # mean path of joints in body heights a second: an almost still hiker 0.09, others 0.18
 
 
-def look_over(
+def clip_findings(
     frames: np.ndarray,
     keypoints: np.ndarray,
     squares: np.ndarray,
@@ -58,7 +58,7 @@ def look_over(
         fps: of the frames.
     """
     size = pictures.shape[1]
-    inside = move(keypoints, squares, size)
+    inside = crop_keypoints(keypoints, squares, size)
     blur = _blur(pictures, masks)
     found = [
         *_parts(keypoints), *_views(keypoints), *_size(squares, size),
@@ -76,9 +76,9 @@ def worst_first(findings: list[Finding]) -> list[Finding]:
 
 def _parts(keypoints: np.ndarray) -> list[Finding]:
     shown = parts_shown(keypoints)
-    missing = [name for name, share in shown.items() if share < VIEW_SHOWN]
+    missing = [name for name, share in shown.items() if share < MIN_VIEW_SHARE]
     seldom = [f"{name} in {share:.0%}" for name, share in shown.items()
-              if VIEW_SHOWN <= share < PART_SHOWN]  # fmt: skip
+              if MIN_VIEW_SHARE <= share < MIN_PART_SHARE]  # fmt: skip
     out = []
     if missing:
         text = f"cut off: the person's {' and '.join(missing)} not seen, so made up later"
@@ -90,11 +90,11 @@ def _parts(keypoints: np.ndarray) -> list[Finding]:
 
 
 def _views(keypoints: np.ndarray) -> list[Finding]:
-    part = shares(views(keypoints))
+    part = view_shares(view_directions(keypoints))
     if not any(part.values()):
         return []
     told = ", ".join(f"{view} {share:.0%}" for view, share in part.items() if share)
-    never = [view for view, share in part.items() if share < VIEW_SHOWN]
+    never = [view for view, share in part.items() if share < MIN_VIEW_SHARE]
     if "front" in never:
         text = f"seen as {told}; never from the front: the face is made up"
         return [Finding("warning", "views", text)]
@@ -122,21 +122,21 @@ def _blur(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
     if not told.any() or len(blurred) < BLURRED_FRAMES * told.sum():
         return []
     text = (
-        f"blurred: {len(blurred)} of {told.sum()} frames ({ranges(blurred)}); "
+        f"blurred: {len(blurred)} of {told.sum()} frames ({frame_ranges(blurred)}); "
         "more light, a steady camera, or a clip that was not scaled up"
     )
     return [Finding("warning", "blur", text)]
 
 
 def _drawing(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> list[Finding]:
-    if not footage.plain(frames, squares, masks) > DRAWN:  # NaN is not
+    if not footage.plain_share(frames, squares, masks) > DRAWN:  # NaN is not
         return []
     text = "looks drawn, in plain colors: what is learned will look painted; film a person"
     return [Finding("warning", "drawing", text)]
 
 
 def _cuts(frames: np.ndarray, fps: float) -> list[Finding]:
-    change = footage.changes(frames)
+    change = footage.color_changes(frames)
     usual = [
         float(np.median(np.delete(change[max(k - 4, 0) : k + 5], min(k, 4))))
         if len(change) > 1 else 0.0
@@ -152,7 +152,7 @@ def _cuts(frames: np.ndarray, fps: float) -> list[Finding]:
 
 
 def _camera(frames: np.ndarray, keypoints: np.ndarray, fps: float) -> list[Finding]:
-    shifts = footage.shifts(frames, keypoints)
+    shifts = footage.camera_shifts(frames, keypoints)
     told = shifts[np.isfinite(shifts)]
     if len(told) < len(shifts) / 4 or not len(told):
         return []
@@ -169,30 +169,28 @@ def _masks(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
     out = []
     if empty.any():
         level: Level = "unusable" if empty.mean() > 0.5 else "warning"
-        text = f"no outline of the person in frames {ranges(np.flatnonzero(empty))}; mend the masks"
+        text = f"no outline of the person in frames {frame_ranges(np.flatnonzero(empty))}; mend the masks"
         out.append(Finding(level, "masks", text))
-    coarse = footage.shrunk(masks, COARSE)
+    coarse = footage.downscaled(masks, COARSE)
     keypoints = keypoints * np.array([coarse.shape[1] / masks.shape[1]] * 2 + [1])
     masks = coarse
-    lost = (footage.covered(masks, keypoints) < UNCOVERED) & ~empty
-    unsteady = (footage.unsteady(masks, keypoints) > UNSTEADY) & ~empty & ~lost
+    lost = (footage.joint_coverage(masks, keypoints) < UNCOVERED) & ~empty
+    unsteady = (footage.mask_flicker(masks, keypoints) > UNSTEADY) & ~empty & ~lost
     if lost.mean() >= BAD_MASKS:
-        text = (
-            f"outlines miss parts of the body in frames {ranges(np.flatnonzero(lost))}; mend them"
-        )
+        text = f"outlines miss parts of the body in frames {frame_ranges(np.flatnonzero(lost))}; mend them"
         out.append(Finding("warning", "masks", text))
     if unsteady.mean() >= BAD_MASKS:
-        text = f"outlines flicker in frames {ranges(np.flatnonzero(unsteady))}; mend them"
+        text = f"outlines flicker in frames {frame_ranges(np.flatnonzero(unsteady))}; mend them"
         out.append(Finding("warning", "masks", text))
     return out
 
 
 def _light(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
-    bright, burnt = footage.light(pictures, masks)
+    bright, burnt = footage.brightness(pictures, masks)
     if bright < DARK:
         text = f"the person is dark (brightest parts {bright:.0f} of 255); light it from the front"
         return [Finding("warning", "light", text)]
-    if burnt > BURNT:
+    if burnt > OVEREXPOSED:
         text = f"overexposed: {burnt:.0%} of the person is plain white; film with less light"
         return [Finding("warning", "light", text)]
     return []
@@ -218,7 +216,7 @@ def _motion(keypoints: np.ndarray, fps: float) -> list[Finding]:
     ]
 
 
-def ranges(numbers: Sequence[int] | np.ndarray, most: int = 4) -> str:
+def frame_ranges(numbers: Sequence[int] | np.ndarray, most: int = 4) -> str:
     """Frame numbers in few words: "3 to 7, 12"."""
     runs: list[list[int]] = []
     for number in map(int, numbers):

@@ -22,8 +22,10 @@ from animateanywhere.pose.keypoints import VISIBLE
 SMALL, LARGE = 64, 160  # pixels of the longer side to look for cuts, and for shifts of the camera
 SAMPLED = 16  # frames of a clip that tell how sharp and bright it is
 BINS = 8  # of the histogram, a color
-SURE = 0.3  # correlation of two backgrounds from which a shift counts; unlike ones reach 0.2
-FEWEST = 0.15  # share of the frame that must be background for its shift to be told
+MIN_CORRELATION = (
+    0.3  # correlation of two backgrounds from which a shift counts; unlike ones reach 0.2
+)
+MIN_BACKGROUND = 0.15  # share of the frame that must be background for its shift to be told
 
 
 def gray(frames: np.ndarray) -> np.ndarray:
@@ -31,7 +33,7 @@ def gray(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def shrunk(frames: np.ndarray, longer: int) -> np.ndarray:
+def downscaled(frames: np.ndarray, longer: int) -> np.ndarray:
     """Frames (F, H, W[, 3]), uint8 or float32, area-averaged to this longer side if theirs is."""
     scale = longer / max(frames.shape[1:3])
     if scale >= 1:
@@ -57,7 +59,7 @@ def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return out
 
 
-def plain(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
+def plain_share(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
     """Share of the person, neither dark nor burnt out, that is one plain color in windows of 5 x 5
     pixels of the whole pictures, uint8 (F, H, W, 3); NaN where too little of them is seen.
 
@@ -80,33 +82,33 @@ def plain(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
     return even / seen if seen > 4000 else float("nan")
 
 
-def changes(frames: np.ndarray) -> np.ndarray:
+def color_changes(frames: np.ndarray) -> np.ndarray:
     """(F - 1,) how far the colors of neighboring frames are apart, 0..1: half the L1 distance of
     their joint RGB histograms, which where a person stands does not change."""
-    bins = shrunk(frames, SMALL).astype(np.int64) * BINS // 256
+    bins = downscaled(frames, SMALL).astype(np.int64) * BINS // 256
     index = (bins[..., 0] * BINS + bins[..., 1]) * BINS + bins[..., 2]
     counts = [np.bincount(one.ravel(), minlength=BINS**3) / one.size for one in index]
     return np.abs(np.diff(counts, axis=0)).sum(1) / 2
 
 
-def shifts(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+def camera_shifts(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """(F - 1,) how far the background moves from frame to frame, in frame widths.
 
     Correlation of the fine detail outside of the person's box. NaN where that tells nothing.
     """
-    small = gray(shrunk(frames, LARGE))
+    small = gray(downscaled(frames, LARGE))
     height, width = small.shape[1:]
-    ground = [_around(pose, height, width, width / frames.shape[2]) for pose in keypoints]
+    ground = [_background(pose, height, width, width / frames.shape[2]) for pose in keypoints]
     detail = small - np.stack([gaussian_filter(one, 4) for one in small])
     out = np.full(max(len(frames) - 1, 0), np.nan)
     for index in range(len(out)):
         both = ground[index] * ground[index + 1]
-        if both.mean() < FEWEST:
+        if both.mean() < MIN_BACKGROUND:
             continue
         a, b = (np.fft.rfft2(detail[index + k] * gaussian_filter(both, 2)) for k in (0, 1))
         alike = np.fft.irfft2(a * np.conj(b), s=both.shape)
         power = np.sqrt(_power(a, both.shape) * _power(b, both.shape))
-        if alike.max() < SURE * max(power, 1e-6):
+        if alike.max() < MIN_CORRELATION * max(power, 1e-6):
             continue
         peak = np.unravel_index(alike.argmax(), alike.shape)
         moved = [(int(p) + n // 2) % n - n // 2 for p, n in zip(peak, alike.shape, strict=True)]
@@ -114,7 +116,7 @@ def shifts(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     return out
 
 
-def unsteady(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+def mask_flicker(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """(F,) share of the person that a mask gains or loses for one frame only, beyond what the pose
     does; 0 for the first and last. masks: (F, S, S); keypoints: (F, 18, 3) in their pixels."""
     size = masks.shape[1]
@@ -125,7 +127,7 @@ def unsteady(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     return out.clip(0)
 
 
-def covered(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+def joint_coverage(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """(F,) share of the seen joints that lie on the mask, or by its edge; 1 where none is seen."""
     size = masks.shape[1]
     out = np.ones(len(masks))
@@ -138,7 +140,7 @@ def covered(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     return out
 
 
-def light(pictures: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
+def brightness(pictures: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
     """Luma, 0..255, that a tenth of the person's pixels exceed, and the share of them that is
     burnt out; (255, 0) where nobody is."""
     some = (
@@ -161,7 +163,7 @@ def _flicker(masks: np.ndarray) -> np.ndarray:
     return np.abs(here - middle).sum((1, 2)) / np.maximum(area, 1)
 
 
-def _around(pose: np.ndarray, height: int, width: int, scale: float) -> np.ndarray:
+def _background(pose: np.ndarray, height: int, width: int, scale: float) -> np.ndarray:
     """float32 (height, width): 0 in the person's box with some room, 1 elsewhere."""
     out = np.ones((height, width), np.float32)
     seen = pose[pose[:, 2] >= VISIBLE, :2] * scale

@@ -7,19 +7,25 @@ import numpy as np
 from animateanywhere.core.findings import Finding
 from animateanywhere.pose import body
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.pose.visibility import VIEWS, parts_shown, shares, somebody, views
-from animateanywhere.preprocessing.quality.clip import VIEW_SHOWN, ranges, worst_first
+from animateanywhere.pose.visibility import (
+    VIEWS,
+    has_person,
+    parts_shown,
+    view_directions,
+    view_shares,
+)
+from animateanywhere.preprocessing.quality.clip import MIN_VIEW_SHARE, frame_ranges, worst_first
 
-SHOWN = 0.1  # share of a motion's frames from which a part or view of it counts
-SCALE = 1.5  # times larger or smaller in its frame than the learned person was
-PROPORTION = 1.25  # a bone so much longer or shorter, against the body; people differ by 1.1
+MIN_SHARE = 0.1  # share of a motion's frames from which a part or view of it counts
+MAX_SCALE = 1.5  # times larger or smaller in its frame than the learned person was
+MAX_PROPORTION = 1.25  # a bone so much longer or shorter, against the body; people differ by 1.1
 EDGE = 0.015  # of the frame: a joint that near is about to leave
 LEAVES = 0.1  # share of the frames
 # In the order of `bones.PAIRS`
 BONES = ("trunk", "thighs", "shins", "upper arms", "forearms", "head", "shoulders", "hips")
 
 
-def look_over_driving(
+def motion_findings(
     keypoints: np.ndarray,
     width: int,
     height: int,
@@ -34,17 +40,17 @@ def look_over_driving(
             of `size` pixels.
     """
     seen = keypoints[..., 2] >= VISIBLE
-    nobody = np.flatnonzero(~somebody(keypoints))
+    nobody = np.flatnonzero(~has_person(keypoints))
     if len(nobody) == len(keypoints):
         return [Finding("unusable", "skeleton", "no frame shows a skeleton to follow")]
     found = []
     if len(nobody):
-        text = f"no skeleton in {len(nobody)} of {len(keypoints)} frames ({ranges(nobody)})"
+        text = f"no skeleton in {len(nobody)} of {len(keypoints)} frames ({frame_ranges(nobody)})"
         found.append(Finding("warning", "skeleton", f"{text}; give poses for them, or cut them"))
     found += _leaving(keypoints, seen, width, height)
     if reference is not None and len(reference):
-        found += _unseen(keypoints, reference)
-        found += _build(keypoints, reference, max(width, height) / size)
+        found += _not_in_reference(keypoints, reference)
+        found += _proportions(keypoints, reference, max(width, height) / size)
     return worst_first(found)
 
 
@@ -55,21 +61,21 @@ def _leaving(keypoints: np.ndarray, seen: np.ndarray, width: int, height: int) -
     for name, beyond in edges.items():
         frames = np.flatnonzero((beyond & seen).any(1))
         if len(frames) >= max(LEAVES * len(keypoints), 1):
-            text = f"the motion leaves by the {name} edge in frames {ranges(frames)}"
+            text = f"the motion leaves by the {name} edge in frames {frame_ranges(frames)}"
             out.append(Finding("warning", "frame", f"{text}; what is out of the picture is lost"))
     return out
 
 
-def _unseen(keypoints: np.ndarray, reference: np.ndarray) -> list[Finding]:
+def _not_in_reference(keypoints: np.ndarray, reference: np.ndarray) -> list[Finding]:
     """Parts and views that the motion shows and the learned clip did not."""
     out = []
     here, there = parts_shown(keypoints), parts_shown(reference)
-    parts = [name for name in here if here[name] >= SHOWN and there[name] < VIEW_SHOWN]
+    parts = [name for name in here if here[name] >= MIN_SHARE and there[name] < MIN_VIEW_SHARE]
     if parts:
         text = f"shows {' and '.join(parts)}, which the person's clip never did: they are made up"
         out.append(Finding("warning", "unseen parts", text))
-    now, then = shares(views(keypoints)), shares(views(reference))
-    sides = [view for view in VIEWS if now[view] >= SHOWN and then[view] < VIEW_SHOWN]
+    now, then = view_shares(view_directions(keypoints)), view_shares(view_directions(reference))
+    sides = [view for view in VIEWS if now[view] >= MIN_SHARE and then[view] < MIN_VIEW_SHARE]
     if sides and any(then.values()):
         told = " and ".join(f"{side} ({now[side]:.0%} of the frames)" for side in sides)
         text = f"shows the {told}, which the person's clip never did: it is made up"
@@ -77,7 +83,7 @@ def _unseen(keypoints: np.ndarray, reference: np.ndarray) -> list[Finding]:
     return out
 
 
-def _build(keypoints: np.ndarray, reference: np.ndarray, shrink: float) -> list[Finding]:
+def _proportions(keypoints: np.ndarray, reference: np.ndarray, shrink: float) -> list[Finding]:
     """Size in the frame and lengths of bones, against the learned person's.
 
     shrink: pixels of the driving frame that become one of the learned person's, as both are whole.
@@ -88,13 +94,13 @@ def _build(keypoints: np.ndarray, reference: np.ndarray, shrink: float) -> list[
     out = []
     scale = body.stature(theirs) / body.stature(own)
     larger = shrink * scale
-    if not 1 / SCALE < larger < SCALE:
+    if not 1 / MAX_SCALE < larger < MAX_SCALE:
         how = f"{larger:.1f} times as large" if larger > 1 else f"{1 / larger:.1f} times smaller"
         text = f"the learned person was seen {how} in the frame; the skeleton is scaled to that"
         out.append(Finding("note", "scale", text))
     ratios = theirs / (own * scale)
     off = [f"{name} {ratios[bone]:.2f}" for bone, name in enumerate(BONES)
-           if not 1 / PROPORTION < ratios[bone] < PROPORTION]  # fmt: skip
+           if not 1 / MAX_PROPORTION < ratios[bone] < MAX_PROPORTION]  # fmt: skip
     if off:
         text = f"another build: against its body, the learned person's {', '.join(off)}"
         out.append(Finding("note", "proportions", f"{text}; bones are fitted"))

@@ -6,9 +6,9 @@ import numpy as np
 
 from animateanywhere.puppets.body import Body, Cones, pose_body
 from animateanywhere.puppets.motion import angles
+from animateanywhere.puppets.objects import hold, object_cones
 from animateanywhere.puppets.outfit import dress
 from animateanywhere.puppets.spec import Spec
-from animateanywhere.puppets.thing import hold, thing_cones
 
 # how far (world units) a joint may lie behind the surface in front of it and still be seen
 _DEPTH = {
@@ -66,13 +66,13 @@ class Posed:
     pan: np.ndarray  # (F,) share of the frame
 
 
-def stand(spec: Spec, times: np.ndarray, size: int) -> Posed:
+def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
     """Pose, dress and project `spec` at `times` (F,) seconds for a picture of `size` samples."""
-    who, cam, name = spec.identity, spec.camera, spec.motion.name
+    person, cam, name = spec.identity, spec.camera, spec.motion.name
     pose = hold(spec.object, angles(spec.motion, times))
-    body: Body = pose_body(who, pose)
-    dress(who, body)
-    things = thing_cones(spec.object, body, seat=name == "sit")
+    body: Body = pose_body(person, pose)
+    dress(person, body)
+    things = object_cones(spec.object, body, seat=name == "sit")
     scale = size * cam.scale
     pan = cam.pan * np.sin(np.asarray(times) * 2 * np.pi * 0.3 + spec.motion.wobble)
     cp, sp = np.cos(cam.pitch), np.sin(cam.pitch)
@@ -95,11 +95,11 @@ def stand(spec: Spec, times: np.ndarray, size: int) -> Posed:
     a, b = (see(np.stack(e)).transpose(1, 0, 2) for e in (cones.a, cones.b))
     radii = np.broadcast_to(np.array(cones.radii) * scale, (len(times), len(cones.radii), 2))
     j = body.joints
-    skull, unit = j["skull"], who.height * who.head
+    skull, unit = j["skull"], person.height * person.head
     points = dict(j) | {k: skull + body.head @ np.array(v) * unit for k, v in _FACE.items()}
     points["neck"] = (j["shoulder_r"] + j["shoulder_l"]) / 2
     local = []
-    for frame, at, s in ((body.torso, j["pelvis"], who.height), (body.head, skull, unit)):
+    for frame, at, s in ((body.torso, j["pelvis"], person.height), (body.head, skull, unit)):
         m = frame.transpose(0, 2, 1) @ (view.T / scale**2) / s
         local.append(np.concatenate([m, -(m @ see(at)[:, :, None])], -1))
     shadows = []

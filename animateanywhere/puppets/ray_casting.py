@@ -36,7 +36,7 @@ def _surface(p: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return az + dz * t + torch.sqrt(q.clamp(min=0)), t, q
 
 
-def cast(cones: Tensor, height: int, width: int) -> tuple[Hits, Tensor]:
+def cast_rays(cones: Tensor, height: int, width: int) -> tuple[Hits, Tensor]:
     """Cast the rays of F frames of height x width samples against their cones.
 
     `cones` float32 (F, P, 8): ends a and b (x, y, z) and their radii, in samples; a radius of 0

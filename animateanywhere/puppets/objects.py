@@ -35,7 +35,7 @@ def hold(thing: Thing, pose: Pose) -> Pose:
     return pose
 
 
-def thing_cones(thing: Thing, body: Body, seat: bool) -> Cones:
+def object_cones(thing: Thing, body: Body, seat: bool) -> Cones:
     """The cones of the object, and of a stool where the person sits; none are the person's."""
     out = Cones()
     j, root, torso, k = body.joints, body.root, body.torso, thing.size
