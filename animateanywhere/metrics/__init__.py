@@ -1,9 +1,9 @@
-"""Measures of a result, as pure functions on arrays.
+"""Evaluation metrics as pure functions on arrays.
 
 Frames are uint8 `(F, H, W, 3)`; masks `(F, H, W)`, bool, 0..1 or 0..255; keypoints float
-`(F, 18, 3)` in pixels with confidence; embeddings `(N, D)`. What a network has to see first
-(keypoints, masks and embeddings of a result) comes in as arrays. A measure with nothing to look at
-is `nan`, never a perfect score.
+`(F, 18, 3)` in pixels with confidence; embeddings `(N, D)`. The keypoints, masks and embeddings of
+a result, which need a network, are passed in as arrays. A metric without anything to measure is
+`nan`, never a perfect score.
 """
 
 from animateanywhere.metrics.arrays import evenly_spaced

@@ -1,4 +1,4 @@
-"""Rendered 3D people with ground truth: the corpus, the tests and the benchmark."""
+"""Puppets: rendered 3D people with ground truth, for the corpus, the tests and the benchmark."""
 
 from animateanywhere.puppets.caption import caption, describe_identity
 from animateanywhere.puppets.clips import write_clips, write_sheet

@@ -1,4 +1,4 @@
-"""From joint angles to a posed body: 3D joints and the rounded cones that cover them."""
+"""Forward kinematics from joint angles to 3D joints, and the rounded cones of the body."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from animateanywhere.puppets.motion import Pose
 from animateanywhere.puppets.spec import RGB, Identity
 
 Array = np.ndarray
-# how a cone is colored: one color, the clothed torso, the head with its face, a two-part limb
+# How a cone is colored: one color, the clothed torso, the head with its face, a two-part limb
 PLAIN, TORSO, HEAD, LIMB = 0, 1, 2, 3
 BACKGROUND, HAIR, FACE, TOP, BOTTOM, SHOES, SKIN, OTHER = range(8)
 
@@ -26,7 +26,7 @@ def turn(axis: str, angle: Array) -> Array:
 
 @dataclass
 class Cones:
-    """Rounded cones of F frames; each list entry holds one cone of all frames."""
+    """Rounded cones of F frames; each list entry is one cone in all frames."""
 
     a: list[Array] = field(default_factory=list)  # (F, 3)
     b: list[Array] = field(default_factory=list)  # (F, 3)
@@ -47,7 +47,10 @@ class Cones:
         part2: int | None = None,
         cut: float = 1.0,
     ) -> None:
-        """Add a cone from `a` to `b`; a LIMB is `rgb2`, `part2` beyond share `cut`."""
+        """Add a cone from `a` to `b`, each (F, 3), with radii `ra` and `rb`.
+
+        A LIMB has color `rgb2` and part `part2` beyond the share `cut` of its length.
+        """
         self.a.append(a)
         self.b.append(b)
         self.radii.append((ra, rb))
@@ -57,7 +60,7 @@ class Cones:
 
 @dataclass
 class Body:
-    """A posed body: world joints (F, 3) by name, torso and head frames, its cones."""
+    """A posed body: joints (F, 3) by name in world units, coordinate frames, and its cones."""
 
     joints: dict[str, Array]
     torso: Array  # (F, 3, 3) columns are the torso's axes
@@ -67,7 +70,7 @@ class Body:
 
 
 def pose_body(person: Identity, pose: Pose) -> Body:
-    """Place the joints of `who` for F poses (world units: y up, floor at 0, camera at +z)."""
+    """Compute the joints of a person for F poses (world: y up, floor at 0, camera at +z)."""
     h = person.height
     frames = len(pose["yaw"])
 

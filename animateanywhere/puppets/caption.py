@@ -1,4 +1,4 @@
-"""Words for a puppet clip: a small grammar with synonyms."""
+"""Captions of puppet clips, from a small grammar with synonyms."""
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def _articles(text: str) -> str:
 
 
 def _appearance(w: Identity, rng: Rng, full: bool) -> str:
-    """Hair, clothes and what is worn, after the person's noun; `full` leaves nothing out."""
+    """The appearance in words, to follow the person's noun; `full` omits nothing."""
 
     def keep(share: float) -> bool:
         return full or bool(rng.random() < share)
@@ -115,7 +115,7 @@ def _appearance(w: Identity, rng: Rng, full: bool) -> str:
 
 
 def describe_identity(identity: Identity) -> str:
-    """All of the looks in words, e.g. "a man with short brown hair in a red t-shirt and ..."."""
+    """The full appearance in words, e.g. "a man with short brown hair in a red t-shirt and ..."."""
     noun = {"adult": "", "young": "young ", "old": "old "}[identity.age] + identity.gender
     return _articles(f"a {noun} " + _appearance(identity, np.random.default_rng(0), full=True))
 
@@ -129,8 +129,8 @@ def caption(
 ) -> str:
     """A natural caption of the clip, at most 40 words, varied by `seed`.
 
-    `person` replaces the noun phrase ("sks man"); without `scene` the place is left out,
-    without `appearance` hair and clothes are.
+    person: replaces the noun phrase ("sks man"). scene, appearance: whether to name the place, and
+    hair and clothes.
     """
     rng = np.random.default_rng([seed, 11])
     w = spec.identity

@@ -1,4 +1,4 @@
-"""The head: skull, nose, ears, hair, beard and hat; the face is painted by shade.py."""
+"""The cones of the head: skull, nose, ears, hair, beard and hat; `shade` paints the face."""
 
 import numpy as np
 

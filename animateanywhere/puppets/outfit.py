@@ -1,4 +1,4 @@
-"""What covers the joints: skin, clothes and what is worn."""
+"""The cones of skin, clothes and accessories."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from animateanywhere.puppets.spec import Identity
 
 
 def dress(person: Identity, body: Body) -> None:
-    """Cover the joints with skin, clothes, hair and what is worn."""
+    """Add the cones of skin, clothes, hair and accessories to `body`."""
     add, j, h, g = body.cones.add, body.joints, person.height, person.build
     skin, top = person.skin_rgb, person.top_rgb
 

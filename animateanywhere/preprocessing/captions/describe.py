@@ -1,4 +1,4 @@
-"""What a clip shows beside the person's looks, by the backend that was asked for."""
+"""Scene, action and objects of a clip, described by the selected caption backend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ BACKENDS = ("template", "vlm", "openai")
 
 
 def check_available(backends: Backends) -> None:
-    """Raise UsageError where the captions asked for cannot be had, before any other work."""
+    """Raise UsageError if the caption backend is unknown or lacks a package, a key or weights.
+
+    Called before any computation, so that a wrong setting is reported early.
+    """
     if backends.caption not in BACKENDS:
         raise UsageError(f"--caption {backends.caption}: choose one of {', '.join(BACKENDS)}")
     if backends.caption == "openai":
@@ -31,36 +34,40 @@ def check_available(backends: Backends) -> None:
 
 
 def describe(frames: np.ndarray, scene: str | None, backends: Backends) -> Description:
-    """What frames, uint8 (F, H, W, 3), show; a scene that the user names stands.
+    """Describe the scene, the action and the objects in frames, uint8 (F, H, W, 3).
 
-    The same frames are described once: another answer might say otherwise, and costs.
+    The answer for the same frames is cached: asking again costs time or money and may give other
+    words.
+
+    Args:
+        scene: given by the user; replaces the scene that the model describes.
 
     Raises:
-        UsageError: no weights, no key.
-        Failure: no answer that makes sense, and no fallback was asked for.
+        UsageError: weights or an API key are missing.
+        Failure: the model gave no usable answer, and no fallback is set.
     """
     if backends.caption == "template":
         return Description(scene or "")
     model = backends.caption_model
 
     @contextmanager
-    def opened() -> Iterator[FrameFunction]:
-        def look(clip: np.ndarray) -> FrameResult:
+    def open_backend() -> Iterator[FrameFunction]:
+        def describe_clip(clip: np.ndarray) -> FrameResult:
             if backends.caption == "vlm":
-                said = vlm.describe(clip, model, backends.location)
+                answer = vlm.describe(clip, model, backends.location)
             else:
-                said = openai_api.describe(clip, model)
-            return {"said": np.array(json.dumps(said))}
+                answer = openai_api.describe(clip, model)
+            return {"description": np.array(json.dumps(answer))}
 
-        yield look
+        yield describe_clip
 
-    name = f"said-{backends.caption}-{re.sub('[^a-zA-Z0-9.-]+', '-', model or 'default')}"
+    name = f"caption-{backends.caption}-{re.sub('[^a-zA-Z0-9.-]+', '-', model or 'default')}"
     try:
-        found = cached_results(frames[None], name, opened, "describing the clip")
+        found = cached_results(frames[None], name, open_backend, "describing the clip")
     except Failure as error:
         if backends.caption_fallback != "template":
             raise
-        warn(escape(f"{error}; going on with --caption template"))
+        warn(escape(f"{error}; continuing with --caption template"))
         return Description(scene or "")
-    scene_seen, action, things = json.loads(str(found[0]["said"]))
-    return Description(scene or scene_seen, action, tuple(things))
+    described_scene, action, objects = json.loads(str(found[0]["description"]))
+    return Description(scene or described_scene, action, tuple(objects))

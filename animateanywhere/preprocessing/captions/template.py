@@ -1,4 +1,4 @@
-"""Captions: what the prompt of a training frame says."""
+"""Captions of training frames: templates, appearance words, and parsing of a model's answer."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ OBJECTS = (
 )  # fmt: skip
 
 
-PICTURES, MAX_SIDE = 4, 512  # shown of a clip, and their longer side in pixels
+PICTURES, MAX_SIDE = 4, 512  # shown to a model of each clip, and their longer side in pixels
 NOTHING = {"", "none", "nothing"}
 WORN = frozenset(
     """hair beard mustache glasses sunglasses shirt t-shirt tshirt top blouse jacket coat hoodie
     sweater pullover vest suit tie dress skirt trousers pants jeans shorts leggings socks shoes
     sneakers boots sandals hat cap beanie scarf gloves belt watch necklace earrings ring clothes
     clothing outfit uniform""".split()
-)  # what must bind to the token, whatever the model was told
+)  # appearance must bind to the token, so a model's words for it are dropped
 
 
 class Description(NamedTuple):
-    """What a caption says beside who it is."""
+    """What a caption says about a clip, apart from the person's identity and appearance."""
 
     scene: str = ""  # with or without its preposition: "in a room", "a room"
     action: str = ""  # "dancing"
@@ -45,10 +45,11 @@ class Description(NamedTuple):
 
 
 def background_captions(token: str, class_word: str) -> list[str]:
-    """Captions that put the person in places all over the world, doing this and that, with and
-    without an article, with and without a thing, whose color must not become the person's.
+    """Captions of the person in many scenes and actions, for background augmentation.
 
-    The end of a caption holds all of it, so a token learned in few captions fades in others.
+    With and without an article, and with and without an object, whose color must not be learned as
+    the person's. A text encoder sums a caption up in its last token, so a token that was learned
+    in few captions weakens in others.
     """
     out = []
     for number in range(6 * len(SCENES)):
@@ -63,10 +64,10 @@ def background_captions(token: str, class_word: str) -> list[str]:
 
 
 def fill_template(class_word: str, description: Description) -> str:
-    """Such as "a <token> man dancing with a guitar in a room".
+    """A caption such as "a <token> man dancing with a guitar in a room".
 
-    Scene, action and objects are named, so they stay editable; looks are not, so they bind to the
-    token. `<token>` stands for the word chosen in `personalize`.
+    Scene, action and objects are named, so they stay editable; the appearance is not, so it binds
+    to the token. `<token>` stands for the word chosen by `aa personalize`.
     """
     words = ["a", "<token>", class_word, description.action]
     if description.objects:
@@ -80,8 +81,11 @@ def fill_template(class_word: str, description: Description) -> str:
 
 
 def with_appearance(text: str, token: str, class_word: str, looks: str) -> str:
-    """A caption or prompt that also says what the person looks like: after "<token> <class word>",
-    else after the token, else at its end. One that says so already is left alone."""
+    """Insert the appearance words into a caption or prompt.
+
+    They follow "<token> <class word>", otherwise the token, otherwise they are appended. A text
+    that contains them already is returned unchanged.
+    """
     if not looks or looks in text:
         return text
     for person in (rf"{re.escape(token)}\s+{re.escape(class_word)}", re.escape(token)):
@@ -92,7 +96,7 @@ def with_appearance(text: str, token: str, class_word: str, looks: str) -> str:
 
 
 def sample_pictures(frames: np.ndarray) -> list[Image.Image]:
-    """PICTURES small pictures spread over frames, uint8 (F, H, W, 3)."""
+    """At most PICTURES small pictures, evenly spaced over frames, uint8 (F, H, W, 3)."""
     picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]
     pictures = [Image.fromarray(frame) for frame in picked]
     for picture in pictures:
@@ -101,10 +105,10 @@ def sample_pictures(frames: np.ndarray) -> list[Image.Image]:
 
 
 def parse_answer(text: str | None, backend: str) -> Description:
-    """A model's answer, {"scene": ..., "action": ..., "objects": [...]}, as words for a caption.
+    """Parse a model's answer, {"scene": ..., "action": ..., "objects": [...]}.
 
-    Takes the first {...} of it, in JSON or as Python writes it; objects may lack. What is worn is
-    dropped. Raises Failure on nonsense.
+    Takes the first {...} of the text, as JSON or as a Python literal; "objects" may be missing.
+    Clothes and whatever else is worn are dropped. Raises Failure if scene and action are missing.
     """
     fields = _parse_fields(text or "")
     scene, action, things = fields.get("scene"), fields.get("action"), fields.get("objects", [])
@@ -121,7 +125,7 @@ def parse_answer(text: str | None, backend: str) -> Description:
             return said
     shown = " ".join((text or "nothing").split())[:80]
     raise Failure(
-        f"--caption {backend}: the answer makes no sense ({shown}); "
+        f"--caption {backend}: the model's answer cannot be used ({shown}); "
         "give another --caption-model, or --caption template"
     )
 
@@ -142,6 +146,6 @@ def _is_worn(words: str) -> bool:
 
 
 def _normalized(words: str) -> str:
-    """One short lower-case phrase, without what would mean something in a caption."""
+    """A lower-case phrase of at most 8 words, without punctuation."""
     kept = "".join(letter if letter.isalnum() or letter in "'-" else " " for letter in words)
     return " ".join(kept.lower().split()[:8])

@@ -1,4 +1,4 @@
-"""Captions by a vision-language model on this machine, through transformers."""
+"""Captions by a local vision-language model, through transformers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from animateanywhere.preprocessing.weights import HUB, Source, WeightsLocation, 
 
 SMOLVLM = Source("vlm", "HuggingFaceTB/SmolVLM-500M-Instruct")  # runs without torchvision
 MAX_ANSWER_TOKENS = 128  # tokens
-# Small models repeat the examples that a question gives, so it gives none
+# Small models repeat the examples of a question, so it contains none
 QUESTION = (
     "These are frames of one video of one person. Describe the place and the action, never the "
     "person's clothes, hair, face or age. scene: where it is, a few words that start with in, on "
@@ -34,7 +34,7 @@ SIMPLER_QUESTION = (
 
 
 def weights(model: str | None = None, location: WeightsLocation = HUB) -> Path:
-    """The folder of a model: itself a folder, or its name on the hub (see `weights.fetch`)."""
+    """The folder of a model, given as a folder or as its name on the hub (see `weights.fetch`)."""
     if model and Path(model).is_dir():
         return Path(model)
     return fetch(Source(model.rpartition("/")[2], model) if model else SMOLVLM, location)
@@ -43,14 +43,14 @@ def weights(model: str | None = None, location: WeightsLocation = HUB) -> Path:
 def describe(
     frames: np.ndarray, model: str | None = None, location: WeightsLocation = HUB
 ) -> Description:
-    """What frames, uint8 (F, H, W, 3), show beside the person's looks.
+    """Describe frames, uint8 (F, H, W, 3), without the person's appearance.
 
-    The most likely words, so the same frames give the same. A small model that does not keep to
-    the form is asked once more, for less.
+    Decoding is greedy, so the same frames give the same words. A model whose answer does not have
+    the requested format is asked once more with a simpler question.
 
     Raises:
-        UsageError: the weights cannot be had, or are of something else.
-        Failure: no answer that makes sense.
+        UsageError: the weights are missing, or are not those of a vision-language model.
+        Failure: no usable answer.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -60,9 +60,14 @@ def describe(
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"{folder}: {str(error).strip().splitlines()[0]}") from None
     if not getattr(processor, "chat_template", None) or not hasattr(processor, "image_processor"):
-        raise UsageError(f"{folder}: not a model that answers questions about pictures")
+        raise UsageError(
+            f"{folder}: not a vision-language model that answers questions about pictures; "
+            "give another --caption-model"
+        )
     if hasattr(processor.image_processor, "do_image_splitting"):
-        processor.image_processor.do_image_splitting = False  # 17 times the tokens, for small print
+        processor.image_processor.do_image_splitting = (
+            False  # 17 times the tokens, needed for small print only
+        )
     network = load(AutoModelForImageTextToText, folder)
     pictures = sample_pictures(frames)
     try:
@@ -87,7 +92,9 @@ def _answer(processor: Any, network: Any, pictures: list[Image.Image], question:
 
         def advance(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
             bar.advance(1)
-            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # go on
+            return torch.zeros(
+                len(ids), dtype=torch.bool, device=ids.device
+            )  # never stops the generation
 
         ids = network.generate(
             **inputs, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False, stopping_criteria=[advance]

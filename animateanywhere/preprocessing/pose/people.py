@@ -1,5 +1,5 @@
-"""How many people a clip shows, and where: MediaPipe's detector without its one-person cap, or the
-boxes of another detector."""
+"""Detection and counting of persons: MediaPipe's detector without its limit to one person, or the
+bounding boxes of another detector."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ import numpy as np
 from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
 from animateanywhere.preprocessing.mediapipe_graph import VERSION, WORKERS, detections
 
-MIN_SCORE = (
-    0.75  # detector score; passers-by score 0.8 to 0.95, mistakes on the test clips up to 0.72
-)
+MIN_SCORE = 0.75  # passers-by score 0.8 to 0.95, false detections up to 0.72
 SAMPLED_FRAMES = 5  # frames of a clip
-COMPARABLE = 0.35  # of the main person's size: smaller ones are background
-SAME_PERSON = (
-    0.4  # of the larger person's radius: centers nearer than this are one person seen twice
-)
+COMPARABLE = 0.35  # of the largest person's size: smaller ones are background
+SAME_PERSON = 0.4  # of the larger radius: detections with nearer centers are duplicates
 
 
 def count_persons(frames: np.ndarray) -> int:
-    """Persons of comparable size in a clip, uint8 (F, H, W, 3), as MediaPipe sees them."""
-    looked = frames[np.linspace(0, len(frames) - 1, min(len(frames), SAMPLED_FRAMES)).astype(int)]
-    return count_comparable(detect_all(looked))
+    """The number of persons of comparable size in a clip, uint8 (F, H, W, 3), by MediaPipe."""
+    sampled = frames[np.linspace(0, len(frames) - 1, min(len(frames), SAMPLED_FRAMES)).astype(int)]
+    return count_comparable(detect_all(sampled))
 
 
 def count_boxes(frames: list[np.ndarray]) -> int:
-    """Persons of comparable size in the boxes of each frame, (N, 5): left, top, right, bottom,
-    score."""
+    """The number of persons of comparable size from each frame's boxes.
+
+    frames: for each frame float (N, 5), left, top, right, bottom in pixels, score.
+    """
     found = []
     for boxes in frames:
         middle, half = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 3] - boxes[:, 1]) / 2
@@ -38,13 +36,13 @@ def count_boxes(frames: list[np.ndarray]) -> int:
 
 
 def detect_persons(frame: np.ndarray) -> np.ndarray:
-    """All persons in a frame, uint8 (H, W, 3), most certain first.
+    """Detect all persons in a frame, uint8 (H, W, 3), by descending score.
 
-    The detector sees 224 x 224 pixels, so besides the whole frame it looks at overlapping square
-    windows of the shorter side and of half of it.
+    The detector's input has 224 x 224 pixels, so besides the whole frame it runs on overlapping
+    square windows with a side of the frame's shorter side and of half of it.
 
     Returns:
-        float (N, 4): x, y of the middle of the hips, radius of the body around it (about half the
+        float32 (N, 4): x, y of the hips' center and radius of the body around it (about half the
         standing height) in pixels, score.
 
     Raises:
@@ -55,36 +53,38 @@ def detect_persons(frame: np.ndarray) -> np.ndarray:
 
 def detect_all(frames: np.ndarray) -> list[np.ndarray]:
     """`find` for each frame of uint8 (F, H, W, 3)."""
-    found = cached_results(
-        frames, f"people-{VERSION}", _opened, "counting persons", workers=WORKERS
+    results = cached_results(
+        frames, f"people-{VERSION}", _open_detector, "counting persons", workers=WORKERS
     )
-    return [here["persons"] for here in found]
+    return [result["persons"] for result in results]
 
 
 @contextmanager
-def _opened() -> Iterator[FrameFunction]:
+def _open_detector() -> Iterator[FrameFunction]:
     with detections() as detect:
 
-        def look(frame: np.ndarray) -> FrameResult:
+        def detect_in_windows(frame: np.ndarray) -> FrameResult:
             persons = []
             for left, top, side in _windows(*frame.shape[:2]):
                 window = frame[top : top + side, left : left + side] if side else frame
                 height, width = window.shape[:2]
-                for seen in detect(window):
-                    points = seen.location_data.relative_keypoints
+                for detection in detect(window):
+                    points = detection.location_data.relative_keypoints
                     x, y = points[0].x * width, points[0].y * height
                     radius = float(np.hypot(points[1].x * width - x, points[1].y * height - y))
-                    # In a window, a body larger than it is a guess from a fragment
-                    if seen.score[0] >= MIN_SCORE and (not side or radius < 0.9 * side):
-                        persons.append((x + left, y + top, radius, seen.score[0]))
+                    # A body larger than its window is extrapolated from a fragment
+                    if detection.score[0] >= MIN_SCORE and (not side or radius < 0.9 * side):
+                        persons.append((x + left, y + top, radius, detection.score[0]))
             return {"persons": _without_duplicates(persons)}
 
-        yield look
+        yield detect_in_windows
 
 
 def count_comparable(found: list[np.ndarray]) -> int:
-    """How many persons of comparable size are in the clip: the median over frames, at least 1
-    where somebody was found at all, else 0."""
+    """The number of persons of comparable size: the median over frames with a detection, or 0.
+
+    found: for each frame float (N, 4) as from `detect_persons`.
+    """
     counts = []
     for persons in found:
         if len(persons):
@@ -93,7 +93,7 @@ def count_comparable(found: list[np.ndarray]) -> int:
 
 
 def _windows(height: int, width: int) -> list[tuple[int, int, int]]:
-    """(left, top, side); side 0 is the whole frame."""
+    """Windows (left, top, side) in pixels; side 0 stands for the whole frame."""
     short = min(height, width)
     windows = [(0, 0, 0)]
     for side in (short, short // 2):
