@@ -1,7 +1,7 @@
 """Manual corrections in a subject folder, which the next run of `aa prepare` detects and keeps.
 
-`made.json` records the digest of each frame, mask, pose and caption as the program wrote it; what
-differs from its digest was corrected manually. A correction belongs to a frame by the frame's
+`made.json` records the digest of each frame, mask, pose and caption as the program wrote it; one
+that differs from its digest was corrected manually. A correction belongs to a frame by the frame's
 pixels, so it remains valid for another scene or class word, and for a cut of the clip.
 """
 
@@ -36,7 +36,7 @@ class Corrections(NamedTuple):
 
 def frame_digests(subject: Subject) -> list[Digests]:
     """The digests of each frame, as recorded in `made.json`."""
-    seen: Counter[str] = Counter()
+    repeats: Counter[str] = Counter()
     out = []
     for frame, mask, pose, caption in zip(
         subject.frames,
@@ -47,8 +47,8 @@ def frame_digests(subject: Subject) -> list[Digests]:
     ):
         record = dict(zip(KINDS, map(_digest, (frame, mask, pose, caption)), strict=True))
         # Frames of a still moment are equal: they are numbered
-        record["is"] = f"{record['frame']}-{seen[record['frame']]}"
-        seen[record["frame"]] += 1
+        record["is"] = f"{record['frame']}-{repeats[record['frame']]}"
+        repeats[record["frame"]] += 1
         out.append(record)
     return out
 

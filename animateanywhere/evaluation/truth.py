@@ -67,12 +67,12 @@ def measure(net: Perception, generated: np.ndarray, truth: Clip, reference: Clip
         scores["object_present"] = metrics.object_present(generated, truth.frames, empty.frames)
     others = [replace(spec, scene=replace(spec.scene, seed=100 + i)) for i in range(6)]
     clips = [render(other, frames=1, size=size) for other in others]
-    asked = np.concatenate([clip.frames for clip in clips])
-    asked_masks = np.concatenate([clip.masks for clip in clips])
-    scores["scene_delta_e"] = metrics.scene_delta_e(generated, masks, asked, asked_masks)
+    requested = np.concatenate([clip.frames for clip in clips])
+    requested_masks = np.concatenate([clip.masks for clip in clips])
+    scores["scene_delta_e"] = metrics.scene_delta_e(generated, masks, requested, requested_masks)
     if spec.scene.name != reference.spec.scene.name:
         known = (reference.frames, reference.masks)
-        scores["leak"] = metrics.leak(generated, masks, *known, asked, asked_masks)
+        scores["leak"] = metrics.leak(generated, masks, *known, requested, requested_masks)
     return scores
 
 

@@ -65,10 +65,10 @@ def read(
     try:
         with _open(path) as container:
             stream = _stream(container, path)
-            wanted = fps or float(stream.average_rate or stream.guessed_rate or 25)
+            target_fps = fps or float(stream.average_rate or stream.guessed_rate or 25)
             frames: list[np.ndarray] = []
             last = None
-            for frame in _resample(container, stream, wanted, path):
+            for frame in _resample(container, stream, target_fps, path):
                 frames.append(frames[-1] if frame is last else _upright(frame, stream, size))
                 last = frame
                 if len(frames) == max_frames:
@@ -83,7 +83,7 @@ def read(
         raise UsageError(
             f"{path}: contains no frame that can be decoded; it is truncated or damaged"
         )
-    return Video(_same_size(frames), wanted, path)
+    return Video(_same_size(frames), target_fps, path)
 
 
 def rate(path: Path) -> float:

@@ -75,8 +75,8 @@ def pck_either_side(predicted: NDArray, true: NDArray, height: float) -> float:
     """
     visible = (true[..., 2] > 0.5).sum(axis=1)  # (F,)
     best = [
-        max(pck(some[None], wanted[None], height) for some in (found, found[MIRROR]))
-        for found, wanted in zip(predicted, true, strict=True)
+        max(pck(some[None], true_pose[None], height) for some in (found, found[MIRROR]))
+        for found, true_pose in zip(predicted, true, strict=True)
     ]
     return float(np.average(np.nan_to_num(best), weights=visible)) if visible.any() else np.nan
 
@@ -92,11 +92,11 @@ def oks(predicted: NDArray, true: NDArray, *, min_confidence: float = 0.2) -> fl
     visible keypoints.
     """
     scores = []
-    for found, wanted in zip(predicted.astype(np.float64), true.astype(np.float64), strict=True):
-        visible = wanted[:, 2] > 0.5  # (18,)
+    for found, true_pose in zip(predicted.astype(np.float64), true.astype(np.float64), strict=True):
+        visible = true_pose[:, 2] > 0.5  # (18,)
         if visible.any():
-            area = FILLED * np.prod(np.ptp(wanted[visible, :2], axis=0).clip(1))
-            squared = ((found[:, :2] - wanted[:, :2]) ** 2).sum(-1)
+            area = FILLED * np.prod(np.ptp(true_pose[visible, :2], axis=0).clip(1))
+            squared = ((found[:, :2] - true_pose[:, :2]) ** 2).sum(-1)
             score = np.exp(-squared / (2 * area * (2 * SIGMAS) ** 2)) * (
                 found[:, 2] >= min_confidence
             )

@@ -1,7 +1,7 @@
 """Selection of the backends for pose estimation, segmentation and captions.
 
 A backend named by the user is used; with "auto" it is the best one whose package and weights are
-already on this machine, so that nothing is downloaded without being asked for.
+already on this machine, so that nothing is downloaded unless requested.
 """
 
 from __future__ import annotations

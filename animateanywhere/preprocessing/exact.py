@@ -77,8 +77,8 @@ def _read_png_masks(folder: Path, frames: np.ndarray, fps: float, clip: Path) ->
             "put one there for each frame"
         )
     # The frame that `video.read` takes is the nearest in time
-    wanted = shown[0] + np.arange(len(frames)) / fps
-    index = np.searchsorted((shown[1:] + shown[:-1]) / 2, wanted)
+    times = shown[0] + np.arange(len(frames)) / fps
+    index = np.searchsorted((shown[1:] + shown[:-1]) / 2, times)
     height, width = frames.shape[1:3]
     reduced = max(height, width) == video.LONG_SIDE  # larger clips are scaled down when read
     out = []

@@ -64,10 +64,13 @@ def find_local(source: Source, location: WeightsLocation) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        wanted = [*source.files, *CONFIG_FILES]
+        patterns = [*source.files, *CONFIG_FILES]
         cached = Path(
             snapshot_download(
-                source.repo, revision=source.revision, allow_patterns=wanted, local_files_only=True
+                source.repo,
+                revision=source.revision,
+                allow_patterns=patterns,
+                local_files_only=True,
             )
         )
     except (LocalEntryNotFoundError, OSError, ValueError):
@@ -112,8 +115,10 @@ def fetch(source: Source, location: WeightsLocation) -> Path:
         size = sum(file.size or 0 for file in about.siblings or []
                    if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
         say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
-        wanted = [*source.files, *CONFIG_FILES]
-        return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=wanted))
+        patterns = [*source.files, *CONFIG_FILES]
+        return Path(
+            snapshot_download(source.repo, revision=source.revision, allow_patterns=patterns)
+        )
     except Exception as error:  # of the hub's client, its transport or the system
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None

@@ -53,12 +53,12 @@ def background_captions(token: str, class_word: str) -> list[str]:
     """
     out = []
     for number in range(6 * len(SCENES)):
-        who = f"{'a ' if number % 2 else ''}{token} {class_word}"
+        person = f"{'a ' if number % 2 else ''}{token} {class_word}"
         action = f" {ACTIONS[number % len(ACTIONS)]}" if number % 3 else ""
         place = SCENES[number // 6]
         out += [
-            f"{who}{action} {place}",
-            f"{who}{action} {OBJECTS[number % len(OBJECTS)]} {place}",
+            f"{person}{action} {place}",
+            f"{person}{action} {OBJECTS[number % len(OBJECTS)]} {place}",
         ]
     return out
 
@@ -80,19 +80,19 @@ def fill_template(class_word: str, description: Description) -> str:
     return " ".join(word for word in words if word)
 
 
-def with_appearance(text: str, token: str, class_word: str, looks: str) -> str:
+def with_appearance(text: str, token: str, class_word: str, appearance: str) -> str:
     """Insert the appearance words into a caption or prompt.
 
     They follow "<token> <class word>", otherwise the token, otherwise they are appended. A text
     that contains them already is returned unchanged.
     """
-    if not looks or looks in text:
+    if not appearance or appearance in text:
         return text
     for person in (rf"{re.escape(token)}\s+{re.escape(class_word)}", re.escape(token)):
         found = re.search(rf"(?<!\w){person}(?!\w)", text, re.IGNORECASE)
         if found:
-            return f"{text[: found.end()]} {looks}{text[found.end() :]}"
-    return f"{text} {looks}"
+            return f"{text[: found.end()]} {appearance}{text[found.end() :]}"
+    return f"{text} {appearance}"
 
 
 def sample_pictures(frames: np.ndarray) -> list[Image.Image]:
@@ -119,10 +119,10 @@ def parse_answer(text: str | None, backend: str) -> Description:
         things = things.split(",")
     if isinstance(scene, str) and isinstance(action, str) and isinstance(things, list):
         objects = [_normalized(str(thing)) for thing in things if not _is_worn(str(thing))]
-        said = Description(_normalized(scene), "" if _is_worn(action) else _normalized(action),
-                    tuple(thing for thing in objects if thing not in NOTHING)[:2])  # fmt: skip
+        kept = tuple(thing for thing in objects if thing not in NOTHING)[:2]
         if _normalized(scene) or _normalized(action):
-            return said
+            words = "" if _is_worn(action) else _normalized(action)
+            return Description(_normalized(scene), words, kept)
     shown = " ".join((text or "nothing").split())[:80]
     raise Failure(
         f"--caption {backend}: the model's answer cannot be used ({shown}); "

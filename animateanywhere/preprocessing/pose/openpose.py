@@ -98,13 +98,13 @@ def torchvision_fault() -> str | None:
     from packaging.requirements import Requirement
 
     torch, torchvision = version("torch"), version("torchvision")
-    wanted = [Requirement(line) for line in requires("torchvision") or []]
-    unmet = [line for line in wanted if line.name == "torch" and torch not in line.specifier]
+    requirements = [Requirement(line) for line in requires("torchvision") or []]
+    unmet = [line for line in requirements if line.name == "torch" and torch not in line.specifier]
     if unmet:
         why = f"it requires {unmet[0]}"
     else:
         try:
-            import_module("torchvision.ops")  # loads what was compiled against torch
+            import_module("torchvision.ops")  # loads the extension compiled against torch
             return None
         except (ImportError, RuntimeError, OSError) as error:
             why = str(error).splitlines()[0]

@@ -52,7 +52,7 @@ def detect_persons(frame: np.ndarray) -> np.ndarray:
 
 
 def detect_all(frames: np.ndarray) -> list[np.ndarray]:
-    """`find` for each frame of uint8 (F, H, W, 3)."""
+    """`detect_persons` for each frame of uint8 (F, H, W, 3)."""
     results = cached_results(
         frames, f"people-{VERSION}", _open_detector, "counting persons", workers=WORKERS
     )

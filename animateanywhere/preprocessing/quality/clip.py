@@ -97,12 +97,12 @@ def _views(keypoints: np.ndarray) -> list[Finding]:
     shown = ", ".join(f"{view} {share:.0%}" for view, share in part.items() if share)
     never = [view for view, share in part.items() if share < MIN_VIEW_SHARE]
     if "front" in never:
-        text = f"views: {shown}; never from the front, so the face will be invented"
+        text = f"{shown}; never from the front, so the face will be invented"
         return [Finding("warning", "views", text)]
     if never:
-        text = f"views: {shown}; never {' or '.join(never)}, which motions that turn there invent"
+        text = f"{shown}; never {' or '.join(never)}, which a motion may show: it will be invented"
         return [Finding("note", "views", text)]
-    return [Finding("note", "views", f"views: {shown}")]
+    return [Finding("note", "views", shown)]
 
 
 def _size(squares: np.ndarray, size: int) -> list[Finding]:
