@@ -81,7 +81,7 @@ def test_what_it_says_to_people(
     assert lines[-1] == "ready"
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
-    assert "note views seen as front" in text
+    assert "note views front" in text
     assert "aa personalize: about" in text
     assert "aa generate: about" in text
 

@@ -70,7 +70,7 @@ def clip() -> tuple[np.ndarray, np.ndarray]:
     return made.frames, made.masks.astype(np.float32) / 255
 
 
-def test_equal_pictures_are_alike_and_others_less(location: WeightsLocation, clip: tuple) -> None:
+def test_equal_images_have_equal_embeddings(location: WeightsLocation, clip: tuple) -> None:
     frames, _ = clip
     other = 255 - frames
     for pictures in (embed.clip_embedders(location)[0], embed.dino_embedder(location)):
@@ -90,7 +90,7 @@ def test_batches_change_nothing(
     assert np.allclose(whole, pictures(clip[0]), atol=1e-5)
 
 
-def test_words_lie_in_the_space_of_pictures(location: WeightsLocation, clip: tuple) -> None:
+def test_texts_and_images_share_a_space(location: WeightsLocation, clip: tuple) -> None:
     pictures, words = embed.clip_embedders(location)
     a, b = words("a man on a beach"), words("snow")
     assert a.shape == b.shape == (1, pictures(clip[0][:1]).shape[1])
@@ -100,7 +100,7 @@ def test_words_lie_in_the_space_of_pictures(location: WeightsLocation, clip: tup
     assert np.isfinite(words(long)).all()
 
 
-def test_clip_is_what_transformers_says_it_is(location: WeightsLocation, clip: tuple) -> None:
+def test_clip_embeddings_equal_those_of_transformers(location: WeightsLocation, clip: tuple) -> None:
     """The logits of CLIPModel over its temperature are the cosines we take."""
     folder = fetch(CLIP, location)
     model = CLIPModel.from_pretrained(folder).eval()
@@ -113,14 +113,14 @@ def test_clip_is_what_transformers_says_it_is(location: WeightsLocation, clip: t
     assert own == pytest.approx(float(logits.mean()), abs=1e-5)
 
 
-def test_dinov2_in_the_folder_does_as_well(tmp_path: Path, clip: tuple) -> None:
+def test_dinov2_in_the_folder_works_as_well(tmp_path: Path, clip: tuple) -> None:
     config = Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, **PICTURE)
     Dinov2Model(config).save_pretrained(tmp_path / "dino")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dino")
     assert embed.dino_embedder(WeightsLocation(tmp_path, offline=True))(clip[0]).shape == (3, 32)
 
 
-def test_videomae_sees_the_order_of_frames(location: WeightsLocation) -> None:
+def test_videomae_depends_on_the_order_of_frames(location: WeightsLocation) -> None:
     look = embed.videomae_embedder(location)
     frames = render(sample_spec(3, "held-out"), frames=6, size=64).frames
     found = look(frames)
@@ -155,7 +155,7 @@ def test_scenes_do_not_show_the_person(clip: tuple) -> None:
     assert np.array_equal(embed.backgrounds(frames, masks)[free], frames[free])
 
 
-def test_absent_weights_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_weights_are_a_one_line_error_with_a_remedy(tmp_path: Path) -> None:
     nowhere = WeightsLocation(tmp_path, offline=True)
     for load, source in ((embed.clip_embedders, CLIP), (embed.dino_embedder, DINO)):
         assert find_local(source, nowhere) is None

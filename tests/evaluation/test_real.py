@@ -31,7 +31,7 @@ def seen_as(keypoints: np.ndarray) -> Observed:
     return Observed(frames, np.ones(frames.shape[:3], np.float32), keypoints, 8.0)
 
 
-def test_frames_in_which_nobody_is_seen_count_as_missed(standing):
+def test_frames_without_a_person_count_as_missed(standing):
     half = standing.copy()
     half[::2, :, 2] = 0
     row = real.motion_scores(seen_as(half), standing)
@@ -40,7 +40,7 @@ def test_frames_in_which_nobody_is_seen_count_as_missed(standing):
     assert real.motion_scores(seen_as(standing), standing)["pck"] == 1
 
 
-def test_a_joint_or_two_without_a_body_are_nobody(standing):
+def test_a_few_joints_without_a_body_are_no_person(standing):
     bits = standing.copy()
     bits[4:, 3:, 2] = 0  # three of 18 joints, all in place
     row = real.motion_scores(seen_as(bits), standing)
@@ -48,7 +48,7 @@ def test_a_joint_or_two_without_a_body_are_nobody(standing):
     assert bits[4, 0, 2] == 1, "what was handed in is left as it was"
 
 
-def test_another_eye_fills_only_the_frames_without_a_person(standing):
+def test_a_second_detector_fills_only_frames_without_a_person(standing):
     half = standing.copy()
     half[::2, :, 2] = 0
     seen = seen_as(half)._replace(masks=np.full((8, 64, 64), 0.25, np.float32))
@@ -60,7 +60,7 @@ def test_another_eye_fills_only_the_frames_without_a_person(standing):
     assert not seen.masks[1].any(), "what was handed in is left as it was"
 
 
-def test_standing_still_is_told_from_moving(standing):
+def test_standing_still_is_distinguished_from_moving(standing):
     """One hand rises and falls by more than is forgiven; all else stands."""
     moving = standing.copy()
     moving[::2, 4, 1] += 0.15 * 56
@@ -70,7 +70,7 @@ def test_standing_still_is_told_from_moving(standing):
     assert real.network_scores(seen_as(moving), moving)["pck_network"] == 1
 
 
-def test_the_mean_pose_leaves_out_joints_that_do_not_show(standing):
+def test_the_mean_pose_ignores_invisible_joints(standing):
     hidden = standing.copy()
     hidden[1:, 3] = 0  # shows once
     hidden[:, 5] = 0  # never
@@ -79,7 +79,7 @@ def test_the_mean_pose_leaves_out_joints_that_do_not_show(standing):
     assert (mean[:, 5, 2] == 0).all() and mean.shape == standing.shape
 
 
-def test_likeness_knows_a_copy_and_whose_pixels_count():
+def test_reconstruction_scores_of_a_copy_and_of_the_person():
     rng = np.random.default_rng(1)
     filmed = rng.integers(0, 256, (3, 32, 32, 3), np.uint8)
     masks = np.zeros((3, 32, 32), np.float32)
@@ -98,7 +98,7 @@ def test_likeness_knows_a_copy_and_whose_pixels_count():
     assert row["delta_e"] > 10 and row["mean_delta_e"] < 0.01
 
 
-def test_a_sidecar_matches_if_it_says_all_that_is_wanted():
+def test_a_sidecar_matches_if_it_has_all_expected_values():
     made = {"prompt": "a man", "seed": 0, "pose": {"sha256": "12", "file": "a.mp4"}}
     assert real.sidecar_matches(made, {"prompt": "a man", "pose": {"sha256": "12"}})
     assert not real.sidecar_matches(made, {"prompt": "a man", "pose": {"sha256": "13"}})
@@ -108,7 +108,7 @@ def test_a_sidecar_matches_if_it_says_all_that_is_wanted():
 
 
 @pytest.mark.parametrize("fit", ["none", "bones"])
-def test_the_digest_of_a_motion_is_the_one_that_generate_writes(tmp_path, standing, fit):
+def test_the_digest_of_a_motion_equals_that_of_generate(tmp_path, standing, fit):
     pose = tmp_path / "motion.poses.json"
     skeleton.write_poses(pose, skeleton.Poses(standing, 64, 64, 8.0))
     made = generate("a man", pose, base="mini", out=tmp_path / "a.mp4", frames=2, steps=1, fit=fit)
@@ -119,7 +119,7 @@ def test_the_digest_of_a_motion_is_the_one_that_generate_writes(tmp_path, standi
     assert other.sha256 != motion.sha256
 
 
-def test_pictures_of_unnamed_joints_have_a_digest_but_no_joints():
+def test_unidentified_skeletons_have_a_digest_but_no_keypoints():
     pictures = np.full((2, 20, 10, 3), 7, np.uint8)
     driving = Driving(np.zeros((2, 18, 3), np.float32), 10, 20, "foreign", pictures)
     motion = real.motion_of(driving, 32, "none")
@@ -127,7 +127,7 @@ def test_pictures_of_unnamed_joints_have_a_digest_but_no_joints():
     assert (motion.skeletons == retarget.pad_to_square(pictures, 32)).all()
 
 
-def test_the_table_shows_dashes_reasons_and_how_many_were_seen():
+def test_the_table_shows_dashes_reasons_and_person_counts():
     row = {"ssim": 0.4567, "psnr": np.inf, "pck": 0.5, "seen": 3, "frames": 16}
     rows = [(("dance", "us"), row), (("a|b", "us"), "too short | dark")]
     columns = {name: real.RECONSTRUCTION_COLUMNS[name] for name in ("ssim", "psnr", "pck", "seen")}
@@ -138,7 +138,7 @@ def test_the_table_shows_dashes_reasons_and_how_many_were_seen():
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_what_is_not_finite_is_null():
+def test_numbers_that_are_not_finite_become_null():
     record = {"a": [float("nan"), 1.5, (np.inf,)], "b": {"c": 2, "d": "x"}}
     assert json.dumps(finite(record), allow_nan=False) == json.dumps(
         {"a": [None, 1.5, [None]], "b": {"c": 2, "d": "x"}}
@@ -157,7 +157,7 @@ def test_a_shortened_recipe_differs_in_effort_only():
     assert (short.loss, short.stage[0].train) == (whole.loss, whole.stage[0].train)
 
 
-def test_what_is_seen_in_enlarged_frames_is_told_in_pixels_of_the_frames(monkeypatch):
+def test_keypoints_of_enlarged_frames_are_in_pixels_of_the_originals(monkeypatch):
     """The backends get the larger frames; of these alone they know."""
     sizes = []
 

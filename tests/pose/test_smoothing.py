@@ -5,7 +5,7 @@ from animateanywhere.pose.smoothing import smooth
 from tests.pose.test_skeleton import pose
 
 
-def test_short_gaps_are_filled_and_marked_long_ones_not():
+def test_short_gaps_are_interpolated_and_marked_long_ones_not():
     points = pose(12)
     points[:, :, 0] += np.arange(12)[:, None]
     truth = points.copy()
@@ -17,7 +17,7 @@ def test_short_gaps_are_filled_and_marked_long_ones_not():
     assert filled[4:6, 3].all() and filled.sum() == 2
 
 
-def test_flicker_goes_and_fast_motion_stays():
+def test_jitter_is_smoothed_and_fast_motion_preserved():
     """On puppets, with noise of half a percent of the frame: nearer to the truth, and where a
     limb crosses a third of the frame in a second, hardly further away than the reading."""
     random = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def test_flicker_goes_and_fast_motion_stays():
     assert np.concatenate(fast_after).mean() < 1.15 * np.concatenate(fast_before).mean()
 
 
-def test_it_lags_neither_way():
+def test_smoothing_has_no_lag():
     points = pose(25)
     points[12, 4, 0] += 30
     out, _ = smooth(points, fps=8)
@@ -48,7 +48,7 @@ def test_it_lags_neither_way():
     assert out[12, 4, 0] - points[0, 4, 0] > 25
 
 
-def test_nobody_and_one_frame():
+def test_no_person_and_a_single_frame():
     nobody = np.zeros((5, 18, 3), np.float32)
     out, filled = smooth(nobody, fps=8)
     assert not out.any() and not filled.any()

@@ -29,7 +29,7 @@ RED = "in a red shirt"
         (Personal(captions="plain", looks=RED), "a sks man in a red shirt"),
     ],
 )
-def test_a_recipe_says_what_captions_name(tiny_base: Path, style: Personal, says: str) -> None:
+def test_the_recipe_determines_the_content_of_captions(tiny_base: Path, style: Personal, says: str) -> None:
     base = load_base(tiny_base)
     rows = encode_subject(base, MAN, "sks", replace(style, views=1))
     assert rows.captions == [says] * 2
@@ -42,13 +42,13 @@ def test_a_recipe_says_what_captions_name(tiny_base: Path, style: Personal, says
     assert len(rows.latents) == 1
 
 
-def test_looks_are_named_where_the_person_is_written_otherwise(tiny_base: Path) -> None:
+def test_appearance_is_named_if_the_person_is_written_differently(tiny_base: Path) -> None:
     strange = replace(MAN, captions=["<token>, dancing"] * 2)
     rows = encode_subject(load_base(tiny_base), strange, "sks", Personal(looks=RED, views=1))
     assert rows.captions == ["sks in a red shirt, dancing"] * 2
 
 
-def test_a_style_changes_words_only(tiny_base: Path) -> None:
+def test_a_caption_style_changes_words_only(tiny_base: Path) -> None:
     first, second = (
         encode_subject(load_base(tiny_base), MAN, "sks", Personal(captions=c, views=2))
         for c in ("scene", "plain")

@@ -31,7 +31,7 @@ def real(name):
     return REAL / name
 
 
-def test_captions_name_the_scene_and_not_the_looks():
+def test_captions_name_the_scene_and_not_the_appearance():
     assert fill_template("man", Description("in a room")) == "a <token> man in a room"
     assert (
         fill_template("person", Description("a forest.", "dancing"))
@@ -42,7 +42,7 @@ def test_captions_name_the_scene_and_not_the_looks():
     assert holding == "a <token> man singing with a guitar on a stage"
 
 
-def test_other_places_come_with_and_without_things_and_actions():
+def test_background_captions_vary_objects_and_actions():
     captions = background_captions("sks", "man")
     assert len(set(captions)) == len(captions) == 12 * len(SCENES)
     assert all("sks man" in text and any(text.endswith(p) for p in SCENES) for text in captions)
@@ -59,13 +59,13 @@ def test_unknown_backends_are_refused():
         segment.extract(frames, np.zeros((1, 18, 3)), np.ones((1, 3)), 8, backend="guess")
 
 
-def test_without_mediapipe_the_error_says_what_to_install(monkeypatch):
+def test_a_missing_mediapipe_is_reported_with_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.pose", None)
     with pytest.raises(UsageError, match=r"pip install"):
         mediapipe.extract(np.zeros((1, 32, 32, 3), np.uint8))
 
 
-def test_landmarks_become_openpose_keypoints():
+def test_landmarks_are_converted_to_openpose_keypoints():
     points = np.zeros((33, 4))
     points[:, 3] = 0.9
     points[12, :2], points[11, :2] = (0.4, 0.3), (0.6, 0.5)  # shoulders: right, left
@@ -81,7 +81,7 @@ def test_landmarks_become_openpose_keypoints():
     assert (mediapipe._openpose(points, 100, 200)[[0, 14, 15], 2] == 0).all()  # from behind
 
 
-def test_persons_seen_twice_count_once_and_small_ones_not():
+def test_duplicates_and_small_persons_are_not_counted():
     near = [(100.0, 100.0, 50.0, 0.9), (104.0, 98.0, 52.0, 0.8), (300.0, 90.0, 45.0, 0.8)]
     once = people._without_duplicates(near)
     assert len(once) == 2
@@ -91,7 +91,7 @@ def test_persons_seen_twice_count_once_and_small_ones_not():
     assert people.count_comparable([np.empty((0, 4))]) == 0
 
 
-def test_one_square_for_a_person_who_stays():
+def test_a_person_who_stays_gets_a_fixed_crop():
     keypoints = standing(8)
     where = crop_squares(keypoints, 128, 128)
     assert np.ptp(where, axis=0).max() == 0
@@ -100,7 +100,7 @@ def test_one_square_for_a_person_who_stays():
     assert 0.6 < np.ptp(moved[0, :, 1]) / 128 < 0.95
 
 
-def test_the_square_follows_a_person_who_walks_through():
+def test_the_crop_follows_a_walking_person():
     keypoints = standing(20)
     keypoints[..., 0] += 30 * np.arange(20)[:, None]
     where = crop_squares(keypoints, 140, 760)
@@ -110,7 +110,7 @@ def test_the_square_follows_a_person_who_walks_through():
     assert (crop_keypoints(keypoints, where, 64)[..., 2] > 0).mean() > 0.97
 
 
-def test_cut_repeats_the_edge_and_agrees_with_move():
+def test_frames_and_keypoints_are_cropped_consistently():
     frames = np.zeros((1, 40, 20, 3), np.uint8)
     frames[0, :, :10] = 200
     frames[0, 20, 15] = 255
@@ -124,7 +124,7 @@ def test_cut_repeats_the_edge_and_agrees_with_move():
     assert out[0, y, x, 0] > 200
 
 
-def test_driving_by_poses_json_keeps_its_speed(tmp_path):
+def test_a_driving_poses_json_keeps_its_speed(tmp_path):
     keypoints = standing(24)
     keypoints[:, :, 0] += np.arange(24)[:, None]
     skeleton.write_poses(tmp_path / "a.json", skeleton.Poses(keypoints, 128, 128, 24.0))
@@ -134,7 +134,7 @@ def test_driving_by_poses_json_keeps_its_speed(tmp_path):
     assert len(read_driving(tmp_path / "a.json", fps=8, frames=5).keypoints) == 5
 
 
-def test_driving_by_a_skeleton_video(tmp_path):
+def test_a_driving_skeleton_video(tmp_path):
     keypoints = standing(6, scale=2)
     keypoints[:, 4, 0] += np.arange(6)
     video.write(tmp_path / "a.mp4", skeleton.draw(keypoints, 256, 256), 8)
@@ -143,7 +143,7 @@ def test_driving_by_a_skeleton_video(tmp_path):
     assert np.abs(out.keypoints - keypoints)[1:-1, 1:14, :2].max() < 3
 
 
-def test_part_maps_are_refused_and_foreign_colors_used_as_they_are(tmp_path, capsys):
+def test_part_maps_are_rejected_and_unknown_colors_used_unchanged(tmp_path, capsys):
     parts = np.full((4, 128, 128, 3), (68, 1, 84), np.uint8)
     parts[:, 30:70, 40:80] = (31, 158, 137)
     parts[:, 70:110, 40:80] = (253, 231, 37)
@@ -157,10 +157,10 @@ def test_part_maps_are_refused_and_foreign_colors_used_as_they_are(tmp_path, cap
     assert out.kind == "foreign" and out.pictures is not None
     assert np.abs(out.pictures.astype(float) - bars).mean() < 8
     assert not out.keypoints.any()
-    assert "used as they are" in " ".join(capsys.readouterr().err.split())
+    assert "used unchanged" in " ".join(capsys.readouterr().err.split())
 
 
-def test_driving_without_anybody(tmp_path):
+def test_a_driving_video_without_a_person_is_rejected(tmp_path):
     pytest.importorskip("mediapipe", reason="mediapipe (extra offline) is not installed")
     noise = np.random.default_rng(0).integers(90, 160, (4, 96, 128, 3), np.uint8)
     video.write(tmp_path / "a.mp4", noise, 8)

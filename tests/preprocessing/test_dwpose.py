@@ -1,4 +1,4 @@
-"""rtmlib's classes on tiny ONNX networks that see colored dots where the true ones see joints."""
+"""rtmlib's classes on tiny ONNX networks that detect colored dots instead of joints."""
 
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def dots(where: dict[int, tuple[float, float]]) -> np.ndarray:
     return frame.astype(np.uint8)
 
 
-def test_joints_lie_where_they_are_seen(
+def test_keypoints_have_the_positions_of_the_detections(
     location: WeightsLocation, capsys: pytest.CaptureFixture
 ) -> None:
     true = [{0: (40.0, 30.0), 5: (62.0, 48.0), 16: (50.0, 78.0)},
@@ -89,7 +89,7 @@ def test_joints_lie_where_they_are_seen(
     assert capsys.readouterr().out == ""  # rtmlib prints
 
 
-def test_auto_takes_it_before_mediapipe(
+def test_auto_prefers_it_to_mediapipe(
     location: WeightsLocation, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

@@ -91,7 +91,7 @@ def test_random_weights_are_read_and_run(
     assert "non-commercial" in capsys.readouterr().err
 
 
-def test_joints_lie_where_they_are_seen(
+def test_keypoints_have_the_positions_of_the_detections(
     location: WeightsLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The larger of two persons is followed while it walks towards the other."""

@@ -105,7 +105,7 @@ def _teach(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor
     assert loss < 0.05
 
 
-def test_a_loose_answer_is_asked_again(
+def test_an_unusable_answer_is_followed_by_a_simpler_question(
     location: WeightsLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = []
@@ -131,7 +131,7 @@ def test_prepare_writes_them_or_falls_back(
     clip = tmp_path / "a.mp4"
     rendered(clip)
     monkeypatch.setattr(vlm, "SIMPLER_QUESTION", vlm.QUESTION)
-    with pytest.raises(Failure, match=r"--caption vlm: the answer makes no sense \(A man in a"):
+    with pytest.raises(Failure, match=r"--caption vlm: the model's answer cannot be used \(A man in a"):
         prepare(clip, tmp_path / "b", backends=Backends(caption="vlm", location=location))
     assert not (tmp_path / "b").exists()
     fallback = Backends(caption="vlm", caption_fallback="template", location=location)
@@ -139,7 +139,7 @@ def test_prepare_writes_them_or_falls_back(
     monkeypatch.undo()
     monkeypatch.setattr(
         vlm, "sample_pictures", lambda _: sample_pictures(FRAMES)
-    )  # what it was taught on
+    )  # the frames that it was trained on
     subject = prepare(clip, tmp_path / "d", backends=Backends(caption="vlm", location=location))
     assert subject.captions[0] == "a <token> person waving in a room"
     with pytest.raises(UsageError, match="offline: put some/model into DIR/model"):
@@ -149,7 +149,7 @@ def test_prepare_writes_them_or_falls_back(
         prepare(clip, tmp_path / "e", backends=asked)
 
 
-def test_a_folder_of_something_else_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_of_another_model_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UsageError, match=str(tmp_path)):
         vlm.describe(FRAMES, str(tmp_path))
@@ -168,10 +168,10 @@ def test_a_folder_of_something_else_is_one_line(tmp_path: Path) -> None:
          Description("in a gym", "", ("a rope", "a mat"))),
     ],
 )  # fmt: skip
-def test_loose_forms_are_read(text: str, said: Description) -> None:
+def test_inexact_answers_are_parsed(text: str, said: Description) -> None:
     assert parse_answer(text, "vlm") == said
 
 
-def test_dots_are_no_answer() -> None:
-    with pytest.raises(Failure, match="makes no sense"):
+def test_unfilled_placeholders_are_no_answer() -> None:
+    with pytest.raises(Failure, match="cannot be used"):
         parse_answer('{"scene": "...", "action": "..."}', "vlm")

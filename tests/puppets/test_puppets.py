@@ -78,7 +78,7 @@ def test_same_seed_same_clip() -> None:
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
 
 
-def test_a_frame_does_not_depend_on_its_company() -> None:
+def test_a_frame_does_not_depend_on_its_batch() -> None:
     specs = [puppets.sample_spec(seed) for seed in (1, 2, 3)]
     together = puppets.render_batch(specs, [0.25, 0.5, 0.75])
     for index, spec in enumerate(specs):
@@ -230,7 +230,7 @@ def test_captions_name_motion_scene_and_object() -> None:
     assert len({puppets.caption(puppets.sample_spec(0), seed) for seed in range(20)}) > 5
 
 
-def test_caption_without_looks() -> None:
+def test_caption_without_appearance() -> None:
     clothes = ("hair", "wearing", "shirt", "tee", "trousers", "jeans", "skirt", "dress", "shorts",
                "jacket", "coat", "sweater", "pullover", "vest", "beard", "glasses", "shoes",
                "backpack", "beanie", "bald", "ponytail")  # fmt: skip
@@ -245,7 +245,7 @@ def test_caption_without_looks() -> None:
         assert not set(clothes) & set(words) and not set(puppets.spec.COLORS) & set(words)
 
 
-def test_describe_tells_all_of_the_looks() -> None:
+def test_describe_identity_names_the_whole_appearance() -> None:
     for seed in range(100):
         who = puppets.sample_spec(seed).identity
         text = puppets.describe_identity(who)
@@ -276,7 +276,7 @@ def test_write_clips(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_gpu_draws_the_same() -> None:
+def test_gpu_renders_the_same() -> None:
     specs = [puppets.sample_spec(seed) for seed in range(20)]
     here = puppets.render_batch(specs, [0.5] * 20)
     there = puppets.render_batch(specs, [0.5] * 20, device="cuda")

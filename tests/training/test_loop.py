@@ -53,7 +53,7 @@ def test_a_pattern_may_learn_faster(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("accumulate", "rates"), [(1, {}), (2, {}), (1, {"weight": 3.0})])
-def test_a_killed_run_goes_on_with_the_same_losses(
+def test_a_killed_run_resumes_with_the_same_losses(
     tmp_path: Path, accumulate: int, rates: dict[str, float]
 ) -> None:
     whole = model()
@@ -94,7 +94,7 @@ def test_ctrl_c_saves_the_step(tmp_path: Path) -> None:
     assert len(losses(tmp_path)) == 12
 
 
-def test_it_learns_and_other_seeds_differ(tmp_path: Path) -> None:
+def test_training_reduces_the_loss_and_seeds_differ(tmp_path: Path) -> None:
     fit(model(), stage(80), loss, tmp_path / "a", seed=0)
     fit(model(), stage(80), loss, tmp_path / "b", seed=1)
     a, b = losses(tmp_path / "a"), losses(tmp_path / "b")
@@ -102,7 +102,7 @@ def test_it_learns_and_other_seeds_differ(tmp_path: Path) -> None:
     assert a != b
 
 
-def test_only_what_the_patterns_find_trains(tmp_path: Path) -> None:
+def test_only_parameters_matching_a_pattern_are_trained(tmp_path: Path) -> None:
     net = model()
     before = {name: p.clone() for name, p in net.named_parameters()}
     trained = fit(net, stage(train=("^2\\.",)), loss, tmp_path, seed=0)
@@ -111,7 +111,7 @@ def test_only_what_the_patterns_find_trains(tmp_path: Path) -> None:
     assert not torch.equal(net[2].weight, before["2.weight"])
 
 
-def test_a_pattern_that_finds_nothing_is_an_error() -> None:
+def test_a_pattern_without_a_match_is_an_error() -> None:
     with pytest.raises(UsageError, match="attn9"):
         select(model(), ("0", "attn9"))
 
@@ -136,7 +136,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert {learning_rate(stage(100, learning_rate=2.0), step) for step in range(100)} == {2.0}
 
 
-def test_each_save_is_told_and_may_end_it(tmp_path: Path) -> None:
+def test_on_save_is_called_and_may_stop(tmp_path: Path) -> None:
     told: list[int] = []
 
     def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
@@ -162,7 +162,7 @@ def test_each_save_is_told_and_may_end_it(tmp_path: Path) -> None:
     assert len(losses(tmp_path)) == 12
 
 
-def test_on_save_sees_the_average_and_training_goes_on_without_it(tmp_path: Path) -> None:
+def test_on_save_gets_ema_weights_and_training_continues_without(tmp_path: Path) -> None:
     seen: dict[int, torch.Tensor] = {}
 
     def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
