@@ -14,13 +14,9 @@ Fit = Literal["none", "frame", "bones"]
 
 HEIGHT = 0.85  # of the frame, for a person without a reference
 ROOM = 0.96  # maximum share of the frame for a motion
-SMALLEST = (
-    0.75  # without a reference, the most that a wide motion shrinks before it leaves the frame
-)
-RATIOS = (
-    0.6,
-    1.6,
-)  # limits of a bone's change relative to the body's; beyond, the detection is wrong
+SMALLEST = 0.75  # of the usual size: a wide motion without a reference shrinks no further
+# Limits of a bone's change relative to the body's; beyond, the detection is wrong
+RATIOS = (0.6, 1.6)
 AIM = 0.1  # of the frame: standard deviation of people's distance from its center
 DRIFT = 2.0  # uncertainty of the position of a moving person, relative to the movement
 # Each joint's parent, from the hips' center (-1) outwards, and the bone between the two

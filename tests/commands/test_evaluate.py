@@ -278,7 +278,7 @@ def test_bad_references_and_motions_are_one_clear_line(
 ) -> None:
     make, words = BAD[name]
     make(place / name)
-    words = {"--reference": "no subject folder", "--pose": "give a file"}[flag] if (
+    words = {"--reference": "not a subject folder", "--pose": "give a file"}[flag] if (
         name == "folder") else words  # fmt: skip
     arguments = ["evaluate", str(clips / "asked.mp4"), "--seer", "puppets", "--fast"]
     assert main.main([*arguments, flag, str(place / name)]) == 2

@@ -100,7 +100,9 @@ def test_texts_and_images_share_a_space(location: WeightsLocation, clip: tuple) 
     assert np.isfinite(words(long)).all()
 
 
-def test_clip_embeddings_equal_those_of_transformers(location: WeightsLocation, clip: tuple) -> None:
+def test_clip_embeddings_equal_those_of_transformers(
+    location: WeightsLocation, clip: tuple
+) -> None:
     """The logits of CLIPModel over its temperature are the cosines we take."""
     folder = fetch(CLIP, location)
     model = CLIPModel.from_pretrained(folder).eval()
@@ -159,7 +161,9 @@ def test_missing_weights_are_a_one_line_error_with_a_remedy(tmp_path: Path) -> N
     nowhere = WeightsLocation(tmp_path, offline=True)
     for load, source in ((embed.clip_embedders, CLIP), (embed.dino_embedder, DINO)):
         assert find_local(source, nowhere) is None
-        with pytest.raises(UsageError, match=f"offline: put {source.repo} into DIR/{source.name}"):
+        with pytest.raises(
+            UsageError, match=f"downloads are off: put {source.repo} into DIR/{source.name}"
+        ):
             load(nowhere)
     (tmp_path / "clip").mkdir()
     with pytest.raises(UsageError, match="pickled weights"):
@@ -198,7 +202,7 @@ def test_faces_need_the_package_and_its_models(
         faces.face_embedder(location)
     monkeypatch.setattr(faces, "find_spec", lambda name: True)
     monkeypatch.setattr(faces, "ROOT", tmp_path / "home")
-    with pytest.raises(UsageError, match="put its .onnx there"):
+    with pytest.raises(UsageError, match="put its .onnx files there"):
         faces.face_embedder(location)
     models = tmp_path / "insightface" / "models" / "buffalo_l"
     models.mkdir(parents=True)

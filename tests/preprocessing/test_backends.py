@@ -157,7 +157,9 @@ def test_coco_keypoints_are_converted_to_openpose() -> None:
     assert out[[0, 2, 5, 8, 13, 14, 17], 0].tolist() == [0, 6, 5, 12, 15, 2, 3]
 
 
-def test_a_picture_without_a_person_has_no_keypoints(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_without_a_person_has_no_keypoints(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vitpose, "MIN_SCORE", 1.1)
     keypoints, persons = vitpose.extract(FRAMES, WeightsLocation(models))
     assert not keypoints.any() and persons == 0
@@ -229,7 +231,10 @@ def test_auto_selects_the_best_local_backend(
     clip = tmp_path / "a.mp4"
     assert choose_backend("pose", Backends(location=WeightsLocation(models)), clip) == "vitpose"
     assert choose_backend("mask", Backends(location=WeightsLocation(tmp_path)), clip) == "mediapipe"
-    assert "no local weights for grounded-sam; --mask-backend grounded-sam downloads" in capsys.readouterr().err
+    assert (
+        "no local weights for grounded-sam; --mask-backend grounded-sam downloads"
+        in capsys.readouterr().err
+    )
     assert choose_backend("mask", Backends(location=WeightsLocation(models)), clip, clip) == "exact"
     with pytest.raises(UsageError, match="choose one of auto, exact, vitpose, dwpose, medi"):
         choose_backend("pose", Backends(pose="guess"), clip)
@@ -243,7 +248,9 @@ def test_offline_weights_come_from_the_folder_only(
     assert fetch(SAM, WeightsLocation(models)) == models / "sam"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert find_local(SAM, HUB) is None
-    with pytest.raises(UsageError, match="downloads are off: put facebook/sam-vit-base into DIR/sam"):
+    with pytest.raises(
+        UsageError, match="downloads are off: put facebook/sam-vit-base into DIR/sam"
+    ):
         fetch(SAM, WeightsLocation(offline=True))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.hf_api.ENDPOINT", "http://127.0.0.1:9", raising=False)
@@ -317,7 +324,10 @@ def test_a_torchvision_of_another_torch_is_reported(
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
-    for wanted, why in (("2.0.1", "it requires torch==2.0.1"), (torch.__version__, "nms is not ther")):
+    for wanted, why in (
+        ("2.0.1", "it requires torch==2.0.1"),
+        (torch.__version__, "nms is not ther"),
+    ):
         about.write_text(f"Name: torchvision\nVersion: 0.21.0\nRequires-Dist: torch=={wanted}\n")
         fault = openpose.torchvision_fault()
         assert fault and fault.startswith("torchvision 0.21.0 does not work") and why in fault

@@ -29,7 +29,9 @@ RED = "in a red shirt"
         (Personal(captions="plain", looks=RED), "a sks man in a red shirt"),
     ],
 )
-def test_the_recipe_determines_the_content_of_captions(tiny_base: Path, style: Personal, says: str) -> None:
+def test_the_recipe_determines_the_content_of_captions(
+    tiny_base: Path, style: Personal, says: str
+) -> None:
     base = load_base(tiny_base)
     rows = encode_subject(base, MAN, "sks", replace(style, views=1))
     assert rows.captions == [says] * 2

@@ -37,7 +37,9 @@ def test_the_same_pixels_are_analyzed_once():
 def test_hints_are_part_of_the_key():
     analyzed = []
     for hint in (0.0, 0.0, 1.0):
-        cached_results(FRAMES, "a-1", counting_backend(analyzed), "analyzing", hints=np.full((6, 1), hint))
+        cached_results(
+            FRAMES, "a-1", counting_backend(analyzed), "analyzing", hints=np.full((6, 1), hint)
+        )
     assert len(analyzed) == 12
 
 

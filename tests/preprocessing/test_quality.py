@@ -95,7 +95,9 @@ def test_a_panning_camera_with_a_person_who_stays(clip):
 def test_a_drawing_is_distinguished_from_a_photograph(clip):
     large = puppets.render(stage_spec("dance", "street", "none"), frames=4, size=512)
     assert "drawing" not in find(large)
-    assert "looks like a drawing" in find(large, frames=large.frames // 64 * 64 + 40)["drawing"].text
+    assert (
+        "looks like a drawing" in find(large, frames=large.frames // 64 * 64 + 40)["drawing"].text
+    )
     for name, drawn in (("AnyCharV/cartoon1.jpg", True), ("AnyCharV/human6.jpg", False),
                         ("magic-animate/demo4.png", False)):  # fmt: skip
         frames = video.read(real(name)).frames

@@ -131,7 +131,7 @@ def test_prepare_writes_them_or_falls_back(
     clip = tmp_path / "a.mp4"
     rendered(clip)
     monkeypatch.setattr(vlm, "SIMPLER_QUESTION", vlm.QUESTION)
-    with pytest.raises(Failure, match=r"--caption vlm: the model's answer cannot be used \(A man in a"):
+    with pytest.raises(Failure, match=r"vlm: the model's answer cannot be used \(A man in a"):
         prepare(clip, tmp_path / "b", backends=Backends(caption="vlm", location=location))
     assert not (tmp_path / "b").exists()
     fallback = Backends(caption="vlm", caption_fallback="template", location=location)
@@ -142,7 +142,7 @@ def test_prepare_writes_them_or_falls_back(
     )  # the frames that it was trained on
     subject = prepare(clip, tmp_path / "d", backends=Backends(caption="vlm", location=location))
     assert subject.captions[0] == "a <token> person waving in a room"
-    with pytest.raises(UsageError, match="offline: put some/model into DIR/model"):
+    with pytest.raises(UsageError, match="downloads are off: put some/model into DIR/model"):
         asked = Backends(
             caption="vlm", caption_model="some/model", location=WeightsLocation(offline=True)
         )

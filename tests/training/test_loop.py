@@ -48,7 +48,7 @@ def test_a_pattern_may_learn_faster(tmp_path: Path) -> None:
     pairs = zip(after.parameters(), before.parameters(), strict=True)
     moved = [float((a - b).detach().abs().max()) for a, b in pairs]
     assert moved == pytest.approx([1e-3, 1e-3, 0.03, 0.03], rel=1e-3)
-    with pytest.raises(UsageError, match="`rates` matches no parameter"):
+    with pytest.raises(UsageError, match="`rates` matches no trainable parameter"):
         fit(model(), stage(rates={"^3": 2.0}), loss, tmp_path / "b", seed=3)
 
 

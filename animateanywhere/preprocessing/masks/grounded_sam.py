@@ -27,10 +27,8 @@ from animateanywhere.preprocessing.weights import (
 VERSION = 1  # of the post-processing, part of the cache key
 PROMPT = "a person."
 MIN_SCORE = 0.3  # of a bounding box
-REACH, SMOOTH = (
-    3,
-    1e-3,
-)  # of the guided filter: radius in pixels, and regularization (variance of colors in 0..1)
+# Of the guided filter: radius in pixels, and regularization (variance of colors in 0..1)
+REACH, SMOOTH = 3, 1e-3
 
 
 def extract(
