@@ -44,7 +44,8 @@ def clip_embedders(location: WeightsLocation) -> tuple[ImageEmbedder, TextEmbedd
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
     longest = int(model.config.text_config.max_position_embeddings)
 
     def embed_text(text: str) -> np.ndarray:
@@ -146,7 +147,8 @@ def _processor(folder: Path) -> Any:
     try:  # the other image backend needs torchvision
         return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
 
 
 def _batched(processor: Any, embed: Callable[[Any], Any], label: str) -> ImageEmbedder:

@@ -143,7 +143,7 @@ def read_poses(path: Path) -> Poses:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise UsageError(f"{path}: not JSON ({error})") from None
+        raise UsageError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(data, dict) or data.get("format") != "openpose18":
         raise UsageError(f'{path}: not a poses.json: "format" must be "openpose18"')
     try:

@@ -65,12 +65,14 @@ def choose_backend(
         raise UsageError(f"--{kind}-backend {requested}: choose one of {', '.join(options)}")
     if requested == "exact" and exact_file is None:
         raise UsageError(
-            f"--{kind}-backend exact: there is no {clip.stem}.{kind}s file beside {clip}"
+            f"--{kind}-backend exact: there is no {clip.stem}.{kind}s file beside {clip}; "
+            "put it there, or choose another backend"
         )
     if requested != "auto":
         if not _installed(requested):
             raise UsageError(
-                f"--{kind}-backend {requested}: pip install 'animateanywhere[{requested}]'"
+                f"--{kind}-backend {requested}: its packages are not installed: "
+                f"pip install 'animateanywhere[{requested}]'"
             )
         for source in NEEDED_WEIGHTS.get(requested, ()):
             fetch(source, settings.location)

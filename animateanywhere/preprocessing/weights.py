@@ -54,7 +54,9 @@ def find_local(source: Source, location: WeightsLocation) -> Path | None:
     own = location.models / source.name if location.models else None
     if own and own.is_dir():
         if missing := _missing(source, own):
-            raise UsageError(f"{own}: contains no {missing}; pickled weights (.bin) are not read")
+            raise UsageError(
+                f"{own}: contains no {missing}; put it there (pickled weights, .bin, are not read)"
+            )
         return own
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -131,5 +133,6 @@ def load(kind: Any, folder: Path) -> Any:
     try:
         model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)

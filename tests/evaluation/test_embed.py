@@ -189,7 +189,7 @@ def test_faces_need_the_package_and_its_models(
             asked["ready"] = True
 
         def get(self, picture: np.ndarray) -> list[types.SimpleNamespace]:
-            if picture.mean() < 100:  # nobody
+            if picture.mean() < 100:  # no face
                 return []
             small = types.SimpleNamespace(bbox=(0, 0, 5, 5), normed_embedding=np.array([0.0, 1]))
             mean = picture[0, 0, ::-1] / np.linalg.norm(picture[0, 0])  # as RGB

@@ -20,7 +20,7 @@ from animateanywhere.preprocessing.driving import Driving, read_driving
 
 @pytest.fixture
 def standing() -> np.ndarray:
-    """Somebody who stands still, (8, 18, 3), in pixels of 64 x 64."""
+    """A person standing still, (8, 18, 3), in pixels of 64 x 64."""
     rng = np.random.default_rng(0)
     pose = np.column_stack([rng.uniform(20, 44, 18), rng.uniform(4, 60, 18), np.ones(18)])
     return np.tile(pose, (8, 1, 1)).astype(np.float32)
@@ -52,7 +52,7 @@ def test_a_second_detector_fills_only_frames_without_a_person(standing):
     half = standing.copy()
     half[::2, :, 2] = 0
     seen = seen_as(half)._replace(masks=np.full((8, 64, 64), 0.25, np.float32))
-    seen.masks[1] = 0  # joints, but no outline
+    seen.masks[1] = 0  # joints, but no mask
     whole = real.with_missed_persons(seen, seen_as(standing + 1))
     assert whole.masks[:, 0, 0].tolist() == [1, 1, 1, 0.25, 1, 0.25, 1, 0.25]
     assert (whole.keypoints[3::2] == standing[3::2]).all()
@@ -61,7 +61,7 @@ def test_a_second_detector_fills_only_frames_without_a_person(standing):
 
 
 def test_standing_still_is_distinguished_from_moving(standing):
-    """One hand rises and falls by more than is forgiven; all else stands."""
+    """One hand moves by more than the tolerance; the rest stands still."""
     moving = standing.copy()
     moving[::2, 4, 1] += 0.15 * 56
     moving[1::2, 4, 1] -= 0.15 * 56

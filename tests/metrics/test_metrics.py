@@ -41,7 +41,7 @@ def test_pck_either_side_accepts_mirrored_poses_but_no_wrong_limb() -> None:
     assert metrics.pck_either_side(behind, true, 100) == 1
     behind[0, 4, :2] += 50
     assert metrics.pck_either_side(behind, true, 100) == pytest.approx(35 / 36)
-    true[1, :, 2] = 0  # a frame in which nothing is to be seen does not count
+    true[1, :, 2] = 0  # a frame without visible keypoints does not count
     assert metrics.pck_either_side(behind, true, 100) == pytest.approx(17 / 18)
     assert np.isnan(metrics.pck_either_side(behind, _keypoints(visible=0), 100))
 
@@ -270,7 +270,7 @@ def test_dynamic_degree_closed_forms() -> None:
     assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
     swing[:, 9:] = still[:, 9:]  # half of the joints rest
     assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.05)
-    swing[3:, 9:, 2] = 0  # and are seen too seldom to count
+    swing[3:, 9:, 2] = 0  # and are visible too rarely to count
     assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
     assert np.isnan(metrics.dynamic_degree(np.zeros((8, 18, 3)), 100))
 
@@ -400,7 +400,7 @@ def test_reference_delta_e_detects_which_third_changed_color() -> None:
 
 
 def test_frechet_equals_the_closed_form_for_gaussians() -> None:
-    """Against the closed form with a matrix root, and by hand for a shift and a stretch."""
+    """Equal to the closed form with a matrix root, and to exact values for a shift and a scale."""
     from scipy.linalg import sqrtm
 
     rng = np.random.default_rng(0)

@@ -38,7 +38,7 @@ def pairs():
 
 
 def errors(pairs, mode, align=False):
-    """Mean distance, in pixels, of the joints seen in driving and truth."""
+    """Mean distance in pixels of the joints visible in driving and truth."""
     out = []
     for driving, reference, truth in pairs:
         seen = (driving[..., 2] > 0.5) & (truth[..., 2] > 0.5)
@@ -60,7 +60,7 @@ def test_retargeting_reduces_the_error_to_a_third(pairs):
 
 
 def test_bone_lengths_are_recovered(pairs):
-    """Ratios between two people, who moved differently."""
+    """Ratios of bone lengths between two persons with different motions."""
     wrong = []
     for split in ("train", "held-out"):
         for seed in range(800, 816, 2):
@@ -183,7 +183,7 @@ UPPER = (0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17)
 
 
 def close_up():
-    """STANDING as a nearer camera sees it, cut off above the knees."""
+    """STANDING from a nearer camera, cropped above the knees."""
     points = pose(3, scale=1.6)
     points[..., :2] -= (38, 20)
     points[points[..., 1] > SIZE, 2] = 0

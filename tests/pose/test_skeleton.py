@@ -22,7 +22,7 @@ def pose(frames=1, scale=1.0):
 
 
 def test_drawing_style_is_frozen():
-    """Every base was trained on this look: a failure here means all bases must be trained anew."""
+    """Every base was trained on this drawing style: a change requires training all bases again."""
     picture = skeleton.draw(pose(), 128, 128)[0]
     assert picture.shape == (128, 128, 3)
     for joint in (4, 7, 10, 13):  # discs are at full color
@@ -126,7 +126,7 @@ def hands_and_face(pictures, keypoints):
                                                ("dwpose", 512)])  # fmt: skip
 @pytest.mark.parametrize("compressed", [False, True], ids=["as drawn", "H.264"])
 def test_joints_of_people_in_motion_are_recovered(palette, size, compressed, tmp_path):
-    """Puppets hide limbs behind them: what hangs below a hidden joint is found all the same."""
+    """Puppets hide limbs behind the body; joints below a hidden joint are recovered too."""
     right = seen = invented = 0
     for seed in range(8):
         spec = puppets.sample_spec(seed, split="held-out")
@@ -183,4 +183,4 @@ def test_the_heatmap_covers_the_body():
     np.testing.assert_allclose(warm[8, 5:11], [0, 0.5, 1, 1, 0.5, 0], atol=1e-6)
     assert warm[0].max() == 0 and warm[15].max() == 0
     pose[..., 2] = 0
-    assert skeleton.heat(pose, 128, 16).max() == 0  # nobody is seen
+    assert skeleton.heat(pose, 128, 16).max() == 0  # no person

@@ -1,4 +1,4 @@
-"""Caption styles: what the clip's captions name, by recipe alone."""
+"""Caption styles of a recipe: the content of the clip's captions."""
 
 from dataclasses import replace
 from pathlib import Path

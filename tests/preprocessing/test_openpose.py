@@ -87,7 +87,7 @@ def test_random_weights_are_read_and_run(
     )
     keypoints, persons = detect.estimate_poses(frames, "openpose", location)
     assert keypoints.shape == (1, 18, 3) and keypoints.dtype == np.float32
-    assert persons == 0 and not keypoints.any()  # nobody, to a network that knows nothing
+    assert persons == 0 and not keypoints.any()  # random weights detect no person
     assert "non-commercial" in capsys.readouterr().err
 
 

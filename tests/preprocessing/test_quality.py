@@ -199,7 +199,7 @@ def test_size_and_proportions_compared_with_the_persons():
     long = standing(8)
     for elbow, wrist in ((3, 4), (6, 7)):
         long[:, wrist, :2] += 0.6 * (long[:, wrist, :2] - long[:, elbow, :2])
-    # 1.6 and 0.62, less what foreshortening may have to do with it
+    # 1.6 and 0.62, with some of it explained by foreshortening
     for points, own, low, high in ((standing(8), long, 1.3, 1.6), (long, standing(8), 0.62, 0.78)):
         shares = driven(points, own)["proportions"].text
         assert low <= float(shares.split("forearms ")[1].split(";")[0]) <= high

@@ -140,7 +140,7 @@ def test_on_save_is_called_and_may_stop(tmp_path: Path) -> None:
     told: list[int] = []
 
     def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
-        net.eval()  # as whoever looks at it may; training goes on in training mode
+        net.eval()  # as a callback may do; training continues in training mode
         told.append(step)
         return step == 10
 
@@ -154,7 +154,7 @@ def test_on_save_is_called_and_may_stop(tmp_path: Path) -> None:
     fit(net, stage(ema=0.0), in_training, tmp_path, seed=0, on_save=on_save)
     assert told == [0, 5, 10] and len(losses(tmp_path)) == 10
     after = [p.clone() for p in net.parameters()]
-    again = model()  # what was ended does not go on
+    again = model()  # a stopped run does not continue
     fit(again, stage(ema=0.0), loss, tmp_path, seed=0, on_save=lambda step, _: step == 10)
     assert len(losses(tmp_path)) == 10
     assert all(torch.equal(a, b) for a, b in zip(after, again.parameters(), strict=True))
@@ -174,4 +174,4 @@ def test_on_save_gets_ema_weights_and_training_continues_without(tmp_path: Path)
     fit(plain, stage(), loss, tmp_path / "b", seed=0)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert sorted(seen) == [0, 5, 10, 12]
-    assert torch.equal(seen[12], plain[0].weight)  # what `fit` leaves is the average too
+    assert torch.equal(seen[12], plain[0].weight)  # `fit` returns the EMA weights too

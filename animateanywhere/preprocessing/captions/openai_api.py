@@ -58,7 +58,10 @@ def connect() -> Any:
     try:
         import openai
     except ImportError:
-        raise UsageError("--caption openai: pip install 'animateanywhere[openai]'") from None
+        raise UsageError(
+            "--caption openai: the openai package is not installed: "
+            "pip install 'animateanywhere[openai]'"
+        ) from None
     if not os.environ.get("OPENAI_API_KEY"):
         raise UsageError(
             "--caption openai: there is no API key: set OPENAI_API_KEY, or give --caption template"

@@ -58,7 +58,8 @@ def describe(
     try:
         processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
-        raise UsageError(f"{folder}: {str(error).strip().splitlines()[0]}") from None
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
     if not getattr(processor, "chat_template", None) or not hasattr(processor, "image_processor"):
         raise UsageError(
             f"{folder}: not a vision-language model that answers questions about pictures; "

@@ -99,7 +99,8 @@ def _detect_boxes(frames: np.ndarray, location: WeightsLocation) -> list[np.ndar
             parts = (GroundingDinoImageProcessorPil.from_pretrained(folder),
                      AutoTokenizer.from_pretrained(folder, local_files_only=True))  # fmt: skip
         except (OSError, ValueError) as error:
-            raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+            first = str(error).splitlines()[0]
+            raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
         processor: Any = GroundingDinoProcessor(*parts)
         model = load(GroundingDinoForObjectDetection, folder)
 

@@ -90,7 +90,8 @@ def _network(kind: Any, file: Path, **options: Any) -> Any:
         with redirect_stdout(io.StringIO()):  # stdout is for results
             return kind(str(file), device="cuda" if gpu else "cpu", **options)
     except Exception as error:  # onnxruntime's errors have no common base class
-        raise UsageError(f"{file}: {str(error).splitlines()[0]}") from None
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{file}: the network cannot be loaded ({first})") from None
 
 
 def _input_size(network: Any, file: Path) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def _parts(keypoints: np.ndarray) -> list[Finding]:
         )
         out.append(Finding("warning", "parts", text))
     if rare:
-        text = f"rarely visible: {', '.join(rare)} of the frames; film from further away"
+        text = f"rarely visible: {', '.join(rare)} of the frames; film from farther away"
         out.append(Finding("warning", "parts", text))
     return out
 
