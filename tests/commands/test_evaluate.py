@@ -191,7 +191,7 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     (own_run / "other motion.poses.json").unlink()
     made = evaluate(own_run, fast=True)
     assert "pck" not in made.mean
-    assert "are not those of asked.mp4" in made.missing["pck of videos/asked"]
+    assert "differ from those of asked.mp4" in made.missing["pck of videos/asked"]
     assert "other motion.poses.json is not found" in made.missing["pck of videos/other"]
     # given by name it is trusted, and laid upon the person
     made = evaluate(own_run / "videos" / "asked.mp4", pose=poses, seer="puppets", fast=True)
@@ -218,7 +218,7 @@ def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
     assert "laid upon" not in capsys.readouterr().err
     weights.unlink()
     made = evaluate(run, seer="puppets", fast=True)
-    assert "are not those of bones.mp4" in made.missing["pck of bones"]
+    assert "differ from those of bones.mp4" in made.missing["pck of bones"]
 
 
 def test_the_prompt_for_clip_is_without_the_token(own_run: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_video_without_the_person_has_no_likeness_and_no_pose(own_run: Path) -
     row = made.videos["videos/other"]
     assert row["pck"] == row["oks"] == 0
     assert "reference_delta_e" not in row
-    assert made.missing["reference_delta_e of videos/other"] == "nobody is seen"
+    assert made.missing["reference_delta_e of videos/other"] == "no person is detected"
 
 
 def test_reasons_are_joined_where_all_videos_share_them() -> None:
@@ -254,7 +254,7 @@ BAD = {
     "sound.mp4": (audio_only, "only sound"),
     "black.mp4": (lambda path: video.write(path, np.zeros((9, 64, 64, 3), np.uint8), 8),
                   "no person found in its 9 frames"),
-    "folder": (lambda path: path.mkdir(), "no video in it that `aa generate` made"),
+    "folder": (lambda path: path.mkdir(), "contains no video of `aa generate`"),
 }  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def test_a_damaged_sidecar_is_one_clear_line(own_run: Path, damage: str, capsys:
     (own_run / "videos" / "asked.json").write_text(damage)
     assert main.main(["evaluate", str(own_run), "--fast"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "asked.json: damaged" in last and "make asked.mp4 again" in last
+    assert "asked.json: damaged" in last and "generate asked.mp4 again" in last
 
 
 def test_a_json_of_another_tool_is_no_sidecar(clips: Path, place: Path) -> None:
@@ -332,7 +332,7 @@ def test_other_sizes_and_frame_counts_are_compared_as_far_as_they_go(
         )  # fmt: skip
         assert least <= made.mean["pck"] <= 1
         assert made.mean["reference_delta_e"] < 12
-    assert "its first 6 frames are compared, 4 a second" in capsys.readouterr().err
+    assert "its first 6 frames are compared, at 4 a second" in capsys.readouterr().err
 
 
 def test_a_picture_is_a_reference_too(clips: Path, place: Path) -> None:

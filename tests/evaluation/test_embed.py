@@ -123,13 +123,13 @@ def test_dinov2_in_the_folder_works_as_well(tmp_path: Path, clip: tuple) -> None
 
 
 def test_videomae_depends_on_the_order_of_frames(location: WeightsLocation) -> None:
-    look = embed.videomae_embedder(location)
+    embed_video = embed.videomae_embedder(location)
     frames = render(sample_spec(3, "held-out"), frames=6, size=64).frames
-    found = look(frames)
+    found = embed_video(frames)
     assert found.shape == (1, 32) and found.dtype == np.float32
-    assert np.array_equal(found, look(frames))
-    assert not np.allclose(found, look(frames[::-1]), atol=1e-5)
-    assert look(frames[:3]).shape == (1, 32)
+    assert np.array_equal(found, embed_video(frames))
+    assert not np.allclose(found, embed_video(frames[::-1]), atol=1e-5)
+    assert embed_video(frames[:3]).shape == (1, 32)
 
 
 def test_cutouts_show_the_person_and_nothing_of_the_scene(clip: tuple) -> None:
