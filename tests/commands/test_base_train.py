@@ -149,7 +149,7 @@ def test_a_folder_of_clips_is_a_corpus(tmp_path: Path) -> None:
     np.testing.assert_array_equal(next(again)[0], frames[3])
     long = skeleton.Poses(np.concatenate([clip.keypoints] * 2), 64, 64, 8.0)
     skeleton.write_poses(folder / "0.poses.json", long)
-    with pytest.raises(UsageError, match="has 9 frames at 8 fps, its poses 18"):
+    with pytest.raises(UsageError, match="has 9 frames at 8 fps but 18 poses"):
         base_train(vae_only, tmp_path / "shorter")
     (folder / "1.txt").unlink()
     with pytest.raises(UsageError, match=r"1\.txt"):

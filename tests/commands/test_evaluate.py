@@ -176,7 +176,7 @@ def test_a_run_is_held_against_its_subject_and_its_own_skeletons(
     assert asked["reference_delta_e"] < 0.7 * other["reference_delta_e"]
     assert "clip_t" in report["missing"] and "pck" not in report["missing"]
     err = capsys.readouterr().err
-    assert "poses: mediapipe" not in err and "laid upon" not in err
+    assert "poses: mediapipe" not in err and "aligned with the person" not in err
     table = Path("runs/evaluate/sks/table.md").read_text()
     assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [
         "| videos/asked", "| videos/other", "| mean"
@@ -193,7 +193,7 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     assert "pck" not in made.mean
     assert "differ from those of asked.mp4" in made.missing["pck of videos/asked"]
     assert "other motion.poses.json is not found" in made.missing["pck of videos/other"]
-    # given by name it is trusted, and laid upon the person
+    # given by name it is trusted, and aligned with the person the person
     made = evaluate(own_run / "videos" / "asked.mp4", pose=poses, seer="puppets", fast=True)
     assert made.mean["pck"] > 0.85 and "reference_delta_e" in made.missing
     # a folder is where it is looked for
@@ -215,7 +215,7 @@ def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
                  steps=1, fit=fit)  # fmt: skip
     made = evaluate(run, seer="puppets", fast=True)
     assert all("pck" in row for row in made.videos.values())
-    assert "laid upon" not in capsys.readouterr().err
+    assert "aligned with the person" not in capsys.readouterr().err
     weights.unlink()
     made = evaluate(run, seer="puppets", fast=True)
     assert "differ from those of bones.mp4" in made.missing["pck of bones"]

@@ -80,7 +80,7 @@ def test_poses_json_round_trip_and_errors(tmp_path):
         with pytest.raises(UsageError, match="json"):
             skeleton.read_poses(path)
     path.write_text("{")
-    with pytest.raises(UsageError, match="not JSON"):
+    with pytest.raises(UsageError, match="not a JSON file"):
         skeleton.read_poses(path)
 
 
