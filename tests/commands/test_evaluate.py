@@ -192,7 +192,7 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     made = evaluate(own_run, fast=True)
     assert "pck" not in made.mean
     assert "differ from those of asked.mp4" in made.missing["pck of videos/asked"]
-    assert "other motion.poses.json is not found" in made.missing["pck of videos/other"]
+    assert "other motion.poses.json was not found" in made.missing["pck of videos/other"]
     # given by name it is trusted, and aligned with the person
     made = evaluate(own_run / "videos" / "asked.mp4", pose=poses, seer="puppets", fast=True)
     assert made.mean["pck"] > 0.85 and "reference_delta_e" in made.missing
