@@ -24,7 +24,7 @@ from animateanywhere.evaluation.truth import compare, mean, measure, write_refer
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled, to_dict
 from animateanywhere.pose import skeleton
-from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
+from animateanywhere.puppets import Spec, caption, describe_identity, render, sample_spec
 
 TOKEN, CLASS_WORD, SCENE = "sks", "man", "in a room"
 PERSON = 43  # seed of a held-out puppet
@@ -62,7 +62,7 @@ def make_examples(folder: Path = EXAMPLES) -> None:
     clip = render(reference_spec(), frames=32, size=SIZE, fps=FPS)
     folder.mkdir(parents=True, exist_ok=True)
     write_reference(clip, folder)
-    (folder / "reference.txt").write_text(caption(clip.spec, looks=False) + "\n")
+    (folder / "reference.txt").write_text(caption(clip.spec, appearance=False) + "\n")
     other = render(stage_spec("dance", "park", "none", person=PERSON + 1), 32, SIZE, FPS)
     video.write(folder / "driving.mp4", skeleton.draw(other.keypoints, SIZE, SIZE), FPS)
     poses = skeleton.Poses(other.keypoints, SIZE, SIZE, FPS)
@@ -110,8 +110,12 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
         rows.append((f"{name}: driving", drawn))
         case: dict[str, Any] = {"name": name, "true_render": compare(net, truth.frames, truth)}
         for method in METHODS:
-            who = f"{TOKEN} {CLASS_WORD}" if method == "personalized" else describe(spec.identity)
-            prompt = caption(spec, seed=1, person=who, looks=False)
+            who = (
+                f"{TOKEN} {CLASS_WORD}"
+                if method == "personalized"
+                else describe_identity(spec.identity)
+            )
+            prompt = caption(spec, seed=1, person=who, appearance=False)
             target = out / name / f"{method}.mp4"
             own = weights if method == "personalized" else None
 

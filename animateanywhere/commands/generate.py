@@ -44,9 +44,9 @@ from animateanywhere.methods.animate_anywhere.generation import render, sampler_
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.captions.template import with_looks
+from animateanywhere.preprocessing.captions.template import with_appearance
 from animateanywhere.preprocessing.driving import Driving, read_driving
-from animateanywhere.preprocessing.quality.motion import look_over_driving
+from animateanywhere.preprocessing.quality.motion import motion_findings
 
 SLICE = 16  # skeletons that are drawn at once
 
@@ -166,7 +166,7 @@ def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
     if loaded.weights is not None and mentions(prompt, learned["token"]):
         known = learned.get("appearance", "")
         words = known if appearance is None else appearance.strip()
-        said = with_looks(prompt, learned["token"], learned["class_word"], words)
+        said = with_appearance(prompt, learned["token"], learned["class_word"], words)
     if said != prompt:
         say(f'prompt with appearance: "{escape(said)}"; --appearance "" leaves it out')
     tokenizer = loaded.base.tokenizer
@@ -181,10 +181,10 @@ def read_motion(
     """A driving motion fitted to the learned person, and how it was; name: of its file."""
     size = int(base.config["size"])
     if driving.pictures is not None:
-        return Motion(driving, None, retarget.squared(driving.pictures, size), size), "none"
+        return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
     build = build_of(learned)
     where = (driving.width, driving.height, size)
-    tell_findings(name, look_over_driving(driving.keypoints, *where[:2], build, size))
+    tell_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
     if fit != "none" and build is None:
         say("no body to fit to: the skeleton keeps its proportions, at a common height")
     return Motion(driving, retarget.fit(driving.keypoints, *where, fit, build), None, size), fit
@@ -215,7 +215,7 @@ def sample_and_write(
     network = method.build(base, Loss(guide=False), video=True).eval()
     if options.compiled:
         compile_blocks(network, base.family)
-    some, kept = video.shown(count), list[np.ndarray]()
+    some, kept = video.sheet_frames(count), list[np.ndarray]()
     with loaded.autocast:
         made = render(
             base, network, said, poses, options.seed, guidance_scale=options.guidance_scale,
@@ -261,7 +261,7 @@ def sidecar(
 
 def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.ndarray) -> None:
     """A contact sheet: the driving skeleton, as it was fitted, and the video."""
-    some = video.shown(len(motion))
+    some = video.sheet_frames(len(motion))
     rows = [("driving", motion.skeletons(some)), (prompt, shown)]
     if fit != "none":
         driving, size = motion.driving, motion.size

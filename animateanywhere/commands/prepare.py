@@ -13,20 +13,26 @@ from animateanywhere.core.files import folder_aside, require_writable, sha256
 from animateanywhere.core.findings import Finding, read_findings, tell_findings, write_findings
 from animateanywhere.core.messages import say
 from animateanywhere.datasets import corrections
-from animateanywhere.datasets.subject import Subject, gray, read_about, read_subject, write_subject
+from animateanywhere.datasets.subject import (
+    Subject,
+    masks_to_uint8,
+    read_settings,
+    read_subject,
+    write_subject,
+)
 from animateanywhere.datasets.subject_report import write_report
 from animateanywhere.media import video
 from animateanywhere.pose import smoothing
 from animateanywhere.pose.skeleton_video import recognize
-from animateanywhere.pose.visibility import somebody
+from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import exact
-from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.captions import describe
-from animateanywhere.preprocessing.captions.template import template
-from animateanywhere.preprocessing.crop import cut, move, squares
+from animateanywhere.preprocessing.captions.template import fill_template
+from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop_squares
 from animateanywhere.preprocessing.masks import segment as mask_of
 from animateanywhere.preprocessing.pose import detect as pose_of
-from animateanywhere.preprocessing.quality.clip import EMPTY, look_over, ranges
+from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
 
 VERSION = 3  # of what is done here: a change makes old folders stale
 SHORTEST, LONGEST = 8, 64  # frames
@@ -70,7 +76,7 @@ def prepare(
             else than a subject folder.
     """
     clip, out = Path(clip), Path(out)
-    if clip.suffix.lower() in video.PICTURES:
+    if clip.suffix.lower() in video.PICTURE_SUFFIXES:
         raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
     require_writable(out)
     if out.is_dir() and any(out.iterdir()) and not (out / "subject.toml").is_file():
@@ -79,17 +85,23 @@ def prepare(
         raise UsageError(f"{clip}: no such file")
     poses_file, masks_file = exact.poses_file(clip), exact.masks_file(clip)
     backends = backends or Backends()
-    pose = choose("pose", backends, clip, poses_file)
-    mask = choose("mask", backends, clip, masks_file)
+    pose = choose_backend("pose", backends, clip, poses_file)
+    mask = choose_backend("mask", backends, clip, masks_file)
     files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
     words = [backends.caption, backends.caption_model, scene, class_word]
     key = _key(files, [VERSION, pose, mask, *words, size, fps])
-    by_hand = corrections.by_hand(out)
-    if read_about(out).get("key") == key and _all_shown(out, by_hand):
+    by_hand = corrections.find_corrections(out)
+    if read_settings(out).get("key") == key and _all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
-        _tell(clip, out, corrections.marks(by_hand, by_hand.made), read_findings(out), tell)
+        _tell(
+            clip,
+            out,
+            corrections.corrected_frames(by_hand, by_hand.digests),
+            read_findings(out),
+            tell,
+        )
         return read_subject(out)
-    describe.ready(backends)
+    describe.check_available(backends)
     taken = video.read(clip, max_frames=LONGEST, fps=fps)
     frames = taken.frames
     _check_clip(frames, clip, fps)
@@ -97,10 +109,10 @@ def prepare(
         keypoints = exact.poses(poses_file, frames, fps)
         filled = np.zeros(keypoints.shape[:2], dtype=bool)
     else:
-        found, persons = pose_of.find(frames, pose, backends.place)
+        found, persons = pose_of.estimate_poses(frames, pose, backends.location)
         if persons > 1:
             raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
-        keypoints, filled = smoothing.steady(found, fps)
+        keypoints, filled = smoothing.smooth(found, fps)
     kept = _with_person(keypoints, clip)
     frames, keypoints, filled = frames[kept], keypoints[kept], filled[kept]
 
@@ -108,12 +120,12 @@ def prepare(
     if pose == "exact" and height == width:
         where = np.tile([width / 2, height / 2, width], (len(frames), 1))
     else:
-        where = squares(keypoints, height, width)
+        where = crop_squares(keypoints, height, width)
     if mask == "exact" and masks_file is not None:
         truth = exact.masks(masks_file, taken.frames, fps, clip)
-        masks = cut(truth[kept], where, size).astype(np.float32) / 255
+        masks = crop_frames(truth[kept], where, size).astype(np.float32) / 255
     else:
-        masks = mask_of.extract(frames, keypoints, where, size, mask, backends.place)
+        masks = mask_of.extract(frames, keypoints, where, size, mask, backends.location)
     empty = masks.mean((1, 2)) < EMPTY
     if empty.mean() > 0.5:
         raise UsageError(
@@ -124,19 +136,19 @@ def prepare(
     said = describe.describe(frames, scene, backends)
     subject = Subject(
         folder=out,
-        frames=cut(frames, where, size),
+        frames=crop_frames(frames, where, size),
         # Masks and poses as exact as their files
-        masks=gray(masks) / np.float32(255),
-        keypoints=np.round(move(keypoints, where, size), 3),
-        captions=[template(word, said)] * len(frames),
+        masks=masks_to_uint8(masks) / np.float32(255),
+        keypoints=np.round(crop_keypoints(keypoints, where, size), 3),
+        captions=[fill_template(word, said)] * len(frames),
         fps=float(fps),
         class_word=word,
         scene=said.scene or None,
     )
-    made = corrections.records(subject)
-    subject = corrections.apply(subject, made, by_hand)
-    marks = corrections.marks(by_hand, made)
-    findings = look_over(frames, keypoints, where, subject.frames, subject.masks, fps)
+    made = corrections.frame_digests(subject)
+    subject = corrections.apply_corrections(subject, made, by_hand)
+    marks = corrections.corrected_frames(by_hand, made)
+    findings = clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
     if len(frames) < len(taken.frames):
         used = f"frames {kept.start} to {kept.stop - 1} of {len(taken.frames)} are used"
         findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
@@ -150,7 +162,7 @@ def prepare(
     }
     with folder_aside(out) as folder:
         write_subject(subject, folder, about, filled)
-        corrections.write_notes(folder, made, marks)
+        corrections.write_digests(folder, made, marks)
         write_findings(folder, findings)
         write_report(folder / "report.html", subject, about, findings, marks, filled)
     _tell(clip, out, marks, findings, tell)
@@ -160,14 +172,14 @@ def prepare(
 
 def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
     """Whether the folder is whole, and its report shows all that is corrected by hand."""
-    shown = corrections.read_notes(out)["by_hand"]
-    return not by_hand.missing and corrections.marks(by_hand, by_hand.made) == shown
+    shown = corrections.read_digests(out)["by_hand"]
+    return not by_hand.missing and corrections.corrected_frames(by_hand, by_hand.digests) == shown
 
 
 def _tell(
     clip: Path, out: Path, marks: dict[str, list[int]], findings: list[Finding], tell: bool
 ) -> None:
-    kept = [f"{kind} {ranges(indices)}" for kind, indices in marks.items() if indices]
+    kept = [f"{kind} {frame_ranges(indices)}" for kind, indices in marks.items() if indices]
     if kept:
         say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
     if tell:
@@ -206,7 +218,7 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
 
 def _with_person(keypoints: np.ndarray, clip: Path) -> slice:
     """The longest stretch of frames that show somebody, since motion must not jump."""
-    shown = somebody(keypoints)
+    shown = has_person(keypoints)
     best, start = slice(0, 0), 0
     for index in range(len(shown) + 1):
         if index == len(shown) or not shown[index]:

@@ -1,12 +1,12 @@
-"""The color and part of each hit: cloth patterns, faces, folds and light."""
+"""Shading: the color and body part of each hit, with patterns, faces, folds and light."""
 
 import torch
 from torch import Tensor
 
 from animateanywhere.puppets.body import BOTTOM, FACE, HAIR, HEAD, LIMB, SKIN, TOP, TORSO
-from animateanywhere.puppets.cast import Hits
+from animateanywhere.puppets.ray_casting import Hits
 
-# columns of the per-frame attribute table
+# Columns of the per-frame attribute table
 ATTRIBUTES = (
     "pattern",
     "top",
@@ -119,7 +119,7 @@ def shade(
     """Color (hits, 3) in 0..1 and part (hits,) of each hit.
 
     rgb1, rgb2 (F, P, 3); kinds (F, P, 4): kind, part, second part, cut; table (F, A) as
-    ATTRIBUTES; torso and head (F, 3, 4) take screen points into local coordinates.
+    ATTRIBUTES; torso and head (F, 3, 4) map screen points to local coordinates.
     """
     f, c = hits.frame, hits.cone
     kind4 = kinds[f, c]

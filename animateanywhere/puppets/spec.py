@@ -1,4 +1,4 @@
-"""What a puppet clip shows: frozen, plain data."""
+"""The contents of a puppet clip as frozen, plain data."""
 
 from dataclasses import dataclass
 
@@ -93,7 +93,7 @@ class Identity:
     bag: str
     bag_color: str
     bag_rgb: RGB
-    legs: float = 1.0  # length of thighs and shins; 1 for everyone that is sampled
+    legs: float = 1.0  # factor of thighs and shins; 1 for all sampled identities
     arms: float = 1.0
 
 
@@ -113,7 +113,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Scene:
-    """A named scene; `seed` lays it out, `side` is the side the light comes from."""
+    """A named scene; `seed` determines its layout, `side` (-1 or 1) is the side of the light."""
 
     name: str
     seed: int
@@ -122,7 +122,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Thing:
-    """An object in the hand or near the person ("none": nothing)."""
+    """An object in the hand or near the person; "none": no object."""
 
     name: str
     color: str
@@ -133,7 +133,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Camera:
-    """Person height as a share of the frame, foot line (0 top, 1 bottom), place, pan."""
+    """Person height as a share of the frame, foot line (0 top, 1 bottom), horizontal offset and
+    pan (shares of the frame), and pitch in radians."""
 
     scale: float
     ground: float
@@ -144,7 +145,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Spec:
-    """One clip: who, doing what, where, with what, seen how."""
+    """One clip: person, motion, scene, object and camera."""
 
     identity: Identity
     motion: Motion

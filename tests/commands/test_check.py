@@ -81,7 +81,7 @@ def test_what_it_says_to_people(
     assert lines[-1] == "ready"
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
-    assert "note views seen as front" in text
+    assert "note views front" in text
     assert "aa personalize: about" in text
     assert "aa generate: about" in text
 
@@ -106,7 +106,7 @@ def test_a_motion_that_cannot_be_used(tiny_base: Path, place: Path) -> None:
     skeleton.write_poses(place / "nobody.json", skeleton.Poses(keypoints, 64, 64, 8.0))
     report = check(CLIP, place / "nobody.json", base=str(tiny_base))
     assert report.verdict == "unusable"
-    assert report.findings["nobody.json"][0].text.startswith("no joint in it")
+    assert report.findings["nobody.json"][0].text.startswith("no keypoint in it")
     assert "personalize" in report.predictions  # the clip is as good as before
 
 

@@ -44,7 +44,7 @@ def augment_backgrounds(
     """
     extras, word = settings.extras, subject.class_word
     who = f"{word} {extras.appearance}".strip()
-    choices = template.elsewhere(token, who)
+    choices = template.background_captions(token, who)
     video = length > 1
     rng = np.random.default_rng([seed, video])
     count = extras.background_clips if video else extras.background_images
@@ -78,7 +78,7 @@ def augment_backgrounds(
         latents = each_clip(partial(encode_frames, model.vae), shown.reshape(clips))
     small = [latent_masks(part, latents[0]) for part in masks.reshape(clips[:-1])]
     person = [token, word, extras.appearance]
-    regions = token_regions(model, captions, person, list(template.PLACES))
+    regions = token_regions(model, captions, person, list(template.SCENES))
     return Clips(latents, poses, torch.stack(small), captions, regions)
 
 

@@ -76,7 +76,7 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
     near = torch.from_numpy(heat(keypoints, size, latents.shape[-1])).to(latents)
     captions = {
         "person_full": [puppets.caption(spec, spec.seed) for spec in specs],
-        "person_no_looks": [puppets.caption(spec, spec.seed, looks=False) for spec in specs],
+        "person_no_looks": [puppets.caption(spec, spec.seed, appearance=False) for spec in specs],
         "person_no_words": [""] * HELD_OUT,
     }
     network = base.family.build(base, False)

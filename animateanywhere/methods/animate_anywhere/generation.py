@@ -24,9 +24,9 @@ from animateanywhere.diffusion.sampling import (
     Denoiser,
     blend,
     free_noise,
-    in_turn,
     make_scheduler,
     sample,
+    switch_denoisers,
     windows,
 )
 from animateanywhere.methods.animate_anywhere import method
@@ -118,7 +118,7 @@ def render_latents(
 
     denoiser = by(unet, prompt)
     if early is not None:
-        denoiser = in_turn(by(*early), denoiser, round(steps * (1 - LATE)))
+        denoiser = switch_denoisers(by(*early), denoiser, round(steps * (1 - LATE)))
     return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
 
 

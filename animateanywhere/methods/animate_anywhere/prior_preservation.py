@@ -158,4 +158,4 @@ def caption_of(spec: puppets.Spec, class_word: str) -> str:
     """In full where the base knows the class, so that its looks stay in the words."""
     if class_word in ("man", "woman"):
         return puppets.caption(spec, spec.seed)
-    return puppets.caption(spec, spec.seed, person=f"a {class_word}", looks=False)
+    return puppets.caption(spec, spec.seed, person=f"a {class_word}", appearance=False)

@@ -1,4 +1,4 @@
-"""Caption styles: what the clip's captions name, by recipe alone."""
+"""Caption styles of a recipe: the content of the clip's captions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_the_appearance_is_named_where_the_person_is_written_otherwise(tiny_base
     assert rows.captions == ["sks in a red shirt, dancing"] * 2
 
 
-def test_a_style_changes_words_only(tiny_base: Path) -> None:
+def test_a_caption_style_changes_words_only(tiny_base: Path) -> None:
     first, second = (
         encode_subject(load_base(tiny_base), MAN, "sks", recipe(style, ""))
         for style in ("scene", "plain")

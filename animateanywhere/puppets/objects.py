@@ -1,4 +1,4 @@
-"""Objects in the hand or near the person: how the arms hold them and their cones."""
+"""Objects in the hand or near the person: the arms' pose to hold them, and their cones."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ HELD = ("ball", "umbrella", "surfboard", "guitar", "balloon", "book")
 
 
 def hold(thing: Thing, pose: Pose) -> Pose:
-    """The pose with the arms where the object needs them (the rest keeps moving)."""
+    """The pose with the arms adapted to hold the object; the rest is unchanged."""
 
     def arm(side: str, flex: float, spread: float, rot: float, elbow: float) -> None:
         sway = 0.3 * (pose["abd_" + side] - pose["abd_" + side].mean())
@@ -35,8 +35,8 @@ def hold(thing: Thing, pose: Pose) -> Pose:
     return pose
 
 
-def thing_cones(thing: Thing, body: Body, seat: bool) -> Cones:
-    """The cones of the object, and of a stool where the person sits; none are the person's."""
+def object_cones(thing: Thing, body: Body, seat: bool) -> Cones:
+    """The cones of the object, and of a stool if the person sits (`seat`)."""
     out = Cones()
     j, root, torso, k = body.joints, body.root, body.torso, thing.size
 
