@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.media.test_video import audio_only
 
 from animateanywhere.cli import main
 from animateanywhere.commands.demo import reference_spec, stage_spec
@@ -23,6 +22,7 @@ from animateanywhere.preprocessing.weights import Place
 from animateanywhere.puppets import Spec, render, sample_spec
 from tests.commands.test_generate import learn
 from tests.evaluation.test_embed import write_models
+from tests.media.test_video import audio_only
 
 REFERENCE = EXAMPLES / "reference.mp4"
 OFFLINE = Backends(place=Place(None, offline=True))
