@@ -40,5 +40,5 @@ lint: setup ## ruff and mypy
 	$(RUN) -m mypy
 
 docs: setup ## build the documentation into site/, strictly
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 	@echo "Built site/. To read it: $(RUN) -m http.server --directory site"

@@ -11,6 +11,8 @@ import yaml
 
 from animateanywhere import __version__
 from animateanywhere.cli.main import app
+from animateanywhere.core.errors import UsageError
+from animateanywhere.methods.animate_anywhere.baselines import named
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,9 +50,9 @@ def broken_links(text: str, page: Path) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Lines of blocks of code that begin with `aa`."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
+    """Lines of blocks of shell that begin with `aa`."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for kind, block in blocks if kind == "sh" for line in block.splitlines()]
     lines += re.findall(r"^    (\S.*)$", text, flags=re.MULTILINE)
     return [line for line in lines if line.startswith("aa ")]
 
@@ -65,7 +67,9 @@ def parse(line: str, folder: Path) -> None:
             path.touch()
         elif re.fullmatch(r"[a-z]+/\w+", argument):
             path.mkdir(parents=True, exist_ok=True)
-    COMMANDS[name].make_context(name, arguments)
+    context = COMMANDS[name].make_context(name, arguments)
+    for method in (context.params.get("methods") or "ours").split(","):
+        named(method)
 
 
 def options(name: str) -> set[str]:
@@ -107,6 +111,16 @@ def test_commands_can_be_typed(page: Path, place: Path) -> None:
         parse(line, place)
 
 
+def test_ablations_have_the_names_of_the_benchmark() -> None:
+    text = (ROOT / "docs/measuring.md").read_text()
+    sentence = re.search(r"^Ablations go by name:.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert sentence
+    names = [name for name in CODE.findall(sentence[0]) if not name.endswith("*")]
+    assert len(names) > 10
+    for name in names:
+        named(name)
+
+
 def test_commands_are_found_at_all() -> None:
     assert len(commands((ROOT / "README.md").read_text())) > 10
 
@@ -131,6 +145,11 @@ def test_a_broken_link_is_seen(text: str) -> None:
 )
 def test_wrong_code_is_seen(code: str) -> None:
     assert wrong_code(f"See `{code}`.") == [code]
+
+
+def test_a_wrong_method_is_seen(place: Path) -> None:
+    with pytest.raises(UsageError):
+        parse("aa evaluate --bench puppets --methods ours,nothing", place)
 
 
 @pytest.mark.parametrize(
