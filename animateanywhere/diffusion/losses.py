@@ -114,7 +114,8 @@ def video_noise(
     if not share:
         return noise
     common = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
-    return share**0.5 * common + (1 - share) ** 0.5 * noise
+    mixed: Tensor = share**0.5 * common + (1 - share) ** 0.5 * noise
+    return mixed
 
 
 def shifted(timesteps: Tensor, count: int, shift: float) -> Tensor:
