@@ -84,7 +84,7 @@ def one(frames: int, weights: Path | None, free: bool) -> dict[str, float]:
         skeleton.write_poses(pose, skeleton.Poses(clip.keypoints, SIZE, SIZE, FPS))
         begun = time.perf_counter()
         made = generate(
-            caption(clip.spec, seed=1, person=who, looks=False),
+            caption(clip.spec, seed=1, person=who, appearance=False),
             pose,
             GenerateOptions(
                 weights=weights, fit="none", base=None if weights else "mini", free_noise=free

@@ -206,9 +206,7 @@ def made_again(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, li
             rows[name] |= real.reconstruction_scores(pictures, frames, masks)
         shown.append((name, pictures))
         if name in ("as filmed", "personalized"):
-            shown.append(
-                (f"{name}: joints seen in it", overlay_skeletons(pictures, seen.keypoints))
-            )
+            shown.append((f"{name}: detected joints", overlay_skeletons(pictures, seen.keypoints)))
     return rows, shown
 
 
@@ -266,7 +264,7 @@ def make(
         "weights": None if weights is None else sha256(weights),
         "base": {"hash": run.hash}, "pose": {"sha256": motion.sha256},
     }  # fmt: skip
-    if not out.is_file() or not real.matches(read_sidecar(out), wanted):
+    if not out.is_file() or not real.sidecar_matches(read_sidecar(out), wanted):
         generate(
             prompt,
             file,

@@ -20,6 +20,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import progress, say
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
@@ -99,7 +100,7 @@ def fit(
         UsageError: a pattern matches no parameter, or the optimizer is not installed.
     """
     AcceleratorState._reset_state()  # each stage has its own precision
-    accelerator = Accelerator(mixed_precision=stage.precision, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=stage.precision, cpu=best_device() == "cpu")
     parameters = select(model, stage.train)
     optimizer = _optimizer(parameters, stage)
     step_module: Any = _Step(model, loss_fn).to(accelerator.device)

@@ -12,11 +12,13 @@ from animateanywhere.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Stage:
-    """A training stage: which parameters are trained, by which optimizer, for how long. Methods add
-    what they train on."""
+    """A training stage: which parameters are trained, by which optimizer, for how long.
+
+    Each method adds on which data.
+    """
 
     name: str
-    kind: str  # a method names the kinds it has
+    kind: str  # one of the kinds that the method defines
     steps: int
     batch: int = 1  # images or clips per step and process
     learning_rate: float = 1e-4
@@ -25,23 +27,23 @@ class Stage:
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
     # Other learning rates: pattern on names -> factor of learning_rate
     rates: dict[str, float] = field(default_factory=dict)
-    accumulate: int = 1  # batches a step
+    accumulate: int = 1  # batches per step
     clip: float = 1.0  # maximum norm of the gradient
-    ema: float = 0.0  # decay; 0 is off
+    ema: float = 0.0  # decay of the exponential moving average of the weights; 0 is off
     precision: Literal["no", "bf16", "fp16"] = "no"
     # "adamw8bit": its state needs a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     weight_decay: float = 0.01
     log_every: int = 10  # steps
     save_every: int = 200  # steps between checkpoints
-    sample_every: int = 0  # steps between samples to look at; 0 makes none
+    sample_every: int = 0  # steps between samples; 0: no samples
 
 
 def check_stages(stages: Sequence[Stage], where: str) -> None:
-    """Raise UsageError for values that would end in a crash after long work. where: the file."""
+    """Raise UsageError for values that would fail only after long work. where: the file."""
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
-        raise UsageError(f"{where}: two stages have one name")
+        raise UsageError(f"{where}: two stages have the same name; rename one")
     for stage in stages:
         here = f"{where}: stage {stage.name}"
         for key in ("steps", "batch", "accumulate", "log_every", "save_every"):

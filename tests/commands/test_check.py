@@ -157,7 +157,7 @@ def test_personalize_says_before_and_after(
     command = ["personalize", "a.mp4", "--token", "sks", "--base", str(tiny_base)]
     assert main.main([*command, "--class-word", "man"]) == 0
     err = capsys.readouterr().err
-    assert err.count("the person's feet not seen") == 1
+    assert err.count("the person's feet not visible") == 1
     assert err.index("learning takes about") < err.index("; estimated ")
     record = json.loads(Path("runs/sks/estimate.json").read_text())
     assert record["took"]["seconds"] > 0

@@ -194,9 +194,9 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     (own_run / "other motion.poses.json").unlink()
     made = evaluate(own_run, fast=True)
     assert "pck" not in made.mean
-    assert "are not those of asked.mp4" in made.missing["pck of videos/asked"]
-    assert "other motion.poses.json is not found" in made.missing["pck of videos/other"]
-    # given by name it is trusted, and laid upon the person
+    assert "differ from those of asked.mp4" in made.missing["pck of videos/asked"]
+    assert "other motion.poses.json was not found" in made.missing["pck of videos/other"]
+    # given by name it is trusted, and aligned with the person
     made = evaluate(own_run / "videos" / "asked.mp4", pose=poses, detector="puppets", fast=True)
     assert made.mean["pck"] > 0.85 and "reference_delta_e" in made.missing
     # a folder is where it is looked for
@@ -224,7 +224,7 @@ def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
     assert "aligned with the person" not in capsys.readouterr().err
     weights.unlink()
     made = evaluate(run, detector="puppets", fast=True)
-    assert "are not those of bones.mp4" in made.missing["pck of bones"]
+    assert "differ from those of bones.mp4" in made.missing["pck of bones"]
 
 
 def test_the_prompt_for_clip_is_without_the_token(own_run: Path) -> None:

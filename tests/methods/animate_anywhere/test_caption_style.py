@@ -35,7 +35,7 @@ def recipe(captions: Any, appearance: str) -> Recipe:
         ("plain", RED, "a sks man in a red shirt"),
     ],
 )
-def test_a_recipe_says_what_captions_name(
+def test_the_recipe_determines_the_content_of_captions(
     tiny_base: Path, style: Any, appearance: str, says: str
 ) -> None:
     base = load_base(tiny_base)
@@ -50,7 +50,7 @@ def test_a_recipe_says_what_captions_name(
     assert len(rows.latents) == 1
 
 
-def test_the_appearance_is_named_where_the_person_is_written_otherwise(tiny_base: Path) -> None:
+def test_appearance_is_named_if_the_person_is_written_differently(tiny_base: Path) -> None:
     strange = replace(MAN, captions=["<token>, dancing"] * 2)
     rows = encode_subject(load_base(tiny_base), strange, "sks", recipe("scene", RED))
     assert rows.captions == ["sks in a red shirt, dancing"] * 2
