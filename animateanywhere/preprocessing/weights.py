@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from rich.markup import escape
 
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import say
@@ -128,11 +129,10 @@ def fetch(source: Source, location: WeightsLocation) -> Path:
 
 def load(kind: Any, folder: Path) -> Any:
     """A frozen model of class `kind` from a folder of safetensors, on the GPU if there is one."""
-    import torch
 
     try:
         model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+    return model.to(best_device()).eval().requires_grad_(False)
