@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import AutocastKwargs, broadcast_object_list
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -100,7 +100,12 @@ def fit(
         UsageError: a pattern matches no parameter, or the optimizer is not installed.
     """
     AcceleratorState._reset_state()  # each stage has its own precision
-    accelerator = Accelerator(mixed_precision=stage.precision, cpu=best_device() == "cpu")
+    # Cast weights are not cached: within an autocast around this loop they would go stale
+    accelerator = Accelerator(
+        mixed_precision=stage.precision,
+        cpu=best_device() == "cpu",
+        kwargs_handlers=[AutocastKwargs(cache_enabled=False)],
+    )
     parameters = select(model, stage.train)
     optimizer = _optimizer(parameters, stage)
     step_module: Any = _Step(model, loss_fn).to(accelerator.device)
