@@ -403,7 +403,7 @@ def test_defaults_are_those_of_the_functions() -> None:
         theirs: dict[str, inspect.Parameter] = {}
         for whole in (Backends, WeightsLocation, function):
             theirs |= inspect.signature(whole).parameters
-        arguments = ("prompt", "pose", "video", "token")
+        arguments = ("prompt", "pose", "video", "token", "lora")  # or another form of the same
         for name, parameter in inspect.signature(command).parameters.items():
             if name.startswith("_") or name in arguments:  # an option's earlier name
                 continue

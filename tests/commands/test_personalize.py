@@ -29,7 +29,7 @@ from animateanywhere.methods.animate_anywhere.prior_preservation import (
     prior_data,
     sample_people,
 )
-from animateanywhere.methods.animate_anywhere.settings import Extras, Recipe, load_recipe
+from animateanywhere.methods.animate_anywhere.settings import Extras, Recipe, Stage, load_recipe
 from animateanywhere.methods.animate_anywhere.subject_data import (
     Clips,
     SubjectData,
@@ -40,7 +40,6 @@ from animateanywhere.methods.animate_anywhere.subject_data import (
     token_regions,
 )
 from animateanywhere.preprocessing.captions.template import SCENES
-from animateanywhere.training.stage import Stage
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 
