@@ -1,5 +1,6 @@
 """Base training for real, on recipes/tiny.toml."""
 
+import inspect
 import json
 import os
 import shutil
@@ -9,9 +10,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import hash_of, load_base
@@ -20,6 +24,8 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.datasets.clips import clips_of_folder
 from animateanywhere.media import video
+from animateanywhere.methods.animate_anywhere import base_stages
+from animateanywhere.methods.animate_anywhere.base_data import corpora
 from animateanywhere.methods.animate_anywhere.settings import Corpus, load_recipe
 from animateanywhere.pose import skeleton
 
@@ -58,15 +64,80 @@ def test_golden_losses(trained: Path, stage: str) -> None:
     assert losses(trained, stage) == pytest.approx(GOLDEN[stage], rel=0.02)
 
 
-def test_the_video_stage_leaves_the_spatial_layers_alone(trained: Path, tmp_path: Path) -> None:
-    before = load_base(trained)
-    assert any(
-        p.abs().sum() > 0
-        for name, p in before.parts["motion_adapter"].named_parameters()  # type: ignore[union-attr]
-        if ".proj_out." in name
-    ), "the temporal layers have not learned"
-    saved = (trained / "unet" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns
-    assert saved < (trained / "motion_adapter" / "config.json").stat().st_mtime_ns
+def test_the_video_stage_trains_the_temporal_layers_alone(trained: Path) -> None:
+    """The UNet is still the average that the image stage ended with."""
+    image, video = (
+        load_file(trained / "training" / stage / "checkpoint.safetensors")
+        for stage in ("image", "video")
+    )
+    names = [name for name in image if name.startswith("model.")]
+    assert names and all("motion_modules" in name for name in video if name.startswith("model."))
+    base = load_base(trained)
+    unet = dict(base.denoiser.named_parameters())
+    found = [n.removeprefix("model.unet.") for n in names if n.startswith("model.unet.")]
+    average = {tuple(image[f"ema.{n}"].shape): [] for n in range(len(names))}  # type: ignore[var-annotated]
+    for number in range(len(names)):
+        average[tuple(image[f"ema.{number}"].shape)].append(image[f"ema.{number}"])
+    for name in found:
+        same = average[tuple(unet[name].shape)]
+        assert any(torch.equal(unet[name], one) for one in same), name
+    temporal = base.parts["motion_adapter"].named_parameters()  # type: ignore[union-attr]
+    learned = [p for name, p in temporal if ".proj_out." in name]  # which begins as zeros
+    assert learned and all(p.abs().sum() > 0 for p in learned)
+
+
+def test_stages_pass_on_what_recipe_and_base_say(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "base"
+    shutil.copytree(trained, out)
+    recipe = load_recipe("tiny")
+    recipe = replace(
+        recipe,
+        model=replace(recipe.model, noise_share=0.4),
+        loss=replace(recipe.loss, pose_weight=3.0),
+        stage=tuple(
+            replace(stage, timestep_shift={"image": 2.0, "video": 3.0}.get(stage.name, 1.0))
+            for stage in recipe.stage
+        ),
+    )
+    run = base_stages.Run(recipe, out, *corpora(recipe, out / "corpus"))
+    passed: list[dict[str, Any]] = []
+    weights: list[torch.Tensor] = []
+    signature = inspect.signature(base_stages.method.loss)
+
+    def loss(*given: Any, **options: Any) -> Any:
+        bound = signature.bind(*given, **options)
+        bound.apply_defaults()
+        passed.append(bound.arguments)
+        return torch.zeros(()), {}
+
+    def rebuilt(made: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        weights.append(weight)
+        return torch.zeros(())
+
+    def fit(model: Any, stage: Any, loss_fn: Any, *given: Any) -> None:
+        loss_fn(model, torch.Generator())
+
+    monkeypatch.setattr(base_stages.method, "loss", loss)
+    monkeypatch.setattr(base_stages, "reconstruction", rebuilt)
+    monkeypatch.setattr(base_stages, "fit", fit)
+    monkeypatch.setattr(base_stages, "sampler", lambda *given, **options: None)
+    monkeypatch.setattr(base_stages, "word_use", lambda base: dict)
+    for name in ("vae", "image", "video"):
+        (stage,) = (stage for stage in recipe.stage if stage.name == name)
+        base_stages.STAGES[name](run, stage, 0)
+    assert [row["timestep_shift"] for row in passed] == [2.0, 3.0]
+    assert [row["noise_share"] for row in passed] == [0.0, 0.4]  # frames alone share with none
+    assert all(row["settings"] == recipe.loss for row in passed)
+    for row in passed:  # 1 beside the limbs, up to 1 + pose_weight on them
+        batch = row["batch"]
+        behind = batch.background[:, None, None, None, None]
+        weight = batch.weight[:, None, None, None, None] * (batch.mask + behind * (1 - batch.mask))
+        torch.testing.assert_close(weight, 1 + 3 * batch.mask)
+        assert batch.mask.max() > 0.5
+    (weight,) = weights
+    assert float(weight.min()) == 1 and 3 < float(weight.max()) <= 4
 
 
 def test_kill_9_and_the_same_command_give_the_same_base(trained: Path, tmp_path: Path) -> None:
@@ -115,11 +186,15 @@ def test_two_processes_make_one_base(trained: Path, tmp_path: Path) -> None:
         assert len(rows) == 6 and np.isfinite(rows).all()
 
 
-def test_a_done_base_is_done(trained: Path) -> None:
-    weights = trained / "unet" / "diffusion_pytorch_model.safetensors"
-    before = weights.stat().st_mtime_ns
-    base_train("tiny", trained)
-    assert weights.stat().st_mtime_ns == before
+def test_a_done_base_is_done(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*given: object) -> None:
+        raise AssertionError("a stage ran again")
+
+    for kind in base_stages.STAGES:
+        monkeypatch.setitem(base_stages.STAGES, kind, never)
+    before = hash_of(trained)
+    assert base_train("tiny", trained) == trained
+    assert hash_of(trained) == before == load_base(trained).config["hash"]
 
 
 def test_another_recipe_in_the_same_folder_is_refused(trained: Path) -> None:

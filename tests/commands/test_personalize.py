@@ -1,5 +1,6 @@
 """One-shot learning for real, on the tiny base."""
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +18,29 @@ from animateanywhere.backbones.personal_weights import (
     load_personal,
     read_metadata,
 )
+from animateanywhere.commands import personalize as command
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.core.paths import EXAMPLES, recipes_folder
 from animateanywhere.datasets.subject import Subject
+from animateanywhere.methods.animate_anywhere import personal_stages
 from animateanywhere.methods.animate_anywhere.background_augmentation import augment_backgrounds
+from animateanywhere.methods.animate_anywhere.personal_stages import StageData
 from animateanywhere.methods.animate_anywhere.prior_preservation import (
     PriorData,
     cache_file,
     prior_data,
     sample_people,
 )
-from animateanywhere.methods.animate_anywhere.settings import Extras, Recipe, Stage, load_recipe
+from animateanywhere.methods.animate_anywhere.settings import (
+    NO_EXTRAS,
+    Extras,
+    Loss,
+    Recipe,
+    Stage,
+    load_recipe,
+)
 from animateanywhere.methods.animate_anywhere.subject_data import (
     Clips,
     SubjectData,
@@ -168,13 +179,100 @@ def test_the_text_encoder_learns_beside_the_token_but_for_its_words(
     assert EMBEDDING in tensors
 
 
-def test_the_same_command_again_does_nothing(tiny_base: Path, place: Path) -> None:
-    path = learn(tiny_base)
-    before = path.stat().st_mtime_ns
-    learn(tiny_base)
-    assert path.stat().st_mtime_ns == before
-    learn(tiny_base, seed=1)  # other settings are another run
-    assert path.stat().st_mtime_ns != before
+def test_the_same_command_again_does_nothing(
+    tiny_base: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[str] = []
+
+    def fit(*given: Any, **options: Any) -> Any:
+        fitted.append(given[1].name)
+        return real(*given, **options)
+
+    real = personal_stages.fit
+    monkeypatch.setattr(personal_stages, "fit", fit)
+    bare = replace(load_recipe("personalize-tiny"), extras=NO_EXTRAS)
+    path = learn(tiny_base, bare)
+    before = path.read_bytes()
+    assert fitted == ["appearance", "motion"]
+    learn(tiny_base, bare)
+    assert fitted == ["appearance", "motion"] and path.read_bytes() == before
+    learn(tiny_base, bare, seed=1)  # other settings are another run
+    assert fitted == ["appearance", "motion"] * 2 and path.read_bytes() != before
+
+
+def test_without_extras_nothing_of_ours_runs(
+    tiny_base: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`enabled = false` in a recipe, whatever else its table says."""
+    head, table = (recipes_folder() / "personalize-tiny.toml").read_text().split("[extras]\n")
+    ours = place / "ours.toml"
+    wanted = "background_augmentation = 0.5\nplacements = 3\nfit_vae_steps = 2\n"
+    wanted += 'fit_vae_below = 90.0\nappearance = "auto"\ncheckpoint_selection = true\n'
+    ours.write_text(f"{head}[extras]\nenabled = false\n{wanted}{table}")
+    recipe = load_recipe(ours)
+    assert recipe.extras == NO_EXTRAS
+
+    def never(*given: object) -> None:
+        raise AssertionError("an extra ran")
+
+    for name in ("augment_backgrounds", "find_appearance", "fit_vae", "make_validations"):
+        monkeypatch.setattr(command, name, never)
+    seen: list[SubjectData] = []
+    real = command.encode_subject
+
+    def encode(*given: Any) -> SubjectData:
+        seen.append(real(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(command, "encode_subject", encode)
+    about = read_metadata(learn(tiny_base, recipe, estimate=False))
+    assert about["appearance"] == "" and "chosen" not in about
+    (rows,) = seen
+    assert rows.latents.shape[:2] == (1, len(json.loads(about["captions"])))  # none held out
+    assert not (place / "runs/sks/scores.json").exists()
+
+
+def test_stages_pass_on_what_recipe_and_base_say(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = load_base(tiny_base)
+    base.config["noise_share"] = 0.4
+    recipe = load_recipe("personalize-tiny")
+    shifts = {"appearance": (2.0, False), "motion": (3.0, True)}
+    stages = [
+        replace(stage, timestep_shift=shifts[stage.name][0], row_by_row=shifts[stage.name][1])
+        for stage in recipe.stage
+    ]
+    recipe = replace(recipe, stage=tuple(stages), loss=Loss(alpha=0.5))
+    index = new_token(base, "sks", "man")
+    shape, captions = (1, 8, 4, 8, 8), ["a sks man"] * 8
+    some = SubjectData(torch.zeros(shape), torch.zeros(shape), torch.ones(1, 8, 1, 8, 8), captions,
+                       torch.zeros(8, 48), "sks", index)  # fmt: skip
+    prior = PriorData(torch.zeros(shape), torch.zeros(shape), ["a man"])
+    passed: list[dict[str, Any]] = []
+    signature = inspect.signature(personal_stages.method.loss)
+
+    def loss(*given: Any, **options: Any) -> Any:
+        bound = signature.bind(*given, **options)
+        bound.apply_defaults()
+        passed.append(bound.arguments)
+        return torch.zeros(()), {}
+
+    def fit(model: Any, stage: Any, loss_fn: Any, *given: Any, **options: Any) -> dict[str, Any]:
+        loss_fn(model, torch.Generator())
+        return {}
+
+    monkeypatch.setattr(personal_stages.method, "loss", loss)
+    monkeypatch.setattr(personal_stages, "fit", fit)
+    data = StageData(some, prior)
+    personal_stages.learn(
+        base, recipe, {"appearance": data, "motion": data}, index, tmp_path, 0, {}
+    )
+    assert [(row["timestep_shift"], row["row_by_row"]) for row in passed] == list(shifts.values())
+    assert [row["noise_share"] for row in passed] == [0.4, 0.4]
+    assert all(row["settings"] == recipe.loss for row in passed)
+    assert all(row["scheduler"] is base.scheduler for row in passed)
+    assert [len(row["batch"].latents) for row in passed] == [2 + 2, 1 + 1]
 
 
 def test_a_stopped_run_goes_on(
@@ -250,9 +348,13 @@ def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) ->
     change = (away.latents[:, 0] - rows.latents[0, frames]).abs()
     edge = change.shape[-1] // 4
     assert change[..., -edge:].mean() > 3 * change[..., :edge].mean()
+    for some in (rows.masks[0], away.masks[:, 0]):  # 1 is the person
+        assert (some[..., : some.shape[-1] // 2] == 1).all()
+        assert (some[..., some.shape[-1] // 2 :] == 0).all()
     again = augment_backgrounds(base, subject, "sks", recipe, 0, 1, tmp_path)
     assert torch.equal(again.latents, away.latents)
     clips = augment_backgrounds(base, subject, "sks", recipe, 0, 4, tmp_path)
+    assert torch.equal(clips.masks[:, 0], away.masks[:4, 0])
     length = base.config["frames"]
     assert clips.latents.shape[:2] == clips.masks.shape[:2] == (extras.background_clips, length)
     shown = torch.cdist(clips.poses.flatten(2), poses[None]).argmin(2)  # (P, F)
@@ -290,13 +392,17 @@ def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path
     states = {text: encode_text(base, [text])[0] for text in (here, there, other, "")}
     maps = {here: torch.zeros(48), there: torch.ones(48)}
     frames, poses = torch.zeros(2, 8, 4, 8, 8), torch.zeros(2, 8, 4, 8, 8)
+    masks = {here: torch.full((1, 1, 8, 8), 0.9), there: torch.full((1, 1, 8, 8), 0.2)}
     rows = SubjectData(
-        frames, poses, frames[:, :, :1], [here] * 8, maps[here].expand(8, -1), "sks", 0
-    )
-    away = Clips(frames + 1, poses, frames[:, :, :1], [there] * 2, maps[there].expand(2, -1))
+        frames, poses, masks[here].expand(2, 8, -1, -1, -1), [here] * 8,
+        maps[here].expand(8, -1), "sks", 0,
+    )  # fmt: skip
+    away = Clips(frames + 1, poses, masks[there].expand(2, 8, -1, -1, -1), [there] * 2,
+                 maps[there].expand(2, -1))  # fmt: skip
     prior = PriorData(torch.zeros(1, 4, 4, 8, 8), torch.zeros(1, 4, 4, 8, 8), [other])
     stage = Stage("a", "appearance", 1, batch=40, prior_batch=40, dropout=0.5)
-    recipe = Recipe("half", extras=Extras(background_augmentation=0.5))
+    extras = Extras(background_augmentation=0.5, background_weight=0.3)
+    recipe = Recipe("half", loss=Loss(alpha=0.01, prior_weight=2.5), extras=extras)
     made = batches(base, stage, rows, prior, recipe, False, away)(torch.Generator())
 
     def said(row: int) -> str:
@@ -307,7 +413,14 @@ def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path
     assert [float(x.mean()) for x in made.latents[:40]] == [text == there for text in subject]
     assert 10 < subject.count(there) < 30 and 10 < others.count("") < 30
     assert made.tokens is not None and made.background is not None and made.mask is not None
-    counts = {here: 1e-6, there: 1.0}  # alpha squared, and synthetic backgrounds in full
+    counts = {here: 1e-4, there: 0.3}  # alpha squared, and what synthetic backgrounds count
     assert made.background[:40].tolist() == pytest.approx([counts[text] for text in subject])
     assert (made.background[40:] == 1).all() and (made.mask[40:] == 0.5).all()
-    assert all(torch.equal(made.tokens[r], maps[text]) for r, text in enumerate(subject))
+    assert made.weight is not None
+    assert made.weight.tolist() == [1.0] * 40 + [2.5] * 40
+    for row, text in enumerate(subject):
+        assert torch.equal(made.tokens[row], maps[text])
+        assert torch.equal(made.mask[row], masks[text])
+    full = replace(recipe, loss=replace(recipe.loss, weaken=False))
+    made = batches(base, stage, rows, prior, full, False, away)(torch.Generator())
+    assert (made.background == 1).all()  # those of synthetic backgrounds count no less

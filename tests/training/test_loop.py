@@ -1,4 +1,10 @@
+import itertools
 import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +13,7 @@ from torch import nn
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.training.checkpoint import save_checkpoint
-from animateanywhere.training.loop import fit, learning_rate, select
+from animateanywhere.training.loop import LossFn, fit, learning_rate, select, step_generator
 from animateanywhere.training.stage import Stage
 
 
@@ -175,3 +181,114 @@ def test_on_save_gets_ema_weights_and_training_continues_without(tmp_path: Path)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert sorted(seen) == [0, 5, 10, 12]
     assert torch.equal(seen[12], plain[0].weight)  # `fit` returns the EMA weights too
+
+
+def test_the_average_is_that_of_all_steps(tmp_path: Path) -> None:
+    """Its decay rises as 1 - (1 + step) ** -0.75 up to `ema`, and the first step replaces it."""
+    plain: list[torch.Tensor] = []
+    averages: list[torch.Tensor] = []
+
+    def keep(into: list[torch.Tensor]) -> Callable[[int, dict[str, nn.Parameter]], bool]:
+        def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
+            into.append(parameters["0.weight"].detach().clone())
+            return False
+
+        return on_save
+
+    row = stage(6, ema=0.5, save_every=1)
+    fit(model(), stage(6, ema=0.0, save_every=1), loss, tmp_path / "a", seed=0, on_save=keep(plain))
+    net = model()
+    trained = fit(net, row, loss, tmp_path / "b", seed=0, on_save=keep(averages))
+    expected = [plain[0]]
+    for number, weight in enumerate(plain[1:]):
+        decay = min(1 - (1 + number) ** -0.75, 0.5)
+        expected.append(decay * expected[-1] + (1 - decay) * weight)
+    torch.testing.assert_close(averages, expected)
+    assert torch.equal(trained["0.weight"], averages[-1])
+    assert torch.equal(net[0].weight, averages[-1])
+    assert not torch.allclose(averages[-1], plain[-1])
+
+
+def test_samples_show_the_average_and_come_when_they_should(tmp_path: Path) -> None:
+    averages: dict[int, torch.Tensor] = {}
+    sampled: dict[int, torch.Tensor] = {}
+
+    def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
+        averages[step] = parameters["0.weight"].detach().clone()
+        return False
+
+    def on_sample(step: int) -> None:
+        sampled[step] = net[0].weight.detach().clone()
+
+    net = model()
+    row = stage(8, save_every=1, sample_every=4)
+    fit(net, row, loss, tmp_path, seed=0, on_sample=on_sample, on_save=on_save)
+    assert sorted(sampled) == [4, 8]
+    assert all(torch.equal(weight, averages[step]) for step, weight in sampled.items())
+
+
+def test_every_step_of_every_process_draws_its_own() -> None:
+    drawn = {
+        float(torch.rand((), generator=step_generator(seed, rank, step)))
+        for seed in range(4)
+        for rank in range(4)
+        for step in range(10)
+    }
+    assert len(drawn) == 4 * 4 * 10
+    again, twice = (torch.rand(3, generator=step_generator(1, 2, 3)) for _ in range(2))
+    assert torch.equal(again, twice)
+
+
+def mean_loss(generators: Callable[[int], list[torch.Generator]]) -> LossFn:
+    """The mean of `loss` over several generators of each step, in one pass."""
+    steps = itertools.count()
+
+    def mean(net: nn.Module, _: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        values = [loss(net, generator)[0] for generator in generators(next(steps))]
+        return torch.stack(values).mean(), {}
+
+    return mean
+
+
+def test_a_step_is_the_mean_of_the_batches_it_accumulates(tmp_path: Path) -> None:
+    once, parts = model(), model()
+    row = stage(4, ema=0.0)
+    together = mean_loss(lambda step: [step_generator(3, 0, 3 * step + part) for part in range(3)])
+    fit(once, row, together, tmp_path / "once", seed=3)
+    fit(parts, stage(4, ema=0.0, accumulate=3), loss, tmp_path / "parts", seed=3)
+    torch.testing.assert_close(parts.state_dict(), once.state_dict())
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "once"), rel=1e-5)
+
+
+def train_as_one_of_two(folder: Path) -> None:
+    """What each process of the next test runs."""
+    net = model()
+    fit(net, stage(4, ema=0.0), loss, folder, seed=3)
+    torch.save(net.state_dict(), folder / f"{os.environ['RANK']}.pt")
+
+
+def test_two_processes_train_one_model_on_rows_of_their_own(tmp_path: Path) -> None:
+    """Each step is the mean over both processes' batches, of which none is the other's."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = "import sys, pathlib; sys.path[:0] = sys.argv[1:3]; import test_loop; "
+    code += "test_loop.train_as_one_of_two(pathlib.Path(sys.argv[3]))"
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", code, str(here), str(here.parents[1]), str(tmp_path)]
+    environment = os.environ | {
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1",
+    }  # fmt: skip
+    started = [
+        subprocess.Popen(command, env=environment | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(timeout=240) for process in started] == [0, 0]
+    expected = model()
+    both = mean_loss(lambda step: [step_generator(3, rank, step) for rank in (0, 1)])
+    fit(expected, stage(4, ema=0.0), both, tmp_path / "expected", seed=3)
+    for rank in ("0", "1"):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(found, expected.state_dict())
+    assert len(losses(tmp_path)) == 4  # the first process's

@@ -8,6 +8,7 @@ from diffusers import UNetMotionModel
 
 from animateanywhere.backbones.base import Base, load_base
 from animateanywhere.backbones.sd_unet import FAMILY
+from animateanywhere.diffusion.losses import add_noise, draw_timesteps, level, target, video_noise
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
 from animateanywhere.methods.animate_anywhere.method import build, region_of
@@ -143,3 +144,49 @@ def test_row_by_row_is_the_same_step(base: Base, video: bool) -> None:
         found.append([value.detach(), *(p.grad.clone() for p in unet.parameters())])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_loss_by_hand(base: Base) -> None:
+    """Of a network that predicts nothing: noise, timesteps and weights are the settings'."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def silent(network: object, x: torch.Tensor, timesteps: torch.Tensor, *_: object):  # type: ignore[no-untyped-def]
+        seen.append((x, timesteps))
+        return torch.zeros_like(x)
+
+    family, settings = replace(FAMILY, predict=silent), Loss(guide=False, snr_gamma=2.0)
+    batch = replace(rows(6), weight=torch.linspace(0.5, 3, 6))
+    value, _ = method.loss(
+        family, None, batch, generator(), base.scheduler, settings,
+        timestep_shift=3.0, noise_share=0.6,
+    )  # fmt: skip
+    again = generator()
+    noise = video_noise(batch.latents.shape, again, 0.6)
+    timesteps = draw_timesteps(base.scheduler, 6, 3.0, again)
+    levels = level(base.scheduler, timesteps)
+    ((x, t),) = seen
+    assert torch.equal(t, timesteps)
+    assert torch.equal(x, add_noise(batch.latents, noise, levels))
+    squares = target(batch.latents, noise, levels, "v_prediction").square().mean(2, keepdim=True)
+    counts = batch.mask + batch.background[:, None, None, None, None] * (1 - batch.mask)
+    snr = (levels.signal / levels.noise).square()
+    expected = snr.clamp_max(2) * levels.noise.square() * (counts * squares).mean((1, 2, 3, 4))
+    assert float(value) == pytest.approx(float((batch.weight * expected).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("together", [0, 2**15], ids=["in two passes", "in one batch"])
+def test_guidance_is_rescaled(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fully, to the spread of the prediction with the prompt; here predictions are x by text."""
+    monkeypatch.setattr("animateanywhere.methods.animate_anywhere.method.TOGETHER", together)
+
+    def scaled(network: object, x: torch.Tensor, t: object, poses: object, text: torch.Tensor):  # type: ignore[no-untyped-def]
+        return x * text[:, 0, 0, None, None, None, None]
+
+    made = rows(count=1)
+    conditions = Conditions(
+        made.pose_latents, torch.full((1, 48, 32), 3.0), torch.full((1, 48, 32), 2.0)
+    )
+    for rescale, factor in ((0.0, 2 + 4 * (3 - 2)), (1.0, 3), (0.5, (6 + 3) / 2)):
+        walk = method.denoiser(replace(FAMILY, predict=scaled), None, conditions, 4.0, rescale)
+        found = walk(made.latents, torch.tensor(500))
+        torch.testing.assert_close(found, factor * made.latents)
