@@ -35,27 +35,19 @@ class Cones:
     kind: list[tuple[int, int, int, float]] = field(default_factory=list)  # kind, part, part 2, cut
 
     def add(
-        self,
-        a: Array,
-        b: Array,
-        ra: float,
-        rb: float,
-        rgb: RGB,
-        part: int,
-        kind: int = PLAIN,
-        rgb2: RGB | None = None,
-        part2: int | None = None,
-        cut: float = 1.0,
-    ) -> None:
+        self, a: Array, b: Array, ra: float, rb: float, rgb: RGB, part: int, kind: int = PLAIN,
+        beyond: tuple[RGB, int, float] | None = None,
+    ) -> None:  # fmt: skip
         """Add a cone from `a` to `b`, each (F, 3), with radii `ra` and `rb`.
 
-        A LIMB has color `rgb2` and part `part2` beyond the share `cut` of its length.
+        beyond: color and part of a two-part cone beyond a share of its length, and this share.
         """
+        rgb2, part2, cut = beyond or (rgb, part, 1.0)
         self.a.append(a)
         self.b.append(b)
         self.radii.append((ra, rb))
-        self.rgb.append((rgb, rgb if rgb2 is None else rgb2))
-        self.kind.append((kind, part, part if part2 is None else part2, cut))
+        self.rgb.append((rgb, rgb2))
+        self.kind.append((kind, part, part2, cut))
 
 
 @dataclass
@@ -66,7 +58,17 @@ class Body:
     torso: Array  # (F, 3, 3) columns are the torso's axes
     head: Array  # (F, 3, 3)
     root: Array  # (F, 3, 3)
-    cones: Cones
+    height: float  # world units
+    head_size: float  # world units; 1 is that of a head of a person of height 1
+    cones: Cones = field(default_factory=Cones)
+
+    def from_pelvis(self, x: float, y: float, z: float) -> Array:
+        """The point (F, 3) at an offset along the torso's axes, in heights of the person."""
+        return self.joints["pelvis"] + self.torso @ np.array([x, y, z]) * self.height
+
+    def from_skull(self, x: float, y: float, z: float) -> Array:
+        """The point (F, 3) at an offset along the head's axes, in sizes of the head."""
+        return self.joints["skull"] + self.head @ np.array([x, y, z]) * self.head_size
 
 
 def pose_body(person: Identity, pose: Pose) -> Body:
@@ -108,5 +110,4 @@ def pose_body(person: Identity, pose: Pose) -> Body:
     low = np.min([j[n + s][:, 1] for n in ("heel_", "toe_") for s in "rl"], axis=0) - 0.026 * h
     shift = np.stack([pose["x"], pose["jump"] * h - low, pose["z"]], -1)
     j = {name: p + shift for name, p in j.items()}
-    body = Body(j, torso, head, root, Cones())
-    return body
+    return Body(j, torso, head, root, h, h * person.head)

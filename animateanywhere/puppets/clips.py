@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.messages import progress
+from animateanywhere.core.messages import picture, progress
 from animateanywhere.puppets.caption import caption
 from animateanywhere.puppets.render import Clip, render
 from animateanywhere.puppets.sample import sample_spec
@@ -83,3 +83,4 @@ def write_sheet(path: Path, rows: list[np.ndarray], columns: int = 8) -> None:
     ]
     with write_aside(path) as tmp:
         Image.fromarray(np.concatenate(strips)).save(tmp, format="PNG")
+    picture(path)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from animateanywhere.puppets.body import Body, Cones, pose_body
+from animateanywhere.puppets.body import Cones, pose_body
 from animateanywhere.puppets.motion import angles
 from animateanywhere.puppets.objects import hold, object_cones
 from animateanywhere.puppets.outfit import dress
@@ -12,37 +12,13 @@ from animateanywhere.puppets.spec import Spec
 
 # How far (world units) a joint may be behind the surface in front of it and still be visible
 _DEPTH = {
-    "nose": 0.03,
-    "eye": 0.03,
-    "ear": 0.03,
-    "neck": 0.09,
-    "shoulder": 0.085,
-    "elbow": 0.06,
-    "wrist": 0.05,
-    "hip": 0.11,
-    "knee": 0.08,
-    "ankle": 0.06,
-}
+    "nose": 0.03, "eye": 0.03, "ear": 0.03, "neck": 0.09, "shoulder": 0.085, "elbow": 0.06,
+    "wrist": 0.05, "hip": 0.11, "knee": 0.08, "ankle": 0.06,
+}  # fmt: skip
 _NAMES = (
-    "nose",
-    "neck",
-    "shoulder_r",
-    "elbow_r",
-    "wrist_r",
-    "shoulder_l",
-    "elbow_l",
-    "wrist_l",
-    "hip_r",
-    "knee_r",
-    "ankle_r",
-    "hip_l",
-    "knee_l",
-    "ankle_l",
-    "eye_r",
-    "eye_l",
-    "ear_r",
-    "ear_l",
-)
+    "nose", "neck", "shoulder_r", "elbow_r", "wrist_r", "shoulder_l", "elbow_l", "wrist_l",
+    "hip_r", "knee_r", "ankle_r", "hip_l", "knee_l", "ankle_l", "eye_r", "eye_l", "ear_r", "ear_l",
+)  # fmt: skip
 _FACE = {
     "nose": (0, -0.016, 0.078),
     "eye_r": (-0.026, 0.003, 0.055),
@@ -68,11 +44,11 @@ class Posed:
 
 def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
     """Pose, dress and project `spec` at `times` (F,) in seconds for a picture of `size` samples."""
-    person, cam, name = spec.identity, spec.camera, spec.motion.name
+    person, cam = spec.identity, spec.camera
     pose = hold(spec.object, angles(spec.motion, times))
-    body: Body = pose_body(person, pose)
+    body = pose_body(person, pose)
     dress(person, body)
-    things = object_cones(spec.object, body, seat=name == "sit")
+    things = object_cones(spec.object, body, seat=spec.motion.name == "sit")
     scale = size * cam.scale
     pan = cam.pan * np.sin(np.asarray(times) * 2 * np.pi * 0.3 + spec.motion.wobble)
     cp, sp = np.cos(cam.pitch), np.sin(cam.pitch)
@@ -95,11 +71,13 @@ def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
     a, b = (project(np.stack(e)).transpose(1, 0, 2) for e in (cones.a, cones.b))
     radii = np.broadcast_to(np.array(cones.radii) * scale, (len(times), len(cones.radii), 2))
     j = body.joints
-    skull, unit = j["skull"], person.height * person.head
-    points = dict(j) | {k: skull + body.head @ np.array(v) * unit for k, v in _FACE.items()}
+    points = j | {name: body.from_skull(*offset) for name, offset in _FACE.items()}
     points["neck"] = (j["shoulder_r"] + j["shoulder_l"]) / 2
     local = []
-    for frame, at, s in ((body.torso, j["pelvis"], person.height), (body.head, skull, unit)):
+    for frame, at, s in (
+        (body.torso, j["pelvis"], body.height),
+        (body.head, j["skull"], body.head_size),
+    ):
         m = frame.transpose(0, 2, 1) @ (view.T / scale**2) / s
         local.append(np.concatenate([m, -(m @ project(at)[:, :, None])], -1))
     shadows = []
