@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from animateanywhere.core.files import write_aside
 def save_checkpoint(
     path: Path,
     step: int,
-    parameters: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    shadow: list[Tensor] | None,
+    shadow: Sequence[Tensor],
 ) -> None:
     """Write parameters, optimizer state and EMA weights (`shadow`) of a step, atomically."""
     tensors = {f"model.{name}": p.detach() for name, p in parameters.items()}
@@ -28,7 +29,7 @@ def save_checkpoint(
             # bitsandbytes nests tensors that differ in shape from the weight; it loads both forms
             flat |= inner
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in flat.items()}
-    tensors |= {f"ema.{index}": value for index, value in enumerate(shadow or [])}
+    tensors |= {f"ema.{index}": value for index, value in enumerate(shadow)}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with write_aside(path) as aside:
         save_file(tensors, aside, metadata={"step": str(step)})
@@ -36,9 +37,9 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path,
-    parameters: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    shadow: list[Tensor] | None,
+    shadow: Sequence[Tensor],
 ) -> int:
     """Load a checkpoint of `save_checkpoint` in place; returns its step, 0 if there is none."""
     if not path.is_file():
@@ -53,7 +54,7 @@ def load_checkpoint(
                 value = file.get_tensor(key)
                 whole = name == "step" and not value.is_floating_point()  # as in bitsandbytes
                 state.setdefault(int(index), {})[name] = int(value) if whole else value
-        for index, value in enumerate(shadow or []):
+        for index, value in enumerate(shadow):
             value.copy_(file.get_tensor(f"ema.{index}"))
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})

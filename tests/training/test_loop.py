@@ -7,7 +7,8 @@ from torch import nn
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.training.checkpoint import save_checkpoint
-from animateanywhere.training.loop import fit, learning_rate, select
+from animateanywhere.training.loop import fit, select
+from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.stage import Stage
 
 
@@ -120,10 +121,10 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     net = model()
     optimizer = torch.optim.AdamW(net.parameters())
     path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, 1, dict(net.named_parameters()), optimizer, None)
+    save_checkpoint(path, 1, dict(net.named_parameters()), optimizer, [])
     good = path.read_bytes()
     with pytest.raises(Exception, match=".*"):
-        save_checkpoint(path, 2, {"bad": object()}, optimizer, None)  # type: ignore[dict-item]
+        save_checkpoint(path, 2, {"bad": object()}, optimizer, [])  # type: ignore[dict-item]
     assert path.read_bytes() == good
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
