@@ -40,7 +40,12 @@ from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
-from animateanywhere.methods.animate_anywhere.generation import render, sampler_of, steps_of
+from animateanywhere.methods.animate_anywhere.generation import (
+    Sampling,
+    render,
+    sampler_of,
+    steps_of,
+)
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
@@ -216,11 +221,11 @@ def sample_and_write(
     if options.compiled:
         compile_blocks(network, base.family)
     some, kept = video.sheet_frames(count), list[np.ndarray]()
+    sampling = Sampling(
+        options.guidance_scale, options.steps, options.sampler, early, options.free_noise
+    )
     with loaded.autocast:
-        made = render(
-            base, network, said, poses, options.seed, guidance_scale=options.guidance_scale,
-            steps=options.steps, sampler=options.sampler, early=early, free=options.free_noise,
-        )  # fmt: skip
+        made = render(base, network, said, poses, options.seed, sampling)
         made = islice(made, count)  # what a VAE packs may end later
         with _room_for_vae(loaded, network):
             video.write(out, _keep(made, set(some.tolist()), kept), float(base.config["fps"]))

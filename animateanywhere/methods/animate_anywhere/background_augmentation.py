@@ -23,7 +23,11 @@ from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import latent_masks
-from animateanywhere.methods.animate_anywhere.generation import render_images, render_latents
+from animateanywhere.methods.animate_anywhere.generation import (
+    Sampling,
+    render_images,
+    render_latents,
+)
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import Clips, placed, token_regions
 from animateanywhere.pose.skeleton import draw
@@ -95,8 +99,8 @@ def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bo
         parts = enumerate(zip(prompts, poses, strict=True))
         return torch.stack([
             render_latents(
-                model, unet, prompt, pose, seed * 1000 + number, steps=STEPS,
-                on_step=lambda: bar.advance(1),
+                model, unet, prompt, pose, seed * 1000 + number, Sampling(steps=STEPS),
+                lambda: bar.advance(1),
             )
             for number, (prompt, pose) in parts
         ])  # fmt: skip

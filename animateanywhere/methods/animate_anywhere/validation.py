@@ -27,7 +27,7 @@ from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import placed
 from animateanywhere.metrics.arrays import evenly_spaced
@@ -155,7 +155,7 @@ def generate(
     with progress("pictures to score", total=len(cases) * steps) as bar:
         latents = [
             render_latents(
-                model, unet, prompt, case.poses, SEED, steps=steps, on_step=lambda: bar.advance(1)
+                model, unet, prompt, case.poses, SEED, Sampling(steps=steps), lambda: bar.advance(1)
             )
             for case, prompt in zip(cases, prompts, strict=True)
         ]
