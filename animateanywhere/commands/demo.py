@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +84,10 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     made_with = {"base": hash_of(folder), "fast": fast, "person": PERSON, "version": __version__}
     key = json.loads(json.dumps(made_with | {"recipe": to_dict(recipe)}))
 
-    def learn() -> Path:
-        clip, run = EXAMPLES / "reference.mp4", out / TOKEN
-        return personalize(
-            clip,
-            TOKEN,
-            PersonalizeOptions(
-                class_word=CLASS_WORD, base=base, out=run, scene=SCENE, recipe=recipe
-            ),
-        )
-
+    options = PersonalizeOptions(
+        class_word=CLASS_WORD, base=base, out=out / TOKEN, scene=SCENE, recipe=recipe
+    )
+    learn = partial(personalize, EXAMPLES / "reference.mp4", TOKEN, options)
     weights = _stage(out, key, "personalize", learn)
     reference = render(reference_spec(), frames=32, size=size, fps=fps)
     perception = perception_of(folder)
@@ -110,46 +105,43 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
         rows.append((f"{name}: driving", drawn))
         case: dict[str, Any] = {"name": name, "true_render": compare(net, truth.frames, truth)}
         for method in METHODS:
-            who = (
-                f"{TOKEN} {CLASS_WORD}"
-                if method == "personalized"
-                else describe_identity(spec.identity)
-            )
+            personal = method == "personalized"
+            who = f"{TOKEN} {CLASS_WORD}" if personal else describe_identity(spec.identity)
             prompt = caption(spec, seed=1, person=who, appearance=False)
-            target = out / name / f"{method}.mp4"
-            own = weights if method == "personalized" else None
-
-            def make(prompt: str = prompt, target: Path = target, own: Path | None = own) -> Path:
-                pose = target.parent / "driving.poses.json"
-                return generate(
-                    prompt, pose, GenerateOptions(weights=own, base=base, out=target, fit="none")
-                )
-
+            target, own = out / name / f"{method}.mp4", weights if personal else None
+            wanted = GenerateOptions(weights=own, base=base, out=target, fit="none")
+            make = partial(generate, prompt, out / name / "driving.poses.json", wanted)
             made = video.read(_stage(out, key, f"{name}, {method}", make)).frames
             rows.append((f"{method}: {prompt}", made))
             case[method] = {"prompt": prompt, **measure(net, made, truth, reference)}
         rows.append(("true render", truth.frames))
         cases.append(case)
     video.contact_sheet(out / "contact_sheet.png", rows)
+    results = _report(out, key, cases, perception)
+    _show(results)
+    say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")
+    return out
+
+
+def _report(
+    out: Path, key: dict[str, Any], cases: list[dict[str, Any]], perception: Path
+) -> dict[str, dict[str, float]]:
+    """Write `report.json`; return the mean metrics of each method."""
     accuracy = json.loads((perception / "metrics.json").read_text())["held_out"]
     seconds = {name: row["seconds"] for name, row in _record(out, key)["stages"].items()}
     results = {method: mean([case[method] for case in cases]) for method in METHODS}
+    on_true = mean([case["true_render"] for case in cases])
     report = {
         "results": results,
         "seconds": seconds | {"total": round(sum(seconds.values()), 1)},
-        "perception": {
-            **accuracy,
-            "on_true_renders": mean([case["true_render"] for case in cases]),
-        },
+        "perception": accuracy | {"on_true_renders": on_true},
         "cases": cases,
-        "fast": fast,
+        "fast": key["fast"],
         "base": key["base"],
     }
     with write_aside(out / "report.json") as aside:
         aside.write_text(json.dumps(report, indent=2) + "\n")
-    _show(results)
-    say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")
-    return out
+    return results
 
 
 def _record(out: Path, key: dict[str, Any]) -> dict[str, Any]:

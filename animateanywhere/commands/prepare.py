@@ -75,7 +75,70 @@ def prepare(
         UsageError: bad file, nobody or several persons in it, too short, or `out` is something
             else than a subject folder.
     """
-    clip, out = Path(clip), Path(out)
+    clip, out, backends = Path(clip), Path(out), backends or Backends()
+    _check_paths(clip, out)
+    poses, masks = exact.poses_file(clip), exact.masks_file(clip)
+    pose = choose_backend("pose", backends, clip, poses)
+    mask = choose_backend("mask", backends, clip, masks)
+    poses, masks = poses if pose == "exact" else None, masks if mask == "exact" else None
+    words = [backends.caption, backends.caption_model, scene, class_word]
+    key = _key([clip, poses, masks], [VERSION, pose, mask, *words, size, fps])
+    by_hand = corrections.find_corrections(out)
+    if read_settings(out).get("key") == key and _all_shown(out, by_hand):
+        say(escape(f"{out}: from the same clip and settings, reused"))
+        marks = corrections.corrected_frames(by_hand, by_hand.digests)
+        _tell(clip, out, marks, read_findings(out), tell)
+        return read_subject(out)
+
+    describe.check_available(backends)
+    taken = video.read(clip, max_frames=LONGEST, fps=fps).frames
+    _check_clip(taken, clip, fps)
+    keypoints, filled = _find_poses(clip, taken, fps, pose, poses, backends)
+    kept = _with_person(keypoints, clip)
+    frames, keypoints, filled = taken[kept], keypoints[kept], filled[kept]
+    where = _squares(frames, keypoints, exactly=poses is not None)
+    if masks is not None:
+        outline = crop_frames(exact.masks(masks, taken, fps, clip)[kept], where, size) / np.float32(
+            255
+        )
+    else:
+        outline = mask_of.extract(frames, keypoints, where, size, mask, backends.location)
+    _check_outline(outline, clip)
+    word = class_word or "person"
+    said = describe.describe(frames, scene, backends)
+    subject = Subject(
+        folder=out,
+        frames=crop_frames(frames, where, size),
+        # Masks and poses as exact as their files
+        masks=masks_to_uint8(outline) / np.float32(255),
+        keypoints=np.round(crop_keypoints(keypoints, where, size), 3),
+        captions=[fill_template(word, said)] * len(frames),
+        fps=float(fps),
+        class_word=word,
+        scene=said.scene or None,
+    )
+    digests = corrections.frame_digests(subject)
+    subject = corrections.apply_corrections(subject, digests, by_hand)
+    marks = corrections.corrected_frames(by_hand, digests)
+    findings = clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
+    if len(frames) < len(taken):
+        used = f"frames {kept.start} to {kept.stop - 1} of {len(taken)} are used"
+        findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
+    about: dict[str, str | int | float] = {
+        "size": size, "source": clip.name, "pose": pose, "mask": mask,
+        "caption": backends.caption, "key": key,
+    }  # fmt: skip
+    with folder_aside(out) as folder:
+        write_subject(subject, folder, about, filled)
+        corrections.write_digests(folder, digests, marks)
+        write_findings(folder, findings)
+        write_report(folder / "report.html", subject, about, findings, marks, filled)
+    _tell(clip, out, marks, findings, tell)
+    say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
+    return subject
+
+
+def _check_paths(clip: Path, out: Path) -> None:
     if clip.suffix.lower() in video.PICTURE_SUFFIXES:
         raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
     require_writable(out)
@@ -83,91 +146,28 @@ def prepare(
         raise UsageError(f"{out}: holds files, and no subject; choose another folder")
     if not clip.exists():
         raise UsageError(f"{clip}: no such file")
-    poses_file, masks_file = exact.poses_file(clip), exact.masks_file(clip)
-    backends = backends or Backends()
-    pose = choose_backend("pose", backends, clip, poses_file)
-    mask = choose_backend("mask", backends, clip, masks_file)
-    files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
-    words = [backends.caption, backends.caption_model, scene, class_word]
-    key = _key(files, [VERSION, pose, mask, *words, size, fps])
-    by_hand = corrections.find_corrections(out)
-    if read_settings(out).get("key") == key and _all_shown(out, by_hand):
-        say(escape(f"{out}: from the same clip and settings, reused"))
-        _tell(
-            clip,
-            out,
-            corrections.corrected_frames(by_hand, by_hand.digests),
-            read_findings(out),
-            tell,
-        )
-        return read_subject(out)
-    describe.check_available(backends)
-    taken = video.read(clip, max_frames=LONGEST, fps=fps)
-    frames = taken.frames
-    _check_clip(frames, clip, fps)
-    if pose == "exact" and poses_file is not None:
-        keypoints = exact.poses(poses_file, frames, fps)
-        filled = np.zeros(keypoints.shape[:2], dtype=bool)
-    else:
-        found, persons = pose_of.estimate_poses(frames, pose, backends.location)
-        if persons > 1:
-            raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
-        keypoints, filled = smoothing.smooth(found, fps)
-    kept = _with_person(keypoints, clip)
-    frames, keypoints, filled = frames[kept], keypoints[kept], filled[kept]
 
+
+def _find_poses(
+    clip: Path, frames: np.ndarray, fps: float, pose: str, file: Path | None, backends: Backends
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (F, 18, 3) of the one person, and where (F, 18) they are filled in."""
+    if file is not None:
+        keypoints = exact.poses(file, frames, fps)
+        return keypoints, np.zeros(keypoints.shape[:2], dtype=bool)
+    found, persons = pose_of.estimate_poses(frames, pose, backends.location)
+    if persons > 1:
+        raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
+    return smoothing.smooth(found, fps)
+
+
+def _squares(frames: np.ndarray, keypoints: np.ndarray, exactly: bool) -> np.ndarray:
+    """Squares around the person as of `crop_squares`; the whole of square frames whose poses are
+    exact."""
     height, width = frames.shape[1:3]
-    if pose == "exact" and height == width:
-        where = np.tile([width / 2, height / 2, width], (len(frames), 1))
-    else:
-        where = crop_squares(keypoints, height, width)
-    if mask == "exact" and masks_file is not None:
-        truth = exact.masks(masks_file, taken.frames, fps, clip)
-        masks = crop_frames(truth[kept], where, size).astype(np.float32) / 255
-    else:
-        masks = mask_of.extract(frames, keypoints, where, size, mask, backends.location)
-    empty = masks.mean((1, 2)) < EMPTY
-    if empty.mean() > 0.5:
-        raise UsageError(
-            f"{clip}: the person's outline is found in too few frames; "
-            f"put masks of your own beside it as {clip.stem}.masks.mp4"
-        )
-    word = class_word or "person"
-    said = describe.describe(frames, scene, backends)
-    subject = Subject(
-        folder=out,
-        frames=crop_frames(frames, where, size),
-        # Masks and poses as exact as their files
-        masks=masks_to_uint8(masks) / np.float32(255),
-        keypoints=np.round(crop_keypoints(keypoints, where, size), 3),
-        captions=[fill_template(word, said)] * len(frames),
-        fps=float(fps),
-        class_word=word,
-        scene=said.scene or None,
-    )
-    made = corrections.frame_digests(subject)
-    subject = corrections.apply_corrections(subject, made, by_hand)
-    marks = corrections.corrected_frames(by_hand, made)
-    findings = clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
-    if len(frames) < len(taken.frames):
-        used = f"frames {kept.start} to {kept.stop - 1} of {len(taken.frames)} are used"
-        findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
-    about: dict[str, str | int | float] = {
-        "size": size,
-        "source": clip.name,
-        "pose": pose,
-        "mask": mask,
-        "caption": backends.caption,
-        "key": key,
-    }
-    with folder_aside(out) as folder:
-        write_subject(subject, folder, about, filled)
-        corrections.write_digests(folder, made, marks)
-        write_findings(folder, findings)
-        write_report(folder / "report.html", subject, about, findings, marks, filled)
-    _tell(clip, out, marks, findings, tell)
-    say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
-    return subject
+    if exactly and height == width:
+        return np.tile([width / 2, height / 2, width], (len(frames), 1))
+    return crop_squares(keypoints, height, width)
 
 
 def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
@@ -213,6 +213,14 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
         raise UsageError(
             f"{clip}: too short: {changed} different frames at {fps:g} a second, "
             f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
+        )
+
+
+def _check_outline(masks: np.ndarray, clip: Path) -> None:
+    if (masks.mean((1, 2)) < EMPTY).mean() > 0.5:
+        raise UsageError(
+            f"{clip}: the person's outline is found in too few frames; "
+            f"put masks of your own beside it as {clip.stem}.masks.mp4"
         )
 
 
