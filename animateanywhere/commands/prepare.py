@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.markup import escape
@@ -60,29 +61,20 @@ def prepare(
     With the same clip and settings as before, the folder that is there is reused. What was
     corrected by hand in it is kept and marked, also with other settings.
 
-    Args:
-        clip: video file.
-        out: folder to write; an older subject in it is replaced.
-        scene: where the clip is, for its captions, such as "in a room".
-        class_word: such as "man"; "person" if not given.
-        backends: of poses and masks; without, files beside the clip (`preprocessing.exact`), else
-            the best that needs no download.
-        size: pixels a side.
-        fps: of the frames taken.
-        tell: print what `verdict.read_findings` then gives, in as far as it is a warning.
+    scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
+    "person" without. backends: of poses, masks and captions; without, files beside the clip
+    (`preprocessing.exact`), else the best that needs no download. size: pixels a side. fps: of the
+    frames taken. tell: report what the findings warn of.
 
-    Raises:
-        UsageError: bad file, nobody or several persons in it, too short, or `out` is something
-            else than a subject folder.
+    Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
+    is something else than a subject folder.
     """
     clip, out, backends = Path(clip), Path(out), backends or Backends()
     _check_paths(clip, out)
-    poses, masks = exact.poses_file(clip), exact.masks_file(clip)
-    pose = choose_backend("pose", backends, clip, poses)
-    mask = choose_backend("mask", backends, clip, masks)
-    poses, masks = poses if pose == "exact" else None, masks if mask == "exact" else None
+    chosen = _choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word]
-    key = _key([clip, poses, masks], [VERSION, pose, mask, *words, size, fps])
+    files = [clip, chosen.poses_file, chosen.masks_file]
+    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, size, fps])
     by_hand = corrections.find_corrections(out)
     if read_settings(out).get("key") == key and _all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
@@ -93,23 +85,21 @@ def prepare(
     describe.check_available(backends)
     taken = video.read(clip, max_frames=LONGEST, fps=fps).frames
     _check_clip(taken, clip, fps)
-    keypoints, filled = _find_poses(clip, taken, fps, pose, poses, backends)
+    keypoints, filled = _find_poses(clip, taken, fps, chosen, backends)
     kept = _with_person(keypoints, clip)
     frames, keypoints, filled = taken[kept], keypoints[kept], filled[kept]
-    where = _squares(frames, keypoints, exactly=poses is not None)
-    if masks is not None:
-        outline = crop_frames(exact.masks(masks, taken, fps, clip)[kept], where, size) / np.float32(
-            255
-        )
+    where = _squares(frames, keypoints, exactly=chosen.poses_file is not None)
+    if chosen.masks_file is not None:
+        truth = exact.masks(chosen.masks_file, taken, fps, clip)[kept]
+        outline = crop_frames(truth, where, size) / np.float32(255)
     else:
-        outline = mask_of.extract(frames, keypoints, where, size, mask, backends.location)
+        outline = mask_of.extract(frames, keypoints, where, size, chosen.mask, backends.location)
     _check_outline(outline, clip)
     word = class_word or "person"
     said = describe.describe(frames, scene, backends)
-    subject = Subject(
+    subject = Subject(  # as exact as its files
         folder=out,
         frames=crop_frames(frames, where, size),
-        # Masks and poses as exact as their files
         masks=masks_to_uint8(outline) / np.float32(255),
         keypoints=np.round(crop_keypoints(keypoints, where, size), 3),
         captions=[fill_template(word, said)] * len(frames),
@@ -120,12 +110,10 @@ def prepare(
     digests = corrections.frame_digests(subject)
     subject = corrections.apply_corrections(subject, digests, by_hand)
     marks = corrections.corrected_frames(by_hand, digests)
-    findings = clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
-    if len(frames) < len(taken):
-        used = f"frames {kept.start} to {kept.stop - 1} of {len(taken)} are used"
-        findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
+    findings = _left_out(kept, len(taken))
+    findings += clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
     about: dict[str, str | int | float] = {
-        "size": size, "source": clip.name, "pose": pose, "mask": mask,
+        "size": size, "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
         "caption": backends.caption, "key": key,
     }  # fmt: skip
     with folder_aside(out) as folder:
@@ -148,14 +136,32 @@ def _check_paths(clip: Path, out: Path) -> None:
         raise UsageError(f"{clip}: no such file")
 
 
+class _Chosen(NamedTuple):
+    """Backends, and the files beside the clip that the exact ones read."""
+
+    pose: str
+    mask: str
+    poses_file: Path | None
+    masks_file: Path | None
+
+
+def _choose(clip: Path, backends: Backends) -> _Chosen:
+    poses, masks = exact.poses_file(clip), exact.masks_file(clip)
+    pose = choose_backend("pose", backends, clip, poses)
+    mask = choose_backend("mask", backends, clip, masks)
+    return _Chosen(
+        pose, mask, poses if pose == "exact" else None, masks if mask == "exact" else None
+    )
+
+
 def _find_poses(
-    clip: Path, frames: np.ndarray, fps: float, pose: str, file: Path | None, backends: Backends
+    clip: Path, frames: np.ndarray, fps: float, chosen: _Chosen, backends: Backends
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (F, 18, 3) of the one person, and where (F, 18) they are filled in."""
-    if file is not None:
-        keypoints = exact.poses(file, frames, fps)
+    if chosen.poses_file is not None:
+        keypoints = exact.poses(chosen.poses_file, frames, fps)
         return keypoints, np.zeros(keypoints.shape[:2], dtype=bool)
-    found, persons = pose_of.estimate_poses(frames, pose, backends.location)
+    found, persons = pose_of.estimate_poses(frames, chosen.pose, backends.location)
     if persons > 1:
         raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
     return smoothing.smooth(found, fps)
@@ -214,6 +220,13 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
             f"{clip}: too short: {changed} different frames at {fps:g} a second, "
             f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
         )
+
+
+def _left_out(kept: slice, count: int) -> list[Finding]:
+    if kept.stop - kept.start == count:
+        return []
+    used = f"frames {kept.start} to {kept.stop - 1} of {count} are used"
+    return [Finding("warning", "person", f"not seen throughout: {used}")]
 
 
 def _check_outline(masks: np.ndarray, clip: Path) -> None:

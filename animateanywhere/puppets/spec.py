@@ -31,7 +31,6 @@ SKINS = (
     (0.60, 0.40, 0.27),
     (0.42, 0.27, 0.18),
 )
-SKIN_NAMES = ("pale", "fair", "tan", "brown", "dark")
 HAIR_STYLES = ("short", "long", "bun", "curly", "ponytail", "bald")
 TOPS = ("t-shirt", "shirt", "jacket", "sweater", "vest", "dress")
 BOTTOMS = ("trousers", "jeans", "shorts", "skirt")

@@ -87,12 +87,7 @@ def fit(
     Raises Failure if the loss is not finite, UsageError if a pattern matches no parameter or the
     optimizer is not installed.
     """
-    AcceleratorState._reset_state()  # each stage has its own precision
-    # Cast weights are not cached: within an autocast around this loop they would go stale
-    accelerator = Accelerator(
-        mixed_precision=stage.precision, cpu=best_device() == "cpu",
-        kwargs_handlers=[AutocastKwargs(cache_enabled=False)],
-    )  # fmt: skip
+    accelerator = _accelerator(stage)
     main, parameters = accelerator.is_main_process, select(model, stage.train)
     network: Any = _Step(model, loss_fn).to(accelerator.device)
     optimizer, ema = make_optimizer(parameters, stage), Ema(parameters, stage.ema)
@@ -150,6 +145,14 @@ def fit(
     ema.apply()
     model.eval()
     return parameters
+
+
+def _accelerator(stage: Stage) -> Accelerator:
+    AcceleratorState._reset_state()  # each stage has its own precision
+    # Cast weights are not cached: within an autocast around this loop they would go stale
+    kept = AutocastKwargs(cache_enabled=False)
+    on_cpu = best_device() == "cpu"
+    return Accelerator(mixed_precision=stage.precision, cpu=on_cpu, kwargs_handlers=[kept])
 
 
 def _backward(
