@@ -33,6 +33,7 @@ from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.evaluation import truth
 from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
+from animateanywhere.methods.animate_anywhere.generation import Sampling
 from animateanywhere.methods.animate_anywhere.generation import render as generate
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, load_recipe
 from animateanywhere.pose import skeleton
@@ -61,7 +62,7 @@ def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list
     for case in cases:
         prompt = caption(case.spec, seed=1, person=who, appearance=False)
         poses = encode_poses(base, skeleton.draw(case.keypoints, SIZE, SIZE))
-        made = np.stack([*generate(base, unet, prompt, poses, 0, steps=STEPS)])
+        made = np.stack([*generate(base, unet, prompt, poses, 0, Sampling(steps=STEPS))])
         rows.append(truth.measure(net, made, case, reference))
     found = truth.mean(rows)
     return {**{n: found[n] for n in ("person_delta_e", "leak")},
