@@ -30,7 +30,11 @@ import numpy as np
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import load_base
-from animateanywhere.backbones.personal_weights import build_of, load_personal, read_metadata
+from animateanywhere.backbones.personal_weights import (
+    learned_keypoints,
+    load_personal,
+    read_metadata,
+)
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
@@ -257,7 +261,7 @@ def make(
     """A video, uint8 (F, H, W, 3), unless the one that is there was made in the same way; and the
     motion that drove it."""
     fit = "none" if driving.pictures is not None else fit
-    build = None if weights is None else build_of(read_metadata(weights))
+    build = None if weights is None else learned_keypoints(read_metadata(weights))
     motion = real.motion_of(driving, run.size, fit, build)
     wanted = {
         "prompt": prompt, "fit": fit, "seed": 0, "version": __version__,

@@ -24,7 +24,9 @@ def test_every_recipe_parses_and_its_patterns_match(
     path: Path, tiny_base: Path, tiny_wan: Path
 ) -> None:
     recipe = load_recipe(path)
-    assert recipe.name == path.stem and (recipe.stage or family_of(recipe.model.tables()).ready)
+    assert recipe.name == path.stem and (
+        recipe.stage or family_of(recipe.model.tables()).pretrained
+    )
     assert load_recipe(recipe.personalize).stages("appearance") or recipe.name.startswith("pers")
     base = load_base(tiny_wan if "wan" in recipe.name else tiny_base)
     image, video = (build(base, recipe.loss, video=v) for v in (False, True))
