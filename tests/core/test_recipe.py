@@ -64,8 +64,14 @@ def test_cross_attention_patterns_spare_the_motion_modules(tiny_base: Path) -> N
         ("[extras]\nbackground_clips = 0", "background_clips must be at least 1"),
         ("[[stage]]\nname = 'a'\nkind = 'image'", "steps is missing"),
         ("[[stage]]\nname = 'a'\nkind = 'picture'\nsteps = 1", "must be one of"),
-        ("[[stage]]\nname = 'a'\nkind = 'image'\nsteps = 1\nlora_rank = 4", "lora_rank is 0"),
-        ("[[stage]]\nname = 'a'\nkind = 'motion'\nsteps = 1\nlora_rank = -1", "lora_rank is 0"),
+        (
+            "[[stage]]\nname = 'a'\nkind = 'image'\nsteps = 1\nlora_rank = 4",
+            "lora_rank must be at least 0",
+        ),
+        (
+            "[[stage]]\nname = 'a'\nkind = 'motion'\nsteps = 1\nlora_rank = -1",
+            "lora_rank must be at least 0",
+        ),
         ("stage = 3", "must be a list"),
         ("loss = 3", "must be a table"),
         ("seed = ", "not a TOML file"),

@@ -32,9 +32,7 @@ from animateanywhere.metrics import psnr
 from animateanywhere.training.loop import fit
 
 LARGE = 256  # pixels a side above which gradient checkpointing is used
-WORDS = (
-    "text_encoder|token_embedding"  # patterns of `train` with these need a base that learns tokens
-)
+WORDS = "text_encoder|token_embedding"  # in `train`: only for bases that learn tokens
 TOKEN = "token_embedding.weight"  # name of the learned token's embedding among the parameters
 
 

@@ -144,9 +144,8 @@ def test_best_and_enough() -> None:
     assert best(rows(1.0, None, 1.0))["step"] == 2  # of equals the last
     assert best(rows(1.1, 1.0, 1.04, 1.06))["step"] == 2  # as good, and later
     assert best(rows(None, None))["step"] == 1
-    assert [should_stop(rows(3.0, 1.0, 2.0, 1.5)[:n], 2) for n in (1, 2, 3, 4)] == [False] * 3 + [
-        True
-    ]
+    scores = rows(3.0, 1.0, 2.0, 1.5)
+    assert [should_stop(scores[:n], 2) for n in (1, 2, 3, 4)] == [False] * 3 + [True]
     assert not should_stop(rows(1.0, 2.0, 3.0), 0)
     assert not should_stop(rows(None, None, None), 1)
 
