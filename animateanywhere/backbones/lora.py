@@ -60,7 +60,7 @@ def inject(
         torch.manual_seed(seed)
         network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=whole))
     own = [(name, p) for name, p in network.named_parameters() if ".lora_" in name]
-    for _, factor in own:  # peft takes the layer's dtype; in half precision small steps are lost
+    for _, factor in own:  # peft uses the layer's dtype; half precision would lose small updates
         factor.data = factor.data.float()
     factors = [f"{part}.{name}" for name, _ in own]
     return (*factors, *filter(found, others))

@@ -45,7 +45,7 @@ def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
     waiting = [
         part
         for part in (*base.denoising.values(), *networks)
-        if next(part.parameters()).device.type == "cuda"  # elsewhere it is the same memory
+        if next(part.parameters()).device.type == "cuda"  # MPS shares main memory
     ]
     if not waiting:
         yield
@@ -59,10 +59,13 @@ def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
 
 
 def convert(parts: Iterable[nn.Module], change: Callable[[Tensor], Tensor]) -> None:
-    """Change the weights and buffers of networks in place, such as their device. What networks
-    share, as image and video UNet do, they share afterwards: `nn.Module.to` would copy it for
-    each."""
-    changed: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}  # old ones live on: keys stay theirs
+    """Apply `change` to the weights and buffers of networks, in place.
+
+    Tensors that networks share, as image and video UNet do, stay shared; `nn.Module.to` would copy
+    them for each network.
+    """
+    # The old tensors are kept alive so that their addresses, in the keys, stay unique
+    changed: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
     for part in parts:
         for tensor in (*part.parameters(), *part.buffers()):
             old = tensor.data

@@ -56,15 +56,15 @@ def push(path: Path, repo: str, *, public: bool = False, dry_run: bool = False) 
         say("dry run: nothing was sent")
         return address
     try:
-        made = api.create_repo(repo, private=not public, exist_ok=True)
+        created = api.create_repo(repo, private=not public, exist_ok=True)
         api.upload_folder(
-            repo_id=made.repo_id, folder_path=folder, allow_patterns=patterns,
+            repo_id=created.repo_id, folder_path=folder, allow_patterns=patterns,
             commit_message=f"{folder.name} by AnimateAnywhere",
         )  # fmt: skip
     except Exception as error:  # of the hub's HTTP client, which depends on its version
         raise Failure(f"{repo} was not pushed: {_reason(error)}") from error
-    say(f"pushed to {made}")
-    return str(made)
+    say(f"pushed to {created}")
+    return str(created)
 
 
 def files_of(path: Path) -> tuple[Path, list[str]]:

@@ -92,8 +92,8 @@ def one_step(recipe: Recipe) -> Recipe:
     """A single stage on clips, with temporal layers from the start and as many frames as our two
     stages see; it trains what our first stage trains."""
     (first,), (last,) = recipe.stages("appearance"), recipe.stages("motion")
-    seen = first.steps * first.batch * first.frames + last.steps * last.batch * last.frames
-    steps = max(round(seen / (last.batch * last.frames)), 1)
+    total = first.steps * first.batch * first.frames + last.steps * last.batch * last.frames
+    steps = max(round(total / (last.batch * last.frames)), 1)
     stage = replace(
         last, steps=steps, train=(SPATIAL, TOKEN), rates=first.rates, decay=first.decay,
         learning_rate=first.learning_rate, warmup=first.warmup, save_every=first.save_every,
