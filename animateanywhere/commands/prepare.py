@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_writable, sha256
-from animateanywhere.core.findings import Finding, read_findings, tell_findings, write_findings
+from animateanywhere.core.findings import Finding, read_findings, warn_findings, write_findings
 from animateanywhere.core.messages import say
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import (
@@ -188,7 +188,7 @@ def _tell(
     if kept:
         say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
     if tell:
-        tell_findings(clip.name, findings)
+        warn_findings(clip.name, findings)
 
 
 def _key(files: list[Path | None], settings: list[object]) -> str:
