@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
 from animateanywhere.training.checkpoint import save_checkpoint
 from animateanywhere.training.loop import LossFn, fit, select, step_generator
 from animateanywhere.training.optimizer import learning_rate
@@ -293,3 +295,21 @@ def test_two_processes_train_one_model_on_rows_of_their_own(tmp_path: Path) -> N
         found = torch.load(tmp_path / f"{rank}.pt")
         torch.testing.assert_close(found, expected.state_dict())
     assert len(losses(tmp_path)) == 4  # the first process's
+
+
+def test_its_progress_is_reported(tmp_path: Path) -> None:
+    """Stage, step, total, loss and time left; a resumed run begins where the first ended."""
+
+    def interrupted(step: int, parameters: dict[str, nn.Parameter]) -> bool:
+        return step == 5
+
+    first, second = Events(), Events()
+    with reporting_to(first):
+        fit(model(), stage(), loss, tmp_path, seed=0, on_save=interrupted)
+    with reporting_to(second):
+        fit(model(), stage(), loss, tmp_path, seed=0)
+    steps = [event for event in first.events + second.events if event["kind"] == "progress"]
+    assert [event["step"] for event in steps] == [*range(6), *range(5, 13)]
+    assert {(event["stage"], event["total"]) for event in steps} == {("toy", 12)}
+    assert [event["loss"] for event in steps if "loss" in event] == losses(tmp_path)
+    assert steps[-2]["eta"] > 0 == steps[-1]["eta"]
