@@ -91,7 +91,7 @@ def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
         assert picture.height == 3 * 186
     sidecar = json.loads(out.with_suffix(".json").read_text())
     assert sidecar["prompt"] == "sks man on a beach" and sidecar["token"] == "sks"
-    assert sidecar["fit"] == "bones" and "no body" not in said
+    assert sidecar["fit"] == "bones" and "no keypoints" not in said
     assert sidecar["sampler"] == "ddim" and sidecar["steps"] == 1 and sidecar["seed"] == 0
     assert sidecar["frames"] == 10 and sidecar["base"]["hash"] == load_base(folder).hash
 
@@ -164,7 +164,7 @@ def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, caps
             assert sidecar["fit"] == fit
             drawn[fit, own is not None] = sidecar["pose"]["sha256"]
             said = " ".join(capsys.readouterr().err.split())
-            assert ("no body to fit to" in said) == (own is None and fit != "none")
+            assert ("no keypoints of a learned person" in said) == (own is None and fit != "none")
     assert drawn["none", True] == drawn["none", False] != drawn["bones", False]
     assert drawn["frame", False] == drawn["bones", False]
 
