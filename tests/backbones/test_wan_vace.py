@@ -1,4 +1,4 @@
-"""Bases of Wan 2.1 VACE's kind: a transformer of packed clips, led by a skeleton video."""
+"""Wan-based bases: a transformer on clips compressed in time, with a skeleton video as control."""
 
 import copy
 import json
@@ -127,7 +127,7 @@ def test_a_clip_that_ends_within_a_latent_keeps_its_last_frame(folder: Path) -> 
     assert window_length(base) == 3
 
 
-def test_words_are_read_once_and_silence_is_zeros(folder: Path) -> None:
+def test_states_of_prompts_are_cached_and_padded_with_zeros(folder: Path) -> None:
     base = load_base(folder)
     both = encode_text(base, ["a man on a beach", ""])
     assert both.dtype == torch.float32 and both.shape[1] < LENGTH
@@ -168,7 +168,7 @@ def test_the_same_latents_as_diffusers_own_pipeline(
     torch.testing.assert_close(ours, theirs.transpose(0, 1), atol=1e-4, rtol=1e-4)
 
 
-def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
+def test_the_pose_changes_the_output(pictures: Pictures, folder: Path) -> None:
     base = load_base(folder)
     assert encode_poses(base, pictures(9), clip=True).shape == (3, 72, 8, 8)
     x, text = torch.randn(1, 3, 4, 8, 8), encode_text(base, ["a man"])
@@ -270,7 +270,7 @@ def test_long_videos_go_in_windows(folder: Path, place: Path) -> None:
         assert sum(1 for _ in video.decode(video=0)) == 20
 
 
-def test_words_that_cannot_be_learned_are_refused(folder: Path, place: Path) -> None:
+def test_recipes_that_train_the_token_are_refused(folder: Path, place: Path) -> None:
     recipe = each_stage(
         tiny(load_recipe("personalize-wan")),
         lambda stage: replace(stage, train=(*stage.train, "token_embedding")),
@@ -286,7 +286,7 @@ def test_words_that_cannot_be_learned_are_refused(folder: Path, place: Path) -> 
         personalize(
             CLIP, "sks", PersonalizeOptions(class_word="man", base=str(folder), recipe=fits)
         )
-    assert not (place / "runs").exists()  # told before any work
+    assert not (place / "runs").exists()  # refused before any work
 
 
 def test_a_recipe_of_wans_kind_is_not_for_a_unet(tiny_base: Path, place: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_recipe_of_wans_kind_is_not_for_a_unet(tiny_base: Path, place: Path) -
         )
 
 
-def test_a_base_without_a_part_is_told_at_once(folder: Path, place: Path) -> None:
+def test_a_base_without_a_part_is_reported_at_once(folder: Path, place: Path) -> None:
     """And not looked for at a hub under the folder's name."""
     for part in ("text_encoder", "tokenizer", "scheduler"):
         shutil.copytree(folder, place / "broken" / part)

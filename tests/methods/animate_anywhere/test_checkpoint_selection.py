@@ -1,4 +1,4 @@
-"""The chosen step: known orders of scores, frames that training never sees, stop and resume."""
+"""Checkpoint selection: known orders of scores, held-out frames, stop and resume."""
 
 import itertools
 import json
@@ -241,7 +241,7 @@ def test_the_best_step_is_what_is_kept(
     assert "stage appearance: selected step" in err and "the best of 2 scored" in err
 
 
-def test_a_stage_ends_when_it_gets_no_better(
+def test_a_stage_stops_without_improvement(
     tiny_base: Path, place: Path, capsys: pytest.CaptureFixture
 ) -> None:
     recipe = short(patience=1)
