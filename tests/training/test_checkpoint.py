@@ -144,7 +144,7 @@ def test_a_base_is_gathered_from_one_file(
 ) -> None:  # fmt: skip
     folder, own = parts
     made = base_train(recipe_of(folder), tmp_path / "base", file)
-    assert "its shapes and words as" in capsys.readouterr().err.replace("\n", " ")
+    assert "config and tokenizer of" in capsys.readouterr().err.replace("\n", " ")
     base = load_base(made)
     assert base.config["name"] == "fine tune é" and not base.config["license"]
     for name, part in own.items():
