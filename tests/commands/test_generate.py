@@ -99,7 +99,7 @@ def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
 def test_a_prompt_without_the_token_is_warned_of(folder, pose, capsys):
     weights = learn(folder, pose.parent / "elsewhere/personal.safetensors")
     out = generate("a man on a beach", pose, GenerateOptions(weights=weights, steps=1, frames=4))
-    assert 'say "sks man"' in capsys.readouterr().err
+    assert 'use "sks man"' in capsys.readouterr().err
     assert out.parent.name == "sks"
 
 
