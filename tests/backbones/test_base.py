@@ -153,7 +153,7 @@ def test_bad_bases_are_named(tiny_base: Path, tmp_path: Path) -> None:
             weights.write_bytes(weights.read_bytes()[:1000])
         else:
             (broken / "vae" / "config.json").write_text('{"_class_name": "Other"}')
-        with pytest.raises(UsageError, match="no whole base"):
+        with pytest.raises(UsageError, match="incomplete or damaged"):
             load_base(broken)
 
 

@@ -1,4 +1,4 @@
-"""Bases that a ControlNet leads: public parts, no base training."""
+"""Bases with a ControlNet: public parts, no base training."""
 
 import copy
 import json
@@ -53,7 +53,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny base of SD 1.5's classes whose ControlNet says something, unlike a fresh one."""
+    """A tiny base of SD 1.5's classes whose ControlNet has an effect, unlike a new one."""
     out = tmp_path_factory.mktemp("led")
     create_base(model(), out, ["a man on a beach"])
     own = model().base_toml() | {"name": "led", "guidance_scale": 2.0}
@@ -87,7 +87,7 @@ def test_a_fresh_one_changes_nothing_and_no_input_is_widened(
 
 
 def test_the_same_latents_as_diffusers_own_pipeline(pictures: Pictures, folder: Path) -> None:
-    """AnimateDiff led by a ControlNet, as AnimateDiffControlNetPipeline makes it."""
+    """AnimateDiff with a ControlNet, as in AnimateDiffControlNetPipeline."""
     base = load_base(folder)
     drawn, steps, scale = pictures(4), 4, 2.0
     pipe = AnimateDiffControlNetPipeline(
@@ -138,7 +138,7 @@ def test_a_person_is_learned_and_the_controlnet_stays(folder: Path, place: Path)
     assert (weights.parent / "sks-base" / "controlnet").is_dir()
 
 
-def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
+def test_the_pose_changes_the_output(pictures: Pictures, folder: Path) -> None:
     base = load_base(folder)
     unet = method.build(base, Loss(guide=False), video=True).eval()
     poses = encode_poses(base, pictures(4))

@@ -1,4 +1,4 @@
-"""What depends on the kind of backbone stands in one record of functions, chosen in one place."""
+"""What depends on the kind of backbone is one record of functions, chosen in one place."""
 
 import copy
 import re
@@ -91,7 +91,7 @@ def test_a_base_on_the_meta_device_has_shapes_and_no_memory(
 
 
 class Mixer(nn.Module):
-    """The smallest that denoises: one convolution of latent, pose, and the words' mean."""
+    """The smallest denoiser: one convolution of latent, pose, and the mean of the text states."""
 
     def __init__(self) -> None:
         super().__init__()

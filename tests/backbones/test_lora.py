@@ -35,7 +35,7 @@ ALL, CROSS = (r"^unet\.",), (r"^unet\..*attentions\..*attn2\.",)
 
 
 def out(unet: Any, frames: int = 1) -> Tensor:
-    """What a UNet of the tiny base says under guided attention."""
+    """The output of a UNet of the tiny base with guided attention."""
     generator = torch.Generator().manual_seed(5)
 
     def noise(*shape: int) -> Tensor:

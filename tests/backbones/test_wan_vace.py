@@ -1,4 +1,4 @@
-"""Bases of Wan 2.1 VACE's kind: a transformer of packed clips, led by a skeleton video."""
+"""Wan-based bases: a transformer on clips compressed in time, with a skeleton video as control."""
 
 import copy
 import json
@@ -127,7 +127,7 @@ def test_a_clip_that_ends_within_a_latent_keeps_its_last_frame(folder: Path) -> 
     assert window_length(base) == 3
 
 
-def test_words_are_read_once_and_silence_is_zeros(folder: Path) -> None:
+def test_states_of_prompts_are_cached_and_padded_with_zeros(folder: Path) -> None:
     base = load_base(folder)
     both = encode_text(base, ["a man on a beach", ""])
     assert both.dtype == torch.float32 and both.shape[1] < LENGTH
@@ -168,7 +168,7 @@ def test_the_same_latents_as_diffusers_own_pipeline(
     torch.testing.assert_close(ours, theirs.transpose(0, 1), atol=1e-4, rtol=1e-4)
 
 
-def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
+def test_the_pose_changes_the_output(pictures: Pictures, folder: Path) -> None:
     base = load_base(folder)
     assert encode_poses(base, pictures(9), clip=True).shape == (3, 72, 8, 8)
     x, text = torch.randn(1, 3, 4, 8, 8), encode_text(base, ["a man"])
@@ -270,13 +270,13 @@ def test_long_videos_go_in_windows(folder: Path, place: Path) -> None:
         assert sum(1 for _ in video.decode(video=0)) == 20
 
 
-def test_words_that_cannot_be_learned_are_refused(folder: Path, place: Path) -> None:
+def test_recipes_that_train_the_token_are_refused(folder: Path, place: Path) -> None:
     recipe = each_stage(
         tiny(load_recipe("personalize-wan")),
         lambda stage: replace(stage, train=(*stage.train, "token_embedding")),
     )
-    for wrong, says in ((recipe, "trains words"), (load_recipe("personalize"), "trains words"),
-                        (load_recipe("personalize-tiny"), "trains words")):  # fmt: skip
+    for wrong, says in ((recipe, "the token"), (load_recipe("personalize"), "the token"),
+                        (load_recipe("personalize-tiny"), "the token")):  # fmt: skip
         with pytest.raises(UsageError, match=says):
             personalize(
                 CLIP, "sks", PersonalizeOptions(class_word="man", base=str(folder), recipe=wrong)
@@ -286,7 +286,7 @@ def test_words_that_cannot_be_learned_are_refused(folder: Path, place: Path) -> 
         personalize(
             CLIP, "sks", PersonalizeOptions(class_word="man", base=str(folder), recipe=fits)
         )
-    assert not (place / "runs").exists()  # told before any work
+    assert not (place / "runs").exists()  # refused before any work
 
 
 def test_a_recipe_of_wans_kind_is_not_for_a_unet(tiny_base: Path, place: Path) -> None:
@@ -298,12 +298,12 @@ def test_a_recipe_of_wans_kind_is_not_for_a_unet(tiny_base: Path, place: Path) -
         )
 
 
-def test_a_base_without_a_part_is_told_at_once(folder: Path, place: Path) -> None:
+def test_a_base_without_a_part_is_reported_at_once(folder: Path, place: Path) -> None:
     """And not looked for at a hub under the folder's name."""
     for part in ("text_encoder", "tokenizer", "scheduler"):
         shutil.copytree(folder, place / "broken" / part)
         shutil.rmtree(place / "broken" / part / part)
-        with pytest.raises(UsageError, match=f"it has no {part}"):
+        with pytest.raises(UsageError, match=f"it has no folder {part}"):
             load_base(place / "broken" / part)
 
 
@@ -355,7 +355,7 @@ def test_a_transformer_in_one_file(
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(found.get_parameter(name), parameter.bfloat16().float())
     save_file({"a": torch.zeros(1)}, place / "other.safetensors")
-    with pytest.raises(UsageError, match="no transformer of Wan"):
+    with pytest.raises(UsageError, match="not a transformer of Wan"):
         base_train(replace(recipe, model=small), checkpoint=place / "other.safetensors")
 
 
@@ -512,7 +512,7 @@ def test_a_base_with_the_person_in_it(adapter: Path, folder: Path) -> None:
 
 def test_it_is_taken_as_it_is(folder: Path, place: Path, wan_model: Model) -> None:
     recipe = load_recipe("tiny")
-    with pytest.raises(UsageError, match="taken as it is"):
+    with pytest.raises(UsageError, match="needs no training"):
         base_train(replace(recipe, model=wan_model))
 
 

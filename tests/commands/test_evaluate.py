@@ -85,7 +85,7 @@ def test_known_orders_without_a_true_video(clips: Path, place: Path) -> None:
     assert asked["flicker"] < 4
 
 
-def test_all_is_written_and_all_that_is_missing_is_said(
+def test_all_is_written_and_all_that_is_missing_is_reported(
     clips: Path, place: Path, capsys: Caught
 ) -> None:
     arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--offline"]

@@ -50,7 +50,7 @@ def weights_of(base: Base, folder: Path, tensors: dict[str, Tensor], **more: str
 
 
 def layers(base: Base) -> dict[str, torch.nn.Module]:
-    """Every layer of the image UNet that a LoRA can stand on."""
+    """Every layer of the image UNet that LoRA can be added to."""
     return {n: m for n, m in base.denoiser.named_modules() if lora._takes(n, m)}
 
 
@@ -266,7 +266,7 @@ def test_a_base_with_the_person_in_it(
     np.testing.assert_array_equal(video.read(first).frames, video.read(second).frames)
 
 
-def test_what_cannot_be_written_is_said(adapter: Path, tmp_path: Path) -> None:
+def test_unusable_outputs_are_refused(adapter: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / "letter.txt").write_text("dear")

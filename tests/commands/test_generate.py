@@ -91,15 +91,15 @@ def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
         assert picture.height == 3 * 186
     sidecar = json.loads(out.with_suffix(".json").read_text())
     assert sidecar["prompt"] == "sks man on a beach" and sidecar["token"] == "sks"
-    assert sidecar["fit"] == "bones" and "no body" not in said
+    assert sidecar["fit"] == "bones" and "no keypoints" not in said
     assert sidecar["sampler"] == "ddim" and sidecar["steps"] == 1 and sidecar["seed"] == 0
     assert sidecar["frames"] == 10 and sidecar["base"]["hash"] == load_base(folder).hash
 
 
-def test_a_prompt_that_forgets_the_token_is_told_it(folder, pose, capsys):
+def test_a_prompt_without_the_token_is_warned_of(folder, pose, capsys):
     weights = learn(folder, pose.parent / "elsewhere/personal.safetensors")
     out = generate("a man on a beach", pose, GenerateOptions(weights=weights, steps=1, frames=4))
-    assert 'say "sks man"' in capsys.readouterr().err
+    assert 'use "sks man"' in capsys.readouterr().err
     assert out.parent.name == "sks"
 
 
@@ -135,7 +135,7 @@ def test_weights_of_another_base_are_refused(folder, pose, tmp_path):
 
 
 def test_the_video_follows_the_poses_beyond_the_training_length(folder):
-    """Windows of 4 over 10 frames: all of them are made, and each listens to its own pose."""
+    """Windows of 4 over 10 frames: all are generated, and each follows its own pose."""
     base = load_base(folder)
     unet = method.build(base, Loss(guide=False), video=True).eval()
     unet.conv_in.weight.data[:, 4:] = unet.conv_in.weight.data[:, :4]  # let poses be seen
@@ -150,7 +150,7 @@ def test_the_video_follows_the_poses_beyond_the_training_length(folder):
     assert differs[9] and not any(differs[:3])  # only the last window saw the last pose
 
 
-def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, capsys):
+def test_the_fit_of_the_skeleton_is_chosen_and_reported(folder, pose, tmp_path, capsys):
     weights = learn(folder, tmp_path / "personal.safetensors")
     drawn = {}
     for fit in ("none", "frame", "bones"):
@@ -164,7 +164,7 @@ def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, caps
             assert sidecar["fit"] == fit
             drawn[fit, own is not None] = sidecar["pose"]["sha256"]
             said = " ".join(capsys.readouterr().err.split())
-            assert ("no body to fit to" in said) == (own is None and fit != "none")
+            assert ("no keypoints of a learned person" in said) == (own is None and fit != "none")
     assert drawn["none", True] == drawn["none", False] != drawn["bones", False]
     assert drawn["frame", False] == drawn["bones", False]
 
@@ -201,7 +201,7 @@ def test_weights_count_by_their_scale_and_add_up(folder, pose, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{}:much", "{}:3", "{}:-1", "{}:nan", "{}.no", "{}.no:1"])
-def test_scales_and_files_that_are_none(folder, pose, tmp_path, capsys, text):
+def test_invalid_scales_and_files(folder, pose, tmp_path, capsys, text):
     file = text.format(learn(folder, tmp_path / "own.safetensors"))
     assert main(["generate", "sks", "--pose", str(pose), "--weights", file]) == 2
     assert "own.safetensors" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
     assert json.loads(made.with_suffix(".json").read_text())["token"] == "sks"
 
 
-def test_what_is_said_of_the_looks_goes_into_prompts(tiny_base: Path, place: Path) -> None:
+def test_words_for_the_appearance_go_into_prompts(tiny_base: Path, place: Path) -> None:
     path = learn(tiny_base, appearance="in a red shirt")
     assert read_metadata(path)["appearance"] == "in a red shirt"
 
@@ -100,7 +100,7 @@ def test_what_is_said_of_the_looks_goes_into_prompts(tiny_base: Path, place: Pat
     assert said("a man on a beach", weights=path)[0] == "a man on a beach"
 
 
-def test_looks_are_found_where_the_recipe_says_so(
+def test_the_appearance_is_searched_if_the_recipe_says_so(
     tiny_base: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = load_recipe("personalize-tiny")
@@ -166,9 +166,7 @@ def test_of_the_embedding_only_the_token_learns(tiny_base: Path, place: Path) ->
     assert not [name for name, tensor in checkpoint.items() if words in tensor.shape]
 
 
-def test_the_text_encoder_learns_beside_the_token_but_for_its_words(
-    tiny_base: Path, place: Path
-) -> None:
+def test_the_text_encoder_is_trained_without_its_known_words(tiny_base: Path, place: Path) -> None:
     recipe = load_recipe("personalize-tiny")
     both = replace(recipe, personal=replace(recipe.personal, train_text_encoder=True))
     tensors = load_file(learn(tiny_base, both))
@@ -308,7 +306,7 @@ def test_each_switch_changes_the_result(tiny_base: Path, place: Path, switch: st
     assert any(not torch.equal(a[name], b[name]) for name in a)
 
 
-def test_placement_augmentation_is_the_same_person_smaller_and_elsewhere() -> None:
+def test_placement_augmentation_is_the_same_person_smaller_and_shifted() -> None:
     clip = puppets.render(puppets.sample_spec(3), frames=3, size=96)
     subject = Subject(Path(), clip.frames, clip.masks / np.float32(255), clip.keypoints,
                       ["a"] * 3, 8.0, "man", None)  # fmt: skip

@@ -56,7 +56,7 @@ def by_hand(out):
 
 
 def correct(out):
-    """A mask, a pose and a caption, as a hand would."""
+    """Correct a mask, a pose and a caption manually."""
     Image.new("L", (128, 128), 255).save(out / "masks" / "0003.png")
     poses = json.loads((out / "poses.json").read_text())
     poses["keypoints"][5][4] = [7.0, 9.0, 1.0]
@@ -121,7 +121,7 @@ def test_corrections_are_never_lost_silently(tmp_path):
         prepare(clip, out)
 
 
-def test_frames_of_one_still_moment_are_told_apart(tmp_path):
+def test_frames_of_one_still_moment_are_distinguished(tmp_path):
     clip, out = tmp_path / "a.mp4", tmp_path / "out"
     rendered(clip)
     pictures = video.read(clip).frames
@@ -133,7 +133,7 @@ def test_frames_of_one_still_moment_are_told_apart(tmp_path):
     assert masks[4].min() == 1 and masks[3].min() == 0 == masks[5].min()
 
 
-def test_the_report_stands_alone_and_escapes(tmp_path):
+def test_the_report_is_self_contained_and_escapes(tmp_path):
     clip, out = tmp_path / "<b>a&b.mp4", tmp_path / "out"
     rendered(clip)
     prepare(clip, out, scene="in a <i>room")

@@ -78,7 +78,7 @@ def test_cross_attention_patterns_spare_the_motion_modules(tiny_base: Path) -> N
         ("seed = ", "not a TOML file"),
     ],
 )
-def test_what_is_wrong_is_said(text: str, says: str, tmp_path: Path) -> None:
+def test_errors_say_what_is_wrong(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=says):

@@ -144,7 +144,7 @@ def test_a_base_is_gathered_from_one_file(
 ) -> None:  # fmt: skip
     folder, own = parts
     made = base_train(recipe_of(folder), tmp_path / "base", file)
-    assert "its shapes and words as" in capsys.readouterr().err.replace("\n", " ")
+    assert "config and tokenizer of" in capsys.readouterr().err.replace("\n", " ")
     base = load_base(made)
     assert base.config["name"] == "fine tune é" and not base.config["license"]
     for name, part in own.items():
@@ -165,14 +165,18 @@ def test_a_file_that_is_not_a_checkpoint_is_rejected(
     pickled.write_bytes(b"x")
     torn.write_bytes(file.read_bytes()[:1000])
     save_file({"lora_unet_x.lora_up.weight": torch.zeros(1)}, lora)
-    for wrong, why in ((pickled, "no .safetensors"), (torn, "cannot read"), (lora, "no whole")):
+    for wrong, why in (
+        (pickled, "not a .safetensors"),
+        (torn, "cannot read"),
+        (lora, "not a complete"),
+    ):
         with pytest.raises(UsageError, match=why):
             with_checkpoint(model, wrong)
-    with pytest.raises(UsageError, match="from elsewhere"):
+    with pytest.raises(UsageError, match="needs a recipe that loads"):
         with_checkpoint(replace(model, vae={}), file)
     monkeypatch.chdir(tmp_path)
     assert main(["base-train", "mini", "--checkpoint", str(file)]) == 2
-    assert "from elsewhere" in capsys.readouterr().err.replace("\n", " ")
+    assert "needs a recipe that loads" in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "runs" / "bases").exists()
 
 
@@ -186,7 +190,7 @@ def test_a_file_of_other_shapes_is_rejected(
     tensors[name] = tensors[name][:, :5].contiguous()
     wrong = tmp_path / "wrong.safetensors"
     save_file(tensors, wrong)
-    with pytest.raises(UsageError, match="no unet in"):
+    with pytest.raises(UsageError, match="cannot load unet from"):
         base_train(recipe_of(parts[0]), tmp_path / "base", wrong)
 
 

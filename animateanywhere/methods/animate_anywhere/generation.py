@@ -40,11 +40,11 @@ STEPS = 25  # denoising steps of bases whose base.toml has none
 
 @dataclass(frozen=True)
 class Sampling:
-    """How frames are sampled; the base's own guidance scale, steps and sampler where None.
+    """Options of sampling; None stands for the base's default.
 
-    early: another UNet and prompt for the first steps, of which `LATE` are left to the UNet itself:
-    what was learned then changes the appearance, and motion and layout stay the base's. free: all
-    windows start from the noise of the first (`sampling.free_noise`).
+    steps: number of denoising steps. early: another network and prompt for all steps but the last
+    share `LATE`, so that learned weights change the appearance, while motion and layout are the
+    base's. free: all windows start from the noise of the first (`sampling.free_noise`).
     """
 
     guidance_scale: float | None = None
@@ -91,17 +91,18 @@ def render_latents(
     sampling: Sampling = DEFAULTS,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Latents (F, C, h, w) of a prompt that follow pose latents of as many frames.
+    """Generate the latents (T, C, h, w) of a prompt that follow pose conditions (T, *pose_shape).
 
-    unet: what `animate_anywhere.build` makes of the base. on_step: called after each step.
-    Beyond the training length, windows go through it one at a time, so memory does not grow.
+    unet: from `method.build`. on_step: called after each denoising step. Latents beyond the length
+    the network was trained with are denoised in overlapping windows, one at a time, so that memory
+    does not grow with length.
     """
     scheduler = make_scheduler(base.scheduler.config, sampling.sampler or sampler_of(base))
     steps = sampling.steps or steps_of(base)
     scale = sampling.guidance_scale
     scale = base.config["guidance_scale"] if scale is None else scale
     count, length = len(pose_latents), window_length(base)
-    # Noise from the CPU is the same on every device.
+    # Noise drawn on the CPU is the same for every device
     generator = torch.Generator().manual_seed(seed)
     noise = video_noise((1, count, *latent_shape(base)), generator, noise_share(base))
     overlap = length // 4
@@ -110,7 +111,7 @@ def render_latents(
     noise = noise.to(pose_latents.device)
     rescale = guidance_rescale(base)
 
-    def by(unet: nn.Module, prompt: str) -> Denoiser:
+    def windowed(unet: nn.Module, prompt: str) -> Denoiser:
         with torch.no_grad():
             prompted, empty = encode_text(base, [prompt, ""]).split(1)
         conditions = Conditions(pose_latents[None], prompted, empty)
@@ -122,9 +123,9 @@ def render_latents(
 
         return blend(denoiser_of, windows(count, length, overlap))
 
-    denoiser = by(unet, prompt)
+    denoiser = windowed(unet, prompt)
     if sampling.early is not None:
-        denoiser = switch_denoisers(by(*sampling.early), denoiser, round(steps * (1 - LATE)))
+        denoiser = switch_denoisers(windowed(*sampling.early), denoiser, round(steps * (1 - LATE)))
     return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
 
 

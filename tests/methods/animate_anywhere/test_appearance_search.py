@@ -1,4 +1,4 @@
-"""What a person looks like, in the base's own words."""
+"""The search for words for a person's appearance."""
 
 import re
 from dataclasses import replace
@@ -50,15 +50,15 @@ def said(truth: str) -> appearance_search.Error:
         "a pink hat and a brown bag",
     ],
 )
-def test_what_lessens_the_error_is_said(truth: str) -> None:
+def test_words_that_reduce_the_error_are_found(truth: str) -> None:
     assert appearance_search.search(said(truth)) == truth
 
 
-def test_nothing_is_said_that_does_not_help() -> None:
+def test_words_that_do_not_help_are_left_out() -> None:
     assert appearance_search.search(lambda phrase: 1.0) == ""
 
 
-def test_about_as_many_are_tried_as_foretold() -> None:
+def test_the_number_of_tries_is_about_as_estimated() -> None:
     phrases = set()
 
     def error(phrase: str) -> float:
@@ -69,7 +69,7 @@ def test_about_as_many_are_tried_as_foretold() -> None:
     assert len(phrases) == pytest.approx(appearance_search.TRIES, rel=0.2)
 
 
-def test_the_bundled_base_says_what_a_person_wears() -> None:
+def test_the_bundled_base_finds_what_a_person_wears() -> None:
     spec = puppets.sample_spec(1002, "held-out")  # a black pullover and a pink skirt
     clip = puppets.render(replace(spec, object=replace(spec.object, name="none")), frames=8)
     masks = clip.masks.astype(np.float32) / 255
@@ -90,6 +90,6 @@ def test_the_bundled_base_says_what_a_person_wears() -> None:
         ("somebody", "somebody in a red shirt"),
     ],
 )
-def test_looks_stand_behind_the_person(text: str, says: str) -> None:
+def test_the_appearance_follows_the_person(text: str, says: str) -> None:
     assert with_appearance(text, "sks", "man", RED) == says
     assert with_appearance(text, "sks", "man", "") == text

@@ -1,4 +1,4 @@
-"""The chosen step: known orders of scores, frames that training never sees, stop and resume."""
+"""Checkpoint selection: known orders of scores, held-out frames, stop and resume."""
 
 import itertools
 import json
@@ -237,10 +237,11 @@ def test_the_best_step_is_what_is_kept(
         assert torch.equal(load_file(path)[f"unet.{name}"], kept[f"unet.{name}"].half())
     with Image.open(place / "run" / "scores.png") as picture:
         assert picture.width > 2 * picture.height > 400
-    assert "best of 2 scored: appearance step" in " ".join(capsys.readouterr().err.split())
+    err = " ".join(capsys.readouterr().err.split())
+    assert "stage appearance: selected step" in err and "the best of 2 scored" in err
 
 
-def test_a_stage_ends_when_it_gets_no_better(
+def test_a_stage_stops_without_improvement(
     tiny_base: Path, place: Path, capsys: pytest.CaptureFixture
 ) -> None:
     recipe = short(patience=1)
@@ -298,7 +299,7 @@ def test_a_motion_stage_that_makes_it_worse_is_dropped(
     nn.init.ones_(net.weight)
     assert checkpoint_selection.restore(dict(net.named_parameters()), stage, place) == 0
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
-    assert "motion made it worse" in capsys.readouterr().err
+    assert "stage motion: discarded" in capsys.readouterr().err
     checkpoint_selection.plot(place)
     assert (place / checkpoint_selection.PICTURE).stat().st_size > 1000
 

@@ -146,7 +146,7 @@ def test_row_by_row_is_the_same_step(base: Base, video: bool) -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_the_loss_by_hand(base: Base) -> None:
+def test_the_loss_written_out(base: Base) -> None:
     """Of a network that predicts nothing: noise, timesteps and weights are the settings'."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
