@@ -10,6 +10,7 @@ from animateanywhere.diffusion.sampling import (
     blend,
     free_noise,
     guided,
+    in_turn,
     make_scheduler,
     sample,
     windows,
@@ -180,6 +181,21 @@ def test_blending_moves_smoothly_from_one_window_to_the_next():
     torch.testing.assert_close(y[4:8], torch.tensor([1, 2, 3, 4]) / 5)
 
 
+def test_each_window_has_its_own_conditions():
+    """A window predicts where it begins plus 10 times where it ends."""
+
+    def denoiser_of(start, stop):
+        return lambda x, t: torch.full_like(x, start + 10 * stop)
+
+    y = blend(denoiser_of, [(0, 4), (4, 7)])(torch.zeros(1, 7, 1, 1, 1), torch.tensor(0))
+    assert y.flatten().tolist() == [40] * 4 + [74] * 3
+
+
+def test_one_denoiser_takes_over_from_another():
+    both = in_turn(lambda x, t: x + t, lambda x, t: x - t, 2)
+    assert [both(10, step) for step in range(1, 6)] == [11, 12, 7, 6, 5]
+
+
 def test_one_window_is_its_own_denoiser():
     def only(x, t):
         return x
@@ -197,4 +213,7 @@ def test_free_noise_shuffles_that_of_the_first_window():
         stretch, before = free[0, start : start + 12], free[0, start - 16 : start - 4]
         assert not torch.equal(stretch, before)
         assert torch.equal(stretch.flatten(1).sort(0)[0], before.flatten(1).sort(0)[0])
+    assert torch.equal(free_noise(noise, 16, 12, torch.Generator().manual_seed(1)), free)
+    short = free_noise(noise[:, :37], 16, 12, torch.Generator().manual_seed(1))
+    assert torch.equal(short, free[:, :37])  # the last stretch may be cut off
     assert torch.equal(free_noise(noise[:, :9], 16, 12, torch.Generator()), noise[:, :9])

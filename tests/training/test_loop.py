@@ -38,8 +38,8 @@ def stage(steps: int = 12, **changes: object) -> Stage:
     return Stage("toy", "image", steps, **(options | changes))  # type: ignore[arg-type]
 
 
-def losses(folder: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+def losses(folder: Path, key: str = "loss") -> list[float]:
+    return [json.loads(line)[key] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 class Killed(BaseException):
@@ -257,7 +257,9 @@ def test_a_step_is_the_mean_of_the_batches_it_accumulates(tmp_path: Path) -> Non
     fit(once, row, together, tmp_path / "once", seed=3)
     fit(parts, stage(4, ema=0.0, accumulate=3), loss, tmp_path / "parts", seed=3)
     torch.testing.assert_close(parts.state_dict(), once.state_dict())
-    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "once"), rel=1e-5)
+    for key in ("loss", "gradient_norm"):  # Adam itself does not see how long a gradient is
+        expected = losses(tmp_path / "once", key)
+        assert losses(tmp_path / "parts", key) == pytest.approx(expected, rel=1e-4)
 
 
 def train_as_one_of_two(folder: Path) -> None:
