@@ -36,7 +36,7 @@ from animateanywhere.methods.animate_anywhere import checkpoint_selection, metho
 from animateanywhere.methods.animate_anywhere.generation import render as generate
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, load_recipe
 from animateanywhere.pose import skeleton
-from animateanywhere.puppets import Clip, caption, describe, render
+from animateanywhere.puppets import Clip, caption, describe_identity, render
 
 FPS, SIZE, FRAMES, STEPS = 8.0, 128, 4, 10
 # motion and scene of each person's clip, and how its captions name the scene
@@ -59,7 +59,7 @@ def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list
     net = load_perception(BUNDLED / "perception")
     rows = []
     for case in cases:
-        prompt = caption(case.spec, seed=1, person=who, looks=False)
+        prompt = caption(case.spec, seed=1, person=who, appearance=False)
         poses = encode_poses(base, skeleton.draw(case.keypoints, SIZE, SIZE))
         made = np.stack([*generate(base, unet, prompt, poses, 0, steps=STEPS)])
         rows.append(truth.measure(net, made, case, reference))
@@ -82,7 +82,7 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
         truth.write_reference(reference, out)
         base = load_base("mini")
         unet = method.build(base, Loss(guide=False), video=True).eval()
-        who = describe(reference.spec.identity)
+        who = describe_identity(reference.spec.identity)
         record.write_text(json.dumps({"words": measured(base, unet, who, reference, cases)}))
     token, kind = "sks", reference.spec.identity.gender
     scorer = checkpoint_selection.scorer

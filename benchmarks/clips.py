@@ -27,7 +27,7 @@ from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.pose.visibility import somebody
+from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import frame_cache
 from animateanywhere.preprocessing.driving import read_driving
 
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     files = sorted(
         path for path in options.folder.rglob("*")
-        if path.suffix.lower() in VIDEOS | video.PICTURES
+        if path.suffix.lower() in VIDEOS | video.PICTURE_SUFFIXES
     )  # fmt: skip
     if not files:
         parser.error(f"{options.folder}: no clips in it")
@@ -53,7 +53,7 @@ def main() -> None:
         frame_cache.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user
         for path in track(files, "clips", transient=True):
             clip = path
-            if path.suffix.lower() in video.PICTURES:
+            if path.suffix.lower() in video.PICTURE_SUFFIXES:
                 clip = Path(scratch) / f"{path.stem}.mp4"
                 _pan(path, clip, options.fps)
             name = f"{path.stem}{' (panned)' if clip != path else ''}"
@@ -94,7 +94,7 @@ def _driving(name: str, clip: Path, fps: float) -> str:
             driving = read_driving(clip, fps)
     except UsageError as error:
         return f"| {name} | | | | **refused**: {_short(str(error), clip)} |"
-    seen = somebody(driving.keypoints).mean()
+    seen = has_person(driving.keypoints).mean()
     count = len(driving.keypoints)
     return (
         f"| {name} | {driving.kind} | {count} | {seen:.0%} | {_warnings(said.getvalue(), clip)} |"

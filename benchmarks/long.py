@@ -31,7 +31,7 @@ from animateanywhere.core.device import peak_memory
 from animateanywhere.evaluation.perception import load_perception, perceive
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
-from animateanywhere.puppets import Clip, caption, describe, render
+from animateanywhere.puppets import Clip, caption, describe_identity, render
 
 SIZE, FPS, END = 128, 8.0, 16
 
@@ -78,13 +78,13 @@ def seams(frames: np.ndarray, masks: np.ndarray, length: int) -> float:
 def one(frames: int, weights: Path | None, free: bool) -> dict[str, float]:
     """A length, measured in this process."""
     clip = truth(frames)
-    who = describe(clip.spec.identity) if weights is None else f"{TOKEN} man"
+    who = describe_identity(clip.spec.identity) if weights is None else f"{TOKEN} man"
     with tempfile.TemporaryDirectory() as place, chdir(place):
         pose = Path("dance.poses.json")
         skeleton.write_poses(pose, skeleton.Poses(clip.keypoints, SIZE, SIZE, FPS))
         begun = time.perf_counter()
         made = generate(
-            caption(clip.spec, seed=1, person=who, looks=False),
+            caption(clip.spec, seed=1, person=who, appearance=False),
             pose,
             GenerateOptions(
                 weights=weights, fit="none", base=None if weights else "mini", free_noise=free

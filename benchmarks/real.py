@@ -37,16 +37,16 @@ from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import finite, sha256, write_aside
 from animateanywhere.core.messages import progress, say
-from animateanywhere.datasets.subject import overlay, read_subject
+from animateanywhere.datasets.subject import overlay_skeletons, read_subject
 from animateanywhere.evaluation import real
-from animateanywhere.evaluation.observe import Observed, look
+from animateanywhere.evaluation.observe import Observed, observe_frames
 from animateanywhere.evaluation.perception import (
     Perception,
     load_perception,
     perceive,
     perception_of,
 )
-from animateanywhere.evaluation.scores import Networks, score, unrelated
+from animateanywhere.evaluation.scores import Networks, score, unrelated_scenes
 from animateanywhere.evaluation.targets import read_sidecar
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.personal_stages import recipe_of
@@ -199,14 +199,14 @@ def made_again(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, li
         made[name], motion = make(who + where, poses, driving, from_weights, file, "none", run)
     rows, shown = {}, [("the clip's own poses", motion.skeletons)]
     for name, pictures in made.items():
-        seen = look(pictures, run.fps, clip.path, EYES, SIDE)
-        rows[name] = real.followed(seen, motion.keypoints)
-        rows[name] |= real.by_network(network_sees(run, pictures), motion.keypoints)
+        seen = observe_frames(pictures, run.fps, clip.path, EYES, SIDE)
+        rows[name] = real.motion_scores(seen, motion.keypoints)
+        rows[name] |= real.network_scores(network_sees(run, pictures), motion.keypoints)
         if name != "as filmed":
-            rows[name] |= real.likeness(pictures, frames, masks)
+            rows[name] |= real.reconstruction_scores(pictures, frames, masks)
         shown.append((name, pictures))
         if name in ("as filmed", "personalized"):
-            shown.append((f"{name}: joints seen in it", overlay(pictures, seen.keypoints)))
+            shown.append((f"{name}: detected joints", overlay_skeletons(pictures, seen.keypoints)))
     return rows, shown
 
 
@@ -215,8 +215,10 @@ def augment_backgrounds(clip: Clip, run: Run, out: Path, weights: Path) -> tuple
     sheet. With the first motion also somebody told in words only, whose leak is what chance
     gives."""
     subject = read_subject(out / "subject")
-    reference = Observed(subject.frames, subject.masks, subject.keypoints, subject.fps).persons()
-    others = unrelated()
+    reference = Observed(
+        subject.frames, subject.masks, subject.keypoints, subject.fps
+    ).person_frames()
+    others = unrelated_scenes()
     rows, shown = {}, []
     for number, file in enumerate(clip.drivings):
         driving = read_driving(file, run.fps, FRAMES, EYES)
@@ -228,16 +230,18 @@ def augment_backgrounds(clip: Clip, run: Run, out: Path, weights: Path) -> tuple
                 slug = f"{scene.split()[-1]}-{file.stem}{'' if from_weights else '-words'}"
                 path = out / f"{slug}.mp4"
                 made, motion = make(words, file, driving, from_weights, path, "bones", run)
-                seen = real.counted(look(made, run.fps, path, EYES, SIDE))
+                seen = real.without_partial_bodies(observe_frames(made, run.fps, path, EYES, SIDE))
                 there = network_sees(run, made)
-                row = score(real.filled(seen, there), reference, motion.keypoints, None,
-                            Networks(), others) | real.persons(seen)  # fmt: skip
+                filled = real.with_missed_persons(seen, there)
+                row = score(filled, reference, motion.keypoints, None, Networks(), others)
+                row |= real.person_counts(seen)
                 if motion.keypoints is not None:
-                    row |= real.followed(seen, motion.keypoints)
-                    row |= real.by_network(there, motion.keypoints)
+                    row |= real.motion_scores(seen, motion.keypoints)
+                    row |= real.network_scores(there, motion.keypoints)
                 rows.setdefault(words, {})[file.stem] = row
                 shown += [(f"{file.stem}, {words}: asked", motion.skeletons), ("made", made),
-                          ("joints seen in it", overlay(made, seen.keypoints))]  # fmt: skip
+                          ("detected joints",
+                           overlay_skeletons(made, seen.keypoints))]  # fmt: skip
     return rows, shown
 
 
@@ -260,7 +264,7 @@ def make(
         "weights": None if weights is None else sha256(weights),
         "base": {"hash": run.hash}, "pose": {"sha256": motion.sha256},
     }  # fmt: skip
-    if not out.is_file() or not real.matches(read_sidecar(out), wanted):
+    if not out.is_file() or not real.sidecar_matches(read_sidecar(out), wanted):
         generate(
             prompt,
             file,
@@ -281,8 +285,8 @@ def report(run: Run, found: dict[str, Any]) -> None:
         again += [((clip, name), row) for name, row in tables["again"].items()]
         for words, motions in tables["elsewhere"].items():
             elsewhere += [((clip, words, motion), row) for motion, row in motions.items()]
-    text = real.markdown(("clip", "made by"), again, real.AGAIN) + "\n"
-    text += real.markdown(("clip", "prompt", "motion"), elsewhere, real.ELSEWHERE)
+    text = real.markdown(("clip", "made by"), again, real.RECONSTRUCTION_COLUMNS) + "\n"
+    text += real.markdown(("clip", "prompt", "motion"), elsewhere, real.NEW_SCENE_COLUMNS)
     with write_aside(run.out / "table.md") as aside:
         aside.write_text(text, encoding="utf-8")
     record = {

@@ -18,11 +18,11 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def own_memory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test knows what another has seen, and none writes beside the sources."""
+def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty frame cache for each test, outside of the working folder."""
     from animateanywhere.preprocessing import frame_cache
 
-    folder = tmp_path_factory.mktemp("memory")
+    folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(frame_cache, "CACHE", folder)
     return folder
 

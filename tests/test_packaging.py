@@ -16,6 +16,7 @@ IMPORTED_AS = {
     "controlnet-aux": "controlnet_aux",
     "huggingface-hub": "huggingface_hub",
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "protobuf": "google",
     "scikit-image": "skimage",
 }

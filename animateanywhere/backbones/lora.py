@@ -53,7 +53,10 @@ def inject(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=whole))
-    factors = [f"{part}.{name}" for name, _ in network.named_parameters() if ".lora_" in name]
+    own = [(name, p) for name, p in network.named_parameters() if ".lora_" in name]
+    for _, factor in own:  # peft takes the layer's dtype; in half precision small steps are lost
+        factor.data = factor.data.float()
+    factors = [f"{part}.{name}" for name, _ in own]
     return (*factors, *filter(found, others))
 
 

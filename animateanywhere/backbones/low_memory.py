@@ -3,13 +3,13 @@ compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from animateanywhere.backbones.family import Base, Family
@@ -31,9 +31,11 @@ def to_device(
         precision = "no" if device == "cpu" else "fp16"
     if half_weights:
         halve(base, precision)
-    for name, part in base.networks.items():
-        if name != "text_encoder" or base.family.learns_tokens:
-            part.to(device)
+    convert(
+        (part for name, part in base.networks.items()
+         if name != "text_encoder" or base.family.learns_tokens),
+        lambda tensor: tensor.to(device),
+    )  # fmt: skip
     return autocast(device, precision)
 
 
@@ -41,18 +43,34 @@ def to_device(
 def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
     """The denoiser waits on the CPU inside, where the base is on a GPU: frames on their way
     through the VAE can take as much memory as a step. networks: others that are to wait."""
-    places = [
-        (part, weight.device)
+    waiting = [
+        part
         for part in (*base.denoising.values(), *networks)
-        if (weight := next(part.parameters())).device.type != "cpu"
+        if next(part.parameters()).device.type == "cuda"  # elsewhere it is the same memory
     ]
-    for part, _ in places:
-        part.cpu()
+    if not waiting:
+        yield
+        return
+    place = next(waiting[0].parameters()).device
+    convert(waiting, lambda tensor: tensor.cpu())
     try:
         yield
     finally:
-        for part, place in places:
-            part.to(place)
+        convert(waiting, lambda tensor: tensor.to(place))
+
+
+def convert(parts: Iterable[nn.Module], change: Callable[[Tensor], Tensor]) -> None:
+    """Change the weights and buffers of networks in place, such as their device. What networks
+    share, as image and video UNet do, they share afterwards: `nn.Module.to` would copy it for
+    each."""
+    changed: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}  # old ones live on: keys stay theirs
+    for part in parts:
+        for tensor in (*part.parameters(), *part.buffers()):
+            old = tensor.data
+            key = (old.device, old.data_ptr(), old.dtype, old.shape, old.stride())
+            if key not in changed:
+                changed[key] = (old, change(old))
+            tensor.data = changed[key][1]
 
 
 def halve(base: Base, precision: str) -> None:
@@ -71,10 +89,15 @@ def halve(base: Base, precision: str) -> None:
 
 
 def autocast(device: str | torch.device, precision: str) -> AbstractContextManager[None]:
-    """Passes inside are in half precision; "no" leaves them."""
+    """Passes inside are in half precision; "no" leaves them.
+
+    Without a cache of cast weights: PyTorch empties it where the outermost autocast ends, and an
+    optimizer that steps inside would change weights that no pass sees.
+    """
     return torch.autocast(
-        torch.device(device).type, DTYPES.get(precision), enabled=precision in DTYPES
-    )
+        torch.device(device).type, DTYPES.get(precision), enabled=precision in DTYPES,
+        cache_enabled=False,
+    )  # fmt: skip
 
 
 def compile_blocks(network: Any, family: Family) -> None:

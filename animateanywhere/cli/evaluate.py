@@ -150,7 +150,7 @@ def evaluate(
     if bench is None and (subjects or methods or hard):
         raise UsageError("--subjects, --methods and --hard belong to --bench puppets")
     require_writable(out or RUNS)
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
     if target is None:
         from animateanywhere.commands.benchmark import benchmark
@@ -163,13 +163,13 @@ def evaluate(
             fast=fast,
             hard=hard,
             base=base,
-            models=Place(models, offline),
+            models=WeightsLocation(models, offline),
         )
         return result(folder)
     from animateanywhere.commands import evaluate as command
     from animateanywhere.preprocessing.backends import Backends
 
-    backends = Backends(pose_backend, mask_backend, place=Place(models, offline))
+    backends = Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline))
     evaluation = command.evaluate(
         target,
         reference=reference,

@@ -170,7 +170,7 @@ def generate(
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands import generate as command
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
     files = [_scaled("--weights", text) for text in weights or []]
     first, scale = files[0] if files else (None, 1.0)
@@ -195,7 +195,7 @@ def generate(
             free_noise=free_noise,
             compiled=compiled,
             contact_sheet=contact_sheet,
-            backends=Backends(pose_backend, place=Place(models, offline)),
+            backends=Backends(pose_backend, location=WeightsLocation(models, offline)),
         ),
     )
     result(video)

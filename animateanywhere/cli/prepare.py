@@ -56,10 +56,12 @@ def prepare(
     require_writable(out)
     from animateanywhere.commands import prepare as command
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
-    place = Place(models, offline)
-    backends = Backends(pose_backend, mask_backend, caption, caption_model, caption_fallback, place)
+    location = WeightsLocation(models, offline)
+    backends = Backends(
+        pose_backend, mask_backend, caption, caption_model, caption_fallback, location
+    )
     command.prepare(video, out, scene=scene, class_word=class_word, backends=backends)
     result(out)
 
@@ -106,9 +108,9 @@ def check(
     require_writable(out or RUNS)
     from animateanywhere.commands import check as command
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
-    backends = Backends(pose_backend, mask_backend, place=Place(models, offline))
+    backends = Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline))
     report = command.check(
         video,
         pose,

@@ -92,9 +92,9 @@ def personalize(
     require_writable(out or RUNS)
     from animateanywhere.commands import personalize as command
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
-    place = Place(models, offline)
+    location = WeightsLocation(models, offline)
     weights = command.personalize(
         video,
         token,
@@ -108,7 +108,7 @@ def personalize(
             vram=vram,
             seed=seed,
             backends=Backends(
-                pose_backend, mask_backend, caption, caption_model, caption_fallback, place
+                pose_backend, mask_backend, caption, caption_model, caption_fallback, location
             ),
         ),
     )

@@ -28,7 +28,7 @@ from animateanywhere.methods.animate_anywhere.baselines import ABLATIONS, METHOD
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe, scaled, to_dict
 from animateanywhere.metrics import frechet
 from animateanywhere.pose import skeleton
-from animateanywhere.preprocessing.weights import HUB, VIDEOMAE, Place, at_hand
+from animateanywhere.preprocessing.weights import HUB, VIDEOMAE, WeightsLocation, find_local
 from animateanywhere.puppets import (
     MOTIONS,
     OBJECTS,
@@ -36,7 +36,7 @@ from animateanywhere.puppets import (
     Clip,
     Spec,
     caption,
-    describe,
+    describe_identity,
     render,
     sample_spec,
 )
@@ -86,7 +86,7 @@ def benchmark(
     fast: bool = False,
     hard: bool = False,
     base: str = "mini",
-    models: Place = HUB,
+    models: WeightsLocation = HUB,
 ) -> Path:
     """Learn and generate, measure and compare; returns `out`, with `metrics.json` in it.
 
@@ -109,7 +109,7 @@ def benchmark(
     times = (2 if hard else 1) / (FASTER if fast else 1)
     recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
     net = load_perception(perception_of(folder))
-    look = embed.videomae(models) if at_hand(VIDEOMAE, models) else None
+    look = embed.videomae_embedder(models) if find_local(VIDEOMAE, models) else None
     people = range(subjects or (3 if fast else SUBJECTS))
     with progress("benchmark", total=len(people) * len(names)) as bar:
         for number in people:
@@ -174,7 +174,7 @@ def score(
     """A method's means over one subject's cases; from `place`, if they are there already."""
     recipe = method.change(recipe) if method.change else recipe
     if method.described:
-        named = describe(one.reference.spec.identity).partition(f"{one.class_word} ")[2]
+        named = describe_identity(one.reference.spec.identity).partition(f"{one.class_word} ")[2]
         recipe = replace(recipe, extras=replace(recipe.extras, appearance=named))
     key = json.loads(json.dumps({
         "base": hash_of(find_base(base)), "version": __version__, "fast": setting.fast,
@@ -226,8 +226,8 @@ def make(
     made = []
     for number, truth in enumerate(one.truths):
         identity = truth.spec.identity
-        who = describe(identity) if weights is None else f"{TOKEN} {one.class_word}"
-        prompt = caption(truth.spec, seed=1, person=who, looks=False)
+        who = describe_identity(identity) if weights is None else f"{TOKEN} {one.class_word}"
+        prompt = caption(truth.spec, seed=1, person=who, appearance=False)
         size, fps = truth.frames.shape[1], truth.fps
         pose, target = place / f"case{number}.poses.json", place / f"case{number}.mp4"
         skeleton.write_poses(pose, skeleton.Poses(truth.keypoints, size, size, fps))
@@ -241,7 +241,7 @@ def make(
 
 
 def fvd(
-    look: embed.Video | None, methods: list[str], people: range, config: dict[str, Any],
+    look: embed.VideoEmbedder | None, methods: list[str], people: range, config: dict[str, Any],
     setting: Setting, folder: Path,
 ) -> dict[str, float]:  # fmt: skip
     """Frechet video distance of each method's videos to the true ones of the same people; nothing
@@ -267,7 +267,7 @@ def sheet(
     for one in people:
         truth = one.truths[-1]
         rows.append((f"person {one.number}: reference", one.reference.frames))
-        rows.append((f"truth: {caption(truth.spec, seed=1, looks=False)}", truth.frames))
+        rows.append((f"truth: {caption(truth.spec, seed=1, appearance=False)}", truth.frames))
         for name, method in methods.items():
             path = folder / name / f"{one.number:02}" / f"case{len(one.truths) - 1}.mp4"
             if path.is_file():

@@ -20,7 +20,7 @@ from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import Finding, Verdict, read_findings, verdict
 from animateanywhere.core.paths import RUNS
-from animateanywhere.datasets.subject import Subject, read_about
+from animateanywhere.datasets.subject import Subject, read_settings
 from animateanywhere.methods.animate_anywhere.cost.predict import (
     Prepared,
     estimate_generation,
@@ -30,7 +30,7 @@ from animateanywhere.methods.animate_anywhere.generation import steps_of
 from animateanywhere.methods.animate_anywhere.personal_stages import recipe_of
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import Driving, read_driving
-from animateanywhere.preprocessing.quality.motion import look_over_driving
+from animateanywhere.preprocessing.quality.motion import motion_findings
 
 FOLDER = RUNS / "check"
 COLORS = {"note": "dim", "warning": "yellow", "unusable": "red"}
@@ -143,12 +143,12 @@ def _prepare(
 ) -> tuple[Subject, Prepared]:
     """The subject, and what preparing it took, now or when it was prepared."""
     record = out.with_name(f"{out.name}.json")
-    key, begun, held = read_about(out).get("key"), time.monotonic(), memory_now()
+    key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
     size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
         video, out, class_word=class_word, backends=backends, size=size, fps=fps, tell=False
     )
-    if key == read_about(out)["key"] and record.is_file():
+    if key == read_settings(out)["key"] and record.is_file():
         return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
     took = Prepared(time.monotonic() - begun, max(memory_now() - held, 0), peak_memory())
     with write_aside(record) as aside:
@@ -173,7 +173,7 @@ def _compare(driving: Driving, subject: Subject | None, size: int) -> list[Findi
         text = "a skeleton in colors other than OpenPose's: used as it is, nothing can be compared"
         return [Finding("warning", "skeleton", text)]
     reference = None if subject is None else subject.keypoints
-    return look_over_driving(driving.keypoints, driving.width, driving.height, reference, size)
+    return motion_findings(driving.keypoints, driving.width, driving.height, reference, size)
 
 
 def _about(path: Path, error: UsageError) -> Finding:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from animateanywhere.evaluation.truth import compare, mean, measure, write_refer
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled, to_dict
 from animateanywhere.pose import skeleton
-from animateanywhere.puppets import Spec, caption, describe, render, sample_spec
+from animateanywhere.puppets import Spec, caption, describe_identity, render, sample_spec
 
 TOKEN, CLASS_WORD, SCENE = "sks", "man", "in a room"
 PERSON = 43  # seed of a held-out puppet
@@ -62,7 +63,7 @@ def make_examples(folder: Path = EXAMPLES) -> None:
     clip = render(reference_spec(), frames=32, size=SIZE, fps=FPS)
     folder.mkdir(parents=True, exist_ok=True)
     write_reference(clip, folder)
-    (folder / "reference.txt").write_text(caption(clip.spec, looks=False) + "\n")
+    (folder / "reference.txt").write_text(caption(clip.spec, appearance=False) + "\n")
     other = render(stage_spec("dance", "park", "none", person=PERSON + 1), 32, SIZE, FPS)
     video.write(folder / "driving.mp4", skeleton.draw(other.keypoints, SIZE, SIZE), FPS)
     poses = skeleton.Poses(other.keypoints, SIZE, SIZE, FPS)
@@ -83,16 +84,10 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     made_with = {"base": hash_of(folder), "fast": fast, "person": PERSON, "version": __version__}
     key = json.loads(json.dumps(made_with | {"recipe": to_dict(recipe)}))
 
-    def learn() -> Path:
-        clip, run = EXAMPLES / "reference.mp4", out / TOKEN
-        return personalize(
-            clip,
-            TOKEN,
-            PersonalizeOptions(
-                class_word=CLASS_WORD, base=base, out=run, scene=SCENE, recipe=recipe
-            ),
-        )
-
+    options = PersonalizeOptions(
+        class_word=CLASS_WORD, base=base, out=out / TOKEN, scene=SCENE, recipe=recipe
+    )
+    learn = partial(personalize, EXAMPLES / "reference.mp4", TOKEN, options)
     weights = _stage(out, key, "personalize", learn)
     reference = render(reference_spec(), frames=32, size=size, fps=fps)
     perception = perception_of(folder)
@@ -110,42 +105,43 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
         rows.append((f"{name}: driving", drawn))
         case: dict[str, Any] = {"name": name, "true_render": compare(net, truth.frames, truth)}
         for method in METHODS:
-            who = f"{TOKEN} {CLASS_WORD}" if method == "personalized" else describe(spec.identity)
-            prompt = caption(spec, seed=1, person=who, looks=False)
-            target = out / name / f"{method}.mp4"
-            own = weights if method == "personalized" else None
-
-            def make(prompt: str = prompt, target: Path = target, own: Path | None = own) -> Path:
-                pose = target.parent / "driving.poses.json"
-                return generate(
-                    prompt, pose, GenerateOptions(weights=own, base=base, out=target, fit="none")
-                )
-
+            personal = method == "personalized"
+            who = f"{TOKEN} {CLASS_WORD}" if personal else describe_identity(spec.identity)
+            prompt = caption(spec, seed=1, person=who, appearance=False)
+            target, own = out / name / f"{method}.mp4", weights if personal else None
+            wanted = GenerateOptions(weights=own, base=base, out=target, fit="none")
+            make = partial(generate, prompt, out / name / "driving.poses.json", wanted)
             made = video.read(_stage(out, key, f"{name}, {method}", make)).frames
             rows.append((f"{method}: {prompt}", made))
             case[method] = {"prompt": prompt, **measure(net, made, truth, reference)}
         rows.append(("true render", truth.frames))
         cases.append(case)
     video.contact_sheet(out / "contact_sheet.png", rows)
+    results = _report(out, key, cases, perception)
+    _show(results)
+    say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")
+    return out
+
+
+def _report(
+    out: Path, key: dict[str, Any], cases: list[dict[str, Any]], perception: Path
+) -> dict[str, dict[str, float]]:
+    """Write `report.json`; return the mean metrics of each method."""
     accuracy = json.loads((perception / "metrics.json").read_text())["held_out"]
     seconds = {name: row["seconds"] for name, row in _record(out, key)["stages"].items()}
     results = {method: mean([case[method] for case in cases]) for method in METHODS}
+    on_true = mean([case["true_render"] for case in cases])
     report = {
         "results": results,
         "seconds": seconds | {"total": round(sum(seconds.values()), 1)},
-        "perception": {
-            **accuracy,
-            "on_true_renders": mean([case["true_render"] for case in cases]),
-        },
+        "perception": accuracy | {"on_true_renders": on_true},
         "cases": cases,
-        "fast": fast,
+        "fast": key["fast"],
         "base": key["base"],
     }
     with write_aside(out / "report.json") as aside:
         aside.write_text(json.dumps(report, indent=2) + "\n")
-    _show(results)
-    say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")
-    return out
+    return results
 
 
 def _record(out: Path, key: dict[str, Any]) -> dict[str, Any]:

@@ -18,21 +18,27 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.messages import progress, say
 from animateanywhere.core.paths import RUNS
-from animateanywhere.datasets.subject import overlay, read_about
+from animateanywhere.datasets.subject import overlay_skeletons, read_settings
 from animateanywhere.evaluation.observe import Observed, observe, observe_reference
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
-from animateanywhere.evaluation.scores import METRICS, networks, score, split, unrelated
+from animateanywhere.evaluation.scores import (
+    METRICS,
+    measured_and_missing,
+    networks,
+    score,
+    unrelated_scenes,
+)
 from animateanywhere.evaluation.targets import (
     SUBJECT,
     Target,
-    asked_motion,
     find_motion,
     find_targets,
+    requested_motion,
 )
 from animateanywhere.media import video
-from animateanywhere.metrics import spaced
+from animateanywhere.metrics import evenly_spaced
 from animateanywhere.pose import skeleton
-from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.preprocessing.backends import Backends, choose_backend
 
 FOLDER = RUNS / "evaluate"
 MOST, FAST = 128, 16  # frames of a video that are looked at
@@ -78,7 +84,7 @@ def evaluate(
     out = out or FOLDER / (path.resolve().stem or "video")
     require_writable(out)
     targets = find_targets(path)
-    nets, others = networks(backends.place, fast), unrelated()
+    nets, others = networks(backends.location, fast), unrelated_scenes()
     settled = False
     known: dict[tuple[Path, bool], Observed] = {}
     rows: list[tuple[str, np.ndarray]] = []
@@ -86,14 +92,16 @@ def evaluate(
     reasons: dict[str, dict[str, str]] = {}
     with progress("evaluating", total=len(targets)) as bar:
         for target in targets:
-            lacking = dict(nets.lacking)
+            lacking = dict(nets.unavailable)
             source = reference or _subject_of(target)
             net = _network(detector, target, source)
             if net is None and not settled:  # once, so that it is said once
-                eye, cutter = (choose(kind, backends, target.video) for kind in ("pose", "mask"))
+                eye, cutter = (
+                    choose_backend(kind, backends, target.video) for kind in ("pose", "mask")
+                )
                 backends, settled = replace(backends, pose=eye, mask=cutter), True
             seen = observe(target.video, FAST if fast else MOST, backends, net)
-            if not seen.shows.any() and len(targets) == 1:
+            if not seen.has_person.any() and len(targets) == 1:
                 raise UsageError(f"{target.video}: {_nobody(seen)}; or try another --detector")
             if source is None:
                 lacking["reference"] = "no --reference"
@@ -103,7 +111,7 @@ def evaluate(
             asked = None
             try:
                 motion = find_motion(target, pose)
-                asked = asked_motion(target, motion, seen, backends, trusted=pose is not None)
+                asked = requested_motion(target, motion, seen, backends, trusted=pose is not None)
             except UsageError as error:
                 if pose is not None:
                     raise
@@ -113,7 +121,7 @@ def evaluate(
                 lacking["prompt"] = "no --prompt"
             who = None if source is None else known[source, net is None]
             scores = score(seen, who, asked, words, nets, others)
-            numbers[target.name], reasons[target.name] = split(scores, lacking)
+            numbers[target.name], reasons[target.name] = measured_and_missing(scores, lacking)
             rows += _rows(target.name if words is None else f"{target.name}: {words}", seen, asked)
             bar.advance(1)
     made = Evaluation(out, numbers, _mean(numbers), _missing(reasons))
@@ -154,7 +162,7 @@ def to_json(made: Evaluation) -> str:
 def _subject_of(target: Target) -> Path | None:
     places = [folder / SUBJECT for folder in (target.run, target.video.parent)]
     own = target.sidecar is not None and target.sidecar.get("token")
-    return next((place for place in places if own and read_about(place)), None)
+    return next((place for place in places if own and read_settings(place)), None)
 
 
 def _network(detector: Detector, target: Target, source: Path | None) -> Perception | None:
@@ -165,7 +173,7 @@ def _network(detector: Detector, target: Target, source: Path | None) -> Percept
             folder = find_base(str(target.sidecar["base"].get("name")))
     there = (folder / "perception").is_dir()
     if detector == "auto":
-        exact = source is not None and read_about(source).get("mask") == "exact"
+        exact = source is not None and read_settings(source).get("mask") == "exact"
         detector = "puppets" if target.sidecar is not None and there and exact else "backends"
     if detector == "backends":
         return None
@@ -174,9 +182,9 @@ def _network(detector: Detector, target: Target, source: Path | None) -> Percept
 
 def _reference(path: Path, fast: bool, backends: Backends, net: Perception | None) -> Observed:
     seen = observe_reference(path, FAST if fast else REFERENCE, backends, net)
-    if not seen.shows.any():
+    if not seen.has_person.any():
         raise UsageError(f"{path}: {_nobody(seen)}; give a clip that shows the person")
-    return seen.persons()
+    return seen.person_frames()
 
 
 def _nobody(seen: Observed) -> str:
@@ -188,7 +196,7 @@ def _rows(
 ) -> list[tuple[str, np.ndarray]]:
     """A clip's rows of the contact sheet: asked motion, frames, and what is seen in them."""
     count = len(seen.frames) if asked is None else len(asked)
-    shown = spaced(count, COLUMNS)
+    shown = evenly_spaced(count, COLUMNS)
     frames, masks = seen.frames[shown], seen.masks[shown, ..., None]
     rows = [(name, frames)]
     if asked is not None:
@@ -196,7 +204,7 @@ def _rows(
             0, ("motion that was asked for", skeleton.draw(asked[shown], *frames.shape[1:3]))
         )
     cut = (frames * masks + 255 * (1 - masks)).astype(np.uint8)
-    return [*rows, ("as seen: mask and joints", overlay(cut, seen.keypoints[shown]))]
+    return [*rows, ("as seen: mask and joints", overlay_skeletons(cut, seen.keypoints[shown]))]
 
 
 def _mean(numbers: dict[str, dict[str, float]]) -> dict[str, float]:

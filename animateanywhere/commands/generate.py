@@ -40,13 +40,18 @@ from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
-from animateanywhere.methods.animate_anywhere.generation import render, sampler_of, steps_of
+from animateanywhere.methods.animate_anywhere.generation import (
+    Sampling,
+    render,
+    sampler_of,
+    steps_of,
+)
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.captions.template import with_looks
+from animateanywhere.preprocessing.captions.template import with_appearance
 from animateanywhere.preprocessing.driving import Driving, read_driving
-from animateanywhere.preprocessing.quality.motion import look_over_driving
+from animateanywhere.preprocessing.quality.motion import motion_findings
 
 SLICE = 16  # skeletons that are drawn at once
 
@@ -166,7 +171,7 @@ def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
     if loaded.weights is not None and mentions(prompt, learned["token"]):
         known = learned.get("appearance", "")
         words = known if appearance is None else appearance.strip()
-        said = with_looks(prompt, learned["token"], learned["class_word"], words)
+        said = with_appearance(prompt, learned["token"], learned["class_word"], words)
     if said != prompt:
         say(f'prompt with appearance: "{escape(said)}"; --appearance "" leaves it out')
     tokenizer = loaded.base.tokenizer
@@ -181,10 +186,10 @@ def read_motion(
     """A driving motion fitted to the learned person, and how it was; name: of its file."""
     size = int(base.config["size"])
     if driving.pictures is not None:
-        return Motion(driving, None, retarget.squared(driving.pictures, size), size), "none"
+        return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
     build = build_of(learned)
     where = (driving.width, driving.height, size)
-    tell_findings(name, look_over_driving(driving.keypoints, *where[:2], build, size))
+    tell_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
     if fit != "none" and build is None:
         say("no body to fit to: the skeleton keeps its proportions, at a common height")
     return Motion(driving, retarget.fit(driving.keypoints, *where, fit, build), None, size), fit
@@ -215,12 +220,12 @@ def sample_and_write(
     network = method.build(base, Loss(guide=False), video=True).eval()
     if options.compiled:
         compile_blocks(network, base.family)
-    some, kept = video.shown(count), list[np.ndarray]()
+    some, kept = video.sheet_frames(count), list[np.ndarray]()
+    sampling = Sampling(
+        options.guidance_scale, options.steps, options.sampler, early, options.free_noise
+    )
     with loaded.autocast:
-        made = render(
-            base, network, said, poses, options.seed, guidance_scale=options.guidance_scale,
-            steps=options.steps, sampler=options.sampler, early=early, free=options.free_noise,
-        )  # fmt: skip
+        made = render(base, network, said, poses, options.seed, sampling)
         made = islice(made, count)  # what a VAE packs may end later
         with _room_for_vae(loaded, network):
             video.write(out, _keep(made, set(some.tolist()), kept), float(base.config["fps"]))
@@ -261,7 +266,7 @@ def sidecar(
 
 def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.ndarray) -> None:
     """A contact sheet: the driving skeleton, as it was fitted, and the video."""
-    some = video.shown(len(motion))
+    some = video.sheet_frames(len(motion))
     rows = [("driving", motion.skeletons(some)), (prompt, shown)]
     if fit != "none":
         driving, size = motion.driving, motion.size

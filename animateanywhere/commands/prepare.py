@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.markup import escape
@@ -13,20 +14,26 @@ from animateanywhere.core.files import folder_aside, require_writable, sha256
 from animateanywhere.core.findings import Finding, read_findings, tell_findings, write_findings
 from animateanywhere.core.messages import say
 from animateanywhere.datasets import corrections
-from animateanywhere.datasets.subject import Subject, gray, read_about, read_subject, write_subject
+from animateanywhere.datasets.subject import (
+    Subject,
+    masks_to_uint8,
+    read_settings,
+    read_subject,
+    write_subject,
+)
 from animateanywhere.datasets.subject_report import write_report
 from animateanywhere.media import video
 from animateanywhere.pose import smoothing
 from animateanywhere.pose.skeleton_video import recognize
-from animateanywhere.pose.visibility import somebody
+from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import exact
-from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.captions import describe
-from animateanywhere.preprocessing.captions.template import template
-from animateanywhere.preprocessing.crop import cut, move, squares
+from animateanywhere.preprocessing.captions.template import fill_template
+from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop_squares
 from animateanywhere.preprocessing.masks import segment as mask_of
 from animateanywhere.preprocessing.pose import detect as pose_of
-from animateanywhere.preprocessing.quality.clip import EMPTY, look_over, ranges
+from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
 
 VERSION = 3  # of what is done here: a change makes old folders stale
 SHORTEST, LONGEST = 8, 64  # frames
@@ -54,103 +61,64 @@ def prepare(
     With the same clip and settings as before, the folder that is there is reused. What was
     corrected by hand in it is kept and marked, also with other settings.
 
-    Args:
-        clip: video file.
-        out: folder to write; an older subject in it is replaced.
-        scene: where the clip is, for its captions, such as "in a room".
-        class_word: such as "man"; "person" if not given.
-        backends: of poses and masks; without, files beside the clip (`preprocessing.exact`), else
-            the best that needs no download.
-        size: pixels a side.
-        fps: of the frames taken.
-        tell: print what `verdict.read_findings` then gives, in as far as it is a warning.
+    scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
+    "person" without. backends: of poses, masks and captions; without, files beside the clip
+    (`preprocessing.exact`), else the best that needs no download. size: pixels a side. fps: of the
+    frames taken. tell: report what the findings warn of.
 
-    Raises:
-        UsageError: bad file, nobody or several persons in it, too short, or `out` is something
-            else than a subject folder.
+    Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
+    is something else than a subject folder.
     """
-    clip, out = Path(clip), Path(out)
-    if clip.suffix.lower() in video.PICTURES:
-        raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
-    require_writable(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / "subject.toml").is_file():
-        raise UsageError(f"{out}: holds files, and no subject; choose another folder")
-    if not clip.exists():
-        raise UsageError(f"{clip}: no such file")
-    poses_file, masks_file = exact.poses_file(clip), exact.masks_file(clip)
-    backends = backends or Backends()
-    pose = choose("pose", backends, clip, poses_file)
-    mask = choose("mask", backends, clip, masks_file)
-    files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
+    clip, out, backends = Path(clip), Path(out), backends or Backends()
+    _check_paths(clip, out)
+    chosen = _choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word]
-    key = _key(files, [VERSION, pose, mask, *words, size, fps])
-    by_hand = corrections.by_hand(out)
-    if read_about(out).get("key") == key and _all_shown(out, by_hand):
+    files = [clip, chosen.poses_file, chosen.masks_file]
+    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, size, fps])
+    by_hand = corrections.find_corrections(out)
+    if read_settings(out).get("key") == key and _all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
-        _tell(clip, out, corrections.marks(by_hand, by_hand.made), read_findings(out), tell)
+        marks = corrections.corrected_frames(by_hand, by_hand.digests)
+        _tell(clip, out, marks, read_findings(out), tell)
         return read_subject(out)
-    describe.ready(backends)
-    taken = video.read(clip, max_frames=LONGEST, fps=fps)
-    frames = taken.frames
-    _check_clip(frames, clip, fps)
-    if pose == "exact" and poses_file is not None:
-        keypoints = exact.poses(poses_file, frames, fps)
-        filled = np.zeros(keypoints.shape[:2], dtype=bool)
-    else:
-        found, persons = pose_of.find(frames, pose, backends.place)
-        if persons > 1:
-            raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
-        keypoints, filled = smoothing.steady(found, fps)
-    kept = _with_person(keypoints, clip)
-    frames, keypoints, filled = frames[kept], keypoints[kept], filled[kept]
 
-    height, width = frames.shape[1:3]
-    if pose == "exact" and height == width:
-        where = np.tile([width / 2, height / 2, width], (len(frames), 1))
+    describe.check_available(backends)
+    taken = video.read(clip, max_frames=LONGEST, fps=fps).frames
+    _check_clip(taken, clip, fps)
+    keypoints, filled = _find_poses(clip, taken, fps, chosen, backends)
+    kept = _with_person(keypoints, clip)
+    frames, keypoints, filled = taken[kept], keypoints[kept], filled[kept]
+    where = _squares(frames, keypoints, exactly=chosen.poses_file is not None)
+    if chosen.masks_file is not None:
+        truth = exact.masks(chosen.masks_file, taken, fps, clip)[kept]
+        outline = crop_frames(truth, where, size) / np.float32(255)
     else:
-        where = squares(keypoints, height, width)
-    if mask == "exact" and masks_file is not None:
-        truth = exact.masks(masks_file, taken.frames, fps, clip)
-        masks = cut(truth[kept], where, size).astype(np.float32) / 255
-    else:
-        masks = mask_of.extract(frames, keypoints, where, size, mask, backends.place)
-    empty = masks.mean((1, 2)) < EMPTY
-    if empty.mean() > 0.5:
-        raise UsageError(
-            f"{clip}: the person's outline is found in too few frames; "
-            f"put masks of your own beside it as {clip.stem}.masks.mp4"
-        )
+        outline = mask_of.extract(frames, keypoints, where, size, chosen.mask, backends.location)
+    _check_outline(outline, clip)
     word = class_word or "person"
     said = describe.describe(frames, scene, backends)
-    subject = Subject(
+    subject = Subject(  # as exact as its files
         folder=out,
-        frames=cut(frames, where, size),
-        # Masks and poses as exact as their files
-        masks=gray(masks) / np.float32(255),
-        keypoints=np.round(move(keypoints, where, size), 3),
-        captions=[template(word, said)] * len(frames),
+        frames=crop_frames(frames, where, size),
+        masks=masks_to_uint8(outline) / np.float32(255),
+        keypoints=np.round(crop_keypoints(keypoints, where, size), 3),
+        captions=[fill_template(word, said)] * len(frames),
         fps=float(fps),
         class_word=word,
         scene=said.scene or None,
     )
-    made = corrections.records(subject)
-    subject = corrections.apply(subject, made, by_hand)
-    marks = corrections.marks(by_hand, made)
-    findings = look_over(frames, keypoints, where, subject.frames, subject.masks, fps)
-    if len(frames) < len(taken.frames):
-        used = f"frames {kept.start} to {kept.stop - 1} of {len(taken.frames)} are used"
-        findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
+    digests = corrections.frame_digests(subject)
+    subject = corrections.apply_corrections(subject, digests, by_hand)
+    marks = corrections.corrected_frames(by_hand, digests)
+    findings = _left_out(kept, len(taken))
+    findings += clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
     about: dict[str, str | int | float] = {
-        "size": size,
-        "source": clip.name,
-        "pose": pose,
-        "mask": mask,
-        "caption": backends.caption,
-        "key": key,
-    }
+        "size": size, "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
+        "caption": backends.caption, "key": key,
+    }  # fmt: skip
     with folder_aside(out) as folder:
         write_subject(subject, folder, about, filled)
-        corrections.write_notes(folder, made, marks)
+        corrections.write_digests(folder, digests, marks)
         write_findings(folder, findings)
         write_report(folder / "report.html", subject, about, findings, marks, filled)
     _tell(clip, out, marks, findings, tell)
@@ -158,16 +126,66 @@ def prepare(
     return subject
 
 
+def _check_paths(clip: Path, out: Path) -> None:
+    if clip.suffix.lower() in video.PICTURE_SUFFIXES:
+        raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
+    require_writable(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / "subject.toml").is_file():
+        raise UsageError(f"{out}: holds files, and no subject; choose another folder")
+    if not clip.exists():
+        raise UsageError(f"{clip}: no such file")
+
+
+class _Chosen(NamedTuple):
+    """Backends, and the files beside the clip that the exact ones read."""
+
+    pose: str
+    mask: str
+    poses_file: Path | None
+    masks_file: Path | None
+
+
+def _choose(clip: Path, backends: Backends) -> _Chosen:
+    poses, masks = exact.poses_file(clip), exact.masks_file(clip)
+    pose = choose_backend("pose", backends, clip, poses)
+    mask = choose_backend("mask", backends, clip, masks)
+    return _Chosen(
+        pose, mask, poses if pose == "exact" else None, masks if mask == "exact" else None
+    )
+
+
+def _find_poses(
+    clip: Path, frames: np.ndarray, fps: float, chosen: _Chosen, backends: Backends
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (F, 18, 3) of the one person, and where (F, 18) they are filled in."""
+    if chosen.poses_file is not None:
+        keypoints = exact.poses(chosen.poses_file, frames, fps)
+        return keypoints, np.zeros(keypoints.shape[:2], dtype=bool)
+    found, persons = pose_of.estimate_poses(frames, chosen.pose, backends.location)
+    if persons > 1:
+        raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
+    return smoothing.smooth(found, fps)
+
+
+def _squares(frames: np.ndarray, keypoints: np.ndarray, exactly: bool) -> np.ndarray:
+    """Squares around the person as of `crop_squares`; the whole of square frames whose poses are
+    exact."""
+    height, width = frames.shape[1:3]
+    if exactly and height == width:
+        return np.tile([width / 2, height / 2, width], (len(frames), 1))
+    return crop_squares(keypoints, height, width)
+
+
 def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
     """Whether the folder is whole, and its report shows all that is corrected by hand."""
-    shown = corrections.read_notes(out)["by_hand"]
-    return not by_hand.missing and corrections.marks(by_hand, by_hand.made) == shown
+    shown = corrections.read_digests(out)["by_hand"]
+    return not by_hand.missing and corrections.corrected_frames(by_hand, by_hand.digests) == shown
 
 
 def _tell(
     clip: Path, out: Path, marks: dict[str, list[int]], findings: list[Finding], tell: bool
 ) -> None:
-    kept = [f"{kind} {ranges(indices)}" for kind, indices in marks.items() if indices]
+    kept = [f"{kind} {frame_ranges(indices)}" for kind, indices in marks.items() if indices]
     if kept:
         say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
     if tell:
@@ -204,9 +222,24 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
         )
 
 
+def _left_out(kept: slice, count: int) -> list[Finding]:
+    if kept.stop - kept.start == count:
+        return []
+    used = f"frames {kept.start} to {kept.stop - 1} of {count} are used"
+    return [Finding("warning", "person", f"not seen throughout: {used}")]
+
+
+def _check_outline(masks: np.ndarray, clip: Path) -> None:
+    if (masks.mean((1, 2)) < EMPTY).mean() > 0.5:
+        raise UsageError(
+            f"{clip}: the person's outline is found in too few frames; "
+            f"put masks of your own beside it as {clip.stem}.masks.mp4"
+        )
+
+
 def _with_person(keypoints: np.ndarray, clip: Path) -> slice:
     """The longest stretch of frames that show somebody, since motion must not jump."""
-    shown = somebody(keypoints)
+    shown = has_person(keypoints)
     best, start = slice(0, 0), 0
     for index in range(len(shown) + 1):
         if index == len(shown) or not shown[index]:

@@ -1,1 +1,1 @@
-"""What is learned from: one person's prepared clip, and corpora of clips."""
+"""Training data: subject folders (one person's prepared clip) and corpora of clips."""

@@ -1,4 +1,4 @@
-"""`report.html` of a subject folder: what was found in each frame, on one page of its own."""
+"""`report.html` of a subject folder: mask, keypoints and caption of each frame on one page."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
 
 TEMPLATE = ASSETS / "report.html.j2"
 SHOWN = 256  # pixels a side at most
-DIM = 190  # of 255, how dark the page makes what the mask leaves out
+DIM = 190  # opacity, of 255, of the black outside the mask
 
 
-class Line(NamedTuple):
-    """A value over the clip: what it is, its range in words, and SVG points in 0..F x 0..1, where
-    1 is 0 and 0 the largest value."""
+class Curve(NamedTuple):
+    """A value over the clip: its name, its range as text, and SVG points in 0..F x 0..1, where y 1
+    is the value 0 and y near 0 the largest value."""
 
     name: str
-    words: str
+    range: str
     points: str
 
 
@@ -36,19 +36,19 @@ def write_report(
     subject: Subject,
     about: Mapping[str, Any],
     findings: Sequence[tuple[str, str, str]],
-    by_hand: Mapping[str, list[int]],
+    corrected: Mapping[str, list[int]],
     filled: np.ndarray,
 ) -> None:
     """Write the page.
 
-    about: of subject.toml. findings: level, name and line of each. by_hand: frames by kind.
-    filled: bool (F, 18), keypoints that were not seen.
+    about: contents of subject.toml. findings: level, name and text of each. corrected: indices of
+    manually corrected frames by kind. filled: bool (F, 18), interpolated keypoints.
     """
     from jinja2 import Environment
 
-    with ThreadPoolExecutor(2) as pool:  # Pillow compresses outside of Python's lock
+    with ThreadPoolExecutor(2) as pool:  # Pillow releases the GIL while it compresses
         rows = range(len(filled))
-        frames = list(pool.map(lambda row: _frame(subject, row, filled[row], by_hand), rows))
+        frames = list(pool.map(lambda row: _frame(subject, row, filled[row], corrected), rows))
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -57,8 +57,8 @@ def write_report(
         subject=subject,
         size=subject.frames.shape[1],
         findings=findings,
-        by_hand={kind: where for kind, where in by_hand.items() if where},
-        lines=_lines(subject),
+        corrected={kind: where for kind, where in corrected.items() if where},
+        curves=_curves(subject),
         captions=len(set(subject.captions)),
         frames=frames,
     )
@@ -67,20 +67,20 @@ def write_report(
 
 
 def _frame(
-    subject: Subject, index: int, filled: np.ndarray, by_hand: Mapping[str, list[int]]
+    subject: Subject, index: int, filled: np.ndarray, corrected: Mapping[str, list[int]]
 ) -> dict[str, Any]:
-    """What the page shows of one frame."""
+    """The template's values of one frame."""
     pose = subject.keypoints[index]
-    seen = pose[:, 2] >= VISIBLE
+    visible = pose[:, 2] >= VISIBLE
     limbs = [
         (*pose[a, :2].tolist(), *pose[b, :2].tolist(), _rgb(color))
         for (a, b), color in zip(LIMBS, COLORS, strict=False)
-        if seen[a] and seen[b]
+        if visible[a] and visible[b]
     ]
     joints = [
         (*pose[joint, :2].tolist(), _rgb(COLORS[joint]), KEYPOINTS[joint],
          float(pose[joint, 2]), bool(filled[joint]))
-        for joint in np.flatnonzero(seen)
+        for joint in np.flatnonzero(visible)
     ]  # fmt: skip
     outside = ((1 - subject.masks[index]) * DIM).astype(np.uint8)
     shade = Image.merge("LA", (Image.new("L", outside.shape[::-1]), Image.fromarray(outside)))
@@ -90,14 +90,14 @@ def _frame(
         "shade": _data_url(shade, "PNG"),
         "limbs": limbs,
         "joints": joints,
-        "filled": int((filled & seen).sum()),
-        "hidden": int((~seen).sum()),
-        "by_hand": [kind for kind, frames in by_hand.items() if index in frames],
+        "filled": int((filled & visible).sum()),
+        "hidden": int((~visible).sum()),
+        "corrected": [kind for kind, frames in corrected.items() if index in frames],
         "caption": subject.captions[index],
     }
 
 
-def _lines(subject: Subject) -> list[Line]:
+def _curves(subject: Subject) -> list[Curve]:
     shown = subject.keypoints[..., 2] >= VISIBLE
     confidence = subject.keypoints[..., 2].clip(0, 1).mean(1)
     area = subject.masks.mean((1, 2))
@@ -106,18 +106,18 @@ def _lines(subject: Subject) -> list[Line]:
     some = shown.any(1)
     height[some] = np.nanmax(rows[some], 1) - np.nanmin(rows[some], 1)
     named = {
-        "confidence of the pose": confidence,
-        "area of the mask": area,
+        "mean keypoint confidence": confidence,
+        "mask area": area,
         "height of the person": height / subject.frames.shape[1],
     }
     return [
-        Line(name, f"{values.min():.0%} to {values.max():.0%}", _points(values))
+        Curve(name, f"{values.min():.0%} to {values.max():.0%}", _points(values))
         for name, values in named.items()
     ]
 
 
 def _points(values: np.ndarray) -> str:
-    """A step for each frame, so that one frame alone is a line too."""
+    """SVG points with a step for each frame, so that a single frame gives a line too."""
     heights = 1 - 0.95 * values / max(values.max(), 1e-6)
     return " ".join(f"{x},{y:.3f}" for index, y in enumerate(heights) for x in (index, index + 1))
 

@@ -1,7 +1,7 @@
-"""Embeddings of faces by ArcFace (Deng et al. 2019), where insightface and its models are there.
+"""Embeddings of faces by ArcFace (Deng et al. 2019), through insightface.
 
-Its extra, `faces`, brings the package; the models, for non-commercial research only, are left to
-the user.
+The extra `faces` installs the package; its models, licensed for non-commercial research only, must
+be provided by the user.
 """
 
 from __future__ import annotations
@@ -16,33 +16,35 @@ import numpy as np
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import progress
-from animateanywhere.evaluation.embed import Pictures
-from animateanywhere.preprocessing.weights import Place
+from animateanywhere.evaluation.embed import ImageEmbedder
+from animateanywhere.preprocessing.weights import WeightsLocation
 
 PACK = "buffalo_l"
-ROOT = Path("~/.insightface")  # where the package itself keeps its models
+ROOT = Path("~/.insightface")  # the package's own folder of models
 
 
-def faces(place: Place) -> Pictures:
-    """From frames to the embeddings of the largest face in each; (N, 512), frames without a face
-    left out.
+def face_embedder(location: WeightsLocation) -> ImageEmbedder:
+    """A function from frames, uint8 (F, H, W, 3), to embeddings of the largest face in each.
 
-    The models are those of DIR/insightface/models/buffalo_l with a place DIR, else of the package's
+    It returns float32 (N, 512), without the frames in which no face is detected. The models are
+    read from insightface/models/buffalo_l in the folder of `location`, otherwise from the package's
     own folder in the user's home; they are never downloaded.
 
     Raises:
-        UsageError: the package or its models are not there.
+        UsageError: the package or its models are missing.
     """
     if not find_spec("insightface"):
         raise UsageError("insightface is not installed: pip install 'animateanywhere[faces]'")
-    own = place.models / "insightface" if place.models else None
+    own = location.models / "insightface" if location.models else None
     root = own if own and own.is_dir() else ROOT.expanduser()
     if len(list((root / "models" / PACK).glob("*.onnx"))) < 2:  # a detector and ArcFace
-        raise UsageError(f"insightface's {PACK} is not in {root / 'models'}: put its .onnx there")
+        raise UsageError(
+            f"insightface's {PACK} is not in {root / 'models'}: put its .onnx files there"
+        )
     from insightface.app import FaceAnalysis
 
     modules = ["detection", "recognition"]
-    with redirect_stdout(sys.stderr):  # where older versions tell what they load
+    with redirect_stdout(sys.stderr):  # older versions print the names of the models
         app = FaceAnalysis(name=PACK, root=str(root), allowed_modules=modules)
         app.prepare(ctx_id=-1, det_size=(640, 640))
 
@@ -50,14 +52,18 @@ def faces(place: Place) -> Pictures:
         left, top, right, bottom = face.bbox
         return float((right - left) * (bottom - top))
 
-    def pictures(frames: np.ndarray) -> np.ndarray:
-        rows = []
-        with progress("comparing faces", total=len(frames)) as bar:
+    def embed_faces(frames: np.ndarray) -> np.ndarray:
+        embeddings = []
+        with progress("face embeddings", total=len(frames)) as bar:
             for frame in frames:
-                seen = app.get(np.ascontiguousarray(frame[..., ::-1]))  # BGR, as OpenCV has it
-                if seen:
-                    rows.append(max(seen, key=area).normed_embedding)
+                detected = app.get(np.ascontiguousarray(frame[..., ::-1]))  # BGR, as in OpenCV
+                if detected:
+                    embeddings.append(max(detected, key=area).normed_embedding)
                 bar.advance(1)
-        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 512), np.float32)
+        return (
+            np.stack(embeddings).astype(np.float32)
+            if embeddings
+            else np.zeros((0, 512), np.float32)
+        )
 
-    return pictures
+    return embed_faces

@@ -1,7 +1,7 @@
-"""A small network that sees a person: keypoints, mask and the scene behind.
+"""The perception network: a small network that estimates keypoints, mask and scene of a frame.
 
-Trained on puppets (`training/perception.py`), it measures what a generator made; it has never
-seen a photograph, so its word on real footage is worth nothing.
+Trained on rendered puppets only (`perception_training`), to evaluate generated videos of puppets;
+its estimates are not valid for real footage.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from animateanywhere.backbones.base import BUNDLED
 
-SIDE = 128  # pixels along each side of what the network sees
-CELL = 4  # pixels along each side of a heatmap cell
+SIDE = 128  # pixels a side of the network's input
+CELL = 4  # pixels a side of a heatmap cell
 POINTS = 18
 
 
@@ -41,7 +41,7 @@ class Residual(nn.Module):
 
 
 class Perception(nn.Module):
-    """Pixels unshuffled 4x4, then an hourglass of 32, 16 and 8 cells a side; 0.69 M parameters."""
+    """A 4x4 pixel unshuffle, then an hourglass of 32, 16 and 8 cells a side; 0.69 M parameters."""
 
     def __init__(self, scenes: list[str], widths: tuple[int, int, int] = (40, 80, 108)) -> None:
         super().__init__()
@@ -70,10 +70,10 @@ class Perception(nn.Module):
         y = self.join32(fine + F.interpolate(self.up32(y), scale_factor=2.0))
         heatmaps, mask = self.heads(y).split([POINTS, CELL**2], dim=1)
         whole = coarse.mean(dim=(2, 3))  # (B, 108)
-        # what a keypoint looks like where it seems to be, for "is it there at all?"
+        # features at the most likely position of each keypoint, to classify its presence
         spots = torch.einsum("bkn,bcn->bkc", heatmaps.flatten(2).softmax(-1), y.flatten(2))
-        seen = torch.cat([spots, whole[:, None].expand(-1, POINTS, -1)], dim=-1)
-        presence = (seen * self.presence.weight).sum(-1) + self.presence.bias
+        features = torch.cat([spots, whole[:, None].expand(-1, POINTS, -1)], dim=-1)
+        presence = (features * self.presence.weight).sum(-1) + self.presence.bias
         return {
             "heatmaps": heatmaps,
             "presence": presence,
@@ -83,10 +83,10 @@ class Perception(nn.Module):
 
 
 def soft_argmax(heatmaps: Tensor) -> Tensor:
-    """Heatmap logits `(B, K, h, w)` to positions `(B, K, 2)` x, y in pixels of a 128 frame.
+    """Heatmap logits `(B, K, h, w)` to positions `(B, K, 2)`, x, y in pixels of a frame of 128.
 
-    The mean over the 5x5 cells around the peak: left and right, when both are likely, do not
-    average to a point between them.
+    The mean over the 5x5 cells around the peak only: if left and right are both likely, they are
+    not averaged to a point between them.
     """
     height, width = heatmaps.shape[-2:]
     peak = heatmaps.flatten(2).argmax(-1)  # (B, K)
@@ -99,7 +99,7 @@ def soft_argmax(heatmaps: Tensor) -> Tensor:
     return CELL * weight @ centers.flatten(0, 1).to(weight)
 
 
-def frames_in(frames: NDArray[np.uint8]) -> Tensor:
+def frames_to_input(frames: NDArray[np.uint8]) -> Tensor:
     """uint8 `(F, H, W, 3)` to float `(F, 3, 128, 128)` in -1..1, padded to a square."""
     height, width = frames.shape[1:3]
     x = rearrange(torch.from_numpy(np.ascontiguousarray(frames)).float(), "f h w c -> f c h w")
@@ -112,7 +112,7 @@ def frames_in(frames: NDArray[np.uint8]) -> Tensor:
 
 @torch.inference_mode()
 def perceive(net: Perception, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """What the network sees in frames `(F, H, W, 3)` of any size.
+    """Estimate keypoints, masks and scenes of frames, uint8 `(F, H, W, 3)`, of any size.
 
     Returns `keypoints` `(F, 18, 3)` in pixels of the frames with presence 0..1 as confidence,
     `masks` `(F, H, W)` 0..1, and `scene_probabilities` `(F, S)`.
@@ -121,7 +121,7 @@ def perceive(net: Perception, frames: NDArray[np.uint8]) -> dict[str, NDArray[np
     side = max(height, width)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(frames), 32):
-        out = net(frames_in(frames[start : start + 32]))
+        out = net(frames_to_input(frames[start : start + 32]))
         places = soft_argmax(out["heatmaps"]) * (side / SIDE)
         points = torch.cat([places, out["presence"].sigmoid()[..., None]], dim=-1)
         masks = out["mask"].sigmoid()[:, None]  # (F, 1, 128, 128)
@@ -142,12 +142,12 @@ def save_perception(folder: Path, net: Perception) -> None:
 
 
 def perception_of(base: Path) -> Path:
-    """The folder of a base's network, else of the bundled base's."""
+    """The folder of a base's perception network, or of the bundled base's if it has none."""
     return base / "perception" if (base / "perception").is_dir() else BUNDLED / "perception"
 
 
 def load_perception(folder: Path) -> Perception:
-    """The network of a folder that `save_perception` wrote, ready to look, in float32."""
+    """Load a network written by `save_perception`, in float32 and evaluation mode."""
     config = json.loads((folder / "config.json").read_text())
     net = Perception(config["scenes"], tuple(config["widths"]))
     net.load_state_dict(load_file(folder / "model.safetensors"))

@@ -1,4 +1,4 @@
-"""Train the perception network on puppets, and say how well it sees puppets it never saw."""
+"""Training of the perception network on puppets, and its accuracy on held-out puppets."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from animateanywhere.puppets import SCENES, Clip, render_batch, sample_spec
 from animateanywhere.training.loop import fit, step_generator
 from animateanywhere.training.stage import Stage
 
-SPAN = 4.0  # seconds of a motion that frames are taken from
+SPAN = 4.0  # seconds of a motion from which frames are drawn
 
 
 def render_samples(
     seeds: Sequence[int], split: str, chunk: int = 32, label: str = "puppets"
 ) -> dict[str, np.ndarray]:
-    """One frame each of many puppets: frames, masks, keypoints and scene numbers, 128x128."""
+    """Render one frame of each puppet: frames uint8 (N, 128, 128, 3), masks uint8 (N, 128, 128),
+    keypoints float32 (N, 18, 3) in pixels, scene indices (N,)."""
     names, kept = list(SCENES), list[Clip]()
     with progress(label, total=len(seeds)) as bar:
         for start in range(0, len(seeds), chunk):
@@ -54,7 +55,7 @@ def render_samples(
 def augment(
     frames: Tensor, masks: Tensor, keypoints: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirror, move, zoom, and spoil as an autoencoder and a diffusion model spoil.
+    """Mirror, shift, scale, and degrade like an autoencoder and a diffusion model.
 
     frames `(B, 3, 128, 128)` in -1..1, masks `(B, 128, 128)` 0..1, keypoints `(B, 18, 3)` pixels.
     """
@@ -78,7 +79,7 @@ def augment(
     inside = ((places >= 0) & (places < SIDE)).all(-1)
     keypoints = torch.cat([places, (keypoints[..., 2] * inside)[..., None]], dim=-1)
 
-    blur = int(torch.randint(0, 4, (1,), generator=generator))  # of the first third
+    blur = int(torch.randint(0, 4, (1,), generator=generator))  # applied to the first third
     if blur:
         some = frames[: count // 3]
         small = F.interpolate(some, scale_factor=1 / (1 + blur), mode="area")
@@ -114,15 +115,15 @@ def perception_loss(
 
 
 def accuracy(net: Perception, samples: dict[str, np.ndarray]) -> dict[str, float]:
-    """How well the network sees rendered samples: pck, silhouette_iou, scene_accuracy, presence."""
-    seen = perceive(net, samples["frames"])
-    pairs = zip(samples["keypoints"], seen["keypoints"], samples["masks"], strict=True)
+    """Accuracy on rendered samples: pck, silhouette_iou, scene_accuracy, presence_accuracy."""
+    estimated = perceive(net, samples["frames"])
+    pairs = zip(samples["keypoints"], estimated["keypoints"], samples["masks"], strict=True)
     scores = [pck(found[None], true[None], person_height(m[None])) for true, found, m in pairs]
-    present = (seen["keypoints"][..., 2] > 0.5) == (samples["keypoints"][..., 2] > 0.5)
-    scene = seen["scene_probabilities"].argmax(1) == samples["scenes"]
+    present = (estimated["keypoints"][..., 2] > 0.5) == (samples["keypoints"][..., 2] > 0.5)
+    scene = estimated["scene_probabilities"].argmax(1) == samples["scenes"]
     return {
         "pck": float(np.nanmean(scores)),
-        "silhouette_iou": silhouette_iou(seen["masks"], samples["masks"]),
+        "silhouette_iou": silhouette_iou(estimated["masks"], samples["masks"]),
         "scene_accuracy": float(scene.mean()),
         "presence_accuracy": float(present.mean()),
     }
@@ -131,16 +132,16 @@ def accuracy(net: Perception, samples: dict[str, np.ndarray]) -> dict[str, float
 def train_perception(
     out: Path, stage: Stage, folder: Path, seed: int, samples: int = 8000, held_out: int = 512
 ) -> dict[str, float]:
-    """Render puppets, train by a stage, and write weights and `metrics.json` into `out`.
+    """Render puppets, train a stage, and write weights and `metrics.json` into `out`.
 
-    folder: gets the rendered frames, log and checkpoint; the same call goes on after a stop.
-    samples, held_out: puppets to render, never more than `steps * batch`. Returns the accuracy on
-    `held_out` frames of identities never trained on.
+    folder: for the rendered frames, log and checkpoint; the same call resumes an interrupted one.
+    samples, held_out: puppets to render, at most `steps * batch`. Returns the accuracy on
+    `held_out` frames of identities that were not trained on.
     """
     most = stage.steps * stage.batch
     samples, held_out = min(samples, most), min(held_out, most)
     with PartialState().main_process_first():
-        data = _rendered(folder / "samples.npz", seed, samples)
+        data = _cached_samples(folder / "samples.npz", seed, samples)
     torch.manual_seed(seed)
     net = Perception(list(SCENES))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -165,11 +166,13 @@ def train_perception(
     fit(net, stage, loss, folder, seed)
     if not PartialState().is_main_process:
         return {}
-    _settle(net, [batch(step_generator(seed, 0, stage.steps + n))[0] for n in range(16)])
-    unseen = render_samples(range(seed, seed + held_out), "held-out", label="held-out puppets")
+    _reset_batch_norm(net, [batch(step_generator(seed, 0, stage.steps + n))[0] for n in range(16)])
+    test_samples = render_samples(
+        range(seed, seed + held_out), "held-out", label="held-out puppets"
+    )
     with folder_aside(out) as aside:
         save_perception(aside, net)
-        scores = accuracy(load_perception(aside), unseen)
+        scores = accuracy(load_perception(aside), test_samples)
         record = {"held_out": scores, "frames": held_out, "steps": stage.steps,
                   "batch": stage.batch, "seed": seed, "samples": samples}  # fmt: skip
         (aside / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
@@ -177,8 +180,8 @@ def train_perception(
     return scores
 
 
-def _rendered(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
-    """The frames to learn from, rendered once."""
+def _cached_samples(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
+    """The training samples, rendered once and read from `path` afterwards."""
     if not path.is_file():
         with write_aside(path) as aside, aside.open("wb") as file:
             np.savez(file, **render_samples(range(seed, seed + count), "train"))
@@ -186,8 +189,8 @@ def _rendered(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
 
 
 @torch.no_grad()
-def _settle(net: nn.Module, frames: list[Tensor]) -> None:
-    """Batch statistics for the averaged weights: those of training belong to other weights."""
+def _reset_batch_norm(net: nn.Module, frames: list[Tensor]) -> None:
+    """Recompute batch norm statistics for the EMA weights: training collected them for others."""
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()

@@ -1,1 +1,1 @@
-"""Videos and pictures, in and out."""
+"""Reading and writing of videos and pictures."""

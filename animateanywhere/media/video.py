@@ -1,4 +1,4 @@
-"""Videos in and out, through PyAV: what phones and editors make in, H.264 for every player out."""
+"""Reading of videos from phones and editors, and writing of H.264 for any player, through PyAV."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
+from animateanywhere.core import messages
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 PICTURES_FPS = 8.0
 COLUMNS = 8  # of a contact sheet
-GROUND = 128  # gray under transparent pixels
-LONG_SIDE = 1280  # 64 frames of 4K would be 1.6 GB; of this, 0.2 GB
+TRANSPARENT_GRAY = 128  # shown through transparent pixels
+LONG_SIDE = 1280  # pixels: 64 frames of 4K would be 1.6 GB, of this 0.2 GB
 
 
 class Video(NamedTuple):
@@ -35,38 +36,40 @@ def read(
 ) -> Video:
     """Decode a video, a GIF, a picture or a folder of pictures (sorted by name).
 
-    Rotation flags are applied, pixels made square, transparency laid on gray, and variable frame
-    rates resampled to a constant one by timestamps.
+    Rotation flags are applied, pixels made square, transparency is blended with gray, and variable
+    frame rates are resampled to a constant one by timestamps.
 
     Args:
         path: the file or folder.
-        max_frames: stop after so many frames.
-        fps: rate of the result; None keeps the file's average (pictures: 8).
+        max_frames: stop after this number of frames.
+        fps: frame rate of the result; None keeps the file's average (pictures: 8).
         size: a longer side than this many pixels is scaled down while decoding.
 
     Raises:
-        UsageError: missing, empty, truncated, not a video, or only sound; one line.
+        UsageError: the file is missing, empty, truncated, not a video, or has only sound.
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURES)[:max_frames]
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES)[
+            :max_frames
+        ]
         if not files:
             raise UsageError(f"{path}: a folder without pictures; give a video file")
-        pictures = [_picture(file, size) for file in files]
+        pictures = [_read_picture(file, size) for file in files]
         return Video(_same_size(pictures), fps or PICTURES_FPS, path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise UsageError(f"{path}: the file is empty")
-    if path.suffix.lower() in PICTURES:
-        return Video(_picture(path, size)[None], fps or PICTURES_FPS, path)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return Video(_read_picture(path, size)[None], fps or PICTURES_FPS, path)
     try:
         with _open(path) as container:
             stream = _stream(container, path)
-            wanted = fps or float(stream.average_rate or stream.guessed_rate or 25)
+            target_fps = fps or float(stream.average_rate or stream.guessed_rate or 25)
             frames: list[np.ndarray] = []
             last = None
-            for frame in _resample(container, stream, wanted, path):
+            for frame in _resample(container, stream, target_fps, path):
                 frames.append(frames[-1] if frame is last else _upright(frame, stream, size))
                 last = frame
                 if len(frames) == max_frames:
@@ -74,39 +77,41 @@ def read(
     except av.error.FFmpegError as error:
         reason = error.strerror or type(error).__name__
         raise UsageError(
-            f"{path}: cannot be read as a video ({reason}): truncated, damaged or something else"
+            f"{path}: cannot be read as a video ({reason}); it is truncated, damaged or not a "
+            "video file"
         ) from None
     if not frames:
-        raise UsageError(f"{path}: holds no picture that can be decoded: truncated or damaged")
-    return Video(_same_size(frames), wanted, path)
+        raise UsageError(
+            f"{path}: contains no frame that can be decoded; it is truncated or damaged"
+        )
+    return Video(_same_size(frames), target_fps, path)
 
 
 def rate(path: Path) -> float:
-    """Frames a second of a video file that `read` can read."""
+    """The average frame rate of a video file, in frames per second."""
     with _open(path) as container:
         stream = _stream(container, path)
         return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def times(path: Path) -> np.ndarray:
-    """Seconds (N,) at which each frame of a video file is shown, in order; decodes nothing."""
+    """The time in seconds, (N,), of each frame of a video file in order, without decoding."""
     with _open(path) as container:
         stream = _stream(container, path)
         packets = [packet for packet in container.demux(stream) if packet.size]
-        # Behind an edit list lie frames that only help to decode others
+        # An edit list may discard frames that are only needed to decode others
         stamps = sorted(packet.pts for packet in packets
                         if packet.pts is not None and not packet.is_discard)  # fmt: skip
-        if not stamps:  # as `read` takes a file without timestamps
+        if not stamps:  # as `read` treats a file without timestamps
             return np.arange(len(packets)) / float(stream.average_rate or 25)
         return np.array(stamps) * float(stream.time_base or 1)
 
 
 def write(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
-    """Write frames, uint8 (F, H, W, 3) or one after another, as H.264 mp4 that starts while
-    loading.
+    """Write frames, an array or iterable of uint8 (H, W, 3), as H.264 mp4 for streaming.
 
-    Odd sizes are padded by repeating the edge. The same frames give the same bytes. The file
-    appears whole or not at all.
+    Odd sizes are padded by repeating the edge. The same frames give the same bytes. The file is
+    written completely or not at all. crf: quality of libx264, lower is better.
     """
     pictures = iter(frames)
     first = next(pictures, None)
@@ -121,10 +126,10 @@ def write(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int =
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt = "yuv420p"
-            # One thread and no encoder banner: neither the machine nor the build shows in the bytes
+            # One thread and no encoder banner: the bytes do not depend on machine or build
             stream.codec_context.thread_count = 1
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
-            # In pictures of 32 pixels its macroblock tree looks at memory that nobody wrote
+            # With frames of 32 pixels the macroblock tree reads uninitialized memory
             stream.options = {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
             for picture in chain([first], pictures):
                 whole = np.ascontiguousarray(np.pad(picture, room, mode="edge"))
@@ -145,7 +150,7 @@ def contact_sheet(
     font = ImageFont.load_default(size=14)
     strips = []
     for label, frames in rows:
-        picked = shown(len(frames), columns)
+        picked = sheet_frames(len(frames), columns)
         width = max(round(frames.shape[2] * cell / frames.shape[1]), 1)
         strip = Image.new("RGB", ((width + 4) * len(picked) + 4, cell + 26), "white")
         for place, index in enumerate(picked):
@@ -160,15 +165,16 @@ def contact_sheet(
         top += strip.height
     with write_aside(path) as tmp:
         sheet.save(tmp, format="PNG", compress_level=3)  # a tenth larger, four times as fast
+    messages.picture(Path(path))
 
 
-def shown(count: int, columns: int = COLUMNS) -> np.ndarray:
-    """Which of a clip's frames a contact sheet shows; of these alone it shows all."""
+def sheet_frames(count: int, columns: int = COLUMNS) -> np.ndarray:
+    """Indices of the frames that a contact sheet shows of a clip of `count` frames."""
     return np.linspace(0, count - 1, min(columns, count)).round().astype(int)
 
 
 def _open(path: Path) -> av.container.InputContainer:
-    # file: so that a colon is no protocol; titles may be in any encoding
+    # file: so that a colon does not start a protocol; titles may have any encoding
     return av.open(f"file:{path}", metadata_errors="replace")
 
 
@@ -179,7 +185,7 @@ def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStrea
     streams = [s for s in container.streams.video if not s.disposition & cover]
     if not streams:
         found = "only sound" if container.streams.audio else "no video"
-        raise UsageError(f"{path}: holds {found}; give a file with pictures")
+        raise UsageError(f"{path}: contains {found}; give a file with a video stream")
     streams[0].thread_type = "AUTO"
     return streams[0]
 
@@ -188,10 +194,10 @@ def _resample(
     container: av.container.InputContainer, stream: av.VideoStream, rate: float, path: Path
 ) -> Iterator[av.VideoFrame]:
     """Yield, for each k, the frame nearest in time to start + k / rate."""
-    gap = 1 / float(stream.average_rate or rate)  # how long the last frame stays
+    gap = 1 / float(stream.average_rate or rate)  # duration of the last frame
     previous, time, start, count, decoded = None, 0.0, 0.0, 0, 0
     for frame in container.decode(stream):
-        # Files without timestamps exist: then frames are taken to be evenly spaced
+        # In files without timestamps, frames are assumed to be evenly spaced
         now = frame.time if frame.time is not None else decoded * gap
         if previous is None:
             start = now
@@ -200,10 +206,10 @@ def _resample(
                 yield previous
                 count += 1
         previous, time, decoded = frame, now, decoded + 1
-    # A moov box in front tells how long a file was before it was cut
+    # A moov box at the start has the number of frames before a truncation
     if decoded < 0.9 * stream.frames - 2:
         raise UsageError(
-            f"{path}: truncated: {decoded} of its {stream.frames} frames are there; copy it anew"
+            f"{path}: truncated: only {decoded} of its {stream.frames} frames exist; copy it again"
         )
     while previous is not None and start + count / rate < time + gap / 2:
         yield previous
@@ -219,28 +225,28 @@ def _upright(frame: av.VideoFrame, stream: av.VideoStream, size: int) -> np.ndar
     clear = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
     picture = frame.reformat(width, height, "rgba" if clear else "rgb24", interpolation="AREA")
     pixels = picture.to_ndarray()
-    pixels = _on_ground(pixels) if clear else pixels
+    pixels = _on_gray(pixels) if clear else pixels
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def _on_ground(pixels: np.ndarray) -> np.ndarray:
+def _on_gray(pixels: np.ndarray) -> np.ndarray:
     alpha = pixels[..., 3:].astype(np.float32) / 255
-    return (pixels[..., :3] * alpha + GROUND * (1 - alpha) + 0.5).astype(np.uint8)
+    return (pixels[..., :3] * alpha + TRANSPARENT_GRAY * (1 - alpha) + 0.5).astype(np.uint8)
 
 
-def _picture(path: Path, size: int) -> np.ndarray:
+def _read_picture(path: Path, size: int) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             picture.draft("RGB", (size, size))
             upright = ImageOps.exif_transpose(picture)
             upright.thumbnail((size, size), Image.Resampling.LANCZOS)
-            return _on_ground(np.array(upright.convert("RGBA")))
+            return _on_gray(np.array(upright.convert("RGBA")))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise UsageError(f"{path}: cannot be read as a picture ({error})".splitlines()[0]) from None
 
 
 def _same_size(frames: list[np.ndarray]) -> np.ndarray:
-    """Stack; pictures that differ in size (folders, some streams) are brought to the first's."""
+    """Stack frames (F, H, W, 3); those of another size than the first are resized to it."""
     height, width = frames[0].shape[:2]
     return np.stack([
         frame if frame.shape[:2] == (height, width)

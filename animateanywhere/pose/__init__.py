@@ -1,1 +1,1 @@
-"""Keypoints and skeletons: reading, drawing, smoothing, fitting to another body."""
+"""Keypoints and skeletons: reading, drawing, smoothing, and retargeting to another body."""

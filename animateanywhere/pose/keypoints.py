@@ -16,18 +16,18 @@ LIMBS = (
     (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
 
-# One color a keypoint; limb i takes color i.
+# One color for each keypoint; limb i has color i
 COLORS = np.array([
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
     (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
     (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
 ], dtype=np.uint8)  # fmt: skip
 
-VISIBLE = 0.3  # confidence from which a keypoint is drawn and used
+VISIBLE = 0.3  # minimum confidence of a keypoint that is drawn and used
 
 
 def in_frame(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Points (18, 3) as float32, with confidence 0 for those out of the frame."""
+    """Keypoints (18, 3) in pixels as float32, with confidence 0 for those out of the frame."""
     out = points.astype(np.float32)
     outside = (points[:, :2] < 0).any(1) | (points[:, 0] > width) | (points[:, 1] > height)
     out[outside, 2] = 0

@@ -1,4 +1,4 @@
-"""A driving skeleton brought to another body and another frame."""
+"""Retargeting of a driving motion to another body and another frame. The method is ours."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from animateanywhere.pose.keypoints import VISIBLE
 
 Fit = Literal["none", "frame", "bones"]
 
-HEIGHT = 0.85  # of the frame, for a person about whom nothing is known
-ROOM = 0.96  # of the frame that a motion may take
-SMALLEST = 0.75  # without a reference, a wide motion shrinks no further than this; then it leaves
-RATIOS = (0.6, 1.6)  # limits of a bone's change against the body's: beyond, it is a bad reading
-AIM = 0.1  # of the frame: how far from its middle people stand, as a standard deviation
-DRIFT = 2.0  # doubt about where one who moves across the frame belongs, of that movement
-# Each joint's parent, from the middle of the hips (-1) outwards, and the bone between the two
+HEIGHT = 0.85  # of the frame, for a person without a reference
+ROOM = 0.96  # maximum share of the frame for a motion
+SMALLEST = 0.75  # of the usual size: a wide motion without a reference shrinks no further
+# Limits of a bone's change relative to the body's; beyond, the detection is wrong
+RATIOS = (0.6, 1.6)
+AIM = 0.1  # of the frame: standard deviation of people's distance from its center
+DRIFT = 2.0  # uncertainty of the position of a moving person, relative to the movement
+# Each joint's parent, from the hips' center (-1) outwards, and the bone between the two
 TREE = {
     1: (-1, bones.TRUNK), 8: (-1, bones.WAIST), 11: (-1, bones.WAIST),
     2: (1, bones.SHOULDERS), 5: (1, bones.SHOULDERS), 3: (2, bones.ARM), 6: (5, bones.ARM),
@@ -29,14 +30,14 @@ TREE = {
 }  # fmt: skip
 
 
-def squared(frames: np.ndarray, size: int) -> np.ndarray:
-    """Pictures uint8 (F, H, W, 3), whole, in a black square of size pixels."""
+def pad_to_square(frames: np.ndarray, size: int) -> np.ndarray:
+    """Pictures uint8 (F, H, W, 3), padded with black and resized to (F, size, size, 3)."""
     boxes = [ImageOps.pad(Image.fromarray(frame), (size, size)) for frame in frames]
     return np.stack([np.asarray(box) for box in boxes])
 
 
 def letterbox(keypoints: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
-    """Keypoints (F, 18, 3) of a width x height picture, in a square of size pixels, centered."""
+    """Keypoints (F, 18, 3) of a width x height picture, centered in a square of size pixels."""
     scale = size / max(width, height)
     margin = np.array([size - width * scale, size - height * scale]) / 2
     placed = keypoints.astype(np.float32, copy=True)
@@ -52,22 +53,22 @@ def fit(
     mode: Fit = "bones",
     reference: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Bring a motion to the body, the place and the camera framing of a person.
+    """Fit a motion to the body, the position and the camera framing of a person.
 
-    "none" letterboxes it. "frame" gives it the person's size, ground and place, its own proportions
-    kept; "bones" the lengths of the person's bones too. One scale and one shift hold for the whole
-    clip, and steps are scaled as legs are: feet that stand do not slide, jumps stay jumps. What
-    would leave the frame sideways is moved in if it fits. Without a reference both give a height of
-    `HEIGHT` of the frame and its middle, own proportions kept, and shrink a motion wider than the
-    frame.
+    "none" letterboxes it. "frame" gives it the person's size, ground and position and keeps its own
+    proportions; "bones" also gives it the lengths of the person's bones. Scale and shift are
+    constant over the clip, and steps are scaled like the legs, so standing feet do not slide and
+    jumps remain jumps. A motion that would leave the frame sideways is shifted into it if it fits.
+    Without a reference both modes keep the motion's proportions, center it at a height of `HEIGHT`
+    of the frame, and shrink a motion that is wider than the frame.
 
     Args:
         keypoints: float (F, 18, 3), the motion, in pixels of a width x height picture.
-        size: of the square frame to fit into.
+        size: of the square frame to fit into, in pixels.
         reference: float (N, 18, 3), the person's own keypoints in pixels of that frame.
 
     Returns:
-        float32 (F, 18, 3) in pixels of the frame; keypoints outside of it get confidence 0.
+        float32 (F, 18, 3) in pixels of the frame; keypoints outside of it have confidence 0.
     """
     out = letterbox(keypoints, width, height, size)
     own = None if mode == "none" else bones.measure(out)
@@ -76,27 +77,28 @@ def fit(
     shown = out[..., 2] >= VISIBLE
     theirs = None if reference is None else bones.measure(reference)
     if theirs is None or reference is None:
-        _stand_in(out, own, size)
+        _place_without_reference(out, own, size)
     else:
         bottom = size / 2 + size * height / max(width, height) / 2
-        here = _stand(out, own, size, bottom)
-        there = _stand(reference, theirs, size, size)
+        here = _ground_point(out, own, size, bottom)
+        there = _ground_point(reference, theirs, size, size)
         scale = bones.stature(theirs) / bones.stature(own)
         factors = np.full(len(own), scale)
         if mode == "bones":
             factors = scale * np.clip(theirs / own / scale, *RATIOS)
-        out = _retarget(out, own, factors, here, there)
-        out[..., 0] += _inside(*_extent(out, 0, shown), size)
-    gone = ((out[..., :2] < 0) | (out[..., :2] > size)).any(-1)
-    out[..., 2] = np.where(gone | ~shown, 0, out[..., 2])
+        out = _retarget_bones(out, own, factors, here, there)
+        out[..., 0] += _shift_inside(*_extent(out, 0, shown), size)
+    outside = ((out[..., :2] < 0) | (out[..., :2] > size)).any(-1)
+    out[..., 2] = np.where(outside | ~shown, 0, out[..., 2])
     return out
 
 
-def _stand(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) -> np.ndarray:
-    """(2,) the spot on the ground to which a clip's person belongs.
+def _ground_point(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) -> np.ndarray:
+    """The position (2,) on the ground, in pixels, of a clip's person.
 
-    Of one who stays it is known; one who moves across the frame is rather where the frame's middle
-    is, since the camera was aimed at the whole way."""
+    For a person who stays it is their mean position; for one who moves across the frame it is
+    nearer to the frame's center, since the camera was aimed at the whole path.
+    """
     x = bones.path(keypoints, body)[:, 0]
     half = max(len(x) // 2, 1)
     doubt = (DRIFT * (x[-half:].mean() - x[:half].mean())) ** 2
@@ -106,19 +108,19 @@ def _stand(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) ->
     return np.array([spot, bones.ground(keypoints, body, bottom)])
 
 
-def _retarget(
+def _retarget_bones(
     keypoints: np.ndarray,
     body: np.ndarray,
     factors: np.ndarray,
     here: np.ndarray,
     there: np.ndarray,
 ) -> np.ndarray:
-    """Scale each bone by its factor (8,), from the hips outwards, and steps by the legs' factor."""
+    """Scale each bone by its factor (8,) from the hips outwards, and steps by the legs' factor."""
     leg = float(factors[[bones.THIGH, bones.SHIN]].mean())
     root = bones.path(keypoints, body)
     out = keypoints.copy()
-    # Per joint: the nearest seen one on the way to the hips, before and after, and how much bone,
-    # before and after, was passed since
+    # Per joint: the nearest visible joint towards the hips, before and after, and the bone length
+    # since then, before and after
     none = np.zeros((len(out), 1))
     start = (root, (root - here) * leg + there, none, none)
     anchors: dict[int, tuple[np.ndarray, ...]] = {-1: start}
@@ -128,22 +130,22 @@ def _retarget(
         place = keypoints[:, joint, :2]
         moved = after + (place - before) * became / passed
         out[:, joint, :2] = moved
-        seen = keypoints[:, joint, 2:] >= VISIBLE
+        visible = keypoints[:, joint, 2:] >= VISIBLE
         new, old = (place, moved, none, none), (before, after, passed, became)
-        anchors[joint] = tuple(np.where(seen, a, b) for a, b in zip(new, old, strict=True))
-    # Thighs and shins that change differently would lift the feet or sink them
-    feet = np.stack([bones.places(keypoints, ankle)[:, 1] for *_, ankle in bones.LEGS])
+        anchors[joint] = tuple(np.where(visible, a, b) for a, b in zip(new, old, strict=True))
+    # If thighs and shins are scaled differently, the feet must be put back on the ground
+    feet = np.stack([bones.joint_positions(keypoints, ankle)[:, 1] for *_, ankle in bones.LEGS])
     lower = np.where(np.isnan(feet), -np.inf, feet).argmax(0)
     frames = np.arange(len(out))
     now = np.stack([out[:, ankle, 1] for *_, ankle in bones.LEGS])
     lift = (feet[lower, frames] - here[1]) * leg + there[1] - now[lower, frames]
     if np.isfinite(lift).any():
-        out[..., 1] += bones.filled(lift[:, None])
+        out[..., 1] += bones.interpolated(lift[:, None])
     return out
 
 
-def _stand_in(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
-    """In place: a person of whom nothing is known, whole and in the middle of the frame."""
+def _place_without_reference(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
+    """Fit the whole person into the center of the frame, in place, without a reference."""
     shown = keypoints[..., 2] >= VISIBLE
     spans = [np.ptp(_extent(keypoints, axis, shown)) for axis in (0, 1)]
     feet = shown[:, [10, 13]].any(1).mean() >= 0.5
@@ -152,16 +154,16 @@ def _stand_in(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
     scale = min(scale, max(ROOM * size / max(*spans, 1e-3), SMALLEST * scale))
     keypoints[..., :2] *= scale
     (left, right), (top, bottom) = (_extent(keypoints, axis, shown) for axis in (0, 1))
-    if feet:  # they stand a little above the lower edge
+    if feet:  # standing slightly above the lower edge
         down = 0.93 * size - bones.ground(keypoints, body * scale, np.inf)
-        down += _inside(top + down, bottom + down, size)
+        down += _shift_inside(top + down, bottom + down, size)
     else:
         down = 0.52 * size - (top + bottom) / 2
     keypoints[..., :2] += (size - left - right) / 2, down
 
 
-def _inside(low: float, high: float, size: int) -> float:
-    """The least shift that brings what spans low..high into the frame; 0 if it does not fit."""
+def _shift_inside(low: float, high: float, size: int) -> float:
+    """The least shift that brings the range low..high into the frame; 0 if it does not fit."""
     return max(0.0, -low) - max(0.0, high - size) if high - low <= size else 0.0
 
 

@@ -1,7 +1,7 @@
 """Skeletons: OpenPose-18 keypoints as arrays, as pictures and as `poses.json`.
 
-The picture is what the base model was trained on, so its look (palette, widths, order) is part of
-every base: a change here needs a new base. Palette and limb order follow CMU OpenPose as rendered
+Base models are trained on these pictures, so their style (palette, widths, order) is part of every
+base: a change here requires a new base. Palette and limb order follow CMU OpenPose as rendered
 by ControlNet annotators: limbs at 60 % of their color, joints on top at full color.
 """
 
@@ -29,7 +29,7 @@ JOINT_RADIUS = 1.75 / 128
 
 class Poses(NamedTuple):
     """Contents of a `poses.json`: keypoints float32 (F, 18, 3) in pixels of width x height, and
-    bool (F, 18), which of them were not seen but filled in between two frames."""
+    bool (F, 18), which of them were not detected but interpolated between two frames."""
 
     keypoints: np.ndarray
     width: int
@@ -43,21 +43,21 @@ def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
 
     Args:
         keypoints: float (F, 18, 3): x, y in pixels (x in [0, width], pixel centers at .5) and
-            confidence; those below `VISIBLE` are left out together with their limbs.
+            confidence; keypoints below `VISIBLE` and their limbs are not drawn.
         height, width: size of the pictures in pixels.
 
     Returns:
-        uint8 (F, height, width, 3), black ground, antialiased.
+        uint8 (F, height, width, 3), on black, antialiased.
     """
     points = np.asarray(keypoints, dtype=np.float32)
     if points.ndim != 3 or points.shape[1:] != (len(KEYPOINTS), 3):
         raise ValueError(f"keypoints must be (F, 18, 3), got {points.shape}")
     limb, joint = LIMB_RADIUS * height, JOINT_RADIUS * height
     pictures = np.zeros((len(points), height, width, 3), dtype=np.float32)
-    seen = (points[..., 2] >= VISIBLE) & np.isfinite(points).all(-1)
+    visible = (points[..., 2] >= VISIBLE) & np.isfinite(points).all(-1)
     colors = COLORS.astype(np.float32)
     shaded = colors * LIMB_SHADE
-    for picture, pose, shown in zip(pictures, points[..., :2].tolist(), seen, strict=True):
+    for picture, pose, shown in zip(pictures, points[..., :2].tolist(), visible, strict=True):
         for (a, b), color in zip(LIMBS, shaded, strict=False):
             if shown[a] and shown[b]:
                 _capsule(picture, pose[a], pose[b], limb, color)
@@ -67,7 +67,7 @@ def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
-    """Where the body is, told from its limbs alone: a coarse picture for weighting a loss.
+    """A coarse heatmap of the body, from its limbs, to weight a loss.
 
     1 up to a tenth of the body's extent from a limb, falling to 0 at twice that.
 
@@ -76,14 +76,14 @@ def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
         cells: width and height of the result.
 
     Returns:
-        float32 (F, cells, cells) in [0, 1]; 0 where nobody is seen.
+        float32 (F, cells, cells) in [0, 1]; 0 in frames without visible limbs.
     """
     centers = (np.arange(cells, dtype=np.float32) + 0.5) * size / cells
     grid = np.stack(np.meshgrid(centers, centers), -1)  # (h, w, 2): x, y
     out = np.zeros((len(keypoints), cells, cells), np.float32)
     for picture, pose in zip(out, keypoints, strict=True):
-        seen = pose[:, 2] >= VISIBLE
-        ends = np.array([(a, b) for a, b in LIMBS if seen[a] and seen[b]])
+        visible = pose[:, 2] >= VISIBLE
+        ends = np.array([(a, b) for a, b in LIMBS if visible[a] and visible[b]])
         if not len(ends):
             continue
         start, along = pose[ends[:, 0], :2], pose[ends[:, 1], :2] - pose[ends[:, 0], :2]  # (L, 2)
@@ -91,7 +91,7 @@ def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
         share = (apart * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)
         nearest = np.clip(share, 0, 1)[..., None] * along
         distance = np.linalg.norm(apart - nearest, axis=-1).min(-1)  # (h, w)
-        reach = 0.1 * max(np.ptp(pose[seen, :2], axis=0).max(), 1)
+        reach = 0.1 * max(np.ptp(pose[visible, :2], axis=0).max(), 1)
         picture[:] = np.clip(2 - distance / reach, 0, 1)
     return out
 
@@ -123,7 +123,7 @@ def _capsule(
 
 
 def write_poses(path: Path, poses: Poses) -> None:
-    """Write keypoints as `poses.json`, one line a frame so that it can be corrected by hand."""
+    """Write keypoints as `poses.json`, one line per frame so that it can be corrected manually."""
     rows = [
         "    " + json.dumps([[round(float(v), 3) for v in point] for point in pose])
         for pose in poses.keypoints
@@ -137,13 +137,13 @@ def write_poses(path: Path, poses: Poses) -> None:
 
 
 def read_poses(path: Path) -> Poses:
-    """Read a `poses.json`; UsageError names the file and what is wrong in it."""
+    """Read a `poses.json`. Raises UsageError if it is missing or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise UsageError(f"{path}: not JSON ({error})") from None
+        raise UsageError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(data, dict) or data.get("format") != "openpose18":
         raise UsageError(f'{path}: not a poses.json: "format" must be "openpose18"')
     try:
@@ -151,12 +151,14 @@ def read_poses(path: Path) -> Poses:
         width, height, fps = int(data["width"]), int(data["height"]), float(data["fps"])
         filled = np.array(data.get("filled") or [], dtype=int).reshape(-1, 2)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{path}: bad or no width, height, fps, keypoints ({error})") from None
+        raise UsageError(
+            f"{path}: width, height, fps or keypoints are missing or invalid ({error})"
+        ) from None
     if keypoints.ndim != 3 or keypoints.shape[1:] != (len(KEYPOINTS), 3) or not len(keypoints):
         raise UsageError(f"{path}: keypoints must be F x 18 x 3 numbers, got {keypoints.shape}")
     if not np.isfinite(keypoints).all() or min(width, height, fps) <= 0:
         raise UsageError(f"{path}: a number is not finite, or a size or the fps is not positive")
-    marks = np.zeros(keypoints.shape[:2], dtype=bool)
-    inside = (filled >= 0).all(1) & (filled < marks.shape).all(1)
-    marks[tuple(filled[inside].T)] = True
-    return Poses(keypoints, width, height, fps, marks)
+    filled_mask = np.zeros(keypoints.shape[:2], dtype=bool)
+    inside = (filled >= 0).all(1) & (filled < filled_mask.shape).all(1)
+    filled_mask[tuple(filled[inside].T)] = True
+    return Poses(keypoints, width, height, fps, filled_mask)

@@ -1,4 +1,4 @@
-"""Skeleton videos back to keypoints: which palette a clip is drawn in, and where its joints are."""
+"""Recovery of keypoints from skeleton videos: which palette they use, and where the joints are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from animateanywhere.pose.keypoints import LIMBS
 
 Kind = Literal["openpose18", "dwpose", "foreign", "densepose"]
 
-DOTTED = 0.03  # share of white in what is drawn, from which on it is a face of DWPose's
-DARK = 40  # brightest channel of black ground after H.264
-SHADED = 0.8 * 255  # limbs are drawn at 0.6 of their color, joints at all of it
+DOTTED = 0.03  # share of white in the drawn pixels, for a face drawn by DWPose
+DARK = 40  # brightest channel of black after H.264
+SHADED = 0.8 * 255  # limbs are drawn at 0.6 of their color, joints at 1.0
 HUES = 18  # the palette's colors are 20 degrees of hue apart
 VIRIDIS = np.array([
     (68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142),
@@ -26,15 +26,15 @@ CHILDREN = {
 }
 PARENT = {b: a for a, b in LIMBS}
 OUTWARDS = (1, *(b for _, b in LIMBS))  # parents before children
-DISC = 0.45  # share of a disc that makes one
+DISC = 0.45  # share of a disc's area needed to accept it as a joint
 FACE = 12  # first limb of the head, whose joints touch in small pictures
-ALONG = np.linspace(0.2, 0.8, 9)  # of a limb, where its color is looked for
+ALONG = np.linspace(0.2, 0.8, 9)  # positions along a limb at which its color is checked
 AROUND = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])[..., None]  # x and y, in pixels
-UNSUPPORTED = 0.8  # cost of a joint to which no limb of the right color leads
+UNSUPPORTED = 0.8  # cost of a joint without a limb of the right color
 
 
 def recognize(frames: np.ndarray) -> Kind | None:
-    """What kind of rendering frames, uint8 (F, H, W, 3), are; None: a picture of the world.
+    """Recognize the kind of rendering of frames, uint8 (F, H, W, 3); None: not a skeleton video.
 
     "openpose18": body in the OpenPose palette. "dwpose": with white face dots too. "foreign":
     a skeleton in other colors. "densepose": a body-part map in the viridis colors.
@@ -54,7 +54,7 @@ def recognize(frames: np.ndarray) -> Kind | None:
     if not 0.002 < lit.mean() < 0.25:
         return None
     drawn = picked[lit].astype(np.float32)
-    bright = drawn[drawn.max(-1) > 96]  # the dim rest is blur
+    bright = drawn[drawn.max(-1) > 96]  # darker pixels are blur
     if len(bright) < 20:
         return None
     high, low = bright.max(-1), bright.min(-1)
@@ -68,23 +68,23 @@ def recognize(frames: np.ndarray) -> Kind | None:
 
 
 def recover(frames: np.ndarray) -> np.ndarray:
-    """Keypoints of OpenPose or DWPose renders.
+    """Recover the keypoints of OpenPose or DWPose renderings.
 
-    Joints are discs of their own color; where hands or limbs cover or mimic a disc, the limbs
-    that lead to it decide (best tree of joints and limbs). Drawn hands and faces are not read.
+    Joints are discs, each in its own color; where hands or limbs cover or resemble a disc, the
+    limbs that lead to it decide (best tree of joints and limbs). Drawn hands and faces are ignored.
 
     Args:
-        frames: uint8 (F, H, W, 3) on black ground.
+        frames: uint8 (F, H, W, 3) on black.
 
     Returns:
-        float32 (F, 18, 3): x, y in pixels; confidence 1 for a disc, 0.8 for a limb's end, 0 where
-        neither is seen.
+        float32 (F, 18, 3): x, y in pixels; confidence 1 for a disc, 0.8 for a limb's end, 0 for
+        neither.
     """
     return np.stack([_recover_one(frame) for frame in frames])
 
 
 def _hue_index(colors: np.ndarray) -> np.ndarray:
-    """Palette index of the nearest hue for RGB (..., 3)."""
+    """Palette index (...) of the nearest hue of RGB colors (..., 3)."""
     high, low = colors.max(-1), colors.min(-1)
     spread = np.maximum(high - low, 1e-6)
     r, g, b = np.moveaxis(colors, -1, 0)
@@ -113,7 +113,7 @@ def _recover_one(frame: np.ndarray) -> np.ndarray:
     candidates, radius = _candidates(joints, limbs, dotted)
     tree = _Tree(candidates, limbs, radius, dotted)
     points = np.zeros((HUES, 3), dtype=np.float32)
-    # A hidden joint cuts the tree: what hangs below it is a tree of its own.
+    # A hidden joint splits the tree: its descendants form a separate tree
     for root in OUTWARDS:
         if points[root, 2] or (root in PARENT and points[PARENT[root], 2]):
             continue
@@ -134,9 +134,9 @@ def _recover_one(frame: np.ndarray) -> np.ndarray:
 def _candidates(
     joints: np.ndarray, limbs: np.ndarray, dotted: bool
 ) -> tuple[list[list[tuple[float, float, float]]], float]:
-    """For each joint, places (x, y, how much of a disc is there in 0..1); and a disc's radius.
+    """Candidates (x, y, share of a disc in 0..1) of each joint, and the radius of a disc in pixels.
 
-    dotted: white dots cover the limbs of the head, of which little is seen.
+    dotted: white dots cover most of the limbs of the head.
     """
     blobs: list[list[tuple[float, float, float]]] = []
     for joint in range(HUES):
@@ -150,7 +150,7 @@ def _candidates(
         blobs.append(found)
     largest = [max(area for _, _, area in blob) for blob in blobs if blob]
     usual = float(np.median(largest)) if largest else 1.0
-    # Hands are drawn in the colors of joints, in many bits: those most like a disc stay
+    # Hands are drawn in the colors of joints, in small pieces: keep those nearest to a disc's area
     blobs = [sorted(b, key=lambda blob: abs(np.log(blob[2] / usual)))[:12] for b in blobs]
     radius = float(np.sqrt(usual / np.pi))
     out = [[(x, y, min(area / usual, 1.0)) for x, y, area in blob] for blob in blobs]
@@ -164,7 +164,7 @@ def _candidates(
         span = np.ptp(along)
         sparse = long < 2 * wide or span < 3 * radius or len(xs) < 0.5 * span
         if sparse and not (dotted and limb >= FACE):
-            continue  # dim rims of discs
+            continue  # dark rims of discs
         for end in (points[along.argmin()], points[along.argmax()]):
             for joint in pair:
                 if all(np.hypot(x - end[0], y - end[1]) > 3 * radius for x, y, _ in out[joint]):
@@ -189,9 +189,11 @@ class _Tree:
         self.scores: dict[tuple[int, int], float] = {}
 
     def root(self, joint: int) -> int | None:
-        """Where a tree begins, the neck's or that of a joint whose parent is hidden: at a place
-        from which a limb of the right color leads on, or at the only disc of its color, unless
-        hands are drawn too, in all colors."""
+        """The root candidate of a tree, of the neck or of a joint whose parent is hidden.
+
+        It is a candidate from which a limb of the right color leads on, or the only disc of its
+        color, unless hands are drawn too, which have all colors.
+        """
         places = self.candidates[joint]
         best = max(range(len(places)), key=lambda i: self.score(joint, i), default=None)
         if best is None:
@@ -201,13 +203,14 @@ class _Tree:
         if size <= DISC:
             if joint != 1:
                 return None
-            # A neck that hands cover: limbs of the body, beside the head's, must meet there.
+            # A neck covered by hands: limbs of the body, besides the head's, must meet there
             met = [self.choose(limb, 1, best, child)[1] for limb, child in CHILDREN[1][:-1]]
             return best if len(met) - met.count(None) > 1 else None
         only = not self.dotted and size > 0.7 and sum(share > DISC for _, _, share in places) == 1
         return best if only or below > 1 else None
 
     def score(self, joint: int, index: int) -> float:
+        """Score of a candidate with the best tree below it."""
         if (joint, index) not in self.scores:
             below = [self.choose(limb, joint, index, child)[0] for limb, child in CHILDREN[joint]]
             self.scores[joint, index] = self.candidates[joint][index][2] + sum(below)
@@ -226,16 +229,16 @@ class _Tree:
         return best
 
     def _support(self, limb: int, start: tuple[float, float], end: tuple[float, float]) -> float:
-        """Share of the line on which the limb's color is seen within a pixel."""
+        """Share of the line along which the limb's color is within a pixel, 0..1."""
         gap = abs(end[0] - start[0]) + abs(end[1] - start[1])
-        if limb < FACE:  # a short line lies within its color by chance
+        if limb < FACE:  # a short line may lie within its color by chance
             trust = min(1.0, gap / (3 * self.touching))
         elif gap >= self.touching:
             trust = 1.0
         else:
-            return 0.5  # the discs leave nothing of the limb to see
+            return 0.5  # the discs cover the whole limb
         height, width = self.limbs.shape
         xs = np.minimum(start[0] + ALONG * (end[0] - start[0]) + AROUND[0], width - 1).astype(int)
         ys = np.minimum(start[1] + ALONG * (end[1] - start[1]) + AROUND[1], height - 1).astype(int)
-        seen = (self.limbs[np.maximum(ys, 0), np.maximum(xs, 0)] == limb).any(0)
-        return trust * float(np.count_nonzero(seen)) / seen.size
+        matching = (self.limbs[np.maximum(ys, 0), np.maximum(xs, 0)] == limb).any(0)
+        return trust * float(np.count_nonzero(matching)) / matching.size

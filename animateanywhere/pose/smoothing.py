@@ -1,4 +1,4 @@
-"""Keypoints over time: flicker smoothed, short gaps filled."""
+"""Smoothing of keypoints over time and interpolation of short gaps."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import numpy as np
 
 from animateanywhere.pose.keypoints import VISIBLE
 
-GAP = 0.4  # seconds that are filled: longer, and a straight line is a guess
-# Of the one-euro filter; speed counts in hundredths of the body's extent a second, so a limb that
-# crosses half the body in a second passes at 21 Hz, unsmoothed at 8 frames a second
+GAP = 0.4  # seconds: longer gaps are not interpolated
+# Of the one-euro filter; speed is in hundredths of the body's extent per second, so a limb that
+# crosses half the body in a second passes at 21 Hz, unsmoothed at 8 frames per second
 CUTOFF, BETA, SPEED_CUTOFF = 1.0, 0.4, 1.0  # Hz, Hz per unit of speed, Hz
 
 
-def steady(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Fill gaps of up to `GAP` seconds in a straight line and smooth what flickers.
+def smooth(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate gaps of up to `GAP` seconds linearly and smooth jitter.
 
-    The smoothing is the one-euro filter (Casiez et al., CHI 2012), which lets fast motion pass;
-    forward and backward in turn, so that it lags neither way.
+    The smoothing is the one-euro filter (Casiez et al., CHI 2012), which preserves fast motion;
+    forward and backward passes are averaged, so that there is no lag.
 
     Args:
         keypoints: float (F, 18, 3): x, y in pixels, confidence.
-        fps: frames a second.
+        fps: frame rate.
 
     Returns:
-        float32 (F, 18, 3), and bool (F, 18): which were filled.
+        float32 (F, 18, 3), and bool (F, 18): which keypoints were interpolated.
     """
     points = np.array(keypoints, dtype=np.float32)
     filled = _fill(points, round(GAP * fps))
@@ -38,7 +38,7 @@ def steady(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fill(points: np.ndarray, gap: int) -> np.ndarray:
-    """Fill (F, 18, 3) in place; bool (F, 18)."""
+    """Interpolate gaps of (F, 18, 3) in place; returns the interpolated, bool (F, 18)."""
     filled = np.zeros(points.shape[:2], dtype=bool)
     for joint in range(points.shape[1]):
         track = points[:, joint]
@@ -51,27 +51,27 @@ def _fill(points: np.ndarray, gap: int) -> np.ndarray:
 
 
 def _extent(points: np.ndarray, shown: np.ndarray) -> float:
-    """Median over frames of the body's longer side in pixels; 1 where nobody is seen."""
-    sides = [np.ptp(pose[seen, :2], axis=0).max()
-             for pose, seen in zip(points, shown, strict=True) if seen.sum() > 1]  # fmt: skip
+    """Median over frames of the body's longer side in pixels; 1 without visible keypoints."""
+    sides = [np.ptp(pose[visible, :2], axis=0).max()
+             for pose, visible in zip(points, shown, strict=True) if visible.sum() > 1]  # fmt: skip
     return max(float(np.median(sides)), 1.0) if sides else 1.0
 
 
 def _one_euro(points: np.ndarray, shown: np.ndarray, fps: float) -> np.ndarray:
-    """Filter (F, 18, 2); each joint begins anew after frames in which it is not seen."""
+    """Filter (F, 18, 2); a joint is reset after frames in which it is not visible."""
     out = points.copy()
     speed = np.zeros(points.shape[1:])  # (18, 2)
     for index in range(1, len(points)):
         known = (shown[index] & shown[index - 1])[:, None]
         change = (points[index] - points[index - 1]) * fps
-        speed = np.where(known, speed + _share(SPEED_CUTOFF, fps) * (change - speed), 0)
-        share = _share(CUTOFF + BETA * np.hypot(*speed.T)[:, None], fps)
+        speed = np.where(known, speed + _filter_weight(SPEED_CUTOFF, fps) * (change - speed), 0)
+        share = _filter_weight(CUTOFF + BETA * np.hypot(*speed.T)[:, None], fps)
         out[index] = np.where(known, out[index - 1] + share * (points[index] - out[index - 1]),
                               points[index])  # fmt: skip
     return out
 
 
-def _share(cutoff: float | np.ndarray, fps: float) -> float | np.ndarray:
-    """How much of the new value an exponential filter of this cutoff in Hz takes."""
+def _filter_weight(cutoff: float | np.ndarray, fps: float) -> float | np.ndarray:
+    """Weight 0..1 of the new value in an exponential filter with this cutoff in Hz."""
     rate = 2 * np.pi * cutoff / fps
     return rate / (rate + 1)

@@ -1,4 +1,4 @@
-"""Which parts of a body, and which sides of it, keypoints show."""
+"""Visibility of body parts, and view directions (front, side, back), from keypoints."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ PARTS = {
     "feet": (10, 13),
 }  # fmt: skip
 VIEWS = ("front", "side", "back")
-JOINTS = 6  # of 18 that make a person
-TURNED = 0.4  # of the trunk: shoulders that look narrower are seen from the side (60 degrees)
-HIPS, ACROSS = 0.55, 0.75  # width of the hips against the shoulders', of these against the trunk
+JOINTS = 6  # minimum of visible keypoints, of 18, for a person
+TURNED = 0.4  # of the trunk: narrower shoulders are a side view (60 degrees)
+HIPS, ACROSS = 0.55, 0.75  # width of hips over shoulders, and of shoulders over trunk
 
 
-def somebody(keypoints: np.ndarray) -> np.ndarray:
-    """bool (F,): whether so many joints of each pose of (F, 18, 3) are seen that it is a person."""
+def has_person(keypoints: np.ndarray) -> np.ndarray:
+    """bool (F,): whether at least JOINTS keypoints of each pose of (F, 18, 3) are visible."""
     return (keypoints[..., 2] >= VISIBLE).sum(1) >= JOINTS
 
 
 def parts_shown(keypoints: np.ndarray) -> dict[str, float]:
-    """Share of the frames with a person that show each of `PARTS`, one side being enough."""
-    seen = keypoints[somebody(keypoints), :, 2] >= VISIBLE
-    if not len(seen):
+    """Share 0..1 of the frames with a person that show each of `PARTS`, on either side."""
+    visible = keypoints[has_person(keypoints), :, 2] >= VISIBLE
+    if not len(visible):
         return dict.fromkeys(PARTS, 0.0)
-    return {name: float(seen[:, joints].any(1).mean()) for name, joints in PARTS.items()}
+    return {name: float(visible[:, joints].any(1).mean()) for name, joints in PARTS.items()}
 
 
-def views(keypoints: np.ndarray) -> list[str]:
-    """The side each frame of (F, 18, 3) shows: one of `VIEWS`, "" where it cannot be told.
+def view_directions(keypoints: np.ndarray) -> list[str]:
+    """The view of each frame of (F, 18, 3): one of `VIEWS`, or "" if it is unknown.
 
-    From how wide the shoulders, or else the hips, look against the trunk, and which of them is on
-    the left: in a frontal view it is the right one. With one of each only, it is a profile.
+    From the width of the shoulders, or else the hips, relative to the trunk, and which of them is
+    on the left: in a front view it is the right one. With only one of each it is a side view.
     """
-    seen = keypoints[..., 2] >= VISIBLE
-    trunk = _trunk(keypoints, seen)
+    visible = keypoints[..., 2] >= VISIBLE
+    trunk = _trunk(keypoints, visible)
     out = []
-    for pose, shown in zip(keypoints, seen, strict=True):
+    for pose, shown in zip(keypoints, visible, strict=True):
         view = "side" if shown[[2, 5, 8, 11]].any() else ""  # the far side is hidden
         for right, left, narrow in ((2, 5, TURNED), (8, 11, TURNED * HIPS)):
             if shown[[right, left]].all() and trunk > 0:
@@ -51,20 +51,20 @@ def views(keypoints: np.ndarray) -> list[str]:
     return out
 
 
-def _trunk(keypoints: np.ndarray, seen: np.ndarray) -> float:
-    """Length from neck to hips in pixels, a high quantile as people bend; told from the shoulders
-    where hips are out of the picture, 0 where neither is seen."""
-    whole = seen[:, [1, 8, 11]].all(1)
+def _trunk(keypoints: np.ndarray, visible: np.ndarray) -> float:
+    """Length from neck to hips in pixels, a high quantile since people bend; estimated from the
+    shoulders without visible hips, 0 without both."""
+    whole = visible[:, [1, 8, 11]].all(1)
     if whole.any():
         down = keypoints[whole, 1, :2] - keypoints[whole][:, [8, 11], :2].mean(1)
         return float(np.quantile(np.hypot(*down.T), 0.8))
-    both = seen[:, [2, 5]].all(1)
+    both = visible[:, [2, 5]].all(1)
     if not both.any():
         return 0.0
     return float(np.quantile(np.abs(keypoints[both, 5, 0] - keypoints[both, 2, 0]), 0.9)) / ACROSS
 
 
-def shares(seen: Sequence[str]) -> dict[str, float]:
-    """Share of each of `VIEWS` among the frames that could be told."""
-    told = [view for view in seen if view]
-    return {view: told.count(view) / max(len(told), 1) for view in VIEWS}
+def view_shares(views: Sequence[str]) -> dict[str, float]:
+    """Share 0..1 of each of `VIEWS` among the frames with a known view."""
+    known = [view for view in views if view]
+    return {view: known.count(view) / max(len(known), 1) for view in VIEWS}

@@ -1,1 +1,1 @@
-"""What is extracted from a video: poses, masks, captions, and findings about its quality."""
+"""Preprocessing of a video: keypoints, segmentation masks, captions and quality findings."""

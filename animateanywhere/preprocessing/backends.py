@@ -1,4 +1,8 @@
-"""Which backend finds poses and masks: the best of those that need no download, or as asked."""
+"""Selection of the backends for pose estimation, segmentation and captions.
+
+A backend named by the user is used; with "auto" it is the best one whose package and weights are
+already on this machine, so that nothing is downloaded unless requested.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,15 @@ from animateanywhere.preprocessing.weights import (
     RT_DETR,
     SAM,
     VITPOSE,
-    Place,
     Source,
-    at_hand,
+    WeightsLocation,
     fetch,
+    find_local,
 )
 
 BEST = {"pose": ("vitpose", "dwpose", "mediapipe"), "mask": ("grounded-sam", "mediapipe")}
-BY_NAME = {"pose": ("openpose",), "mask": ()}  # never by itself: its license
-NEEDS: dict[str, tuple[Source, ...]] = {
+ON_REQUEST_ONLY = {"pose": ("openpose",), "mask": ()}  # its license excludes commercial use
+NEEDED_WEIGHTS: dict[str, tuple[Source, ...]] = {
     "vitpose": (RT_DETR, VITPOSE), "dwpose": (DWPOSE,), "grounded-sam": (GROUNDING_DINO, SAM),
 }  # fmt: skip
 PACKAGES = {"dwpose": ("rtmlib", "onnxruntime"), "openpose": ("controlnet_aux", "torchvision")}
@@ -32,48 +36,63 @@ PACKAGES = {"dwpose": ("rtmlib", "onnxruntime"), "openpose": ("controlnet_aux", 
 
 @dataclass(frozen=True)
 class Backends:
-    """What finds poses and masks and writes captions, and where its weights come from."""
+    """The backends for poses, masks and captions, and the location of their weights."""
 
     pose: str = "auto"  # or exact, vitpose, dwpose, mediapipe, openpose
     mask: str = "auto"  # or exact, grounded-sam, mediapipe
-    caption: str = "template"  # or vlm, or openai, which sends a few frames away
-    caption_model: str | None = None  # of vlm or openai, else its default
-    caption_fallback: str | None = None  # "template", where they give no answer
-    place: Place = HUB  # of the weights
+    caption: str = "template"  # or vlm, or openai, which uploads a few frames
+    caption_model: str | None = None  # of vlm or openai; None: the default model
+    caption_fallback: str | None = None  # "template": used if the model gives no usable answer
+    location: WeightsLocation = HUB  # of the weights
 
 
-def choose(kind: str, wanted: Backends, clip: Path, truth: Path | None = None) -> str:
-    """The backend for the "pose"s or "mask"s of a clip; says why where it was left to choose.
+def choose_backend(
+    kind: str, settings: Backends, clip: Path, exact_file: Path | None = None
+) -> str:
+    """The name of the backend to use for a clip; a message says which one "auto" selects and why.
 
-    truth: file of exact poses or masks beside the clip. Raises UsageError for an unknown backend,
-    for "exact" without a file, and, before any work, for packages and weights that cannot be had.
+    Args:
+        kind: "pose" or "mask".
+        exact_file: file of exact poses or masks beside the clip, if there is one.
+
+    Raises:
+        UsageError: unknown backend, "exact" without a file, or a package or weights that are
+            missing and cannot be downloaded; raised before any computation.
     """
-    asked = getattr(wanted, kind)
-    options = ("auto", "exact", *BEST[kind], *BY_NAME[kind])
-    if asked not in options:
-        raise UsageError(f"--{kind}-backend {asked}: choose one of {', '.join(options)}")
-    if asked == "exact" and truth is None:
-        raise UsageError(f"--{kind}-backend exact: no {clip.stem}.{kind}s file beside {clip}")
-    if asked != "auto":
-        if not _installed(asked):
-            raise UsageError(f"--{kind}-backend {asked}: pip install 'animateanywhere[{asked}]'")
-        for source in NEEDS.get(asked, ()):
-            fetch(source, wanted.place)
-        if asked == "openpose":
-            openpose.weights(wanted.place)
+    requested = getattr(settings, kind)
+    options = ("auto", "exact", *BEST[kind], *ON_REQUEST_ONLY[kind])
+    if requested not in options:
+        raise UsageError(f"--{kind}-backend {requested}: choose one of {', '.join(options)}")
+    if requested == "exact" and exact_file is None:
+        raise UsageError(
+            f"--{kind}-backend exact: there is no {clip.stem}.{kind}s file beside {clip}; "
+            "put it there, or choose another backend"
+        )
+    if requested != "auto":
+        if not _installed(requested):
+            raise UsageError(
+                f"--{kind}-backend {requested}: its packages are not installed: "
+                f"pip install 'animateanywhere[{requested}]'"
+            )
+        for source in NEEDED_WEIGHTS.get(requested, ()):
+            fetch(source, settings.location)
+        if requested == "openpose":
+            openpose.weights(settings.location)
             if why := openpose.torchvision_fault():
                 raise UsageError(why)
-        return asked
-    if truth is not None:
-        say(f"{kind}s: exact, from {truth.name}")
+        return requested
+    if exact_file is not None:
+        say(f"{kind}s: exact, from {exact_file.name}")
         return "exact"
-    lacking = []
+    without_weights = []
     for backend in filter(_installed, BEST[kind]):
-        if all(at_hand(source, wanted.place) for source in NEEDS.get(backend, ())):
+        if all(find_local(source, settings.location) for source in NEEDED_WEIGHTS.get(backend, ())):
             break
-        lacking.append(backend)
-    why = f", for want of weights for {' and '.join(lacking)}" if lacking else ""
-    why += f" (asked for by name, {lacking[0]} gets them)" if lacking else ""
+        without_weights.append(backend)
+    why = ""
+    if without_weights:
+        names, best = " and ".join(without_weights), without_weights[0]
+        why = f" (no local weights for {names}; --{kind}-backend {best} downloads them)"
     say(f"{kind}s: {backend}{why}")
     return backend
 

@@ -1,4 +1,4 @@
-"""The square around a person through a clip: one for all frames, or one that follows."""
+"""The square crop around a person in a clip: fixed for all frames, or following the person."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.pose.visibility import somebody
+from animateanywhere.pose.visibility import has_person
 
-FOLLOW = 1.6  # times the person's own square: a wider path is followed, not taken whole
+FOLLOW = 1.6  # times the person's own square: on a wider path the crop follows the person
 HEAD = [0, 14, 15, 16, 17]
 
 
-def squares(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The square to cut out of each frame, so that the whole body fits with some room.
+def crop_squares(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The square to crop from each frame, so that the whole body fits with some margin.
 
-    keypoints: float (F, 18, 3) in pixels; frames without a person take their neighbors' place.
+    keypoints: float (F, 18, 3) in pixels; frames without a person take the nearest frame's box.
 
     Returns:
-        float (F, 3): x and y of the middle, side. One side for all frames; it may reach out of
-        the frame, where `cut` repeats the edge.
+        float (F, 3): x and y of the center and side length, in pixels. The side is the same in all
+        frames; it may extend beyond the frame, where `crop_frames` repeats the edge.
     """
     boxes = _boxes(keypoints)
     boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
@@ -35,17 +35,17 @@ def squares(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     else:
         middle = median_filter((boxes[:, :2] + boxes[:, 2:]) / 2, size=(5, 1), mode="nearest")
         middle, side = gaussian_filter1d(middle, 2.0, axis=0, mode="nearest"), own
-    # Repeated edges teach nothing: where the frame has room, stay inside of it
+    # Repeated edges are useless for training: stay inside the frame where it is large enough
     for axis, length in enumerate((width, height)):
         if side <= length:
             middle[:, axis] = middle[:, axis].clip(side / 2, length - side / 2)
     return np.column_stack([middle, np.full(len(boxes), side)])
 
 
-def cut(frames: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
-    """Cut squares (F, 3) out of uint8 (F, H, W, 3) or (F, H, W); uint8 (F, size, size[, 3]).
+def crop_frames(frames: np.ndarray, squares: np.ndarray, size: int) -> np.ndarray:
+    """Crop squares (F, 3) from uint8 (F, H, W, 3) or (F, H, W) to uint8 (F, size, size[, 3]).
 
-    Beyond the frame the edge is repeated.
+    Beyond the frame its edge pixels are repeated.
     """
 
     def one(frame: np.ndarray, square: np.ndarray) -> np.ndarray:
@@ -60,12 +60,12 @@ def cut(frames: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
             picture = Image.fromarray(frame[top : top + side, left : left + side])
         return np.array(picture.resize((size, size), Image.Resampling.LANCZOS))
 
-    with ThreadPoolExecutor(2) as pool:  # Pillow resizes outside of Python's lock
-        return np.stack(list(pool.map(one, frames, where)))
+    with ThreadPoolExecutor(2) as pool:  # Pillow releases the GIL while it resizes
+        return np.stack(list(pool.map(one, frames, squares)))
 
 
-def move(keypoints: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
-    """Keypoints (F, 18, 3) in the pixels of the squares that `cut` makes; 0 confidence outside."""
+def crop_keypoints(keypoints: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
+    """Keypoints (F, 18, 3) in pixels of the crops of `crop_frames`; confidence 0 outside them."""
     corner = np.round(where[:, None, :2] - where[:, None, 2:] / 2)
     out = keypoints.astype(np.float32, copy=True)
     out[..., :2] = (out[..., :2] - corner) * (size / np.round(where[:, None, 2:]))
@@ -75,12 +75,12 @@ def move(keypoints: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
 
 
 def _boxes(keypoints: np.ndarray) -> np.ndarray:
-    """(F, 4) left, top, right, bottom of the body, with room for hair, hands and shoes."""
+    """Bounding boxes (F, 4) left, top, right, bottom, with a margin for hair, hands and shoes."""
     shown = keypoints[..., 2:] >= VISIBLE
     points = np.where(shown, keypoints[..., :2], np.nan)
-    found = np.flatnonzero(somebody(keypoints))
+    found = np.flatnonzero(has_person(keypoints))
     low, high = np.nanmin(points[found], axis=1), np.nanmax(points[found], axis=1)
-    # Head and neck are about a seventh of the joints' height; the crown is above the eyes
+    # Head and neck are about a seventh of the joints' height; the crown lies above the eyes
     room = 0.14 * np.median((high - low)[:, 1])
     top = 1.2 if shown[found][:, HEAD].any() else 0.3
     grown = np.column_stack([

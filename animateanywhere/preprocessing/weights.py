@@ -1,4 +1,4 @@
-"""Where the weights of other people's models lie: a folder, the hub's cache, or the hub."""
+"""Weights of third-party models: found in a local folder or the hub's cache, or downloaded."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import say
 
-BESIDE = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
+CONFIG_FILES = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
 
 
 class Source(NamedTuple):
-    name: str  # of its folder in a Place
-    repo: str  # on the Hugging Face hub
-    files: tuple[str, ...] = ("*.safetensors",)  # of weights, all of them needed; never pickle
-    revision: str = "main"  # of the repository; some have safetensors on a branch only
+    """A model on the Hugging Face hub."""
+
+    name: str  # of its folder in `WeightsLocation.models`
+    repo: str
+    files: tuple[str, ...] = ("*.safetensors",)  # of weights, all of them required; never pickles
+    revision: str = "main"  # some repositories have safetensors on a branch only
 
 
-class Place(NamedTuple):
-    """Where weights may come from; without a folder, the hub's cache or the hub."""
+class WeightsLocation(NamedTuple):
+    """Where to find weights: in a folder if given, then the hub's cache, then the hub itself."""
 
-    models: Path | None = None  # folder that holds one folder for each source
-    offline: bool = False  # as HF_HUB_OFFLINE=1: download nothing
+    models: Path | None = None  # folder with one subfolder for each source
+    offline: bool = False  # download nothing, like HF_HUB_OFFLINE=1
 
 
-HUB = Place()
+HUB = WeightsLocation()
 
 
 GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
@@ -45,33 +47,38 @@ VIDEOMAE = Source("videomae", "MCG-NJU/videomae-base-ssv2")
 DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
 
 
-def at_hand(source: Source, place: Place) -> Path | None:
-    """The folder of a model that needs no download: that of the place, else the hub's cache.
+def find_local(source: Source, location: WeightsLocation) -> Path | None:
+    """The local folder of a model, in `location` or in the hub's cache; None if it is in neither.
 
-    Raises UsageError where the place has a folder for it, and not the weights.
+    Raises UsageError if `location` has a folder for the model without the weights.
     """
-    own = place.models / source.name if place.models else None
+    own = location.models / source.name if location.models else None
     if own and own.is_dir():
         if missing := _missing(source, own):
-            raise UsageError(f"{own}: no {missing} in it; pickled weights (.bin) are not read")
+            raise UsageError(
+                f"{own}: contains no {missing}; put it there (pickled weights, .bin, are not read)"
+            )
         return own
     from huggingface_hub.constants import HF_HUB_CACHE
 
     if not (Path(HF_HUB_CACHE) / f"models--{source.repo.replace('/', '--')}").is_dir():
-        return None  # told without loading the client, which takes most of a second
+        return None  # without importing the client, which takes almost a second
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        wanted = [*source.files, *BESIDE]
+        patterns = [*source.files, *CONFIG_FILES]
         cached = Path(
             snapshot_download(
-                source.repo, revision=source.revision, allow_patterns=wanted, local_files_only=True
+                source.repo,
+                revision=source.revision,
+                allow_patterns=patterns,
+                local_files_only=True,
             )
         )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    # A download that stopped leaves a folder too.
+    # An interrupted download leaves a folder too
     return None if _missing(source, cached) else cached
 
 
@@ -79,25 +86,29 @@ def _missing(source: Source, folder: Path) -> str | None:
     return next((name for name in source.files if not list(folder.glob(name))), None)
 
 
-def mark(source: Source, folder: Path) -> str:
-    """Tells weights apart: the source's name and a digest of its files."""
+def fingerprint(source: Source, folder: Path) -> str:
+    """An identifier of weights, for cache keys: the source's name and a digest of its files."""
     files = sorted(file for name in source.files for file in folder.glob(name))
     digest = hashlib.sha256("".join(sha256(file) for file in files).encode())
     return f"{source.name}-{digest.hexdigest()[:12]}"
 
 
-def fetch(source: Source, place: Place) -> Path:
-    """`at_hand`, or downloaded after a line that says what and how large.
+def fetch(source: Source, location: WeightsLocation) -> Path:
+    """The local folder of a model, downloaded if necessary; a message then gives its size.
 
-    Raises UsageError where being offline leaves nothing, and where the hub cannot be reached or
-    refuses.
+    Raises UsageError if the model is not local and either downloads are off or the hub fails.
     """
-    found = at_hand(source, place)
+    found = find_local(source, location)
     if found:
         return found
     remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
-    if place.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise UsageError(f"{source.repo} is not on this machine, and offline: {remedy}")
+    if location.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {
+        "1",
+        "ON",
+        "YES",
+        "TRUE",
+    }:
+        raise UsageError(f"{source.repo} is not on this machine, and downloads are off: {remedy}")
     from huggingface_hub import HfApi, snapshot_download
 
     try:
@@ -107,18 +118,21 @@ def fetch(source: Source, place: Place) -> Path:
         size = sum(file.size or 0 for file in about.siblings or []
                    if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
         say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
-        wanted = [*source.files, *BESIDE]
-        return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=wanted))
-    except Exception as error:  # the hub's client raises its own, its transport's and the system's
+        patterns = [*source.files, *CONFIG_FILES]
+        return Path(
+            snapshot_download(source.repo, revision=source.revision, allow_patterns=patterns)
+        )
+    except Exception as error:  # of the hub's client, its transport or the system
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None
 
 
 def load(kind: Any, folder: Path) -> Any:
-    """A frozen model from a local folder of safetensors, on the GPU where there is one."""
+    """A frozen model of class `kind` from a folder of safetensors, on the best device."""
 
     try:
         model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{folder}: {str(error).splitlines()[0]}") from None
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
     return model.to(best_device()).eval().requires_grad_(False)

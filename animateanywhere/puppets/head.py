@@ -1,100 +1,84 @@
-"""The head: skull, nose, ears, hair, beard and hat; the face is painted by shade.py."""
+"""The cones of the head: skull, nose, ears, hair, beard and hat; `shade` paints the face."""
 
 import numpy as np
 
 from animateanywhere.puppets.body import FACE, HAIR, HEAD, OTHER, SKIN, Array, Body
-from animateanywhere.puppets.spec import Identity
+from animateanywhere.puppets.spec import RGB, Identity
+
+Point = tuple[float, float, float]
+Cone = tuple[Point, Point, float, float]  # ends and radii, in sizes of the head, from the skull
 
 
-def cover_head(who: Identity, body: Body) -> None:
+def _ball(point: Point, radius: float) -> Cone:
+    return point, point, radius, radius
+
+
+_SKULL: Cone = ((0, 0.012, -0.004), (0, -0.034, 0.012), 0.066, 0.047)
+_NOSE: Cone = ((0, 0.004, 0.06), (0, -0.018, 0.071), 0.007, 0.011)
+_EARS: tuple[Cone, ...] = tuple(
+    ((k * 0.064, 0.004, -0.006), (k * 0.064, -0.014, -0.003), 0.013, 0.01) for k in (-1, 1)
+)
+_CAPS = {"bald": 0.0, "short": 0.069, "curly": 0.072}  # radius of the hair on the skull
+_CURLS: tuple[Point, ...] = (
+    (-0.062, 0.03, 0.0), (0.062, 0.03, 0.0), (-0.036, 0.074, 0.012), (0.036, 0.074, 0.012),
+    (0, 0.086, -0.01), (-0.064, -0.008, -0.03), (0.064, -0.008, -0.03), (-0.03, 0.06, -0.06),
+    (0.03, 0.06, -0.06), (0, 0.01, -0.08),
+)  # fmt: skip
+_HAIR: dict[str, tuple[Cone, ...]] = {
+    "long": (
+        ((0, 0.0, -0.026), (0, -0.135, -0.036), 0.064, 0.058),
+        ((-0.052, 0.02, 0.0), (-0.062, -0.125, 0.0), 0.026, 0.023),
+        ((0.052, 0.02, 0.0), (0.062, -0.125, 0.0), 0.026, 0.023),
+    ),
+    "bun": (((0, 0.094, -0.036), (0, 0.096, -0.04), 0.036, 0.036),),
+    "ponytail": (
+        ((0, 0.04, -0.085), (0, -0.02, -0.11), 0.026, 0.03),
+        ((0, -0.02, -0.11), (0.0, -0.13, -0.09), 0.03, 0.014),
+    ),
+    "curly": tuple(_ball(point, 0.033) for point in _CURLS),
+}
+_BEARD: Cone = ((-0.018, -0.052, 0.022), (0.018, -0.052, 0.022), 0.034, 0.034)
+_CROWN: Cone = ((0, 0.046, -0.01), (0, 0.052, -0.014), 0.071, 0.066)
+_HATS: dict[str, tuple[Cone, ...]] = {
+    "cap": tuple(
+        ((k * 0.03, 0.046, 0.04), (k * 0.034, 0.034, 0.105 - abs(k) * 0.012), 0.017, 0.012)
+        for k in (-1, 0, 1)
+    ),
+    "beanie": (_ball((0, 0.122, -0.014), 0.024),),
+    "hat": tuple(
+        ((x * 0.045, 0.05, z * 0.045 - 0.01), (x * 0.096, 0.042, z * 0.096 - 0.01), 0.022, 0.02)
+        for angle in np.arange(14) * np.pi / 7
+        for x, z in [(np.cos(angle), np.sin(angle))]
+    ),
+}
+
+
+def cover_head(person: Identity, body: Body) -> None:
     """Add the cones of the head to `body`."""
-    add, h = body.cones.add, who.height
-    s = h * who.head
+    skin, hair = (person.skin_rgb, FACE), (person.hair_rgb, HAIR)
 
-    def on(x: float, y: float, z: float) -> Array:
-        return body.joints["skull"] + body.head @ np.array([x, y, z]) * s
+    def add(cone: Cone, rgb: RGB, part: int) -> None:
+        body.cones.add(*_placed(cone, body), rgb, part)
 
-    add(
-        on(0, 0.012, -0.004),
-        on(0, -0.034, 0.012),
-        0.066 * s,
-        0.047 * s,
-        who.skin_rgb,
-        FACE,
-        HEAD,
-        who.hair_rgb,
-        HAIR,
-    )
-    add(on(0, 0.004, 0.06), on(0, -0.018, 0.071), 0.007 * s, 0.011 * s, who.skin_rgb, FACE)
-    for k in (-1.0, 1.0):
-        add(
-            on(k * 0.064, 0.004, -0.006),
-            on(k * 0.064, -0.014, -0.003),
-            0.013 * s,
-            0.01 * s,
-            who.skin_rgb,
-            SKIN,
-        )
-    style, rgb = who.hair_style, who.hair_rgb
-    cap = {"bald": 0.0, "short": 0.069, "curly": 0.072}.get(style, 0.0705)
-    if cap:
-        add(on(0, 0.022, -0.014), on(0, 0.0, -0.022), cap * s, (cap - 0.008) * s, rgb, HAIR)
-    if style == "long":
-        add(on(0, 0.0, -0.026), on(0, -0.135, -0.036), 0.064 * s, 0.058 * s, rgb, HAIR)
-        for k in (-1.0, 1.0):
-            add(
-                on(k * 0.052, 0.02, 0.0),
-                on(k * 0.062, -0.125, 0.0),
-                0.026 * s,
-                0.023 * s,
-                rgb,
-                HAIR,
-            )
-    elif style == "bun":
-        add(on(0, 0.094, -0.036), on(0, 0.096, -0.04), 0.036 * s, 0.036 * s, rgb, HAIR)
-    elif style == "ponytail":
-        add(on(0, 0.04, -0.085), on(0, -0.02, -0.11), 0.026 * s, 0.03 * s, rgb, HAIR)
-        add(on(0, -0.02, -0.11), on(0.0, -0.13, -0.09), 0.03 * s, 0.014 * s, rgb, HAIR)
-    elif style == "curly":
-        for x, y, z in (
-            (-0.062, 0.03, 0.0),
-            (0.062, 0.03, 0.0),
-            (-0.036, 0.074, 0.012),
-            (0.036, 0.074, 0.012),
-            (0, 0.086, -0.01),
-            (-0.064, -0.008, -0.03),
-            (0.064, -0.008, -0.03),
-            (-0.03, 0.06, -0.06),
-            (0.03, 0.06, -0.06),
-            (0, 0.01, -0.08),
-        ):
-            add(on(x, y, z), on(x, y, z), 0.033 * s, 0.033 * s, rgb, HAIR)
-    if who.beard:
-        add(on(-0.018, -0.052, 0.022), on(0.018, -0.052, 0.022), 0.034 * s, 0.034 * s, rgb, HAIR)
-    if who.hat == "none":
-        return
-    hat = who.hat_rgb
-    add(on(0, 0.046, -0.01), on(0, 0.052, -0.014), 0.071 * s, 0.066 * s, hat, OTHER)
-    if who.hat == "cap":
-        for k in (-1.0, 0.0, 1.0):
-            add(
-                on(k * 0.03, 0.046, 0.04),
-                on(k * 0.034, 0.034, 0.105 - abs(k) * 0.012),
-                0.017 * s,
-                0.012 * s,
-                hat,
-                OTHER,
-            )
-    elif who.hat == "beanie":
-        add(on(0, 0.122, -0.014), on(0, 0.122, -0.014), 0.024 * s, 0.024 * s, hat, OTHER)
-    else:
-        for angle in np.arange(14) * np.pi / 7:
-            x, z = np.cos(angle), np.sin(angle)
-            add(
-                on(x * 0.045, 0.05, z * 0.045 - 0.01),
-                on(x * 0.096, 0.042, z * 0.096 - 0.01),
-                0.022 * s,
-                0.02 * s,
-                hat,
-                OTHER,
-            )
+    body.cones.add(*_placed(_SKULL, body), *skin, HEAD, (*hair, 1.0))
+    add(_NOSE, *skin)
+    for ear in _EARS:
+        add(ear, person.skin_rgb, SKIN)
+    for cone in _hair(person):
+        add(cone, *hair)
+    if person.hat != "none":
+        for cone in (_CROWN, *_HATS[person.hat]):
+            add(cone, person.hat_rgb, OTHER)
+
+
+def _hair(person: Identity) -> list[Cone]:
+    cap = _CAPS.get(person.hair_style, 0.0705)
+    scalp: Cone = ((0, 0.022, -0.014), (0, 0.0, -0.022), cap, cap - 0.008)
+    beard = [_BEARD] if person.beard else []
+    return [*([scalp] if cap else []), *_HAIR.get(person.hair_style, ()), *beard]
+
+
+def _placed(cone: Cone, body: Body) -> tuple[Array, Array, float, float]:
+    a, b, ra, rb = cone
+    s = body.head_size
+    return body.from_skull(*a), body.from_skull(*b), ra * s, rb * s

@@ -1,4 +1,4 @@
-"""Scenes with walls around them."""
+"""Indoor scenes: room, stage, kitchen."""
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from animateanywhere.puppets.paint import (
     ellipse,
     gradient,
     line,
+    one,
     polygon,
     rect,
     shade,
@@ -15,17 +16,18 @@ from animateanywhere.puppets.paint import (
 )
 
 Rng = np.random.Generator
+_WALLS = ((0.90, 0.84, 0.72), (0.70, 0.80, 0.80), (0.86, 0.72, 0.70), (0.78, 0.76, 0.86))
+_CURTAINS = ((0.72, 0.22, 0.22), (0.25, 0.38, 0.62), (0.92, 0.88, 0.78), (0.35, 0.52, 0.38))
+_SOFAS = ((0.25, 0.45, 0.50), (0.60, 0.32, 0.25), (0.45, 0.42, 0.50))
+_STAGE_CURTAINS = ((0.55, 0.07, 0.10), (0.42, 0.08, 0.34), (0.55, 0.07, 0.10))
+_TILES = ((0.58, 0.78, 0.82), (0.85, 0.88, 0.80), (0.92, 0.78, 0.62))
+_CABINETS = ((0.70, 0.48, 0.28), (0.92, 0.92, 0.90), (0.36, 0.50, 0.52), (0.78, 0.30, 0.24))
 
 
 def room(c: Canvas, rng: Rng) -> Light:
     """A living room: window, picture, sofa, rug."""
     h = rng.uniform(0.64, 0.72)
-    wall = vary(
-        rng,
-        [(0.90, 0.84, 0.72), (0.70, 0.80, 0.80), (0.86, 0.72, 0.70), (0.78, 0.76, 0.86)][
-            rng.integers(4)
-        ],
-    )
+    wall = vary(rng, one(rng, _WALLS))
     gradient(c, 0, h, shade(wall, 1.04), shade(wall, 0.92))
     wood = vary(rng, (0.62, 0.42, 0.25))
     gradient(c, h, 1, shade(wood, 0.85), shade(wood, 1.1))
@@ -40,22 +42,16 @@ def room(c: Canvas, rng: Rng) -> Light:
     rect(c, x - 0.01, y + 0.32, x + 0.29, y + 0.36, wall)
     rect(c, x + 0.128, y, x + 0.142, y + 0.32, (0.97, 0.96, 0.94))
     rect(c, x, y + 0.15, x + 0.27, y + 0.163, (0.97, 0.96, 0.94))
-    cloth = vary(
-        rng,
-        [(0.72, 0.22, 0.22), (0.25, 0.38, 0.62), (0.92, 0.88, 0.78), (0.35, 0.52, 0.38)][
-            rng.integers(4)
-        ],
-    )
+    cloth = vary(rng, one(rng, _CURTAINS))
     for k in (-0.05, 0.255):
         rect(c, x + k, y - 0.03, x + k + 0.065, y + 0.4, cloth)
         line(c, x + k + 0.032, y, x + k + 0.032, y + 0.38, 0.005, shade(cloth, 0.8))
     px, py = (0.66, 0.1)[side] + rng.uniform(0, 0.08), rng.uniform(0.12, 0.24)
     rect(c, px, py, px + 0.2, py + 0.16, (0.25, 0.17, 0.1))
     rect(c, px + 0.015, py + 0.015, px + 0.185, py + 0.145, vary(rng, (0.85, 0.75, 0.5), 0.2))
-    ellipse(
-        c, px + rng.uniform(0.06, 0.14), py + 0.08, 0.04, 0.04, vary(rng, (0.8, 0.35, 0.25), 0.3)
-    )
-    sofa = vary(rng, [(0.25, 0.45, 0.50), (0.60, 0.32, 0.25), (0.45, 0.42, 0.50)][rng.integers(3)])
+    flower = px + rng.uniform(0.06, 0.14)
+    ellipse(c, flower, py + 0.08, 0.04, 0.04, vary(rng, (0.8, 0.35, 0.25), 0.3))
+    sofa = vary(rng, one(rng, _SOFAS))
     sx = (0.58, -0.06)[side]
     rect(c, sx, h - 0.2, sx + 0.48, h + 0.02, shade(sofa, 0.85))
     rect(c, sx - 0.02, h - 0.1, sx + 0.5, h + 0.06, sofa)
@@ -67,9 +63,7 @@ def room(c: Canvas, rng: Rng) -> Light:
 def stage(c: Canvas, rng: Rng) -> Light:
     """Curtain, boards and spotlights."""
     h = rng.uniform(0.66, 0.72)
-    red = vary(
-        rng, [(0.55, 0.07, 0.10), (0.42, 0.08, 0.34), (0.55, 0.07, 0.10)][rng.integers(3)], 0.1
-    )
+    red = vary(rng, one(rng, _STAGE_CURTAINS), 0.1)
     gradient(c, 0, h, shade(red, 0.7), red)
     phase = rng.uniform(0, 1)
     for k in range(-1, 13):
@@ -83,26 +77,16 @@ def stage(c: Canvas, rng: Rng) -> Light:
     ellipse(c, 0.5, 0.9, 0.46, 0.12, (0.98, 0.88, 0.62), 0.55, soft=0.06)
     for x in (rng.uniform(0.08, 0.22), rng.uniform(0.78, 0.92)):
         foot = 0.5 + (x - 0.5) * 0.3
-        polygon(
-            c,
-            [(x - 0.02, 0.05), (x + 0.02, 0.05), (foot + 0.2, 0.94), (foot - 0.2, 0.94)],
-            (1, 0.93, 0.7),
-            0.25,
-        )
+        cone = [(x - 0.02, 0.05), (x + 0.02, 0.05), (foot + 0.2, 0.94), (foot - 0.2, 0.94)]
+        polygon(c, cone, (1, 0.93, 0.7), 0.25)
     for k in range(5):
         x = 0.1 + 0.2 * k
         ellipse(c, x, 0.035, 0.034, 0.03, (0.08, 0.08, 0.09))
         ellipse(c, x, 0.055, 0.023, 0.017, (1, 0.97, 0.8))
     for side in (0, 1):
         for k in range(3):
-            rect(
-                c,
-                side * 0.9 + k * 0.035 - 0.02,
-                0,
-                side * 0.9 + k * 0.035 + 0.01,
-                h + 0.08,
-                shade(red, 1.15 - 0.25 * (k % 2)),
-            )
+            x = side * 0.9 + k * 0.035
+            rect(c, x - 0.02, 0, x + 0.01, h + 0.08, shade(red, 1.15 - 0.25 * (k % 2)))
     return Light((1.06, 1.0, 0.92), 0.52, 0.5)
 
 
@@ -110,13 +94,8 @@ def kitchen(c: Canvas, rng: Rng) -> Light:
     """Cabinets, tiles, stove, fridge, checkered floor."""
     h = rng.uniform(0.68, 0.74)
     gradient(c, 0, h, vary(rng, (0.93, 0.92, 0.87), 0.02), vary(rng, (0.86, 0.86, 0.83), 0.02))
-    tile = vary(rng, [(0.58, 0.78, 0.82), (0.85, 0.88, 0.80), (0.92, 0.78, 0.62)][rng.integers(3)])
-    wood = vary(
-        rng,
-        [(0.70, 0.48, 0.28), (0.92, 0.92, 0.90), (0.36, 0.50, 0.52), (0.78, 0.30, 0.24)][
-            rng.integers(4)
-        ],
-    )
+    tile = vary(rng, one(rng, _TILES))
+    wood = vary(rng, one(rng, _CABINETS))
     rect(c, -0.1, 0.26, 1.1, 0.46, tile)
     for k in range(-2, 17):
         rect(c, k / 15, 0.26, k / 15 + 0.005, 0.46, (0.97, 0.97, 0.96))

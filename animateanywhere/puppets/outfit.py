@@ -1,161 +1,115 @@
-"""What covers the joints: skin, clothes and what is worn."""
+"""The cones of skin, clothes and accessories."""
 
 import numpy as np
 
-from animateanywhere.puppets.body import BOTTOM, LIMB, OTHER, SHOES, SKIN, TOP, TORSO, Array, Body
+from animateanywhere.puppets.body import BOTTOM, LIMB, OTHER, SHOES, SKIN, TOP, TORSO, Body
 from animateanywhere.puppets.head import cover_head
 from animateanywhere.puppets.spec import Identity
 
+# Share of the upper arm, or of the thigh, that cloth covers; 2: the whole limb
+_SLEEVES = {"t-shirt": 0.62, "dress": 0.35, "vest": 0.0}
+_LEGS = {"shorts": 0.85, "skirt": 0.68}
 
-def dress(who: Identity, body: Body) -> None:
-    """Cover the joints with skin, clothes, hair and what is worn."""
-    add, j, h, g = body.cones.add, body.joints, who.height, who.build
-    skin, top = who.skin_rgb, who.top_rgb
 
-    def up(x: float, y: float, z: float, frame: Array = body.torso, name: str = "pelvis") -> Array:
-        return j[name] + frame @ np.array([x, y, z]) * h
+def dress(person: Identity, body: Body) -> None:
+    """Add the cones of skin, clothes, hair and accessories to `body`."""
+    _torso(person, body)
+    _neck(person, body)
+    for side in "rl":
+        _arm(person, body, side)
+        _leg(person, body, side)
+    if person.bottom == "skirt":
+        _skirt(person, body)
+    cover_head(person, body)
+    _bag(person, body)
 
-    w, hip, r = who.shoulders, who.hips, h * g
-    waist = 0.036 if who.gender == "woman" else 0.046
+
+def _torso(person: Identity, body: Body) -> None:
+    up, g, r = body.from_pelvis, person.build, person.height * person.build
+
+    def add(a: np.ndarray, b: np.ndarray, ra: float, rb: float) -> None:
+        body.cones.add(a, b, ra * r, rb * r, person.top_rgb, TOP, TORSO)
+
+    woman, w = person.gender == "woman", person.shoulders
     for k in (-1.0, 1.0):
-        chest = up(k * 0.056 * w, 0.215, 0.004)
-        add(chest, up(k * waist * g, 0.08, 0.004), 0.062 * r, 0.053 * r, top, TOP, TORSO)
-        add(
-            up(k * waist * g, 0.08, 0.004),
-            up(k * 0.044 * hip, -0.012, 0),
-            0.053 * r,
-            0.062 * r,
-            top,
-            TOP,
-            TORSO,
-        )
-        add(
-            up(k * 0.02, 0.275, -0.008),
-            up(k * 0.098 * w, 0.262, -0.008),
-            0.038 * r,
-            0.038 * r,
-            top,
-            TOP,
-            TORSO,
-        )
-        if who.gender == "woman":
-            add(
-                up(k * 0.034, 0.19, 0.034),
-                up(k * 0.034, 0.185, 0.036),
-                0.043 * r,
-                0.043 * r,
-                top,
-                TOP,
-                TORSO,
-            )
-    add(up(0, 0.21, 0.01), up(0, 0.02, 0.006), 0.064 * r, 0.062 * r, top, TOP, TORSO)
-    neck = who.top == "sweater" or who.top == "jacket"
-    add(
-        up(0, 0.27, -0.01),
-        j["neck"] + body.head @ np.array([0, 0.045, 0.0]) * h,
-        0.034 * h,
-        0.032 * h,
-        top if neck else skin,
-        TOP if neck else SKIN,
-        LIMB,
-        skin,
-        SKIN,
-        0.45,
-    )
-    sleeve = {"t-shirt": 0.62, "dress": 0.35, "vest": 0.0}.get(who.top, 2.0)
-    lower = TOP if who.top == "dress" else BOTTOM
-    leg = {"shorts": 0.85, "skirt": 0.68}.get(who.bottom, 2.0)
-    thick = 1.22 if who.top == "jacket" else 1.12 if sleeve > 1 else 1.0
-    for s in "rl":
-        add(
-            j["shoulder_" + s],
-            j["elbow_" + s],
-            0.037 * r * thick,
-            0.029 * r * thick,
-            top,
-            TOP,
-            LIMB,
-            skin,
-            SKIN,
-            sleeve,
-        )
-        if 0 < sleeve < 1:  # a loose sleeve ends in a rim
-            end = j["shoulder_" + s] + (j["elbow_" + s] - j["shoulder_" + s]) * sleeve
-            add(j["shoulder_" + s], end, 0.038 * r, 0.038 * r, top, TOP, LIMB)
-        add(
-            j["elbow_" + s],
-            j["wrist_" + s],
-            0.028 * r * thick,
-            0.021 * r * thick,
-            top if sleeve > 1 else skin,
-            TOP if sleeve > 1 else SKIN,
-            LIMB,
-        )
-        add(j["wrist_" + s], j["hand_" + s], 0.02 * h, 0.017 * h, skin, SKIN)
-        add(j["wrist_" + s], j["thumb_" + s], 0.011 * h, 0.009 * h, skin, SKIN)
-        pants = who.bottom_rgb
-        add(
-            j["hip_" + s], j["knee_" + s], 0.064 * r, 0.043 * r, pants, lower, LIMB, skin, SKIN, leg
-        )
-        if leg == 0.85:
-            end = j["hip_" + s] + (j["knee_" + s] - j["hip_" + s]) * 0.8
-            add(j["hip_" + s], end, 0.067 * r, 0.053 * r, pants, BOTTOM)
-        wide = 1.0 if leg < 1 else 1.18
-        add(
-            j["knee_" + s],
-            j["ankle_" + s],
-            0.042 * r * wide,
-            0.026 * r * wide * wide,
-            pants if leg > 1 else skin,
-            BOTTOM if leg > 1 else SKIN,
-            LIMB,
-            rgb2=pants if leg > 1 else skin,
-        )
-        calf = j["knee_" + s] * 0.7 + j["ankle_" + s] * 0.3
-        if leg < 1:
-            add(calf, calf, 0.0385 * r, 0.0385 * r, skin, SKIN)
-        add(j["heel_" + s], j["toe_" + s], 0.031 * h, 0.024 * h, who.shoe_rgb, SHOES)
-        add(j["ankle_" + s], j["heel_" + s], 0.027 * h, 0.031 * h, who.shoe_rgb, SHOES)
-    if who.bottom == "skirt":
-        hem_r, hem_l = (j["hip_" + s] * 0.3 + j["knee_" + s] * 0.7 for s in "rl")
-        middle, half = (hem_r + hem_l) / 2, (hem_l - hem_r) / 2
-        for k in (-1.0, -0.5, 0.0, 0.5, 1.0):
-            add(
-                up(k * 0.04, 0.02, 0),
-                middle + half * k * 1.35,
-                0.064 * r,
-                0.054 * r,
-                who.bottom_rgb,
-                lower,
-                LIMB,
-            )
-    cover_head(who, body)
-    if who.bag == "backpack":
-        add(up(0, 0.22, -0.1), up(0, 0.09, -0.1), 0.075 * h, 0.08 * h, who.bag_rgb, OTHER)
+        waist = up(k * (0.036 if woman else 0.046) * g, 0.08, 0.004)
+        add(up(k * 0.056 * w, 0.215, 0.004), waist, 0.062, 0.053)
+        add(waist, up(k * 0.044 * person.hips, -0.012, 0), 0.053, 0.062)
+        add(up(k * 0.02, 0.275, -0.008), up(k * 0.098 * w, 0.262, -0.008), 0.038, 0.038)
+        if woman:
+            add(up(k * 0.034, 0.19, 0.034), up(k * 0.034, 0.185, 0.036), 0.043, 0.043)
+    add(up(0, 0.21, 0.01), up(0, 0.02, 0.006), 0.064, 0.062)
+
+
+def _neck(person: Identity, body: Body) -> None:
+    h, skin = person.height, (person.skin_rgb, SKIN)
+    collar = (person.top_rgb, TOP) if person.top in ("sweater", "jacket") else skin
+    chin = body.joints["neck"] + body.head @ np.array([0, 0.045, 0.0]) * h
+    base = body.from_pelvis(0, 0.27, -0.01)
+    body.cones.add(base, chin, 0.034 * h, 0.032 * h, *collar, LIMB, (*skin, 0.45))
+
+
+def _arm(person: Identity, body: Body, side: str) -> None:
+    add, h, r = body.cones.add, person.height, person.height * person.build
+    names = ("shoulder_", "elbow_", "wrist_", "hand_", "thumb_")
+    shoulder, elbow, wrist, hand, thumb = (body.joints[name + side] for name in names)
+    skin, cloth = (person.skin_rgb, SKIN), (person.top_rgb, TOP)
+    sleeve = _SLEEVES.get(person.top, 2.0)
+    thick = 1.22 if person.top == "jacket" else 1.12 if sleeve > 1 else 1.0
+    upper = 0.037 * r * thick, 0.029 * r * thick
+    add(shoulder, elbow, *upper, *cloth, LIMB, (*skin, sleeve))
+    if 0 < sleeve < 1:  # a loose sleeve ends in a rim
+        add(shoulder, shoulder + (elbow - shoulder) * sleeve, 0.038 * r, 0.038 * r, *cloth, LIMB)
+    lower = 0.028 * r * thick, 0.021 * r * thick
+    add(elbow, wrist, *lower, *(cloth if sleeve > 1 else skin), LIMB)
+    add(wrist, hand, 0.02 * h, 0.017 * h, *skin)
+    add(wrist, thumb, 0.011 * h, 0.009 * h, *skin)
+
+
+def _leg(person: Identity, body: Body, side: str) -> None:
+    add, h, r = body.cones.add, person.height, person.height * person.build
+    names = ("hip_", "knee_", "ankle_", "heel_", "toe_")
+    hip, knee, ankle, heel, toe = (body.joints[name + side] for name in names)
+    skin, shoe = (person.skin_rgb, SKIN), (person.shoe_rgb, SHOES)
+    leg = _LEGS.get(person.bottom, 2.0)
+    part = TOP if person.top == "dress" else BOTTOM
+    add(hip, knee, 0.064 * r, 0.043 * r, person.bottom_rgb, part, LIMB, (*skin, leg))
+    if person.bottom == "shorts":
+        add(hip, hip + (knee - hip) * 0.8, 0.067 * r, 0.053 * r, person.bottom_rgb, BOTTOM)
+    if leg > 1:
+        wide = 1.18
+        shin = 0.042 * r * wide, 0.026 * r * wide * wide
+        add(knee, ankle, *shin, person.bottom_rgb, BOTTOM, LIMB)
+    else:
+        calf = knee * 0.7 + ankle * 0.3
+        add(knee, ankle, 0.042 * r, 0.026 * r, *skin, LIMB)
+        add(calf, calf, 0.0385 * r, 0.0385 * r, *skin)
+    add(heel, toe, 0.031 * h, 0.024 * h, *shoe)
+    add(ankle, heel, 0.027 * h, 0.031 * h, *shoe)
+
+
+def _skirt(person: Identity, body: Body) -> None:
+    r, part = person.height * person.build, TOP if person.top == "dress" else BOTTOM
+    right, left = (body.joints["hip_" + s] * 0.3 + body.joints["knee_" + s] * 0.7 for s in "rl")
+    middle, half = (right + left) / 2, (left - right) / 2
+    for k in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        waist, hem = body.from_pelvis(k * 0.04, 0.02, 0), middle + half * k * 1.35
+        body.cones.add(waist, hem, 0.064 * r, 0.054 * r, person.bottom_rgb, part, LIMB)
+
+
+def _bag(person: Identity, body: Body) -> None:
+    up, h, g, w = body.from_pelvis, person.height, person.build, person.shoulders
+
+    def add(a: np.ndarray, b: np.ndarray, ra: float, rb: float) -> None:
+        body.cones.add(a, b, ra * h, rb * h, person.bag_rgb, OTHER)
+
+    if person.bag == "backpack":
+        add(up(0, 0.22, -0.1), up(0, 0.09, -0.1), 0.075, 0.08)
         for k in (-1.0, 1.0):
             add(
-                up(k * 0.07 * w, 0.285, 0.025 * g),
-                up(k * 0.075 * w, 0.15, 0.065 * g),
-                0.013 * h,
-                0.013 * h,
-                who.bag_rgb,
-                OTHER,
+                up(k * 0.07 * w, 0.285, 0.025 * g), up(k * 0.075 * w, 0.15, 0.065 * g), 0.013, 0.013
             )
-    elif who.bag == "bag":
-        add(
-            up(-0.06, 0.295, 0.02),
-            up(0.07, 0.1, 0.068 * g),
-            0.011 * h,
-            0.011 * h,
-            who.bag_rgb,
-            OTHER,
-        )
+    elif person.bag == "bag":
+        add(up(-0.06, 0.295, 0.02), up(0.07, 0.1, 0.068 * g), 0.011, 0.011)
         for y in (0.03, -0.02):
-            add(
-                up(0.11 * hip, y, 0.03),
-                up(0.12 * hip, y, -0.04),
-                0.042 * h,
-                0.042 * h,
-                who.bag_rgb,
-                OTHER,
-            )
+            add(up(0.11 * person.hips, y, 0.03), up(0.12 * person.hips, y, -0.04), 0.042, 0.042)

@@ -1,7 +1,8 @@
-"""Painting flat antialiased shapes into a picture: what the scenes are made of."""
+"""Drawing of flat antialiased shapes, of which the scenes are made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from animateanywhere.puppets.spec import RGB
 
+T = TypeVar("T")
 Box = tuple[float, float, float, float]
 
 
@@ -32,17 +34,21 @@ class Light:
 
 
 def shade(rgb: RGB, factor: float) -> RGB:
-    """The color, lighter or darker, within 0..1."""
+    """The color times `factor`, clipped to 0..1."""
     r, g, b = (float(min(1.0, max(0.0, v * factor))) for v in rgb)
     return r, g, b
 
 
 def vary(rng: np.random.Generator, rgb: RGB, amount: float = 0.07) -> RGB:
-    """A color near `rgb`."""
-    r, g, b = np.clip(
-        np.array(rgb) * (1 + rng.normal(0, amount)) + rng.normal(0, amount / 3, 3), 0, 1
-    )
-    return float(r), float(g), float(b)
+    """A random color near `rgb`."""
+    varied = np.array(rgb) * (1 + rng.normal(0, amount)) + rng.normal(0, amount / 3, 3)
+    r, g, b = np.clip(varied, 0, 1).tolist()
+    return r, g, b
+
+
+def one(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of the options."""
+    return options[rng.integers(len(options))]
 
 
 def canvas(size: int, margin: int, device: str) -> Canvas:
@@ -55,13 +61,9 @@ def canvas(size: int, margin: int, device: str) -> Canvas:
 
 
 def fill(
-    c: Canvas,
-    inside: Callable[[Tensor, Tensor], Tensor],
-    color: RGB,
-    box: Box | None = None,
-    alpha: float = 1.0,
-    soft: float = 0.0,
-) -> None:
+    c: Canvas, inside: Callable[[Tensor, Tensor], Tensor], color: RGB, box: Box | None = None,
+    alpha: float = 1.0, soft: float = 0.0,
+) -> None:  # fmt: skip
     """Blend `color` where the signed distance `inside(x, y)` is positive, over `box`'s pixels."""
     h, w = c.image.shape[1:]
     top, bottom, left, right = 0, h, 0, w
@@ -70,10 +72,8 @@ def fill(
         margin = (w - h) // 2
         left = max(0, int((box[0] - pad) / c.pixel) + margin)
         right = min(w, int((box[2] + pad) / c.pixel) + margin + 1)
-        top, bottom = (
-            max(0, int((box[1] - pad) / c.pixel)),
-            min(h, int((box[3] + pad) / c.pixel) + 1),
-        )
+        top = max(0, int((box[1] - pad) / c.pixel))
+        bottom = min(h, int((box[3] + pad) / c.pixel) + 1)
     if left >= right or top >= bottom:
         return
     distance = inside(c.x[:, left:right], c.y[top:bottom])
@@ -86,67 +86,41 @@ def rect(
     c: Canvas, x0: float, y0: float, x1: float, y1: float, color: RGB, alpha: float = 1.0
 ) -> None:
     """An upright rectangle."""
-    fill(
-        c,
-        lambda x, y: torch.minimum(torch.minimum(x - x0, x1 - x), torch.minimum(y - y0, y1 - y)),
-        color,
-        (x0, y0, x1, y1),
-        alpha,
-    )
+
+    def inside(x: Tensor, y: Tensor) -> Tensor:
+        return torch.minimum(torch.minimum(x - x0, x1 - x), torch.minimum(y - y0, y1 - y))
+
+    fill(c, inside, color, (x0, y0, x1, y1), alpha)
 
 
 def ellipse(
-    c: Canvas,
-    cx: float,
-    cy: float,
-    rx: float,
-    ry: float,
-    color: RGB,
-    alpha: float = 1.0,
+    c: Canvas, cx: float, cy: float, rx: float, ry: float, color: RGB, alpha: float = 1.0,
     soft: float = 0.0,
-) -> None:
+) -> None:  # fmt: skip
     """An upright ellipse; `soft` widens its edge."""
-    fill(
-        c,
-        lambda x, y: (1 - torch.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)) * min(rx, ry),
-        color,
-        (cx - rx, cy - ry, cx + rx, cy + ry),
-        alpha,
-        soft,
-    )
+
+    def inside(x: Tensor, y: Tensor) -> Tensor:
+        return (1 - torch.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)) * min(rx, ry)
+
+    fill(c, inside, color, (cx - rx, cy - ry, cx + rx, cy + ry), alpha, soft)
 
 
 def line(
-    c: Canvas,
-    x0: float,
-    y0: float,
-    x1: float,
-    y1: float,
-    r: float,
-    color: RGB,
-    r1: float | None = None,
-    alpha: float = 1.0,
-) -> None:
+    c: Canvas, x0: float, y0: float, x1: float, y1: float, r: float, color: RGB,
+    r1: float | None = None, alpha: float = 1.0,
+) -> None:  # fmt: skip
     """A thick line with round ends, from radius `r` to `r1`."""
     end = r if r1 is None else r1
     length = (x1 - x0) ** 2 + (y1 - y0) ** 2 + 1e-9
 
     def inside(x: Tensor, y: Tensor) -> Tensor:
         t = (((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length).clamp(0, 1)
-        return (
-            r
-            + (end - r) * t
-            - torch.sqrt((x - x0 - t * (x1 - x0)) ** 2 + (y - y0 - t * (y1 - y0)) ** 2)
-        )
+        away = torch.sqrt((x - x0 - t * (x1 - x0)) ** 2 + (y - y0 - t * (y1 - y0)) ** 2)
+        return r + (end - r) * t - away
 
     m = max(r, end)
-    fill(
-        c,
-        inside,
-        color,
-        (min(x0, x1) - m, min(y0, y1) - m, max(x0, x1) + m, max(y0, y1) + m),
-        alpha,
-    )
+    box = min(x0, x1) - m, min(y0, y1) - m, max(x0, x1) + m, max(y0, y1) + m
+    fill(c, inside, color, box, alpha)
 
 
 def polygon(c: Canvas, points: list[tuple[float, float]], color: RGB, alpha: float = 1.0) -> None:
@@ -170,7 +144,7 @@ def polygon(c: Canvas, points: list[tuple[float, float]], color: RGB, alpha: flo
 
 
 def below(c: Canvas, level: Callable[[Tensor], Tensor], color: RGB, alpha: float = 1.0) -> None:
-    """Everything beneath the curve y = level(x): hills, dunes, waves."""
+    """Fill the area below the curve y = level(x): hills, dunes, waves."""
     fill(c, lambda x, y: y - level(x), color, None, alpha)
 
 
@@ -209,13 +183,9 @@ def gradient(c: Canvas, y0: float, y1: float, top: RGB, bottom: RGB) -> None:
 
 
 def grain(
-    c: Canvas,
-    rng: np.random.Generator,
-    y0: float,
-    y1: float,
-    amount: float,
+    c: Canvas, rng: np.random.Generator, y0: float, y1: float, amount: float,
     cells: tuple[int, int] = (40, 40),
-) -> None:
+) -> None:  # fmt: skip
     """Multiply smooth noise of rows x columns `cells` into the band between y0 and y1."""
     h, w = c.image.shape[1:]
     a, b = max(0, round(y0 * h)), min(h, round(y1 * h))

@@ -1,44 +1,98 @@
-"""The color and part of each hit: cloth patterns, faces, folds and light."""
+"""Shading: the color and body part of each hit, with patterns, faces, folds and light."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from animateanywhere.puppets.body import BOTTOM, FACE, HAIR, HEAD, LIMB, SKIN, TOP, TORSO
-from animateanywhere.puppets.cast import Hits
+from animateanywhere.puppets.ray_casting import Hits
+from animateanywhere.puppets.spec import TOPS
 
-# columns of the per-frame attribute table
-ATTRIBUTES = (
-    "pattern",
-    "top",
-    "beard",
-    "glasses",
-    "bald",
-    "woman",
-    "hem",
-    "neck",
-    "side",
-    "ambient",
-    "accent_r",
-    "accent_g",
-    "accent_b",
-    "hair_r",
-    "hair_g",
-    "hair_b",
-    "bottom_r",
-    "bottom_g",
-    "bottom_b",
-    "skin_r",
-    "skin_g",
-    "skin_b",
-    "tint_r",
-    "tint_g",
-    "tint_b",
-)
-COLUMN = {name: i for i, name in enumerate(ATTRIBUTES)}
+Look = Callable[[str], Tensor]  # a column of the table of attributes, one row a hit
+_NUMBERS = (
+    "pattern", "top", "beard", "glasses", "bald", "woman", "hem", "neck", "side", "ambient",
+)  # fmt: skip
+# Columns of the table of attributes: a number has one, a color three
+COLUMN: dict[str, int | slice] = {
+    **{name: i for i, name in enumerate(_NUMBERS)},
+    **{
+        name: slice(len(_NUMBERS) + 3 * i, len(_NUMBERS) + 3 * i + 3)
+        for i, name in enumerate(("accent", "hair", "bottom", "skin", "tint"))
+    },
+}
+_SHIRT, _JACKET, _DRESS = (TOPS.index(name) for name in ("shirt", "jacket", "dress"))
+
+
+def shade(
+    hits: Hits,
+    rgb1: Tensor,
+    rgb2: Tensor,
+    kinds: Tensor,
+    table: Tensor,
+    torso: Tensor,
+    head: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Color (hits, 3) in 0..1 and part (hits,) of each hit.
+
+    rgb1, rgb2 (F, P, 3); kinds (F, P, 4): kind, part, second part, cut; table (F, A) as in
+    COLUMN; torso and head (F, 3, 4) map screen points to local coordinates.
+    """
+    f, c = hits.frame, hits.cone
+    rows = table[f]
+    kind, part1, part2, cut = kinds[f, c].unbind(1)
+    beyond = hits.along > cut
+    rgb = _mix(rgb1[f, c], rgb2[f, c], beyond)
+    part = torch.where(beyond, part2, part1).long()
+    local = _to_local(torso, f, hits.point)
+    rgb, part = _clothe(hits, kind, local, rgb, part, lambda name: rows[:, COLUMN[name]])
+    relief = _relief(hits, kind, local, part)
+    on_head = (kind == HEAD).nonzero()[:, 0]
+    face = _to_local(head, f[on_head], hits.point[on_head])
+    painted = _face(face, rgb[on_head], lambda name: rows[on_head][:, COLUMN[name]])
+    rgb, part = rgb.clone(), part.clone()
+    rgb[on_head], part[on_head] = painted
+    light, gloss = _light(hits.normal, part == HAIR, lambda name: rows[:, COLUMN[name]])
+    tint = rows[:, COLUMN["tint"]]
+    return (rgb * (light * relief)[:, None] * tint + gloss[:, None]).clamp(0, 1), part
+
+
+def _to_local(matrix: Tensor, frame: Tensor, point: Tensor) -> Tensor:
+    return (matrix[frame, :, :3] @ point[:, :, None])[:, :, 0] + matrix[frame, :, 3]
 
 
 def _mix(rgb: Tensor, other: Tensor, where: Tensor) -> Tensor:
     return torch.where(where[:, None], other, rgb)
+
+
+def _clothe(
+    hits: Hits, kind: Tensor, local: Tensor, rgb: Tensor, part: Tensor, look: Look
+) -> tuple[Tensor, Tensor]:
+    """Paint the hem, pattern, jacket, collar and neckline on torso-local points."""
+    u, v, w = local.unbind(1)
+    top, accent = look("top"), look("accent")
+    onto, front = kind == TORSO, w > 0.0
+    under = onto & (v < look("hem"))
+    rgb = _mix(rgb, look("bottom"), under)
+    part = torch.where(under & (top != _DRESS), BOTTOM, part)
+
+    sleeve = (kind == LIMB) & (part == TOP)
+    skirt = sleeve & (top == _DRESS) & (v < 0.02)
+    pv = torch.where(onto | skirt, v, hits.along * 0.16)
+    pu = torch.where(onto | skirt, u, hits.normal[:, 0] * 0.03)
+    code = torch.where(sleeve & ~skirt & (look("pattern") == 5), 0, look("pattern"))
+    shown = (part == TOP) & (onto | sleeve) & ~(under & (top != _DRESS))
+    rgb = _mix(rgb, accent, shown & _pattern(code, pu, pv, front))
+
+    opening = u.abs() < 0.026 + 0.05 * (v - 0.1).clamp(min=0)
+    below = torch.where((accent.mean(1) > 0.55)[:, None], accent, torch.full_like(accent, 0.9))
+    rgb = _mix(rgb, below, onto & (top == _JACKET) & front & opening & ~under)
+    placket = onto & (top == _SHIRT) & front & ~under & (u.abs() < 0.005)
+    rgb = _mix(rgb, rgb * 0.6, placket)
+    collar = onto & (top == _SHIRT) & (v > 0.283) & (u.abs() < 0.06)
+    rgb = _mix(rgb, rgb * 0.5 + 0.5, collar)
+    bare = onto & front & (u**2 + (v - 0.305) ** 2 < look("neck") ** 2)
+    return _mix(rgb, look("skin"), bare), torch.where(bare, SKIN, part)
 
 
 def _pattern(code: Tensor, u: Tensor, v: Tensor, front: Tensor) -> Tensor:
@@ -58,142 +112,58 @@ def _pattern(code: Tensor, u: Tensor, v: Tensor, front: Tensor) -> Tensor:
     )
 
 
-def _face(p: Tensor, rgb: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+def _face(p: Tensor, rgb: Tensor, look: Look) -> tuple[Tensor, Tensor]:
     """Paint eyes, brows, mouth, beard, glasses, hairline on head-local points."""
 
-    def col(name: str) -> Tensor:
-        return a[:, COLUMN[name]]
+    def oval(dx: Tensor, dy: Tensor, rx: float, ry: float | Tensor) -> Tensor:
+        return ((dx / rx) ** 2 + (dy / ry) ** 2 < 1) & front
 
     x, y, z = p.unbind(1)
-    ax = x.abs()
-    front = z > 0.02
-    hair = a[:, COLUMN["hair_r"] : COLUMN["hair_r"] + 3]
-    skin = a[:, COLUMN["skin_r"] : COLUMN["skin_r"] + 3]
-    part = torch.where(z > -0.005, FACE, SKIN)
-    cheek = (((ax - 0.034) / 0.014) ** 2 + ((y + 0.022) / 0.011) ** 2 < 1) & front
-    rgb = _mix(rgb, skin * rgb.new_tensor([1.0, 0.90, 0.88]), cheek)
-    beard = (
-        (col("beard") > 0)
-        & (z > -0.02)
-        & (
-            (y < -0.046)
-            | ((y < -0.02) & (ax > 0.042))
-            | ((y < -0.024) & (y > -0.033) & (ax < 0.024))
-        )
+    ax, front = x.abs(), z > 0.02
+    hair, skin = look("hair"), look("skin")
+    rgb = _mix(
+        rgb, skin * rgb.new_tensor([1.0, 0.90, 0.88]), oval(ax - 0.034, y + 0.022, 0.014, 0.011)
     )
+    cheeks = (y < -0.02) & (ax > 0.042)
+    mustache = (y < -0.024) & (y > -0.033) & (ax < 0.024)
+    beard = (look("beard") > 0) & (z > -0.02) & ((y < -0.046) | cheeks | mustache)
     rgb = _mix(rgb, hair, beard)
-    lips = torch.stack([skin[:, 0] * 0.78, skin[:, 1] * 0.42, skin[:, 2] * 0.42], 1)
-    wide = torch.where(col("woman") > 0, 0.0075, 0.0055)
-    rgb = _mix(rgb, lips, ((x / 0.02) ** 2 + ((y + 0.043 - 11 * x * x) / wide) ** 2 < 1) & front)
+    lips = skin * rgb.new_tensor([0.78, 0.42, 0.42])
+    wide = torch.where(look("woman") > 0, 0.0075, 0.0055)
+    rgb = _mix(rgb, lips, oval(x, y + 0.043 - 11 * x * x, 0.02, wide))
     ex, ey = ax - 0.026, y - 0.003
-    rgb = _mix(
-        rgb,
-        rgb.new_tensor([0.97, 0.97, 0.97]).expand_as(rgb),
-        ((ex / 0.0145) ** 2 + (ey / 0.0095) ** 2 < 1) & front,
-    )
-    rgb = _mix(
-        rgb,
-        rgb.new_tensor([0.08, 0.06, 0.06]).expand_as(rgb),
-        ((ex / 0.0075) ** 2 + (ey / 0.0095) ** 2 < 1) & front,
-    )
+    rgb = _mix(rgb, rgb.new_tensor([0.97, 0.97, 0.97]), oval(ex, ey, 0.0145, 0.0095))
+    rgb = _mix(rgb, rgb.new_tensor([0.08, 0.06, 0.06]), oval(ex, ey, 0.0075, 0.0095))
     brow = (ex.abs() < 0.015) & ((y - 0.0235 + 0.15 * ex).abs() < 0.004) & front
     rgb = _mix(rgb, hair * 0.7, brow)
     rim = ((ex**2 + ey**2).sqrt() - 0.021).abs() < 0.0036
-    rim = (rim | ((ax < 0.006) & ((y - 0.006).abs() < 0.003))) & front & (col("glasses") > 0)
-    rgb = _mix(rgb, torch.full_like(rgb, 0.06), rim)
-    line = (col("bald") < 1) & ((y > 0.046 - 0.25 * (ax - 0.03).clamp(min=0)) | (z < -0.02))
+    rim = (rim | ((ax < 0.006) & ((y - 0.006).abs() < 0.003))) & front & (look("glasses") > 0)
+    rgb = _mix(rgb, rgb.new_tensor(0.06), rim)
+    line = (look("bald") < 1) & ((y > 0.046 - 0.25 * (ax - 0.03).clamp(min=0)) | (z < -0.02))
     rgb = _mix(rgb, hair, line)
-    part = torch.where(beard | line, HAIR, part)
-    return rgb, part
+    part = torch.where(z > -0.005, FACE, SKIN)
+    return rgb, torch.where(beard | line, HAIR, part)
 
 
-def shade(
-    hits: Hits,
-    rgb1: Tensor,
-    rgb2: Tensor,
-    kinds: Tensor,
-    table: Tensor,
-    torso: Tensor,
-    head: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Color (hits, 3) in 0..1 and part (hits,) of each hit.
-
-    rgb1, rgb2 (F, P, 3); kinds (F, P, 4): kind, part, second part, cut; table (F, A) as
-    ATTRIBUTES; torso and head (F, 3, 4) take screen points into local coordinates.
-    """
-    f, c = hits.frame, hits.cone
-    kind4 = kinds[f, c]
-    kind, part = kind4[:, 0], kind4[:, 1].long()
-    beyond = hits.along > kind4[:, 3]
-    rgb = _mix(rgb1[f, c], rgb2[f, c], beyond)
-    part = torch.where(beyond, kind4[:, 2].long(), part)
-    a = table[f]
-
-    def col(name: str) -> Tensor:
-        return a[:, COLUMN[name]]
-
-    local = (torso[f, :, :3] @ hits.point[:, :, None])[:, :, 0] + torso[f, :, 3]
-    u, v, w = local.unbind(1)
-    onto = kind == TORSO
-    front = w > 0.0
-    under = onto & (v < col("hem"))
-    rgb = _mix(rgb, a[:, COLUMN["bottom_r"] : COLUMN["bottom_r"] + 3], under)
-    part = torch.where(under & (col("top") != 5), BOTTOM, part)
-    sleeve = (kind == LIMB) & (part == TOP)
-    dress = sleeve & (col("top") == 5) & (v < 0.02)
-    pv = torch.where(onto | dress, v, hits.along * 0.16)
-    pu = torch.where(onto | dress, u, hits.normal[:, 0] * 0.03)
-    accent = a[:, COLUMN["accent_r"] : COLUMN["accent_r"] + 3]
-    code = torch.where(sleeve & ~dress & (col("pattern") == 5), 0, col("pattern"))
-    shown = (part == TOP) & (onto | sleeve) & ~(under & (col("top") != 5))
-    rgb = _mix(rgb, accent, shown & _pattern(code, pu, pv, front))
-    jacket = (
-        onto
-        & (col("top") == 2)
-        & front
-        & (u.abs() < 0.026 + 0.05 * (v - 0.1).clamp(min=0))
-        & ~under
-    )
-    rgb = _mix(
-        rgb,
-        torch.where((accent.mean(1) > 0.55)[:, None], accent, torch.full_like(accent, 0.9)),
-        jacket,
-    )
-    placket = onto & (col("top") == 1) & front & ~under & (u.abs() < 0.005)
-    rgb = _mix(rgb, rgb * 0.6, placket)
-    collar = onto & (col("top") == 1) & (v > 0.283) & (u.abs() < 0.06)
-    rgb = _mix(rgb, rgb * 0.5 + 0.5, collar)
-    bare = onto & front & (u**2 + (v - 0.305) ** 2 < col("neck") ** 2)
-    rgb = _mix(rgb, a[:, COLUMN["skin_r"] : COLUMN["skin_r"] + 3], bare)
-    part = torch.where(bare, SKIN, part)
-    cloth = (part == TOP) | (part == BOTTOM)
+def _relief(hits: Hits, kind: Tensor, local: Tensor, part: Tensor) -> Tensor:
+    """The light that folds of cloth and strands of hair give or take, as a factor."""
+    u, v, _ = local.unbind(1)
     fold = torch.where(
-        onto,
+        kind == TORSO,
         torch.sin(v * 85 + u * 45 + 2 * torch.sin(u * 60)),
         torch.sin(hits.along * 15 + hits.normal[:, 0] * 4),
     )
-    strand = torch.sin(local[:, 0] * 260 + local[:, 1] * 30)
-    relief = 1 + 0.035 * fold * cloth + 0.06 * strand * (part == HAIR)
+    cloth = (part == TOP) | (part == BOTTOM)
+    strand = torch.sin(u * 260 + v * 30)
+    return 1 + 0.035 * fold * cloth + 0.06 * strand * (part == HAIR)
 
-    on_head = (kind == HEAD).nonzero()[:, 0]
-    point = hits.point[on_head]
-    fh = f[on_head]
-    place = (head[fh, :, :3] @ point[:, :, None])[:, :, 0] + head[fh, :, 3]
-    face_rgb, face_part = _face(place, rgb[on_head], a[on_head])
-    rgb, part = rgb.clone(), part.clone()
-    rgb[on_head], part[on_head] = face_rgb, face_part
 
-    n = hits.normal
-    side = col("side")
-    lambert = (n[:, 0] * side * 0.50 - n[:, 1] * 0.58 + n[:, 2] * 0.64).clamp(min=0)
-    ambient = col("ambient")
-    light = (ambient + (1.12 - ambient) * lambert - 0.07 * n[:, 1].clamp(min=0)) * relief
-    rim = (1 - n[:, 2]).clamp(0, 1) ** 3 * 0.16 * (0.4 + (-n[:, 1]).clamp(min=0))
-    shine = (
-        ((n[:, 0] * side * 0.3 - n[:, 1] * 0.4 + n[:, 2] * 0.86).clamp(min=0) ** 24)
-        * 0.10
-        * (part == HAIR)
-    )
-    tint = a[:, COLUMN["tint_r"] : COLUMN["tint_r"] + 3]
-    out = rgb * light[:, None] * tint + (rim + shine)[:, None]
-    return out.clamp(0, 1), part
+def _light(normal: Tensor, hair: Tensor, look: Look) -> tuple[Tensor, Tensor]:
+    """The light on a surface, a factor, and the gloss that is added to its color."""
+    x, y, z = normal.unbind(1)
+    side, ambient = look("side"), look("ambient")
+    lambert = (x * side * 0.50 - y * 0.58 + z * 0.64).clamp(min=0)
+    light = ambient + (1.12 - ambient) * lambert - 0.07 * y.clamp(min=0)
+    rim = (1 - z).clamp(0, 1) ** 3 * 0.16 * (0.4 + (-y).clamp(min=0))
+    shine = ((x * side * 0.3 - y * 0.4 + z * 0.86).clamp(min=0) ** 24) * 0.10 * hair
+    return light, rim + shine

@@ -1,4 +1,4 @@
-"""Scenes in and about a town."""
+"""Outdoor scenes in a town: street, city, park."""
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from animateanywhere.puppets.paint import (
     gradient,
     grain,
     line,
+    one,
     polygon,
     rect,
     shade,
@@ -19,29 +20,19 @@ from animateanywhere.puppets.paint import (
 )
 
 Rng = np.random.Generator
+_WALLS = (
+    (0.76, 0.45, 0.36), (0.88, 0.78, 0.60), (0.66, 0.70, 0.76), (0.85, 0.62, 0.45),
+    (0.93, 0.90, 0.84),
+)  # fmt: skip
+_NEON = ((0.98, 0.2, 0.5), (0.15, 0.85, 0.95), (0.4, 0.95, 0.4))
+_FLOWERS = ((0.98, 0.9, 0.3), (1, 1, 1), (0.95, 0.4, 0.5))
 
 
 def _houses(c: Canvas, rng: Rng, base: float, night: bool) -> None:
     x = -0.12
     while x < 1.1:
-        w, top = (
-            rng.uniform(0.17, 0.3),
-            rng.uniform(0.02, 0.24) if not night else rng.uniform(0.05, 0.38),
-        )
-        wall = (
-            vary(
-                rng,
-                [
-                    (0.76, 0.45, 0.36),
-                    (0.88, 0.78, 0.60),
-                    (0.66, 0.70, 0.76),
-                    (0.85, 0.62, 0.45),
-                    (0.93, 0.90, 0.84),
-                ][rng.integers(5)],
-            )
-            if not night
-            else vary(rng, (0.12, 0.13, 0.22), 0.2)
-        )
+        w, top = rng.uniform(0.17, 0.3), rng.uniform(*((0.05, 0.38) if night else (0.02, 0.24)))
+        wall = vary(rng, (0.12, 0.13, 0.22), 0.2) if night else vary(rng, one(rng, _WALLS))
         rect(c, x, top, x + w - 0.006, base, wall)
         if not night:
             rect(c, x - 0.006, top, x + w, top + 0.025, shade(wall, 0.62))
@@ -73,11 +64,8 @@ def street(c: Canvas, rng: Rng) -> Light:
     shift = rng.uniform(0, 0.3)
     for k in range(-1, 5):
         x, y = k * 0.3 + shift, h + 0.2
-        polygon(
-            c,
-            [(x, y), (x + 0.15, y), (x + 0.14, y + 0.022), (x - 0.015, y + 0.022)],
-            (0.94, 0.93, 0.88),
-        )
+        dash = [(x, y), (x + 0.15, y), (x + 0.14, y + 0.022), (x - 0.015, y + 0.022)]
+        polygon(c, dash, (0.94, 0.93, 0.88))
     x = rng.choice([rng.uniform(0.04, 0.2), rng.uniform(0.8, 0.96)])
     line(c, x, h + 0.06, x, 0.16, 0.008, (0.15, 0.17, 0.18))
     ellipse(c, x, 0.15, 0.026, 0.034, (0.98, 0.95, 0.8))
@@ -96,14 +84,7 @@ def city(c: Canvas, rng: Rng) -> Light:
     _houses(c, rng, h, night=True)
     for _ in range(2):
         x, y = rng.uniform(0, 0.85), rng.uniform(h - 0.2, h - 0.1)
-        rect(
-            c,
-            x,
-            y,
-            x + 0.14,
-            y + 0.045,
-            [(0.98, 0.2, 0.5), (0.15, 0.85, 0.95), (0.4, 0.95, 0.4)][rng.integers(3)],
-        )
+        rect(c, x, y, x + 0.14, y + 0.045, one(rng, _NEON))
     gradient(c, h, 1, (0.10, 0.10, 0.15), (0.19, 0.19, 0.25))
     for x in (rng.uniform(0.02, 0.2), rng.uniform(0.8, 0.98)):
         line(c, x, h + 0.05, x, 0.28, 0.008, (0.05, 0.05, 0.07))
@@ -122,18 +103,12 @@ def park(c: Canvas, rng: Rng) -> Light:
     grass = vary(rng, (0.36, 0.68, 0.24))
     gradient(c, h, 1, shade(grass, 0.85), shade(grass, 1.08))
     k = rng.uniform(-0.2, 0.2)
-    polygon(
-        c,
-        [(0.47 + k, h), (0.52 + k, h), (0.85 - k, 1.02), (0.25 - k, 1.02)],
-        vary(rng, (0.82, 0.74, 0.58)),
-    )
+    path = [(0.47 + k, h), (0.52 + k, h), (0.85 - k, 1.02), (0.25 - k, 1.02)]
+    polygon(c, path, vary(rng, (0.82, 0.74, 0.58)))
     grain(c, rng, h, 1, 0.035, (30, 44))
     for _ in range(int(rng.integers(2, 5))):
-        x, y, s = (
-            rng.choice([rng.uniform(-0.02, 0.28), rng.uniform(0.72, 1.02)]),
-            h + rng.uniform(0, 0.1),
-            rng.uniform(0.8, 1.25),
-        )
+        x = rng.choice([rng.uniform(-0.02, 0.28), rng.uniform(0.72, 1.02)])
+        y, s = h + rng.uniform(0, 0.1), rng.uniform(0.8, 1.25)
         line(c, x, y, x, y - 0.2 * s, 0.016 * s, (0.42, 0.28, 0.16))
         leaf = vary(rng, (0.20, 0.52, 0.18), 0.12)
         for dx, dy, r, f in (
@@ -150,12 +125,6 @@ def park(c: Canvas, rng: Rng) -> Light:
     for dx in (0.02, 0.17):
         rect(c, x + dx, h + 0.01, x + dx + 0.012, h + 0.1, (0.25, 0.25, 0.27))
     for _ in range(14):
-        ellipse(
-            c,
-            rng.uniform(0, 1),
-            rng.uniform(h + 0.1, 1),
-            0.009,
-            0.009,
-            [(0.98, 0.9, 0.3), (1, 1, 1), (0.95, 0.4, 0.5)][rng.integers(3)],
-        )
+        x, y = rng.uniform(0, 1), rng.uniform(h + 0.1, 1)
+        ellipse(c, x, y, 0.009, 0.009, one(rng, _FLOWERS))
     return Light((1.02, 1.0, 0.96), 0.62, 0.4)

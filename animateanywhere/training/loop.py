@@ -1,22 +1,19 @@
-"""The one training loop. To resume, run the same command: a step is all (seed, rank, number)."""
+"""The training loop. The same command resumes: a step depends only on seed, rank and number."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
-from diffusers.training_utils import EMAModel
+from accelerate.utils import AutocastKwargs, broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,6 +21,8 @@ from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import progress, say
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
+from animateanywhere.training.ema import Ema
+from animateanywhere.training.optimizer import learning_rate, make_optimizer
 from animateanywhere.training.stage import Stage
 
 Logs = dict[str, float]
@@ -31,10 +30,11 @@ LossFn = Callable[[nn.Module, torch.Generator], tuple[Tensor, Logs]]
 Parameters = dict[str, nn.Parameter]
 
 
-def select(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    """Freeze the model but for parameters whose name a pattern finds (`re.search`); return those.
+def select(model: nn.Module, patterns: tuple[str, ...]) -> Parameters:
+    """Freeze the model except for parameters whose name matches a pattern (`re.search`).
 
-    Raises UsageError for a pattern that finds none: it would train nothing, silently.
+    Returns the trainable parameters by name. Raises UsageError for a pattern without a match, which
+    would silently train nothing.
     """
     named = dict(model.named_parameters())
     chosen: set[str] = set()
@@ -51,15 +51,8 @@ def select(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, nn.Paramete
 
 
 def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
-    """The randomness of one step on one process: batch, noise, timesteps, dropout."""
+    """The random generator of one step on one process: batch, noise, timesteps, dropout."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)
-
-
-def learning_rate(stage: Stage, step: int) -> float:
-    """Up over the warm-up, level, and down to 0 over the last `decay` of the steps."""
-    up = (step + 1) / max(stage.warmup, 1)
-    down = (stage.steps - step) / max(stage.decay * stage.steps, 1)
-    return stage.learning_rate * min(1.0, up, down)
 
 
 class _Step(nn.Module):
@@ -82,156 +75,110 @@ def fit(
     on_sample: Callable[[int], None] | None = None,
     on_save: Callable[[int, Parameters], bool] | None = None,
 ) -> Parameters:
-    """Train `model` by a stage of the recipe; return the trained parameters (EMA where it is on).
+    """Train `model` by a stage of the recipe; returns the trained parameters (EMA if enabled).
 
-    Args:
-        model: what trains; names are matched against `stage.train`.
-        loss_fn: (model, generator) -> (scalar loss, logs); draws its own batch from the generator.
-        folder: gets `checkpoint.safetensors`, `log.jsonl` and TensorBoard events. Rerunning the
-            same call goes on from the checkpoint with the losses of an unbroken run.
-        on_sample: called with the step every `stage.sample_every` steps, on EMA weights.
-        on_save: called with the step and the trained parameters (EMA) before the first step and
-            after each save, and again for the save that a resumed run begins with; returns whether
-            to stop here. Draws nothing from torch's own generator.
+    loss_fn: (model, generator) -> (scalar loss, logs); draws its own batch from the generator.
+    folder: for `checkpoint.safetensors`, `log.jsonl` and TensorBoard events. The same call resumes
+    from the checkpoint, with the losses of an uninterrupted run. on_sample: called with the step
+    every `stage.sample_every` steps, on EMA weights. on_save: called with the step and the trained
+    parameters (EMA) before the first step and after each save, and again for the save from which a
+    run resumes; returns whether to stop. It must not use torch's global generator.
+
+    Raises Failure if the loss is not finite, UsageError if a pattern matches no parameter or the
+    optimizer is not installed.
     """
-    AcceleratorState._reset_state()  # each stage has a precision of its own
-    accelerator = Accelerator(mixed_precision=stage.precision, cpu=best_device() == "cpu")
-    parameters = select(model, stage.train)
-    optimizer = _optimizer(parameters, stage)
-    step_module: Any = _Step(model, loss_fn).to(accelerator.device)
-    ema = _ema(parameters, stage)
+    accelerator = _accelerator(stage)
+    main, parameters = accelerator.is_main_process, select(model, stage.train)
+    network: Any = _Step(model, loss_fn).to(accelerator.device)
+    optimizer, ema = make_optimizer(parameters, stage), Ema(parameters, stage.ema)
     checkpoint = folder / "checkpoint.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
-    start = load_checkpoint(checkpoint, dict(parameters), optimizer, ema and ema.shadow_params)
-    if ema:
-        ema.optimization_step = start
-    step_module, optimizer = accelerator.prepare(step_module, optimizer)
-    log = _Log(folder, start, accelerator.is_main_process)
-    on_sample = on_sample if accelerator.is_main_process else None
-    if 0 < start < stage.steps:
-        say(f"resuming {stage.name} after step {start} of {stage.steps}")
+    step = load_checkpoint(checkpoint, parameters, optimizer, ema.shadow)
+    ema.resume(step)
+    if 0 < step < stage.steps:
+        say(f"resuming {stage.name} after step {step} of {stage.steps}")
 
-    def save(step: int) -> None:
-        if accelerator.is_main_process:
-            optimizer_ = getattr(optimizer, "optimizer", optimizer)
-            save_checkpoint(
-                checkpoint, step, dict(parameters), optimizer_, ema and ema.shadow_params
-            )
+    def save() -> None:
+        if main:
+            save_checkpoint(checkpoint, step, parameters, optimizer, ema.shadow)
 
-    def enough(step: int) -> bool:
-        if on_save is None:
-            return False
-        stop = False
-        if accelerator.is_main_process:
-            with _averaged(ema, parameters):
-                stop = on_save(step, parameters)
+    def should_stop() -> bool:
+        stop = [False]
+        if main and on_save is not None:
+            with ema.applied():
+                stop = [on_save(step, parameters)]
             model.train()
-        return bool(broadcast_object_list([stop])[0])  # all processes stop, or none
+        return bool(broadcast_object_list(stop)[0])  # on all processes or none
 
-    step, whole = start, True  # whole: not between one step and the next
+    network, update = accelerator.prepare(network, optimizer)
+    log, consistent = _Log(folder, step, main), True  # consistent: not in the middle of a step
     model.train()
     try:
-        with progress(stage.name, total=stage.steps, done=start, memory=True) as bar:
-            done = (start % stage.save_every == 0 or start == stage.steps) and enough(start)
+        with progress(stage.name, total=stage.steps, done=step, memory=True) as bar:
+            done = (step % stage.save_every == 0 or step == stage.steps) and should_stop()
             while step < stage.steps and not done:
-                for group in optimizer.param_groups:
+                for group in update.param_groups:
                     group["lr"] = learning_rate(stage, step) * group["rate"]
-                total = 0.0
-                for part in range(stage.accumulate):
-                    last = part == stage.accumulate - 1
-                    with nullcontext() if last else accelerator.no_sync(step_module):
-                        generator = step_generator(
-                            seed, accelerator.process_index, step * stage.accumulate + part
-                        )
-                        with accelerator.autocast():
-                            loss, logs = step_module(generator)
-                        accelerator.backward(loss / stage.accumulate)
-                        total += loss.item() / stage.accumulate
-                if not math.isfinite(total):
-                    raise Failure(
-                        f"{stage.name}: the loss is {total} at step {step + 1}: lower learning_rate"
-                    )
+                loss, logs = _backward(accelerator, network, stage, seed, step)
                 norm = accelerator.clip_grad_norm_(list(parameters.values()), stage.clip)
-                whole = False
-                optimizer.step()
-                optimizer.zero_grad()
-                if ema:
-                    ema.step(parameters.values())
-                step, whole = step + 1, True
-                values = {"loss": total, **logs, "gradient_norm": float(norm)}
-                log.write(step, values, every=stage.log_every, last=step == stage.steps)
-                bar.advance(1, loss=total)
+                consistent = False
+                update.step()
+                update.zero_grad()
+                ema.update()
+                step, consistent = step + 1, True
+                log.write(step, {"loss": loss, **logs, "gradient_norm": float(norm)}, stage)
+                bar.advance(1, loss=loss)
                 if step % stage.save_every == 0 or step == stage.steps:
-                    save(step)
-                    done = enough(step)
-                if on_sample and stage.sample_every and step % stage.sample_every == 0:
-                    with _averaged(ema, parameters):
+                    save()
+                    done = should_stop()
+                if main and on_sample and stage.sample_every and step % stage.sample_every == 0:
+                    with ema.applied():
                         on_sample(step)
                     model.train()
     except KeyboardInterrupt:
-        if whole:
-            save(step)
-            say(f"{stage.name}: saved after step {step}; run the same command to go on")
+        if consistent:
+            save()
+            say(f"{stage.name}: saved after step {step}; run the same command to resume")
         raise
     finally:
         log.close()
-    if ema:
-        ema.copy_to(parameters.values())
+    ema.apply()
     model.eval()
     return parameters
 
 
-def _optimizer(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
-    kind: Any = partial(torch.optim.AdamW, fused=True)
-    if stage.optimizer == "adamw8bit":
-        try:
-            kind = importlib.import_module("bitsandbytes.optim").AdamW8bit
-        except ImportError:
-            raise UsageError(
-                f"the optimizer of stage {stage.name} needs bitsandbytes: "
-                "pip install 'animateanywhere[vram]'"
-            ) from None
-    rate, decay = stage.learning_rate, stage.weight_decay
-    return kind(_groups(parameters, stage), rate, (0.9, 0.99), weight_decay=decay)
+def _accelerator(stage: Stage) -> Accelerator:
+    AcceleratorState._reset_state()  # each stage has its own precision
+    # Cast weights are not cached: within an autocast around this loop they would go stale
+    kept = AutocastKwargs(cache_enabled=False)
+    on_cpu = best_device() == "cpu"
+    return Accelerator(mixed_precision=stage.precision, cpu=on_cpu, kwargs_handlers=[kept])
 
 
-def _groups(parameters: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
-    """Parameters by how much faster than the rest they learn."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    used: set[str] = set()
-    for name, parameter in parameters.items():
-        pattern = next((p for p in stage.rates if re.search(p, name)), None)
-        used |= {pattern} if pattern else set()
-        groups.setdefault(stage.rates[pattern] if pattern else 1.0, []).append(parameter)
-    for pattern in stage.rates.keys() - used:
-        raise UsageError(f"the pattern {pattern} of `rates` matches no parameter that trains")
-    return [{"params": some, "rate": rate} for rate, some in groups.items()]
-
-
-def _ema(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
-    if not stage.ema:
-        return None
-    return EMAModel(parameters.values(), decay=stage.ema, use_ema_warmup=True, power=0.75)
-
-
-class _averaged:
-    """EMA weights inside the block, the training weights back after it."""
-
-    def __init__(self, ema: Any, parameters: dict[str, nn.Parameter]) -> None:
-        self.ema, self.parameters = ema, parameters
-
-    def __enter__(self) -> None:
-        if self.ema:
-            self.ema.store(self.parameters.values())
-            self.ema.copy_to(self.parameters.values())
-
-    def __exit__(self, *_: object) -> None:
-        if self.ema:
-            self.ema.restore(self.parameters.values())
+def _backward(
+    accelerator: Accelerator, network: Any, stage: Stage, seed: int, step: int
+) -> tuple[float, Logs]:
+    """The gradients of a step's batches; returns their mean loss, and the logs of the last."""
+    total, logs = 0.0, Logs()
+    for part in range(stage.accumulate):
+        number = step * stage.accumulate + part
+        generator = step_generator(seed, accelerator.process_index, number)
+        last = part == stage.accumulate - 1
+        with nullcontext() if last else accelerator.no_sync(network):
+            with accelerator.autocast():
+                loss, logs = network(generator)
+            accelerator.backward(loss / stage.accumulate)
+            total += loss.item() / stage.accumulate
+    if not math.isfinite(total):
+        raise Failure(
+            f"{stage.name}: the loss is {total} at step {step + 1}; "
+            "lower learning_rate in the recipe"
+        )
+    return total, logs
 
 
 class _Log:
-    """log.jsonl and TensorBoard; what a crash logged past the checkpoint is dropped on resume."""
+    """log.jsonl and TensorBoard; on resume, entries after the checkpoint are removed."""
 
     def __init__(self, folder: Path, start: int, active: bool) -> None:
         self.active = active
@@ -244,8 +191,8 @@ class _Log:
         self.file = path.open("a")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
 
-    def write(self, step: int, values: Logs, every: int, last: bool) -> None:
-        if not self.active or (step % every and not last):
+    def write(self, step: int, values: Logs, stage: Stage) -> None:
+        if not self.active or (step % stage.log_every and step < stage.steps):
             return
         self.file.write(json.dumps({"step": step, **values}) + "\n")
         self.file.flush()

@@ -1,4 +1,4 @@
-"""One stage of a training, as a table `[[stage]]` of a recipe says it."""
+"""A training stage, as defined by a table `[[stage]]` of a recipe."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ from animateanywhere.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Stage:
-    """What trains, by which optimizer, for how long. What it trains on, each method adds."""
+    """A training stage: which parameters are trained, by which optimizer, for how long.
+
+    Each method adds on which data.
+    """
 
     name: str
-    kind: str  # a method names the kinds it has
+    kind: str  # one of the kinds that the method defines
     steps: int
-    batch: int = 1  # images or clips a step and process
+    batch: int = 1  # images or clips per step and process
     learning_rate: float = 1e-4
     warmup: int = 0  # steps
-    decay: float = 0.0  # share of the steps, at the end, in which the learning rate falls to 0
+    decay: float = 0.0  # share of the steps at the end with linear decay of the learning rate to 0
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
-    # What learns at another pace: pattern on names -> times learning_rate
+    # Other learning rates: pattern on names -> factor of learning_rate
     rates: dict[str, float] = field(default_factory=dict)
-    accumulate: int = 1  # batches a step
-    clip: float = 1.0  # norm of the gradient
+    accumulate: int = 1  # batches per step
+    clip: float = 1.0  # maximum norm of the gradient
     ema: float = 0.0  # decay of the exponential moving average of the weights; 0 is off
     precision: Literal["no", "bf16", "fp16"] = "no"
-    # "adamw8bit": its state takes a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
+    # "adamw8bit": its state needs a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     weight_decay: float = 0.01
     log_every: int = 10  # steps
     save_every: int = 200  # steps between checkpoints
-    sample_every: int = 0  # steps between samples to look at; 0 makes none
+    sample_every: int = 0  # steps between samples; 0: no samples
 
 
 def check_stages(stages: Sequence[Stage], where: str) -> None:
-    """Raise UsageError for values that would end in a crash after long work. where: the file."""
+    """Raise UsageError for values that would fail only after long work. where: the file."""
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
-        raise UsageError(f"{where}: two stages have one name")
+        raise UsageError(f"{where}: two stages have the same name; rename one")
     for stage in stages:
         here = f"{where}: stage {stage.name}"
         for key in ("steps", "batch", "accumulate", "log_every", "save_every"):

@@ -34,7 +34,7 @@ from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Conditions
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
 
 Pictures = Callable[[int], np.ndarray]
@@ -143,7 +143,7 @@ def test_the_pose_leads(pictures: Pictures, folder: Path) -> None:
     unet = method.build(base, Loss(guide=False), video=True).eval()
     poses = encode_poses(base, pictures(4))
     one, other = (
-        render_latents(base, unet, "a man", p, 0, steps=2) for p in (poses, poses.flip(0))
+        render_latents(base, unet, "a man", p, 0, Sampling(steps=2)) for p in (poses, poses.flip(0))
     )
     assert (one - other).abs().max() > 1e-3
 

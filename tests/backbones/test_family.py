@@ -26,7 +26,7 @@ from animateanywhere.backbones.family import Base, Family
 from animateanywhere.backbones.low_memory import recompute, room_for_vae, to_device
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.settings import Loss
 
 PACKAGE = Path(__file__).parents[2] / "animateanywhere"
@@ -149,9 +149,11 @@ def test_a_fourth_family_needs_no_change_elsewhere(tiny_base: Path, pictures: An
     assert poses.shape == (4, *base.family.pose_shape(base))
     network = method.build(base, Loss(), video=True)
     recompute(network, base.family)
-    made = render_latents(base, network.eval(), "a man", poses, 0, steps=2)
+    made = render_latents(base, network.eval(), "a man", poses, 0, Sampling(steps=2))
     assert made.shape == (4, *latent_shape(base)) and made.isfinite().all()
-    assert not torch.equal(made, render_latents(base, network, "a woman", poses, 0, steps=2))
+    assert not torch.equal(
+        made, render_latents(base, network, "a woman", poses, 0, Sampling(steps=2))
+    )
 
     batch = Batch(made[None], poses[None], encode_text(base, ["a man"]))
     optimizer, values = torch.optim.AdamW(network.parameters(), lr=0.01), []

@@ -26,7 +26,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.cost import memory, vram
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.personal_stages import networks
 from animateanywhere.methods.animate_anywhere.settings import (
     Loss,
@@ -199,7 +199,9 @@ def test_half_precision_halves_weights_and_shows_the_same(tiny_base: Path) -> No
         with under:
             poses = encode_poses(some, drawn)
             unet = method.build(some, Loss(guide=False), video=True).eval()
-            videos.append(render_latents(some, unet, "a man in a room", poses, 0, steps=3))
+            videos.append(
+                render_latents(some, unet, "a man in a room", poses, 0, Sampling(steps=3))
+            )
     whole, half = (x.float().numpy() for x in videos)
     assert poses.dtype == torch.float32
     assert 0 < np.abs(half - whole).max() < 0.1 * whole.std()
@@ -256,6 +258,6 @@ def test_generation_is_foretold(tiny_base: Path) -> None:
         unet = method.build(base, Loss(guide=False), video=True).eval()
         counted.peak = 0
         poses = encode_poses(base, frames)
-        render_latents(base, unet, "a man", poses, 0, steps=2, guidance_scale=4.0)
+        render_latents(base, unet, "a man", poses, 0, Sampling(steps=2, guidance_scale=4.0))
     assert whole == pytest.approx(counted.peak / 1e9, rel=0.15)
     assert half < 0.75 * whole

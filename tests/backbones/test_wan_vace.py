@@ -48,8 +48,8 @@ from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
 from animateanywhere.methods.animate_anywhere.prior_preservation import PriorData
 from animateanywhere.methods.animate_anywhere.settings import (
+    Extras,
     Loss,
-    Personal,
     Recipe,
     each_stage,
     load_recipe,
@@ -281,7 +281,7 @@ def test_words_that_cannot_be_learned_are_refused(folder: Path, place: Path) -> 
             personalize(
                 CLIP, "sks", PersonalizeOptions(class_word="man", base=str(folder), recipe=wrong)
             )
-    fits = replace(load_recipe("personalize-wan"), personal=Personal(fit_vae_steps=3))
+    fits = replace(load_recipe("personalize-wan"), extras=Extras(fit_vae_steps=3))
     with pytest.raises(UsageError, match="fits the VAE"):
         personalize(
             CLIP, "sks", PersonalizeOptions(class_word="man", base=str(folder), recipe=fits)

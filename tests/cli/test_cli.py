@@ -393,7 +393,7 @@ def test_defaults_are_those_of_the_functions() -> None:
     from animateanywhere.commands.personalize import PersonalizeOptions
     from animateanywhere.commands.prepare import prepare
     from animateanywhere.preprocessing.backends import Backends
-    from animateanywhere.preprocessing.weights import Place
+    from animateanywhere.preprocessing.weights import WeightsLocation
 
     for command, function, renamed in (
         (cli_generate.generate, GenerateOptions, {"guidance": "guidance_scale"}),
@@ -401,9 +401,9 @@ def test_defaults_are_those_of_the_functions() -> None:
         (cli_prepare.prepare, prepare, {"video": "clip"}),
     ):
         theirs: dict[str, inspect.Parameter] = {}
-        for whole in (Backends, Place, function):
+        for whole in (Backends, WeightsLocation, function):
             theirs |= inspect.signature(whole).parameters
-        arguments = ("prompt", "pose", "video", "token")
+        arguments = ("prompt", "pose", "video", "token", "lora")  # or another form of the same
         for name, parameter in inspect.signature(command).parameters.items():
             if name.startswith("_") or name in arguments:  # an option's earlier name
                 continue

@@ -12,7 +12,7 @@ from animateanywhere.backbones.personal_weights import METADATA, read_metadata, 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES, recipes_folder
-from animateanywhere.datasets.corrections import by_hand
+from animateanywhere.datasets.corrections import find_corrections
 from animateanywhere.datasets.subject import read_subject, write_subject
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
@@ -105,7 +105,7 @@ def test_a_subject_folder(tmp_path: Path) -> None:
         survive(folder / part, lambda _: read_subject(folder), 100)
     whole = tmp_path / "whole"
     for part in ("made.json", "poses.json", "captions.jsonl", "masks/0001.png"):
-        survive(whole / part, lambda _: by_hand(whole), 100)
+        survive(whole / part, lambda _: find_corrections(whole), 100)
 
 
 def test_videos(tmp_path: Path) -> None:

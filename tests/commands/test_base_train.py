@@ -22,7 +22,7 @@ from animateanywhere.backbones.base import hash_of, load_base
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
-from animateanywhere.datasets.clips import folder_rows
+from animateanywhere.datasets.clips import clips_of_folder
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere import base_stages
 from animateanywhere.methods.animate_anywhere.base_data import corpora
@@ -220,11 +220,11 @@ def test_a_folder_of_clips_is_a_corpus(tmp_path: Path) -> None:
     out = base_train(vae_only, tmp_path / "base")
     frames = np.load(out / "corpus" / "clips" / "frames.npy")
     assert frames.shape == (4, 4, 64, 64, 3)  # two clips of nine frames, four frames each
-    again = folder_rows(folder, 4, 64, 8)[1](3)  # from the middle on, as after a stop
+    again = clips_of_folder(folder, 4, 64, 8)[1](3)  # from the middle on, as after a stop
     np.testing.assert_array_equal(next(again)[0], frames[3])
     long = skeleton.Poses(np.concatenate([clip.keypoints] * 2), 64, 64, 8.0)
     skeleton.write_poses(folder / "0.poses.json", long)
-    with pytest.raises(UsageError, match="has 9 frames at 8 fps, its poses 18"):
+    with pytest.raises(UsageError, match="has 9 frames at 8 fps but 18 poses"):
         base_train(vae_only, tmp_path / "shorter")
     (folder / "1.txt").unlink()
     with pytest.raises(UsageError, match=r"1\.txt"):

@@ -12,11 +12,11 @@ from animateanywhere.commands import benchmark
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import finite
 from animateanywhere.evaluation import report as bench_report
-from animateanywhere.evaluation.embed import videomae
+from animateanywhere.evaluation.embed import videomae_embedder
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.baselines import ABLATIONS, METHODS, named
 from animateanywhere.methods.animate_anywhere.settings import NO_EXTRAS, load_recipe
-from animateanywhere.preprocessing.weights import Place
+from animateanywhere.preprocessing.weights import WeightsLocation
 from animateanywhere.puppets import SCENES, is_held_out
 from tests.evaluation.test_embed import write_models
 
@@ -117,7 +117,7 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
 
 def test_fvd_knows_copies_from_others(tmp_path: Path) -> None:
     config, setting = {"size": 64, "fps": 8, "frames": 4}, benchmark.Setting()
-    look = videomae(Place(write_models(tmp_path / "models"), offline=True))
+    look = videomae_embedder(WeightsLocation(write_models(tmp_path / "models"), offline=True))
     for number in range(2):
         for case, truth in enumerate(benchmark.subject(number, config, setting).truths):
             noise = np.random.default_rng(case).integers(0, 255, truth.frames.shape, np.uint8)
@@ -165,24 +165,26 @@ def test_intervals_hold_the_mean_and_narrow_with_more_people() -> None:
     assert np.isnan(bench_report.interval([float("nan")])["mean"])
     assert bench_report.interval([0.0, 0.0, 0.0]) == {"mean": 0, "low": 0, "high": 0, "of": 3}
     copies = bench_report.interval([float("inf")] * 3)
-    assert bench_report.cell(copies) == "∞"
+    assert bench_report.format_cell(copies) == "∞"
     assert finite({"a": [copies["mean"], 1.0]}) == {"a": [None, 1.0]}
 
 
 def test_there_is_no_share_of_nothing() -> None:
     ours = {str(n): {"leak": 0.1} for n in range(3)}
     none = {n: {"leak": 0.0} for n in ours}
-    assert bench_report.ratios({"ours": ours, "dreambooth": none})["dreambooth"] == {}
+    assert bench_report.score_ratios({"ours": ours, "dreambooth": none})["dreambooth"] == {}
 
 
 def test_a_ratio_pairs_the_people() -> None:
     """Ours is always half of theirs: however unlike the people are, that is certain."""
     ours = {str(n): {"leak": 0.1 * (n + 1)} for n in range(8)}
     theirs = {n: {"leak": 2 * row["leak"]} for n, row in ours.items()}
-    found = bench_report.ratios({"ours": ours, "dreambooth": theirs})["dreambooth"]["leak"]
+    found = bench_report.score_ratios({"ours": ours, "dreambooth": theirs})["dreambooth"]["leak"]
     assert found["mean"] == found["low"] == found["high"] == pytest.approx(0.5)
     methods = {"ours": {"pck": {"mean": 0.96, "low": 0.94, "high": 0.97, "of": 8}}}
-    rows = {row["aim"]: row for row in bench_report.aims(methods, {"dreambooth": {"leak": found}})}
+    rows = {
+        row["aim"]: row for row in bench_report.check_aims(methods, {"dreambooth": {"leak": found}})
+    }
     assert rows["PCK at least 0.95"]["reached"]
     assert not rows["PCK at least 0.95"]["surely"]
     assert rows["leak at most half of DreamBooth's"]["reached"]

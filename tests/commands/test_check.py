@@ -81,7 +81,7 @@ def test_what_it_says_to_people(
     assert lines[-1] == "ready"
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
-    assert "note views seen as front" in text
+    assert "note views front" in text
     assert "aa personalize: about" in text
     assert "aa generate: about" in text
 
@@ -106,7 +106,7 @@ def test_a_motion_that_cannot_be_used(tiny_base: Path, place: Path) -> None:
     skeleton.write_poses(place / "nobody.json", skeleton.Poses(keypoints, 64, 64, 8.0))
     report = check(CLIP, place / "nobody.json", base=str(tiny_base))
     assert report.verdict == "unusable"
-    assert report.findings["nobody.json"][0].text.startswith("no joint in it")
+    assert report.findings["nobody.json"][0].text.startswith("no keypoint in it")
     assert "personalize" in report.predictions  # the clip is as good as before
 
 
@@ -157,7 +157,7 @@ def test_personalize_says_before_and_after(
     command = ["personalize", "a.mp4", "--token", "sks", "--base", str(tiny_base)]
     assert main.main([*command, "--class-word", "man"]) == 0
     err = capsys.readouterr().err
-    assert err.count("the person's feet not seen") == 1
+    assert err.count("the person's feet not visible") == 1
     assert err.index("learning takes about") < err.index("; estimated ")
     record = json.loads(Path("runs/sks/estimate.json").read_text())
     assert record["took"]["seconds"] > 0

@@ -14,18 +14,18 @@ from animateanywhere.commands.evaluate import _missing, evaluate
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.paths import EXAMPLES
-from animateanywhere.evaluation.scores import METRICS, NEEDS
+from animateanywhere.evaluation.scores import METRICS, NEEDED_INPUTS
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.weights import Place
+from animateanywhere.preprocessing.weights import WeightsLocation
 from animateanywhere.puppets import Spec, render, sample_spec
 from tests.commands.test_generate import learn
 from tests.evaluation.test_embed import write_models
 from tests.media.test_video import audio_only
 
 REFERENCE = EXAMPLES / "reference.mp4"
-OFFLINE = Backends(place=Place(None, offline=True))
+OFFLINE = Backends(location=WeightsLocation(None, offline=True))
 Caught = pytest.CaptureFixture[str]
 
 
@@ -179,7 +179,7 @@ def test_a_run_is_held_against_its_subject_and_its_own_skeletons(
     assert asked["reference_delta_e"] < 0.7 * other["reference_delta_e"]
     assert "clip_t" in report["missing"] and "pck" not in report["missing"]
     err = capsys.readouterr().err
-    assert "poses: mediapipe" not in err and "laid upon" not in err
+    assert "poses: mediapipe" not in err and "aligned with the person" not in err
     table = Path("runs/evaluate/sks/table.md").read_text()
     assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [
         "| videos/asked", "| videos/other", "| mean"
@@ -194,9 +194,9 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     (own_run / "other motion.poses.json").unlink()
     made = evaluate(own_run, fast=True)
     assert "pck" not in made.mean
-    assert "are not those of asked.mp4" in made.missing["pck of videos/asked"]
-    assert "other motion.poses.json is not found" in made.missing["pck of videos/other"]
-    # given by name it is trusted, and laid upon the person
+    assert "differ from those of asked.mp4" in made.missing["pck of videos/asked"]
+    assert "other motion.poses.json was not found" in made.missing["pck of videos/other"]
+    # given by name it is trusted, and aligned with the person
     made = evaluate(own_run / "videos" / "asked.mp4", pose=poses, detector="puppets", fast=True)
     assert made.mean["pck"] > 0.85 and "reference_delta_e" in made.missing
     # a folder is where it is looked for
@@ -221,10 +221,10 @@ def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
         )
     made = evaluate(run, detector="puppets", fast=True)
     assert all("pck" in row for row in made.videos.values())
-    assert "laid upon" not in capsys.readouterr().err
+    assert "aligned with the person" not in capsys.readouterr().err
     weights.unlink()
     made = evaluate(run, detector="puppets", fast=True)
-    assert "are not those of bones.mp4" in made.missing["pck of bones"]
+    assert "differ from those of bones.mp4" in made.missing["pck of bones"]
 
 
 def test_the_prompt_for_clip_is_without_the_token(own_run: Path) -> None:
@@ -244,13 +244,13 @@ def test_a_video_without_the_person_has_no_likeness_and_no_pose(own_run: Path) -
     row = made.videos["videos/other"]
     assert row["pck"] == row["oks"] == 0
     assert "reference_delta_e" not in row
-    assert made.missing["reference_delta_e of videos/other"] == "nobody is seen"
+    assert made.missing["reference_delta_e of videos/other"] == "no person is detected"
 
 
 def test_reasons_are_joined_where_all_videos_share_them() -> None:
     why = {"a": {"pck": "no", "leak": "x"}, "b": {"pck": "no"}}
     assert _missing(why) == {"pck": "no", "leak of a": "x"}
-    assert {name for names in NEEDS.values() for name in names} < set(METRICS)
+    assert {name for names in NEEDED_INPUTS.values() for name in names} < set(METRICS)
 
 
 BAD = {
@@ -260,7 +260,7 @@ BAD = {
     "sound.mp4": (audio_only, "only sound"),
     "black.mp4": (lambda path: video.write(path, np.zeros((9, 64, 64, 3), np.uint8), 8),
                   "no person found in its 9 frames"),
-    "folder": (lambda path: path.mkdir(), "no video in it that `aa generate` made"),
+    "folder": (lambda path: path.mkdir(), "contains no video of `aa generate`"),
 }  # fmt: skip
 
 
@@ -284,7 +284,7 @@ def test_bad_references_and_motions_are_one_clear_line(
 ) -> None:
     make, words = BAD[name]
     make(place / name)
-    words = {"--reference": "no subject folder", "--pose": "give a file"}[flag] if (
+    words = {"--reference": "not a subject folder", "--pose": "give a file"}[flag] if (
         name == "folder") else words  # fmt: skip
     arguments = ["evaluate", str(clips / "asked.mp4"), "--detector", "puppets", "--fast"]
     assert main.main([*arguments, flag, str(place / name)]) == 2
@@ -305,7 +305,7 @@ def test_a_damaged_sidecar_is_one_clear_line(own_run: Path, damage: str, capsys:
     (own_run / "videos" / "asked.json").write_text(damage)
     assert main.main(["evaluate", str(own_run), "--fast"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "asked.json: damaged" in last and "make asked.mp4 again" in last
+    assert "asked.json: damaged" in last and "generate asked.mp4 again" in last
 
 
 def test_a_json_of_another_tool_is_no_sidecar(clips: Path, place: Path) -> None:
@@ -338,7 +338,7 @@ def test_other_sizes_and_frame_counts_are_compared_as_far_as_they_go(
         )  # fmt: skip
         assert least <= made.mean["pck"] <= 1
         assert made.mean["reference_delta_e"] < 12
-    assert "its first 6 frames are compared, 4 a second" in capsys.readouterr().err
+    assert "its first 6 frames are compared, at 4 a second" in capsys.readouterr().err
 
 
 def test_a_picture_is_a_reference_too(clips: Path, place: Path) -> None:

@@ -53,7 +53,7 @@ from animateanywhere.methods.animate_anywhere.subject_data import (
     placed,
     token_regions,
 )
-from animateanywhere.preprocessing.captions.template import PLACES
+from animateanywhere.preprocessing.captions.template import SCENES
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 WEIGHTS = Path("runs/sks/personal.safetensors")
@@ -353,7 +353,7 @@ def test_the_person_is_put_into_other_places(tiny_base: Path, tmp_path: Path) ->
     rows = encode_subject(base, subject, "sks", recipe)
     away = augment_backgrounds(base, subject, "sks", recipe, 0, 1, tmp_path)
     assert all(len(part) == 10 for part in (away.latents, away.poses, away.masks, away.tokens))
-    assert all("sks man in red" in text and text.endswith(PLACES) for text in away.captions)
+    assert all("sks man in red" in text and text.endswith(SCENES) for text in away.captions)
     assert len(set(away.captions)) > 5
     assert (tmp_path / "background_augmentation.png").is_file()
     # as filmed within the mask, something else beside it

@@ -66,7 +66,7 @@ def correct(out):
     (out / "captions.jsonl").write_text("\n".join(lines))
 
 
-def test_corrections_by_hand_are_kept_and_marked(tmp_path, capsys):
+def test_manual_corrections_are_kept_and_marked(tmp_path, capsys):
     clip, out = tmp_path / "a.mp4", tmp_path / "out"
     rendered(clip)
     before = prepare(clip, out)
@@ -84,7 +84,7 @@ def test_corrections_by_hand_are_kept_and_marked(tmp_path, capsys):
     rest = [index for index in range(12) if index not in (3, 5)]
     assert np.array_equal(after.keypoints[rest], before.keypoints[rest])
     page = (out / "report.html").read_text()
-    assert page.count("mask by hand</span>") == 2  # in the list and at its frame
+    assert page.count("mask corrected</span>") == 2  # in the list and at its frame
 
 
 def test_a_correction_taken_back_is_forgotten(tmp_path):
@@ -101,12 +101,12 @@ def test_a_correction_taken_back_is_forgotten(tmp_path):
     assert np.array_equal(again.keypoints, truth.keypoints)
 
 
-def test_corrections_are_never_lost_in_silence(tmp_path):
+def test_corrections_are_never_lost_silently(tmp_path):
     clip, out = tmp_path / "a.mp4", tmp_path / "out"
     rendered(clip)
     prepare(clip, out)
     correct(out)
-    with pytest.raises(UsageError, match="holds 3 corrections by hand"):
+    with pytest.raises(UsageError, match="contains 3 manual corrections"):
         prepare(clip, out, size=64)
     assert read_subject(out).masks[3].min() == 1
     Image.new("L", (64, 64), 255).save(out / "masks" / "0003.png")
@@ -164,7 +164,7 @@ def test_damaged_subject_folders_are_named(tmp_path):
     (out / "masks" / "0001.png").write_bytes(b"no")
     with pytest.raises(UsageError, match="damaged"):
         read_subject(out)
-    with pytest.raises(UsageError, match="no subject folder"):
+    with pytest.raises(UsageError, match="not a subject folder"):
         read_subject(tmp_path)
 
 
@@ -186,7 +186,7 @@ def test_bad_clips_are_refused_and_nothing_is_written(tmp_path):
     (tmp_path / "b.png").touch()
     with pytest.raises(UsageError, match="single picture"):
         prepare(tmp_path / "b.png", out)
-    with pytest.raises(UsageError, match="exact: no b.poses"):
+    with pytest.raises(UsageError, match="exact: there is no b.poses"):
         (tmp_path / "b.mp4").touch()
         prepare(tmp_path / "b.mp4", out, backends=Backends(pose="exact"))
     assert not out.exists()

@@ -15,7 +15,7 @@ from animateanywhere.diffusion.losses import (
 )
 
 
-def test_alpha_stands_inside_the_norm() -> None:
+def test_alpha_is_inside_the_norm() -> None:
     """Eq. 1 with alpha = 0.001: an error of the background weighs 1e-6 of one of the person."""
     error = torch.full((1, 1, 1, 2, 2), 3.0)
     mask = torch.zeros(1, 1, 1, 2, 2)
@@ -26,14 +26,14 @@ def test_alpha_stands_inside_the_norm() -> None:
     assert (behind / person).item() == pytest.approx(1e-6, rel=1e-5)
 
 
-def test_weakening_by_hand() -> None:
+def test_background_weakening_closed_form() -> None:
     error = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 1, 2, 2)
     mask = torch.tensor([[1.0, 0.5], [0.0, 0.0]]).reshape(1, 1, 1, 2, 2)
     by_hand = (1 + (0.5 + 0.25 * 0.5) * 4 + 0.25 * 9 + 0.25 * 16) / 4
     assert background_weakening(error, mask, torch.tensor([0.25])).item() == pytest.approx(by_hand)
 
 
-def test_soft_masks_weigh_as_the_hard_ones_they_are_means_of() -> None:
+def test_a_soft_mask_weighs_like_the_hard_masks_it_averages() -> None:
     """Eq. 1 in pixels with a hard mask, and in cells of 8 x 8 pixels with its area average."""
     hard = (torch.rand(1, 1, 1, 32, 32) > 0.7).float()
     cells = torch.randn(1, 1, 4, 4, 4)
@@ -68,7 +68,7 @@ def test_the_target_gives_the_latents_back(kind: str) -> None:
     torch.testing.assert_close(again, x0, rtol=1e-4, atol=1e-4)
 
 
-def test_a_flow_is_followed_to_the_latents() -> None:
+def test_a_flow_leads_to_the_latents() -> None:
     from diffusers import UniPCMultistepScheduler
 
     flow = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
@@ -115,7 +115,7 @@ def test_min_snr() -> None:
     assert (min_snr_weight(levels, 0.0, "epsilon") == 1).all()
 
 
-def test_reconstruction_by_hand() -> None:
+def test_reconstruction_closed_form() -> None:
     wanted = torch.rand(2, 3, 4, 4)
     even = reconstruction(wanted + 0.5, wanted, torch.ones(2, 1, 4, 4))
     assert float(even) == pytest.approx(0.5 + 0.25)  # no edges are wrong
@@ -127,7 +127,7 @@ def test_reconstruction_by_hand() -> None:
     assert float(reconstruction(down, wanted, upper)) == pytest.approx(0.56 / 4 + 0.4 / 3)
 
 
-def test_shifted_timesteps_by_hand() -> None:
+def test_shifted_timesteps_closed_form() -> None:
     every = torch.arange(1000)
     assert torch.equal(shifted(every, 1000, 1.0), every)
     later = shifted(every, 1000, 3.0)

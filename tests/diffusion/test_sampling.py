@@ -47,7 +47,7 @@ def exact_denoiser(schedule):
 
 @pytest.mark.parametrize("prediction, zero_snr", [("v_prediction", True), ("epsilon", False)])
 @pytest.mark.parametrize("sampler, steps", [("dpm++", 25), ("ddim", 250)])
-def test_a_gaussian_comes_out_with_its_mean_and_spread(sampler, steps, prediction, zero_snr):
+def test_sampling_a_gaussian_gives_its_mean_and_deviation(sampler, steps, prediction, zero_snr):
     schedule = config(prediction, zero_snr)
     x = torch.randn(1, 4, 4, 20, 20, generator=torch.Generator().manual_seed(0)).double()
     y = sample(exact_denoiser(schedule), x, make_scheduler(schedule, sampler), steps)
@@ -57,7 +57,7 @@ def test_a_gaussian_comes_out_with_its_mean_and_spread(sampler, steps, predictio
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "ddim"])
-def test_more_steps_come_closer(sampler):
+def test_more_steps_reduce_the_error(sampler):
     """The probability flow of a Gaussian maps noise z to MEAN + STD z: follow one sample."""
     schedule = config()
     z = torch.tensor([-1.5, 0.0, 1.0]).double().view(1, 3, 1, 1, 1)
@@ -93,7 +93,7 @@ def test_zero_snr_starts_at_the_end_and_leads_to_clean_data(sampler):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 300, 1000])
-def test_any_number_of_steps_is_taken(steps):
+def test_any_number_of_steps_works(steps):
     schedule = config()
     for sampler in ("dpm++", "ddim"):
         seen = []
@@ -149,12 +149,12 @@ def test_windows_cover_every_frame_and_overlap(length, overlap):
             assert a < c and b - c >= overlap
 
 
-def test_windows_refuse_an_overlap_as_long_as_they_are():
+def test_windows_reject_an_overlap_of_their_length():
     with pytest.raises(ValueError, match="overlap"):
         windows(20, 8, 8)
 
 
-def test_blending_keeps_what_windows_agree_on():
+def test_blending_keeps_common_predictions():
     ranges = windows(23, 8, 3)
     sizes = []
 

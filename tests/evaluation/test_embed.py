@@ -25,7 +25,7 @@ from transformers import (
 from animateanywhere import metrics
 from animateanywhere.core.errors import UsageError
 from animateanywhere.evaluation import embed, faces
-from animateanywhere.preprocessing.weights import CLIP, DINO, Place, at_hand, fetch
+from animateanywhere.preprocessing.weights import CLIP, DINO, WeightsLocation, fetch, find_local
 from animateanywhere.puppets import render, sample_spec
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -60,8 +60,8 @@ def write_models(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(write_models(tmp_path_factory.mktemp("models")), offline=True)
+def location(tmp_path_factory: pytest.TempPathFactory) -> WeightsLocation:
+    return WeightsLocation(write_models(tmp_path_factory.mktemp("models")), offline=True)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,10 @@ def clip() -> tuple[np.ndarray, np.ndarray]:
     return made.frames, made.masks.astype(np.float32) / 255
 
 
-def test_equal_pictures_are_alike_and_others_less(place: Place, clip: tuple) -> None:
+def test_equal_images_have_equal_embeddings(location: WeightsLocation, clip: tuple) -> None:
     frames, _ = clip
     other = 255 - frames
-    for pictures in (embed.clip(place)[0], embed.dino(place)):
+    for pictures in (embed.clip_embedders(location)[0], embed.dino_embedder(location)):
         found = pictures(frames)
         assert found.shape[0] == 3 and found.dtype == np.float32
         assert metrics.similarity(found[:1], pictures(frames[:1])) == pytest.approx(1, abs=1e-5)
@@ -81,15 +81,17 @@ def test_equal_pictures_are_alike_and_others_less(place: Place, clip: tuple) -> 
         assert np.array_equal(found, pictures(frames))
 
 
-def test_batches_change_nothing(place: Place, monkeypatch: pytest.MonkeyPatch, clip: tuple) -> None:
-    pictures = embed.dino(place)
+def test_batches_change_nothing(
+    location: WeightsLocation, monkeypatch: pytest.MonkeyPatch, clip: tuple
+) -> None:
+    pictures = embed.dino_embedder(location)
     whole = pictures(clip[0])
     monkeypatch.setattr(embed, "BATCH", 2)
     assert np.allclose(whole, pictures(clip[0]), atol=1e-5)
 
 
-def test_words_lie_in_the_space_of_pictures(place: Place, clip: tuple) -> None:
-    pictures, words = embed.clip(place)
+def test_texts_and_images_share_a_space(location: WeightsLocation, clip: tuple) -> None:
+    pictures, words = embed.clip_embedders(location)
     a, b = words("a man on a beach"), words("snow")
     assert a.shape == b.shape == (1, pictures(clip[0][:1]).shape[1])
     assert -1 <= metrics.similarity(pictures(clip[0]), a) <= 1
@@ -98,34 +100,36 @@ def test_words_lie_in_the_space_of_pictures(place: Place, clip: tuple) -> None:
     assert np.isfinite(words(long)).all()
 
 
-def test_clip_is_what_transformers_says_it_is(place: Place, clip: tuple) -> None:
+def test_clip_embeddings_equal_those_of_transformers(
+    location: WeightsLocation, clip: tuple
+) -> None:
     """The logits of CLIPModel over its temperature are the cosines we take."""
-    folder = fetch(CLIP, place)
+    folder = fetch(CLIP, location)
     model = CLIPModel.from_pretrained(folder).eval()
     text = CLIPTokenizer.from_pretrained(folder)(["a man"], return_tensors="pt")
     pixels = CLIPImageProcessorPil.from_pretrained(folder)(list(clip[0]), return_tensors="pt")
     with torch.no_grad():
         logits = model(**text, **pixels).logits_per_image / model.logit_scale.exp()
-    pictures, words = embed.clip(place)
+    pictures, words = embed.clip_embedders(location)
     own = metrics.similarity(pictures(clip[0]), words("a man"))
     assert own == pytest.approx(float(logits.mean()), abs=1e-5)
 
 
-def test_dinov2_in_the_folder_does_as_well(tmp_path: Path, clip: tuple) -> None:
+def test_dinov2_in_the_folder_works_as_well(tmp_path: Path, clip: tuple) -> None:
     config = Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, **PICTURE)
     Dinov2Model(config).save_pretrained(tmp_path / "dino")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dino")
-    assert embed.dino(Place(tmp_path, offline=True))(clip[0]).shape == (3, 32)
+    assert embed.dino_embedder(WeightsLocation(tmp_path, offline=True))(clip[0]).shape == (3, 32)
 
 
-def test_videomae_sees_the_order_of_frames(place: Place) -> None:
-    look = embed.videomae(place)
+def test_videomae_depends_on_the_order_of_frames(location: WeightsLocation) -> None:
+    embed_video = embed.videomae_embedder(location)
     frames = render(sample_spec(3, "held-out"), frames=6, size=64).frames
-    found = look(frames)
+    found = embed_video(frames)
     assert found.shape == (1, 32) and found.dtype == np.float32
-    assert np.array_equal(found, look(frames))
-    assert not np.allclose(found, look(frames[::-1]), atol=1e-5)
-    assert look(frames[:3]).shape == (1, 32)
+    assert np.array_equal(found, embed_video(frames))
+    assert not np.allclose(found, embed_video(frames[::-1]), atol=1e-5)
+    assert embed_video(frames[:3]).shape == (1, 32)
 
 
 def test_cutouts_show_the_person_and_nothing_of_the_scene(clip: tuple) -> None:
@@ -148,24 +152,26 @@ def test_scenes_do_not_show_the_person(clip: tuple) -> None:
     frames, masks = clip
     masks = (masks > 0.5).astype(np.float32)
     painted = np.where(masks[..., None] > 0, 255 - frames, frames)
-    assert np.array_equal(embed.scenes(frames, masks), embed.scenes(painted, masks))
+    assert np.array_equal(embed.backgrounds(frames, masks), embed.backgrounds(painted, masks))
     free = masks == 0
-    assert np.array_equal(embed.scenes(frames, masks)[free], frames[free])
+    assert np.array_equal(embed.backgrounds(frames, masks)[free], frames[free])
 
 
-def test_absent_weights_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
-    nowhere = Place(tmp_path, offline=True)
-    for load, source in ((embed.clip, CLIP), (embed.dino, DINO)):
-        assert at_hand(source, nowhere) is None
-        with pytest.raises(UsageError, match=f"offline: put {source.repo} into DIR/{source.name}"):
+def test_missing_weights_are_a_one_line_error_with_a_remedy(tmp_path: Path) -> None:
+    nowhere = WeightsLocation(tmp_path, offline=True)
+    for load, source in ((embed.clip_embedders, CLIP), (embed.dino_embedder, DINO)):
+        assert find_local(source, nowhere) is None
+        with pytest.raises(
+            UsageError, match=f"downloads are off: put {source.repo} into DIR/{source.name}"
+        ):
             load(nowhere)
     (tmp_path / "clip").mkdir()
     with pytest.raises(UsageError, match="pickled weights"):
-        embed.clip(nowhere)
+        embed.clip_embedders(nowhere)
     (tmp_path / "dino").mkdir()
     (tmp_path / "dino" / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(UsageError) as error:
-        embed.dino(nowhere)
+        embed.dino_embedder(nowhere)
     assert "\n" not in str(error.value) and str(tmp_path / "dino") in str(error.value)
 
 
@@ -183,21 +189,21 @@ def test_faces_need_the_package_and_its_models(
             asked["ready"] = True
 
         def get(self, picture: np.ndarray) -> list[types.SimpleNamespace]:
-            if picture.mean() < 100:  # nobody
+            if picture.mean() < 100:  # no face
                 return []
             small = types.SimpleNamespace(bbox=(0, 0, 5, 5), normed_embedding=np.array([0.0, 1]))
             mean = picture[0, 0, ::-1] / np.linalg.norm(picture[0, 0])  # as RGB
             large = types.SimpleNamespace(bbox=(0, 0, 9, 9), normed_embedding=mean[:2])
             return [small, large]
 
-    place = Place(tmp_path, offline=True)
+    location = WeightsLocation(tmp_path, offline=True)
     monkeypatch.setattr(faces, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="not installed"):
-        faces.faces(place)
+        faces.face_embedder(location)
     monkeypatch.setattr(faces, "find_spec", lambda name: True)
     monkeypatch.setattr(faces, "ROOT", tmp_path / "home")
-    with pytest.raises(UsageError, match="put its .onnx there"):
-        faces.faces(place)
+    with pytest.raises(UsageError, match="put its .onnx files there"):
+        faces.face_embedder(location)
     models = tmp_path / "insightface" / "models" / "buffalo_l"
     models.mkdir(parents=True)
     for name in ("det_10g.onnx", "w600k_r50.onnx"):
@@ -208,9 +214,9 @@ def test_faces_need_the_package_and_its_models(
     monkeypatch.setitem(sys.modules, "insightface.app", app)
     frames = np.zeros((3, 8, 8, 3), np.uint8)
     frames[1:] = (200, 150, 0)
-    rows = faces.faces(place)(frames)
+    rows = faces.face_embedder(location)(frames)
     assert asked == {"name": "buffalo_l", "root": str(tmp_path / "insightface"),
                      "modules": ["detection", "recognition"], "ready": True}  # fmt: skip
     assert np.allclose(rows, [[0.8, 0.6]] * 2)  # the largest face, colors in the package's order
     assert metrics.similarity(rows, rows) == pytest.approx(1)
-    assert faces.faces(place)(frames[:1]).shape == (0, 512)
+    assert faces.face_embedder(location)(frames[:1]).shape == (0, 512)

@@ -10,7 +10,7 @@ import torch
 import animateanywhere
 from animateanywhere.evaluation.perception import (
     Perception,
-    frames_in,
+    frames_to_input,
     load_perception,
     perceive,
     save_perception,
@@ -73,10 +73,10 @@ def test_other_sizes_and_shapes_give_pixels_of_the_frame() -> None:
     assert wide["masks"].shape == (2, 96, 128)
     assert wide["keypoints"].shape == (2, 18, 3)
     assert wide["scene_probabilities"].sum(1) == pytest.approx(1, abs=1e-5)
-    assert frames_in(frames[:, :96]).shape == (2, 3, 128, 128)
+    assert frames_to_input(frames[:, :96]).shape == (2, 3, 128, 128)
 
 
-def test_half_precision_on_disk_sees_the_same(tmp_path: Path) -> None:
+def test_saving_in_half_precision_changes_little(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = Perception(list(SCENES)).eval()
     assert sum(p.numel() for p in net.parameters()) <= 700_000
@@ -115,7 +115,7 @@ def test_a_short_training_learns_and_reports(tmp_path: Path) -> None:
     assert load_perception(out).scenes == list(SCENES)
 
 
-def test_the_bundled_network_sees_held_out_puppets() -> None:
+def test_accuracy_of_the_bundled_network_on_held_out_puppets() -> None:
     net = load_perception(BUNDLED)
     scores = accuracy(net, render_samples(range(9000, 9048), "held-out"))
     assert scores["pck"] > 0.88

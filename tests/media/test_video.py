@@ -96,12 +96,12 @@ def test_max_frames_and_size(tmp_path):
     assert out.shape == (3, 45, 80, 3)
 
 
-def test_transparency_is_laid_on_gray(tmp_path):
+def test_transparency_is_blended_with_gray(tmp_path):
     frames = np.zeros((3, 32, 32, 4), np.uint8)
     frames[:, :, 16:] = (250, 0, 0, 255)
     encode(tmp_path / "a.mov", frames, codec="qtrle", pix_fmt="argb", source="rgba")
     out = video.read(tmp_path / "a.mov").frames
-    assert (out[:, :, :16] == video.GROUND).all()
+    assert (out[:, :, :16] == video.TRANSPARENT_GRAY).all()
     assert (out[:, :, 16:] == (250, 0, 0)).all()
 
 
@@ -165,7 +165,7 @@ def headless(path):
         (headless, "truncated"),
     ],
 )
-def test_bad_files_are_one_clear_line(tmp_path, make, words):
+def test_bad_files_are_one_line_errors(tmp_path, make, words):
     path = tmp_path / "ä b.mp4"
     make(path)
     with pytest.raises(UsageError, match=words) as error:

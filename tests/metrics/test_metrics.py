@@ -30,7 +30,7 @@ def test_pck_counts_visible_keypoints_within_a_tenth() -> None:
     assert np.isnan(metrics.pck(found, _keypoints(visible=0), 100))
 
 
-def test_pck_of_either_side_forgives_a_view_from_behind_but_no_limb_out_of_place() -> None:
+def test_pck_either_side_accepts_mirrored_poses_but_no_wrong_limb() -> None:
     rng = np.random.default_rng(0)
     true = _keypoints()
     true[..., :2] = rng.uniform(0, 500, (2, 18, 2))
@@ -41,7 +41,7 @@ def test_pck_of_either_side_forgives_a_view_from_behind_but_no_limb_out_of_place
     assert metrics.pck_either_side(behind, true, 100) == 1
     behind[0, 4, :2] += 50
     assert metrics.pck_either_side(behind, true, 100) == pytest.approx(35 / 36)
-    true[1, :, 2] = 0  # a frame in which nothing is to be seen does not count
+    true[1, :, 2] = 0  # a frame without visible keypoints does not count
     assert metrics.pck_either_side(behind, true, 100) == pytest.approx(17 / 18)
     assert np.isnan(metrics.pck_either_side(behind, _keypoints(visible=0), 100))
 
@@ -56,7 +56,7 @@ def test_height_and_iou() -> None:
     assert np.isnan(metrics.silhouette_iou(np.zeros_like(a), np.zeros_like(a)))
 
 
-def test_psnr_sees_the_person_only() -> None:
+def test_person_psnr_ignores_the_background() -> None:
     truth = np.full((1, 8, 8, 3), 100, np.uint8)
     mask = np.zeros((1, 8, 8), np.uint8)
     mask[:, :4] = 255
@@ -103,7 +103,7 @@ def test_delta_e_orders_copy_pose_and_person(clips: dict) -> None:
     assert scores["later"] < 0.7 * scores["other_later"]
 
 
-def test_delta_e_forgives_a_shift_but_not_a_color(clips: dict) -> None:
+def test_delta_e_tolerates_a_shift_but_not_another_color(clips: dict) -> None:
     truth = clips["truth"]
     moved = np.roll(truth.frames, (1, 2), axis=(1, 2))
     shifted = _delta_e(clips, moved, np.roll(truth.masks, (1, 2), axis=(1, 2)))
@@ -116,7 +116,7 @@ def test_delta_e_forgives_a_shift_but_not_a_color(clips: dict) -> None:
     assert colored["bottom"] == pytest.approx(0, abs=1e-9)
 
 
-def test_delta_e_sees_a_lost_pattern_and_a_lost_person() -> None:
+def test_delta_e_detects_a_lost_pattern_and_a_lost_person() -> None:
     truth, parts = np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 64, 64), np.uint8)
     truth[:, :, ::2] = 255  # black and white stripes
     parts[:, 16:48, 16:48] = PARTS.index("top")
@@ -188,7 +188,7 @@ def test_flicker_leaves_the_person_out() -> None:
     assert np.isnan(metrics.flicker(frames, np.ones_like(masks)))
 
 
-def test_an_object_is_told_from_none() -> None:
+def test_an_object_is_distinguished_from_none() -> None:
     spec = replace(sample_spec(3, "held-out"))
     red = replace(spec.object, name="ball", color="red", rgb=(0.82, 0.12, 0.13), size=1.1)
     clips = {
@@ -207,7 +207,7 @@ def test_an_object_is_told_from_none() -> None:
     assert np.isnan(metrics.object_present(clips["none"], clips["none"], clips["none"]))
 
 
-def test_scene_delta_e_sees_fog_and_another_scene() -> None:
+def test_scene_delta_e_detects_fog_and_another_scene() -> None:
     spec = sample_spec(3, "held-out")
 
     def clip(scene: str, seed: int):  # type: ignore[no-untyped-def]
@@ -270,7 +270,7 @@ def test_dynamic_degree_closed_forms() -> None:
     assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
     swing[:, 9:] = still[:, 9:]  # half of the joints rest
     assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.05)
-    swing[3:, 9:, 2] = 0  # and are seen too seldom to count
+    swing[3:, 9:, 2] = 0  # and are visible too rarely to count
     assert metrics.dynamic_degree(swing, 100) == pytest.approx(0.1)
     assert np.isnan(metrics.dynamic_degree(np.zeros((8, 18, 3)), 100))
 
@@ -317,19 +317,19 @@ def test_the_extent_is_the_longer_side_of_the_visible_joints() -> None:
     assert np.isnan(metrics.extent(0 * points))
 
 
-def test_a_motion_laid_upon_itself_moved_and_scaled_fits() -> None:
+def test_align_motion_undoes_a_shift_and_a_scale() -> None:
     clip = render(sample_spec(3, "held-out"), frames=6, size=64).keypoints
     moved = clip.copy()
     moved[..., :2] = clip[..., :2] * 1.7 + (30, -12)
-    assert np.allclose(metrics.laid_upon(clip, moved), moved, atol=1e-2)
+    assert np.allclose(metrics.align_motion(clip, moved), moved, atol=1e-2)
     hidden = moved.copy()
     hidden[:, 4:7, 2] = 0
-    laid = metrics.laid_upon(clip, hidden)
+    laid = metrics.align_motion(clip, hidden)
     assert np.allclose(laid[..., :2], moved[..., :2], atol=1e-2)
-    assert np.array_equal(metrics.laid_upon(clip, 0 * clip), clip)
+    assert np.array_equal(metrics.align_motion(clip, 0 * clip), clip)
 
 
-def test_laying_upon_forgives_no_other_pose_and_no_other_timing() -> None:
+def test_align_motion_keeps_errors_of_pose_and_timing() -> None:
     spec = sample_spec(3, "held-out")
     asked, other = (
         render(replace(spec, motion=replace(spec.motion, name=name)), frames=8, size=64).keypoints
@@ -338,7 +338,7 @@ def test_laying_upon_forgives_no_other_pose_and_no_other_timing() -> None:
     height = metrics.extent(asked)
 
     def score(found: np.ndarray) -> tuple[float, float]:
-        laid = metrics.laid_upon(asked, found)
+        laid = metrics.align_motion(asked, found)
         return metrics.pck(found, laid, height), metrics.oks(found, laid)
 
     late = np.roll(asked, 3, axis=0)
@@ -382,7 +382,7 @@ def test_reference_delta_e_orders_copy_pose_scene_and_person(seed: int) -> None:
     assert scene < 0.7 * person
 
 
-def test_reference_delta_e_sees_which_third_changed_color() -> None:
+def test_reference_delta_e_detects_which_third_changed_color() -> None:
     clip = render(sample_spec(5, "held-out"), frames=4, size=96)  # in jeans
     painted = clip.frames.copy()
     below = np.isin(clip.parts, [PARTS.index("bottom"), PARTS.index("shoes")])
@@ -399,8 +399,8 @@ def test_reference_delta_e_sees_which_third_changed_color() -> None:
     assert np.isnan(nobody["mean"]) and set(nobody) == {"mean"}
 
 
-def test_frechet_is_what_gaussians_have() -> None:
-    """Against the closed form with a matrix root, and by hand for a shift and a stretch."""
+def test_frechet_equals_the_closed_form_for_gaussians() -> None:
+    """Equal to the closed form with a matrix root, and to exact values for a shift and a scale."""
     from scipy.linalg import sqrtm
 
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from tests.pose.test_retarget import SIZE
 from tests.pose.test_skeleton import STANDING, pose
 
 
-def test_a_bad_reading_changes_no_other_bone():
+def test_a_wrong_detection_changes_no_other_bone():
     bad = pose(8)
     bad[:, [4, 7], :2] += 3 * (bad[:, [4, 7], :2] - bad[:, [3, 6], :2])
     body, found = bones.measure(pose(8)), bones.measure(bad)
@@ -16,7 +16,7 @@ def test_a_bad_reading_changes_no_other_bone():
     assert found[bones.FOREARM] < 1.5 * body[bones.FOREARM]
 
 
-def test_the_middle_of_the_hips_is_told_from_one():
+def test_the_hips_center_is_estimated_from_one_hip():
     half = pose(8)
     half[3:, 8, 2] = 0
     half[6:, 11, 2] = 0
@@ -24,7 +24,7 @@ def test_the_middle_of_the_hips_is_told_from_one():
     assert np.abs(found - STANDING[[8, 11]].mean(0)).max() < 2.5
 
 
-def test_coming_nearer_is_no_change_of_proportions():
+def test_approaching_the_camera_does_not_change_proportions():
     nearer = pose(16)
     grown = np.linspace(0.5, 1, 16)[:, None]
     for axis, vanishing in ((0, 64), (1, 60)):

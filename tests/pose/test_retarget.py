@@ -38,7 +38,7 @@ def pairs():
 
 
 def errors(pairs, mode, align=False):
-    """Mean distance, in pixels, of the joints seen in driving and truth."""
+    """Mean distance in pixels of the joints visible in driving and truth."""
     out = []
     for driving, reference, truth in pairs:
         seen = (driving[..., 2] > 0.5) & (truth[..., 2] > 0.5)
@@ -51,7 +51,7 @@ def errors(pairs, mode, align=False):
     return np.array(out)
 
 
-def test_another_body_is_met_three_times_as_well_as_without(pairs):
+def test_retargeting_reduces_the_error_to_a_third(pairs):
     none, frame, own = (errors(pairs, mode).mean() for mode in ("none", "frame", "bones"))
     assert own < none / 3
     assert own < frame
@@ -59,8 +59,8 @@ def test_another_body_is_met_three_times_as_well_as_without(pairs):
     assert errors(pairs, "bones", True).mean() < 0.95 * errors(pairs, "none", True).mean()
 
 
-def test_lengths_of_bones_are_found(pairs):
-    """Ratios between two people, who moved differently."""
+def test_bone_lengths_are_recovered(pairs):
+    """Ratios of bone lengths between two persons with different motions."""
     wrong = []
     for split in ("train", "held-out"):
         for seed in range(800, 816, 2):
@@ -75,7 +75,7 @@ def test_lengths_of_bones_are_found(pairs):
     assert np.mean(wrong) < 0.04
 
 
-def test_a_clip_of_the_person_comes_back_as_it_was(pairs):
+def test_a_clip_of_the_same_person_is_unchanged(pairs):
     for clip in [pose(4), *(truth for _, _, truth in pairs)]:
         for mode in ("frame", "bones"):
             made = fit(clip, SIZE, SIZE, SIZE, mode, clip)
@@ -91,7 +91,7 @@ def test_scale_and_shift_of_another_camera_are_undone():
         assert np.abs(made - pose(4)).max() < 0.5
 
 
-def test_none_only_letterboxes():
+def test_mode_none_only_letterboxes():
     points = np.zeros((1, 18, 3), np.float32)
     points[0, 0] = 100, 0, 1
     points[0, 1] = 0, 200, 0.5
@@ -100,7 +100,7 @@ def test_none_only_letterboxes():
         assert made[0, 1].tolist() == [16, 64, 0.5]
 
 
-def test_only_bones_takes_the_proportions():
+def test_only_mode_bones_changes_proportions():
     long_legs = pose(2)
     long_legs[:, [9, 12], 1] -= 8  # shorter thighs, longer shins, same feet
     theirs = np.hypot(*(long_legs[0, 10, :2] - long_legs[0, 9, :2]))
@@ -152,7 +152,7 @@ def test_a_jump_is_as_high_as_the_legs_allow(mode):
     assert (made[0, :, 1] - made[4, :, 1]).mean() == pytest.approx(12 * scale, abs=0.5)
 
 
-def test_one_who_stays_stands_where_the_person_stood_and_one_who_crosses_crosses():
+def test_standing_and_crossing_persons_get_the_right_position():
     aside = pose(2)
     aside[..., 0] -= 25
     stays = fit(pose(8), SIZE, SIZE, SIZE, "bones", aside)
@@ -183,7 +183,7 @@ UPPER = (0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17)
 
 
 def close_up():
-    """STANDING as a nearer camera sees it, cut off above the knees."""
+    """STANDING from a nearer camera, cropped above the knees."""
     points = pose(3, scale=1.6)
     points[..., :2] -= (38, 20)
     points[points[..., 1] > SIZE, 2] = 0
@@ -191,7 +191,7 @@ def close_up():
 
 
 @pytest.mark.parametrize("reference", [only(close_up(), UPPER), close_up()])
-def test_a_subject_cut_off_gets_the_motion_at_that_size(reference):
+def test_a_cropped_subject_gets_the_motion_at_its_size(reference):
     made = fit(pose(4), SIZE, SIZE, SIZE, "bones", reference)
     shown = reference[0, :, 2] > 0
     assert np.abs(made[:, shown] - reference[0, shown]).max() < 0.06 * SIZE
@@ -199,7 +199,7 @@ def test_a_subject_cut_off_gets_the_motion_at_that_size(reference):
 
 
 @pytest.mark.parametrize("driving", [only(close_up(), UPPER), close_up()])
-def test_a_driver_cut_off_moves_the_upper_body_where_it_belongs(driving):
+def test_a_cropped_driving_person_moves_the_upper_body(driving):
     made = fit(driving, SIZE, SIZE, SIZE, "bones", pose(4))
     shown = driving[0, :, 2] > 0
     assert np.abs(made[:, shown] - pose()[0, shown]).max() < 0.06 * SIZE
@@ -215,7 +215,7 @@ def test_hidden_joints_on_the_way_do_not_break_a_limb():
     assert np.abs(made - whole)[seen].max() < 0.05 * SIZE
 
 
-def test_without_a_person_one_stands_in_the_frame():
+def test_without_a_reference_the_person_is_centered():
     for mode in ("frame", "bones"):
         made = fit(pose(4, scale=7.0), 900, 900, SIZE, mode)
         assert (made[..., 2] == 1).all()
@@ -227,7 +227,7 @@ def test_without_a_person_one_stands_in_the_frame():
     assert (made[..., 2] == 1).all()
 
 
-def test_wild_keypoints_give_finite_ones():
+def test_random_keypoints_give_finite_results():
     rng = np.random.default_rng(0)
     for _ in range(200):
         clips = []

@@ -21,8 +21,8 @@ def pose(frames=1, scale=1.0):
     return np.repeat(points[None], frames, axis=0)
 
 
-def test_look_is_frozen():
-    """Every base was trained on this look: a failure here means all bases must be trained anew."""
+def test_drawing_style_is_frozen():
+    """Every base was trained on this drawing style: a change requires training all bases again."""
     picture = skeleton.draw(pose(), 128, 128)[0]
     assert picture.shape == (128, 128, 3)
     for joint in (4, 7, 10, 13):  # discs are at full color
@@ -39,7 +39,7 @@ def test_look_is_frozen():
     )
 
 
-def test_unseen_keypoints_and_their_limbs_are_left_out():
+def test_invisible_keypoints_and_their_limbs_are_not_drawn():
     points = pose()
     points[0, 4, 2] = 0
     before, after = skeleton.draw(pose(), 128, 128)[0], skeleton.draw(points, 128, 128)[0]
@@ -49,7 +49,7 @@ def test_unseen_keypoints_and_their_limbs_are_left_out():
     assert skeleton.draw(points * 0, 64, 64).max() == 0
 
 
-def test_half_out_of_the_frame_and_not_a_number_do_no_harm():
+def test_keypoints_out_of_frame_and_nan_are_handled():
     points = pose()
     points[..., 0] -= 60
     points[0, 3, 0] = np.nan
@@ -80,7 +80,7 @@ def test_poses_json_round_trip_and_errors(tmp_path):
         with pytest.raises(UsageError, match="json"):
             skeleton.read_poses(path)
     path.write_text("{")
-    with pytest.raises(UsageError, match="not JSON"):
+    with pytest.raises(UsageError, match="not a JSON file"):
         skeleton.read_poses(path)
 
 
@@ -126,7 +126,7 @@ def hands_and_face(pictures, keypoints):
                                                ("dwpose", 512)])  # fmt: skip
 @pytest.mark.parametrize("compressed", [False, True], ids=["as drawn", "H.264"])
 def test_joints_of_people_in_motion_are_recovered(palette, size, compressed, tmp_path):
-    """Puppets hide limbs behind them: what hangs below a hidden joint is found all the same."""
+    """Puppets hide limbs behind the body; joints below a hidden joint are recovered too."""
     right = seen = invented = 0
     for seed in range(8):
         spec = puppets.sample_spec(seed, split="held-out")
@@ -155,7 +155,7 @@ def test_hidden_limbs_stay_hidden():
     assert (found[[2, 9], 2] > 0).all()
 
 
-def test_dwpose_foreign_densepose_and_the_world_are_told_apart():
+def test_dwpose_foreign_densepose_and_real_footage_are_distinguished():
     drawn = skeleton.draw(pose(2, scale=4), 512, 512)
     face = drawn.copy()
     face[:, 60:110:6, 230:290] = 255  # white dots of a face
@@ -173,7 +173,7 @@ def test_dwpose_foreign_densepose_and_the_world_are_told_apart():
     assert recover(np.zeros((1, 64, 64, 3), np.uint8)).max() == 0
 
 
-def test_heat_is_where_the_body_is():
+def test_the_heatmap_covers_the_body():
     pose = np.zeros((1, 18, 3), np.float32)
     pose[0, [1, 8, 9, 10]] = [(64, 24, 1), (64, 64, 1), (64, 84, 1), (64, 104, 1)]  # a plumb line
     warm = skeleton.heat(pose, 128, 16)[0]
@@ -183,4 +183,4 @@ def test_heat_is_where_the_body_is():
     np.testing.assert_allclose(warm[8, 5:11], [0, 0.5, 1, 1, 0.5, 0], atol=1e-6)
     assert warm[0].max() == 0 and warm[15].max() == 0
     pose[..., 2] = 0
-    assert skeleton.heat(pose, 128, 16).max() == 0  # nobody is seen
+    assert skeleton.heat(pose, 128, 16).max() == 0  # no person

@@ -26,13 +26,21 @@ from transformers import (
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
-from animateanywhere.datasets.subject import read_about
+from animateanywhere.datasets.subject import read_settings
 from animateanywhere.media import video
-from animateanywhere.preprocessing.backends import PACKAGES, Backends, choose
+from animateanywhere.preprocessing.backends import PACKAGES, Backends, choose_backend
 from animateanywhere.preprocessing.masks import grounded_sam
 from animateanywhere.preprocessing.pose import coco, openpose, people, vitpose
-from animateanywhere.preprocessing.tracking import follow, overlap
-from animateanywhere.preprocessing.weights import DWPOSE, HUB, SAM, Place, at_hand, fetch, load
+from animateanywhere.preprocessing.tracking import intersection_over_union, track
+from animateanywhere.preprocessing.weights import (
+    DWPOSE,
+    HUB,
+    SAM,
+    WeightsLocation,
+    fetch,
+    find_local,
+    load,
+)
 from animateanywhere.puppets import render, sample_spec
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 96, 72, 3), dtype=np.uint8)
@@ -103,30 +111,30 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random detectors are never sure."""
-    monkeypatch.setattr(vitpose, "SURE", 0.0)
-    monkeypatch.setattr(grounded_sam, "SURE", 0.0)
+    monkeypatch.setattr(vitpose, "MIN_SCORE", 0.0)
+    monkeypatch.setattr(grounded_sam, "MIN_SCORE", 0.0)
 
 
 def test_vitpose_gives_openpose_keypoints(
     models: Path, sure: None, capsys: pytest.CaptureFixture
 ) -> None:
-    keypoints, persons = vitpose.extract(FRAMES, Place(models))
+    keypoints, persons = vitpose.extract(FRAMES, WeightsLocation(models))
     assert keypoints.shape == (3, 18, 3) and keypoints.dtype == np.float32
     assert np.isfinite(keypoints).all() and persons >= 1
-    assert capsys.readouterr().err.count("finding the person") == 1  # looked for once
+    assert capsys.readouterr().err.count("detecting persons") == 1  # looked for once
     seen = keypoints[..., 2] > 0
     assert seen.any()
     assert (keypoints[seen][:, 0] <= 72).all() and (keypoints[seen][:, 1] <= 96).all()
 
 
-def test_known_frames_need_no_model(
+def test_cached_frames_need_no_model(
     models: Path, sure: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same pixels give the same poses and masks without loading anything again."""
 
     def find() -> tuple[np.ndarray, np.ndarray]:
-        keypoints, _ = vitpose.extract(FRAMES, Place(models))
-        return keypoints, grounded_sam.extract(FRAMES, keypoints, Place(models))
+        keypoints, _ = vitpose.extract(FRAMES, WeightsLocation(models))
+        return keypoints, grounded_sam.extract(FRAMES, keypoints, WeightsLocation(models))
 
     first = find()
 
@@ -136,34 +144,36 @@ def test_known_frames_need_no_model(
     monkeypatch.setattr(vitpose, "load", refuse)
     monkeypatch.setattr(grounded_sam, "load", refuse)
     assert all(np.array_equal(a, b) for a, b in zip(first, find(), strict=True))
-    monkeypatch.setattr(vitpose, "SURE", 0.01)  # another question
+    monkeypatch.setattr(vitpose, "MIN_SCORE", 0.01)  # another question
     with pytest.raises(AssertionError, match="RTDetr"):
         find()
 
 
-def test_coco_becomes_openpose() -> None:
+def test_coco_keypoints_are_converted_to_openpose() -> None:
     points = np.column_stack([np.arange(17), np.arange(17), np.full(17, 0.9)])
     points[6, 2] = 0.4
-    out = coco.openpose(points, 100, 100)
+    out = coco.coco_to_openpose(points, 100, 100)
     assert out[1].tolist() == pytest.approx([5.5, 5.5, 0.4])  # between the shoulders
     assert out[[0, 2, 5, 8, 13, 14, 17], 0].tolist() == [0, 6, 5, 12, 15, 2, 3]
 
 
-def test_nobody_in_the_picture_is_nobody(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vitpose, "SURE", 1.1)
-    keypoints, persons = vitpose.extract(FRAMES, Place(models))
+def test_a_picture_without_a_person_has_no_keypoints(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vitpose, "MIN_SCORE", 1.1)
+    keypoints, persons = vitpose.extract(FRAMES, WeightsLocation(models))
     assert not keypoints.any() and persons == 0
 
 
 def test_grounded_sam_gives_soft_masks(models: Path, sure: None) -> None:
     keypoints = np.zeros((3, 18, 3), np.float32)
     keypoints[:2, :8] = np.random.default_rng(0).uniform(10, 60, (2, 8, 3))
-    masks = grounded_sam.extract(FRAMES, keypoints, Place(models))
+    masks = grounded_sam.extract(FRAMES, keypoints, WeightsLocation(models))
     assert masks.shape == (3, 96, 72) and masks.dtype == np.float32
     assert masks.min() >= 0 and masks.max() <= 1 and masks.std() > 0
 
 
-def test_outlines_are_laid_on_the_edges_of_the_picture() -> None:
+def test_masks_are_aligned_with_the_edges_of_the_picture() -> None:
     """Of a rendered person, with the ragged edge and the specks of a coarse mask."""
     random = np.random.default_rng(0)
     clip = render(sample_spec(7005, "train"), frames=1, size=256, fps=1.0)
@@ -176,65 +186,72 @@ def test_outlines_are_laid_on_the_edges_of_the_picture() -> None:
     def same(mask: np.ndarray) -> float:
         return ((mask > 0.5) & true).sum() / ((mask > 0.5) | true).sum()
 
-    laid = grounded_sam._at_edges(rough, frame)
+    laid = grounded_sam._refine_edges(rough, frame)
     assert laid.dtype == np.float32 and 0 <= laid.min() <= laid.max() <= 1
     assert same(rough) < 0.93 and same(laid) > 0.96
-    assert same(grounded_sam._at_edges(true.astype(float), frame)) > 0.985  # what is right stays
+    assert (
+        same(grounded_sam._refine_edges(true.astype(float), frame)) > 0.985
+    )  # a correct mask is unchanged
 
 
-def test_fingers_stay() -> None:
+def test_edge_refinement_keeps_fingers() -> None:
     mask = np.zeros((64, 64))
     mask[30:33, 8:56] = 1  # thinner than the filter is wide
     frame = np.full((64, 64, 3), 90, np.uint8)
     frame[30:33, 8:56] = (150, 110, 100)
-    assert (grounded_sam._at_edges(mask, frame)[31, 10:54] > 0.9).all()
+    assert (grounded_sam._refine_edges(mask, frame)[31, 10:54] > 0.9).all()
     unseen = np.full((64, 64, 3), 90, np.uint8)
-    assert not (grounded_sam._at_edges(mask, unseen)[20:28] > 0).any()
+    assert not (grounded_sam._refine_edges(mask, unseen)[20:28] > 0).any()
 
 
-def test_one_person_stays_one_person() -> None:
+def test_tracking_stays_with_one_person() -> None:
     """Two people pass; the nearer one is followed, also where the other is surer."""
     near = np.array([[10 + 5 * i, 10, 50 + 5 * i, 90, 0.8] for i in range(9)])
     far = np.array([[100 - 6 * i, 40, 116 - 6 * i, 80, 0.99] for i in range(9)])
     found = [np.stack([far[i], near[i]]) for i in range(9)]
-    found[4] = found[4][:1]  # the near one is missed, and the other stands elsewhere
-    boxes = follow(found)
+    found[4] = found[4][:1]  # the nearer person is missed, and the other is at another position
+    boxes = track(found)
     assert np.isnan(boxes[4]).all()
     assert np.allclose(np.delete(boxes, 4, 0), np.delete(near[:, :4], 4, 0))
-    assert np.isnan(follow([np.zeros((0, 5))] * 2)).all()
-    assert overlap(near[:1], near[0]) == pytest.approx(1)
+    assert np.isnan(track([np.zeros((0, 5))] * 2)).all()
+    assert intersection_over_union(near[:1], near[0]) == pytest.approx(1)
 
 
-def test_the_pose_says_which_box(models: Path) -> None:
+def test_the_box_is_selected_by_overlap_with_the_pose(models: Path) -> None:
     boxes = np.array([[0, 0, 40, 90, 0.9], [50, 0, 70, 60, 0.6]])
     pose = np.array([[49.0, 2, 72, 58]])
-    assert grounded_sam._chosen([boxes], pose)[0].tolist() == [50, 0, 70, 60]
-    assert grounded_sam._chosen([boxes[:0]], pose)[0].tolist() == [49, 2, 72, 58]
+    assert grounded_sam._person_boxes([boxes], pose)[0].tolist() == [50, 0, 70, 60]
+    assert grounded_sam._person_boxes([boxes[:0]], pose)[0].tolist() == [49, 2, 72, 58]
 
 
-def test_auto_takes_the_best_that_is_at_hand(
+def test_auto_selects_the_best_local_backend(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     clip = tmp_path / "a.mp4"
-    assert choose("pose", Backends(place=Place(models)), clip) == "vitpose"
-    assert choose("mask", Backends(place=Place(tmp_path)), clip) == "mediapipe"
-    assert "for want of weights for grounded-sam" in capsys.readouterr().err
-    assert choose("mask", Backends(place=Place(models)), clip, clip) == "exact"
+    assert choose_backend("pose", Backends(location=WeightsLocation(models)), clip) == "vitpose"
+    assert choose_backend("mask", Backends(location=WeightsLocation(tmp_path)), clip) == "mediapipe"
+    assert (
+        "no local weights for grounded-sam; --mask-backend grounded-sam downloads"
+        in capsys.readouterr().err
+    )
+    assert choose_backend("mask", Backends(location=WeightsLocation(models)), clip, clip) == "exact"
     with pytest.raises(UsageError, match="choose one of auto, exact, vitpose, dwpose, medi"):
-        choose("pose", Backends(pose="guess"), clip)
+        choose_backend("pose", Backends(pose="guess"), clip)
     with pytest.raises(UsageError, match=r"no a\.masks file"):
-        choose("mask", Backends(mask="exact"), clip)
+        choose_backend("mask", Backends(mask="exact"), clip)
 
 
-def test_weights_come_from_folder_or_not_at_all(
+def test_offline_weights_come_from_the_folder_only(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fetch(SAM, Place(models)) == models / "sam"
+    assert fetch(SAM, WeightsLocation(models)) == models / "sam"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert at_hand(SAM, HUB) is None
-    with pytest.raises(UsageError, match="offline: put facebook/sam-vit-base into DIR/sam"):
-        fetch(SAM, Place(offline=True))
+    assert find_local(SAM, HUB) is None
+    with pytest.raises(
+        UsageError, match="downloads are off: put facebook/sam-vit-base into DIR/sam"
+    ):
+        fetch(SAM, WeightsLocation(offline=True))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.hf_api.ENDPOINT", "http://127.0.0.1:9", raising=False)
     with pytest.raises(UsageError, match="cannot be downloaded"):
@@ -250,52 +267,54 @@ def test_pickled_weights_are_refused(models: Path, tmp_path: Path) -> None:
         load(SamModel, folder)
 
 
-def test_a_folder_without_the_weights_is_said(models: Path, tmp_path: Path) -> None:
-    """Even where a backend is to be chosen: somebody put that folder there."""
+def test_a_folder_without_weights_is_reported(models: Path, tmp_path: Path) -> None:
+    """Also with "auto": the user created that folder."""
     (tmp_path / "sam").mkdir()
     (tmp_path / "sam" / "pytorch_model.bin").touch()
     (tmp_path / "grounding-dino").symlink_to(models / "grounding-dino")
-    with pytest.raises(UsageError, match=r"sam: no \*\.safetensors in it"):
-        choose("mask", Backends(place=Place(tmp_path)), tmp_path / "a.mp4")
+    with pytest.raises(UsageError, match=r"sam: contains no \*\.safetensors"):
+        choose_backend("mask", Backends(location=WeightsLocation(tmp_path)), tmp_path / "a.mp4")
 
 
-def test_a_missing_package_is_said(
+def test_a_missing_package_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for backend in ("dwpose", "openpose"):
         monkeypatch.setitem(PACKAGES, backend, ("no_such_package",))
         with pytest.raises(UsageError, match=rf"pip install 'animateanywhere\[{backend}\]'"):
-            choose("pose", Backends(pose=backend), tmp_path / "a.mp4")
+            choose_backend("pose", Backends(pose=backend), tmp_path / "a.mp4")
     (tmp_path / "dwpose").mkdir()
     for name in DWPOSE.files:
         (tmp_path / "dwpose" / name).touch()
-    asked = Backends(place=Place(tmp_path))
-    assert choose("pose", asked, tmp_path / "a.mp4") == "mediapipe"
+    asked = Backends(location=WeightsLocation(tmp_path))
+    assert choose_backend("pose", asked, tmp_path / "a.mp4") == "mediapipe"
     monkeypatch.setitem(PACKAGES, "dwpose", ("numpy",))
-    assert choose("pose", asked, tmp_path / "a.mp4") == "dwpose"
-    assert "dwpose, for want of weights for vitpose (asked" in capsys.readouterr().err
+    assert choose_backend("pose", asked, tmp_path / "a.mp4") == "dwpose"
+    assert "dwpose (no local weights for vitpose; --pose" in capsys.readouterr().err
 
 
-def test_openpose_unpickles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openpose_loads_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGES, "openpose", ("numpy",))
-    asked = Backends(pose="openpose", place=Place(tmp_path))
-    with pytest.raises(UsageError, match="get body_pose_model.pth of lllyasviel/Annotators"):
-        choose("pose", asked, tmp_path / "a.mp4")
+    asked = Backends(pose="openpose", location=WeightsLocation(tmp_path))
+    with pytest.raises(UsageError, match="download body_pose_model.pth of lllyasviel/Annotators"):
+        choose_backend("pose", asked, tmp_path / "a.mp4")
     folder = tmp_path / "openpose"
     folder.mkdir()
     torch.save({"conv1_1.weight": torch.eye(3)[:2].T}, folder / "body_pose_model.pth")
     with pytest.raises(UsageError, match="body_pose_model.pth is a pickle"):
-        choose("pose", asked, tmp_path / "a.mp4")
+        choose_backend("pose", asked, tmp_path / "a.mp4")
     monkeypatch.chdir(folder)
     exec(openpose.CONVERT)  # as the message says
-    assert torch.equal(load_file(openpose.weights(asked.place))["conv1_1.weight"], torch.eye(3, 2))
+    assert torch.equal(
+        load_file(openpose.weights(asked.location))["conv1_1.weight"], torch.eye(3, 2)
+    )
 
 
-def test_a_torchvision_of_another_torch_is_said(
+def test_a_torchvision_of_another_torch_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One as pip leaves it, in front of what may be installed here."""
+    """A package as pip installs it, first on the path."""
     package = tmp_path / "torchvision"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -305,7 +324,10 @@ def test_a_torchvision_of_another_torch_is_said(
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
-    for wanted, why in (("2.0.1", "it wants torch==2.0.1"), (torch.__version__, "nms is not ther")):
+    for wanted, why in (
+        ("2.0.1", "it requires torch==2.0.1"),
+        (torch.__version__, "nms is not ther"),
+    ):
         about.write_text(f"Name: torchvision\nVersion: 0.21.0\nRequires-Dist: torch=={wanted}\n")
         fault = openpose.torchvision_fault()
         assert fault and fault.startswith("torchvision 0.21.0 does not work") and why in fault
@@ -314,7 +336,7 @@ def test_a_torchvision_of_another_torch_is_said(
     sys.modules.pop("torchvision", None)
 
 
-def test_openpose_persons_are_followed() -> None:
+def test_openpose_persons_are_tracked() -> None:
     candidates = np.array([[10.0 + i, 20 + 2 * i, 0.9, i] for i in range(20)])
     rows = np.full((2, 20), -1.0)
     rows[0, :18], rows[1, [0, 1]] = np.arange(18), (18, 19)
@@ -326,29 +348,31 @@ def test_openpose_persons_are_followed() -> None:
     assert openpose._boxes(openpose._persons(np.zeros(0), rows[:0])).shape == (0, 5)
 
 
-def test_prepare_by_transformers_end_to_end(
+def test_prepare_with_transformers_backends_end_to_end(
     models: Path,
     tmp_path: Path,
     sure: None,
     capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Random networks see persons of nonsense; the path from clip to subject folder is real."""
+    """With random weights the detections are arbitrary; the path from clip to subject is real."""
     monkeypatch.setattr(people, "COMPARABLE", 2.0)
     clip = tmp_path / "a clip.mp4"
     moving = np.repeat(FRAMES, 4, 0)[:, :64, :64].copy()
     moving[:, 10:20, 10:20] += np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
     video.write(clip, moving, 8)
     try:
-        subject = prepare(clip, tmp_path / "out", size=32, backends=Backends(place=Place(models)))
-    except UsageError as error:  # nobody sure enough in the noise is a fair answer
+        subject = prepare(
+            clip, tmp_path / "out", size=32, backends=Backends(location=WeightsLocation(models))
+        )
+    except UsageError as error:  # no detection in the noise is valid too
         assert "no person found" in str(error) or "outline" in str(error)
     else:
-        assert read_about(subject.folder)["pose"] == "vitpose"
+        assert read_settings(subject.folder)["pose"] == "vitpose"
     said = capsys.readouterr().err
     assert "poses: vitpose" in said and "masks: grounded-sam" in said
 
 
-def test_persons_are_counted_in_the_boxes_of_the_poses() -> None:
+def test_persons_are_counted_from_bounding_boxes() -> None:
     two = np.array([[0, 0, 20, 60, 0.9], [40, 0, 60, 58, 0.8], [70, 0, 74, 8, 0.9]])
-    assert people.in_boxes([two, two[:2], two[:0]]) == 2
+    assert people.count_boxes([two, two[:2], two[:0]]) == 2

@@ -1,4 +1,4 @@
-"""rtmlib's classes on tiny ONNX networks that see colored dots where the true ones see joints."""
+"""rtmlib's classes on tiny ONNX networks that detect colored dots instead of joints."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.pose import detect
-from animateanywhere.preprocessing.weights import DWPOSE, Place
+from animateanywhere.preprocessing.weights import DWPOSE, WeightsLocation
 
 pytest.importorskip("rtmlib", reason="the dwpose extra is not installed")
 onnx: Any = pytest.importorskip("onnx", reason="writes the networks of this test")
@@ -31,7 +31,7 @@ def save(file: Path, nodes: list[Any], outputs: dict[str, list[Any]], *constants
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def location(tmp_path_factory: pytest.TempPathFactory) -> WeightsLocation:
     folder = tmp_path_factory.mktemp("models") / "dwpose"
     folder.mkdir()
     node = onnx.helper.make_node
@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     constants = ("look", look), ("twice", np.array([1, 1, 2], np.float32))
     outputs = {"simcc_x": ["batch", 133, 144], "simcc_y": ["batch", 133, 192]}
     save(folder / DWPOSE.files[1], nodes, outputs, *constants)
-    return Place(folder.parent)
+    return WeightsLocation(folder.parent)
 
 
 def dots(where: dict[int, tuple[float, float]]) -> np.ndarray:
@@ -71,10 +71,14 @@ def dots(where: dict[int, tuple[float, float]]) -> np.ndarray:
     return frame.astype(np.uint8)
 
 
-def test_joints_lie_where_they_are_seen(place: Place, capsys: pytest.CaptureFixture) -> None:
+def test_keypoints_have_the_positions_of_the_detections(
+    location: WeightsLocation, capsys: pytest.CaptureFixture
+) -> None:
     true = [{0: (40.0, 30.0), 5: (62.0, 48.0), 16: (50.0, 78.0)},
             {0: (47.0, 26.0), 5: (56.0, 55.0), 16: (33.0, 70.0)}]  # fmt: skip
-    keypoints, persons = detect.find(np.stack([dots(where) for where in true]), "dwpose", place)
+    keypoints, persons = detect.estimate_poses(
+        np.stack([dots(where) for where in true]), "dwpose", location
+    )
     assert persons == 2  # not the bus, and not the guess
     assert keypoints.shape == (2, 18, 3) and keypoints.dtype == np.float32
     for found, where in zip(keypoints, true, strict=True):
@@ -85,17 +89,19 @@ def test_joints_lie_where_they_are_seen(place: Place, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == ""  # rtmlib prints
 
 
-def test_auto_takes_it_before_mediapipe(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
+def test_auto_prefers_it_to_mediapipe(
+    location: WeightsLocation, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert choose("pose", Backends(place=place), tmp_path / "a.mp4") == "dwpose"
+    assert choose_backend("pose", Backends(location=location), tmp_path / "a.mp4") == "dwpose"
 
 
-def test_damaged_weights_are_one_line(place: Place, tmp_path: Path) -> None:
+def test_damaged_weights_are_one_line(location: WeightsLocation, tmp_path: Path) -> None:
     folder = tmp_path / "dwpose"
     folder.mkdir()
     (folder / DWPOSE.files[0]).write_bytes(b"no network")
     with pytest.raises(UsageError, match="no dw-ll_ucoco_384.onnx in it"):
-        detect.find(dots({})[None], "dwpose", Place(tmp_path))
+        detect.estimate_poses(dots({})[None], "dwpose", WeightsLocation(tmp_path))
     (folder / DWPOSE.files[1]).write_bytes(b"no network")
     with pytest.raises(UsageError, match=r"yolox_l\.onnx: "):
-        detect.find(dots({})[None], "dwpose", Place(tmp_path))
+        detect.estimate_poses(dots({})[None], "dwpose", WeightsLocation(tmp_path))

@@ -1,4 +1,4 @@
-"""Masks made by hand: a folder of PNGs beside the clip."""
+"""Manual masks: a folder of PNG files beside the clip."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ def save(clip: Path, masks: np.ndarray) -> Path:
     return folder
 
 
-def test_a_folder_of_pngs_is_taken(tmp_path: Path) -> None:
+def test_a_folder_of_pngs_is_used(tmp_path: Path) -> None:
     clip = tmp_path / "a clip.mp4"
     _, thick = rendered(clip)
     clip.with_suffix(".masks.mp4").unlink()
@@ -32,7 +32,7 @@ def test_a_folder_of_pngs_is_taken(tmp_path: Path) -> None:
     subject = prepare(clip, tmp_path / "out")
     assert np.abs(subject.masks - thick).mean() < 0.01
     Image.new("L", (128, 128)).save(folder / "00003.png")
-    assert not prepare(clip, tmp_path / "out").masks[3].any()  # a stroke of the brush is seen
+    assert not prepare(clip, tmp_path / "out").masks[3].any()  # the painted change is read
 
 
 def test_each_picture_belongs_to_the_frame_at_its_time(tmp_path: Path) -> None:
@@ -70,15 +70,15 @@ def test_labels_and_large_clips(tmp_path: Path) -> None:
     assert not masks[..., :630].any() and (masks[..., 650:] == 255).all()
 
 
-def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
+def test_masks_that_do_not_fit_are_one_line_errors(tmp_path: Path) -> None:
     clip = tmp_path / "a.mp4"
     rendered(clip)
     clip.with_suffix(".masks.mp4").unlink()
     folder = save(clip, np.zeros((11, 128, 128), np.uint8))
-    with pytest.raises(UsageError, match=r"a\.masks: 11 PNGs for the 12 frames of a\.mp4"):
+    with pytest.raises(UsageError, match=r"a\.masks: 11 PNG files for the 12 frames of a\.mp4"):
         prepare(clip, tmp_path / "out")
     Image.new("L", (64, 128)).save(folder / "00011.png")
-    with pytest.raises(UsageError, match=r"00011\.png: 64 x 128 pixels.*128 x 128"):
+    with pytest.raises(UsageError, match=r"00011\.png: the mask has 64 x 128 pixels.*128 x 128"):
         prepare(clip, tmp_path / "out")
     (folder / "00011.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match=r"00011\.png: a damaged PNG file"):

@@ -16,10 +16,10 @@ from PIL import Image
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.datasets.subject import read_about
+from animateanywhere.datasets.subject import read_settings
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import openai_api
-from animateanywhere.preprocessing.captions.template import Said, read
+from animateanywhere.preprocessing.captions.template import Description, parse_answer
 from tests.commands.test_prepare import rendered
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (9, 40, 600, 3), dtype=np.uint8)
@@ -79,12 +79,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     made.server_close()
 
 
-def test_what_is_sent_is_small_and_said_first(
+def test_what_is_sent_is_small_and_reported_first(
     server: Server, capsys: pytest.CaptureFixture
 ) -> None:
     server.answers = [json.dumps(GOOD)]
     said = openai_api.describe(FRAMES, "some-model")
-    assert said == Said("in a kitchen", "dancing", ("a guitar",))  # a hat is worn
+    assert said == Description("in a kitchen", "dancing", ("a guitar",))  # a hat is worn
     request = server.requests[0]
     assert request["model"] == "some-model"
     assert request["response_format"]["json_schema"]["strict"] is True
@@ -96,14 +96,14 @@ def test_what_is_sent_is_small_and_said_first(
     assert "sending 4 frames" in capsys.readouterr().err
 
 
-def test_a_busy_server_is_asked_again(server: Server) -> None:
+def test_a_busy_server_is_retried(server: Server) -> None:
     server.answers = [429, 500, json.dumps(GOOD)]
     assert openai_api.describe(FRAMES).scene == "in a kitchen"
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(("status", "requests"), [(429, 3), (503, 3), (400, 1), (404, 1)])
-def test_no_answer_is_one_line(server: Server, status: int, requests: int) -> None:
+def test_no_answer_is_a_one_line_error(server: Server, status: int, requests: int) -> None:
     server.answers = [status]
     with pytest.raises(Failure, match="no answer.*--caption template"):
         openai_api.describe(FRAMES)
@@ -111,14 +111,14 @@ def test_no_answer_is_one_line(server: Server, status: int, requests: int) -> No
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_wrong_use(server: Server, status: int) -> None:
+def test_a_rejected_key_is_a_usage_error(server: Server, status: int) -> None:
     server.answers = [status]
-    with pytest.raises(UsageError, match="the key is refused"):
+    with pytest.raises(UsageError, match="the API key was rejected"):
         openai_api.describe(FRAMES)
     assert len(server.requests) == 1
 
 
-def test_a_stalling_server_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalling_server_times_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_api, "TIMEOUT", 0.2)
     monkeypatch.setattr(openai_api, "RETRIES", 1)
     server.answers = [2.0]
@@ -126,7 +126,7 @@ def test_a_stalling_server_is_given_up(server: Server, monkeypatch: pytest.Monke
         openai_api.describe(FRAMES)
 
 
-def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setattr(openai_api, "RETRIES", 0)
@@ -134,7 +134,7 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
         openai_api.describe(FRAMES)
 
 
-def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(UsageError, match="set OPENAI_API_KEY"):
         openai_api.describe(FRAMES)
@@ -146,15 +146,15 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
      '{"scene": "a", "action": ["b"], "objects": []}',
      '{"scene": "a", "action": "b", "objects": 3}'],
 )  # fmt: skip
-def test_nonsense_is_named(nonsense: str | None) -> None:
-    with pytest.raises(Failure, match="makes no sense"):
-        read(nonsense, "openai")
+def test_an_unusable_answer_is_reported(nonsense: str | None) -> None:
+    with pytest.raises(Failure, match="the model's answer cannot be used"):
+        parse_answer(nonsense, "openai")
 
 
 def test_an_answer_becomes_a_plain_phrase() -> None:
     wordy = {"scene": "In a <token> Room!\n" + "very " * 30, "action": "adjusting his tie",
              "objects": ["A ball.", "blue jeans", "a dog", "a cat"]}  # fmt: skip
-    said = read(json.dumps(wordy), "openai")
+    said = parse_answer(json.dumps(wordy), "openai")
     assert said.scene == "in a token room very very very very"
     assert said.action == ""  # a tie is worn
     assert said.objects == ("a ball", "a dog")
@@ -167,10 +167,10 @@ def test_prepare_writes_them_or_falls_back(server: Server, tmp_path: Path) -> No
     asked = Backends(caption="openai")
     subject = prepare(clip, out, class_word="man", backends=asked)
     assert subject.captions[0] == "a <token> man dancing with a guitar in a kitchen"
-    assert subject.scene == "in a kitchen" and read_about(out)["caption"] == "openai"
+    assert subject.scene == "in a kitchen" and read_settings(out)["caption"] == "openai"
     prepare(clip, out, class_word="man", backends=asked)
     prepare(clip, tmp_path / "a", class_word="boy", backends=asked)
-    assert len(server.requests) == 1  # the same frames again ask nobody
+    assert len(server.requests) == 1  # the same frames are answered from the cache
     rendered(clip, frames=13)
     server.answers = [503]
     with pytest.raises(Failure, match="no answer"):

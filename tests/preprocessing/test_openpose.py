@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.preprocessing.backends import Backends, choose
+from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.pose import detect, openpose
-from animateanywhere.preprocessing.weights import Place
+from animateanywhere.preprocessing.weights import WeightsLocation
 
 if not (find_spec("controlnet_aux") and find_spec("torchvision")):
     pytest.skip("the openpose extra is not installed", allow_module_level=True)
@@ -63,7 +63,7 @@ class Perfect(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def location(tmp_path_factory: pytest.TempPathFactory) -> WeightsLocation:
     """The true network with random weights under the names of the published file; 209 MB."""
     from controlnet_aux.open_pose.model import bodypose_model
     from safetensors.torch import save_file
@@ -74,26 +74,33 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     weights = bodypose_model().state_dict()
     named = {name.partition(".")[2]: value.contiguous() for name, value in weights.items()}
     save_file(named, folder / f"{openpose.NAME}.safetensors")
-    return Place(folder.parent)
+    return WeightsLocation(folder.parent)
 
 
-def test_random_weights_are_read_and_run(place: Place, capsys: pytest.CaptureFixture) -> None:
+def test_random_weights_are_read_and_run(
+    location: WeightsLocation, capsys: pytest.CaptureFixture
+) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (1, 96, 72, 3), dtype=np.uint8)
-    assert choose("pose", Backends(pose="openpose", place=place), Path("a.mp4")) == "openpose"
-    keypoints, persons = detect.find(frames, "openpose", place)
+    assert (
+        choose_backend("pose", Backends(pose="openpose", location=location), Path("a.mp4"))
+        == "openpose"
+    )
+    keypoints, persons = detect.estimate_poses(frames, "openpose", location)
     assert keypoints.shape == (1, 18, 3) and keypoints.dtype == np.float32
-    assert persons == 0 and not keypoints.any()  # nobody, to a network that knows nothing
+    assert persons == 0 and not keypoints.any()  # random weights detect no person
     assert "non-commercial" in capsys.readouterr().err
 
 
-def test_joints_lie_where_they_are_seen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keypoints_have_the_positions_of_the_detections(
+    location: WeightsLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The larger of two persons is followed while it walks towards the other."""
     true = [STANDING * 1.4 + (20 + 6 * index, 8) for index in range(3)]
     other = STANDING * 0.9 + (160, 30)
-    body = openpose._network(openpose.weights(place))
+    body = openpose._network(openpose.weights(location))
     body.model = Perfect([[other, joints] for joints in true], height=200)
     monkeypatch.setattr(openpose, "_network", lambda _: body)
-    keypoints, persons = openpose.extract(np.zeros((3, 200, 280, 3), np.uint8), place)
+    keypoints, persons = openpose.extract(np.zeros((3, 200, 280, 3), np.uint8), location)
     assert persons == 2
     assert (keypoints[..., 2] > 0.3).all()
     error = np.linalg.norm(keypoints[..., :2] - true, axis=-1)
@@ -107,7 +114,11 @@ def test_other_weights_are_one_line(tmp_path: Path) -> None:
     file = tmp_path / "openpose" / f"{openpose.NAME}.safetensors"
     save_file({"conv1_1.weight": torch.zeros(2, 2)}, file)
     with pytest.raises(UsageError, match="not the weights of OpenPose's body network"):
-        detect.find(np.zeros((1, 64, 64, 3), np.uint8), "openpose", Place(tmp_path))
+        detect.estimate_poses(
+            np.zeros((1, 64, 64, 3), np.uint8), "openpose", WeightsLocation(tmp_path)
+        )
     file.write_bytes(b"nothing")
     with pytest.raises(UsageError, match="not the weights of OpenPose's body network"):
-        detect.find(np.zeros((1, 64, 64, 3), np.uint8), "openpose", Place(tmp_path))
+        detect.estimate_poses(
+            np.zeros((1, 64, 64, 3), np.uint8), "openpose", WeightsLocation(tmp_path)
+        )

@@ -19,8 +19,12 @@ from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import vlm
-from animateanywhere.preprocessing.captions.template import Said, few, read
-from animateanywhere.preprocessing.weights import Place
+from animateanywhere.preprocessing.captions.template import (
+    Description,
+    parse_answer,
+    sample_pictures,
+)
+from animateanywhere.preprocessing.weights import WeightsLocation
 from tests.commands.test_prepare import rendered
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (9, 40, 60, 3), dtype=np.uint8)
@@ -35,7 +39,7 @@ TEMPLATE = """<|im_start|>{% for message in messages %}{{message['role'] | capit
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def location(tmp_path_factory: pytest.TempPathFactory) -> WeightsLocation:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "vlm"
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -73,14 +77,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         "preprocessor_config": {**about, **sizes, "image_processor_type": "Idefics3ImageProcessor"},
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
-    return Place(folder.parent)
+    return WeightsLocation(folder.parent)
 
 
 def _teach(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor) -> None:
     processor.image_processor.do_image_splitting = False
     rows = []
-    for question, answer in ((vlm.QUESTION, LOOSE), (vlm.SIMPLER, GOOD)):
-        content = [{"type": "image", "image": picture} for picture in few(FRAMES)]
+    for question, answer in ((vlm.QUESTION, LOOSE), (vlm.SIMPLER_QUESTION, GOOD)):
+        content = [{"type": "image", "image": picture} for picture in sample_pictures(FRAMES)]
         chat = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
         row = processor.apply_chat_template(
             chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
@@ -101,41 +105,51 @@ def _teach(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor
     assert loss < 0.05
 
 
-def test_a_loose_answer_is_asked_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_answer_is_followed_by_a_simpler_question(
+    location: WeightsLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = []
-    monkeypatch.setattr(vlm, "read", lambda text, name: answers.append(text) or read(text, name))
-    assert vlm.describe(FRAMES, place=place) == Said("in a room", "waving")
+    monkeypatch.setattr(
+        vlm, "parse_answer", lambda text, name: answers.append(text) or parse_answer(text, name)
+    )
+    assert vlm.describe(FRAMES, location=location) == Description("in a room", "waving")
     assert answers == [LOOSE, GOOD]
 
 
-def test_the_first_good_answer_is_taken(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vlm, "QUESTION", vlm.SIMPLER)
-    monkeypatch.delattr(vlm, "SIMPLER")
-    folder = str((place.models or Path()) / "vlm")
+def test_the_first_good_answer_is_taken(
+    location: WeightsLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vlm, "QUESTION", vlm.SIMPLER_QUESTION)
+    monkeypatch.delattr(vlm, "SIMPLER_QUESTION")
+    folder = str((location.models or Path()) / "vlm")
     assert vlm.describe(FRAMES, folder).action == "waving"
 
 
 def test_prepare_writes_them_or_falls_back(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: WeightsLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = tmp_path / "a.mp4"
     rendered(clip)
-    monkeypatch.setattr(vlm, "SIMPLER", vlm.QUESTION)
-    with pytest.raises(Failure, match=r"--caption vlm: the answer makes no sense \(A man in a"):
-        prepare(clip, tmp_path / "b", backends=Backends(caption="vlm", place=place))
+    monkeypatch.setattr(vlm, "SIMPLER_QUESTION", vlm.QUESTION)
+    with pytest.raises(Failure, match=r"vlm: the model's answer cannot be used \(A man in a"):
+        prepare(clip, tmp_path / "b", backends=Backends(caption="vlm", location=location))
     assert not (tmp_path / "b").exists()
-    fallback = Backends(caption="vlm", caption_fallback="template", place=place)
+    fallback = Backends(caption="vlm", caption_fallback="template", location=location)
     assert prepare(clip, tmp_path / "c", backends=fallback).captions[0] == "a <token> person"
     monkeypatch.undo()
-    monkeypatch.setattr(vlm, "few", lambda _: few(FRAMES))  # what it was taught on
-    subject = prepare(clip, tmp_path / "d", backends=Backends(caption="vlm", place=place))
+    monkeypatch.setattr(
+        vlm, "sample_pictures", lambda _: sample_pictures(FRAMES)
+    )  # the frames that it was trained on
+    subject = prepare(clip, tmp_path / "d", backends=Backends(caption="vlm", location=location))
     assert subject.captions[0] == "a <token> person waving in a room"
-    with pytest.raises(UsageError, match="offline: put some/model into DIR/model"):
-        asked = Backends(caption="vlm", caption_model="some/model", place=Place(offline=True))
+    with pytest.raises(UsageError, match="downloads are off: put some/model into DIR/model"):
+        asked = Backends(
+            caption="vlm", caption_model="some/model", location=WeightsLocation(offline=True)
+        )
         prepare(clip, tmp_path / "e", backends=asked)
 
 
-def test_a_folder_of_something_else_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_of_another_model_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UsageError, match=str(tmp_path)):
         vlm.describe(FRAMES, str(tmp_path))
@@ -145,19 +159,19 @@ def test_a_folder_of_something_else_is_one_line(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('```json\n{"scene": "In a park.", "action": "running", "objects": "a ball"}\n```',
-         Said("in a park", "running", ("a ball",))),
+         Description("in a park", "running", ("a ball",))),
         ("{'scene': 'on a stage', 'action': 'singing', 'objects': ['None', 'a red hat'],}",
-         Said("on a stage", "singing")),
+         Description("on a stage", "singing")),
         ('{"scene": "a room with a man in a red shirt", "action": "wearing a hat"}',
-         Said("a room")),
+         Description("a room")),
         ('{"scene": "in a gym", "action": "", "objects": ["...", "a rope", "a mat", "a bag"]}',
-         Said("in a gym", "", ("a rope", "a mat"))),
+         Description("in a gym", "", ("a rope", "a mat"))),
     ],
 )  # fmt: skip
-def test_loose_forms_are_read(text: str, said: Said) -> None:
-    assert read(text, "vlm") == said
+def test_inexact_answers_are_parsed(text: str, said: Description) -> None:
+    assert parse_answer(text, "vlm") == said
 
 
-def test_dots_are_no_answer() -> None:
-    with pytest.raises(Failure, match="makes no sense"):
-        read('{"scene": "...", "action": "..."}', "vlm")
+def test_unfilled_placeholders_are_no_answer() -> None:
+    with pytest.raises(Failure, match="cannot be used"):
+        parse_answer('{"scene": "...", "action": "..."}', "vlm")

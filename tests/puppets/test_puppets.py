@@ -11,7 +11,7 @@ import torch
 from animateanywhere import puppets
 from animateanywhere.puppets import MOTIONS, OBJECTS, PARTS, SCENES, Clip, Spec
 from animateanywhere.puppets.caption import MOTION_WORDS, SCENE_WORDS
-from animateanywhere.puppets.cast import cast
+from animateanywhere.puppets.ray_casting import cast_rays
 
 SEEDS = range(14)
 
@@ -45,7 +45,7 @@ def test_cone_is_a_union_of_spheres() -> None:
         a, b = rng.uniform(10, 30, 3), rng.uniform(10, 30, 3)
         ra, rb = rng.uniform(2, 9, 2)
         cone = torch.tensor([[[*a, *b, ra, rb]]], dtype=torch.float32)
-        _, depth = cast(cone, 40, 40)
+        _, depth = cast_rays(cone, 40, 40)
         y, x = np.mgrid[:40, :40] + 0.5
         best = np.full((40, 40), -1e9)
         for t in np.linspace(0, 1, 501):
@@ -61,7 +61,7 @@ def test_cone_is_a_union_of_spheres() -> None:
 
 def test_nearest_cone_wins() -> None:
     far, near = [8, 8, 0, 8, 8, 0, 5, 5], [8, 8, 9, 8, 8, 9, 2, 2]
-    hits, _ = cast(torch.tensor([[far, near], [near, far]], dtype=torch.float32), 16, 16)
+    hits, _ = cast_rays(torch.tensor([[far, near], [near, far]], dtype=torch.float32), 16, 16)
     center = hits.sample % 256 == 8 * 16 + 8
     assert hits.cone[center].tolist() == [1, 0]
 
@@ -78,7 +78,7 @@ def test_same_seed_same_clip() -> None:
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
 
 
-def test_a_frame_does_not_depend_on_its_company() -> None:
+def test_a_frame_does_not_depend_on_its_batch() -> None:
     specs = [puppets.sample_spec(seed) for seed in (1, 2, 3)]
     together = puppets.render_batch(specs, [0.25, 0.5, 0.75])
     for index, spec in enumerate(specs):
@@ -230,7 +230,7 @@ def test_captions_name_motion_scene_and_object() -> None:
     assert len({puppets.caption(puppets.sample_spec(0), seed) for seed in range(20)}) > 5
 
 
-def test_caption_without_looks() -> None:
+def test_caption_without_appearance() -> None:
     clothes = ("hair", "wearing", "shirt", "tee", "trousers", "jeans", "skirt", "dress", "shorts",
                "jacket", "coat", "sweater", "pullover", "vest", "beard", "glasses", "shoes",
                "backpack", "beanie", "bald", "ponytail")  # fmt: skip
@@ -239,16 +239,16 @@ def test_caption_without_looks() -> None:
             puppets.sample_spec(seed),
             object=dataclasses.replace(puppets.sample_spec(seed).object, name="none"),
         )
-        text = puppets.caption(spec, seed, person="sks man", looks=False)
+        text = puppets.caption(spec, seed, person="sks man", appearance=False)
         assert text.startswith("sks man ")
         words = text.replace(",", "").split()
         assert not set(clothes) & set(words) and not set(puppets.spec.COLORS) & set(words)
 
 
-def test_describe_tells_all_of_the_looks() -> None:
+def test_describe_identity_names_the_whole_appearance() -> None:
     for seed in range(100):
         who = puppets.sample_spec(seed).identity
-        text = puppets.describe(who)
+        text = puppets.describe_identity(who)
         assert who.gender in text and who.top_color in text and who.bottom_color in text
         assert who.pattern == "plain" or who.accent_color in text
         assert who.hair_style == "bald" or who.hair_color in text
@@ -276,7 +276,7 @@ def test_write_clips(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_gpu_draws_the_same() -> None:
+def test_gpu_renders_the_same() -> None:
     specs = [puppets.sample_spec(seed) for seed in range(20)]
     here = puppets.render_batch(specs, [0.5] * 20)
     there = puppets.render_batch(specs, [0.5] * 20, device="cuda")

@@ -156,7 +156,7 @@ def test_a_base_is_gathered_from_one_file(
     assert all(str(tmp_path) not in text for _, text in texts)
 
 
-def test_what_is_no_checkpoint_is_refused(
+def test_a_file_that_is_not_a_checkpoint_is_rejected(
     parts: tuple[Path, dict[str, nn.Module]], file: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -176,7 +176,7 @@ def test_what_is_no_checkpoint_is_refused(
     assert not (tmp_path / "runs" / "bases").exists()
 
 
-def test_a_file_of_other_shapes_is_refused(
+def test_a_file_of_other_shapes_is_rejected(
     parts: tuple[Path, dict[str, nn.Module]], file: Path, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file
@@ -190,7 +190,7 @@ def test_a_file_of_other_shapes_is_refused(
         base_train(recipe_of(parts[0]), tmp_path / "base", wrong)
 
 
-def test_what_will_be_fetched_is_said_first(
+def test_downloads_are_announced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One file of several precisions, or all pieces of one that is in pieces."""

@@ -13,7 +13,8 @@ from torch import nn
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.training.checkpoint import save_checkpoint
-from animateanywhere.training.loop import LossFn, fit, learning_rate, select, step_generator
+from animateanywhere.training.loop import LossFn, fit, select, step_generator
+from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.stage import Stage
 
 
@@ -54,12 +55,12 @@ def test_a_pattern_may_learn_faster(tmp_path: Path) -> None:
     pairs = zip(after.parameters(), before.parameters(), strict=True)
     moved = [float((a - b).detach().abs().max()) for a, b in pairs]
     assert moved == pytest.approx([1e-3, 1e-3, 0.03, 0.03], rel=1e-3)
-    with pytest.raises(UsageError, match="`rates` matches no parameter"):
+    with pytest.raises(UsageError, match="`rates` matches no trainable parameter"):
         fit(model(), stage(rates={"^3": 2.0}), loss, tmp_path / "b", seed=3)
 
 
 @pytest.mark.parametrize(("accumulate", "rates"), [(1, {}), (2, {}), (1, {"weight": 3.0})])
-def test_a_killed_run_goes_on_with_the_same_losses(
+def test_a_killed_run_resumes_with_the_same_losses(
     tmp_path: Path, accumulate: int, rates: dict[str, float]
 ) -> None:
     whole = model()
@@ -100,7 +101,7 @@ def test_ctrl_c_saves_the_step(tmp_path: Path) -> None:
     assert len(losses(tmp_path)) == 12
 
 
-def test_it_learns_and_other_seeds_differ(tmp_path: Path) -> None:
+def test_training_reduces_the_loss_and_seeds_differ(tmp_path: Path) -> None:
     fit(model(), stage(80), loss, tmp_path / "a", seed=0)
     fit(model(), stage(80), loss, tmp_path / "b", seed=1)
     a, b = losses(tmp_path / "a"), losses(tmp_path / "b")
@@ -108,7 +109,7 @@ def test_it_learns_and_other_seeds_differ(tmp_path: Path) -> None:
     assert a != b
 
 
-def test_only_what_the_patterns_find_trains(tmp_path: Path) -> None:
+def test_only_parameters_matching_a_pattern_are_trained(tmp_path: Path) -> None:
     net = model()
     before = {name: p.clone() for name, p in net.named_parameters()}
     trained = fit(net, stage(train=("^2\\.",)), loss, tmp_path, seed=0)
@@ -117,7 +118,7 @@ def test_only_what_the_patterns_find_trains(tmp_path: Path) -> None:
     assert not torch.equal(net[2].weight, before["2.weight"])
 
 
-def test_a_pattern_that_finds_nothing_is_an_error() -> None:
+def test_a_pattern_without_a_match_is_an_error() -> None:
     with pytest.raises(UsageError, match="attn9"):
         select(model(), ("0", "attn9"))
 
@@ -126,10 +127,10 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     net = model()
     optimizer = torch.optim.AdamW(net.parameters())
     path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, 1, dict(net.named_parameters()), optimizer, None)
+    save_checkpoint(path, 1, dict(net.named_parameters()), optimizer, [])
     good = path.read_bytes()
     with pytest.raises(Exception, match=".*"):
-        save_checkpoint(path, 2, {"bad": object()}, optimizer, None)  # type: ignore[dict-item]
+        save_checkpoint(path, 2, {"bad": object()}, optimizer, [])  # type: ignore[dict-item]
     assert path.read_bytes() == good
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -142,11 +143,11 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert {learning_rate(stage(100, learning_rate=2.0), step) for step in range(100)} == {2.0}
 
 
-def test_each_save_is_told_and_may_end_it(tmp_path: Path) -> None:
+def test_on_save_is_called_and_may_stop(tmp_path: Path) -> None:
     told: list[int] = []
 
     def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
-        net.eval()  # as whoever looks at it may; training goes on in training mode
+        net.eval()  # as a callback may do; training continues in training mode
         told.append(step)
         return step == 10
 
@@ -160,7 +161,7 @@ def test_each_save_is_told_and_may_end_it(tmp_path: Path) -> None:
     fit(net, stage(ema=0.0), in_training, tmp_path, seed=0, on_save=on_save)
     assert told == [0, 5, 10] and len(losses(tmp_path)) == 10
     after = [p.clone() for p in net.parameters()]
-    again = model()  # what was ended does not go on
+    again = model()  # a stopped run does not continue
     fit(again, stage(ema=0.0), loss, tmp_path, seed=0, on_save=lambda step, _: step == 10)
     assert len(losses(tmp_path)) == 10
     assert all(torch.equal(a, b) for a, b in zip(after, again.parameters(), strict=True))
@@ -168,7 +169,7 @@ def test_each_save_is_told_and_may_end_it(tmp_path: Path) -> None:
     assert len(losses(tmp_path)) == 12
 
 
-def test_on_save_sees_the_average_and_training_goes_on_without_it(tmp_path: Path) -> None:
+def test_on_save_gets_ema_weights_and_training_continues_without(tmp_path: Path) -> None:
     seen: dict[int, torch.Tensor] = {}
 
     def on_save(step: int, parameters: dict[str, nn.Parameter]) -> bool:
@@ -180,7 +181,7 @@ def test_on_save_sees_the_average_and_training_goes_on_without_it(tmp_path: Path
     fit(plain, stage(), loss, tmp_path / "b", seed=0)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert sorted(seen) == [0, 5, 10, 12]
-    assert torch.equal(seen[12], plain[0].weight)  # what `fit` leaves is the average too
+    assert torch.equal(seen[12], plain[0].weight)  # `fit` returns the EMA weights too
 
 
 def test_the_average_is_that_of_all_steps(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_clip
 from animateanywhere.methods.animate_anywhere.settings import Loss
-from animateanywhere.metrics import spaced
+from animateanywhere.metrics import evenly_spaced
 
 AUTO = "auto"  # of `[extras] appearance`
 FRAMES = 3  # of the clip
@@ -60,7 +60,7 @@ def find_appearance(model: Base, subject: Subject) -> str:
 
 def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     """A function of a phrase: the base's error on the person, mean over a few frames and times."""
-    some = spaced(len(subject.frames), FRAMES).tolist()
+    some = evenly_spaced(len(subject.frames), FRAMES).tolist()
     repeated = (
         x.repeat(len(TIMES), 1, 1, 1)[:, None] for x in encode_clip(model, subject.take(some))
     )

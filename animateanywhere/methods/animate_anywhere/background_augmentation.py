@@ -23,7 +23,11 @@ from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import latent_masks
-from animateanywhere.methods.animate_anywhere.generation import render_images, render_latents
+from animateanywhere.methods.animate_anywhere.generation import (
+    Sampling,
+    render_images,
+    render_latents,
+)
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import Clips, placed, token_regions
 from animateanywhere.pose.skeleton import draw
@@ -44,7 +48,7 @@ def augment_backgrounds(
     """
     extras, word = settings.extras, subject.class_word
     who = f"{word} {extras.appearance}".strip()
-    choices = template.elsewhere(token, who)
+    choices = template.background_captions(token, who)
     video = length > 1
     rng = np.random.default_rng([seed, video])
     count = extras.background_clips if video else extras.background_images
@@ -78,7 +82,7 @@ def augment_backgrounds(
         latents = each_clip(partial(encode_frames, model.vae), shown.reshape(clips))
     small = [latent_masks(part, latents[0]) for part in masks.reshape(clips[:-1])]
     person = [token, word, extras.appearance]
-    regions = token_regions(model, captions, person, list(template.PLACES))
+    regions = token_regions(model, captions, person, list(template.SCENES))
     return Clips(latents, poses, torch.stack(small), captions, regions)
 
 
@@ -95,8 +99,8 @@ def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bo
         parts = enumerate(zip(prompts, poses, strict=True))
         return torch.stack([
             render_latents(
-                model, unet, prompt, pose, seed * 1000 + number, steps=STEPS,
-                on_step=lambda: bar.advance(1),
+                model, unet, prompt, pose, seed * 1000 + number, Sampling(steps=STEPS),
+                lambda: bar.advance(1),
             )
             for number, (prompt, pose) in parts
         ])  # fmt: skip

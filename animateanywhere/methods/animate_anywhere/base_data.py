@@ -13,7 +13,13 @@ from animateanywhere import puppets
 from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.files import sha256
-from animateanywhere.datasets.clips import Corpus, Row, cached, folder_rows, open_corpus
+from animateanywhere.datasets.clips import (
+    ClipRow,
+    Corpus,
+    cached_array,
+    clips_of_folder,
+    open_corpus,
+)
 from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
@@ -39,13 +45,13 @@ def corpora(settings: Recipe, folder: Path) -> tuple[Corpus, Corpus]:
         )  # fmt: skip
         return images, clips
     source = Path(corpus.source)
-    count, singles = folder_rows(source, 1, model.size, model.fps)
+    count, singles = clips_of_folder(source, 1, model.size, model.fps)
     images = open_corpus(folder / "images", singles, count, 1, model.size)
-    count, longer = folder_rows(source, model.frames, model.size, model.fps)
+    count, longer = clips_of_folder(source, model.frames, model.size, model.fps)
     return images, open_corpus(folder / "clips", longer, count, model.frames, model.size)
 
 
-def puppet_images(settings: Recipe, start: int) -> Iterator[Row]:
+def puppet_images(settings: Recipe, start: int) -> Iterator[ClipRow]:
     """Single frames of puppets, each another person, scene and motion, from number `start` on."""
     model, corpus = settings.model, settings.corpus
     for first in range(start, corpus.images, BATCH_RENDER):
@@ -56,7 +62,7 @@ def puppet_images(settings: Recipe, start: int) -> Iterator[Row]:
             yield clip.frames, clip.keypoints, _captions(clip.spec, corpus.captions)
 
 
-def puppet_clips(settings: Recipe, start: int) -> Iterator[Row]:
+def puppet_clips(settings: Recipe, start: int) -> Iterator[ClipRow]:
     """Clips of puppets of the model's length."""
     model, corpus = settings.model, settings.corpus
     for number in range(start, corpus.clips):
@@ -72,7 +78,7 @@ def _seed(settings: Recipe, kind: str, number: int) -> int:
 def _captions(spec: puppets.Spec, count: int) -> list[str]:
     """Varied captions of a clip; the last leaves the looks out, as captions of a subject do."""
     full = [puppets.caption(spec, seed=spec.seed + n) for n in range(count - 1)]
-    return [*full, puppets.caption(spec, seed=spec.seed, looks=False)]
+    return [*full, puppets.caption(spec, seed=spec.seed, appearance=False)]
 
 
 def batches(
@@ -138,4 +144,4 @@ def _cache(
         return latents.unflatten(0, pixels.shape[:2]).cpu().numpy()
 
     rows = max(1, ENCODE_FRAMES // corpus.frames.shape[1])
-    return cached(path, len(corpus.frames), encode, name, rows)
+    return cached_array(path, len(corpus.frames), encode, name, rows)

@@ -14,7 +14,7 @@ from animateanywhere.backbones.base import Base, encode_poses, encode_text
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.media.video import contact_sheet
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.pose.skeleton import draw, heat
 
 IMAGES, CLIPS, STEPS = 8, 2, 15
@@ -42,7 +42,7 @@ def sampler(base: Base, unet: nn.Module, folder: Path, frames: int) -> Callable[
         made = []
         for seed, (clip, skeleton) in enumerate(zip(clips, skeletons, strict=True)):
             poses = encode_poses(base, skeleton)  # (F, C, h, w)
-            latents = render_latents(base, unet, clip.caption, poses, seed, steps=STEPS)
+            latents = render_latents(base, unet, clip.caption, poses, seed, Sampling(steps=STEPS))
             made.append(decode_latents(base.vae, latents))
         columns = list(zip([c.frames for c in clips], skeletons, made, strict=True))
         names = ("render", "pose", f"step {step}")
@@ -76,7 +76,7 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
     near = torch.from_numpy(heat(keypoints, size, latents.shape[-1])).to(latents)
     captions = {
         "person_full": [puppets.caption(spec, spec.seed) for spec in specs],
-        "person_no_looks": [puppets.caption(spec, spec.seed, looks=False) for spec in specs],
+        "person_no_looks": [puppets.caption(spec, spec.seed, appearance=False) for spec in specs],
         "person_no_words": [""] * HELD_OUT,
     }
     network = base.family.build(base, False)

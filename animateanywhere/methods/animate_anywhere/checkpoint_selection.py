@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.messages import say
+from animateanywhere.core.messages import picture, say
 from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.validation import PARTS, Validation, generate, score
 from animateanywhere.training.stage import Stage
@@ -128,6 +128,7 @@ def plot(out: Path) -> None:
     panels[0].legend()
     with write_aside(out / PICTURE) as aside:
         FigureCanvasAgg(figure).print_png(str(aside))
+    picture(out / PICTURE)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ the samples of a training."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from animateanywhere.diffusion.sampling import (
     Denoiser,
     blend,
     free_noise,
-    in_turn,
     make_scheduler,
     sample,
+    switch_denoisers,
     windows,
 )
 from animateanywhere.methods.animate_anywhere import method
@@ -37,27 +38,39 @@ BATCH = 8  # pictures that are made at once
 STEPS = 25  # of bases from before base.toml said it
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How frames are sampled; the base's own guidance scale, steps and sampler where None.
+
+    early: another UNet and prompt for the first steps, of which `LATE` are left to the UNet itself:
+    what was learned then changes the appearance, and motion and layout stay the base's. free: all
+    windows start from the noise of the first (`sampling.free_noise`).
+    """
+
+    guidance_scale: float | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    early: tuple[nn.Module, str] | None = None
+    free: bool = False
+
+
+DEFAULTS = Sampling()
+
+
 def render(
     base: Base,
     unet: nn.Module,
     prompt: str,
     pose_latents: Tensor,
     seed: int,
-    *,
-    guidance_scale: float | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
-    early: tuple[nn.Module, str] | None = None,
-    free: bool = False,
+    sampling: Sampling = DEFAULTS,
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8 of a prompt that follow pose latents (F, C, h, w), one after another,
     so that those of a long video need not all be held. Arguments as of `render_latents`."""
-    steps = steps or steps_of(base)
-    with progress("generating", total=steps) as bar:
+    with progress("generating", total=sampling.steps or steps_of(base)) as bar:
         latents = render_latents(
-            base, unet, prompt, pose_latents, seed, guidance_scale=guidance_scale, steps=steps,
-            sampler=sampler, early=early, free=free, on_step=lambda: bar.advance(1),
-        )  # fmt: skip
+            base, unet, prompt, pose_latents, seed, sampling, lambda: bar.advance(1)
+        )
     return _decoded(base, latents)
 
 
@@ -75,31 +88,24 @@ def render_latents(
     prompt: str,
     pose_latents: Tensor,
     seed: int,
-    *,
-    guidance_scale: float | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
-    early: tuple[nn.Module, str] | None = None,
-    free: bool = False,
+    sampling: Sampling = DEFAULTS,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Latents (F, C, h, w) of a prompt that follow pose latents of as many frames.
 
-    unet: what `animate_anywhere.build` makes of the base. guidance_scale, steps, sampler: without,
-    the base's own. early: another UNet and prompt for the first steps, of which `LATE` are left to
-    `unet`: what was learned then changes looks, and motion and layout stay the base's. free: all
-    windows start from the noise of the first (`sampling.free_noise`).
+    unet: what `animate_anywhere.build` makes of the base. on_step: called after each step.
     Beyond the training length, windows go through it one at a time, so memory does not grow.
     """
-    scheduler = make_scheduler(base.scheduler.config, sampler or sampler_of(base))
-    steps = steps or steps_of(base)
-    scale = base.config["guidance_scale"] if guidance_scale is None else guidance_scale
+    scheduler = make_scheduler(base.scheduler.config, sampling.sampler or sampler_of(base))
+    steps = sampling.steps or steps_of(base)
+    scale = sampling.guidance_scale
+    scale = base.config["guidance_scale"] if scale is None else scale
     count, length = len(pose_latents), window_length(base)
     # Noise from the CPU is the same on every device.
     generator = torch.Generator().manual_seed(seed)
     noise = video_noise((1, count, *latent_shape(base)), generator, noise_share(base))
     overlap = length // 4
-    if free:
+    if sampling.free:
         noise = free_noise(noise, length, length - overlap, generator)
     noise = noise.to(pose_latents.device)
     rescale = guidance_rescale(base)
@@ -117,8 +123,8 @@ def render_latents(
         return blend(denoiser_of, windows(count, length, overlap))
 
     denoiser = by(unet, prompt)
-    if early is not None:
-        denoiser = in_turn(by(*early), denoiser, round(steps * (1 - LATE)))
+    if sampling.early is not None:
+        denoiser = switch_denoisers(by(*sampling.early), denoiser, round(steps * (1 - LATE)))
     return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
 
 

@@ -24,7 +24,7 @@ from animateanywhere.core.reporter import Bar
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
 
 CACHE = RUNS / "regularization"
@@ -110,8 +110,8 @@ def generate_prior(
     unet = method.build(base, Loss(guide=False), video=video).eval()
     latents = [
         render_latents(
-            base, unet, caption, pose, seed * 1000 + number,
-            steps=steps, on_step=lambda: bar.advance(1),
+            base, unet, caption, pose, seed * 1000 + number, Sampling(steps=steps),
+            lambda: bar.advance(1),
         )
         for number, (caption, pose) in enumerate(zip(captions, poses, strict=True))
     ]  # fmt: skip
@@ -158,4 +158,4 @@ def caption_of(spec: puppets.Spec, class_word: str) -> str:
     """In full where the base knows the class, so that its looks stay in the words."""
     if class_word in ("man", "woman"):
         return puppets.caption(spec, spec.seed)
-    return puppets.caption(spec, spec.seed, person=f"a {class_word}", looks=False)
+    return puppets.caption(spec, spec.seed, person=f"a {class_word}", appearance=False)

@@ -95,13 +95,13 @@ class Stage(stages.Stage):
     """A stage of base training (section 2.1 of the paper) or of learning a person (2.2)."""
 
     kind: Kind
-    prior_batch: int = 0  # regularization rows a step, on top of `batch`
+    prior_batch: int = 0  # regularization rows per step, in addition to `batch`
     frames: int = 1
-    lora_rank: int = 0  # of a person: above 0, LoRA of that rank on the layers of `train` learns
-    dropout: float = 0.1  # share of rows trained without a caption, for guidance
-    # Above 1, noisy timesteps are drawn more often (Esser et al. 2024): there words count.
+    lora_rank: int = 0  # of a person: above 0, train a LoRA of that rank on the layers of `train`
+    dropout: float = 0.1  # share of rows trained without a caption, for classifier-free guidance
+    # Above 1, noisy timesteps are drawn more often (Esser et al. 2024), where the text counts most
     timestep_shift: float = 1.0
-    # Rows go through the network one after another: the same step in less memory, a quarter slower
+    # Rows pass through the network one by one: the same step in less memory, a quarter slower
     row_by_row: bool = False
 
 

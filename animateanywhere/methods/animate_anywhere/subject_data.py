@@ -18,7 +18,7 @@ from animateanywhere.methods.animate_anywhere.encoded_clip import encode_clip
 from animateanywhere.methods.animate_anywhere.prior_preservation import PriorData
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.preprocessing.captions import template as caption
-from animateanywhere.preprocessing.crop import cut, move
+from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints
 
 STARTS = 4  # of clips in each placement, where a clip is something else than its frames
 
@@ -66,7 +66,7 @@ def encode_subject(
     texts = subject.captions
     if settings.personal.captions == "plain":
         texts = [f"a <token> {word}"] * len(texts)
-    texts = [caption.with_looks(text, "<token>", word, appearance) for text in texts]
+    texts = [caption.with_appearance(text, "<token>", word, appearance) for text in texts]
     captions = [text.replace("<token>", token) for text in texts]
     person, scenes = [token, word, appearance], [subject.scene or ""]
     tokens = token_regions(model, captions, person, scenes)
@@ -127,9 +127,9 @@ def placed(subject: Subject, number: int) -> Subject:
     keypoints = subject.keypoints + np.array([room, room, 0], np.float32)
     return replace(
         subject,
-        frames=cut(np.pad(subject.frames, (*around, (0, 0)), mode="edge"), where, size),
-        masks=cut(masks, where, size).astype(np.float32) / 255,
-        keypoints=move(keypoints, where, size),
+        frames=crop_frames(np.pad(subject.frames, (*around, (0, 0)), mode="edge"), where, size),
+        masks=crop_frames(masks, where, size).astype(np.float32) / 255,
+        keypoints=crop_keypoints(keypoints, where, size),
     )
 
 

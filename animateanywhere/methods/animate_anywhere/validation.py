@@ -27,11 +27,11 @@ from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import placed
-from animateanywhere.metrics.arrays import spaced
-from animateanywhere.preprocessing.captions.template import with_looks
+from animateanywhere.metrics.arrays import evenly_spaced
+from animateanywhere.preprocessing.captions.template import with_appearance
 
 PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
 # Learning may lose one scene and keep all others: the first four that the clip does not name
@@ -112,7 +112,7 @@ def make_validation(
     appearance: what is said of the person in every caption.
     """
     count = len(subject.frames)
-    held = held_out(count) or spaced(count, 4).tolist()
+    held = held_out(count) or evenly_spaced(count, 4).tolist()
     words = " ".join(subject.captions)
     scenes = [scene for scene in SCENES if scene.split()[-1] not in words][:4]
     if video:  # at the ends of the clip, where held-out frames are
@@ -131,14 +131,14 @@ def make_validation(
     for window, scene in plan:
         shown = (apart if scene else subject).take(window)
         text = f"a <token> {subject.class_word} {scene}" if scene else shown.captions[0]
-        text = with_looks(text, "<token>", subject.class_word, appearance)
+        text = with_appearance(text, "<token>", subject.class_word, appearance)
         known = np.isin(window, held)
         cases.append(Case(
             text.replace("<token>", token), text.replace("<token> ", ""), bool(scene),
             _poses(model, unet, shown, video), shown.frames, shown.masks,
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
-    some = spaced(count, 4)
+    some = evenly_spaced(count, 4)
     made = generate(model, unet, cases, [case.plain for case in cases], steps)
     return Validation(tuple(cases), made, subject.frames[some], subject.masks[some])
 
@@ -155,7 +155,7 @@ def generate(
     with progress("pictures to score", total=len(cases) * steps) as bar:
         latents = [
             render_latents(
-                model, unet, prompt, case.poses, SEED, steps=steps, on_step=lambda: bar.advance(1)
+                model, unet, prompt, case.poses, SEED, Sampling(steps=steps), lambda: bar.advance(1)
             )
             for case, prompt in zip(cases, prompts, strict=True)
         ]
@@ -196,7 +196,7 @@ def score(validation: Validation, made: Sequence[NDArray]) -> dict[str, float]:
         leak = metrics.leak(
             np.concatenate([made[i] for i in away]), covered,
             validation.frames, around(validation.masks),
-            np.concatenate([validation.base[i] for i in away]), covered, looks=8,
+            np.concatenate([validation.base[i] for i in away]), covered, max_frames=8,
         )  # fmt: skip
     parts = {"identity": _ratio(error, usual), "scene": _ratio(drift, other), "leak": leak}
     known = (PARTS[n] * v for n, v in parts.items() if n == "identity" or math.isfinite(v))

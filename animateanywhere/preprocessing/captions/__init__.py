@@ -1,1 +1,1 @@
-"""Captions: from a template, a model on this machine, or an API."""
+"""Captions of a clip: from a template, a local vision-language model, or an API."""

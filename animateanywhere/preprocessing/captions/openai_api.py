@@ -1,7 +1,8 @@
-"""Captions by a model behind OpenAI's chat protocol: OpenAI's own, or any server that speaks it.
+"""Captions by a model behind OpenAI's chat API: OpenAI's own, or any compatible server.
 
-It sends pictures of a person away, so it runs only when asked for by name, and says what it sends.
-The key comes from OPENAI_API_KEY, another server from OPENAI_BASE_URL, as in the openai package.
+It uploads pictures of a person, so it runs only when it is selected by name, and a message says
+what is sent. The key is read from OPENAI_API_KEY and the address of another server from
+OPENAI_BASE_URL, as in the openai package.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import say
-from animateanywhere.preprocessing.captions.template import Said, few, read
+from animateanywhere.preprocessing.captions.template import (
+    Description,
+    parse_answer,
+    sample_pictures,
+)
 
 MODEL = "gpt-4o-mini"
-TOKENS = 85  # that a picture costs at low detail
-REMEDY = "run it again later, or give --caption template"
-TIMEOUT, RETRIES = 40.0, 4  # seconds; the client waits longer from try to try
-ASKED = (
+TOKENS_PER_PICTURE = 85  # of a picture at low detail
+REMEDY = "run the command again later, or give --caption template"
+TIMEOUT, RETRIES = 40.0, 4  # TIMEOUT in seconds; the client waits longer after each try
+INSTRUCTION = (
     "These are frames of one short video of one person. Describe what is NOT the person's looks. "
     "scene: where it is, as a phrase with its preposition, such as 'in a kitchen'. "
     "action: what the person does, in present participle, such as 'dancing'. "
@@ -49,33 +54,38 @@ SCHEMA: dict[str, Any] = {
 
 
 def connect() -> Any:
-    """OpenAI's client. Raises UsageError where the package or a key is missing."""
+    """OpenAI's client. Raises UsageError if the package or the API key is missing."""
     try:
         import openai
     except ImportError:
-        raise UsageError("--caption openai: pip install 'animateanywhere[openai]'") from None
+        raise UsageError(
+            "--caption openai: the openai package is not installed: "
+            "pip install 'animateanywhere[openai]'"
+        ) from None
     if not os.environ.get("OPENAI_API_KEY"):
-        raise UsageError("--caption openai: no key: set OPENAI_API_KEY, or give --caption template")
+        raise UsageError(
+            "--caption openai: there is no API key: set OPENAI_API_KEY, or give --caption template"
+        )
     return openai.OpenAI(timeout=TIMEOUT, max_retries=RETRIES)
 
 
-def describe(frames: np.ndarray, model: str | None = None) -> Said:
-    """What frames, uint8 (F, H, W, 3), show beside the person's looks.
+def describe(frames: np.ndarray, model: str | None = None) -> Description:
+    """Describe frames, uint8 (F, H, W, 3), without the person's appearance.
 
     Raises:
-        UsageError: the openai package or a key is missing, or the key is refused.
-        Failure: no answer after several tries, or none that makes sense.
+        UsageError: the openai package or the API key is missing, or the key is rejected.
+        Failure: no answer after several tries, or no usable one.
     """
     client = connect()
     import openai
 
-    pictures = [_jpeg(picture) for picture in few(frames)]
+    pictures = [_jpeg(picture) for picture in sample_pictures(frames)]
     size = sum(map(len, pictures)) / 1000
-    tokens = TOKENS * len(pictures) + 400
+    tokens = TOKENS_PER_PICTURE * len(pictures) + 400
     model = model or MODEL
     say(escape(f"captions: sending {len(pictures)} frames ({size:.0f} kB, about {tokens} tokens) "
                f"to {client.base_url.host}, model {model}"))  # fmt: skip
-    content: list[dict[str, Any]] = [{"type": "text", "text": ASKED}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": INSTRUCTION}]
     content += [{"type": "image_url", "image_url": {"detail": "low", "url": picture}}
                 for picture in pictures]  # fmt: skip
     question: dict[str, Any] = {
@@ -85,10 +95,14 @@ def describe(frames: np.ndarray, model: str | None = None) -> Said:
     try:
         answer = client.chat.completions.create(model=model, **question)
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        raise UsageError(f"--caption openai: the key is refused: {_first(error)}") from None
+        raise UsageError(
+            f"--caption openai: the API key was rejected: {_first_line(error)}"
+        ) from None
     except openai.OpenAIError as error:
-        raise Failure(f"--caption openai: no answer: {_first(error)}; {REMEDY}") from None
-    return read(answer.choices[0].message.content if answer.choices else None, "openai")
+        raise Failure(
+            f"--caption openai: the server gave no answer: {_first_line(error)}; {REMEDY}"
+        ) from None
+    return parse_answer(answer.choices[0].message.content if answer.choices else None, "openai")
 
 
 def _jpeg(picture: Image.Image) -> str:
@@ -98,5 +112,5 @@ def _jpeg(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

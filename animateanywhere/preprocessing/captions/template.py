@@ -1,4 +1,4 @@
-"""Captions: what the prompt of a training frame says."""
+"""Captions of training frames: templates, appearance words, and parsing of a model's answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from animateanywhere.core.errors import Failure
 
-PLACES = (
+SCENES = (
     "on a beach", "in a forest", "on a street", "in a park", "in a room", "in a kitchen",
     "in the snow", "on a stage", "in a desert", "in a city at night",
 )  # fmt: skip
@@ -20,113 +20,117 @@ ACTIONS = (
     "walks", "is dancing", "jumps", "is waving", "runs", "sits", "is doing squats", "turns around",
     "raises both arms", "kicks a leg", "dances", "is walking", "stands",
 )  # fmt: skip
-THINGS = (
+OBJECTS = (
     "with a red ball", "with a blue umbrella", "with a white dog", "with a green balloon",
     "with a brown guitar", "with a yellow suitcase", "with a black book", "with a gray surfboard",
 )  # fmt: skip
 
 
-PICTURES, LONGEST = 4, 512  # shown of a clip, and their longer side in pixels
+PICTURES, MAX_SIDE = 4, 512  # shown to a model of each clip, and their longer side in pixels
 NOTHING = {"", "none", "nothing"}
 WORN = frozenset(
     """hair beard mustache glasses sunglasses shirt t-shirt tshirt top blouse jacket coat hoodie
     sweater pullover vest suit tie dress skirt trousers pants jeans shorts leggings socks shoes
     sneakers boots sandals hat cap beanie scarf gloves belt watch necklace earrings ring clothes
     clothing outfit uniform""".split()
-)  # what must bind to the token, whatever the model was told
+)  # appearance must bind to the token, so a model's words for it are dropped
 
 
-class Said(NamedTuple):
-    """What a caption says beside who it is."""
+class Description(NamedTuple):
+    """What a caption says about a clip, apart from the person's identity and appearance."""
 
     scene: str = ""  # with or without its preposition: "in a room", "a room"
     action: str = ""  # "dancing"
     objects: tuple[str, ...] = ()  # "a guitar"
 
 
-def elsewhere(token: str, class_word: str) -> list[str]:
-    """Captions that put the person in places all over the world, doing this and that, with and
-    without an article, with and without a thing, whose color must not become the person's.
+def background_captions(token: str, class_word: str) -> list[str]:
+    """Captions of the person in many scenes and actions, for background augmentation.
 
-    The end of a caption holds all of it, so a token learned in few captions fades in others.
+    With and without an article, and with and without an object, whose color must not be learned as
+    the person's. A text encoder sums a caption up in its last token, so a token that was learned
+    in few captions weakens in others.
     """
     out = []
-    for number in range(6 * len(PLACES)):
-        who = f"{'a ' if number % 2 else ''}{token} {class_word}"
+    for number in range(6 * len(SCENES)):
+        person = f"{'a ' if number % 2 else ''}{token} {class_word}"
         action = f" {ACTIONS[number % len(ACTIONS)]}" if number % 3 else ""
-        place = PLACES[number // 6]
+        place = SCENES[number // 6]
         out += [
-            f"{who}{action} {place}",
-            f"{who}{action} {THINGS[number % len(THINGS)]} {place}",
+            f"{person}{action} {place}",
+            f"{person}{action} {OBJECTS[number % len(OBJECTS)]} {place}",
         ]
     return out
 
 
-def template(class_word: str, said: Said) -> str:
-    """Such as "a <token> man dancing with a guitar in a room".
+def fill_template(class_word: str, description: Description) -> str:
+    """A caption such as "a <token> man dancing with a guitar in a room".
 
-    Scene, action and objects are named, so they stay editable; looks are not, so they bind to the
-    token. `<token>` stands for the word chosen in `personalize`.
+    Scene, action and objects are named, so they stay editable; the appearance is not, so it binds
+    to the token. `<token>` stands for the word chosen by `aa personalize`.
     """
-    words = ["a", "<token>", class_word, said.action]
-    if said.objects:
-        words.append("with " + " and ".join(said.objects))
-    if said.scene.strip():
-        scene = said.scene.strip().rstrip(".")
+    words = ["a", "<token>", class_word, description.action]
+    if description.objects:
+        words.append("with " + " and ".join(description.objects))
+    if description.scene.strip():
+        scene = description.scene.strip().rstrip(".")
         placed = scene.split()[0].lower() in {"in", "on", "at", "by", "under", "near", "outside",
                                               "inside", "beside", "before", "against"}  # fmt: skip
         words += [scene if placed else f"in {scene}"]
     return " ".join(word for word in words if word)
 
 
-def with_looks(text: str, token: str, class_word: str, looks: str) -> str:
-    """A caption or prompt that also says what the person looks like: after "<token> <class word>",
-    else after the token, else at its end. One that says so already is left alone."""
-    if not looks or looks in text:
+def with_appearance(text: str, token: str, class_word: str, appearance: str) -> str:
+    """Insert the appearance words into a caption or prompt.
+
+    They follow "<token> <class word>", otherwise the token, otherwise they are appended. A text
+    that contains them already is returned unchanged.
+    """
+    if not appearance or appearance in text:
         return text
     for person in (rf"{re.escape(token)}\s+{re.escape(class_word)}", re.escape(token)):
         found = re.search(rf"(?<!\w){person}(?!\w)", text, re.IGNORECASE)
         if found:
-            return f"{text[: found.end()]} {looks}{text[found.end() :]}"
-    return f"{text} {looks}"
+            return f"{text[: found.end()]} {appearance}{text[found.end() :]}"
+    return f"{text} {appearance}"
 
 
-def few(frames: np.ndarray) -> list[Image.Image]:
-    """PICTURES small pictures spread over frames, uint8 (F, H, W, 3)."""
+def sample_pictures(frames: np.ndarray) -> list[Image.Image]:
+    """At most PICTURES small pictures, evenly spaced over frames, uint8 (F, H, W, 3)."""
     picked = frames[np.linspace(0, len(frames) - 1, min(len(frames), PICTURES)).astype(int)]
     pictures = [Image.fromarray(frame) for frame in picked]
     for picture in pictures:
-        picture.thumbnail((LONGEST, LONGEST))
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
     return pictures
 
 
-def read(text: str | None, backend: str) -> Said:
-    """A model's answer, {"scene": ..., "action": ..., "objects": [...]}, as words for a caption.
+def parse_answer(text: str | None, backend: str) -> Description:
+    """Parse a model's answer, {"scene": ..., "action": ..., "objects": [...]}.
 
-    Takes the first {...} of it, in JSON or as Python writes it; objects may lack. What is worn is
-    dropped. Raises Failure on nonsense.
+    Takes the first {...} of the text, as JSON or as a Python literal; "objects" may be missing.
+    Clothes and whatever else is worn are dropped. Raises Failure if scene and action are missing.
     """
-    fields = _fields(text or "")
+    fields = _parse_fields(text or "")
     scene, action, things = fields.get("scene"), fields.get("action"), fields.get("objects", [])
-    if isinstance(scene, str) and _worn(scene):  # "a room with a man in a red shirt"
+    if isinstance(scene, str) and _is_worn(scene):  # "a room with a man in a red shirt"
         scene = re.split(r"\b(?:with|where|wearing|and)\b|,", scene)[0]
-        scene = "" if _worn(scene) else scene
+        scene = "" if _is_worn(scene) else scene
     if isinstance(things, str):
         things = things.split(",")
     if isinstance(scene, str) and isinstance(action, str) and isinstance(things, list):
-        objects = [_plain(str(thing)) for thing in things if not _worn(str(thing))]
-        said = Said(_plain(scene), "" if _worn(action) else _plain(action),
-                    tuple(thing for thing in objects if thing not in NOTHING)[:2])  # fmt: skip
-        if _plain(scene) or _plain(action):
-            return said
+        objects = [_normalized(str(thing)) for thing in things if not _is_worn(str(thing))]
+        kept = tuple(thing for thing in objects if thing not in NOTHING)[:2]
+        if _normalized(scene) or _normalized(action):
+            words = "" if _is_worn(action) else _normalized(action)
+            return Description(_normalized(scene), words, kept)
     shown = " ".join((text or "nothing").split())[:80]
     raise Failure(
-        f"--caption {backend}: the answer makes no sense ({shown}); "
+        f"--caption {backend}: the model's answer cannot be used ({shown}); "
         "give another --caption-model, or --caption template"
     )
 
 
-def _fields(text: str) -> dict[str, Any]:
+def _parse_fields(text: str) -> dict[str, Any]:
     braced = re.search(r"\{.*?\}", text, re.DOTALL)
     for parse in (json.loads, ast.literal_eval):
         try:
@@ -137,11 +141,11 @@ def _fields(text: str) -> dict[str, Any]:
     return {}
 
 
-def _worn(words: str) -> bool:
+def _is_worn(words: str) -> bool:
     return bool(WORN & {word.strip(".,").lower() for word in words.split()})
 
 
-def _plain(words: str) -> str:
-    """One short lower-case phrase, without what would mean something in a caption."""
+def _normalized(words: str) -> str:
+    """A lower-case phrase of at most 8 words, without punctuation."""
     kept = "".join(letter if letter.isalnum() or letter in "'-" else " " for letter in words)
     return " ".join(kept.lower().split()[:8])

@@ -1,4 +1,4 @@
-"""Captions by a vision-language model on this machine, through transformers."""
+"""Captions by a local vision-language model, through transformers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from PIL import Image
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import progress
-from animateanywhere.preprocessing.captions.template import Said, few, read
-from animateanywhere.preprocessing.weights import HUB, Place, Source, fetch, load
+from animateanywhere.preprocessing.captions.template import (
+    Description,
+    parse_answer,
+    sample_pictures,
+)
+from animateanywhere.preprocessing.weights import HUB, Source, WeightsLocation, fetch, load
 
 SMOLVLM = Source("vlm", "HuggingFaceTB/SmolVLM-500M-Instruct")  # runs without torchvision
-LONGEST_ANSWER = 128  # tokens
-# Small models repeat the examples that a question gives, so it gives none
+MAX_ANSWER_TOKENS = 128  # tokens
+# Small models repeat the examples of a question, so it contains none
 QUESTION = (
     "These are frames of one video of one person. Describe the place and the action, never the "
     "person's clothes, hair, face or age. scene: where it is, a few words that start with in, on "
@@ -23,46 +27,54 @@ QUESTION = (
     "person holds, often none. framing: full body, upper body or face. Fill in the dots and answer "
     'with nothing else: {"scene": "...", "action": "...", "objects": ["..."], "framing": "..."}'
 )
-SIMPLER = (
+SIMPLER_QUESTION = (
     "Where is this, and what does the person do? Say nothing of clothes or looks. "
     'Fill in the dots and answer with nothing else: {"scene": "...", "action": "..."}'
 )
 
 
-def weights(model: str | None = None, place: Place = HUB) -> Path:
-    """The folder of a model: itself a folder, or its name on the hub (see `weights.fetch`)."""
+def weights(model: str | None = None, location: WeightsLocation = HUB) -> Path:
+    """The folder of a model, given as a folder or as its name on the hub (see `weights.fetch`)."""
     if model and Path(model).is_dir():
         return Path(model)
-    return fetch(Source(model.rpartition("/")[2], model) if model else SMOLVLM, place)
+    return fetch(Source(model.rpartition("/")[2], model) if model else SMOLVLM, location)
 
 
-def describe(frames: np.ndarray, model: str | None = None, place: Place = HUB) -> Said:
-    """What frames, uint8 (F, H, W, 3), show beside the person's looks.
+def describe(
+    frames: np.ndarray, model: str | None = None, location: WeightsLocation = HUB
+) -> Description:
+    """Describe frames, uint8 (F, H, W, 3), without the person's appearance.
 
-    The most likely words, so the same frames give the same. A small model that does not keep to
-    the form is asked once more, for less.
+    Decoding is greedy, so the same frames give the same words. A model whose answer does not have
+    the requested format is asked once more with a simpler question.
 
     Raises:
-        UsageError: the weights cannot be had, or are of something else.
-        Failure: no answer that makes sense.
+        UsageError: the weights are missing, or are not those of a vision-language model.
+        Failure: no usable answer.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    folder = weights(model, place)
+    folder = weights(model, location)
     try:
         processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
-        raise UsageError(f"{folder}: {str(error).strip().splitlines()[0]}") from None
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
     if not getattr(processor, "chat_template", None) or not hasattr(processor, "image_processor"):
-        raise UsageError(f"{folder}: not a model that answers questions about pictures")
+        raise UsageError(
+            f"{folder}: not a vision-language model that answers questions about pictures; "
+            "give another --caption-model"
+        )
     if hasattr(processor.image_processor, "do_image_splitting"):
-        processor.image_processor.do_image_splitting = False  # 17 times the tokens, for small print
+        processor.image_processor.do_image_splitting = (
+            False  # 17 times the tokens, needed for small print only
+        )
     network = load(AutoModelForImageTextToText, folder)
-    pictures = few(frames)
+    pictures = sample_pictures(frames)
     try:
-        return read(_answer(processor, network, pictures, QUESTION), "vlm")
+        return parse_answer(_answer(processor, network, pictures, QUESTION), "vlm")
     except Failure:
-        return read(_answer(processor, network, pictures, SIMPLER), "vlm")
+        return parse_answer(_answer(processor, network, pictures, SIMPLER_QUESTION), "vlm")
 
 
 def _answer(processor: Any, network: Any, pictures: list[Image.Image], question: str) -> str:
@@ -77,13 +89,15 @@ def _answer(processor: Any, network: Any, pictures: list[Image.Image], question:
         return_dict=True,
         return_tensors="pt",
     ).to(network.device, network.dtype)
-    with progress("describing the clip", total=LONGEST_ANSWER) as bar, torch.no_grad():
+    with progress("describing the clip", total=MAX_ANSWER_TOKENS) as bar, torch.no_grad():
 
         def advance(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
             bar.advance(1)
-            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # go on
+            return torch.zeros(
+                len(ids), dtype=torch.bool, device=ids.device
+            )  # never stops the generation
 
         ids = network.generate(
-            **inputs, max_new_tokens=LONGEST_ANSWER, do_sample=False, stopping_criteria=[advance]
+            **inputs, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False, stopping_criteria=[advance]
         )
     return str(processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

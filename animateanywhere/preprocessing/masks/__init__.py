@@ -1,1 +1,1 @@
-"""Person segmentation."""
+"""Segmentation masks of the person."""

@@ -1,1 +1,1 @@
-"""Pose detectors."""
+"""Pose estimators and person detectors."""

@@ -1,13 +1,13 @@
-"""Poses by MediaPipe: the two networks of BlazePose."""
+"""Pose estimation by MediaPipe's BlazePose (Bazarevsky et al. 2020, arXiv 2006.10204)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from animateanywhere.pose.keypoints import in_frame
-from animateanywhere.preprocessing.mediapipe_graph import see
+from animateanywhere.preprocessing.mediapipe_graph import pose_and_mask
 
-# MediaPipe's landmark for each OpenPose keypoint; the neck, -1, is between the shoulders
+# MediaPipe's landmark for each OpenPose keypoint; -1: the neck, between the shoulders
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
 NOSE, EYES, EARS = 0, (14, 15), (16, 17)  # of OpenPose-18
@@ -21,17 +21,17 @@ def extract(frames: np.ndarray) -> np.ndarray:
         frames: uint8 (F, H, W, 3).
 
     Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence. 0 for what is out of the frame, for the
-        face of a person seen from behind, and for whole frames in which nobody was found.
+        float32 (F, 18, 3): x, y in pixels and confidence; 0 for keypoints out of the frame, for
+        the face in a back view, and for frames without a detected person.
 
     Raises:
         UsageError: mediapipe is not installed.
     """
     height, width = frames.shape[1:3]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    for index, found in enumerate(see(frames)):
-        if len(found["points"]):
-            keypoints[index] = _openpose(found["points"], height, width)
+    for index, result in enumerate(pose_and_mask(frames)):
+        if len(result["points"]):
+            keypoints[index] = _openpose(result["points"], height, width)
     return keypoints
 
 
@@ -41,7 +41,7 @@ def _openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:
     neck = np.append(shoulders[:, :3].mean(0), shoulders[:, 3].min())
     chosen = np.vstack([points, neck])[list(FROM_MEDIAPIPE)]
     out = np.stack([chosen[:, 0] * width, chosen[:, 1] * height, chosen[:, 3]], axis=1)
-    # MediaPipe calls a face visible even from behind; OpenPose, and so the base, does not
+    # MediaPipe marks the face visible in back views too; OpenPose, and so the base, does not
     back = chosen[NOSE, 2] > chosen[list(EARS), 2].mean()
     if back:
         out[[NOSE, *EYES], 2] = 0

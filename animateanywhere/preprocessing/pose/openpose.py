@@ -1,6 +1,6 @@
-"""Poses by OpenPose (Cao et al. 2017, arXiv 1611.08050) as controlnet-aux carries it.
+"""Pose estimation by OpenPose (Cao et al. 2017, arXiv 1611.08050), as in controlnet-aux.
 
-Its license allows non-commercial use only, so it runs only when asked for by name.
+Its license allows non-commercial use only, so it runs only when it is selected by name.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import say
 from animateanywhere.pose.keypoints import VISIBLE, in_frame
-from animateanywhere.preprocessing.frame_cache import Found, Look, look_at
+from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
 from animateanywhere.preprocessing.pose import people
-from animateanywhere.preprocessing.tracking import around, follow, overlap
-from animateanywhere.preprocessing.weights import HUB, Place
+from animateanywhere.preprocessing.tracking import intersection_over_union, keypoint_boxes, track
+from animateanywhere.preprocessing.weights import HUB, WeightsLocation
 
 NAME = "body_pose_model"
 CONVERT = (
@@ -33,75 +33,79 @@ CONVERT = (
 )
 
 
-def extract(frames: np.ndarray, place: Place = HUB) -> tuple[np.ndarray, int]:
+def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.ndarray, int]:
     """Keypoints of the most prominent person.
 
     Args:
         frames: uint8 (F, H, W, 3).
-        place: of the weights, `openpose/body_pose_model.safetensors`.
+        location: of the weights, `openpose/body_pose_model.safetensors`.
 
     Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence, 0 for what is not seen; and how many
-        persons of comparable size there are.
+        float32 (F, 18, 3): x, y in pixels and confidence in 0..1, 0 for undetected keypoints; and
+        the number of persons of comparable size.
 
     Raises:
-        UsageError: no weights, or a torchvision that does not work with torch.
+        UsageError: the weights are missing, or torchvision does not fit the installed torch.
     """
-    file = weights(place)
-    say("openpose: licensed by CMU for non-commercial use only")
+    file = weights(location)
+    say("openpose: CMU's license allows non-commercial use only")
 
     @contextmanager
-    def opened() -> Iterator[Look]:
+    def open_backend() -> Iterator[FrameFunction]:
         body = _network(file)
 
-        def look(frame: np.ndarray) -> Found:
+        def estimate(frame: np.ndarray) -> FrameResult:
             return {"persons": _persons(*body(np.ascontiguousarray(frame[..., ::-1])))}  # BGR
 
-        yield look
+        yield estimate
 
     name = f"openpose-{sha256(file)[:12]}"
-    persons = [here["persons"] for here in look_at(frames, name, opened, "finding poses")]
-    seen = [_boxes(here) for here in persons]
+    persons = [result["persons"] for result in
+               cached_results(frames, name, open_backend, "estimating poses")]  # fmt: skip
+    boxes = [_boxes(found) for found in persons]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    for index, box in enumerate(follow(seen)):
+    for index, box in enumerate(track(boxes)):
         if np.isfinite(box).all():
-            mine = persons[index][np.argmax(overlap(seen[index], box))]
-            keypoints[index] = in_frame(mine, *frames.shape[1:3])
-    return keypoints, people.in_boxes(seen)
+            person = persons[index][np.argmax(intersection_over_union(boxes[index], box))]
+            keypoints[index] = in_frame(person, *frames.shape[1:3])
+    return keypoints, people.count_boxes(boxes)
 
 
-def weights(place: Place) -> Path:
-    """The file of weights in `place`. Raises UsageError where there is none to be read."""
-    folder = (place.models or Path("DIR")) / "openpose"
+def weights(location: WeightsLocation) -> Path:
+    """The file of weights in `location`. Raises UsageError if it is missing or only a pickle."""
+    folder = (location.models or Path("DIR")) / "openpose"
     file = folder / f"{NAME}.safetensors"
-    if place.models and file.is_file():
+    if location.models and file.is_file():
         return file
-    if place.models and (folder / f"{NAME}.pth").is_file():
+    if location.models and (folder / f"{NAME}.pth").is_file():
         raise UsageError(
-            f"{folder}: {NAME}.pth is a pickle, which may hold a program, and is not read; "
-            f'if you trust it: cd {folder} && python -c "{CONVERT}"'
+            f"{folder}: {NAME}.pth is a pickle, which may execute code, and is not read; "
+            f'if you trust it, convert it: cd {folder} && python -c "{CONVERT}"'
         )
     raise UsageError(
-        f"--pose-backend openpose: no {file}: get {NAME}.pth of lllyasviel/Annotators from the "
-        f'hub, put it there, make it safe to read: python -c "{CONVERT}", and give --models'
+        f"--pose-backend openpose: {file} is missing: download {NAME}.pth of "
+        f"lllyasviel/Annotators from the hub to that folder, convert it there: "
+        f'python -c "{CONVERT}", and give the folder above it as --models'
     )
 
 
 def torchvision_fault() -> str | None:
-    """What is wrong with a torchvision made for another torch: worse than none, since then much of
-    transformers and diffusers cannot be imported either. None where it fits or is not there."""
+    """What is wrong if torchvision was built for another torch; None if it fits or is absent.
+
+    A torchvision that does not fit also breaks imports of transformers and diffusers.
+    """
     if find_spec("torchvision") is None:
         return None
     from packaging.requirements import Requirement
 
     torch, torchvision = version("torch"), version("torchvision")
-    wanted = [Requirement(line) for line in requires("torchvision") or []]
-    unmet = [line for line in wanted if line.name == "torch" and torch not in line.specifier]
+    requirements = [Requirement(line) for line in requires("torchvision") or []]
+    unmet = [line for line in requirements if line.name == "torch" and torch not in line.specifier]
     if unmet:
-        why = f"it wants {unmet[0]}"
+        why = f"it requires {unmet[0]}"
     else:
         try:
-            import_module("torchvision.ops")  # loads what was compiled against torch
+            import_module("torchvision.ops")  # loads the extension compiled against torch
             return None
         except (ImportError, RuntimeError, OSError) as error:
             why = str(error).splitlines()[0]
@@ -113,14 +117,14 @@ def torchvision_fault() -> str | None:
 
 
 def _network(file: Path) -> Any:
-    """controlnet-aux's `Body`; its own constructor would unpickle."""
+    """controlnet-aux's `Body`, built without its constructor, which would load a pickle."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if why := torchvision_fault():
         raise UsageError(why)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its other, older networks
+        warnings.simplefilter("ignore")  # raised by its other, older networks
         from controlnet_aux.open_pose.body import Body
         from controlnet_aux.open_pose.model import bodypose_model
         from controlnet_aux.open_pose.util import transfer
@@ -136,7 +140,7 @@ def _network(file: Path) -> Any:
 
 
 def _persons(candidates: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(N, 18, 3) of `Body`'s candidates (M, 4): x, y, score, id, and rows (N, 20) of their ids."""
+    """Keypoints (N, 18, 3) of `Body`'s candidates (M, 4), x, y, score, id, and id rows (N, 20)."""
     if not len(rows):
         return np.zeros((0, 18, 3))
     ids = rows[:, :18].astype(int)
@@ -146,8 +150,8 @@ def _persons(candidates: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _boxes(persons: np.ndarray) -> np.ndarray:
-    """(N, 5) around persons (N, 18, 3): left, top, right, bottom, mean score of what is seen."""
-    seen = persons[..., 2] > 0
-    score = persons[..., 2].sum(1) / np.maximum(seen.sum(1), 1)
-    boxes = np.column_stack([around(persons, VISIBLE), score])
+    """Boxes (N, 5) of persons (N, 18, 3): left, top, right, bottom, mean score of the detected."""
+    detected = persons[..., 2] > 0
+    score = persons[..., 2].sum(1) / np.maximum(detected.sum(1), 1)
+    boxes = np.column_stack([keypoint_boxes(persons, VISIBLE), score])
     return np.nan_to_num(boxes)

@@ -1,1 +1,1 @@
-"""What is wrong with a clip or a motion, in words."""
+"""Quality checks of a clip to learn from and of a motion to follow, as findings."""

@@ -1,7 +1,7 @@
-"""What is good and bad about a clip to learn from: one line each, with what to do.
+"""Quality findings about a clip to learn from: one line each, with what to do about it.
 
-The limits were set on seven real clips of 2.6 to 6.4 s, good and mediocre ones, and on damaged
-copies of them; the figure of the good ones stands beside each.
+The thresholds were set on seven real clips of 2.6 to 6.4 s, good and mediocre ones, and on
+degraded copies of them; the values of the good clips stand beside each.
 """
 
 from __future__ import annotations
@@ -12,36 +12,32 @@ import numpy as np
 
 from animateanywhere.core.findings import Finding, Level
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.pose.visibility import parts_shown, shares, views
-from animateanywhere.preprocessing.crop import move
+from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
+from animateanywhere.preprocessing.crop import crop_keypoints
 from animateanywhere.preprocessing.quality import footage
 
-PART_SHOWN = 0.5  # share of frames; a part that fewer show is learned from little
-VIEW_SHOWN = 0.05  # a twentieth of a clip is at least one frame to learn a view from
+MIN_PART_SHARE = 0.5  # share of frames; a body part shown in fewer is learned poorly
+MIN_VIEW_SHARE = 0.05  # of the frames: at least one frame of a clip to learn a view from
 BLURRED = 0.3  # sharpness: sharp clips 0.60 to 1.04, blurred by 1 pixel of the base 0.3 to 0.4
-BLURRED_FRAMES = 0.25  # share of frames: now and then fast motion blurs
+BLURRED_FRAMES = 0.25  # share of frames: fast motion blurs some
 DRAWN = 0.42  # plain share: a drawing 0.57, clips, photographs and rendered people up to 0.3
 CUT = 0.3  # change of colors: within a shot up to 0.14, dances included; spliced clips 0.66 to 0.96
-CUT_OVER = 3.0  # times what is usual around: flashing light and water go on
-CUTS = 3  # so many cuts make an edited film, of which nobody knows whom it shows
-CAMERA = (
-    0.08,
-    0.35,
-)  # frame widths a second, of note and warning: handheld up to 0.05, following 0.16
+CUT_OVER = 3.0  # times the median around it: flashing light and water continue
+CUTS = 3  # an edited film, which may show several persons
+# Frame widths per second, of note and warning: handheld up to 0.05, following 0.16
+CAMERA = (0.08, 0.35)
 UNSTEADY = 0.25  # of the mask's area: good masks of a fast dance reach 0.21
-UNCOVERED = 0.8  # share of joints on the mask: good ones reach 0.93 and more in every frame
+UNCOVERED = 0.8  # share of joints on the mask: good masks reach at least 0.93 in every frame
 BAD_MASKS = 0.1  # share of frames
 EMPTY = 0.005  # share of the square
-COARSE = 128  # pixels a side, enough to tell a steady outline from another
-SMALL = 0.75  # of the base's pixels: below, it is more guess than picture
-DARK = (
-    70.0  # luma of the person's brightest tenth: in daylight and rooms 129 to 221, against light 45
-)
-BURNT = 0.25  # share of the person above luma 250; a white shirt in stage light gives 0.00
-STILL = 0.1  # mean path of joints in body heights a second: an almost still hiker 0.09, others 0.18
+COARSE = 128  # pixels a side, enough to measure the flicker of an outline
+SMALL = 0.75  # of the base's size: below, upscaling invents most of the detail
+DARK = 70.0  # luma of the person's brightest tenth: in daylight and rooms 129 to 221, backlit 45
+OVEREXPOSED = 0.25  # share of the person above luma 250; a white shirt in stage light gives 0.00
+STILL = 0.1  # mean joint speed in body heights per second: an almost still hiker 0.09, others 0.18
 
 
-def look_over(
+def clip_findings(
     frames: np.ndarray,
     keypoints: np.ndarray,
     squares: np.ndarray,
@@ -49,16 +45,18 @@ def look_over(
     masks: np.ndarray,
     fps: float,
 ) -> list[Finding]:
-    """Findings about a clip to learn a person from, worst first.
+    """Findings about a clip to learn a person from, most severe first.
 
     Args:
-        frames: uint8 (F, H, W, 3), whole pictures. keypoints: (F, 18, 3) in their pixels.
-        squares: (F, 3), where `pictures`, uint8 (F, S, S, 3), were cut out, see `crop.squares`.
-        masks: (F, S, S) in 0..1, of the pictures.
-        fps: of the frames.
+        frames: uint8 (F, H, W, 3), the whole frames.
+        keypoints: (F, 18, 3) in pixels of the frames.
+        squares: (F, 3) of the crops, see `crop.crop_squares`.
+        pictures: uint8 (F, S, S, 3), the crops.
+        masks: (F, S, S) in 0..1, of the crops.
+        fps: frame rate.
     """
     size = pictures.shape[1]
-    inside = move(keypoints, squares, size)
+    inside = crop_keypoints(keypoints, squares, size)
     blur = _blur(pictures, masks)
     found = [
         *_parts(keypoints), *_views(keypoints), *_size(squares, size),
@@ -70,38 +68,41 @@ def look_over(
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:
+    """Findings sorted by severity: unusable, warning, note."""
     order = ("unusable", "warning", "note")
     return sorted(findings, key=lambda finding: order.index(finding.level))
 
 
 def _parts(keypoints: np.ndarray) -> list[Finding]:
     shown = parts_shown(keypoints)
-    missing = [name for name, share in shown.items() if share < VIEW_SHOWN]
-    seldom = [f"{name} in {share:.0%}" for name, share in shown.items()
-              if VIEW_SHOWN <= share < PART_SHOWN]  # fmt: skip
+    missing = [name for name, share in shown.items() if share < MIN_VIEW_SHARE]
+    rare = [f"{name} in {share:.0%}" for name, share in shown.items()
+              if MIN_VIEW_SHARE <= share < MIN_PART_SHARE]  # fmt: skip
     out = []
     if missing:
-        text = f"cut off: the person's {' and '.join(missing)} not seen, so made up later"
+        text = (
+            f"cut off: the person's {' and '.join(missing)} not visible, so they will be invented"
+        )
         out.append(Finding("warning", "parts", text))
-    if seldom:
-        text = f"seldom seen: {', '.join(seldom)} of the frames; step back, or expect them vague"
+    if rare:
+        text = f"rarely visible: {', '.join(rare)} of the frames; film from farther away"
         out.append(Finding("warning", "parts", text))
     return out
 
 
 def _views(keypoints: np.ndarray) -> list[Finding]:
-    part = shares(views(keypoints))
+    part = view_shares(view_directions(keypoints))
     if not any(part.values()):
         return []
-    told = ", ".join(f"{view} {share:.0%}" for view, share in part.items() if share)
-    never = [view for view, share in part.items() if share < VIEW_SHOWN]
+    shown = ", ".join(f"{view} {share:.0%}" for view, share in part.items() if share)
+    never = [view for view, share in part.items() if share < MIN_VIEW_SHARE]
     if "front" in never:
-        text = f"seen as {told}; never from the front: the face is made up"
+        text = f"{shown}; never from the front, so the face will be invented"
         return [Finding("warning", "views", text)]
     if never:
-        text = f"seen as {told}; {' and '.join(never)} never: made up where a motion turns that way"
+        text = f"{shown}; never {' or '.join(never)}, which a motion may show: it will be invented"
         return [Finding("note", "views", text)]
-    return [Finding("note", "views", f"seen as {told}")]
+    return [Finding("note", "views", shown)]
 
 
 def _size(squares: np.ndarray, size: int) -> list[Finding]:
@@ -110,33 +111,34 @@ def _size(squares: np.ndarray, size: int) -> list[Finding]:
         return []
     level: Level = "warning" if side < SMALL * size else "note"
     text = (
-        f"the person is small: {side:.0f} pixels for {size}; come nearer or film at a higher size"
+        f"the person is small: {side:.0f} pixels for the base's {size}; come nearer or film at a "
+        "higher resolution"
     )
     return [Finding(level, "size", text)]
 
 
 def _blur(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
     sharp = footage.sharpness(pictures, masks)
-    told = np.isfinite(sharp)
+    known = np.isfinite(sharp)
     blurred = np.flatnonzero(sharp < BLURRED)  # NaN is not
-    if not told.any() or len(blurred) < BLURRED_FRAMES * told.sum():
+    if not known.any() or len(blurred) < BLURRED_FRAMES * known.sum():
         return []
     text = (
-        f"blurred: {len(blurred)} of {told.sum()} frames ({ranges(blurred)}); "
-        "more light, a steady camera, or a clip that was not scaled up"
+        f"blurred: {len(blurred)} of {known.sum()} frames ({frame_ranges(blurred)}); "
+        "use more light, a steady camera, or a clip that was not scaled up"
     )
     return [Finding("warning", "blur", text)]
 
 
 def _drawing(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> list[Finding]:
-    if not footage.plain(frames, squares, masks) > DRAWN:  # NaN is not
+    if not footage.plain_share(frames, squares, masks) > DRAWN:  # NaN is not
         return []
-    text = "looks drawn, in plain colors: what is learned will look painted; film a person"
+    text = "looks like a drawing, in plain colors: results will look painted; film a real person"
     return [Finding("warning", "drawing", text)]
 
 
 def _cuts(frames: np.ndarray, fps: float) -> list[Finding]:
-    change = footage.changes(frames)
+    change = footage.color_changes(frames)
     usual = [
         float(np.median(np.delete(change[max(k - 4, 0) : k + 5], min(k, 4))))
         if len(change) > 1 else 0.0
@@ -152,15 +154,15 @@ def _cuts(frames: np.ndarray, fps: float) -> list[Finding]:
 
 
 def _camera(frames: np.ndarray, keypoints: np.ndarray, fps: float) -> list[Finding]:
-    shifts = footage.shifts(frames, keypoints)
-    told = shifts[np.isfinite(shifts)]
-    if len(told) < len(shifts) / 4 or not len(told):
+    shifts = footage.camera_shifts(frames, keypoints)
+    known = shifts[np.isfinite(shifts)]
+    if len(known) < len(shifts) / 4 or not len(known):
         return []
-    speed = float(np.median(told)) * fps
+    speed = float(np.median(known)) * fps
     if speed < CAMERA[0]:
         return []
     level: Level = "note" if speed < CAMERA[1] else "warning"
-    text = f"the camera moves: {speed:.0%} of the frame's width a second; put it on something"
+    text = f"the camera moves: {speed:.0%} of the frame's width per second; use a tripod"
     return [Finding(level, "camera", text)]
 
 
@@ -169,39 +171,43 @@ def _masks(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
     out = []
     if empty.any():
         level: Level = "unusable" if empty.mean() > 0.5 else "warning"
-        text = f"no outline of the person in frames {ranges(np.flatnonzero(empty))}; mend the masks"
+        where = frame_ranges(np.flatnonzero(empty))
+        text = f"no mask of the person in frames {where}; correct the masks"
         out.append(Finding(level, "masks", text))
-    coarse = footage.shrunk(masks, COARSE)
+    coarse = footage.downscaled(masks, COARSE)
     keypoints = keypoints * np.array([coarse.shape[1] / masks.shape[1]] * 2 + [1])
     masks = coarse
-    lost = (footage.covered(masks, keypoints) < UNCOVERED) & ~empty
-    unsteady = (footage.unsteady(masks, keypoints) > UNSTEADY) & ~empty & ~lost
+    lost = (footage.joint_coverage(masks, keypoints) < UNCOVERED) & ~empty
+    unsteady = (footage.mask_flicker(masks, keypoints) > UNSTEADY) & ~empty & ~lost
     if lost.mean() >= BAD_MASKS:
-        text = (
-            f"outlines miss parts of the body in frames {ranges(np.flatnonzero(lost))}; mend them"
-        )
+        where = frame_ranges(np.flatnonzero(lost))
+        text = f"masks miss parts of the body in frames {where}; correct them"
         out.append(Finding("warning", "masks", text))
     if unsteady.mean() >= BAD_MASKS:
-        text = f"outlines flicker in frames {ranges(np.flatnonzero(unsteady))}; mend them"
+        where = frame_ranges(np.flatnonzero(unsteady))
+        text = f"masks flicker in frames {where}; correct them"
         out.append(Finding("warning", "masks", text))
     return out
 
 
 def _light(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
-    bright, burnt = footage.light(pictures, masks)
+    bright, burnt = footage.brightness(pictures, masks)
     if bright < DARK:
-        text = f"the person is dark (brightest parts {bright:.0f} of 255); light it from the front"
+        text = (
+            f"the person is dark (brightest parts {bright:.0f} of 255); "
+            "light the person from the front"
+        )
         return [Finding("warning", "light", text)]
-    if burnt > BURNT:
+    if burnt > OVEREXPOSED:
         text = f"overexposed: {burnt:.0%} of the person is plain white; film with less light"
         return [Finding("warning", "light", text)]
     return []
 
 
 def _motion(keypoints: np.ndarray, fps: float) -> list[Finding]:
-    seen = keypoints[..., 2] >= VISIBLE
-    both = seen[1:] & seen[:-1]
-    heights = [float(np.ptp(p[s, 1])) for p, s in zip(keypoints, seen, strict=True) if s.any()]
+    visible = keypoints[..., 2] >= VISIBLE
+    both = visible[1:] & visible[:-1]
+    heights = [float(np.ptp(p[s, 1])) for p, s in zip(keypoints, visible, strict=True) if s.any()]
     if not both.any() or max(heights) <= 0:
         return []
     path = np.hypot(*np.moveaxis(np.diff(keypoints[..., :2], axis=0), -1, 0))
@@ -213,13 +219,13 @@ def _motion(keypoints: np.ndarray, fps: float) -> list[Finding]:
         Finding(
             "note",
             "motion",
-            "the person hardly moves: turn around and move, to be learned from all sides",
+            "the person hardly moves: move and turn around, to be learned from all sides",
         )
     ]
 
 
-def ranges(numbers: Sequence[int] | np.ndarray, most: int = 4) -> str:
-    """Frame numbers in few words: "3 to 7, 12"."""
+def frame_ranges(numbers: Sequence[int] | np.ndarray, most: int = 4) -> str:
+    """Frame numbers as ranges, at most `most` of them: "3 to 7, 12"."""
     runs: list[list[int]] = []
     for number in map(int, numbers):
         if runs and number == runs[-1][1] + 1:

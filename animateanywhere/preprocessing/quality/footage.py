@@ -1,5 +1,5 @@
-"""Measures of footage: sharpness, cuts, camera motion, flicker of masks, light. Numbers only; what
-they mean is said in `findings`."""
+"""Measures of footage: sharpness, cuts, camera motion, flicker of masks, brightness. Numbers only;
+`clip` turns them into findings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from scipy.ndimage import (
 from animateanywhere.pose import skeleton
 from animateanywhere.pose.keypoints import VISIBLE
 
-SMALL, LARGE = 64, 160  # pixels of the longer side to look for cuts, and for shifts of the camera
-SAMPLED = 16  # frames of a clip that tell how sharp and bright it is
-BINS = 8  # of the histogram, a color
-SURE = 0.3  # correlation of two backgrounds from which a shift counts; unlike ones reach 0.2
-FEWEST = 0.15  # share of the frame that must be background for its shift to be told
+SMALL, LARGE = 64, 160  # pixels of the longer side, to detect cuts and camera shifts
+SAMPLED = 16  # about this many frames, for sharpness and brightness
+BINS = 8  # of the histogram, per color channel
+MIN_CORRELATION = 0.3  # of two backgrounds, for a valid shift; unrelated ones reach 0.2
+MIN_BACKGROUND = 0.15  # share of the frame needed to measure a shift
 
 
 def gray(frames: np.ndarray) -> np.ndarray:
@@ -31,8 +31,9 @@ def gray(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def shrunk(frames: np.ndarray, longer: int) -> np.ndarray:
-    """Frames (F, H, W[, 3]), uint8 or float32, area-averaged to this longer side if theirs is."""
+def downscaled(frames: np.ndarray, longer: int) -> np.ndarray:
+    """Frames (F, H, W[, 3]), uint8 or float32, reduced by area averaging to at most `longer` pixels
+    on the longer side."""
     scale = longer / max(frames.shape[1:3])
     if scale >= 1:
         return frames
@@ -42,10 +43,10 @@ def shrunk(frames: np.ndarray, longer: int) -> np.ndarray:
 
 
 def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """(F,) the Laplacian's RMS against the contrast (standard deviation) where the person is.
+    """Sharpness (F,): RMS of the Laplacian over the standard deviation, on the person.
 
-    pictures: uint8 (F, S, S, 3); masks: (F, S, S) in 0..1. NaN where nobody is, and in frames
-    between the some twenty that are looked at.
+    pictures: uint8 (F, S, S, 3); masks: (F, S, S) in 0..1. NaN without a person, and in frames
+    between the sampled ones (about SAMPLED).
     """
     out = np.full(len(pictures), np.nan)
     for index in range(0, len(pictures), max(len(pictures) // SAMPLED, 1)):
@@ -57,13 +58,20 @@ def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return out
 
 
-def plain(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
-    """Share of the person, neither dark nor burnt out, that is one plain color in windows of 5 x 5
-    pixels of the whole pictures, uint8 (F, H, W, 3); NaN where too little of them is seen.
+def plain_share(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
+    """Share 0..1 of the person's pixels in windows of 5 x 5 pixels of one plain color.
 
-    squares: (F, 3), where the masks, (F, S, S) in 0..1, lie. Of four frames.
+    Dark and overexposed pixels are left out. High for drawings.
+
+    Args:
+        frames: uint8 (F, H, W, 3), the whole frames, of which four are sampled.
+        squares: (F, 3) of the crops that the masks belong to.
+        masks: (F, S, S) in 0..1.
+
+    Returns:
+        NaN if fewer than 4000 pixels can be judged.
     """
-    even = seen = 0
+    even = total = 0
     for index in np.linspace(0, len(frames) - 1, min(len(frames), 4)).astype(int):
         x, y, side = squares[index].round().astype(int)
         left, top = max(x - side // 2, 0), max(y - side // 2, 0)
@@ -76,47 +84,54 @@ def plain(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
         window = (5, 5, 1)
         ranges = maximum_filter(picture, window) - minimum_filter(picture, window)
         even += int((ranges.max(-1)[person] <= 6).sum())
-        seen += int(person.sum())
-    return even / seen if seen > 4000 else float("nan")
+        total += int(person.sum())
+    return even / total if total > 4000 else float("nan")
 
 
-def changes(frames: np.ndarray) -> np.ndarray:
-    """(F - 1,) how far the colors of neighboring frames are apart, 0..1: half the L1 distance of
-    their joint RGB histograms, which where a person stands does not change."""
-    bins = shrunk(frames, SMALL).astype(np.int64) * BINS // 256
+def color_changes(frames: np.ndarray) -> np.ndarray:
+    """Color difference (F - 1,) of neighboring frames in 0..1: half the L1 distance of their joint
+    RGB histograms, which do not depend on the person's position."""
+    bins = downscaled(frames, SMALL).astype(np.int64) * BINS // 256
     index = (bins[..., 0] * BINS + bins[..., 1]) * BINS + bins[..., 2]
     counts = [np.bincount(one.ravel(), minlength=BINS**3) / one.size for one in index]
     return np.abs(np.diff(counts, axis=0)).sum(1) / 2
 
 
-def shifts(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """(F - 1,) how far the background moves from frame to frame, in frame widths.
+def camera_shifts(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Shift (F - 1,) of the background between neighboring frames, in frame widths.
 
-    Correlation of the fine detail outside of the person's box. NaN where that tells nothing.
+    By cross-correlation of the fine detail outside of the person's bounding box; NaN where the
+    background or the correlation is too small.
     """
-    small = gray(shrunk(frames, LARGE))
+    small = gray(downscaled(frames, LARGE))
     height, width = small.shape[1:]
-    ground = [_around(pose, height, width, width / frames.shape[2]) for pose in keypoints]
+    ground = [_background(pose, height, width, width / frames.shape[2]) for pose in keypoints]
     detail = small - np.stack([gaussian_filter(one, 4) for one in small])
     out = np.full(max(len(frames) - 1, 0), np.nan)
     for index in range(len(out)):
         both = ground[index] * ground[index + 1]
-        if both.mean() < FEWEST:
+        if both.mean() < MIN_BACKGROUND:
             continue
         a, b = (np.fft.rfft2(detail[index + k] * gaussian_filter(both, 2)) for k in (0, 1))
-        alike = np.fft.irfft2(a * np.conj(b), s=both.shape)
+        correlation = np.fft.irfft2(a * np.conj(b), s=both.shape)
         power = np.sqrt(_power(a, both.shape) * _power(b, both.shape))
-        if alike.max() < SURE * max(power, 1e-6):
+        if correlation.max() < MIN_CORRELATION * max(power, 1e-6):
             continue
-        peak = np.unravel_index(alike.argmax(), alike.shape)
-        moved = [(int(p) + n // 2) % n - n // 2 for p, n in zip(peak, alike.shape, strict=True)]
+        peak = np.unravel_index(correlation.argmax(), correlation.shape)
+        moved = [
+            (int(p) + n // 2) % n - n // 2 for p, n in zip(peak, correlation.shape, strict=True)
+        ]
         out[index] = math.hypot(*moved) / width
     return out
 
 
-def unsteady(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """(F,) share of the person that a mask gains or loses for one frame only, beyond what the pose
-    does; 0 for the first and last. masks: (F, S, S); keypoints: (F, 18, 3) in their pixels."""
+def mask_flicker(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Flicker (F,): share of the person's area that a mask gains or loses for one frame only.
+
+    The change of the pose is subtracted; 0 in the first and last frame.
+
+    masks: (F, S, S) in 0..1; keypoints: (F, 18, 3) in pixels of the masks.
+    """
     size = masks.shape[1]
     drawn = skeleton.draw(keypoints, size, size).max(-1) > 60
     bodies = np.stack([binary_dilation(one, iterations=max(size // 32, 1)) for one in drawn])
@@ -125,8 +140,8 @@ def unsteady(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     return out.clip(0)
 
 
-def covered(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """(F,) share of the seen joints that lie on the mask, or by its edge; 1 where none is seen."""
+def joint_coverage(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Share (F,) of the visible joints that lie on the mask or near its edge; 1 without joints."""
     size = masks.shape[1]
     out = np.ones(len(masks))
     for index, (mask, pose) in enumerate(zip(masks, keypoints, strict=True)):
@@ -138,9 +153,9 @@ def covered(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     return out
 
 
-def light(pictures: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Luma, 0..255, that a tenth of the person's pixels exceed, and the share of them that is
-    burnt out; (255, 0) where nobody is."""
+def brightness(pictures: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
+    """Luma 0..255 that a tenth of the person's pixels exceed, and the share of them that is
+    overexposed; (255, 0) without a person."""
     some = (
         slice(None, None, max(len(pictures) // SAMPLED, 1)),
         slice(None, None, 2),
@@ -153,20 +168,20 @@ def light(pictures: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
 
 
 def _flicker(masks: np.ndarray) -> np.ndarray:
-    """(F - 2,) how far inner frames lie from the median with their neighbors, a share of the area.
-    What only moves on in one direction gives little."""
+    """Difference (F - 2,) of each inner frame to the median of it and its neighbors, as a share of
+    the area; steady motion in one direction contributes little."""
     before, here, after = masks[:-2], masks[1:-1], masks[2:]
     middle = np.maximum(np.minimum(before, here), np.minimum(np.maximum(before, here), after))
     area = np.maximum(here.sum((1, 2)), middle.sum((1, 2)))
     return np.abs(here - middle).sum((1, 2)) / np.maximum(area, 1)
 
 
-def _around(pose: np.ndarray, height: int, width: int, scale: float) -> np.ndarray:
-    """float32 (height, width): 0 in the person's box with some room, 1 elsewhere."""
+def _background(pose: np.ndarray, height: int, width: int, scale: float) -> np.ndarray:
+    """float32 (height, width): 0 in the person's bounding box with a margin, 1 outside."""
     out = np.ones((height, width), np.float32)
-    seen = pose[pose[:, 2] >= VISIBLE, :2] * scale
-    if len(seen):
-        (left, top), (right, bottom) = seen.min(0), seen.max(0)
+    points = pose[pose[:, 2] >= VISIBLE, :2] * scale
+    if len(points):
+        (left, top), (right, bottom) = points.min(0), points.max(0)
         room = 0.15 * (bottom - top)
         rows = slice(max(int(top - 1.2 * room), 0), max(int(bottom + room), 0) + 1)
         out[rows, max(int(left - room), 0) : max(int(right + room), 0) + 1] = 0
@@ -174,5 +189,5 @@ def _around(pose: np.ndarray, height: int, width: int, scale: float) -> np.ndarr
 
 
 def _power(transformed: np.ndarray, shape: tuple[int, ...]) -> float:
-    """Sum of squares of the picture with this half spectrum."""
+    """Sum of squares of the picture with this half spectrum (Parseval)."""
     return float((np.fft.irfft2(transformed, s=shape) ** 2).sum())

@@ -11,7 +11,7 @@ from animateanywhere import puppets
 from animateanywhere.backbones.base import load_base
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import appearance_search
-from animateanywhere.preprocessing.captions.template import with_looks
+from animateanywhere.preprocessing.captions.template import with_appearance
 
 RED = "in a red shirt"
 
@@ -91,5 +91,5 @@ def test_the_bundled_base_says_what_a_person_wears() -> None:
     ],
 )
 def test_looks_stand_behind_the_person(text: str, says: str) -> None:
-    assert with_looks(text, "sks", "man", RED) == says
-    assert with_looks(text, "sks", "man", "") == text
+    assert with_appearance(text, "sks", "man", RED) == says
+    assert with_appearance(text, "sks", "man", "") == text

@@ -1,4 +1,4 @@
-"""Caption styles: what the clip's captions name, by recipe alone."""
+"""Caption styles of a recipe: the content of the clip's captions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def recipe(captions: Any, appearance: str) -> Recipe:
         ("plain", RED, "a sks man in a red shirt"),
     ],
 )
-def test_a_recipe_says_what_captions_name(
+def test_the_recipe_determines_the_content_of_captions(
     tiny_base: Path, style: Any, appearance: str, says: str
 ) -> None:
     base = load_base(tiny_base)
@@ -50,13 +50,13 @@ def test_a_recipe_says_what_captions_name(
     assert len(rows.latents) == 1
 
 
-def test_the_appearance_is_named_where_the_person_is_written_otherwise(tiny_base: Path) -> None:
+def test_appearance_is_named_if_the_person_is_written_differently(tiny_base: Path) -> None:
     strange = replace(MAN, captions=["<token>, dancing"] * 2)
     rows = encode_subject(load_base(tiny_base), strange, "sks", recipe("scene", RED))
     assert rows.captions == ["sks in a red shirt, dancing"] * 2
 
 
-def test_a_style_changes_words_only(tiny_base: Path) -> None:
+def test_a_caption_style_changes_words_only(tiny_base: Path) -> None:
     first, second = (
         encode_subject(load_base(tiny_base), MAN, "sks", recipe(style, ""))
         for style in ("scene", "plain")

@@ -43,7 +43,7 @@ class Counted(TorchDispatchMode):
     """Counts the bytes of storages that are made inside: `now`, and at most so far, `peak`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.now = self.peak = 0
         self.known: weakref.WeakSet[Any] = weakref.WeakSet()
 

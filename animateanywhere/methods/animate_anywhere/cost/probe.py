@@ -32,7 +32,7 @@ from animateanywhere.methods.animate_anywhere import (
     validation,
 )
 from animateanywhere.methods.animate_anywhere.cost.measure import DONE, STEPS
-from animateanywhere.methods.animate_anywhere.generation import render_latents
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.personal_stages import StageData, fit_vae
 from animateanywhere.methods.animate_anywhere.personal_stages import learn as learn_stages
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, from_dict
@@ -103,9 +103,9 @@ def generate(base: Base) -> dict[str, float]:
     poses = encode_poses(base, frames, clip=True)
     unet = method.build(base, Loss(guide=False), video=True).eval()
     warm = time.perf_counter()  # the first seconds of a process are slow: memory is new
-    render_latents(base, unet, "a man", poses, 0, steps=STEPS)
+    render_latents(base, unet, "a man", poses, 0, Sampling(steps=STEPS))
     begun += time.perf_counter() - warm
-    render_latents(base, unet, "a man", poses, 0, steps=STEPS, on_step=clock.advance)
+    render_latents(base, unet, "a man", poses, 0, Sampling(steps=STEPS), clock.advance)
     step = clock.usual()
     decode_latents(base.vae, latents[:1])
     clock.restart()

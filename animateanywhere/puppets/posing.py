@@ -1,48 +1,24 @@
-"""A spec at its times, brought before the camera: cones, keypoints and frames in samples."""
+"""Posing and projection of a spec: cones, keypoints and coordinate frames in samples."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from animateanywhere.puppets.body import Body, Cones, pose_body
+from animateanywhere.puppets.body import Cones, pose_body
 from animateanywhere.puppets.motion import angles
+from animateanywhere.puppets.objects import hold, object_cones
 from animateanywhere.puppets.outfit import dress
 from animateanywhere.puppets.spec import Spec
-from animateanywhere.puppets.thing import hold, thing_cones
 
-# how far (world units) a joint may lie behind the surface in front of it and still be seen
+# How far (world units) a joint may be behind the surface in front of it and still be visible
 _DEPTH = {
-    "nose": 0.03,
-    "eye": 0.03,
-    "ear": 0.03,
-    "neck": 0.09,
-    "shoulder": 0.085,
-    "elbow": 0.06,
-    "wrist": 0.05,
-    "hip": 0.11,
-    "knee": 0.08,
-    "ankle": 0.06,
-}
+    "nose": 0.03, "eye": 0.03, "ear": 0.03, "neck": 0.09, "shoulder": 0.085, "elbow": 0.06,
+    "wrist": 0.05, "hip": 0.11, "knee": 0.08, "ankle": 0.06,
+}  # fmt: skip
 _NAMES = (
-    "nose",
-    "neck",
-    "shoulder_r",
-    "elbow_r",
-    "wrist_r",
-    "shoulder_l",
-    "elbow_l",
-    "wrist_l",
-    "hip_r",
-    "knee_r",
-    "ankle_r",
-    "hip_l",
-    "knee_l",
-    "ankle_l",
-    "eye_r",
-    "eye_l",
-    "ear_r",
-    "ear_l",
-)
+    "nose", "neck", "shoulder_r", "elbow_r", "wrist_r", "shoulder_l", "elbow_l", "wrist_l",
+    "hip_r", "knee_r", "ankle_r", "hip_l", "knee_l", "ankle_l", "eye_r", "eye_l", "ear_r", "ear_l",
+)  # fmt: skip
 _FACE = {
     "nose": (0, -0.016, 0.078),
     "eye_r": (-0.026, 0.003, 0.055),
@@ -54,7 +30,7 @@ _FACE = {
 
 @dataclass(frozen=True)
 class Posed:
-    """One spec at its times, in samples: everything the caster and shader take."""
+    """One spec at its times, in samples: the input of ray casting and shading."""
 
     cones: np.ndarray  # (F, P, 8)
     rgb: np.ndarray  # (P, 2, 3)
@@ -66,13 +42,13 @@ class Posed:
     pan: np.ndarray  # (F,) share of the frame
 
 
-def stand(spec: Spec, times: np.ndarray, size: int) -> Posed:
-    """Pose, dress and project `spec` at `times` (F,) seconds for a picture of `size` samples."""
-    who, cam, name = spec.identity, spec.camera, spec.motion.name
+def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
+    """Pose, dress and project `spec` at `times` (F,) in seconds for a picture of `size` samples."""
+    person, cam = spec.identity, spec.camera
     pose = hold(spec.object, angles(spec.motion, times))
-    body: Body = pose_body(who, pose)
-    dress(who, body)
-    things = thing_cones(spec.object, body, seat=name == "sit")
+    body = pose_body(person, pose)
+    dress(person, body)
+    things = object_cones(spec.object, body, seat=spec.motion.name == "sit")
     scale = size * cam.scale
     pan = cam.pan * np.sin(np.asarray(times) * 2 * np.pi * 0.3 + spec.motion.wobble)
     cp, sp = np.cos(cam.pitch), np.sin(cam.pitch)
@@ -82,7 +58,7 @@ def stand(spec: Spec, times: np.ndarray, size: int) -> Posed:
         -1,
     )
 
-    def see(points: np.ndarray) -> np.ndarray:
+    def project(points: np.ndarray) -> np.ndarray:
         return points @ view.T + origin
 
     cones = Cones(
@@ -92,23 +68,25 @@ def stand(spec: Spec, times: np.ndarray, size: int) -> Posed:
         body.cones.rgb + things.rgb,
         body.cones.kind + things.kind,
     )
-    a, b = (see(np.stack(e)).transpose(1, 0, 2) for e in (cones.a, cones.b))
+    a, b = (project(np.stack(e)).transpose(1, 0, 2) for e in (cones.a, cones.b))
     radii = np.broadcast_to(np.array(cones.radii) * scale, (len(times), len(cones.radii), 2))
     j = body.joints
-    skull, unit = j["skull"], who.height * who.head
-    points = dict(j) | {k: skull + body.head @ np.array(v) * unit for k, v in _FACE.items()}
+    points = j | {name: body.from_skull(*offset) for name, offset in _FACE.items()}
     points["neck"] = (j["shoulder_r"] + j["shoulder_l"]) / 2
     local = []
-    for frame, at, s in ((body.torso, j["pelvis"], who.height), (body.head, skull, unit)):
+    for frame, at, s in (
+        (body.torso, j["pelvis"], body.height),
+        (body.head, j["skull"], body.head_size),
+    ):
         m = frame.transpose(0, 2, 1) @ (view.T / scale**2) / s
-        local.append(np.concatenate([m, -(m @ see(at)[:, :, None])], -1))
+        local.append(np.concatenate([m, -(m @ project(at)[:, :, None])], -1))
     shadows = []
     for p, r, k in (
         (j["pelvis"], 0.2, 0.75),
         (j["ankle_r"], 0.085, 0.8),
         (j["ankle_l"], 0.085, 0.8),
     ):
-        floor = see(p * np.array([1.0, 0.0, 1.0]))
+        floor = project(p * np.array([1.0, 0.0, 1.0]))
         lift = np.clip(p[:, 1] - (0.5 if r > 0.1 else 0.06), 0, None)
         shadows.append(
             np.stack([floor[:, 0], floor[:, 1], r * scale * (1 + lift), k * np.exp(-4 * lift)], -1)
@@ -118,7 +96,7 @@ def stand(spec: Spec, times: np.ndarray, size: int) -> Posed:
         np.array(cones.rgb),
         np.array(cones.kind),
         len(body.cones.a),
-        see(np.stack([points[n] for n in _NAMES])).transpose(1, 0, 2),
+        project(np.stack([points[n] for n in _NAMES])).transpose(1, 0, 2),
         np.stack(local, 1),
         np.stack(shadows, 1),
         pan,
@@ -126,9 +104,9 @@ def stand(spec: Spec, times: np.ndarray, size: int) -> Posed:
 
 
 def keypoints(posed: list[Posed], specs: list[Spec], depth: np.ndarray, side: int) -> np.ndarray:
-    """Keypoints (F, 18, 3) in samples: seen where the person's surface is just before them.
+    """Keypoints float32 (F, 18, 3) in samples: visible if the person's surface is just in front.
 
-    depth: (F, S, S) of the person, 1e9 where an object covers it, -1e9 where nothing is.
+    depth: (F, S, S) of the person, 1e9 where an object covers it, -1e9 without either.
     """
     xyz = np.concatenate([p.keypoints for p in posed])
     scale = np.concatenate(
@@ -138,6 +116,6 @@ def keypoints(posed: list[Posed], specs: list[Spec], depth: np.ndarray, side: in
     ix, iy = (np.clip(xyz[..., k].astype(np.int64), 0, side - 1) for k in (0, 1))
     f = np.arange(len(xyz))[:, None]
     slack = np.array([_DEPTH[n.split("_")[0]] for n in _NAMES]) * scale[:, None]
-    there = depth[f, iy, ix]
-    visible = inside & (there > -1e8) & (there - xyz[..., 2] < slack)
+    surface = depth[f, iy, ix]
+    visible = inside & (surface > -1e8) & (surface - xyz[..., 2] < slack)
     return np.concatenate([xyz[..., :2], visible[..., None]], -1).astype(np.float32)

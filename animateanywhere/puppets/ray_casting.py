@@ -1,4 +1,4 @@
-"""Ray casting rounded cones under an orthographic camera, ragged over (frame, cone, pixel)."""
+"""Ray casting of rounded cones under an orthographic camera, ragged over (frame, cone, pixel)."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Hits:
-    """The nearest surface under each sample that has one; all 1D over hits."""
+    """The nearest surface at each sample that has one; the first axis runs over the hits."""
 
     sample: Tensor  # int64, flat index into (F, H, W)
     frame: Tensor  # int64
@@ -19,7 +19,7 @@ class Hits:
 
 
 def _surface(p: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Height z, place along the axis and q = z offset squared (negative: missed).
+    """Height z, position along the axis in 0..1, and q, the squared z offset (negative: missed).
 
     A rounded cone is the union of spheres c(t), r(t), t in 0..1; its surface is the largest
     c_z(t) + sqrt(q(t)) with q a quadratic of t, whose maximum has a closed form.
@@ -36,11 +36,11 @@ def _surface(p: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return az + dz * t + torch.sqrt(q.clamp(min=0)), t, q
 
 
-def cast(cones: Tensor, height: int, width: int) -> tuple[Hits, Tensor]:
+def cast_rays(cones: Tensor, height: int, width: int) -> tuple[Hits, Tensor]:
     """Cast the rays of F frames of height x width samples against their cones.
 
-    `cones` float32 (F, P, 8): ends a and b (x, y, z) and their radii, in samples; a radius of 0
-    leaves a cone out. Returns the hits and the depth map (F, H, W), -1e9 where nothing is.
+    cones: float32 (F, P, 8), ends a and b (x, y, z) and their radii, in samples; cones of radius 0
+    are skipped. Returns the hits and the depth map (F, H, W), -1e9 without a hit.
     """
     frames, count = cones.shape[:2]
     p = cones.reshape(-1, 8)

@@ -1,0 +1,50 @@
+"""The optimizer of a stage, and its learning rates."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.training.stage import Stage
+
+
+def learning_rate(stage: Stage, step: int) -> float:
+    """Linear warm-up, constant, and linear decay to 0 over the last `decay` of the steps."""
+    up = (step + 1) / max(stage.warmup, 1)
+    down = (stage.steps - step) / max(stage.decay * stage.steps, 1)
+    return stage.learning_rate * min(1.0, up, down)
+
+
+def make_optimizer(parameters: Mapping[str, nn.Parameter], stage: Stage) -> Any:
+    """AdamW, its groups with their `rate` relative to the stage's learning rate. Raises UsageError
+    where its package is not installed, or a pattern of `rates` matches nothing."""
+    kind: Any = partial(torch.optim.AdamW, fused=True)
+    if stage.optimizer == "adamw8bit":
+        try:
+            kind = importlib.import_module("bitsandbytes.optim").AdamW8bit
+        except ImportError:
+            raise UsageError(
+                f"the optimizer of stage {stage.name} needs bitsandbytes: "
+                "pip install 'animateanywhere[vram]'"
+            ) from None
+    rate, decay = stage.learning_rate, stage.weight_decay
+    return kind(_groups(parameters, stage), rate, (0.9, 0.99), weight_decay=decay)
+
+
+def _groups(parameters: Mapping[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
+    groups: dict[float, list[nn.Parameter]] = {}
+    used: set[str] = set()
+    for name, parameter in parameters.items():
+        pattern = next((p for p in stage.rates if re.search(p, name)), None)
+        used |= {pattern} if pattern else set()
+        groups.setdefault(stage.rates[pattern] if pattern else 1.0, []).append(parameter)
+    for pattern in stage.rates.keys() - used:
+        raise UsageError(f"the pattern {pattern} of `rates` matches no trainable parameter")
+    return [{"params": some, "rate": rate} for rate, some in groups.items()]
