@@ -1,6 +1,8 @@
 """Fixtures: small real models, saved to a folder and loaded from it as users' bases are."""
 
 import os
+import socket
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +48,38 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
             make(folder)
             made.touch()
     return folder
+
+
+@pytest.fixture
+def two_processes() -> Callable[[list[str]], list[subprocess.CompletedProcess[str]]]:
+    """Runs a command in two processes that train together, as `accelerate launch` starts them."""
+
+    def run(command: list[str]) -> list[subprocess.CompletedProcess[str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = os.environ | {
+            "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1",
+        }  # fmt: skip
+        both = [
+            subprocess.Popen(
+                command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+            for rank in ("0", "1")
+        ]  # fmt: skip
+        try:
+            said = [process.communicate(timeout=300) for process in both]
+        finally:
+            for process in both:
+                process.kill()
+        return [
+            subprocess.CompletedProcess(command, process.returncode, out, err)
+            for process, (out, err) in zip(both, said, strict=True)
+        ]
+
+    return run
 
 
 @pytest.fixture(scope="session")

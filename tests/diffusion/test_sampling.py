@@ -10,9 +10,9 @@ from animateanywhere.diffusion.sampling import (
     blend,
     free_noise,
     guided,
-    in_turn,
     make_scheduler,
     sample,
+    switch_denoisers,
     windows,
 )
 
@@ -192,7 +192,7 @@ def test_each_window_has_its_own_conditions():
 
 
 def test_one_denoiser_takes_over_from_another():
-    both = in_turn(lambda x, t: x + t, lambda x, t: x - t, 2)
+    both = switch_denoisers(lambda x, t: x + t, lambda x, t: x - t, 2)
     assert [both(10, step) for step in range(1, 6)] == [11, 12, 7, 6, 5]
 
 
