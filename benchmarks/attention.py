@@ -1,9 +1,9 @@
-"""Mask-guided attention as one appended channel, against a dense bias and plain attention.
+"""Speed of mask-guided attention by an appended channel, of a dense bias, and of plain attention.
 
     .venv/bin/python benchmarks/attention.py
 
-Prints a Markdown table: seconds (median of several runs) and the ratio to plain attention, all in
-one process, and how far the appended channel lies from the dense bias.
+Prints a Markdown table: the median time of several runs in one process, the ratio to plain
+attention, and the largest difference between the results of appended channel and dense bias.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GAMMA = 0.1
 
 
 def timed(run: Callable[[], Tensor], times: int) -> float:
-    """Median seconds of a run, after one that is not counted."""
+    """Median seconds of several runs, after a warm-up run."""
     seconds = []
     for _ in range(times + 1):
         start = time.perf_counter()
@@ -60,10 +60,10 @@ def main() -> None:
             return guided_attention(q, k, v, m, m, GAMMA)  # noqa: B023
 
         base, ours, bias = (timed(run, times) for run in (plain, appended, dense))
-        apart = float((appended() - dense()).abs().max())
+        difference = float((appended() - dense()).abs().max())
         print(
             f"| {pixels} | {base * 1e3:.1f} ms | {ours * 1e3:.1f} ms | {bias * 1e3:.1f} ms "
-            f"| {ours / base:.2f} | {bias / base:.2f} | {apart:.1e} |"
+            f"| {ours / base:.2f} | {bias / base:.2f} | {difference:.1e} |"
         )
 
 

@@ -1,16 +1,17 @@
-"""Does the step that `aa personalize` chooses agree with the truth? On people whose truth is known.
+"""Evaluation of checkpoint selection on rendered people, whose true videos are known.
 
     .venv/bin/python benchmarks/choice.py --people 3 --out runs/choice
 
-Learns puppets that no base has seen, each in another scene and motion, and scores every saved step
-as always: by the bundled recipe, and by a hard one that loses the scenes step by step (no rows of
-regularization, nor of other places), where choosing matters. Beside that it generates videos of
-other scenes and motions with the same weights and measures them against the true renders. Prints
-two Markdown tables: Spearman's rank correlation of score and truth over the steps, with their
-parts; and what was chosen, beside the last step and the truly best one. The truth of a step: color
-error of the person as a share of that of the base with the person described in words, plus leak,
-plus share of frames in a wrong scene; lower is better.
-About 10 minutes a person on two idle cores; run again, it goes on where it stopped.
+Learns held-out puppets, each in another scene and motion, and computes the validation score of
+every saved step: with the bundled recipe, and with a hard one, in which scenes degrade step by step
+(no regularization and no background augmentation) and selection matters. In addition it generates
+videos of other scenes and motions with the same weights, and measures them against the true
+renders. The true error of a step is the color error of the person, relative to that of the base
+with the person described in words, plus leak, plus the share of frames in a wrong scene.
+
+Prints two Markdown tables: Spearman's rank correlation of score and true error over the steps, and
+of their parts; and the true errors of the selected, the last and the truly best step.
+About 10 minutes per person on two idle cores; run it again to resume.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.evaluation import truth
 from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
+from animateanywhere.methods.animate_anywhere.generation import Sampling
 from animateanywhere.methods.animate_anywhere.generation import render as generate
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, load_recipe
 from animateanywhere.pose import skeleton
@@ -45,7 +47,7 @@ CLIPS = (
     ("dance", "street", "on a street"),
     ("turn", "kitchen", "in a kitchen"), ("squat", "forest", "in a forest"),
 )  # fmt: skip
-# Scenes that are scored, and others
+# Motions and scenes of the true videos; some scenes are also those of validation
 CASES = (
     ("raise", "mountains"), ("dance", "desert"), ("walk", "beach"), ("squat", "forest"),
     ("wave", "city"), ("idle", "stage"),
@@ -55,21 +57,21 @@ TRUTH = {"person_delta_e": "identity", "wrong_scene": "scene", "leak": "leak"}
 
 
 def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list[Clip]) -> Any:
-    """Mean over the cases of what `truth.measure` finds in videos of `who`."""
+    """Mean of the true errors over the cases; who: the person, in the words of the prompt."""
     net = load_perception(BUNDLED / "perception")
     rows = []
     for case in cases:
         prompt = caption(case.spec, seed=1, person=who, appearance=False)
         poses = encode_poses(base, skeleton.draw(case.keypoints, SIZE, SIZE))
-        made = np.stack([*generate(base, unet, prompt, poses, 0, steps=STEPS)])
-        rows.append(truth.measure(net, made, case, reference))
+        frames = np.stack([*generate(base, unet, prompt, poses, 0, Sampling(steps=STEPS))])
+        rows.append(truth.measure(net, frames, case, reference))
     found = truth.mean(rows)
     return {**{n: found[n] for n in ("person_delta_e", "leak")},
             "wrong_scene": 1 - found["scene_accuracy"]}  # fmt: skip
 
 
 def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    """Scores of all saved steps of a person, each with "truth", lower is better, and its parts."""
+    """Scores of all saved steps of a person, each with its true error, "truth", and parts of it."""
     motion, scene, words = CLIPS[number % len(CLIPS)]
     reference = render(stage_spec(motion, scene, "none", 7, person), frames=32, size=SIZE, fps=FPS)
     cases = [
@@ -88,7 +90,7 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
     scorer = checkpoint_selection.scorer
 
     def both(model: Base, parts: Mapping[str, nn.Module], *rest: Any) -> Callable[..., bool]:
-        """The scorer, and the measurement beside it."""
+        """The scorer, followed by the measurement of the true error."""
         score = scorer(model, parts, *rest)
 
         def on_save(step: int, parameters: Mapping[str, torch.Tensor]) -> bool:
@@ -125,7 +127,7 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
 
 
 def correlation(rows: list[dict[str, Any]], a: str, b: str) -> float:
-    """Spearman's over the steps; nan where one of the two never changes."""
+    """Spearman's rank correlation over the steps; NaN if one of the values is constant."""
     x, y = ([row[name] for row in rows] for name in (a, b))
     return float("nan") if len(set(x)) < 2 or len(set(y)) < 2 else float(spearmanr(x, y)[0])
 
@@ -149,7 +151,7 @@ def main() -> None:
 
 
 def recipe_of(setting: str, every: int) -> Recipe:
-    """The bundled recipe, scored more often and never stopped, or one that loses the scenes."""
+    """The bundled recipe, scored more often and without early stopping, or the hard one."""
     recipe = load_recipe("personalize")
     stages = tuple(replace(s, save_every=min(every, s.steps)) for s in recipe.stage)
     recipe = replace(recipe, stage=stages, extras=replace(recipe.extras, patience=0))
@@ -164,7 +166,7 @@ def recipe_of(setting: str, every: int) -> Recipe:
 
 
 def table(people: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
-    """Print rank correlations over the appearance stage's steps, and the choices."""
+    """Print rank correlations over the steps of the appearance stage, and the selected steps."""
     pairs = [("score", "truth"), *((part, f"true {name}") for name, part in TRUTH.items())]
     print("| setting | person | steps |", *(f"{a} : {b} |" for a, b in pairs))
     print("|---" * (3 + len(pairs)) + "|")
@@ -172,16 +174,16 @@ def table(people: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
         own = [row for row in rows if row["stage"] == "appearance"]
         values = [correlation(own, *pair) for pair in pairs]
         print(f"| {setting} | {person} | {len(own)} |", *(f"{value:.2f} |" for value in values))
-    print("\n| setting | person | stage | chosen step | truth there | at the last | at the best |")
+    print("\n| setting | person | stage | selected step | true error | of the last | of the best |")
     print("|---|---|---|---|---|---|---|")
     for (setting, person), rows in people.items():
         for stage in dict.fromkeys(row["stage"] for row in rows):
             own = [row for row in rows if row["stage"] == stage]
-            chosen, sums = checkpoint_selection.best(own), [row["truth"] for row in own]
-            best = own[int(np.argmin(sums))]
+            selected, errors = checkpoint_selection.best(own), [row["truth"] for row in own]
+            best = own[int(np.argmin(errors))]
             print(
-                f"| {setting} | {person} | {stage} | {chosen['step']} | {chosen['truth']:.3f} "
-                f"| {sums[-1]:.3f} | {best['truth']:.3f} (step {best['step']}) |"
+                f"| {setting} | {person} | {stage} | {selected['step']} | {selected['truth']:.3f} "
+                f"| {errors[-1]:.3f} | {best['truth']:.3f} (step {best['step']}) |"
             )
 
 

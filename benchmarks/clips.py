@@ -1,11 +1,11 @@
-"""What perception makes of a folder of clips: each as a reference, and each as a driving video.
+"""Results of preprocessing for a folder of clips: each as a reference and as a driving video.
 
     .venv/bin/python benchmarks/clips.py ../shared/real --out runs/clips
 
-A picture is taken as a clip too, panned over for two seconds, so that what is in it is judged and
-not that it is one. Mask flicker is the share of the person's area that changes from frame to frame
-(1 - IoU) after the person's own shift is taken out. Seconds a frame: all of `aa prepare` but the
-start of Python. Prints two Markdown tables; the reports lie in OUT.
+Pictures are converted to clips by panning for two seconds, so that their content is judged. Mask
+flicker is 1 - IoU of the masks of consecutive frames, after compensating the motion of their
+centers. Seconds per frame are those of `aa prepare` without the start of Python. Prints two
+Markdown tables, and writes the reports to OUT.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     import_module("mediapipe.python.solutions")
     references, drivings = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        frame_cache.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user
+        frame_cache.CACHE = Path(scratch) / "cache"  # nothing is cached from earlier runs
         for path in track(files, "clips", transient=True):
             clip = path
             if path.suffix.lower() in video.PICTURE_SUFFIXES:
@@ -62,47 +62,47 @@ def main() -> None:
             references.append(_reference(name, clip, out, options.size, options.fps))
             shutil.rmtree(frame_cache.CACHE, ignore_errors=True)
             drivings.append(_driving(name, clip, options.fps))
-    print("| as a reference | frames | joints seen | mask flicker | s/frame | said |")
+    print("| as a reference | frames | visible joints | mask flicker | s/frame | warnings |")
     print("|---|---|---|---|---|---|")
     print("\n".join(references))
     print(
-        "\n| as a driving video | taken as | frames | with a pose | said |\n|---|---|---|---|---|"
+        "\n| as a driving clip | read as | frames | with a pose | warnings |\n|---|---|---|---|---|"
     )
     print("\n".join(drivings))
 
 
 def _reference(name: str, clip: Path, out: Path, size: int, fps: float) -> str:
-    said = io.StringIO()
+    """A row of the first table."""
+    output = io.StringIO()
     start = time.perf_counter()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(output):
             subject = prepare(clip, out, class_word="person", size=size, fps=fps)
     except UsageError as error:
         return f"| {name} | | | | | **refused**: {_short(str(error), clip)} |"
     seconds = (time.perf_counter() - start) / len(subject.frames)
-    seen = (subject.keypoints[..., 2] >= VISIBLE).mean()
+    visible = (subject.keypoints[..., 2] >= VISIBLE).mean()
     return (
-        f"| {name} | {len(subject.frames)} | {seen:.0%} | {_flicker(subject.masks):.2f} | "
-        f"{seconds:.3f} | {_warnings(said.getvalue(), clip)} |"
+        f"| {name} | {len(subject.frames)} | {visible:.0%} | {_flicker(subject.masks):.2f} | "
+        f"{seconds:.3f} | {_warnings(output.getvalue(), clip)} |"
     )
 
 
 def _driving(name: str, clip: Path, fps: float) -> str:
-    said = io.StringIO()
+    """A row of the second table."""
+    output = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(output):
             driving = read_driving(clip, fps)
     except UsageError as error:
         return f"| {name} | | | | **refused**: {_short(str(error), clip)} |"
-    seen = has_person(driving.keypoints).mean()
-    count = len(driving.keypoints)
-    return (
-        f"| {name} | {driving.kind} | {count} | {seen:.0%} | {_warnings(said.getvalue(), clip)} |"
-    )
+    posed = has_person(driving.keypoints).mean()
+    warnings = _warnings(output.getvalue(), clip)
+    return f"| {name} | {driving.kind} | {len(driving.keypoints)} | {posed:.0%} | {warnings} |"
 
 
 def _flicker(masks: np.ndarray) -> float:
-    """Mean 1 - IoU of consecutive masks, the later one shifted back by how the middle moved."""
+    """Mean of 1 - IoU of consecutive masks, aligned at their centers of mass."""
     solid = masks > 0.5
     out = []
     for a, b in pairwise(solid):
@@ -114,7 +114,7 @@ def _flicker(masks: np.ndarray) -> float:
 
 
 def _pan(picture: Path, clip: Path, fps: float) -> None:
-    """Two seconds over a picture: a window of 90 % moves from one corner to the other."""
+    """Write a clip of two seconds in which a window of 90 % of a picture moves between corners."""
     whole = video.read(picture).frames[0]
     height, width = (int(side * 0.9) // 2 * 2 for side in whole.shape[:2])
     count = round(2 * fps)
@@ -123,8 +123,8 @@ def _pan(picture: Path, clip: Path, fps: float) -> None:
     video.write(clip, np.stack(windows), fps)
 
 
-def _warnings(said: str, clip: Path) -> str:
-    lines = [line for line in said.splitlines() if line.startswith("warning: ")]
+def _warnings(output: str, clip: Path) -> str:
+    lines = [line for line in output.splitlines() if line.startswith("warning: ")]
     return "; ".join(_short(line.removeprefix("warning: "), clip) for line in lines) or "-"
 
 

@@ -1,12 +1,13 @@
-"""Long videos: time, memory, seams between windows, and drift of colors, at several lengths.
+"""Generation of long videos: time, memory, seams between windows and color drift at several
+lengths.
 
     .venv/bin/python benchmarks/long.py [--frames 16,64,256] [--weights personal.safetensors]
 
-A rendered person dances on a beach; the base makes that of words, or weights of "a sks man", each
-length in a process of its own. Printed is a Markdown table. Seams: change from frame to frame
-outside of the person where a window begins or ends, over that elsewhere (1: cannot be seen).
-Drift: CIEDE2000 between the mean colors of the first and the last sixteen frames, of the scene and
-of the person; beside it that of the true render.
+The motion is that of a rendered person who dances on a beach. The base generates it from a
+description in words or, with --weights, as "a sks man"; each length in its own process. Prints a
+Markdown table. Seams: change from frame to frame outside the person at the ends of windows,
+relative to that at other frames (1: invisible). Drift: CIEDE2000 between the mean colors of the
+first and the last sixteen frames, of scene and person; in parentheses for the true render.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SIZE, FPS, END = 128, 8.0, 16
 
 
 def truth(frames: int) -> Clip:
-    """Rendered in pieces: one of all frames would take more memory than what is measured here."""
+    """The true render, in pieces: in one piece, rendering would determine the peak of memory."""
     spec = stage_spec("dance", "beach", "none")
     spec = replace(spec, motion=replace(spec.motion, tempo=0.8))
     pieces = [render(spec, END, SIZE, FPS, start=first / FPS) for first in range(0, frames, END)]
@@ -47,7 +48,7 @@ def truth(frames: int) -> Clip:
 
 
 def drift(frames: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Of the scene and of the person, from the first sixteen frames to the last."""
+    """Color drift of scene and person from the first to the last sixteen frames, in CIEDE2000."""
     lab, masks = rgb2lab(frames), masks[..., None]
     means = [
         [
@@ -61,29 +62,29 @@ def drift(frames: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
 
 
 def seams(frames: np.ndarray, masks: np.ndarray, length: int) -> float:
-    """Flicker where windows begin or end, over that elsewhere; nan in one window."""
+    """Flicker at the ends of windows relative to that at other frames; NaN for a single window."""
     from animateanywhere.diffusion.sampling import windows
 
     ranges = windows(len(frames), length, length // 4)
     at = {edge for pair in ranges for edge in pair} - {0, len(frames)}
     if not at:
         return float("nan")
-    apart = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean(-1)  # (F - 1, H, W)
+    differences = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean(-1)  # (F - 1, H, W)
     free = 1 - np.maximum(masks[1:], masks[:-1])
-    change = (apart * free).sum((1, 2)) / free.sum((1, 2))
+    change = (differences * free).sum((1, 2)) / free.sum((1, 2))
     edges = np.isin(np.arange(1, len(frames)), list(at))
     return float(change[edges].mean() / change[~edges].mean())
 
 
 def one(frames: int, weights: Path | None, free: bool) -> dict[str, float]:
-    """A length, measured in this process."""
+    """Measure one length in this process."""
     clip = truth(frames)
     who = describe_identity(clip.spec.identity) if weights is None else f"{TOKEN} man"
     with tempfile.TemporaryDirectory() as place, chdir(place):
         pose = Path("dance.poses.json")
         skeleton.write_poses(pose, skeleton.Poses(clip.keypoints, SIZE, SIZE, FPS))
         begun = time.perf_counter()
-        made = generate(
+        path = generate(
             caption(clip.spec, seed=1, person=who, appearance=False),
             pose,
             GenerateOptions(
@@ -91,14 +92,15 @@ def one(frames: int, weights: Path | None, free: bool) -> dict[str, float]:
             ),
         )
         seconds, memory = time.perf_counter() - begun, peak_memory()
-        shown = video.read(made).frames
-    seen = perceive(load_perception(BUNDLED / "perception"), shown)["masks"]
+        shown = video.read(path).frames
+    detected = perceive(load_perception(BUNDLED / "perception"), shown)["masks"]
     length = int(load_base().config["frames"])
     true = clip.masks.astype(np.float32) / 255
-    scene, person = drift(shown, seen)
+    scene, person = drift(shown, detected)
     return {
         "frames": frames, "seconds": seconds, "memory": memory,
-        "seams": seams(shown, np.maximum(seen, true), length), "scene": scene, "person": person,
+        "seams": seams(shown, np.maximum(detected, true), length),
+        "scene": scene, "person": person,
         "true_scene": drift(clip.frames, true)[0], "true_person": drift(clip.frames, true)[1],
     }  # fmt: skip
 
@@ -122,11 +124,11 @@ def main() -> None:
     )  # fmt: skip
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for frames in options.frames.split(","):
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], "--one", frames], stdout=subprocess.PIPE,
             check=True, text=True,
         ).stdout  # fmt: skip
-        row = json.loads(said.splitlines()[-1])
+        row = json.loads(output.splitlines()[-1])
         print(
             "| {frames} | {seconds:.1f} | {each:.2f} | {memory:.2f} | {seams:.2f} | {scene:.2f} "
             "({true_scene:.2f}) | {person:.2f} ({true_person:.2f}) |".format(

@@ -2,16 +2,16 @@
 
     .venv/bin/python benchmarks/memory.py [--base FOLDER]
 
-Steps run on tensors without contents (`methods/animate_anywhere/cost/memory.py`), so no weights are
-needed, nor the memory. Prints Markdown tables. For each form of the recipe that `--vram` chooses
-from, the peak of both stages, and of frames on their way through the VAE; beside them the naive
-form (mask guidance as a dense bias, all activations kept; of UNets), and the recipe as diffusers'
-own gradient checkpointing has it, which keeps the temporal layers' activations. Then
-generation. And the operations of a whole run (what is made for it, and the stages; not the
-scoring), with what cards take for them if they reach SHARE of their peak, which is a guess. Three
-bases: the paper's (pose beside the latent), one led by a ControlNet, and Wan 2.1 VACE 1.3B. --base:
-another one, a folder in diffusers' layout with base.toml, by its own recipe. tests/test_vram.py
-holds what is estimated against what real steps of a small base take.
+Steps run on fake tensors (`methods/animate_anywhere/cost/memory.py`), so neither weights nor the
+memory are needed. Prints Markdown tables. For each form of the recipe that `--vram` chooses from:
+the peak of both stages, and of frames in the VAE. For comparison: a naive form (mask guidance as a
+dense bias, no gradient checkpointing; for UNets), and the recipe with diffusers' own gradient
+checkpointing, which stores the activations of temporal layers. Then the memory of generation, and
+the operations of a complete run (generated data and stages, without validation), with the time they
+take on GPUs that reach SHARE of their peak performance, which is a guess. There are three bases:
+the paper's (concatenated pose latents), one with a ControlNet, and Wan 2.1 VACE 1.3B. --base:
+another one, a folder in diffusers' layout with base.toml, with its own recipe. Tests compare the
+estimates with real steps of a small base.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from animateanywhere.methods.animate_anywhere.settings import load_recipe
 
 SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5, "steps": 25}
 CARDS = (8, 12, 16, 24)
-# Dense half-precision TFLOP a second, summed in float32, as their maker tells
+# Dense half-precision TFLOP/s with accumulation in float32, from data sheets
 PEAKS = {"RTX 3060": 26, "RTX 4090": 165, "A100": 312, "H100": 989}
 SHARE = 0.35
 aten = torch.ops.aten
@@ -73,12 +73,15 @@ for call, formula in (
     )
 
 
-def write_configs(folder: Path, led: bool) -> None:
-    """The configs of Stable Diffusion 1.5's networks and AnimateDiff's temporal layers."""
+def write_configs(folder: Path, control: bool) -> None:
+    """Write the configs of Stable Diffusion 1.5's networks and AnimateDiff's temporal layers.
+
+    control: with a ControlNet in place of concatenated pose latents.
+    """
     with torch.device("meta"):
         parts: dict[str, Any] = {
             "unet": UNet2DConditionModel(
-                sample_size=64, in_channels=4 if led else 8,
+                sample_size=64, in_channels=4 if control else 8,
                 cross_attention_dim=768, attention_head_dim=8,
             ),
             "motion_adapter": MotionAdapter(use_motion_mid_block=False),
@@ -88,7 +91,7 @@ def write_configs(folder: Path, led: bool) -> None:
                 block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
             ),
         }  # fmt: skip
-        if led:
+        if control:
             parts["controlnet"] = ControlNetModel(cross_attention_dim=768)
     write_parts(folder, parts)
     CLIPTextConfig(
@@ -99,7 +102,7 @@ def write_configs(folder: Path, led: bool) -> None:
 
 
 def write_wan(folder: Path, model: Model) -> None:
-    """The configs of Wan 2.1 VACE 1.3B's networks."""
+    """Write the configs of Wan 2.1 VACE 1.3B's networks."""
     with torch.device("meta"):
         transformer = WanVACETransformer3DModel(
             num_attention_heads=12, ffn_dim=8960, num_layers=30, vace_layers=[*range(0, 30, 2)]
@@ -130,7 +133,7 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
                 ),
                 patch.object(sd_unet, "FAMILY", replace(sd_unet.FAMILY, guide=dense)),
             ):
-                line("dense bias, nothing computed again", memory.learning(folder, config, recipe))
+                line("dense bias, no checkpointing", memory.learning(folder, config, recipe))
         with patch(
             "animateanywhere.methods.animate_anywhere.personal_stages.recompute", diffusers_own
         ):
@@ -143,10 +146,10 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
 
 
 def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
-    """Print operations of a whole run by the recipe as it is, and what cards take for them."""
+    """Print the operations of a complete run with the unchanged recipe, and their time on GPUs."""
     recipe, steps = load_recipe(recipe_name), int(config["steps"])
 
-    def passes(frames: int) -> float:  # of a clip of so many, with guidance
+    def passes(frames: int) -> float:  # TFLOP of a denoising step of such a clip, with guidance
         short = config | {"frames": frames}
         return counted(lambda: memory.generating(folder, short, "fp16", pixels=False))
 
@@ -174,7 +177,7 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
 
 
 def counted(work: Callable[[], object]) -> float:
-    """TFLOP of what runs inside."""
+    """TFLOP of a function."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 1e12
@@ -186,12 +189,12 @@ def line(name: str, found: dict[str, float]) -> None:
 
 
 def card(peak: float) -> str:
-    """The smallest card that holds it, beside driver and allocator."""
+    """The smallest GPU with enough memory, including driver and allocator."""
     return next((f"{size} GB" for size in CARDS if peak + BESIDE <= size * GIB), "larger")
 
 
 def dense(unet: Any, gamma: float) -> None:
-    """Mask guidance the plain way, see benchmarks/speed.py."""
+    """Enable mask-guided attention by a dense bias, see benchmarks/speed.py."""
     guide(unet, gamma)
     for layer in unet.modules():
         if isinstance(getattr(layer, "processor", None), GuidedAttention):
@@ -206,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--base", type=Path, help="Another base, by its own recipe.")
+    parser.add_argument("--base", type=Path, help="another base, with its own recipe")
     options = parser.parse_args()
     with quietly():
         if options.base is not None:
@@ -216,10 +219,10 @@ def main() -> None:
             table(folder, config, rule)
             hours(folder, config, rule)
             return
-        for title, led in (("sd15: pose beside the latent", False), ("sd15-openpose", True)):
+        for title, control in (("sd15: concatenated pose", False), ("sd15-openpose", True)):
             print(f"\n{title}\n")
             with TemporaryDirectory() as place:
-                write_configs(Path(place), led)
+                write_configs(Path(place), control)
                 table(Path(place), SIZE, "personalize-sd15")
                 hours(Path(place), SIZE, "personalize-sd15")
         print("\nwan-vace-1.3b\n")

@@ -1,8 +1,8 @@
-"""How long the bundled base takes: puppets, generation, a training step of each stage.
+"""Speed of the bundled base: rendering puppets, generation, and a training step of each stage.
 
     .venv/bin/python benchmarks/mini.py
 
-Prints a Markdown table. `make demo` measures personalization as a whole (`report.json`, seconds).
+Prints a Markdown table. `make demo` measures personalization as a whole (seconds in `report.json`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
         mask = torch.rand(rows, stage.frames, 1, *shape[-2:])
         batch = Batch(
             torch.randn(shape), torch.randn(shape), text, mask, torch.zeros(text.shape[:2]),
-            torch.arange(rows) >= stage.batch,
+            (torch.arange(rows) >= stage.batch).float(),
         )  # fmt: skip
         times = 5
         for turn in range(times + 1):

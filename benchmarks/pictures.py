@@ -1,10 +1,9 @@
-"""The pictures of README and docs, made anew from the bundled base.
+"""Update of the pictures in README and docs with the bundled base.
 
     .venv/bin/python benchmarks/pictures.py
 
-Runs `aa demo`, and the benchmark on a few people, into `runs/demo` and `runs/bench`, and stores
-their contact sheets with a palette of 256 colors (a fifth of the size). What is there already is
-not made again.
+Runs `aa demo`, and the benchmark on a few people, in `runs/demo` and `runs/bench`, and stores their
+contact sheets with a palette of 256 colors (a fifth of the size). Existing results are reused.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ PEOPLE, METHODS = 3, ("ours", "dreambooth", "words_only", "vae")
 
 def store(sheet: Path, target: Path) -> None:
     """Write a contact sheet as a small PNG."""
-    few = Image.open(sheet).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    reduced = Image.open(sheet).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     with write_aside(target) as aside:
-        few.save(aside, format="PNG", optimize=True)
+        reduced.save(aside, format="PNG", optimize=True)
     print(target.relative_to(ROOT))
 
 

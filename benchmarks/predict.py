@@ -1,11 +1,11 @@
-"""What `aa check` estimates of time and memory, held against what then happens.
+"""Accuracy of the time and memory that `aa check` estimates, against those of the real commands.
 
     .venv/bin/python benchmarks/predict.py
 
-Three settings, each in a new folder and by the commands themselves: the test base with its own
-recipe, the bundled base with a shortened one, and with more regularization, views and frames. The
-clip and motion are those of `examples/`, or `--clip` and `--pose`. Wants an idle machine.
-Prints a Markdown table; time is that of the whole command, loading included.
+There are three settings, each run in a new folder: the test base with its own recipe, the bundled
+base with a shortened one, and with more regularization, placements and frames. Clip and motion are
+those of `examples/`, or `--clip` and `--pose`. Needs an idle machine. Prints a Markdown table; time
+is that of the whole command, including loading.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=EXAMPLES / "reference.mp4")
     parser.add_argument("--pose", type=Path, default=EXAMPLES / "driving.mp4")
     options = parser.parse_args()
-    print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
+    print(f"load average before: {os.getloadavg()[0]:.1f}\n")
     print("| setting | command | estimate, s | took, s | ratio | estimate, GB | took, GB | ratio |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, base, changes in (
         ("tiny, its recipe", "tiny", None),
         ("mini, shortened", "mini", SHORT),
-        ("mini, more of all", "mini", LARGE),
+        ("mini, more of everything", "mini", LARGE),
     ):
         with tempfile.TemporaryDirectory() as place:
             one(Path(place), name, base, changes, options.clip.resolve(), options.pose.resolve())
@@ -54,7 +54,7 @@ def one(
     if changes is not None:
         (place / "own.toml").write_text(recipe(changes))
         settings += ["--recipe", "own.toml"]
-    told = json.loads(run(place, "check", str(clip), "--pose", str(pose), *settings, "--json"))
+    report = json.loads(run(place, "check", str(clip), "--pose", str(pose), *settings, "--json"))
     for command, arguments, record in (
         ("personalize", [str(clip), "--token", "sks", *settings], "runs/sks/estimate.json"),
         ("generate", ["sks man on a beach", "--pose", str(pose), "--out", "runs/a.mp4"],
@@ -64,14 +64,15 @@ def one(
         run(place, command, *arguments)
         seconds = time.monotonic() - start
         memory = json.loads((place / record).read_text())["took"]["memory"]
-        said = told["prediction"][command]
-        row = [said["seconds"], seconds, said["seconds"] / seconds]
-        row += [said["memory_gb"], memory, said["memory_gb"] / memory]
+        estimate = report["prediction"][command]
+        row = [estimate["seconds"], seconds, estimate["seconds"] / seconds]
+        row += [estimate["memory_gb"], memory, estimate["memory_gb"] / memory]
         print(f"| {name} | {command} | " + " | ".join(f"{x:.2f}" for x in row) + " |", flush=True)
 
 
 def recipe(changes: dict[str, int]) -> str:
-    """The default recipe with other numbers, as TOML; "stage.key" changes a stage."""
+    """The default recipe with changed values, as TOML; "stage.key" changes the stage of that
+    name."""
     lines, stage = [], ""
     missing = dict(changes)
     for line in (recipes_folder() / "personalize.toml").read_text().splitlines():
@@ -85,7 +86,7 @@ def recipe(changes: dict[str, int]) -> str:
 
 
 def run(place: Path, *arguments: str) -> str:
-    """Run `aa` in a folder; what it prints. Its own words are shown where it fails."""
+    """Run `aa` in a folder and return its output; exit with its error message if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "animateanywhere", *arguments],
         cwd=place, capture_output=True, text=True, check=False,

@@ -1,10 +1,10 @@
-"""Frames a second of `aa prepare` with mediapipe, part by part and as a whole.
+"""Speed of `aa prepare` with MediaPipe, in total and of each part.
 
     .venv/bin/python benchmarks/prepare.py CLIP.mp4 --size 512
 
-Takes the clip's first 64 frames at its own rate, scaled to `--size` pixels a side, and prepares
-them at that size, three times; the best of each part is printed, as a Markdown table. Nothing is
-remembered from run to run. The start of Python and of mediapipe (5 s) is left out.
+Prepares the clip's first 64 frames, scaled to `--size` pixels a side, three times, and prints the
+best time of each part as a Markdown table. Nothing is cached between runs. The start of Python and
+MediaPipe (5 s) is not included.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PARTS = (
     ("count persons", people, "count_persons"), ("findings", command, "clip_findings"),
     ("report.html", command, "write_report"),
 )  # fmt: skip
-ASKED = 5  # of them, the first ones
+CORE = 5  # the first parts, which are timed together as well
 
 
 def main() -> None:
@@ -56,17 +56,17 @@ def main() -> None:
             spent.clear()
             begun = time.perf_counter()
             command.prepare(square, "subject", size=options.size, fps=taken.fps)
-            spent["all of it"] = time.perf_counter() - begun
+            spent["total"] = time.perf_counter() - begun
             best = {name: min(value, best.get(name, value)) for name, value in spent.items()}
-    asked = sum(best[name] for name, *_ in PARTS[:ASKED])
+    core = sum(best[name] for name, *_ in PARTS[:CORE])
     print(f"{len(frames)} frames of {options.size} x {options.size} pixels\n")
-    print("| part | seconds | frames a second |\n|---|---|---|")
-    for name, seconds in [*best.items(), ("decode, pose, mask, cut, write", asked)]:
+    print("| part | seconds | frames per second |\n|---|---|---|")
+    for name, seconds in [*best.items(), ("decode, pose, mask, crop, write", core)]:
         print(f"| {name} | {seconds:.2f} | {len(frames) / max(seconds, 1e-6):.0f} |")
 
 
 def timed(function: Callable[..., Any], name: str, spent: dict[str, float]) -> Callable[..., Any]:
-    """The function, adding what it takes to `spent`."""
+    """Wrap a function so that its time is added to `spent[name]`, in seconds."""
 
     def run(*arguments: Any, **options: Any) -> Any:
         begun = time.perf_counter()

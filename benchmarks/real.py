@@ -1,21 +1,22 @@
-"""How far a base goes on real footage: clips learned, made again, and put into other scenes.
+"""Benchmark on real footage: clips are learned, reconstructed, and generated in other scenes.
 
     .venv/bin/python benchmarks/real.py [CLIP.mp4 ...] [--driving A.mp4 --driving B.mp4]
 
-Each clip is learned by the base's own recipe. Its first 16 frames are made again from its own poses
-and compared with what was filmed; beside that stand the VAE's round trip, which is the ceiling, and
-the base told in words only. Then "a sks man" is put into two other scenes, with two driving
-motions each, and the base told in words only with the first. Joints are detected again by
-MediaPipe in what was made: a frame in which it sees nobody counts as missed. It finds people by
-their faces, which a small base draws poorly, so the network of rendered people looks as well, and
-tells person from scene where MediaPipe sees nobody (leak, flicker, colors); and a PCK is to be
-read beside that of standing still in the motion's mean pose. "As filmed" tells what
-either eye can see at the base's size. Without clips, those of FOLDER (default ../shared/real) that
-show one person long enough are taken.
-Prints two Markdown tables; OUT gets them as `table.md`, `metrics.json`, and a folder a clip with
-its weights, videos and `contact_sheet.png`: look at it. Run again, it goes on where it stopped:
-what is there of the same base, clip and recipe is not made again.
---fast: a tenth of the steps, one scene, one motion, into OUT/fast; its numbers are no results.
+Each clip is learned with the base's own recipe. Its first 16 frames are reconstructed from its own
+poses and compared with the footage; for comparison, the table has the VAE's round trip, which is
+the best possible, and the base with the person described in words. Then "a sks man" is generated in
+two other scenes, with two driving motions each, and once with a description in words. Joints are
+detected in the generated videos by MediaPipe; a frame in which it finds nobody counts as missed.
+MediaPipe finds people by their faces, which a small base draws poorly, so the perception network
+for rendered people is used as well, and separates person and background where MediaPipe finds
+nobody (for leak, flicker and colors). Compare each PCK with that of standing still in the motion's
+mean pose. The rows "as filmed" show what both detectors find at the base's resolution. By default,
+the clips of FOLDER (../shared/real) are used that show one person long enough.
+
+Prints two Markdown tables and writes them to OUT with `metrics.json` and, for each clip, a folder
+with weights, videos and `contact_sheet.png`. Run it again to resume: results for the same base,
+clip and recipe are reused. --fast: a tenth of the steps, one scene, one motion, in OUT/fast; its
+numbers are not results.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ import numpy as np
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import load_base
-from animateanywhere.backbones.personal_weights import build_of, load_personal, read_metadata
+from animateanywhere.backbones.personal_weights import (
+    learned_keypoints,
+    load_personal,
+    read_metadata,
+)
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
@@ -56,12 +61,12 @@ from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import Driving, read_driving
 
 FRAMES, TOKEN = 16, "sks"
-# Pixels to which frames are enlarged before MediaPipe seeks joints in them. Of one clip's 16 frames
-# through the VAE it then saw 11, not 9; of generated ones as many as without.
+# Pixels to which frames are enlarged for MediaPipe. Of one clip's 16 frames through the VAE it then
+# found the person in 11, not 9; of generated frames in as many as without.
 SIDE = 512
-EYES = Backends(pose="mediapipe", mask="mediapipe")
-# Of FOLDER: class word, where it plays, and two scenes where it does not. `hiker_tiny` is `hiker`
-# again, smaller; the water of the surfers is too near to a beach.
+DETECTORS = Backends(pose="mediapipe", mask="mediapipe")
+# Clips of FOLDER: class word, the filmed scene, and two other scenes. `hiker_tiny` is a smaller
+# `hiker`; the water of the surfers is too similar to a beach.
 CLIPS = {
     "AnyCharV/dance1.mp4": ("man", "in a room", ("on a beach", "in a forest")),
     "AnyCharV/dance1_upper.mp4": ("man", "in a room", ("on a beach", "in a forest")),
@@ -87,12 +92,12 @@ class Clip:
 
 @dataclass(frozen=True)
 class Run:
-    """What is the same for all clips."""
+    """What all clips share."""
 
     out: Path
     base: str
     hash: str  # of the base
-    size: int  # pixels a side of what it makes
+    size: int  # pixels a side of the base's frames
     fps: float
     recipe: Recipe
     net: Perception
@@ -101,17 +106,19 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", nargs="*", type=Path)
-    parser.add_argument("--driving", action="append", type=Path, help="for all clips; may be two")
-    parser.add_argument("--class-word", help="of clips that this file does not know (person)")
-    parser.add_argument("--scene", help="where they were filmed, such as 'in a room'")
+    parser.add_argument(
+        "--driving", action="append", type=Path, help="motion for all clips; may be given twice"
+    )
+    parser.add_argument("--class-word", help="of clips not listed in this file (person)")
+    parser.add_argument("--scene", help="where those were filmed, such as 'in a room'")
     parser.add_argument("--folder", type=Path, default=Path("..") / "shared" / "real")
     parser.add_argument("--base", default="mini")
-    parser.add_argument("--recipe", help="default: the base's own; give another --out, too")
+    parser.add_argument("--recipe", help="default: the base's own; give another --out as well")
     parser.add_argument("--fast", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs") / "real")
     options = parser.parse_args()
     if not options.clips and not options.folder.is_dir():
-        parser.error(f"{options.folder}: no such folder; name clips, or give another --folder")
+        parser.error(f"{options.folder}: no such folder; give clips, or another --folder")
     paths = options.clips or [options.folder / name for name in CLIPS]
     try:
         model = load_base(options.base)
@@ -131,30 +138,30 @@ def main() -> None:
             except UsageError as error:
                 say(f"[yellow]left out[/yellow]: {error}")
                 found[path.stem] = str(error).replace(str(path), path.name)
-            report(run, found)  # what a stop leaves
+            report(run, found)  # after each clip, for runs that are interrupted
             bar.advance(1)
     print((out / "table.md").read_text(encoding="utf-8"), end="")
 
 
 def known(path: Path, options: argparse.Namespace) -> Clip:
-    """A clip with what is to be made of it."""
+    """A clip with its class word, scenes and driving motions."""
     name = f"{path.parent.name}/{path.name}"
     scene = options.scene
-    asked = options.class_word or "person", scene, real.other_scenes(scene)
-    class_word, scene, elsewhere = CLIPS.get(name, asked)
+    given = options.class_word or "person", scene, real.other_scenes(scene)
+    class_word, scene, elsewhere = CLIPS.get(name, given)
     second = OTHER if name.startswith(DANCE.removesuffix(".mp4")) else DANCE
     drivings = options.driving or [
         file for file in (options.folder / SKELETONS, options.folder / second) if file.is_file()
     ]
     if not drivings:
-        say(f"{path.name}: no --driving, and none in {options.folder}: not put elsewhere")
+        say(f"{path.name}: no --driving, and none in {options.folder}: no videos in other scenes")
     if options.fast:
         elsewhere, drivings = elsewhere[:1], drivings[:1]
     return Clip(path, class_word, scene, elsewhere, tuple(drivings))
 
 
 def one(clip: Clip, run: Run) -> dict[str, dict[str, Any]]:
-    """Learn a clip, make all its videos and measure them: the rows of both tables."""
+    """Learn a clip, generate all its videos and measure them: the rows of both tables."""
     out = run.out / clip.path.stem
     weights = personalize(
         clip.path,
@@ -165,18 +172,18 @@ def one(clip: Clip, run: Run) -> dict[str, dict[str, Any]]:
             base=run.base,
             out=out,
             recipe=run.recipe,
-            backends=EYES,
+            backends=DETECTORS,
         ),
     )
-    again, shown = made_again(clip, run, out, weights)
-    elsewhere, more = augment_backgrounds(clip, run, out, weights)
+    again, shown = reconstructed(clip, run, out, weights)
+    elsewhere, more = in_other_scenes(clip, run, out, weights)
     video.contact_sheet(out / "contact_sheet.png", [*shown, *more])
     return {"again": again, "elsewhere": elsewhere}
 
 
-def made_again(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
-    """The clip's first frames from their own poses: numbers and rows of the sheet, by who made
-    them."""
+def reconstructed(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
+    """Reconstruct the clip's first frames from their own poses: metrics by way of reconstruction,
+    and rows of the contact sheet."""
     subject = read_subject(out / "subject")
     frames, masks = subject.frames[:FRAMES], subject.masks[:FRAMES]
     height, width = frames.shape[1:3]
@@ -184,36 +191,38 @@ def made_again(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, li
     own = skeleton.Poses(subject.keypoints[:FRAMES], width, height, subject.fps)
     skeleton.write_poses(poses, own)
     driving = read_driving(poses, run.fps, FRAMES)
-    made = {"as filmed": frames}
+    videos = {"as filmed": frames}
     model = load_base(run.base)
     latents = encode_frames(model.vae, frames)
-    made["VAE alone"] = decode_latents(model.vae, latents)
+    videos["VAE alone"] = decode_latents(model.vae, latents)
     load_personal(weights, model)
-    made["VAE as fitted"] = decode_latents(model.vae, encode_frames(model.vae, frames))
+    videos["VAE as fitted"] = decode_latents(model.vae, encode_frames(model.vae, frames))
     where = f" {clip.scene}" if clip.scene else ""
     for name, who, from_weights in (
         ("personalized", f"a {TOKEN} {clip.class_word}", weights),
         ("words only", f"a {clip.class_word}", None),
     ):
         file = out / f"again-{name.split()[0]}.mp4"
-        made[name], motion = make(who + where, poses, driving, from_weights, file, "none", run)
+        videos[name], motion = make(who + where, poses, driving, from_weights, file, "none", run)
     rows, shown = {}, [("the clip's own poses", motion.skeletons)]
-    for name, pictures in made.items():
-        seen = observe_frames(pictures, run.fps, clip.path, EYES, SIDE)
-        rows[name] = real.motion_scores(seen, motion.keypoints)
-        rows[name] |= real.network_scores(network_sees(run, pictures), motion.keypoints)
+    for name, pictures in videos.items():
+        observed = observe_frames(pictures, run.fps, clip.path, DETECTORS, SIDE)
+        rows[name] = real.motion_scores(observed, motion.keypoints)
+        rows[name] |= real.network_scores(by_network(run, pictures), motion.keypoints)
         if name != "as filmed":
             rows[name] |= real.reconstruction_scores(pictures, frames, masks)
         shown.append((name, pictures))
         if name in ("as filmed", "personalized"):
-            shown.append((f"{name}: detected joints", overlay_skeletons(pictures, seen.keypoints)))
+            shown.append(
+                (f"{name}: detected joints", overlay_skeletons(pictures, observed.keypoints))
+            )
     return rows, shown
 
 
-def augment_backgrounds(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
-    """The person in other scenes with other motions: numbers by prompt and motion, and rows of the
-    sheet. With the first motion also somebody told in words only, whose leak is what chance
-    gives."""
+def in_other_scenes(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
+    """Generate the person in other scenes with other motions: metrics by prompt and motion, and
+    rows of the contact sheet. With the first motion also a person described in words, as the
+    chance level of the leak."""
     subject = read_subject(out / "subject")
     reference = Observed(
         subject.frames, subject.masks, subject.keypoints, subject.fps
@@ -221,7 +230,7 @@ def augment_backgrounds(clip: Clip, run: Run, out: Path, weights: Path) -> tuple
     others = unrelated_scenes()
     rows, shown = {}, []
     for number, file in enumerate(clip.drivings):
-        driving = read_driving(file, run.fps, FRAMES, EYES)
+        driving = read_driving(file, run.fps, FRAMES, DETECTORS)
         for scene in clip.elsewhere:
             for who, from_weights in ((f"{TOKEN} ", weights), ("", None)):
                 if from_weights is None and number:
@@ -229,24 +238,28 @@ def augment_backgrounds(clip: Clip, run: Run, out: Path, weights: Path) -> tuple
                 words = f"a {who}{clip.class_word} {scene}"
                 slug = f"{scene.split()[-1]}-{file.stem}{'' if from_weights else '-words'}"
                 path = out / f"{slug}.mp4"
-                made, motion = make(words, file, driving, from_weights, path, "bones", run)
-                seen = real.without_partial_bodies(observe_frames(made, run.fps, path, EYES, SIDE))
-                there = network_sees(run, made)
-                filled = real.with_missed_persons(seen, there)
+                frames, motion = make(words, file, driving, from_weights, path, "bones", run)
+                observed = observe_frames(frames, run.fps, path, DETECTORS, SIDE)
+                observed = real.without_partial_bodies(observed)
+                second = by_network(run, frames)
+                filled = real.with_missed_persons(observed, second)
                 row = score(filled, reference, motion.keypoints, None, Networks(), others)
-                row |= real.person_counts(seen)
+                row |= real.person_counts(observed)
                 if motion.keypoints is not None:
-                    row |= real.motion_scores(seen, motion.keypoints)
-                    row |= real.network_scores(there, motion.keypoints)
+                    row |= real.motion_scores(observed, motion.keypoints)
+                    row |= real.network_scores(second, motion.keypoints)
                 rows.setdefault(words, {})[file.stem] = row
-                shown += [(f"{file.stem}, {words}: asked", motion.skeletons), ("made", made),
-                          ("detected joints",
-                           overlay_skeletons(made, seen.keypoints))]  # fmt: skip
+                joints = overlay_skeletons(frames, observed.keypoints)
+                shown += [
+                    (f"{file.stem}, {words}: requested motion", motion.skeletons),
+                    ("generated", frames),
+                    ("detected joints", joints),
+                ]
     return rows, shown
 
 
-def network_sees(run: Run, frames: np.ndarray) -> Observed:
-    """Frames, (F, H, W, 3) uint8, and the person that the network of rendered people sees."""
+def by_network(run: Run, frames: np.ndarray) -> Observed:
+    """Frames (F, H, W, 3) uint8, and the person that the perception network detects in them."""
     found = perceive(run.net, frames)
     return Observed(frames, found["masks"], found["keypoints"], run.fps)
 
@@ -254,10 +267,10 @@ def network_sees(run: Run, frames: np.ndarray) -> Observed:
 def make(
     prompt: str, file: Path, driving: Driving, weights: Path | None, out: Path, fit: Any, run: Run
 ) -> tuple[np.ndarray, real.Motion]:
-    """A video, uint8 (F, H, W, 3), unless the one that is there was made in the same way; and the
-    motion that drove it."""
+    """Generate a video, unless `out` was generated with the same settings; return its frames
+    (F, H, W, 3) uint8, and its motion."""
     fit = "none" if driving.pictures is not None else fit
-    build = None if weights is None else build_of(read_metadata(weights))
+    build = None if weights is None else learned_keypoints(read_metadata(weights))
     motion = real.motion_of(driving, run.size, fit, build)
     wanted = {
         "prompt": prompt, "fit": fit, "seed": 0, "version": __version__,
@@ -269,14 +282,15 @@ def make(
             prompt,
             file,
             GenerateOptions(
-                weights=weights, base=run.base, out=out, fit=fit, frames=FRAMES, backends=EYES
+                weights=weights, base=run.base, out=out, fit=fit, frames=FRAMES, backends=DETECTORS
             ),
         )
     return video.read(out).frames, motion
 
 
 def report(run: Run, found: dict[str, Any]) -> None:
-    """`table.md` and `metrics.json` of the clips so far; found: a reason for those left out."""
+    """Write `table.md` and `metrics.json` of the clips so far; found: rows of both tables, or the
+    reason why a clip was left out."""
     again, elsewhere = [], []
     for clip, tables in found.items():
         if isinstance(tables, str):

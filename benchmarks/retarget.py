@@ -1,16 +1,17 @@
-"""How well a driving skeleton is brought to another body, on rendered people whose truth is known.
+"""Accuracy of fitting a driving skeleton to another body, on rendered people with ground truth.
 
     .venv/bin/python benchmarks/retarget.py --picture retarget.png
 
-A pair is a driver A and a subject B, other people before other cameras. The driving is 16 frames
-of A; the reference is 32 frames of B doing something else; the truth is B doing what A did, at B's
-place before B's camera. Half of the pairs are people as `aa puppets` draws them, who differ in
-size, shoulders, hips and head; the others have arms and legs of their own lengths too (0.85 to
-1.15).
-Prints a Markdown table: mean distance of the joints seen in driving and truth, in pixels of a
-128-pixel frame, in percent of its height, and as a ratio to `none`; the same after the best shift
-and scale of the whole clip; how far the standing foot slides, in pixels a frame (the driver's own
-slide is the row `none`, the truth's is below); and the distance of the lower ankle's height.
+A pair is a driver A and a subject B, different people with different cameras. The driving motion is
+16 frames of A; the reference is 32 frames of B with another motion; the truth is B with A's motion,
+at B's place and with B's camera. Half of the pairs are people as rendered by `aa puppets`, who
+differ in size, shoulders, hips and head; the others also differ in the lengths of arms and legs
+(factors from 0.85 to 1.15).
+
+Prints a Markdown table: the mean distance of joints that are visible in driving and truth, in
+pixels of a 128-pixel frame, in percent of its height, and relative to `none`; the same after the
+best shift and scale of the whole clip; the sliding of the standing foot, in pixels per frame (see
+the rows `none` and `truth` for comparison); and the error of the height of the lower ankle.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MODES: tuple[retarget.Fit, ...] = ("none", "frame", "bones")
 
 
 class Pair(NamedTuple):
-    """Keypoints (F, 18, 3) in pixels of SIZE, and whether one of the two walks across the frame."""
+    """Keypoints (F, 18, 3) in pixels, and whether one of the two walks across the frame."""
 
     driving: np.ndarray
     reference: np.ndarray
@@ -57,9 +58,9 @@ def pair(seed: int, split: str, limbs: bool) -> Pair:
 
 
 def compare(fitted: np.ndarray, one: Pair) -> list[float]:
-    """Error, error after shift and scale, slide of the standing foot, error of its height."""
-    seen = (one.driving[..., 2] > 0.5) & (one.truth[..., 2] > 0.5)
-    a, b = fitted[seen][:, :2], one.truth[seen][:, :2]
+    """Distance, distance after shift and scale, slide of the standing foot, error of its height."""
+    visible = (one.driving[..., 2] > 0.5) & (one.truth[..., 2] > 0.5)
+    a, b = fitted[visible][:, :2], one.truth[visible][:, :2]
     return [distance(a, b), distance(aligned(a, b), b), slide(fitted, one), height(fitted, one)]
 
 
@@ -74,43 +75,47 @@ def aligned(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def slide(points: np.ndarray, one: Pair) -> float:
-    """Mean sideways way, per frame, of an ankle that stands in the driving: the lower one, near the
-    ground in two frames in a row; NaN where none does."""
+    """Mean horizontal motion, in pixels per frame, of the standing foot: the ankle that is lower,
+    and near the ground, in two consecutive frames of the driving motion; NaN if there is none."""
     ankles = one.driving[:, [10, 13]]
     low = np.where(ankles[..., 2] > 0.5, ankles[..., 1], -np.inf)
-    stands = (low >= low.max() - 3) & (low == low.max(1, keepdims=True))
-    both = stands[1:] & stands[:-1]
-    ways = np.abs(np.diff(points[:, [10, 13], 0], axis=0))[both]
-    return float(ways.mean()) if len(ways) else np.nan
+    standing = (low >= low.max() - 3) & (low == low.max(1, keepdims=True))
+    both = standing[1:] & standing[:-1]
+    moves = np.abs(np.diff(points[:, [10, 13], 0], axis=0))[both]
+    return float(moves.mean()) if len(moves) else np.nan
 
 
 def height(points: np.ndarray, one: Pair) -> float:
-    """Mean distance in height of the lower ankle from the true one's; NaN where none is seen."""
+    """Mean vertical distance of the lower ankle from the true one, in pixels; NaN if no ankle is
+    visible."""
     ankles = [10, 13]
-    seen = (one.driving[:, ankles, 2] > 0.5) & (one.truth[:, ankles, 2] > 0.5)
+    visible = (one.driving[:, ankles, 2] > 0.5) & (one.truth[:, ankles, 2] > 0.5)
     low = [
-        np.where(seen, x[:, ankles, 1], -np.inf).max(1)[seen.any(1)] for x in (points, one.truth)
+        np.where(visible, x[:, ankles, 1], -np.inf).max(1)[visible.any(1)]
+        for x in (points, one.truth)
     ]
-    return float(np.abs(low[0] - low[1]).mean()) if seen.any() else np.nan
+    return float(np.abs(low[0] - low[1]).mean()) if visible.any() else np.nan
 
 
 def table(name: str, pairs: list[Pair]) -> None:
     rows = {}
     for mode in MODES:
-        made = [retarget.fit(p.driving, SIZE, SIZE, SIZE, mode, p.reference) for p in pairs]
-        rows[mode] = np.nanmean([compare(m, p) for m, p in zip(made, pairs, strict=True)], 0)
-    for mode, (error, fine, slid, low) in rows.items():
-        ratios = error / rows["none"][0], fine / rows["none"][1]
+        fitted = [retarget.fit(p.driving, SIZE, SIZE, SIZE, mode, p.reference) for p in pairs]
+        rows[mode] = np.nanmean([compare(f, p) for f, p in zip(fitted, pairs, strict=True)], 0)
+    for mode, (error, aligned_error, sliding, ground) in rows.items():
+        ratios = error / rows["none"][0], aligned_error / rows["none"][1]
         print(
             f"| {name} | {len(pairs)} | {mode} | {error:.2f} | {100 * error / SIZE:.1f} "
-            f"| {ratios[0]:.2f} | {fine:.2f} | {ratios[1]:.2f} | {slid:.2f} | {low:.2f} |"
+            f"| {ratios[0]:.2f} | {aligned_error:.2f} | {ratios[1]:.2f} | {sliding:.2f} "
+            f"| {ground:.2f} |"
         )
     true = np.nanmean([slide(p.truth, p) for p in pairs])
     print(f"| {name} | {len(pairs)} | truth | 0 | 0 | 0 | 0 | 0 | {true:.2f} | 0 |")
 
 
 def draw(path: Path, pairs: list[Pair]) -> None:
-    """A column a pair, its middle frame: driving, fitted, truth, and fitted over truth (gray)."""
+    """Write a contact sheet with the middle frame of each pair: driving, fitted, truth, and fitted
+    over truth (gray)."""
     columns = []
     for one in pairs[:8]:
         fitted = retarget.fit(one.driving, SIZE, SIZE, SIZE, "bones", one.reference)
@@ -129,7 +134,7 @@ def draw(path: Path, pairs: list[Pair]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pairs", type=int, default=12, help="of each kind and split")
+    parser.add_argument("--pairs", type=int, default=12, help="number for each kind and split")
     parser.add_argument("--picture", type=Path, help="PNG to write")
     options = parser.parse_args()
     kinds = [(limbs, split) for limbs in (True, False) for split in ("train", "held-out")]

@@ -1,17 +1,16 @@
-"""Training steps and generation beside the peers' way, in one process on the same weights.
+"""Speed of training steps and generation compared with other implementations, on the same weights.
 
-    .venv/bin/python benchmarks/speed.py [--latent 16] [--times 5] [--sd15] [--only WHAT]
+    .venv/bin/python benchmarks/speed.py [--latent 16] [--times 5] [--sd15] [--only PART]
 
-A step of learning a person on images, and one on clips: ours (guided attention by an appended
-channel, eq. 1), the same with the mask as a dense bias as others write it, and
-DreamBooth's (plain attention, mean squared error on instance and class rows, as diffusers'
-train_dreambooth.py takes it). Generation: ours against diffusers' AnimateDiffPipeline (of ours the
-pose's channels are then as they begin, zero) and AnimateDiffControlNetPipeline, by DDIM with
-guidance, and how alike the two videos are; then ours with its blocks compiled (`--compile`; the
-minute that takes is not counted). Rows are taken in turn, so that what else
-the machine does falls on all alike; seconds are medians, ratios are to the peer (DreamBooth,
-diffusers). Networks are the bundled base's; --latent: pixels a side of the latents; --sd15: fresh
-networks of Stable Diffusion 1.5's size, for a GPU. --only: images, clips or generation.
+A training step of learning a person on images, and one on clips: ours (guided attention by an
+appended channel, eq. 1), the same with a dense attention bias, and DreamBooth's (plain attention,
+mean squared error on instance and class rows, as in diffusers' train_dreambooth.py). Generation:
+ours against diffusers' AnimateDiffPipeline (with our pose channels at their initial zeros) and
+AnimateDiffControlNetPipeline, by DDIM with guidance, with the PSNR between both videos; then ours
+with compiled blocks (`--compile`; compilation is not counted). Variants run in turn in one process,
+so that other load affects all alike; times are medians, ratios are to the peer (DreamBooth or
+diffusers). Networks are those of the bundled base. --latent: pixels a side of the latents. --sd15:
+new networks of Stable Diffusion 1.5's size, for a GPU. --only: images, clips or generation.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ VAE: dict[str, Any] = {
 
 
 class DenseGuided(AttnProcessor2_0):
-    """Mask guidance as a bias of queries times keys for each image, the plain way to write it."""
+    """Mask-guided attention by a dense bias, a matrix of queries times keys for each image."""
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *rest: Any, **named: Any) -> Tensor:
         region: Region | None = named.pop("region", None)
@@ -86,7 +85,7 @@ class DenseGuided(AttnProcessor2_0):
 
 
 def medians(runs: dict[str, Callable[[], None]], times: int) -> dict[str, float]:
-    """Median seconds of each, taken in turn; the first round is not counted."""
+    """Median seconds of each function, run in turn, after a warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(times + 1):
         for name, run in runs.items():
@@ -99,7 +98,7 @@ def medians(runs: dict[str, Callable[[], None]], times: int) -> dict[str, float]
 
 
 def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]:
-    """Seconds of one step of each kind."""
+    """Seconds of a training step of each variant."""
     recipe = load_recipe("personalize-sd15" if side >= 64 else "personalize")
     stage = recipe.stages("motion" if video else "appearance")[0]
     rows, frames = (2, 16) if video else (stage.batch + stage.prior_batch, 1)
@@ -141,10 +140,10 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
             times = torch.randint(1000, (rows,), generator=generator).to(device)
             levels = level(base.scheduler, times)
             x = add_noise(batch.latents, noise, levels)
-            made = base.family.predict(unet, x, times, batch.pose_latents, text)
+            y = base.family.predict(unet, x, times, batch.pose_latents, text)
             wanted = target(batch.latents, noise, levels, "v_prediction")
-            instance = F.mse_loss(made[~regular], wanted[~regular])
-            return instance + F.mse_loss(made[regular], wanted[regular])
+            instance = F.mse_loss(y[~regular], wanted[~regular])
+            return instance + F.mse_loss(y[regular], wanted[regular])
 
         return stepping(unet, loss)
 
@@ -167,9 +166,10 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
 
 
 def generation(
-    folder: Path, side: int, sd15: bool, led: bool, device: str, times: int
+    folder: Path, side: int, sd15: bool, control: bool, device: str, times: int
 ) -> tuple[dict[str, float], list[float]]:
-    """Seconds of each way to make 16 frames, and the PSNR of ours to the peer's video."""
+    """Seconds to generate 16 frames by each implementation, and the PSNR of our videos to the
+    peer's. control: with a ControlNet."""
     recipe = load_recipe("mini").model
     unet = SD15 if sd15 else recipe.unet | {"sample_size": side}
     adapter = recipe.motion_adapter
@@ -183,7 +183,7 @@ def generation(
         size=8 * side,
         vae=VAE,
         unet=unet,
-        controlnet={"conditioning_embedding_out_channels": [16, 32, 96, 256]} if led else {},
+        controlnet={"conditioning_embedding_out_channels": [16, 32, 96, 256]} if control else {},
         motion_adapter=adapter,
         text_encoder=text,
     )
@@ -192,18 +192,18 @@ def generation(
     base = load_base(folder, device)
     drawn = np.random.default_rng(0).integers(0, 256, (16, 8 * side, 8 * side, 3), np.uint8)
     noise = torch.randn(1, 16, 4, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    walked = make_scheduler(base.scheduler.config, "ddim")
+    scheduler = make_scheduler(base.scheduler.config, "ddim")
     parts = (base.vae, base.text_encoder, base.tokenizer)
-    if led:
+    if control:
         pipe: Any = AnimateDiffControlNetPipeline(
-            *parts, base.denoiser, base.parts["motion_adapter"], base.parts["controlnet"], walked
+            *parts, base.denoiser, base.parts["motion_adapter"], base.parts["controlnet"], scheduler
         )
     else:
         pipe = AnimateDiffPipeline(
-            *parts, narrow(base.denoiser), base.parts["motion_adapter"], walked
+            *parts, narrow(base.denoiser), base.parts["motion_adapter"], scheduler
         )
     pipe = pipe.to(device)
-    more = {"conditioning_frames": [Image.fromarray(frame) for frame in drawn]} if led else {}
+    more = {"conditioning_frames": [Image.fromarray(frame) for frame in drawn]} if control else {}
     pipe.set_progress_bar_config(disable=True)
     video: dict[str, Any] = {}
 
@@ -223,9 +223,9 @@ def generation(
         with torch.no_grad():
             prompted, empty = encode_text(base, ["a man on a beach", ""]).split(1)
         conditions = Conditions(encode_poses(base, drawn)[None], prompted, empty)
-        walk = method.denoiser(base.family, network, conditions, GUIDANCE)
-        made = sample(walk, noise, make_scheduler(base.scheduler.config, "ddim"), STEPS)[0]
-        video[name] = decode_latents(base.vae, made)
+        denoiser = method.denoiser(base.family, network, conditions, GUIDANCE)
+        latents = sample(denoiser, noise, make_scheduler(base.scheduler.config, "ddim"), STEPS)[0]
+        video[name] = decode_latents(base.vae, latents)
 
     runs = {"diffusers": theirs, "ours": partial(ours, plain, "ours"),
             "ours, compiled": partial(ours, compiled, "compiled")}  # fmt: skip
@@ -235,7 +235,7 @@ def generation(
 
 
 def narrow(unet: Any) -> Any:
-    """The same UNet without the pose's channels."""
+    """A copy of a UNet without the pose channels."""
     other = UNet2DConditionModel.from_config(unet.config, in_channels=4)
     state = dict(unet.state_dict())
     other.load_state_dict(state | {"conv_in.weight": state["conv_in.weight"][:, :4]})
@@ -263,7 +263,7 @@ def main() -> None:
     print(
         f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, latents {side}\n"
     )
-    print("| | way | seconds | of the peer's |\n|---|---|---|---|")
+    print("| | implementation | seconds | relative to the peer |\n|---|---|---|---|")
     for part, video, what in (
         ("images", False, "step on images"), ("clips", True, "step on 16 frames"),
     ):  # fmt: skip
@@ -277,13 +277,15 @@ def main() -> None:
             )
     if options.only not in (None, "generation"):
         return
-    for led, name in ((False, "AnimateDiff"), (True, "AnimateDiff led by a ControlNet")):
+    for control, name in ((False, "AnimateDiff"), (True, "AnimateDiff with a ControlNet")):
         with TemporaryDirectory() as place:
-            seconds, alike = generation(Path(place), side, options.sd15, led, device, options.times)
+            seconds, ratios = generation(
+                Path(place), side, options.sd15, control, device, options.times
+            )
         for way, taken in seconds.items():
             print(f"| {name} | {way} | {taken:.2f} | {taken / seconds['diffusers']:.2f} |")
-        print("| | to the peer's video, dB PSNR (inf: equal) |",
-              ", ".join(f"{one:.0f}" for one in alike), "| |", flush=True)  # fmt: skip
+        print("| | PSNR to the peer's video, dB (inf: equal) |",
+              ", ".join(f"{one:.0f}" for one in ratios), "| |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

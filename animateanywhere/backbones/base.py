@@ -1,4 +1,4 @@
-"""A base model: a folder in diffusers layout, be it the bundled mini one or SD 1.5 sized."""
+"""Base models: folders in diffusers layout, found by name and loaded with their `Family`."""
 
 from __future__ import annotations
 
@@ -23,76 +23,92 @@ from animateanywhere.backbones.family import Family as Family
 from animateanywhere.backbones.family import token_ids as token_ids
 from animateanywhere.backbones.sources import load_config
 from animateanywhere.backbones.spec import Model
-from animateanywhere.backbones.vae import latent_channels, latent_count, packs, spatial_factor
+from animateanywhere.backbones.vae import (
+    latent_channels,
+    latent_count,
+    spatial_factor,
+    temporal_factor,
+)
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.paths import ASSETS, RUNS
 
-# Their bars and notes would break into ours; what goes wrong still raises.
+# Their progress bars and notes would break into ours; errors are still raised.
 diffusers_logging.set_verbosity_error()
 diffusers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
 BUNDLED = ASSETS / "mini"
-TRAINED = RUNS / "base"  # where `aa base-train` leaves the user's own
-BASES = RUNS / "bases"  # and those of other recipes, by name
+TRAINED = RUNS / "base"  # output of `aa base-train mini`
+BASES = RUNS / "bases"  # output of `aa base-train` with other recipes: a folder for each, by name
 
 
 def family_of(parts: Container[str]) -> Family:
-    """The kind of backbone of a base with such parts, which are folders or tables of a recipe."""
+    """The family of a base with these parts: names of its folders, or of a recipe's tables."""
     if "transformer" in parts:
         return wan_vace.FAMILY
     return controlnet.FAMILY if "controlnet" in parts else sd_unet.FAMILY
 
 
 def family_in(folder: Path) -> Family:
-    """Of the base in `folder`."""
+    """The family of the base in `folder`."""
     return family_of({path.name for path in folder.iterdir() if path.is_dir()})
 
 
 def find_base(name: str | Path) -> Path:
-    """A base's folder: one given as such, or by name what `aa base-train` made here; of `mini` else
-    the bundled one. Raises UsageError where there is none."""
+    """The folder of a base, given as a folder or by the name of its recipe.
+
+    `mini` is the base that `aa base-train mini` wrote here or, without one, the bundled base.
+    Raises UsageError if there is no finished base of that name.
+    """
     if str(name) == "mini":
         if (TRAINED / "base.toml").is_file():
             return TRAINED
         if (BUNDLED / "base.toml").is_file():
             return BUNDLED
-        raise UsageError("no bundled base in this installation: install again or `aa base-train`")
+        raise UsageError(
+            "this installation lacks the bundled base: reinstall, or run `aa base-train mini`"
+        )
     folder = Path(name)
     for place in (folder, BASES / folder):
         if (place / "base.toml").is_file():
             return place
     if folder.is_dir():
-        raise UsageError(f"{folder} is no finished base: it has no base.toml (see `aa base-train`)")
-    raise UsageError(f"no base {name}: give a folder or a name that `aa bases` lists as ready")
+        raise UsageError(
+            f"{folder} is not a finished base: it has no base.toml; run `aa base-train` to the end"
+        )
+    raise UsageError(f"no base {name}: give a folder, or a name that `aa bases` lists as ready")
 
 
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:
-    """Load a base in float32. Raises UsageError in one line where a part is missing or foreign."""
+    """Load a base in float32, in eval mode and without gradients.
+
+    name: as for `find_base`. Raises UsageError if there is no such base, or if a part is missing
+    or not readable.
+    """
     folder = find_base(name)
-    config = {"guidance_scale": Model.guidance_scale}  # the first bases do not say
+    config = {"guidance_scale": Model.guidance_scale}  # missing in the first bases
     return load_parts(folder, config | base_config(folder), device)
 
 
 def base_config(folder: Path) -> dict[str, Any]:
-    """What a finished base says of itself in its base.toml: name, size, frames, fps, license..."""
+    """The contents of base.toml of a finished base: name, size, frames, fps, license..."""
     return tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
 
 
 def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device = "cpu") -> Base:
-    """Load the parts in `folder`, of a base that may still be in training.
+    """Load the parts in `folder`, also of a base that is still in training.
 
-    On the device "meta" networks have shapes and no weights: of each its config.json is read, and
-    there is no tokenizer and no hash. Raises UsageError as `load_base`.
+    On the meta device only the config.json of each network is read: there are shapes but no
+    weights, no tokenizer and no hash. Raises UsageError as `load_base` does.
     """
     family, parts = family_in(folder), dict[str, Any]()
-    empty = torch.device(device).type == "meta"
+    meta = torch.device(device).type == "meta"
     try:
         for name, kind in family.parts.items():
             place = folder / name
-            if (empty and name == "tokenizer") or (name in family.optional and not place.is_dir()):
+            if (meta and name == "tokenizer") or (name in family.optional and not place.is_dir()):
                 continue
             _require(place)
             if name == "vae":
@@ -100,14 +116,15 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
             frozen = name == "text_encoder" and not family.learns_tokens
             parts[name] = _load(kind, place, device, frozen)
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"{folder} is no whole base: {str(error).splitlines()[0]}") from None
-    known = "" if empty else hash_of(folder)
-    return Base(folder, config, known, parts, family, packs(parts["vae"]))
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{folder}: base is incomplete or damaged: {reason}") from None
+    digest = "" if meta else hash_of(folder)
+    return Base(folder, config, digest, parts, family, temporal_factor(parts["vae"]))
 
 
 def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> Any:
-    """One part. Weights may be stored in half precision; training and CPUs want float32, but what
-    is frozen waits in main memory, in half."""
+    """Load one part in float32, whatever its files store: training and CPUs need it. A frozen text
+    encoder is loaded in bfloat16 to main memory."""
     if not issubclass(kind, nn.Module):
         return kind.from_pretrained(folder)
     of_transformers = issubclass(kind, PreTrainedModel)
@@ -126,13 +143,14 @@ def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> 
 
 
 def _require(folder: Path) -> None:
-    """Raise where there is no such folder: its name could be that of a repository of a hub."""
+    """Raise OSError if a folder is missing: `from_pretrained` would look for a repository of that
+    name on a hub."""
     if not folder.is_dir():
-        raise OSError(f"it has no {folder.name}")
+        raise OSError(f"it has no folder {folder.name}")
 
 
 def hash_of(folder: Path) -> str:
-    """SHA-256 of the weights that personal ones build on (`Family.hashed`)."""
+    """SHA-256 over the weights that personal weights depend on (`Family.hashed`), 64 hex digits."""
     digest = hashlib.sha256()
     for part in family_in(folder).hashed:
         for path in sorted((folder / part).glob("*.safetensors")):
@@ -148,37 +166,37 @@ def write_base_toml(folder: Path, config: dict[str, Any]) -> None:
 
 
 def encode_poses(base: Base, pictures: np.ndarray, clip: bool = False) -> Tensor:
-    """Skeleton pictures (N, H, W, 3) uint8 -> what the base sees of them, (T, *pose_shape): latents
-    (T, C, h, w), of Wan VACE with more channels, or for a ControlNet the pictures themselves,
-    (N, 3, H, W) uint8.
+    """Encode skeleton pictures (N, H, W, 3) uint8 as the base's pose condition, (T, *pose_shape).
 
-    clip: they follow one another, as in `vae.encode_frames`.
+    These are latents (T, C, h, w), for Wan VACE with further channels; for a ControlNet they are
+    the pictures themselves, (N, 3, H, W) uint8. clip: the pictures are consecutive frames, as for
+    `vae.encode_frames`; T is less than N then if the VAE compresses time.
     """
     return base.family.encode_pose(base, pictures, clip)
 
 
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
-    """Prompts -> text_states (B, T, D): the text encoder's last hidden states."""
+    """Encode B prompts as the text encoder's last hidden states, (B, T, D) float."""
     return base.family.encode_text(base, prompts)
 
 
 def latent_shape(base: Base) -> tuple[int, int, int]:
-    """(C, h, w) of one latent at the base's size."""
+    """Shape (C, h, w) of the latent of one frame at the base's size."""
     side = base.config["size"] // spatial_factor(base.vae)
     return latent_channels(base.vae), side, side
 
 
 def window_length(base: Base) -> int:
-    """How many latents of a clip go through the network at once: what it was trained with."""
+    """Number of latents that pass through the network at once: the length it was trained with."""
     return latent_count(int(base.config["frames"]), base.packed)
 
 
 def noise_share(base: Base) -> float:
-    """What the frames of a clip have in common of the noise's variance, in 0..1."""
+    """Share of the noise's variance, in [0, 1], that is common to all frames of a clip."""
     return float(base.config.get("noise_share", 0.0))
 
 
 def guidance_rescale(base: Base) -> float:
-    """How far to rescale guidance: it overexposes a model trained down to zero SNR (Lin et al.
-    2024, section 3.4)."""
+    """Strength of the guidance rescaling, in [0, 1]: plain guidance overexposes the samples of a
+    model with zero terminal SNR (Lin et al. 2024, arXiv 2305.08891, section 3.4)."""
     return 0.7 if base.scheduler.config.get("rescale_betas_zero_snr") else 0.0

@@ -1,10 +1,10 @@
-"""Stable Diffusion's UNet led by a ControlNet (Zhang et al. 2023, arXiv 2302.05543).
+"""Stable Diffusion's UNet conditioned on the pose by a ControlNet (Zhang et al. 2023, arXiv
+2302.05543), in place of the paper's concatenation of pose latents.
 
-The paper's bases see the pose beside the noisy latent, and need training for it. A ControlNet that
-was trained on skeleton pictures does without: it reads the picture itself, and its residuals are
-added inside the UNet. It stays as it is when a person is learned, so it is no part of the UNet: a
-network has it at hand by a function, which neither `parameters`, `state_dict` nor `copy.deepcopy`
-go into.
+A ControlNet that was trained on skeleton pictures needs no base training: it reads the picture, and
+its residuals are added inside the UNet. It is frozen when a person is learned, so the UNet refers
+to it by a function, `get_controlnet`, which `parameters`, `state_dict` and `copy.deepcopy` do not
+follow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from animateanywhere.backbones.guided_attention import Region
 from animateanywhere.backbones.sources import load_config, part_of
 from animateanywhere.backbones.spec import Model
 
-# What a fresh ControlNet takes from its UNet's config
+# Config entries that a new ControlNet shares with its UNet
 FROM_UNET = (
     "in_channels", "block_out_channels", "down_block_types", "layers_per_block", "norm_num_groups",
     "cross_attention_dim", "attention_head_dim",
@@ -33,7 +33,8 @@ FROM_UNET = (
 
 
 def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
-    """As `Family.create`; the UNet keeps its input, as the ControlNet brings the pose."""
+    """See `Family.create`. The UNet's input is not widened, since the ControlNet brings the
+    pose."""
     if name == "unet":
         return sd_unet.create_unet(model, out)
     if name == "controlnet":
@@ -44,9 +45,9 @@ def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
 
 
 def build(base: Base, video: bool) -> Any:
-    """The UNet for images or for video, with the ControlNet that leads it at hand."""
+    """The UNet for images or video, with `get_controlnet` for its ControlNet."""
     network, controlnet = sd_unet.build(base, video), base.parts["controlnet"]
-    network.led_by = lambda: controlnet
+    network.get_controlnet = lambda: controlnet
     return network
 
 
@@ -58,22 +59,23 @@ def predict(
     text_states: Tensor,
     region: Region | None = None,
 ) -> Tensor:
-    """As `Predict`; pose_latents: skeleton pictures (B, F, 3, H, W) uint8."""
+    """See `Predict`. pose_latents: skeleton pictures (B, F, 3, H, W) uint8."""
     frames = x.shape[1]
     text_states = sd_unet.each_frame(text_states, frames)
     images = rearrange(x, "b f c h w -> (b f) c h w")
     times = sd_unet.each_frame(timesteps, frames)
-    added = residuals(network.led_by(), images, times, pose_latents.flatten(0, 1), text_states)
+    pictures = pose_latents.flatten(0, 1)
+    added = residuals(network.get_controlnet(), images, times, pictures, text_states)
     return sd_unet.run(network, x, timesteps, text_states, region, **added)
 
 
 def residuals(
     controlnet: ControlNetModel, x: Tensor, timesteps: Tensor, pictures: Tensor, text_states: Tensor
 ) -> dict[str, Any]:
-    """What the ControlNet adds inside the UNet, as arguments of the UNet's own.
+    """The ControlNet's residuals, as keyword arguments of the UNet's forward pass.
 
-    x: (N, C, h, w) noisy latents. timesteps: (N,). pictures: (N, 3, H, W) uint8, skeletons.
-    text_states: (N, T, D). No gradient goes through it, so the token learns by the UNet alone.
+    x: noisy latents (N, C, h, w). timesteps: (N,). pictures: skeletons (N, 3, H, W) uint8.
+    text_states: (N, T, D). Computed without gradients: the token is learned through the UNet alone.
     """
     with torch.no_grad():
         down, middle = controlnet(
@@ -87,7 +89,7 @@ def residuals(
 
 
 def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
-    """As `Family.encode_pose`: the pictures themselves, (N, 3, H, W) uint8."""
+    """See `Family.encode_pose`. Returns the pictures themselves, (N, 3, H, W) uint8."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(base.vae.device)
 
 
@@ -98,13 +100,13 @@ def pose_shape(base: Base) -> tuple[int, ...]:
 FAMILY = replace(
     sd_unet.FAMILY,
     name="Stable Diffusion with a ControlNet",
-    parts={**sd_unet.OF_IMAGES, "controlnet": ControlNetModel, "motion_adapter": MotionAdapter},
+    parts={**sd_unet.IMAGE_PARTS, "controlnet": ControlNetModel, "motion_adapter": MotionAdapter},
     hashed=(*sd_unet.FAMILY.hashed, "controlnet"),
     create=create,
     build=build,
     predict=predict,
     encode_pose=encode_pose,
     pose_shape=pose_shape,
-    beside=("controlnet",),
-    ready=True,
+    auxiliary=("controlnet",),
+    pretrained=True,
 )

@@ -1,4 +1,5 @@
-"""A new base's parts: built from a recipe, or taken from folders and hubs and widened for poses."""
+"""Creation of a base: its parts are built from a recipe, or loaded from folders, hubs or a single
+file and widened for poses."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ from animateanywhere.core.files import folder_aside
 
 
 def create_base(model: Model, out: Path, captions: list[str], seed: int = 0) -> None:
-    """Make the parts of a base that `out` lacks, in diffusers layout.
+    """Create the parts of a base that are missing in `out`, in diffusers layout.
 
-    A part with `from` comes from that folder or hub name (`subfolder` names the part in it);
-    otherwise it is built from its config with fresh weights. captions: what a fresh tokenizer is
-    trained on.
+    A part whose table has `from` is loaded from that folder or hub repository (`subfolder` names
+    the folder inside); other parts are built from their config with new weights. captions: the
+    corpus that a new tokenizer is trained on. Raises UsageError for a table that is wrong.
     """
-    torch.manual_seed(seed)  # diffusers initializes from the global generator
+    torch.manual_seed(seed)  # diffusers draws initial weights from the global generator
     family = family_of(model.tables())
     for name in family.parts:
         if (out / name).is_dir():
@@ -45,36 +46,39 @@ def _vae(table: dict[str, Any]) -> Any:
     return part_of(kind, table, "vae")
 
 
-def of_checkpoint(model: Model, file: Path) -> Model:
-    """The same base with what one file holds, as fine-tunes are passed on: UNet, text encoder and
-    VAE of Stable Diffusion, or the transformer of Wan VACE. Shapes and tokenizer are those of what
-    the recipe takes them from.
+def with_checkpoint(model: Model, file: Path) -> Model:
+    """A copy of `model` that takes weights from a single file, the form in which fine-tunes are
+    published: UNet, text encoder and VAE of Stable Diffusion, or the transformer of Wan VACE.
 
-    Raises UsageError for a file that is not such a checkpoint, and for a recipe that takes them
-    from nowhere.
+    Configs and tokenizer still come from the sources that the recipe names. Raises UsageError for
+    a file that is not such a checkpoint, and for a recipe that names no sources.
     """
     if file.suffix != ".safetensors":
-        raise UsageError(f"{file} is no .safetensors: other files can run code, and are not read")
+        raise UsageError(
+            f"{file} is not a .safetensors file: other formats can run code and are not read"
+        )
     try:
         with safe_open(file, "pt") as opened:
             names = set(opened.keys())
     except (OSError, SafetensorError) as error:
         raise UsageError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
     kind = family_of(model.tables()).checkpoint
-    if not all(any(name.endswith(mark) for name in names) for mark in kind.marks):
-        raise UsageError(f"{file} is no {kind.called}")
-    tables = {part: getattr(model, part) for part in kind.holds}
+    if not all(any(name.endswith(suffix) for name in names) for suffix in kind.key_suffixes):
+        raise UsageError(f"{file} is not a {kind.description}")
+    tables = {part: getattr(model, part) for part in kind.parts}
     if not all("from" in table for table in tables.values()):
-        raise UsageError("--checkpoint goes with recipes that take their parts from elsewhere")
+        raise UsageError(
+            "--checkpoint needs a recipe that loads these parts (`from = ...`), such as sd15"
+        )
     tables = {
         part: {**table, "from": str(file), "config": table["from"]}
         for part, table in tables.items()
     }
-    return replace(model, license="", **tables)  # of the file, which does not say
+    return replace(model, license="", **tables)  # the file does not state its license
 
 
 def save_part(part: Any, folder: Path, half: bool = False) -> None:
-    """Save one part whole or not at all; `half` stores float16."""
+    """Save one part as a folder, completely or not at all. half: store float16."""
     with folder_aside(folder) as aside:
         if half:
             part = part.half()
@@ -84,7 +88,8 @@ def save_part(part: Any, folder: Path, half: bool = False) -> None:
 
 
 def bundle(base: Path, out: Path) -> None:
-    """Copy a finished base in half precision; of its training, only logs and scores come along."""
+    """Copy a finished base in half precision, with the logs and scores of its training but without
+    checkpoints and corpus."""
     parts = load_base(base)
     for name, part in parts.networks.items():
         save_part(part, out / name, half=True)

@@ -1,4 +1,4 @@
-"""Text encoders and tokenizers of a new base that takes them from nowhere."""
+"""New tokenizers, trained on captions, and the initialization of a new text encoder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 @torch.no_grad()
-def prime(text_encoder: CLIPTextModel) -> None:
-    """Start fresh text states from "this word, after that word", in place.
+def init_text_encoder(text_encoder: CLIPTextModel) -> None:
+    """Initialize a new text encoder so that each state encodes a word and the word before it.
 
-    Trained through a diffusion loss alone from CLIP's own initialization (words of standard
-    deviation 0.02), the states of all words grew alike, and a base learned scenes but no looks.
-    Here words have unit variance, positions are waves in dimensions of their own, and the first
-    head of the first layer looks exactly one word back and writes what it finds into a third part:
-    "blue" is there to be read at "jacket". All of it goes on learning. Ours.
+    In place. Trained by the diffusion loss alone from CLIP's own initialization (embeddings of
+    standard deviation 0.02), the states of all words became similar, and a base learned scenes but
+    no clothes. Here word embeddings have unit variance, positions are sinusoids in dimensions of
+    their own, and the first head of the first layer attends to exactly the previous word and
+    writes a projection of it into a third group of dimensions: the state of "jacket" contains
+    "blue". All weights are trained further. Ours, not the paper's.
     """
     model: Any = text_encoder
     words = model.embeddings.token_embedding.weight  # (V, D)
@@ -31,7 +32,8 @@ def prime(text_encoder: CLIPTextModel) -> None:
     own, before, place = slice(0, -2 * part), slice(-2 * part, -part), slice(-part, None)
     words.normal_()
     words[:, -2 * part :] = 0
-    # Waves of all frequencies up to one turn in two words: a product is 0 but where places agree.
+    # Sinusoids of all frequencies up to half a turn a word: dot products are 0 except where
+    # positions are equal.
     turn = torch.pi * (torch.arange(part // 2) + 0.5) / (part // 2)
     angle = torch.arange(len(places))[:, None] * turn  # (T, part / 2)
     places.zero_()
@@ -40,20 +42,21 @@ def prime(text_encoder: CLIPTextModel) -> None:
         layer.weight[: attention.head_dim] = 0
     attention.out_proj.weight[:, : attention.head_dim] = 0
     cos, sin = turn.cos().diag(), turn.sin().diag()
-    attention.q_proj.weight[:part, place] = torch.cat(  # turned back by one word
+    attention.q_proj.weight[:part, place] = torch.cat(  # rotated back by one word
         [torch.cat([cos, sin], 1), torch.cat([-sin, cos], 1)]
     )
-    # The right place comes out of the softmax e^9 ahead; the layer norm before it has scaled by s.
+    # The logit of the previous word exceeds all others by 9; the layer norm before has scaled by s.
     s = (width / (width - part)) ** 0.5
     gain = 9 * attention.head_dim**0.5 / (s**2 * part)
     attention.k_proj.weight[:part, place] = gain * torch.eye(part)
-    torch.nn.init.orthogonal_(look := torch.empty(part, width - 2 * part))
-    attention.v_proj.weight[:part, own] = look
+    torch.nn.init.orthogonal_(projection := torch.empty(part, width - 2 * part))
+    attention.v_proj.weight[:part, own] = projection
     attention.out_proj.weight[before, :part] = torch.eye(part)
 
 
 def clip_tokenizer(captions: list[str], vocab_size: int, length: int) -> CLIPTokenizer:
-    """One of CLIP's kind, trained on captions; prompts are cut after `length` tokens."""
+    """A BPE tokenizer with CLIP's rules, trained on captions; prompts are cut after `length`
+    tokens."""
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -64,8 +67,8 @@ def clip_tokenizer(captions: list[str], vocab_size: int, length: int) -> CLIPTok
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        # Every byte, and every byte that ends a word: any word can be spelled. As special tokens
-        # they are numbered in this order; the trainer's own order is random.
+        # All bytes, within and at the end of a word, so that any word can be encoded. As special
+        # tokens they are numbered in this order; the trainer's own order is random.
         special_tokens=[START, END, *letters, *(letter + "</w>" for letter in letters)],
         end_of_word_suffix="</w>",
         show_progress=False,
@@ -80,7 +83,8 @@ def clip_tokenizer(captions: list[str], vocab_size: int, length: int) -> CLIPTok
 
 
 def t5_tokenizer(captions: list[str], vocab_size: int, length: int) -> T5Tokenizer:
-    """One of T5's kind, likewise: pieces of words, each with how likely it is."""
+    """A unigram tokenizer with T5's rules, trained on captions; prompts are cut after `length`
+    tokens."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]

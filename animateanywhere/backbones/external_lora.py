@@ -1,4 +1,4 @@
-"""LoRA files that other people's tools made: a style, or what lets a base do with a few steps (LCM,
+"""LoRA files of other tools: a style, or a distillation that needs only a few denoising steps (LCM,
 Luo et al. 2023, arXiv 2311.05556; distilled Wan)."""
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from animateanywhere.core.messages import warn
 
 
 def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
-    """Merge a LoRA into the denoiser, in place: the names of diffusers, of kohya's tools, of Wan.
+    """Merge a LoRA into the denoiser's weights, in place.
 
-    scale: so much of it counts. What it holds for the text encoder is left out, with a warning; on
-    an image UNet's widened input the pose's channels are left alone. Raises UsageError for a file
-    that is not a LoRA, and for one that belongs to another kind of base.
+    Tensor names may be those of diffusers, of kohya's tools, or of Wan. scale: factor on the LoRA's
+    change of the weights. Layers of the text encoder are ignored, with a warning; the pose channels
+    of a UNet's widened input are not changed. Raises UsageError for a file that is not a LoRA, or
+    that belongs to another family of bases.
     """
     name, network = base.family.denoiser, base.denoiser
     try:
@@ -31,12 +32,12 @@ def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
         found, alphas = base.family.read_lora(tensors, network)
         own = {key: value for key, value in found.items() if key.startswith(f"{name}.")}
         if not own:
-            raise ValueError(f"nothing in it is for a {name}")
+            raise ValueError(f"it has no layers of a {name}")
         network.load_lora_adapter(own, prefix=name, network_alphas=alphas)
     except (KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"{file}: no LoRA for {base.config['name']} ({reason})") from None
+        raise UsageError(f"{file}: not a LoRA for base {base.config['name']} ({reason})") from None
     network.fuse_lora(lora_scale=scale)
     network.unload_lora()
     if len(own) < len(found):
-        warn(escape(f"{file}: what it holds for the text encoder is left out"))
+        warn(escape(f"{file}: its layers of the text encoder are ignored"))

@@ -1,9 +1,9 @@
-"""What a base is, and what kinds of backbone do, each in its own way.
+"""`Base`, a loaded base model, and `Family`, what differs between kinds of backbone.
 
-Everything that depends on the kind of backbone is a field of `Family`: there is one record a kind
-(`sd_unet`, `controlnet`, `wan_vace`), and `base.family_of` chooses it once, when a base is loaded
-or made. Other code asks `base.family` and knows no kind. A new kind is a module with a record of
-its own, and a line in `family_of`.
+Everything that depends on the kind of backbone is a field of `Family`. There is one record for each
+(`sd_unet`, `controlnet`, `wan_vace`), chosen once by `base.family_of`; other code uses
+`base.family` and never tests the kind. To add one, write a module with its record and add a line to
+`family_of`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from animateanywhere.backbones.spec import Model
 
 
 class Predict(Protocol):
-    """One pass of a network that `Family.build` made.
+    """One forward pass of a network from `Family.build`.
 
     x: noisy latents (B, F, C, h, w). timesteps: (B,). pose_latents: (B, F, *`Family.pose_shape`).
-    text_states: (B, T, D). region: None leaves attention plain. Returns (B, F, C, h, w), in the
-    scheduler's prediction type.
+    text_states: (B, T, D). region: for mask-guided attention; None for plain attention. Returns
+    (B, F, C, h, w), of the scheduler's prediction type.
     """
 
     def __call__(
@@ -41,52 +41,53 @@ class Predict(Protocol):
 
 
 class Checkpoint(NamedTuple):
-    """A single file in which others pass on weights of a family."""
+    """The single file in which weights of a family are published by others."""
 
-    holds: tuple[str, ...]  # parts, by folder name
-    marks: frozenset[str]  # ends of names of tensors, by all of which it is recognized
-    called: str  # "file is no ..."
+    parts: tuple[str, ...]  # the parts in it, by folder name
+    key_suffixes: frozenset[str]  # it is recognized by tensors whose names end in all of these
+    description: str  # for the message "... is not a <description>"
 
 
 @dataclass(frozen=True)
 class Family:
-    """Facts and functions of one kind of backbone. Names of parts are those of their folders."""
+    """Facts and functions of one kind of backbone. Parts are called by their folders' names."""
 
-    name: str  # as messages call it
-    parts: Mapping[str, Any]  # class of each, in the order they are made; of the VAE all it may be
-    denoiser: str  # the part that denoises, and the prefix of its parameters: "unet", "transformer"
-    hashed: tuple[str, ...]  # parts whose weights personal weights stand on
-    # Whether a new token can be learned: the text encoder may train, and is where the denoiser is.
-    # Else it is frozen: in half precision, in main memory, and what it said is kept.
+    name: str  # in messages
+    # Class of each part, in the order of creation; for the VAE the classes it may have, by name
+    parts: Mapping[str, Any]
+    denoiser: str  # the denoiser's part and the prefix of its parameters: "unet", "transformer"
+    hashed: tuple[str, ...]  # parts whose weights personal weights depend on
+    # Whether a new token can be learned: the text encoder may train, and is on the denoiser's
+    # device. Otherwise it is frozen, in half precision in main memory, and its states are cached.
     learns_tokens: bool
-    blocks: tuple[type[nn.Module], ...]  # computed again in the backward pass (`low_memory`)
-    stacks: tuple[str, ...]  # attributes of the network that hold blocks, to compile
+    blocks: tuple[type[nn.Module], ...]  # units of gradient checkpointing (`low_memory.recompute`)
+    stacks: tuple[str, ...]  # attributes of the network that contain blocks to compile
     checkpoint: Checkpoint
-    # A part of a new base, from where the recipe says or fresh: (name, recipe's table of parts,
-    # folder with the parts made so far, captions to train a tokenizer on)
+    # Create a part of a new base, loaded or built as the recipe says: (name, table `[model]`,
+    # folder of the parts created so far, captions to train a tokenizer on)
     create: Callable[[str, Model, Path, list[str]], Any]
-    # The network for images or, if the second argument says so, for video; they share weights
+    # The network for images or, with True, for video; both share their weights
     build: Callable[[Base, bool], Any]
-    guide: Callable[[Any, float], None]  # let attention of a network obey a region, by gamma
+    guide: Callable[[Any, float], None]  # enable mask-guided attention in a network: (it, gamma)
     predict: Predict
-    # Skeleton pictures (N, H, W, 3) uint8, and whether they follow one another -> what the network
-    # sees of them, (T, *pose_shape)
+    # Skeleton pictures (N, H, W, 3) uint8, and whether they are consecutive frames -> the pose
+    # condition (T, *pose_shape)
     encode_pose: Callable[[Base, np.ndarray, bool], Tensor]
     encode_text: Callable[[Base, list[str]], Tensor]  # prompts -> states (B, T, D)
-    pose_shape: Callable[[Base], tuple[int, ...]]  # of one latent frame, as `encode_pose` makes it
-    text_shape: Callable[[Base], tuple[int, int]]  # of a prompt: T, about, and D
-    # A LoRA file of other tools, for a network -> its tensors by diffusers' names, and their alphas
+    pose_shape: Callable[[Base], tuple[int, ...]]  # shape of one frame's pose condition
+    text_shape: Callable[[Base], tuple[int, int]]  # (T, D) of a prompt's states; T may be typical
+    # Tensors of another tool's LoRA, and the network -> tensors by diffusers' names, their alphas
     read_lora: Callable[[dict[str, Tensor], Any], tuple[dict[str, Tensor], Any]]
-    # A layer ("unet.conv_in") as tools of kohya's kind call it; None where they have no such layer
+    # The name of a layer ("unet.conv_in") in kohya's tools; None if they have no such layer
     kohya_name: Callable[[str], str | None]
-    architecture: Callable[[Base], tuple[str, str]]  # as ModelSpec calls it, and kohya's tools
+    architecture: Callable[[Base], tuple[str, str]]  # its name in ModelSpec, and in kohya's tools
     optional: tuple[str, ...] = ()  # parts that a base may lack
-    beside: tuple[str, ...] = ()  # networks that run with the denoiser, and never train
-    ready: bool = False  # whether its parts come trained, so that a base wants no training
+    auxiliary: tuple[str, ...] = ()  # networks that run with the denoiser and are never trained
+    pretrained: bool = False  # whether all parts are published weights, so no training is needed
 
 
 def token_ids(tokenizer: Any, prompts: list[str]) -> Tensor:
-    """(B, T) int64, padded to the tokenizer's full length."""
+    """Token ids (B, T) int64 of B prompts, padded to the tokenizer's maximum length."""
     return tokenizer(
         prompts, padding="max_length", truncation=True,
         max_length=tokenizer.model_max_length, return_tensors="pt",
@@ -95,14 +96,14 @@ def token_ids(tokenizer: Any, prompts: list[str]) -> Tensor:
 
 @dataclass
 class Base:
-    """The parts of a base, on one device, in eval mode, and what its kind of backbone does."""
+    """A loaded base: its parts, in eval mode, and its family."""
 
     folder: Path
-    config: dict[str, Any]  # name, size, frames, fps, guidance_scale
-    hash: str  # of the weights that personal weights stand on
-    parts: dict[str, Any]  # by folder name, as `family.parts` lists them
+    config: dict[str, Any]  # base.toml: name, size, frames, fps, guidance_scale...
+    hash: str  # of the weights that personal weights depend on, see `base.hash_of`
+    parts: dict[str, Any]  # by folder name, see `Family.parts`
     family: Family
-    packed: int = 1  # frames that share a latent, as `vae.packs` says
+    packed: int = 1  # frames that share one latent, see `vae.temporal_factor`
     text_cache: dict[str, Tensor] = field(default_factory=dict)  # states (T, D) by prompt
 
     @property
@@ -123,28 +124,28 @@ class Base:
 
     @property
     def denoiser(self) -> Any:
-        """The UNet or transformer that denoises images."""
+        """The UNet (the one for images) or transformer."""
         return self.parts[self.family.denoiser]
 
     @property
     def packs_clips(self) -> bool:
-        """Whether the latents of a clip are something else than those of its frames."""
+        """Whether the VAE compresses time: the latents of a clip are not those of its frames."""
         return self.packed > 1
 
     @property
     def networks(self) -> dict[str, Any]:
-        """The parts with weights."""
+        """All parts with weights, by name."""
         return {name: part for name, part in self.parts.items() if isinstance(part, nn.Module)}
 
     @property
     def denoising(self) -> dict[str, Any]:
-        """The networks that a denoising step goes through."""
+        """The networks of a denoising step, by name: all but VAE and text encoder."""
         others = ("vae", "text_encoder")
         return {name: part for name, part in self.networks.items() if name not in others}
 
     def copy(self) -> Base:
-        """The same base with a denoiser of its own, that changes with no other; VAE, text encoder
-        and what never trains are shared."""
-        beside = self.family.beside
-        own = {n: copy.deepcopy(part) for n, part in self.denoising.items() if n not in beside}
+        """A base with its own copy of the denoiser; VAE, text encoder and auxiliary networks are
+        shared."""
+        shared = self.family.auxiliary
+        own = {n: copy.deepcopy(part) for n, part in self.denoising.items() if n not in shared}
         return replace(self, parts={**self.parts, **own})

@@ -1,16 +1,16 @@
-"""Mask-guided attention as one appended channel: person and background each look at themselves.
+"""Mask-guided attention as one appended channel: person and background attend to themselves.
 
 The paper (AnimateAnywhere, MM '24, section 2.2) says that attention is weighted by the masks and
-gives no formula; this one is ours. Every query and key carries a region m in [-1, 1]: +1 the
-person, -1 the background, 0 neither. The weight of a key is to change, before the softmax's
-normalisation, by
+gives no formula; this one is ours. Every query and key has a region m in [-1, 1]: +1 the person,
+-1 the background, 0 neither. Before the softmax's normalization, the weight of a key is multiplied
+by
 
     w(m_q, m_k) = exp(-ln(gamma) / 2 * m_q * m_k)
 
 so that a key of the other region (m_q m_k = -1) weighs gamma times one of the same region (+1).
-Written densely this is an additive bias of N x N for every image. But c (q·k + s m_q · s m_k) with
+As a dense bias this takes an N x N matrix for every image. But c (q·k + s m_q · s m_k) with
 s² = -ln(gamma) / (2 c) is the same number, so appending s m to q and to k and a zero to v gives it
-exactly, at the price of one channel and with any fused kernel. m = 0 leaves attention plain.
+exactly, at the cost of one channel and with any fused kernel. With m = 0, attention is plain.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Region:
-    """Who owns a pixel or a token: +1 the person, -1 the background, 0 neither (plain attention).
+    """The region of pixels and tokens: +1 the person, -1 the background, 0 neither.
 
-    Inside a UNet it travels as `cross_attention_kwargs={"region": region}` and counts images, N =
-    B·F of them: mask (N, 1, h, w), tokens (N, T).
+    Inside a UNet it is passed as `cross_attention_kwargs={"region": region}` with frames folded
+    into the batch, N = B·F: mask (N, 1, h, w), tokens (N, T).
     """
 
     mask: Tensor  # (B, F, 1, h, w) in [-1, 1], at latent size
     tokens: Tensor  # (B, T) in {-1, 0, 1}
 
     def row(self, number: int) -> Region:
-        """Of one row, (1, ...)."""
+        """The region of one row of the batch, (1, ...)."""
         return Region(self.mask[number : number + 1], self.tokens[number : number + 1])
 
 
 def guide(unet: nn.Module, gamma: float) -> None:
-    """Let the spatial attention of a UNet obey a region.
+    """Enable mask-guided attention in the spatial layers of a UNet, in place.
 
-    Sets the processors of `attentions.*.attn1` and `.attn2`, those of motion modules stay as they
-    are. The region then travels as an argument: `unet(..., cross_attention_kwargs={"region": r})`.
-    Without it, or with gamma = 1, the result is bit-identical to diffusers' own processor.
+    Sets the processors of `attentions.*.attn1` and `.attn2`, not those of motion modules. The
+    region is then passed as an argument: `unet(..., cross_attention_kwargs={"region": r})`.
+    Without it, or with gamma = 1, the result is bit-identical to that of diffusers' own processor.
 
     unet: UNet2DConditionModel or UNetMotionModel. gamma: in (0, 1], the weight of a key of the
-    other region relative to one of the same region; 1 turns guidance off.
-    Raises ValueError for a gamma out of range and for attention layers of an unknown kind.
+    other region relative to one of the same region; 1 disables the guidance.
+    Raises ValueError for a gamma out of range and for attention layers of an unknown type.
     """
     if not 0 < gamma <= 1:
         raise ValueError(f"gamma must lie in (0, 1], not {gamma}")
@@ -67,7 +67,7 @@ def guide(unet: nn.Module, gamma: float) -> None:
 
 
 class GuidedAttention(AttnProcessor2_0):
-    """diffusers' attention processor with the appended channel; plain without a region."""
+    """diffusers' attention processor with the appended channel; without a region it is plain."""
 
     def __init__(self, gamma: float) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def guided_attention(
     gamma: float,
     attention_mask: Tensor | None = None,
 ) -> Tensor:
-    """Softmax attention in which keys of the other region weigh gamma times those of the own.
+    """Softmax attention in which keys of the other region have gamma times the weight of others.
 
     q: (N, H, L, d); k, v: (N, H, T, d); m_q: (N, L) and m_k: (N, T) regions in [-1, 1];
     gamma in (0, 1]; attention_mask: an additive bias as in scaled_dot_product_attention.
@@ -121,7 +121,7 @@ def guided_attention(
     d = q.shape[-1]
     c = d**-0.5
     s = math.sqrt(-math.log(gamma) / (2 * c))
-    # Fused CUDA kernels want head dimensions in multiples of 8; CPU kernels take any.
+    # Fused CUDA kernels need head dimensions in multiples of 8; CPU kernels do not.
     spare = -(d + 1) % 8 if q.is_cuda else 0
     q = F.pad(_append(q, s * m_q), (0, spare))
     k = F.pad(_append(k, s * m_k), (0, spare))
@@ -131,21 +131,22 @@ def guided_attention(
 
 
 def pixel_region(mask: Tensor, pixels: int) -> Tensor:
-    """Bring a region to a layer's resolution by area averaging, so that borders are soft.
+    """Downsample a region to a layer's resolution by area averaging, so that borders are soft.
 
-    mask: (N, 1, h, w) in [-1, 1]; pixels: the layer's sequence length, which is h·w halved
-    (rounding up, as strided convolutions do) some times in both directions. Returns (N, pixels).
+    mask: (N, 1, h, w) in [-1, 1]; pixels: the layer's sequence length, from h and w halved
+    repeatedly, rounded up as by strided convolutions. Returns (N, pixels). Raises ValueError for a
+    length that is no such product.
     """
     h, w = mask.shape[-2:]
     while h * w > pixels:
         h, w = (h + 1) // 2, (w + 1) // 2
     if h * w != pixels:
-        raise ValueError(f"a mask of {tuple(mask.shape[-2:])} does not halve to {pixels} pixels")
+        raise ValueError(f"a mask of {tuple(mask.shape[-2:])} cannot be halved to {pixels} pixels")
     return F.interpolate(mask.float(), size=(h, w), mode="area").flatten(1)
 
 
 def _append(x: Tensor, m: Tensor) -> Tensor:
-    """Append m (N, L) to x (N, H, L, d) as a channel, the same for every head."""
+    """Append m (N, L) to x (N, H, L, d) as a channel, equal in all heads."""
     return torch.cat([x, m.to(x.dtype)[:, None, :, None].expand(*x.shape[:-1], 1)], dim=-1)
 
 

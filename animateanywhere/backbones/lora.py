@@ -1,8 +1,9 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685): instead of a weight W, the factors of W + B·A learn.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): in place of a weight W, low-rank factors of a change B·A
+are trained.
 
 A (r, in, ...) and B (out, r, ...) are saved as `<layer>.lora_A.weight` and `<layer>.lora_B.weight`,
-the names of peft and diffusers; their alpha is the rank, so the product counts once, and
-`unet.load_lora_adapter(file, prefix="unet")` of diffusers takes the file as it is.
+the names of peft and diffusers. Alpha equals the rank, so the factor on the product is 1, and
+diffusers' `unet.load_lora_adapter(file, prefix="unet")` loads the file unchanged.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def inject(
     seed: int = 0,
     part: str = "unet",
 ) -> tuple[str, ...]:
-    """Put adapters on the layers of `parts[part]` whose weight a pattern finds (`re.search`).
+    """Add adapters to the Linear and Conv2d layers of `parts[part]` whose weight matches a pattern.
 
-    Linear and Conv2d layers take one; the model's output is the same, bit for bit, as B is zero.
-    Returns the names of what is to train in place of what the patterns find: the factors, and
-    what they find in the other parts. Raises UsageError for a pattern that finds neither.
+    Patterns are regular expressions for `re.search` on "<part>.<layer>.weight". B is initialized
+    to zero, so the output stays bit-identical. Returns the names of the parameters to train: the
+    factors, and all parameters of other parts that match. Raises UsageError for a pattern that
+    matches neither, and if no layer of `parts[part]` matches.
     """
     from peft import LoraConfig
 
@@ -41,29 +43,33 @@ def inject(
     others = [name for name, _ in parts.named_parameters() if not name.startswith(f"{part}.")]
     for pattern in patterns:
         if not any(re.search(pattern, name) for name in [*able, *others]):
-            raise UsageError(f"the pattern {pattern} of `train` matches no layer that takes LoRA")
+            raise UsageError(
+                f"the pattern {pattern} of `train` matches no layer that LoRA can be added to"
+            )
 
     def found(name: str) -> bool:
         return any(re.search(pattern, name) for pattern in patterns)
 
     layers = [layer for name, layer in able.items() if found(name)]
     if not layers:
-        raise UsageError(f"`train` names no layer of the {part}: lora_rank has nothing to act on")
-    whole = "|".join(re.escape(layer) for layer in layers)  # a list would match ends of names
+        raise UsageError(
+            f"`train` matches no layer of the {part}, so lora_rank has no effect: add a pattern"
+        )
+    whole = "|".join(re.escape(layer) for layer in layers)  # a list would match suffixes of names
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=whole))
     own = [(name, p) for name, p in network.named_parameters() if ".lora_" in name]
-    for _, factor in own:  # peft takes the layer's dtype; in half precision small steps are lost
+    for _, factor in own:  # peft uses the layer's dtype; half precision would lose small updates
         factor.data = factor.data.float()
     factors = [f"{part}.{name}" for name, _ in own]
     return (*factors, *filter(found, others))
 
 
 def merge(network: Any, part: str = "unet") -> dict[str, Tensor]:
-    """Add what adapters learned to the weights and take them out; return the factors.
+    """Merge the adapters of a network into its weights and remove them; return the factors.
 
-    The network is then as it was before `inject`, but for the values. Names begin with `part`.
+    The network then has the same modules as before `inject`. Names of factors begin with `part`.
     """
     factors = {
         f"{part}.{name.replace('.default', '')}": factor.detach().cpu().clone()
@@ -76,38 +82,39 @@ def merge(network: Any, part: str = "unet") -> dict[str, Tensor]:
 
 
 def shape(a: Tensor, b: Tensor) -> tuple[int, ...]:
-    """Shape of the weight whose factors these are. Raises ValueError where they are of none."""
+    """Shape of the weight with factors a and b. Raises ValueError for shapes that do not match."""
     if a.ndim not in (2, 4) or b.ndim != a.ndim or b.flatten(1).shape[1] != len(a):
-        raise ValueError(f"no factors of one weight: {tuple(a.shape)}, {tuple(b.shape)}")
+        raise ValueError(f"LoRA factors do not match: {tuple(a.shape)}, {tuple(b.shape)}")
     return len(b), *a.shape[1:]
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """B·A in float32, of the weight's shape, for Linear and Conv2d; as peft has it."""
+    """B·A in float32 with the weight's shape, for Linear and Conv2d, as peft computes it."""
     return (b.flatten(1).float() @ a.flatten(1).float()).view(shape(a, b))
 
 
 def split(
     tensors: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], Pairs]:
-    """Personal weights as whole tensors, and pairs (A, B) by the name of their weight.
+    """Split personal weights into full tensors, and pairs (A, B) by the name of their weight.
 
-    Raises ValueError for a factor without the other.
+    Raises ValueError for a factor without its counterpart.
     """
     whole = {name: tensor for name, tensor in tensors.items() if not name.endswith((A, B))}
     layers = {name.removesuffix(A).removesuffix(B) for name in tensors.keys() - whole.keys()}
     for layer in layers:
         if not {layer + A, layer + B} <= tensors.keys():
-            raise ValueError(f"{layer} has one LoRA factor of two")
+            raise ValueError(f"{layer} has only one of its two LoRA factors")
     pairs = {f"{layer}.weight": (tensors[layer + A], tensors[layer + B]) for layer in layers}
     return whole, pairs
 
 
 def follow(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What two stages changed, the second after the first, as personal weights.
+    """Combine the personal weights of two consecutive stages.
 
-    Factors of both become one pair of both ranks, as B₁A₁ + B₂A₂ = [B₁ B₂]·[A₁; A₂]; a whole
-    tensor of the second has the first's adapter in it already.
+    Factors of both become one pair with the sum of their ranks, since
+    B₁A₁ + B₂A₂ = [B₁ B₂]·[A₁; A₂]. A full tensor of the second stage already contains the first
+    stage's adapter and replaces it.
     """
     both = dict(before)
     for name, tensor in after.items():
@@ -123,8 +130,8 @@ def follow(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[st
 
 
 def _takes(name: str, layer: nn.Module) -> bool:
-    """Whether a layer can carry an adapter. Not the projections of motion modules: diffusers calls
-    them by keyword, which peft's layers do not understand."""
+    """Whether an adapter can be added to a layer. Projections of motion modules are excluded:
+    diffusers calls them by keyword, which peft's layers do not accept."""
     if re.search(r"motion_modules\.\d+\.proj_(in|out)$", name):
         return False
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)

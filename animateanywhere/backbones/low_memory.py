@@ -1,5 +1,5 @@
-"""Networks in less memory and time: weights in half precision, activations computed again, blocks
-compiled."""
+"""Less memory and time for networks: half-precision weights, gradient checkpointing, compiled
+blocks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def to_device(
     base: Base, device: str, precision: str | None = None, half_weights: bool = True
 ) -> AbstractContextManager[None]:
-    """Bring a base to a device in the precision of its work there; return the autocast context of
-    its passes.
+    """Move a base to a device and set its precision; return the autocast context for its passes.
 
-    precision: "no", "bf16" or "fp16"; None, for generation: fp16 on a GPU, else "no".
-    half_weights: hold weights in it too, as nothing but adapters trains.
+    precision: "no" (float32), "bf16" or "fp16"; None for generation: fp16 on a GPU, "no" on a CPU.
+    half_weights: store weights in that precision too, which is right if only adapters train.
     """
     if precision is None:
         precision = "no" if device == "cpu" else "fp16"
@@ -41,12 +40,12 @@ def to_device(
 
 @contextmanager
 def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
-    """The denoiser waits on the CPU inside, where the base is on a GPU: frames on their way
-    through the VAE can take as much memory as a step. networks: others that are to wait."""
+    """Move the denoiser to the CPU inside, if the base is on a CUDA GPU: frames in the VAE can take
+    as much memory as a training step. networks: further networks to move."""
     waiting = [
         part
         for part in (*base.denoising.values(), *networks)
-        if next(part.parameters()).device.type == "cuda"  # elsewhere it is the same memory
+        if next(part.parameters()).device.type == "cuda"  # MPS shares main memory
     ]
     if not waiting:
         yield
@@ -60,10 +59,13 @@ def room_for_vae(base: Base, *networks: nn.Module) -> Iterator[None]:
 
 
 def convert(parts: Iterable[nn.Module], change: Callable[[Tensor], Tensor]) -> None:
-    """Change the weights and buffers of networks in place, such as their device. What networks
-    share, as image and video UNet do, they share afterwards: `nn.Module.to` would copy it for
-    each."""
-    changed: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}  # old ones live on: keys stay theirs
+    """Apply `change` to the weights and buffers of networks, in place.
+
+    Tensors that networks share, as image and video UNet do, stay shared; `nn.Module.to` would copy
+    them for each network.
+    """
+    # The old tensors are kept alive so that their addresses, in the keys, stay unique
+    changed: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
     for part in parts:
         for tensor in (*part.parameters(), *part.buffers()):
             old = tensor.data
@@ -74,25 +76,26 @@ def convert(parts: Iterable[nn.Module], change: Callable[[Tensor], Tensor]) -> N
 
 
 def halve(base: Base, precision: str) -> None:
-    """Hold the denoiser's weights in half precision, in place; "no" leaves them.
+    """Store the denoiser's weights in half precision, in place; "no" leaves them unchanged.
 
-    Only those of linear and convolution layers: norms are small. So is the VAE, and it shows what
-    it loses; in the text encoder the token learns. Passes then go under `autocast`.
+    Only weights of linear and convolution layers are converted: norms are small. The VAE is small
+    too, and its loss of precision is visible; the text encoder trains the token. Run passes under
+    `autocast` afterwards.
     """
     if precision == "no":
         return
     for part in base.denoising.values():
-        kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())  # as its authors ask
+        kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())  # set by its authors
         for name, layer in part.named_modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)) and not kept & set(name.split(".")):
                 layer.to(DTYPES[precision])
 
 
 def autocast(device: str | torch.device, precision: str) -> AbstractContextManager[None]:
-    """Passes inside are in half precision; "no" leaves them.
+    """Run passes inside in half precision; "no" changes nothing.
 
-    Without a cache of cast weights: PyTorch empties it where the outermost autocast ends, and an
-    optimizer that steps inside would change weights that no pass sees.
+    Cast weights are not cached: PyTorch frees the cache only when the outermost autocast ends, so
+    after an optimizer step inside, passes would still use the old weights.
     """
     return torch.autocast(
         torch.device(device).type, DTYPES.get(precision), enabled=precision in DTYPES,
@@ -101,13 +104,16 @@ def autocast(device: str | torch.device, precision: str) -> AbstractContextManag
 
 
 def compile_blocks(network: Any, family: Family) -> None:
-    """Compile each block of a network of a family in place (torch.compile): the first pass takes up
-    to a minute, each later one less. Raises UsageError where nothing can compile."""
+    """Compile each block of a network in place (torch.compile): the first pass takes up to a
+    minute, later passes are faster. Raises UsageError if this machine cannot compile."""
     try:
         torch.compile(torch.neg)(torch.zeros(1))
-    except Exception as error:  # of many kinds: no compiler, no headers, no Triton
+    except Exception as error:  # types differ: no compiler, no headers, no Triton
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"--compile: nothing to compile with here ({reason})") from None
+        raise UsageError(
+            f"--compile: torch.compile does not work on this machine ({reason}); "
+            "install a C++ compiler, or leave --compile out"
+        ) from None
     torch._dynamo.config.recompile_limit = 64  # blocks differ in shape
     for part in (getattr(network, name, None) for name in family.stacks):
         for block in part if isinstance(part, nn.ModuleList) else [part]:
@@ -116,9 +122,11 @@ def compile_blocks(network: Any, family: Family) -> None:
 
 
 def recompute(network: nn.Module, family: Family) -> None:
-    """Keep what goes into a block of a network of a family, and compute the rest again in the
-    backward pass (Chen et al. 2016, arXiv 1604.06174). What diffusers calls so keeps all of the
-    temporal layers, and in a UNet of Stable Diffusion's size twice as much in all.
+    """Enable gradient checkpointing (Chen et al. 2016, arXiv 1604.06174) of each block, in place:
+    its input is stored, and its activations are recomputed in the backward pass.
+
+    diffusers' own checkpointing stores all activations of temporal layers: in a UNet of Stable
+    Diffusion's size twice as much in total.
     """
     for layer in network.modules():
         if isinstance(layer, family.blocks) and "forward" not in vars(layer):

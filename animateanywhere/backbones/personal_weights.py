@@ -1,9 +1,9 @@
-"""Personal weights: what one-shot learning changed, as a safetensors file that knows its base.
+"""Personal weights: what one-shot learning changed, as a safetensors file that identifies its base.
 
-Tensor names are full parameter names under the part of the base they belong to (`unet.`,
-`transformer.`, `motion_adapter.`, `text_encoder.`, `vae.`), and `token_embedding` (1, D) is the
-token's row. Motion modules may stand under `unet.` as they do in the running UNetMotionModel. LoRA
-factors, as `backbones.lora` names them, stand for what is added to a weight.
+Tensor names are parameter names prefixed by the part of the base (`unet.`, `transformer.`,
+`motion_adapter.`, `text_encoder.`, `vae.`); `token_embedding` (1, D) is the learned token's
+embedding. Motion modules may have the prefix `unet.`, as in the running UNetMotionModel. LoRA
+factors, named as in `backbones.lora`, are added to a weight; other tensors replace one.
 """
 
 from __future__ import annotations
@@ -34,20 +34,22 @@ FORMAT = "animateanywhere-personal-1"
 PARTS = ("unet", "transformer", "motion_adapter", "text_encoder", "vae")
 EMBEDDING = "token_embedding"
 METADATA = ("token", "class_word", "base", "base_hash", "recipe", "version")
+RENAMED = {"looks": "appearance", "chosen": "selected_steps"}  # earlier names of other keys
 
 
 def save_personal(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], half: bool = False
 ) -> None:
-    """Write personal weights, whole or not at all; the same content gives the same bytes.
+    """Write personal weights, completely or not at all; equal content gives equal bytes.
 
-    tensors: named as the module's docstring says. metadata: strings under all keys of `METADATA`
-    (`base` the base's name, `recipe` JSON), more are kept. half: floats as fp16.
-    Raises ValueError for metadata or names that are not so, Failure for values that are not finite.
+    tensors: named as described for this module. metadata: strings under all keys of `METADATA`
+    (`base` is the base's name, `recipe` is JSON) and any others. half: store floats as float16.
+    Raises ValueError for missing metadata and unknown names, Failure for values that are not
+    finite.
     """
     missing = [key for key in METADATA if key not in metadata]
     if missing:
-        raise ValueError(f"metadata without {', '.join(missing)}")
+        raise ValueError(f"metadata lacks {', '.join(missing)}")
     ready = {}
     for name, tensor in sorted(tensors.items()):
         if name != EMBEDDING and name.split(".")[0] not in PARTS:
@@ -64,13 +66,15 @@ def save_personal(
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of personal weights, without reading the tensors.
 
-    Raises UsageError when the file is missing, no safetensors, damaged or not ours.
+    Raises UsageError if the file is missing, damaged, not a safetensors file, or not personal
+    weights.
     """
     return _read(path, tensors=False)[0]
 
 
 def base_of(metadata: Mapping[str, str]) -> str:
-    """Where the base of personal weights is, or was: runs move to other machines."""
+    """The base of personal weights, for `find_base`: its folder, or its name if the folder is gone
+    (runs are moved between machines)."""
     folder = metadata.get("base_folder")
     if folder is not None and (Path(folder) / "base.toml").is_file():
         return folder
@@ -78,25 +82,25 @@ def base_of(metadata: Mapping[str, str]) -> str:
 
 
 class Fitting(NamedTuple):
-    """Personal weights that fit a base."""
+    """Personal weights that match a base."""
 
     metadata: dict[str, str]
-    whole: dict[str, Tensor]
+    whole: dict[str, Tensor]  # full tensors, which replace parameters
     pairs: lora.Pairs
-    embedding: Tensor | None  # (1, D), the token's row
-    targets: dict[str, Tensor]  # the base's own parameters, by the names of whole and pairs
+    embedding: Tensor | None  # (1, D), of the learned token
+    targets: dict[str, Tensor]  # the base's parameters, by the names in `whole` and `pairs`
 
 
 def read_fitting(path: Path, base: Base) -> Fitting:
-    """Personal weights, and what of a base they belong to; the base is not changed.
+    """Read personal weights and find the base's parameters they apply to, without changing these.
 
-    Raises UsageError as `load_personal` does.
+    Raises UsageError as `read_metadata` does, and for weights that were learned on another base.
     """
     metadata, tensors = _read(path, tensors=True)
     if metadata["base_hash"] != base.hash:
         raise UsageError(
-            f"{path}: learned on base {metadata['base']} ({metadata['base_hash'][:8]}), this is "
-            f"another one ({base.hash[:8]}): choose that with --base, or personalize again"
+            f"{path}: learned on base {metadata['base']} ({metadata['base_hash'][:8]}), but this "
+            f"is another one ({base.hash[:8]}): give that base with --base, or personalize again"
         )
     embedding = tensors.pop(EMBEDDING, None)
     try:
@@ -120,13 +124,13 @@ def read_fitting(path: Path, base: Base) -> Fitting:
 def load_personal(
     path: Path, base: Base, scale: float = 1.0, untouched: dict[str, Tensor] | None = None
 ) -> dict[str, str]:
-    """Put personal weights into a loaded base, in place, and return their metadata.
+    """Apply personal weights to a loaded base, in place, and return their metadata.
 
-    The token is added to the tokenizer and gets its row of the text encoder's embedding. LoRA is
-    merged into the weights, W + B·A in float32: so load a file once into one base. scale: so much
-    of what was learned counts (the token's row whole). untouched: for several files, the same dict
-    at each call; what they learned then adds up. Nothing is changed when the file does not fit.
-    Raises UsageError as `read_metadata` does, and for weights that were learned on another base.
+    The token is added to the tokenizer, and its embedding to the text encoder. LoRA is merged into
+    the weights, W + B·A in float32, so load a file only once into a base. scale: factor on the
+    learned changes (not on the token's embedding). untouched: to combine several files, the same
+    dict at each call, initially empty; their changes then add up. If the file does not match,
+    nothing is changed. Raises UsageError as `read_fitting` does.
     """
     metadata, whole, pairs, embedding, targets = read_fitting(path, base)
     with torch.no_grad():
@@ -144,16 +148,16 @@ def load_personal(
             targets[name].add_(scale * lora.product(*pair).to(targets[name]))
         if embedding is not None:
             index = add_token(base, metadata["token"])
-            table = base.text_encoder.get_input_embeddings().weight  # a new one, with the row
+            table = base.text_encoder.get_input_embeddings().weight  # replaced by `add_token`
             table[index] = embedding[0]
     return metadata
 
 
 def add_token(base: Base, token: str) -> int:
-    """Make a word a token of its own, and return its id.
+    """Add a word to the tokenizer as one token, and return its id.
 
-    A new row of the text encoder's embedding (transformers draws it like the others) stands for
-    it. The word is matched as a whole only, not within other words.
+    The text encoder's embedding gets a new row, drawn by transformers like the others. The word is
+    matched only as a whole word.
     """
     base.tokenizer.add_tokens([AddedToken(token, single_word=True, normalized=True)])
     embedding: Any = base.text_encoder.get_input_embeddings()
@@ -165,15 +169,15 @@ def add_token(base: Base, token: str) -> int:
 
 
 def mentions(prompt: str, token: str) -> bool:
-    """Whether a token occurs as a word of a prompt, in whatever case."""
+    """Whether a prompt contains a token as a whole word; case is ignored."""
     return re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt, re.IGNORECASE) is not None
 
 
 def find_weights(prompt: str, runs: Path = RUNS) -> tuple[Path, str] | None:
-    """The newest personal weights in `runs/<token>` of a token that the prompt mentions.
+    """Find the newest personal weights in `runs/<token>` whose token is in the prompt.
 
-    Returns their path and the token, or None when nothing was learned under such a word. Files
-    that cannot be read are passed over with a warning.
+    Returns their path and the token, or None if no word of the prompt is a learned token. Files
+    that cannot be read are skipped with a warning.
     """
     folders = [f for f in runs.iterdir() if mentions(prompt, f.name)] if runs.is_dir() else []
     files = [file for folder in folders for file in folder.rglob(FILE)]
@@ -181,7 +185,7 @@ def find_weights(prompt: str, runs: Path = RUNS) -> tuple[Path, str] | None:
         try:
             token = read_metadata(file)["token"]
         except UsageError as error:
-            warn(escape(f"passing over {error}"))
+            warn(escape(f"skipped: {error}"))
             continue
         if mentions(prompt, token):
             return file, token
@@ -202,7 +206,7 @@ def _parameter(base: Base, name: str) -> Tensor | None:
 
 def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
     if path.is_dir():
-        raise UsageError(f"{path} is a folder: give the file {path / FILE}")
+        raise UsageError(f"{path} is a folder: give a file, such as {path / FILE}")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -210,7 +214,7 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]
                 {name: file.get_tensor(name) for name in file.offset_keys()} if tensors else {}
             )
     except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such file") from None
+        raise UsageError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path}: not readable as safetensors ({reason}); copy it again") from None
@@ -219,13 +223,14 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]
     for name, tensor in content.items():
         if not tensor.isfinite().all():
             raise UsageError(f"{path}: {name} is not finite; damaged? copy it again")
-    if "looks" in metadata:  # as 0.1 wrote it
-        metadata["appearance"] = metadata.pop("looks")
+    for old, new in RENAMED.items():
+        if old in metadata:
+            metadata.setdefault(new, metadata.pop(old))
     return metadata, content
 
 
 def _sorted_header(file: bytes) -> bytes:
-    """The same safetensors file with its metadata in order; the library's order is random."""
+    """Sort the metadata of a safetensors file, which the library writes in random order."""
     size = int.from_bytes(file[:8], "little")
     header = json.loads(file[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -234,7 +239,10 @@ def _sorted_header(file: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + file[8 + size :]
 
 
-def build_of(learned: dict[str, str]) -> np.ndarray | None:
-    """The learned person's own keypoints (N, 18, 3) in the base's pixels, where they were kept."""
+def learned_keypoints(learned: dict[str, str]) -> np.ndarray | None:
+    """The learned person's keypoints (N, 18, 3) float32: x and y in pixels of the base, confidence.
+
+    learned: metadata of personal weights. None if they have no keypoints.
+    """
     text = learned.get("keypoints")
     return None if text is None else np.array(json.loads(text), np.float32).reshape(-1, 18, 3)

@@ -1,5 +1,5 @@
-"""Stable Diffusion's UNet, which sees the pose latent beside the noisy one; with temporal layers
-put in it makes video (the paper's base, section 2.1)."""
+"""The paper's base (section 2.1): Stable Diffusion's UNet with the pose latent concatenated to the
+noisy latent, after HumanSD; for video with AnimateDiff's temporal layers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from animateanywhere.backbones.create_tokenizer import clip_tokenizer, prime
+from animateanywhere.backbones.create_tokenizer import clip_tokenizer, init_text_encoder
 from animateanywhere.backbones.family import Base, Checkpoint, Family, token_ids
 from animateanywhere.backbones.guided_attention import Region, guide
 from animateanywhere.backbones.sources import load_config, part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import VAES, encode_frames, latent_channels, spatial_factor
 
-OF_IMAGES: dict[str, Any] = {
+IMAGE_PARTS: dict[str, Any] = {
     "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "vae": VAES,
     "scheduler": DDPMScheduler, "unet": UNet2DConditionModel,
 }  # fmt: skip
@@ -32,8 +32,8 @@ SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
 
 
 def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
-    """As `Family.create`; the UNet's input is widened for the pose latents, so that an untrained
-    base equals the model it came from."""
+    """See `Family.create`. The UNet's input is widened for the pose latents by zeros, so a base
+    equals its source model before training."""
     if name != "unet":
         return create_part(name, model, captions)
     unet = create_unet(model, out)
@@ -42,14 +42,15 @@ def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
 
 
 def create_unet(model: Model, out: Path) -> Any:
-    """The UNet for images, for the VAE in `out`; what is taken from elsewhere is as it was."""
+    """The UNet for images: with the channels of the VAE in `out` if it is new, unchanged if it is
+    loaded."""
     channels = load_config(out / "vae")["latent_channels"]
     config = {"in_channels": channels, "out_channels": channels, **model.unet}
     return part_of(UNet2DConditionModel, model.unet if "from" in model.unet else config, "unet")
 
 
 def create_part(name: str, model: Model, captions: list[str]) -> Any:
-    """Of the other parts."""
+    """See `Family.create`; all parts but the UNet."""
     if name == "tokenizer":
         table = model.text_encoder
         if "from" in table:
@@ -59,10 +60,10 @@ def create_part(name: str, model: Model, captions: list[str]) -> Any:
     table = getattr(model, name)
     fresh = "from" not in table
     if name == "text_encoder":
-        ends = {"bos_token_id": 0, "eos_token_id": 1}  # of our tokenizers
+        ends = {"bos_token_id": 0, "eos_token_id": 1}  # as in `create_tokenizer`
         encoder = part_of(CLIPTextModel, {**ends, **table}, name)
         if fresh:
-            prime(encoder)
+            init_text_encoder(encoder)
         return encoder
     part = part_of(FAMILY.parts[name], table, name)
     if name == "motion_adapter" and fresh:
@@ -71,18 +72,18 @@ def create_part(name: str, model: Model, captions: list[str]) -> Any:
 
 
 def zero_init(adapter: MotionAdapter) -> None:
-    """Zero the last layer of each fresh motion module, as AnimateDiff does and diffusers does not:
-    put into an image UNet, it changes nothing at first."""
+    """Zero the last layer of each new motion module, in place, so that the temporal layers do not
+    change an image UNet at first. AnimateDiff does this, diffusers does not."""
     for name, parameter in adapter.named_parameters():
         if ".proj_out." in name:
             torch.nn.init.zeros_(parameter)
 
 
 def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
-    """Add `extra` input channels for the pose latents, zero-initialized, in place.
+    """Add `extra` zero-initialized input channels for the pose latents, in place.
 
-    HumanSD's conditioning (section 2.1): at step 0 the model equals the one it came from, bit for
-    bit, whatever stands in the new channels.
+    HumanSD's conditioning (section 2.1 of the paper): before training, the output is bit-identical
+    to that of the original model, whatever the pose.
     """
     old = unet.conv_in
     new = nn.Conv2d(
@@ -98,8 +99,8 @@ def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
 
 
 def build(base: Base, video: bool) -> Any:
-    """The base's image UNet, or that with its temporal layers put in. Raises ValueError for a base
-    without such."""
+    """The base's image UNet or, for video, the same with its temporal layers. Raises ValueError for
+    a base without temporal layers."""
     if not video:
         return base.denoiser
     if "motion_adapter" not in base.parts:
@@ -108,12 +109,12 @@ def build(base: Base, video: bool) -> Any:
 
 
 def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
-    """The image UNet with temporal layers put in. Spatial weights are those of `unet`, temporal
-    ones those of `adapter`, and not copies: what trains in one has changed in the other."""
+    """Insert temporal layers into an image UNet. Spatial weights are shared with `unet` and
+    temporal weights with `adapter`, not copied: training one changes the other."""
     with torch.device("meta"):
-        made = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
-    made.load_state_dict({**unet.state_dict(), **adapter.state_dict()}, assign=True)
-    return made
+        network = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
+    network.load_state_dict({**unet.state_dict(), **adapter.state_dict()}, assign=True)
+    return network
 
 
 def predict(
@@ -124,7 +125,7 @@ def predict(
     text_states: Tensor,
     region: Region | None = None,
 ) -> Tensor:
-    """As `Predict`; pose_latents like x: conditioning by concatenation."""
+    """See `Predict`. pose_latents: shaped like x, concatenated on the channel axis."""
     x = torch.cat([x, pose_latents], dim=2)  # (B, F, 2C, h, w)
     return run(network, x, timesteps, each_frame(text_states, x.shape[1]), region)
 
@@ -132,8 +133,10 @@ def predict(
 def run(
     unet: Any, x: Tensor, timesteps: Tensor, text_states: Tensor, region: Region | None, **more: Any
 ) -> Tensor:
-    """A UNet of images or videos on x (B, F, C', h, w) with the text states of each frame,
-    (B·F, T, D) -> (B, F, C, h, w). more: further arguments of its own."""
+    """Run a UNet for images or video on x (B, F, C', h, w); returns (B, F, C, h, w).
+
+    text_states: for each frame, (B·F, T, D). more: further arguments of its forward pass.
+    """
     frames = x.shape[1]
     if region is not None:
         mask, tokens = region.mask.flatten(0, 1), each_frame(region.tokens, frames)
@@ -149,12 +152,13 @@ def run(
 
 
 def each_frame(x: Tensor, frames: int) -> Tensor:
-    """What belongs to B videos, (B, ...), for each of their frames, (B·F, ...)."""
+    """Repeat values of B videos, (B, ...), for each of their frames: (B·F, ...)."""
     return repeat(x, "b ... -> (b f) ...", f=frames)
 
 
 def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
-    """As `Family.encode_pose`: latents of the pictures, each on its own."""
+    """See `Family.encode_pose`. Returns latents (N, C, h, w) of the pictures, encoded one by
+    one."""
     return encode_frames(base.vae, pictures)
 
 
@@ -164,7 +168,7 @@ def pose_shape(base: Base) -> tuple[int, ...]:
 
 
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
-    """Prompts -> the text encoder's last hidden states (B, T, D)."""
+    """Encode B prompts as the text encoder's last hidden states, (B, T, D)."""
     ids = token_ids(base.tokenizer, prompts).to(base.text_encoder.device)
     return base.text_encoder(ids).last_hidden_state
 
@@ -175,8 +179,8 @@ def text_shape(base: Base) -> tuple[int, int]:
 
 
 def read_lora(tensors: dict[str, Tensor], unet: Any) -> tuple[dict[str, Tensor], Any]:
-    """As `Family.read_lora`, with zeros for the channels of the pose latents, which other tools do
-    not know."""
+    """See `Family.read_lora`. Factors for `conv_in` are padded with zeros for the pose channels,
+    which other tools do not have."""
     found, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(tensors, unet_config=unet.config)
     out = dict(found)
     for key, value in found.items():
@@ -189,7 +193,8 @@ def read_lora(tensors: dict[str, Tensor], unet: Any) -> tuple[dict[str, Tensor],
 
 
 def kohya_name(layer: str) -> str | None:
-    """A layer as sd-scripts and web UIs call it. Temporal layers belong to no image UNet."""
+    """The name of a layer in sd-scripts and web UIs; None for temporal layers, which an image UNet
+    does not have."""
     part, _, inner = layer.partition(".")
     if ".motion_modules." in layer or part not in ("unet", "text_encoder"):
         return None
@@ -199,7 +204,8 @@ def kohya_name(layer: str) -> str | None:
 
 
 def architecture(base: Base) -> tuple[str, str]:
-    """As `Family.architecture`; a UNet of other shapes than Stable Diffusion 1.5's has no name."""
+    """See `Family.architecture`. A UNet with other shapes than Stable Diffusion 1.5's gets a name
+    from its base."""
     config = base.denoiser.config
     if ([*config.block_out_channels], config.cross_attention_dim) == SD15:
         return "stable-diffusion-v1", "sd_v1"
@@ -209,7 +215,7 @@ def architecture(base: Base) -> tuple[str, str]:
 
 FAMILY = Family(
     name="Stable Diffusion",
-    parts={**OF_IMAGES, "motion_adapter": MotionAdapter},
+    parts={**IMAGE_PARTS, "motion_adapter": MotionAdapter},
     denoiser="unet",
     hashed=("unet", "motion_adapter", "text_encoder"),
     learns_tokens=True,
@@ -222,7 +228,7 @@ FAMILY = Family(
             "first_stage_model.decoder.conv_in.weight",
             "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
         }),
-        "whole checkpoint of Stable Diffusion 1.5 or a fine-tune",
+        "complete checkpoint of Stable Diffusion 1.5 or a fine-tune of it",
     ),
     create=create,
     build=build,

@@ -1,4 +1,4 @@
-"""What a base is made of, as the table `[model]` of a recipe says it."""
+"""The specification of a base: table `[model]` of a recipe."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Model:
-    """What the base is made of. Each part is a table of its diffusers or transformers config, or
-    `from = "folder or hub name"` (then `subfolder` picks the part inside it)."""
+    """The parts and defaults of a base. The table of a part contains its diffusers or transformers
+    config, or `from = "folder or hub repository"` (`subfolder` names the folder inside)."""
 
-    size: int = 128  # pixels, square
-    frames: int = 16  # of a clip, at most: what the network was trained with
-    fps: float = 8.0
-    guidance_scale: float = 4.0  # of `aa generate`, unless told another
-    steps: int = 25  # of denoising, likewise
-    sampler: Literal["dpm++", "ddim", "unipc", "lcm"] = "dpm++"  # likewise
-    needs: str = ""  # to learn a person and generate on it ("a GPU of 8 GB"), for `aa bases`
-    license: str = ""  # of the weights, as hubs name it ("apache-2.0"); "": not told
-    noise_share: float = 0.0  # of the noise's variance, what all frames of a clip have in common
+    size: int = 128  # pixels a side
+    frames: int = 16  # frames of a clip that the network is trained with
+    fps: float = 8.0  # frames per second
+    guidance_scale: float = 4.0  # default of `aa generate`
+    steps: int = 25  # default number of denoising steps of `aa generate`
+    sampler: Literal["dpm++", "ddim", "unipc", "lcm"] = "dpm++"  # default of `aa generate`
+    needs: str = ""  # hardware to learn a person and generate ("a GPU of 8 GB"), for `aa bases`
+    license: str = ""  # of the weights, by its hub identifier ("apache-2.0"); "" if unknown
+    noise_share: float = 0.0  # share of the noise's variance, 0..1, common to all frames of a clip
     vae: dict[str, Any] = field(default_factory=dict)
     text_encoder: dict[str, Any] = field(default_factory=dict)
     unet: dict[str, Any] = field(default_factory=dict)
     motion_adapter: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
-    # In place of UNet and temporal layers: Wan 2.1 VACE, its VAE and text encoder with it
+    # In place of UNet and temporal layers: Wan 2.1 VACE, with its own VAE and text encoder
     transformer: dict[str, Any] = field(default_factory=dict)
-    # Led by a ControlNet trained on skeletons, the UNet keeps its input, and needs no base training
+    # A ControlNet for skeletons; the UNet's input is not widened then, and needs no base training
     controlnet: dict[str, Any] = field(default_factory=dict)
 
     def base_toml(self) -> dict[str, Any]:
-        """What a base says of itself in its base.toml."""
+        """The entries of base.toml that come from this table."""
         names = ("size", "frames", "fps", "guidance_scale", "steps", "sampler", "noise_share",
                  "license")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """The tables of parts that are given, by the parts' names."""
+        """The tables of all parts that the recipe gives, by the parts' names."""
         found = {own.name: getattr(self, own.name) for own in fields(self)}
         return {name: table for name, table in found.items() if isinstance(table, dict) and table}

@@ -1,10 +1,10 @@
-"""Wan 2.1 VACE: a diffusion transformer led by a video of skeletons.
+"""Wan 2.1 VACE: a diffusion transformer conditioned on a video of skeletons.
 
-Wan (arXiv 2503.20314) predicts the flow from latents to noise, of clips whose frames its VAE packs
-(`vae`); VACE (arXiv 2503.07598) adds a branch that reads a control video and what of it may
-change. Here that video is skeletons, all of which may change. The words go through UMT5, which has
-half a dozen billion weights and learns nothing: they stay in half precision in main memory, each
-layer goes for its moment to where the rest is, and what came of a prompt is kept.
+Wan (arXiv 2503.20314) predicts the flow from latents to noise, for clips whose VAE compresses time
+(see `vae`). VACE (arXiv 2503.07598) adds a branch that reads a control video, here skeletons, and a
+mask of what is to be generated, here everything. The text encoder, UMT5, has six billion frozen
+weights: they stay in main memory in half precision, each layer is moved to the denoiser's device
+while it runs, and the states of a prompt are cached.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from animateanywhere.backbones.sources import part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import VAES, encode_frames, spatial_factor
 
-# diffusers' names of layers inside a transformer, and Wan's own
+# Names of layers in diffusers' transformer, and in Wan's original code
 OWN_NAMES = {
     "condition_embedder.time_embedder.linear_1": "time_embedding.0",
     "condition_embedder.time_embedder.linear_2": "time_embedding.2",
@@ -47,13 +47,14 @@ OWN_NAMES = {
     "attn1": "self_attn", "attn2": "cross_attn", "to_out.0": "o", "to_q": "q", "to_k": "k",
     "to_v": "v", "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
 }  # fmt: skip
-READ = 32  # prompts that are read at once
-LENGTH = 512  # tokens of a prompt; the padding is zeros, which the transformer attends to too
-USUAL = 64  # tokens of a prompt, about, without padding
+PROMPTS_AT_ONCE = 32  # in one pass of the text encoder
+LENGTH = 512  # tokens of a padded prompt; the transformer attends to the padding, zeros, as well
+TYPICAL_LENGTH = 64  # tokens of a usual prompt without padding, for estimates
 
 
 def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
-    """As `Family.create`; transformer and text encoder stay in half precision, as published."""
+    """See `Family.create`. Transformer and text encoder keep the half precision in which they are
+    published."""
     if name != "tokenizer":
         half = name in ("transformer", "text_encoder")
         return part_of(FAMILY.parts[name], getattr(model, name), name, half)
@@ -61,12 +62,12 @@ def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
     if "from" not in table:
         return t5_tokenizer(captions, table.get("vocab_size", 1200), LENGTH)
     tokenizer = tokenizer_of(T5Tokenizer, table)
-    tokenizer.model_max_length = LENGTH  # UMT5's own knows no end
+    tokenizer.model_max_length = LENGTH  # UMT5's own has no maximum
     return tokenizer
 
 
 def build(base: Base, video: bool) -> Any:
-    """One transformer makes both: to it a picture is a clip of one frame."""
+    """The transformer, for images and video: a picture is a clip of one frame."""
     return base.denoiser
 
 
@@ -78,10 +79,11 @@ def predict(
     text_states: Tensor,
     region: Region | None = None,
 ) -> Tensor:
-    """As `Predict`, with clips of T latents.
+    """See `Predict`, for clips of T latents.
 
-    x: (B, T, C, h, w). timesteps: (B,), 1000 times the share of noise. pose_latents: (B, T, K, h,
-    w), as `control` makes them. text_states: (B, up to 512, D). Returns the flow, like x.
+    x: (B, T, C, h, w). timesteps: (B,), 1000 times the share of noise. pose_latents: from
+    `control`, (B, T, K, h, w). text_states: (B, L, D) with L up to 512. Returns the flow, shaped
+    like x.
     """
     _set_region(network, region)
     padding = LENGTH - text_states.shape[1]
@@ -95,20 +97,21 @@ def predict(
 
 
 def control(vae: Any, pictures: np.ndarray, clip: bool) -> Tensor:
-    """Skeleton pictures (N, H, W, 3) uint8 -> what VACE's branch reads, (T, K, h, w) float32.
+    """Encode skeleton pictures (N, H, W, 3) uint8 as the input of VACE's branch, (T, K, h, w).
 
-    K is the latents of what stays (nothing: gray), those of what may change, and for each of their
-    pixels whether it may change: all may. `clip` as of `vae.encode_frames`.
+    K consists of the latents of what is preserved ("inactive": nothing, so gray), of the control
+    video ("reactive"), and of the mask of what is generated, all ones, with a channel for each
+    pixel of a latent pixel (arXiv 2503.07598, section 3.2). clip: see `vae.encode_frames`.
     """
     reactive = encode_frames(vae, pictures, clip=clip)  # (T, C, h, w)
     gray = torch.full(pictures.shape, 127.5).to(reactive.device)
     inactive = encode_frames(vae, gray if clip else gray[:1], clip=clip).expand_as(reactive)
-    may = reactive.new_ones(len(reactive), spatial_factor(vae) ** 2, *reactive.shape[2:])
-    return torch.cat([inactive, reactive, may], 1)
+    mask = reactive.new_ones(len(reactive), spatial_factor(vae) ** 2, *reactive.shape[2:])
+    return torch.cat([inactive, reactive, mask], 1)
 
 
 def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
-    """As `Family.encode_pose`, see `control`."""
+    """See `Family.encode_pose` and `control`."""
     return control(base.vae, pictures, clip)
 
 
@@ -118,55 +121,58 @@ def pose_shape(base: Base) -> tuple[int, ...]:
 
 
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
-    """Prompts -> text_states (B, T, D) float32, as long as the longest of them; the rest of a
-    shorter one is zeros. Kept in `base.text_cache`."""
-    known = base.text_cache
-    new = sorted({prompt for prompt in prompts if prompt not in known})
-    for some in (new[at : at + READ] for at in range(0, len(new), READ)):
+    """Encode B prompts as states (B, T, D) float32, padded with zeros to the longest of them.
+
+    States of single prompts are cached in `base.text_cache`.
+    """
+    cache = base.text_cache
+    new = sorted({prompt for prompt in prompts if prompt not in cache})
+    for start in range(0, len(new), PROMPTS_AT_ONCE):
+        some = new[start : start + PROMPTS_AT_ONCE]
         tokens = base.tokenizer(
             some, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
         )
-        with torch.no_grad(), _layers_at(base.text_encoder, base.denoiser.device):
+        with torch.no_grad(), _layers_on(base.text_encoder, base.denoiser.device):
             states = base.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
         for prompt, row, mask in zip(some, states, tokens.attention_mask, strict=True):
-            known[prompt] = row[: int(mask.sum())].float().cpu()
-    states = nn.utils.rnn.pad_sequence([known[prompt] for prompt in prompts], batch_first=True)
+            cache[prompt] = row[: int(mask.sum())].float().cpu()
+    states = nn.utils.rnn.pad_sequence([cache[prompt] for prompt in prompts], batch_first=True)
     return states.to(base.denoiser.device)
 
 
 def text_shape(base: Base) -> tuple[int, int]:
-    return USUAL, base.denoiser.config.text_dim
+    return TYPICAL_LENGTH, base.denoiser.config.text_dim
 
 
 @contextmanager
-def _layers_at(text_encoder: Any, device: torch.device) -> Iterator[None]:
-    """Each layer works on a device inside, its weights there for that moment only; on a CPU in
-    float32, as most compute in half precision many times slower."""
+def _layers_on(text_encoder: Any, device: torch.device) -> Iterator[None]:
+    """Run each layer of the text encoder on a device, with its weights moved there only while it
+    runs; on a CPU in float32, since most CPUs are many times slower in half precision."""
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    stays: dict[nn.Parameter, Tensor] = {}
+    stored: dict[nn.Parameter, Tensor] = {}
 
     def moved(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         return value.to(device, dtype) if value.is_floating_point() else value.to(device)
 
-    def come(layer: nn.Module, args: Any, kwargs: Any) -> Any:
+    def load(layer: nn.Module, args: Any, kwargs: Any) -> Any:
         for weight in layer.parameters():
-            stays[weight] = weight.data
+            stored[weight] = weight.data
             weight.data = moved(weight.data)
         return tree_map(moved, (args, kwargs))
 
-    def go(layer: nn.Module, args: Any, out: Any) -> None:
+    def unload(layer: nn.Module, args: Any, out: Any) -> None:
         for weight in layer.parameters():
-            weight.data = stays.pop(weight)
+            weight.data = stored.pop(weight)
 
     stack = text_encoder.encoder
     hooks = [
         hook
         for layer in (*stack.block, stack.final_layer_norm)
         for hook in (
-            layer.register_forward_pre_hook(come, with_kwargs=True),
-            layer.register_forward_hook(go, always_call=True),
+            layer.register_forward_pre_hook(load, with_kwargs=True),
+            layer.register_forward_hook(unload, always_call=True),
         )
     ]
     try:
@@ -178,12 +184,12 @@ def _layers_at(text_encoder: Any, device: torch.device) -> Iterator[None]:
 
 
 def read_lora(tensors: dict[str, Tensor], transformer: Any) -> tuple[dict[str, Tensor], Any]:
-    """As `Family.read_lora`; diffusers has the alphas in the tensors already."""
+    """See `Family.read_lora`. diffusers has already multiplied the tensors by their alphas."""
     return WanLoraLoaderMixin.lora_state_dict(tensors), None
 
 
 def kohya_name(layer: str) -> str | None:
-    """A layer as tools that know Wan's own names call it, with dots."""
+    """The name of a layer in tools that use Wan's original names, such as ComfyUI."""
     part, _, inner = layer.partition(".")
     return f"diffusion_model.{own_name(inner)}" if part == "transformer" else None
 
@@ -193,7 +199,7 @@ def architecture(base: Base) -> tuple[str, str]:
 
 
 def own_name(layer: str) -> str:
-    """Wan's own name of a linear layer of diffusers' transformer, as other tools know it."""
+    """The name in Wan's original code of a linear layer of diffusers' transformer."""
     if layer == "proj_out":
         return "head.head"
     for theirs, own in OWN_NAMES.items():
@@ -202,8 +208,11 @@ def own_name(layer: str) -> str:
 
 
 def guide(transformer: WanVACETransformer3DModel, gamma: float) -> None:
-    """Let all attention of a transformer obey a region, as `guided_attention.guide` does that of a
-    UNet. Its layers take no further arguments: `predict` hands the region to their processor."""
+    """Enable mask-guided attention in all attention layers of a transformer, in place, as
+    `guided_attention.guide` does in a UNet.
+
+    Its layers accept no further arguments, so `predict` sets the region on their common processor.
+    """
     processor = GuidedWanAttention(gamma)
     for layer in transformer.modules():
         if isinstance(layer, WanAttention):
@@ -211,8 +220,8 @@ def guide(transformer: WanVACETransformer3DModel, gamma: float) -> None:
 
 
 class GuidedWanAttention(WanAttnProcessor):
-    """diffusers' processor with the channel of `guided_attention` appended; plain without a
-    region."""
+    """diffusers' attention processor with the appended channel of `guided_attention`; without a
+    region it is plain."""
 
     def __init__(self, gamma: float) -> None:
         super().__init__()
@@ -245,7 +254,7 @@ class GuidedWanAttention(WanAttnProcessor):
             )
         )  # (B, L, H, d), (B, T, H, d)
         if rotary_emb is not None:
-            q, k = _turned(q, *rotary_emb), _turned(k, *rotary_emb)
+            q, k = _rotate(q, *rotary_emb), _rotate(k, *rotary_emb)
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         m_k = self.tokens if cross else self.pixels
         x = guided_attention(q, k, v, self.pixels, m_k, self.gamma)
@@ -254,7 +263,7 @@ class GuidedWanAttention(WanAttnProcessor):
 
 
 def _set_region(transformer: WanVACETransformer3DModel, region: Region | None) -> None:
-    """For this pass, and its backward pass, which may run parts of it again."""
+    """Set the region for this pass and its backward pass, which may recompute parts of it."""
     processor = transformer.blocks[0].attn1.processor
     if not isinstance(processor, GuidedWanAttention):
         return
@@ -267,11 +276,12 @@ def _set_region(transformer: WanVACETransformer3DModel, region: Region | None) -
         processor.tokens = F.pad(region.tokens, (0, padding))
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position: each pair of channels of x (B, L, H, d) turned by its angle (1, L, 1, d)."""
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864): rotate each pair of channels of
+    x (B, L, H, d) by its angle, given as cos and sin (1, L, 1, d)."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
-    turn = torch.complex(cos[..., 0::2].float(), sin[..., 0::2].float())
-    return torch.view_as_real(pairs * turn).flatten(-2).type_as(x)
+    rotation = torch.complex(cos[..., 0::2].float(), sin[..., 0::2].float())
+    return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
 
 
 FAMILY = Family(
@@ -299,5 +309,5 @@ FAMILY = Family(
     read_lora=read_lora,
     kohya_name=kohya_name,
     architecture=architecture,
-    ready=True,
+    pretrained=True,
 )  # fmt: skip

@@ -1,1 +1,2 @@
-"""One function for each verb of the command line; the web studio will call the same ones."""
+"""One function for each command of the command line, also for use from Python and the web
+studio."""

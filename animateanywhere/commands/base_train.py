@@ -11,8 +11,8 @@ from typing import Any
 from accelerate import PartialState
 
 from animateanywhere.backbones.base import BASES, TRAINED, family_of, hash_of, write_base_toml
-from animateanywhere.backbones.create import create_base, of_checkpoint
-from animateanywhere.backbones.sources import tell_fetched
+from animateanywhere.backbones.create import create_base, with_checkpoint
+from animateanywhere.backbones.sources import report_downloads
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
@@ -26,30 +26,34 @@ from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recip
 def base_train(
     recipe: str | Path | Recipe = "mini", out: Path | None = None, checkpoint: Path | None = None
 ) -> Path:
-    """Train a base by a recipe into `out` (default runs/base of mini, runs/bases/<name> of others);
-    rerun to go on where it stopped. A recipe without stages gathers parts that are trained already.
-    checkpoint: one file with UNet, text encoder and VAE in place of the recipe's, whose name the
-    base takes (`create.of_checkpoint`).
+    """Train a base as a recipe says; run it again to resume. A recipe without stages only collects
+    published parts.
 
-    Each stage leaves its part of the base in `out`, its log and checkpoint in
-    `out/training/<stage>`. Returns `out`, a base in diffusers layout.
+    out: by default runs/base for mini, and runs/bases/<name> for others. checkpoint: a single file
+    whose weights replace the recipe's, and whose name the base gets (`create.with_checkpoint`).
+
+    Each stage writes its part of the base to `out`, and its log and checkpoint to
+    `out/training/<stage>`. Returns `out`, a base in diffusers layout. Raises UsageError for a
+    recipe that makes no base, and if `out` belongs to another recipe.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     family = family_of(settings.model.tables())
-    ready = family.ready and not settings.stage
-    if family.ready and settings.stage:
-        raise UsageError(f"recipe {settings.name}: a base of {family.name} is taken as it is")
+    ready = family.pretrained and not settings.stage
+    if family.pretrained and settings.stage:
+        raise UsageError(
+            f"recipe {settings.name}: a base of {family.name} needs no training: remove its stages"
+        )
     if settings.personal_stages or not (settings.stage or ready):
-        raise UsageError(f"recipe {settings.name} makes no base: it is for `aa personalize`")
+        raise UsageError(f"recipe {settings.name} makes no base: use it with `aa personalize`")
     if checkpoint is not None:
-        model = of_checkpoint(settings.model, checkpoint)
+        model = with_checkpoint(settings.model, checkpoint)
         settings = replace(settings, name=checkpoint.stem, model=model)
     out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
-    # The first process may encode for hours while the others wait.
+    # The first process may encode for hours while the others wait
     PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2))
     parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
-    _keep(out / "recipe.json", parts)
-    tell_fetched(settings.model, out)
+    _require_same(out / "recipe.json", parts)
+    report_downloads(settings.model, out)
     with PartialState().main_process_first():
         found = () if ready else corpora(settings, out / "corpus")
         words = [text for corpus in found for row in corpus.captions for text in row]
@@ -58,9 +62,9 @@ def base_train(
         run = Run(settings, out, *found)
         folder = out / "training" / stage.name
         done = folder / "done.json"
-        _keep(folder / "stage.json", asdict(stage))
+        _require_same(folder / "stage.json", asdict(stage))
         if done.is_file():
-            say(f"{stage.name}: done before")
+            say(f"stage {stage.name}: already finished")
             continue
         say(f"stage {stage.name}: {stage.steps} steps")
         metrics = STAGES[stage.kind](run, stage, settings.seed + number)
@@ -73,12 +77,12 @@ def base_train(
                   "personalize": settings.personalize, "hash": hash_of(out)}  # fmt: skip
         write_base_card(out, config, hash_of(out))
         write_base_toml(out, config)
-    say(f"the base is in {out}")
+    say(f"base written to {out}")
     return out
 
 
-def _keep(path: Path, settings: dict[str, Any]) -> None:
-    """Remember what a folder is made with; refuse to go on in it with something else."""
+def _require_same(path: Path, settings: dict[str, Any]) -> None:
+    """Write the settings to `path`; raise UsageError if other settings were used there before."""
     text = json.dumps(settings, indent=1) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise UsageError(

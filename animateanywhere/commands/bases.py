@@ -1,4 +1,4 @@
-"""`aa bases`: which bases there are, what each needs, and which are ready here."""
+"""`aa bases`: the list of bases, with their requirements and whether they are ready here."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recip
 
 class Row(NamedTuple):
     name: str
-    videos: str  # their size
+    videos: str  # size and length
     license: str
-    needs: str  # to work with it
-    ready: str  # its folder and what that takes of the disk, "" where it is not there
-    made: str  # how to get it
+    needs: str  # hardware
+    ready: str  # folder and size on disk, "" if it is not there
+    made: str  # command that creates it, and what that does
 
 
 def bases() -> list[Row]:
-    """Every recipe that makes a base, by name."""
+    """All bases for which there is a recipe, sorted by name."""
     rows = []
     for path in sorted(recipes_folder().glob("*.toml")):
         recipe = load_recipe(path)
@@ -44,7 +44,7 @@ def bases() -> list[Row]:
 
 
 def show(rows: list[Row]) -> None:
-    """A table for people, on stderr."""
+    """Print a table to stderr."""
     table = Table(box=None)
     for column in ("name", "videos", "license", "needs", "ready, or how to get it"):
         table.add_column(column, overflow="fold")
@@ -54,10 +54,10 @@ def show(rows: list[Row]) -> None:
 
 
 def _makes(recipe: Recipe) -> str:
-    """What making a base does; the command itself says the files it fetches."""
+    """What the command that creates a base does, in short."""
     parts = recipe.model.tables().values()
     public = list(dict.fromkeys(part["from"] for part in parts if "from" in part))
     steps = sum(stage.steps for stage in recipe.stage)
-    does = [f"gathers {', '.join(name.split('/')[-1] for name in public)}"] if public else []
+    does = [f"downloads {', '.join(name.split('/')[-1] for name in public)}"] if public else []
     does += [f"trains {steps:,} steps in {len(recipe.stage)} stages"] if steps else []
     return "; ".join(does)

@@ -1,5 +1,5 @@
-"""`aa evaluate --bench puppets`: people whose true video is known, learned in one scene and put
-into others, by us and by what we are compared with."""
+"""`aa evaluate --bench puppets`: rendered people, learned in one scene and generated in others, by
+our method and by baselines, compared with the true renders."""
 
 from __future__ import annotations
 
@@ -43,18 +43,19 @@ from animateanywhere.puppets import (
 from animateanywhere.puppets.caption import SCENE_WORDS
 
 TOKEN = "sks"
-FIRST = 1000  # seed of the first subject; base training looks at held-out seeds below 100 only
+FIRST = 1000  # seed of the first subject; base training evaluates on held-out seeds below 100
 SUBJECTS, CASES = 12, 3
 FRAMES = 32  # of a reference: 4 s
 MOVES = tuple(name for name in MOTIONS if name not in ("sit", "idle"))
 TEXTURED = ("street", "kitchen", "room", "city")
 SHOWN = 4  # subjects in the contact sheet
-FASTER = 4  # `fast` trains so many times fewer steps
+FASTER = 4  # with `fast`, training takes a quarter of the steps
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One person of the benchmark: the clip to learn from, and cases with their true renders."""
+    """One person of the benchmark: the reference clip to learn from, and the true render of each
+    case."""
 
     number: int
     reference: Clip
@@ -67,8 +68,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Setting:
-    """How hard learning is made. hard: the scene is textured, not named, the camera sways, and
-    training takes twice as many steps."""
+    """The difficulty of the benchmark. hard: the reference's scene is textured and not named in the
+    captions, its camera moves, and training takes twice as many steps."""
 
     fast: bool = False
     hard: bool = False
@@ -88,20 +89,20 @@ def benchmark(
     base: str = "mini",
     models: WeightsLocation = HUB,
 ) -> Path:
-    """Learn and generate, measure and compare; returns `out`, with `metrics.json` in it.
+    """Run the benchmark, or resume it; returns `out`, which contains `metrics.json`.
 
-    Held-out people (never seen in base training) are learned in scene A with motion A and generated
-    in three others each, with other motions, two with an object, and compared with the true
-    renders. methods: of `baselines`, also some joined by "+"; all of METHODS when empty. fast:
-    three people, a case each, a quarter of the steps, ours, DreamBooth and words. What is there
-    already, of the same base and settings, is not made again; several runs of other methods may
-    share `out`. models: where VideoMAE's weights may lie, for FVD; never downloaded for it.
-    Raises UsageError for a method that is not known.
+    Held-out people (not in the data of base training) are learned from one clip and generated in
+    three other scenes each, with other motions, two of them with an object, and compared with the
+    true renders. subjects: number of people. methods: names from `baselines`, also several joined
+    by "+"; by default all of METHODS. fast: three people with one case each, a quarter of the
+    steps, five methods. Results in `out` for the same base and settings are reused, so runs with
+    different methods can share it. models: where VideoMAE's weights are searched, for FVD; they
+    are not downloaded. Raises UsageError for an unknown method.
     """
     names = list(methods) or (
         ["ours", "words_only", "dreambooth", "vae", "truth"] if fast else list(METHODS)
     )
-    asked = {name: named(name) for name in names}
+    chosen = {name: named(name) for name in names}
     setting = Setting(fast, hard)
     require_writable(out)
     folder = find_base(base)
@@ -109,28 +110,29 @@ def benchmark(
     times = (2 if hard else 1) / (FASTER if fast else 1)
     recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
     net = load_perception(perception_of(folder))
-    look = embed.videomae_embedder(models) if find_local(VIDEOMAE, models) else None
+    embedder = embed.videomae_embedder(models) if find_local(VIDEOMAE, models) else None
     people = range(subjects or (3 if fast else SUBJECTS))
     with progress("benchmark", total=len(people) * len(names)) as bar:
         for number in people:
             one = subject(number, config, setting)
-            for name, method in asked.items():
+            for name, method in chosen.items():
                 place = out / setting.name / name / f"{number:02}"
                 score(one, method, recipe, setting, place, base, net)
                 bar.advance(1)
     shown = [subject(number, config, setting) for number in people[:SHOWN]]
-    there = [*METHODS, *ABLATIONS, *sorted(path.name for path in (out / setting.name).glob("*+*"))]
-    titles = {name: named(name).title for name in there}
-    distances = fvd(look, list(asked), people, config, setting, out / setting.name)
+    known = [*METHODS, *ABLATIONS, *sorted(path.name for path in (out / setting.name).glob("*+*"))]
+    titles = {name: named(name).title for name in known}
+    distances = fvd(embedder, list(chosen), people, config, setting, out / setting.name)
     write_report(out, setting.name, titles, hash_of(folder), distances)
     video.contact_sheet(
-        out / f"contact_sheet-{setting.name}.png", sheet(shown, asked, out / setting.name)
+        out / f"contact_sheet-{setting.name}.png", sheet(shown, chosen, out / setting.name)
     )
     return out
 
 
 def specs(number: int, setting: Setting) -> tuple[Spec, list[Spec]]:
-    """What a subject's reference shows, and its cases: other scenes, motions, views and objects."""
+    """What to render for a subject: its reference, and its cases, which have other scenes, motions,
+    camera views and objects."""
     rng = np.random.default_rng([number, 2024])
     scenes, motions = rng.permutation(SCENES), rng.permutation(MOVES)
     if setting.hard:
@@ -171,7 +173,8 @@ def score(
     one: Subject, method: Method, recipe: Recipe, setting: Setting, place: Path, base: str,
     net: Perception,
 ) -> dict[str, Any]:  # fmt: skip
-    """A method's means over one subject's cases; from `place`, if they are there already."""
+    """Mean scores of a method over one subject's cases. They are read from `place` if they were
+    computed with the same base and settings before."""
     recipe = method.change(recipe) if method.change else recipe
     if method.described:
         named = describe_identity(one.reference.spec.identity).partition(f"{one.class_word} ")[2]
@@ -186,9 +189,9 @@ def score(
         if before["key"] == key:
             return before["scores"]
     with quietly():
-        cases = make(one, method, recipe, setting, place, base)
-    rows = [measure(net, made, true, one.reference)
-            for made, true in zip(cases, one.truths, strict=True)]  # fmt: skip
+        cases = generate_cases(one, method, recipe, setting, place, base)
+    rows = [measure(net, frames, true, one.reference)
+            for frames, true in zip(cases, one.truths, strict=True)]  # fmt: skip
     flat = [row | {f"delta_e_{n}": v for n, v in row["delta_e_parts"].items()} for row in rows]
     means = mean(flat)
     with write_aside(record) as aside:
@@ -196,10 +199,10 @@ def score(
     return means
 
 
-def make(
+def generate_cases(
     one: Subject, method: Method, recipe: Recipe, setting: Setting, place: Path, base: str
 ) -> list[np.ndarray]:
-    """A method's videos, uint8 (F, H, W, 3), one for each case of a subject."""
+    """A method's videos (F, H, W, 3) uint8, one for each case of a subject."""
     if method is METHODS["truth"]:
         return [truth.frames for truth in one.truths]
     if method is METHODS["vae"]:
@@ -222,8 +225,8 @@ def make(
                 estimate=False,
             ),
         )
-        shutil.rmtree(place / "run" / "training", ignore_errors=True)  # a tenth of a gigabyte
-    made = []
+        shutil.rmtree(place / "run" / "training", ignore_errors=True)  # 0.1 GB
+    videos = []
     for number, truth in enumerate(one.truths):
         identity = truth.spec.identity
         who = describe_identity(identity) if weights is None else f"{TOKEN} {one.class_word}"
@@ -236,33 +239,34 @@ def make(
             pose,
             GenerateOptions(weights=weights, base=base, out=target, fit="none", seed=number),
         )
-        made.append(video.read(target).frames)
-    return made
+        videos.append(video.read(target).frames)
+    return videos
 
 
 def fvd(
-    look: embed.VideoEmbedder | None, methods: list[str], people: range, config: dict[str, Any],
-    setting: Setting, folder: Path,
+    embedder: embed.VideoEmbedder | None, methods: list[str], people: range,
+    config: dict[str, Any], setting: Setting, folder: Path,
 ) -> dict[str, float]:  # fmt: skip
-    """Frechet video distance of each method's videos to the true ones of the same people; nothing
-    without a network that looks at them."""
-    if look is None:
+    """Fréchet video distance (Unterthiner et al. 2018) of each method's videos to the true ones of
+    the same people; {} without an embedder."""
+    if embedder is None:
         return {}
     truths = [t.frames for n in people for t in subject(n, config, setting).truths]
-    true = np.concatenate([look(frames) for frames in truths])
-    found = {}
+    true = np.concatenate([embedder(frames) for frames in truths])
+    distances = {}
     for name in methods:
         files = [f for n in people for f in sorted((folder / name / f"{n:02}").glob("case*.mp4"))]
-        if len(files) == len(true):  # the truth and the VAE leave none
-            made = np.concatenate([look(video.read(file).frames) for file in files])
-            found[name] = frechet(made, true)
-    return found
+        if len(files) == len(true):  # the methods "truth" and "vae" write no videos
+            generated = np.concatenate([embedder(video.read(file).frames) for file in files])
+            distances[name] = frechet(generated, true)
+    return distances
 
 
 def sheet(
     people: list[Subject], methods: dict[str, Method], folder: Path
 ) -> list[tuple[str, np.ndarray]]:
-    """Rows to look at: each person's reference, the last case's truth, and what methods made."""
+    """Rows of the contact sheet: each person's reference, and the last case's true render and
+    videos of all methods."""
     rows = []
     for one in people:
         truth = one.truths[-1]

@@ -1,4 +1,4 @@
-"""`aa evaluate`: how good a video is of which no true one is known, in numbers and in a picture."""
+"""`aa evaluate`: metrics and a contact sheet of a video without a ground truth."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.backends import Backends, choose_backend
 
 FOLDER = RUNS / "evaluate"
-MOST, FAST = 128, 16  # frames of a video that are looked at
-REFERENCE = 64  # of the reference
+MOST, FAST = 128, 16  # frames of a video that are measured, by default and with --fast
+REFERENCE = 64  # frames of the reference that are measured
 COLUMNS = 8  # of the contact sheet
-SIDE_BY_SIDE = 4  # videos that have a column each in the terminal
+SIDE_BY_SIDE = 4  # up to so many videos have their own column in the terminal
 
 Detector = Literal["auto", "puppets", "backends"]
 
 
 class Evaluation(NamedTuple):
-    """Numbers by video and metric, their mean, and why some are missing; and where they lie."""
+    """The result of `evaluate`."""
 
-    out: Path
-    videos: dict[str, dict[str, float]]
-    mean: dict[str, float]
-    missing: dict[str, str]
+    out: Path  # folder it was written to
+    videos: dict[str, dict[str, float]]  # by video and metric
+    mean: dict[str, float]  # by metric
+    missing: dict[str, str]  # why a metric is missing, by metric or "<metric> of <video>"
 
 
 def evaluate(
@@ -69,16 +69,16 @@ def evaluate(
     fast: bool = False,
     backends: Backends | None = None,
 ) -> Evaluation:
-    """Measure a video, or every video that `aa generate` made in the folder of a run.
+    """Measure a video, or every video that `aa generate` wrote to the folder of a run.
 
-    reference: a clip, a picture or a subject folder of the person; else the run's own subject.
-    pose: the motion that was asked for, or the folder it is in; else the file that a sidecar names.
-    prompt: else the sidecar's. What cannot be measured for want of these is left out, with a
-    reason. out: folder of metrics.json, table.md and contact_sheet.png, else runs/evaluate/<name>.
-    detector: what finds persons: the bundled network ("puppets", rendered people only) or the
-    backends. "auto" takes the network where a sidecar names a base that has one and the subject's
-    masks are exact, as those of rendered people are. fast: at most 16 frames, and no network for
-    likeness.
+    reference: a clip, a picture or a subject folder of the person; by default the run's subject.
+    pose: the requested motion, or the folder it is in; by default the file named in the sidecar.
+    prompt: by default the sidecar's. Metrics that need a missing input are left out, with a reason.
+    out: folder for metrics.json, table.md and contact_sheet.png; by default runs/evaluate/<name>.
+    detector: of persons: the bundled perception network ("puppets", for rendered people only) or
+    the backends. "auto" uses the network if the sidecar names a base that has one and the subject's
+    masks are exact, as those of rendered people are. fast: at most 16 frames, and no identity
+    networks. Raises UsageError for unusable input, such as a video without a person.
     """
     backends = backends or Backends()
     out = out or FOLDER / (path.resolve().stem or "video")
@@ -95,116 +95,117 @@ def evaluate(
             lacking = dict(nets.unavailable)
             source = reference or _subject_of(target)
             net = _network(detector, target, source)
-            if net is None and not settled:  # once, so that it is said once
-                eye, cutter = (
+            if net is None and not settled:  # only once, since each choice prints a message
+                finder, segmenter = (
                     choose_backend(kind, backends, target.video) for kind in ("pose", "mask")
                 )
-                backends, settled = replace(backends, pose=eye, mask=cutter), True
-            seen = observe(target.video, FAST if fast else MOST, backends, net)
-            if not seen.has_person.any() and len(targets) == 1:
-                raise UsageError(f"{target.video}: {_nobody(seen)}; or try another --detector")
+                backends, settled = replace(backends, pose=finder, mask=segmenter), True
+            observed = observe(target.video, FAST if fast else MOST, backends, net)
+            if not observed.has_person.any() and len(targets) == 1:
+                raise UsageError(f"{target.video}: {_nobody(observed)}; try another --detector")
             if source is None:
                 lacking["reference"] = "no --reference"
             elif (source, net is None) not in known:
                 known[source, net is None] = _reference(source, fast, backends, net)
                 rows += _rows(f"reference: {source.name}", known[source, net is None])
-            asked = None
+            requested = None
             try:
-                motion = find_motion(target, pose)
-                asked = requested_motion(target, motion, seen, backends, trusted=pose is not None)
+                motion, given = find_motion(target, pose), pose is not None
+                requested = requested_motion(target, motion, observed, backends, trusted=given)
             except UsageError as error:
                 if pose is not None:
                     raise
                 lacking["motion"] = str(error)
-            words = target.prompt(prompt)
-            if words is None:
+            text = target.prompt(prompt)
+            if text is None:
                 lacking["prompt"] = "no --prompt"
-            who = None if source is None else known[source, net is None]
-            scores = score(seen, who, asked, words, nets, others)
+            person = None if source is None else known[source, net is None]
+            scores = score(observed, person, requested, text, nets, others)
             numbers[target.name], reasons[target.name] = measured_and_missing(scores, lacking)
-            rows += _rows(target.name if words is None else f"{target.name}: {words}", seen, asked)
+            title = target.name if text is None else f"{target.name}: {text}"
+            rows += _rows(title, observed, requested)
             bar.advance(1)
-    made = Evaluation(out, numbers, _mean(numbers), _missing(reasons))
-    _write(made, rows)
-    _tell(made)
-    return made
+    evaluation = Evaluation(out, numbers, _mean(numbers), _missing(reasons))
+    _write(evaluation, rows)
+    _report_missing(evaluation)
+    return evaluation
 
 
-def show(made: Evaluation) -> None:
-    """A table for people, on stderr."""
-    several, few = len(made.videos) > 1, len(made.videos) <= SIDE_BY_SIDE
-    table = Table(title=escape(str(made.out)), title_justify="left", box=None)
+def show(evaluation: Evaluation) -> None:
+    """Print a table to stderr."""
+    several, few = len(evaluation.videos) > 1, len(evaluation.videos) <= SIDE_BY_SIDE
+    table = Table(title=escape(str(evaluation.out)), title_justify="left", box=None)
     table.add_column("metric", no_wrap=True)
-    names = list(made.videos) if few else ["lowest", "highest"]
+    names = list(evaluation.videos) if few else ["lowest", "highest"]
     for name in [*names, "mean"] if several else ["value"]:
         table.add_column(escape(name), justify="right", overflow="fold")
     table.add_column("good", no_wrap=True)
     if not several:
         table.add_column("what", style="dim")
     for name, (what, more) in METRICS.items():
-        values = [row.get(name) for row in made.videos.values()]
-        there = [value for value in values if value is not None]
-        if not there:
+        values = [row.get(name) for row in evaluation.videos.values()]
+        measured = [value for value in values if value is not None]
+        if not measured:
             continue
-        shown = [*values] if few else [min(there), max(there)]
-        cells = [*shown, made.mean[name]] if several else shown
-        good = {True: "high", False: "low", None: "as asked"}[more]
+        shown = [*values] if few else [min(measured), max(measured)]
+        cells = [*shown, evaluation.mean[name]] if several else shown
+        good = {True: "high", False: "low", None: "as requested"}[more]
         table.add_row(name, *map(_text, cells), good, *([] if several else [what]))
     Console(stderr=True, highlight=False).print(table)
 
 
-def to_json(made: Evaluation) -> str:
-    """What metrics.json holds."""
-    parts = {"videos": made.videos, "mean": made.mean, "missing": made.missing}
-    return json.dumps(parts, indent=2, ensure_ascii=False, allow_nan=False)
+def to_json(evaluation: Evaluation) -> str:
+    """The content of metrics.json."""
+    content = evaluation._asdict()
+    del content["out"]
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _subject_of(target: Target) -> Path | None:
+    """The subject folder of the run that a video belongs to."""
     places = [folder / SUBJECT for folder in (target.run, target.video.parent)]
     own = target.sidecar is not None and target.sidecar.get("token")
     return next((place for place in places if own and read_settings(place)), None)
 
 
 def _network(detector: Detector, target: Target, source: Path | None) -> Perception | None:
-    """The network that sees rendered people, where it is to look; None for the backends."""
+    """The perception network, if it is to be used for a video; None for the backends."""
     folder = BUNDLED
     if target.sidecar is not None:
-        with suppress(UsageError):  # it is somewhere else
+        with suppress(UsageError):  # the base is not on this machine
             folder = find_base(str(target.sidecar["base"].get("name")))
-    there = (folder / "perception").is_dir()
+    available = (folder / "perception").is_dir()
     if detector == "auto":
         exact = source is not None and read_settings(source).get("mask") == "exact"
-        detector = "puppets" if target.sidecar is not None and there and exact else "backends"
+        detector = "puppets" if target.sidecar is not None and available and exact else "backends"
     if detector == "backends":
         return None
     return load_perception(perception_of(folder))
 
 
 def _reference(path: Path, fast: bool, backends: Backends, net: Perception | None) -> Observed:
-    seen = observe_reference(path, FAST if fast else REFERENCE, backends, net)
-    if not seen.has_person.any():
-        raise UsageError(f"{path}: {_nobody(seen)}; give a clip that shows the person")
-    return seen.person_frames()
+    observed = observe_reference(path, FAST if fast else REFERENCE, backends, net)
+    if not observed.has_person.any():
+        raise UsageError(f"{path}: {_nobody(observed)}; give a clip that shows the person")
+    return observed.person_frames()
 
 
-def _nobody(seen: Observed) -> str:
-    return f"no person found in its {len(seen.frames)} frames"
+def _nobody(observed: Observed) -> str:
+    return f"no person found in its {len(observed.frames)} frames"
 
 
 def _rows(
-    name: str, seen: Observed, asked: np.ndarray | None = None
+    name: str, observed: Observed, requested: np.ndarray | None = None
 ) -> list[tuple[str, np.ndarray]]:
-    """A clip's rows of the contact sheet: asked motion, frames, and what is seen in them."""
-    count = len(seen.frames) if asked is None else len(asked)
+    """A clip's rows of the contact sheet: requested motion, frames, and detected person."""
+    count = len(observed.frames) if requested is None else len(requested)
     shown = evenly_spaced(count, COLUMNS)
-    frames, masks = seen.frames[shown], seen.masks[shown, ..., None]
+    frames, masks = observed.frames[shown], observed.masks[shown, ..., None]
     rows = [(name, frames)]
-    if asked is not None:
-        rows.insert(
-            0, ("motion that was asked for", skeleton.draw(asked[shown], *frames.shape[1:3]))
-        )
+    if requested is not None:
+        rows.insert(0, ("requested motion", skeleton.draw(requested[shown], *frames.shape[1:3])))
     cut = (frames * masks + 255 * (1 - masks)).astype(np.uint8)
-    return [*rows, ("as seen: mask and joints", overlay_skeletons(cut, seen.keypoints[shown]))]
+    return [*rows, ("detected mask and joints", overlay_skeletons(cut, observed.keypoints[shown]))]
 
 
 def _mean(numbers: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -214,7 +215,7 @@ def _mean(numbers: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def _missing(reasons: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Reasons by metric; where not all videos lack it for the same reason, by metric and video."""
+    """Reasons by metric; by metric and video if it is not missing for one reason in all videos."""
     out: dict[str, str] = {}
     for name in METRICS:
         found = {video: row[name] for video, row in reasons.items() if name in row}
@@ -225,28 +226,29 @@ def _missing(reasons: dict[str, dict[str, str]]) -> dict[str, str]:
     return out
 
 
-def _write(made: Evaluation, rows: list[tuple[str, np.ndarray]]) -> None:
-    with write_aside(made.out / "metrics.json") as aside:
-        aside.write_text(to_json(made) + "\n", encoding="utf-8")
-    names = [name for name in METRICS if name in made.mean]
+def _write(evaluation: Evaluation, rows: list[tuple[str, np.ndarray]]) -> None:
+    out, videos, mean, _ = evaluation
+    with write_aside(out / "metrics.json") as aside:
+        aside.write_text(to_json(evaluation) + "\n", encoding="utf-8")
+    names = [name for name in METRICS if name in mean]
     lines = ["| video | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    everything = made.videos | ({"mean": made.mean} if len(made.videos) > 1 else {})
+    everything = videos | ({"mean": mean} if len(videos) > 1 else {})
     for name, row in everything.items():
         cells = [name.replace("|", "\\|"), *(_text(row.get(metric)) for metric in names)]
         lines.append("| " + " | ".join(cells) + " |")
-    with write_aside(made.out / "table.md") as aside:
+    with write_aside(out / "table.md") as aside:
         aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    video.contact_sheet(made.out / "contact_sheet.png", rows)
+    video.contact_sheet(out / "contact_sheet.png", rows)
 
 
-def _tell(made: Evaluation) -> None:
-    """A line for each reason why something is missing."""
+def _report_missing(evaluation: Evaluation) -> None:
+    """Print a line for each reason why metrics are missing."""
     by_reason: dict[str, list[str]] = {}
-    for name, why in made.missing.items():
+    for name, why in evaluation.missing.items():
         by_reason.setdefault(why, []).append(name)
     for why, names in by_reason.items():
         say(f"[yellow]not measured[/yellow]: {escape(', '.join(names))}: {escape(why)}")
-    say(f"wrote [bold]{escape(str(made.out))}[/bold]")
+    say(f"wrote [bold]{escape(str(evaluation.out))}[/bold]")
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,10 @@
-"""`aa export`: personal weights as files that other tools load.
+"""`aa export`: personal weights in the formats of other tools.
 
 diffusers: a folder with `pytorch_lora_weights.safetensors` and `learned_embeds.safetensors`.
-kohya: the same adapter under the names of sd-scripts, which Stable Diffusion web UIs read, or of a
-transformer under Wan's own, with its alpha and metadata. comfyui: kohya's file laid out as
-ComfyUI's `models` folder. base: a whole base with the person in it. What was learned as LoRA is
-written as it is; whole weights are first brought to a low rank.
+kohya: the same adapter with alpha and metadata, under the layer names of sd-scripts, which Stable
+Diffusion web UIs read, or for a transformer under Wan's original names. comfyui: kohya's file in
+the layout of ComfyUI's `models` folder. base: a complete base that has learned the person. LoRA is
+exported exactly; full weights are first approximated by a low rank.
 """
 
 from __future__ import annotations
@@ -45,18 +45,19 @@ def export(
 ) -> Path:  # fmt: skip
     """Write personal weights in another format; returns the file or folder.
 
-    out: without, beside the weights, named after the format. rank: to which whole weights are
-    brought (LoRA keeps its own). base: where the base of whole weights is, if it moved.
-    Raises UsageError as `load_personal` does.
+    out: by default next to the weights, named after token and format. rank: of the approximation
+    of full weights (LoRA keeps its rank). base: the base of the weights, if it was moved. Raises
+    UsageError as `load_personal` does, and for an unusable `out`.
     """
     metadata = read_metadata(weights)
     out = out or weights.with_name(f"{metadata['token']}-{kind}" + _suffix(kind))
     if out.suffix != _suffix(kind):
-        raise UsageError(f"--out {out}: give the name of a {_suffix(kind) or 'folder'}")
+        raise UsageError(f"--out {out}: for {kind}, give the name of a {_suffix(kind) or 'folder'}")
     if out.resolve() == weights.resolve():
         raise UsageError(f"--out {out} would overwrite the weights: give another name")
-    if kind in _MADE and out.is_dir() and any(out.iterdir()) and not (out / _MADE[kind]).is_file():
-        raise UsageError(f"--out {out} holds other files: give a new folder")
+    marker = _MARKERS.get(kind)
+    if marker and out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+        raise UsageError(f"--out {out} contains other files: give a new folder")
     model = load_base(base or base_of(metadata))
     if kind == "base":
         _write_base(weights, model, metadata, out)
@@ -69,16 +70,17 @@ def export(
 
 
 def low_rank(fitting: Fitting, rank: int) -> lora.Pairs:
-    """The best factors of what whole weights changed, by singular values; says how much they keep.
+    """Approximate the changes of full weights by factors of a rank (truncated singular value
+    decomposition, optimal in the Frobenius norm), and print the share of the changes they keep.
 
-    Of vectors (biases and norms) and of other tensors no adapter is known to these formats.
+    Vectors (biases and norms) are left out: these formats have no adapters for them.
     """
     pairs: lora.Pairs = {}
     if not fitting.whole:
         return pairs
     kept = total = 0.0
     left = []
-    with progress("to low rank", total=len(fitting.whole)) as bar:
+    with progress("low-rank approximation", total=len(fitting.whole)) as bar:
         for name, tensor in fitting.whole.items():
             change = tensor.float() - fitting.targets[name].float()
             energy = float(change.square().sum())
@@ -96,20 +98,23 @@ def low_rank(fitting: Fitting, rank: int) -> lora.Pairs:
                 left.append(name)
             bar.advance(1)
     share = kept / total if total else 1.0
-    say(f"rank {rank} keeps {share:.1%} of what was learned ({len(left)} vectors left out)")
+    say(f"rank {rank} keeps {share:.1%} of the learned changes ({len(left)} vectors left out)")
     if share < 0.9:
-        warn("that is little: give a higher --rank, or learn with --recipe personalize-lora")
+        warn(
+            "much of what was learned is lost: give a higher --rank, or learn with "
+            "--recipe personalize-lora"
+        )
     return pairs
 
 
 def kohya_names(pairs: lora.Pairs, family: Family, channels: int) -> dict[str, Tensor]:
-    """Factors under the names of kohya's sd-scripts (`Family.kohya_name`), alpha the rank.
+    """Factors under the names of kohya's sd-scripts (`Family.kohya_name`), with alpha = rank.
 
-    Layers that other tools do not have are left out; of `conv_in` remains what acts on the
-    first `channels` of its input, the noisy latent: other tools give the pose in their own way.
-    Smaller ranks are filled up with zeros: diffusers reads the alphas of mixed ones wrongly.
+    Layers that other tools do not have are left out. Of `conv_in`, only the first `channels` input
+    channels are kept, those of the noisy latent: other tools have their own pose conditioning.
+    Factors of smaller rank are padded with zeros, since diffusers misreads alphas of mixed ranks.
     """
-    out, rank = {}, widest(pairs)
+    out, rank = {}, highest_rank(pairs)
     for name, (a, b) in pairs.items():
         layer = name.removesuffix(".weight")
         key = family.kohya_name(layer)
@@ -124,16 +129,16 @@ def kohya_names(pairs: lora.Pairs, family: Family, channels: int) -> dict[str, T
     return out
 
 
-def widest(pairs: lora.Pairs) -> int:
-    """The highest rank of factors; 0 of none."""
+def highest_rank(pairs: lora.Pairs) -> int:
+    """The highest rank of the factors; 0 without factors."""
     return max((len(a) for a, _ in pairs.values()), default=0)
 
 
-def about(
+def kohya_metadata(
     pairs: lora.Pairs, model: Base, metadata: Mapping[str, str], title: str
 ) -> dict[str, str]:
-    """Metadata of a kohya file: ModelSpec 1.0.0 of Stability AI, and sd-scripts' own keys."""
-    rank = str(widest(pairs))
+    """Metadata of a kohya file: Stability AI's ModelSpec 1.0.0, and the keys of sd-scripts."""
+    rank = str(highest_rank(pairs))
     kind, version = model.family.architecture(model)
     phrase = f"{metadata['token']} {metadata['class_word']}"
     appearance = metadata.get("appearance", "")
@@ -190,21 +195,23 @@ def _as_diffusers(
 
 def _as_kohya(
     pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str],
-    out: Path, beside: Path | None = None,
+    out: Path, embeddings: Path | None = None,
 ) -> None:  # fmt: skip
-    """The adapter, and the token as an embedding file in `beside`, else next to it."""
+    """Write the adapter, and the token's embedding to the folder `embeddings`, by default that of
+    the adapter."""
     left = sum(".motion_modules." in name for name in pairs)
     if left:
-        warn(f"{left} temporal layers are left out: a LoRA of this kind is for images")
-    made = kohya_names(pairs, model.family, latent_channels(model.vae))
-    if made:
+        warn(f"{left} temporal layers are left out: a LoRA in this format is for images")
+    factors = kohya_names(pairs, model.family, latent_channels(model.vae))
+    if factors:
+        about = kohya_metadata(pairs, model, metadata, out.stem)
         with write_aside(out) as aside:
-            save_file(made, aside, {"format": "pt", **about(pairs, model, metadata, out.stem)})
+            save_file(factors, aside, {"format": "pt", **about})
     if embedding is not None:
-        path = (beside or out.parent) / f"{metadata['token']}.safetensors"
+        path = (embeddings or out.parent) / f"{metadata['token']}.safetensors"
         with write_aside(path) as aside:
             save_file({"emb_params": embedding.float().contiguous()}, aside, {"format": "pt"})
-        say(f"the token's embedding: {escape(str(path))}")
+        say(f"wrote the token's embedding: {escape(str(path))}")
 
 
 def _as_comfyui(
@@ -213,7 +220,7 @@ def _as_comfyui(
     name = f"{metadata['token']}-{metadata['class_word']}.safetensors"
     _as_kohya(pairs, embedding, model, metadata, out / "loras" / name, out / "embeddings")
     word = "" if embedding is None else "embedding:"
-    say(f'in a prompt: "{word}{metadata["token"]} {metadata["class_word"]}"')
+    say(f'use in prompts: "{word}{metadata["token"]} {metadata["class_word"]}"')
 
 
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:
@@ -225,5 +232,5 @@ def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Pa
         write_base_toml(aside, own | {"name": f"{own['name']}-{metadata['token']}"})
 
 
-_MADE = {"diffusers": "pytorch_lora_weights.safetensors", "base": "base.toml"}
+_MARKERS = {"diffusers": "pytorch_lora_weights.safetensors", "base": "base.toml"}
 _WRITE: dict[str, Any] = {"diffusers": _as_diffusers, "kohya": _as_kohya, "comfyui": _as_comfyui}

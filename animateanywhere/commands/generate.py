@@ -1,4 +1,4 @@
-"""`aa generate`: a prompt says who and where, a driving video says how to move."""
+"""`aa generate`: a video of a prompt (who, where) that follows a driving motion."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from animateanywhere.backbones.external_lora import add_lora
 from animateanywhere.backbones.low_memory import compile_blocks, room_for_vae, to_device
 from animateanywhere.backbones.personal_weights import (
     base_of,
-    build_of,
     find_weights,
+    learned_keypoints,
     load_personal,
     mentions,
     read_metadata,
@@ -33,7 +33,7 @@ from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_writable, sha256, write_aside
-from animateanywhere.core.findings import refuse, tell_findings
+from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion.sampling import make_scheduler
@@ -53,61 +53,61 @@ from animateanywhere.preprocessing.captions.template import with_appearance
 from animateanywhere.preprocessing.driving import Driving, read_driving
 from animateanywhere.preprocessing.quality.motion import motion_findings
 
-SLICE = 16  # skeletons that are drawn at once
+SLICE = 16  # skeletons that are drawn and encoded at once
 
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """How a video is generated. The same options give the same bytes on one machine."""
+    """Options of `generate`. Equal options give equal bytes on one machine."""
 
-    weights: Path | None = None  # personal weights; else the newest whose token the prompt names
-    scale: float = 1.0  # how much of what they learned counts
-    # Further personal weights of the same base, with scales; what they learned adds up
+    weights: Path | None = None  # personal weights; None: the newest with a token in the prompt
+    scale: float = 1.0  # factor on the learned changes
+    # Further personal weights of the same base, with scales; the learned changes add up
     others: Sequence[tuple[Path, float]] = ()
-    # LoRA files of other tools on the base, with scales (`backbones.external_lora`)
+    # LoRA files of other tools to apply to the base, with scales (`backbones.external_lora`)
     lora: Sequence[tuple[Path, float]] = ()
-    late_only: bool = False  # the weights act in the last quarter of the steps only
-    base: str | None = None  # a name or folder; else the one the weights were learned on
-    out: Path | None = None  # an .mp4, overwritten; else a free name under runs/
+    late_only: bool = False  # apply the weights only in the last quarter of the denoising steps
+    base: str | None = None  # name or folder; None: the base that the weights were learned on
+    out: Path | None = None  # .mp4 to (over)write; None: a new file in runs/<token>
     seed: int = 0
-    frames: int | None = None  # at most so many; else as long as the motion
-    # What the prompt is to say of the person's hair and clothes, "" for nothing; else what the
-    # weights were learned with
+    frames: int | None = None  # maximum length; None: that of the motion
+    # Words for hair and clothes to add to the prompt, "" for none; None: those that the weights
+    # were learned with
     appearance: str | None = None
-    guidance_scale: float | None = None  # else the base's own
-    steps: int | None = None  # of denoising; else the base's own
-    sampler: str | None = None  # else the base's own
-    fit: retarget.Fit = "bones"  # what the skeleton takes from the learned person
-    # Beyond the base's length, start all windows from the same noise (`sampling.free_noise`)
+    guidance_scale: float | None = None  # None: the base's default
+    steps: int | None = None  # denoising steps; None: the base's default
+    sampler: str | None = None  # None: the base's default
+    fit: retarget.Fit = "bones"  # how the skeleton is adapted to the learned person
+    # If longer than the base's clips: start all windows from the same noise (`sampling.free_noise`)
     free_noise: bool = False
-    compiled: bool = False  # spend a minute first, and less on each step
-    contact_sheet: Path | None = None  # a PNG of the skeleton before and after fitting, and video
-    backends: Backends | None = None  # detectors of a driving person's poses
+    compiled: bool = False  # torch.compile: up to a minute first, then faster steps
+    contact_sheet: Path | None = None  # PNG of the skeleton before and after fitting, and the video
+    backends: Backends | None = None  # pose detectors for a driving video of a person
 
 
 class Loaded(NamedTuple):
-    """A base with all weights in place."""
+    """A base with all weights applied."""
 
     base: Base
-    untouched: Base | None  # the base without them, where they act late only
-    learned: dict[str, str]  # metadata of the personal weights
+    untouched: Base | None  # the base without personal weights, with `late_only`
+    learned: dict[str, str]  # metadata of the personal weights, {} without any
     weights: Path | None
-    autocast: AbstractContextManager[None]  # of passes
+    autocast: AbstractContextManager[None]  # for forward passes
 
 
 class Motion(NamedTuple):
-    """What the video follows: keypoints that are to be drawn, or pictures that are there."""
+    """The motion of a video: fitted keypoints or, from a skeleton video, pictures."""
 
     driving: Driving
-    fitted: np.ndarray | None  # (F, 18, 3) in pixels of the base
+    fitted: np.ndarray | None  # keypoints (F, 18, 3), in pixels of the base
     pictures: np.ndarray | None  # (F, H, W, 3) uint8
-    size: int
+    size: int  # pixels a side of the base's frames
 
     def __len__(self) -> int:
         return len(self.driving.keypoints if self.pictures is None else self.pictures)
 
     def skeletons(self, which: np.ndarray) -> np.ndarray:
-        """Skeleton pictures (N, H, W, 3) uint8 of some frames."""
+        """Skeleton pictures (N, H, W, 3) uint8 of the frames with these indices (N,)."""
         if self.pictures is not None:
             return self.pictures[which]
         assert self.fitted is not None
@@ -115,27 +115,28 @@ class Motion(NamedTuple):
 
 
 def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions()) -> Path:
-    """Make a video, with a JSON sidecar that says how; returns the video's path.
+    """Generate a video, and a JSON sidecar with all settings; returns the video's path.
 
-    pose: a video of a person or of a skeleton, or a poses.json. Raises UsageError.
+    pose: the driving motion: a video of a person or of a skeleton, or a poses.json. Raises
+    UsageError for unusable input, and if the video does not fit into memory.
     """
     begun = time.monotonic()
     _check_out(options.out, pose)
     loaded = load(prompt, options)
     base, learned = loaded.base, loaded.learned
     options = _resolved(options, base)
-    said = full_prompt(prompt, loaded, options.appearance)
+    full = full_prompt(prompt, loaded, options.appearance)
     driving = read_driving(pose, float(base.config["fps"]), options.frames, options.backends)
-    estimate = _before(loaded, len(driving.keypoints), options, begun)
+    estimate = _estimate(loaded, len(driving.keypoints), options, begun)
     motion, fit = read_motion(driving, pose.name, base, learned, options.fit)
     poses, digest = encode_motion(loaded, motion)
-    settings = sidecar(prompt, said, pose, driving.kind, digest, len(motion), loaded, options)
+    settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
     settings["fit"] = fit
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
         out = _free_name(folder / f"{_slug(prompt)}-{options.seed}.mp4", settings)
-    shown = sample_and_write(loaded, said, poses, len(motion), out, options)
+    shown = sample_and_write(loaded, full, poses, len(motion), out, options)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     compare(out.with_suffix(".estimate.json"), estimate, begun)
@@ -146,7 +147,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
 
 
 def load(prompt: str, options: GenerateOptions) -> Loaded:
-    """The base on its device, with personal weights and LoRA files put in."""
+    """Load the base, apply personal weights and LoRA files, and move it to its device."""
     weights, learned = _choose_weights(prompt, options.weights)
     require_writable(RUNS if options.out is None else options.out.parent)
     base = load_base(options.base or base_of(learned))
@@ -155,7 +156,7 @@ def load(prompt: str, options: GenerateOptions) -> Loaded:
     first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
     for file, share in files:
         load_personal(file, base, share, first)
-    for file, share in options.lora:  # after whole weights, which replace what was there
+    for file, share in options.lora:  # after full weights, which replace the base's
         for one in filter(None, (base, untouched)):
             add_lora(one, file, share)
     device = best_device()
@@ -166,39 +167,50 @@ def load(prompt: str, options: GenerateOptions) -> Loaded:
 
 
 def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
-    """The prompt with the words for the person's appearance after the token's class word."""
-    said, learned = prompt, loaded.learned
+    """The prompt with words for the person's appearance inserted after token and class word.
+
+    appearance: these words; None for those that the weights were learned with.
+    """
+    full, learned = prompt, loaded.learned
     if loaded.weights is not None and mentions(prompt, learned["token"]):
         known = learned.get("appearance", "")
         words = known if appearance is None else appearance.strip()
-        said = with_appearance(prompt, learned["token"], learned["class_word"], words)
-    if said != prompt:
-        say(f'prompt with appearance: "{escape(said)}"; --appearance "" leaves it out')
+        full = with_appearance(prompt, learned["token"], learned["class_word"], words)
+    if full != prompt:
+        say(f'prompt with appearance: "{escape(full)}"; --appearance "" leaves it out')
     tokenizer = loaded.base.tokenizer
-    if len(tokenizer(said).input_ids) > tokenizer.model_max_length:
-        warn(f"the prompt is cut after {tokenizer.model_max_length - 2} tokens")
-    return said
+    if len(tokenizer(full).input_ids) > tokenizer.model_max_length:
+        limit = tokenizer.model_max_length - 2
+        warn(f"the prompt is too long: everything after {limit} tokens is ignored")
+    return full
 
 
 def read_motion(
     driving: Driving, name: str, base: Base, learned: dict[str, str], fit: retarget.Fit
 ) -> tuple[Motion, retarget.Fit]:
-    """A driving motion fitted to the learned person, and how it was; name: of its file."""
+    """Fit a driving motion to the learned person; return it, and the fit that was used.
+
+    name: of the motion's file, for messages. learned: metadata of the personal weights.
+    """
     size = int(base.config["size"])
     if driving.pictures is not None:
         return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
-    build = build_of(learned)
+    build = learned_keypoints(learned)
     where = (driving.width, driving.height, size)
-    tell_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
+    warn_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
     if fit != "none" and build is None:
-        say("no body to fit to: the skeleton keeps its proportions, at a common height")
+        say(
+            "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "
+            "average height"
+        )
     return Motion(driving, retarget.fit(driving.keypoints, *where, fit, build), None, size), fit
 
 
 def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
-    """What the base sees of the skeletons, (T, C, h, w), and the SHA-256 of their pictures."""
+    """Draw and encode the skeletons: the pose condition (T, *pose_shape), and the SHA-256 of the
+    pictures."""
     base, digest, poses = loaded.base, hashlib.sha256(), []
-    # packed clips are encoded whole
+    # A VAE that compresses time needs the whole clip
     parts = 1 if base.packs_clips else -(-len(motion) // SLICE)
     with loaded.autocast, _room_for_vae(loaded):
         for some in np.array_split(np.arange(len(motion)), parts):
@@ -209,13 +221,15 @@ def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
 
 
 def sample_and_write(
-    loaded: Loaded, said: str, poses: torch.Tensor, count: int, out: Path, options: GenerateOptions
-) -> np.ndarray:
-    """Sample `count` frames and write them to `out`; return some of them, (N, H, W, 3) uint8."""
+    loaded: Loaded, prompt: str, poses: torch.Tensor, count: int, out: Path,
+    options: GenerateOptions,
+) -> np.ndarray:  # fmt: skip
+    """Sample `count` frames and write them to `out`; return those for the contact sheet,
+    (N, H, W, 3) uint8."""
     base, early = loaded.base, None
     if loaded.untouched is not None:
         token = re.escape(loaded.learned["token"])
-        plain = re.sub(rf"(?<!\w){token}(?!\w) ?", "", said, flags=re.I)
+        plain = re.sub(rf"(?<!\w){token}(?!\w) ?", "", prompt, flags=re.I)
         early = (method.build(loaded.untouched, Loss(guide=False), video=True).eval(), plain)
     network = method.build(base, Loss(guide=False), video=True).eval()
     if options.compiled:
@@ -225,22 +239,24 @@ def sample_and_write(
         options.guidance_scale, options.steps, options.sampler, early, options.free_noise
     )
     with loaded.autocast:
-        made = render(base, network, said, poses, options.seed, sampling)
-        made = islice(made, count)  # what a VAE packs may end later
+        frames = render(base, network, prompt, poses, options.seed, sampling)
+        frames = islice(frames, count)  # the last latent may contain more
         with _room_for_vae(loaded, network):
-            video.write(out, _keep(made, set(some.tolist()), kept), float(base.config["fps"]))
+            frames = _copy_some(frames, set(some.tolist()), kept)
+            video.write(out, frames, float(base.config["fps"]))
     return np.stack(kept)
 
 
 def sidecar(
-    prompt: str, said: str, pose: Path, kind: str, digest: str, count: int, loaded: Loaded,
+    prompt: str, full: str, pose: Path, kind: str, digest: str, count: int, loaded: Loaded,
     options: GenerateOptions,
 ) -> dict[str, Any]:  # fmt: skip
-    """All that a video depends on, as JSON data."""
+    """Everything that a video depends on, as JSON data. kind: of the driving motion. digest: of its
+    skeleton pictures. count: of frames."""
     base = loaded.base
     return {
         "prompt": prompt,
-        "said": said,
+        "full_prompt": full,
         "pose": {"file": pose.name, "kind": kind, "sha256": digest},
         "fit": options.fit,
         "token": loaded.learned.get("token"),
@@ -265,7 +281,7 @@ def sidecar(
 
 
 def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.ndarray) -> None:
-    """A contact sheet: the driving skeleton, as it was fitted, and the video."""
+    """Write a contact sheet: the driving skeleton before and after fitting, and the video."""
     some = video.sheet_frames(len(motion))
     rows = [("driving", motion.skeletons(some)), (prompt, shown)]
     if fit != "none":
@@ -280,24 +296,27 @@ def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.nda
 
 def _check_out(out: Path | None, pose: Path) -> None:
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
-        raise UsageError(f"{out} would overwrite the driving {pose}: give --out another name")
+        raise UsageError(f"--out {out} would overwrite the motion {pose}: give another name")
 
 
 def _resolved(options: GenerateOptions, base: Base) -> GenerateOptions:
-    """The options with the base's own sampler, steps and guidance where none are given."""
+    """Fill in the base's defaults for sampler, steps and guidance scale. Raises UsageError for a
+    sampler that does not work with this base."""
     scale, sampler = options.guidance_scale, options.sampler or sampler_of(base)
-    make_scheduler(base.scheduler.config, sampler)  # refuses what is not for this base
+    make_scheduler(base.scheduler.config, sampler)
     scale = float(base.config["guidance_scale"]) if scale is None else scale
     steps = options.steps or steps_of(base)
     return replace(options, guidance_scale=scale, steps=steps, sampler=sampler)
 
 
-def _before(loaded: Loaded, frames: int, options: GenerateOptions, begun: float) -> Estimate | None:
-    """Say what generation will take; refuse what does not fit."""
+def _estimate(
+    loaded: Loaded, frames: int, options: GenerateOptions, begun: float
+) -> Estimate | None:
+    """Estimate and print time and memory. Raises UsageError if memory is too small."""
     assert options.steps is not None
     with loaded.autocast:
         estimate, findings = estimate_generation(loaded.base, frames, options.steps, begun)
-    tell_findings("generation", findings)
+    warn_findings("generation", findings)
     refuse("generation", findings)
     if estimate is not None:
         say(f"generation takes about {in_words(estimate)} on this machine")
@@ -309,36 +328,36 @@ def _room_for_vae(loaded: Loaded, *networks: Any) -> AbstractContextManager[None
     return room_for_vae(loaded.base, *networks, *waiting)
 
 
-def _keep(
-    frames: Iterable[np.ndarray], shown: set[int], kept: list[np.ndarray]
+def _copy_some(
+    frames: Iterable[np.ndarray], which: set[int], copies: list[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """The frames as they come; some of them are kept as well."""
+    """Pass frames on, and append those with the indices `which` to `copies`."""
     for number, frame in enumerate(frames):
-        if number in shown:
-            kept.append(frame)
+        if number in which:
+            copies.append(frame)
         yield frame
 
 
 def _choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict[str, str]]:
-    """The personal weights to use, if any, with their metadata; says which."""
+    """The personal weights to use, if any, and their metadata; prints which."""
     if weights is not None:
         learned = read_metadata(weights)
         token, kind = learned["token"], learned["class_word"]
         if not mentions(prompt, token):
-            warn(escape(f'the prompt does not name the person: say "{token} {kind}" in it'))
+            warn(escape(f'the prompt does not name the person: use "{token} {kind}" in it'))
     else:
         found = find_weights(prompt, RUNS)
         if found is None:
-            say("no learned token in the prompt: the base alone")
+            say("no learned token in the prompt: generating with the base alone")
             return None, {}
         weights, token = found
         learned = read_metadata(weights)
-    say(escape(f"{token}: {weights}"))
+    say(escape(f"weights of {token}: {weights}"))
     return weights, learned
 
 
 def _free_name(path: Path, settings: dict[str, Any]) -> Path:
-    """The path, numbered if something made with other settings is there."""
+    """The path, with a number appended if a video with other settings is there."""
     number, free = 1, path
     while free.exists() and _sidecar(free) != settings:
         number += 1
@@ -348,9 +367,12 @@ def _free_name(path: Path, settings: dict[str, Any]) -> Path:
 
 def _sidecar(path: Path) -> Any:
     try:
-        return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    if isinstance(record, dict) and "said" in record:  # the key's name in earlier versions
+        record["full_prompt"] = record.pop("said")
+    return record
 
 
 def _slug(prompt: str) -> str:

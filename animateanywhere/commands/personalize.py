@@ -1,7 +1,7 @@
-"""`aa personalize`: one short clip of a person -> personal weights (section 2.2 of the paper).
+"""`aa personalize`: learn a person from one short clip (section 2.2 of the paper).
 
-Two stages: appearance, on all frames as images; motion, on clips with the temporal layers put in,
-where only spatial cross-attention trains. Rerun the same command to go on after a stop.
+There are two stages: appearance, on all frames as images; motion, on clips with temporal layers, in
+which only spatial cross-attention is trained. Run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from animateanywhere.core.device import best_device, gpu_memory
 from animateanywhere.core.estimate import FILE as ESTIMATE
 from animateanywhere.core.estimate import Estimate, compare, in_words, keep
 from animateanywhere.core.files import require_writable, write_aside
-from animateanywhere.core.findings import read_findings, refuse, tell_findings
+from animateanywhere.core.findings import read_findings, refuse, warn_findings
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject
@@ -50,30 +50,33 @@ from animateanywhere.preprocessing.backends import Backends
 
 @dataclass(frozen=True)
 class PersonalizeOptions:
-    """How a person is learned."""
+    """Options of `personalize`."""
 
-    class_word: str | None = None  # what the person is ("man"); else "person"
-    base: str = "mini"  # its name or folder
-    out: Path | None = None  # the run's folder; else runs/<token>
-    # Where the clip plays ("in a room"): named, it binds to those words and not to the token
+    class_word: str | None = None  # noun for the person ("man"); None: "person"
+    base: str = "mini"  # name or folder
+    out: Path | None = None  # folder of the run; None: runs/<token>
+    # Where the clip was filmed ("in a room"). Named in the captions, the scene is bound to these
+    # words and not to the token.
     scene: str | None = None
-    # Words for hair and clothes ("in a red shirt"), "" for none, "auto" for those that fit best;
-    # else the recipe's
+    # Words for hair and clothes ("in a red shirt"), "" for none, "auto" to search them; None: as
+    # the recipe says
     appearance: str | None = None
-    recipe: str | Path | Recipe | None = None  # else the one the base names
+    recipe: str | Path | Recipe | None = None  # None: the base's own
     seed: int = 0
     backends: Backends | None = None  # detectors of poses and masks
-    # GiB to fit into, by the recipe's first form that does (`cost.vram`); else those of the GPU
+    # Memory in GiB; the recipe is adapted until it fits (`cost.vram`). None: that of the GPU
     vram: float | None = None
-    estimate: bool = True  # say first what it will take, for which a few steps may be profiled
+    estimate: bool = True  # print time and memory first; may profile a few steps
 
 
 def personalize(
     video: Path, token: str, options: PersonalizeOptions = PersonalizeOptions()
 ) -> Path:
-    """Learn the person of `video` as the word `token`; return the path of the personal weights.
+    """Learn the person in `video` under the word `token`; return the path of the personal weights.
 
-    Raises UsageError for bad input. Weights of another run in the folder are replaced.
+    Run again with the same arguments, it resumes or does nothing; results of other clips or
+    settings in the folder are replaced. Raises UsageError for unusable input, a recipe that is not
+    for the base, and if memory is too small.
     """
     begun = time.monotonic()
     model = load_base(options.base)
@@ -97,13 +100,13 @@ def personalize(
         settings = fitted(model.folder, model.config, settings, vram)
     path, run = out / FILE, _record(model, subject, token, settings, options.seed)
     if _same_run(out, run) and path.is_file():
-        say(f"{escape(str(path))} is there already, from the same clip and settings")
+        say(f"{escape(str(path))} already exists, from the same clip and settings")
         return path
 
     refuse(video.name, read_findings(subject.folder))
     with to_device(model, best_device(), settings.precision, settings.only_adapters):
         since = begun if options.estimate else None
-        estimate = _before(model, subject, settings, options.seed, out, since)
+        estimate = _estimate(model, subject, settings, options.seed, out, since)
         tensors, found = _learn(model, subject, token, settings, options.seed, out)
     save_personal(path, tensors, run | found, half=True)
     write_personal_card(path, str(model.config.get("license") or ""))
@@ -116,7 +119,7 @@ def personalize(
 def _record(
     model: Base, subject: Subject, token: str, settings: Recipe, seed: int
 ) -> dict[str, str]:
-    """What a run is known by, and its weights are described by."""
+    """What identifies a run; also metadata of its weights."""
     pixels = subject.frames.tobytes() + subject.masks.tobytes()
     return {
         "subject": hashlib.sha256(pixels).hexdigest(),
@@ -130,19 +133,19 @@ def _record(
 def _learn(
     model: Base, subject: Subject, token: str, settings: Recipe, seed: int, out: Path
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Personal weights of a subject, and what was found on the way: its appearance in words, and
-    the selected steps."""
+    """Learn a subject. Returns the personal weights, and further metadata: the words for the
+    appearance, and the selected steps."""
     scored = settings.extras.checkpoint_selection
-    seen = learned_part(subject) if scored else subject
+    training = learned_part(subject) if scored else subject
     if settings.extras.appearance == AUTO:
-        words = find_appearance(model, seen)
+        words = find_appearance(model, training)
         settings = replace(settings, extras=replace(settings.extras, appearance=words))
-        say(f'the base\'s words for {escape(token)}: "{escape(words)}"; --appearance gives others')
+        say(f'appearance of {escape(token)}: "{escape(words)}"; --appearance sets other words')
     length = clip_frames(model, settings)
     with room_for_vae(model):
-        rows = encode_subject(model, seen, token, settings, length)
+        rows = encode_subject(model, training, token, settings, length)
     augmented = [
-        augment_backgrounds(model, seen, token, settings, seed, frames, out)
+        augment_backgrounds(model, training, token, settings, seed, frames, out)
         for frames in (1, length)
         if settings.extras.background_augmentation
     ]
@@ -159,27 +162,27 @@ def _learn(
     }
     tensors: dict[str, Tensor] = {}
     if settings.extras.fit_vae_steps:
-        tensors |= fit_vae(model, seen, data["appearance"].prior, settings, out, seed)
+        tensors |= fit_vae(model, training, data["appearance"].prior, settings, out, seed)
     validations = make_validations(model, settings, subject, token) if scored else {}
-    # all is encoded; its memory goes back
+    # Everything is encoded: free the VAE's memory
     model.parts["vae"] = model.vae.cpu() if scored else nn.Identity()
-    changed, chosen = learn(model, settings, data, rows.token_index, out, seed, validations)
+    changed, selected = learn(model, settings, data, rows.token_index, out, seed, validations)
     found = {"appearance": settings.extras.appearance}
     if scored:
         checkpoint_selection.plot(out)
-        found["chosen"] = json.dumps(chosen)
+        found["selected_steps"] = json.dumps(selected)
     return tensors | changed, found
 
 
-def _before(
+def _estimate(
     model: Base, subject: Subject, settings: Recipe, seed: int, out: Path, begun: float | None
 ) -> Estimate | None:
-    """Say what learning will take, where `begun` is given; refuse what does not fit. Of a resumed
-    run the rest is not known."""
+    """Estimate and print time and memory, unless `begun` is None or the run is resumed. Raises
+    UsageError if memory is too small."""
     if begun is None or (out / "training").is_dir():
         return None
     estimate, findings = estimate_learning(model, subject, settings, seed, begun)
-    tell_findings("learning", findings)
+    warn_findings("learning", findings)
     refuse("learning", findings)
     if estimate is not None:
         keep(out / ESTIMATE, estimate)
@@ -188,13 +191,16 @@ def _before(
 
 
 def _same_run(out: Path, run: dict[str, str]) -> bool:
-    """Whether `out` holds the same run; a training of other settings there is cleared."""
+    """Whether `out` is the folder of this run; training of another run in it is deleted."""
     record = out / "run.json"
     text = json.dumps(run, indent=1) + "\n"
     if record.is_file() and record.read_text(encoding="utf-8") == text:
         return True
     if record.is_file():
-        warn(f"{escape(str(out))} held a run with another clip or settings: starting anew")
+        warn(
+            f"{escape(str(out))} is of a run with another clip or settings: it is replaced, and "
+            "training starts from the beginning"
+        )
         (out / FILE).unlink(missing_ok=True)
     shutil.rmtree(out / "training", ignore_errors=True)
     (out / checkpoint_selection.FILE).unlink(missing_ok=True)

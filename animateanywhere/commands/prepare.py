@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_writable, sha256
-from animateanywhere.core.findings import Finding, read_findings, tell_findings, write_findings
+from animateanywhere.core.findings import Finding, read_findings, warn_findings, write_findings
 from animateanywhere.core.messages import say
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import (
@@ -59,7 +59,7 @@ def prepare(
 
     Takes at most 64 frames at `fps`, cuts a square around the person and scales it to `size`.
     With the same clip and settings as before, the folder that is there is reused. What was
-    corrected by hand in it is kept and marked, also with other settings.
+    corrected in it manually is kept and marked, also with other settings.
 
     scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
     "person" without. backends: of poses, masks and captions; without, files beside the clip
@@ -149,9 +149,8 @@ def _choose(clip: Path, backends: Backends) -> _Chosen:
     poses, masks = exact.poses_file(clip), exact.masks_file(clip)
     pose = choose_backend("pose", backends, clip, poses)
     mask = choose_backend("mask", backends, clip, masks)
-    return _Chosen(
-        pose, mask, poses if pose == "exact" else None, masks if mask == "exact" else None
-    )
+    poses, masks = poses if pose == "exact" else None, masks if mask == "exact" else None
+    return _Chosen(pose, mask, poses, masks)
 
 
 def _find_poses(
@@ -177,7 +176,7 @@ def _squares(frames: np.ndarray, keypoints: np.ndarray, exactly: bool) -> np.nda
 
 
 def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
-    """Whether the folder is whole, and its report shows all that is corrected by hand."""
+    """Whether the folder is whole, and its report shows all manual corrections."""
     shown = corrections.read_digests(out)["by_hand"]
     return not by_hand.missing and corrections.corrected_frames(by_hand, by_hand.digests) == shown
 
@@ -189,7 +188,7 @@ def _tell(
     if kept:
         say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
     if tell:
-        tell_findings(clip.name, findings)
+        warn_findings(clip.name, findings)
 
 
 def _key(files: list[Path | None], settings: list[object]) -> str:
@@ -240,12 +239,9 @@ def _check_outline(masks: np.ndarray, clip: Path) -> None:
 def _with_person(keypoints: np.ndarray, clip: Path) -> slice:
     """The longest stretch of frames that show somebody, since motion must not jump."""
     shown = has_person(keypoints)
-    best, start = slice(0, 0), 0
-    for index in range(len(shown) + 1):
-        if index == len(shown) or not shown[index]:
-            if index - start > best.stop - best.start:
-                best = slice(start, index)
-            start = index + 1
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], shown, [False]]))).tolist()
+    stretches = [slice(*ends) for ends in zip(edges[::2], edges[1::2], strict=True)]
+    best = max(stretches, key=lambda some: some.stop - some.start, default=slice(0, 0))
     if best.stop - best.start < SHORTEST:
         raise UsageError(
             f"{clip}: no person found: seen in {shown.sum()} of {len(shown)} frames, "

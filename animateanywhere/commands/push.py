@@ -1,4 +1,4 @@
-"""`aa push`: weights or a base, with their card, to a repository of a hub."""
+"""`aa push`: upload of personal weights or a base, with a model card, to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from animateanywhere.methods.animate_anywhere.model_card import (
 
 
 def push(path: Path, repo: str, *, public: bool = False, dry_run: bool = False) -> str:
-    """Upload personal weights (a file or its run's folder) or a base; returns the address.
+    """Upload personal weights (a file or the folder of its run) or a base; returns the address.
 
-    A repository that is not there is made, private unless `public`. Whoever pushes is known by
-    HF_TOKEN or `hf auth login`; another hub by HF_ENDPOINT. dry_run: say what would go, and send
-    nothing. A card that is there already is kept.
-    Raises UsageError for a folder that holds neither, Failure where the hub refuses.
+    A missing repository is created, private unless `public`. The account is that of HF_TOKEN or
+    `hf auth login`; HF_ENDPOINT selects another hub. An existing model card is not overwritten.
+    dry_run: print what would be sent, and send nothing. Raises UsageError for an invalid `repo` and
+    for a folder with neither weights nor base, Failure if the upload fails.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
@@ -37,7 +37,10 @@ def push(path: Path, repo: str, *, public: bool = False, dry_run: bool = False) 
     folder, patterns = files_of(path)
     personal = patterns[0] != NAME
     if not personal and not (folder / "base.toml").is_file():
-        raise UsageError(f"{path}: neither personal weights nor a base")
+        raise UsageError(
+            f"{path}: neither personal weights nor a base: give a folder from `aa personalize` or "
+            "`aa base-train`"
+        )
     if not (folder / NAME).is_file():
         _write_card(folder / patterns[0] if personal else folder, personal)
     names = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
@@ -53,20 +56,20 @@ def push(path: Path, repo: str, *, public: bool = False, dry_run: bool = False) 
         say("dry run: nothing was sent")
         return address
     try:
-        made = api.create_repo(repo, private=not public, exist_ok=True)
+        created = api.create_repo(repo, private=not public, exist_ok=True)
         api.upload_folder(
-            repo_id=made.repo_id, folder_path=folder, allow_patterns=patterns,
+            repo_id=created.repo_id, folder_path=folder, allow_patterns=patterns,
             commit_message=f"{folder.name} by AnimateAnywhere",
         )  # fmt: skip
-    except Exception as error:  # of the hub's HTTP client, which is another one now and then
+    except Exception as error:  # of the hub's HTTP client, which depends on its version
         raise Failure(f"{repo} was not pushed: {_reason(error)}") from error
-    say(f"pushed to {made}")
-    return str(made)
+    say(f"pushed to {created}")
+    return str(created)
 
 
 def files_of(path: Path) -> tuple[Path, list[str]]:
-    """The folder to publish and the patterns of what belongs to it: of a run or its weights the
-    file, its card and its scores; of a base its parts, without checkpoints and corpus."""
+    """The folder to publish, and glob patterns of its files: for a run or weights the file, its
+    card and scores; for a base its parts, logs and scores, without checkpoints and corpus."""
     if path.is_file() or (path / FILE).is_file():
         file = path if path.is_file() else path / FILE
         return file.parent, [file.name, NAME, "scores.json", "scores.png"]
@@ -80,7 +83,7 @@ def _write_card(path: Path, personal: bool) -> None:
         write_base_card(path, base_config(path), hash_of(path))
         return
     license = ""
-    with suppress(UsageError):  # the base is somewhere else
+    with suppress(UsageError):  # the base is not on this machine
         license = str(base_config(find_base(base_of(read_metadata(path)))).get("license") or "")
     write_personal_card(path, license)
 
@@ -90,8 +93,8 @@ def _reason(error: Exception) -> str:
     response = getattr(error, "response", None)
     code = getattr(response, "status_code", None)
     if code == 401:
-        return "the hub does not know you: set HF_TOKEN, or run `hf auth login`"
+        return "not logged in to the hub: set HF_TOKEN, or run `hf auth login`"
     if code == 403:
-        return "your token may not write there: give one with write access"
+        return "your token has no write access to it: use a token with write access"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines or [type(error).__name__])[0] + "; is there a network? run the same command again"

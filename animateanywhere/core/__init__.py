@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, messages, settings, paths and devices."""
+"""Shared foundations: errors, files, messages, recipes, paths and devices."""

@@ -1,6 +1,6 @@
-"""The reporter of the command line. All of it goes to stderr; stdout is for results.
+"""The reporter of the command line. It writes to stderr; stdout is for results.
 
-Of several processes (`accelerate launch`, `torchrun`) only the first speaks.
+Of several processes (`accelerate launch`, `torchrun`) only the first writes.
 """
 
 import os
@@ -35,16 +35,16 @@ def is_first() -> bool:
 
 @dataclass
 class Console:
-    """Lines and bars by Rich; where stderr is not a terminal, a plain line at most every 10 s, and
-    one when the outermost bar ends."""
+    """Messages and progress bars by Rich. If stderr is not a terminal, progress is a plain line at
+    most every 10 s, and one when the outermost bar ends."""
 
-    live: Progress | None = None  # the display that nested bars join
-    plain_bars: int = 0  # how many are open, one within the other
-    last_line: float = 0.0  # seconds of the monotonic clock; all plain bars share the pace
+    live: Progress | None = None  # the display that nested bars are added to
+    plain_bars: int = 0  # number of open plain bars, nested in each other
+    last_line: float = 0.0  # time of the last plain line, of any bar: seconds, monotonic clock
 
     def message(self, text: str, level: Level) -> None:
-        """Print a line; before a warning stands a yellow word."""
-        # Made anew each time so that a redirected or captured stderr is respected.
+        """Print a line; a warning begins with a yellow "warning:"."""
+        # A new console each time, so that a redirected or captured stderr is respected
         console = self.live.console if self.live else rich.console.Console(
             stderr=True, highlight=False, quiet=not is_first()
         )  # fmt: skip
@@ -52,11 +52,11 @@ class Console:
         console.print(word + text, soft_wrap=True)
 
     def picture(self, path: Path) -> None:
-        """Nothing: commands say themselves what they wrote."""
+        """Do nothing: commands print the files they wrote."""
 
     @contextmanager
     def progress(self, description: str, total: int, done: int, memory: bool) -> Iterator[Bar]:
-        """A bar, or lines."""
+        """Show a bar or, without a terminal, lines."""
         if self.live is not None:
             task = self.live.add_task(description, total=total, completed=done, fields="")
             try:
@@ -109,7 +109,7 @@ class _LiveBar:
 
     def advance(self, steps: int = 1, **fields: object) -> None:
         self.fields.update(fields)
-        self.live.update(self.task, advance=steps, fields=_words(self.fields, self.memory))
+        self.live.update(self.task, advance=steps, fields=_format(self.fields, self.memory))
 
 
 @dataclass
@@ -134,20 +134,20 @@ class _PlainBar:
         if not is_first():
             return
         elapsed = self.console.last_line - self.start
-        made = self.done - self.first
-        left = elapsed / made * (self.total - self.done) if made > 0 else None
+        steps = self.done - self.first
+        left = elapsed / steps * (self.total - self.done) if steps > 0 else None
         time_left = "" if not left else f", {_clock(left)} left"
-        words = _words(self.fields, self.memory)
-        line = f"{self.description} {self.done}/{self.total} {words}".rstrip()
+        fields = _format(self.fields, self.memory)
+        line = f"{self.description} {self.done}/{self.total} {fields}".rstrip()
         print(f"{line} ({_clock(elapsed)}{time_left})", file=sys.stderr, flush=True)
 
 
-def _words(fields: dict[str, object], memory: bool) -> str:
-    words = [
+def _format(fields: dict[str, object], memory: bool) -> str:
+    texts = [
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in fields.items()
     ]
-    return "  ".join([*words, f"peak {peak_memory():.1f} GB"] if memory else words)
+    return "  ".join([*texts, f"peak {peak_memory():.1f} GB"] if memory else texts)
 
 
 def _clock(seconds: float) -> str:

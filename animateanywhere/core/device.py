@@ -1,6 +1,6 @@
-"""Where networks run: CUDA, MPS or the CPU, and the memory held there.
+"""The device that networks run on (CUDA, MPS or CPU), and the memory used there.
 
-torch is never imported for a look at memory: it takes seconds.
+Functions that only measure memory do not import torch, which takes seconds.
 """
 
 import os
@@ -16,36 +16,37 @@ if TYPE_CHECKING:
     import torch
 
 Device = Literal["cuda", "mps", "cpu"]
-VARIABLE = "AA_DEVICE"  # of the environment: a device to take in place of the best
+VARIABLE = "AA_DEVICE"  # environment variable that overrides the choice of device
 
 
 def best_device() -> Device:
-    """The device that networks run on: that of AA_DEVICE, else a CUDA GPU, Apple's GPU (MPS), or
-    the CPU. Raises UsageError where AA_DEVICE names what is not here."""
+    """The device that networks run on: AA_DEVICE if it is set; otherwise the first available of a
+    CUDA GPU, Apple's GPU (MPS) and the CPU. Raises UsageError if AA_DEVICE is not available."""
     import torch
 
-    there: dict[Device, bool] = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    asked = os.environ.get(VARIABLE)
-    if not asked:
-        return next(device for device, here in there.items() if here)
-    for device, here in there.items():
-        if device == asked and here:
+    available: list[Device] = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    requested = os.environ.get(VARIABLE)
+    if not requested:
+        return available[0]
+    for device in available:
+        if device == requested:
             return device
-    known = ", ".join(device for device, here in there.items() if here)
-    raise UsageError(f"{VARIABLE}={asked}: there is no such device here; this machine has {known}")
+    raise UsageError(
+        f"{VARIABLE}={requested}: no such device; this machine has {', '.join(available)}"
+    )
 
 
 def is_gpu(device: "torch.device | str") -> bool:
-    """Whether a device has memory of its own kind, for which networks take turns."""
+    """Whether a device is a GPU: networks are moved there and back to save memory."""
     return str(device).partition(":")[0] != "cpu"
 
 
 def synchronize(device: "torch.device | str") -> None:
-    """Wait until a GPU has done what it was given; before reading a clock."""
+    """Wait until a GPU has finished its work, before reading a clock; does nothing on a CPU."""
     import torch
 
     kind = str(device).partition(":")[0]
@@ -56,7 +57,7 @@ def synchronize(device: "torch.device | str") -> None:
 
 
 def gpu_name() -> str | None:
-    """The name of the GPU in use, if any."""
+    """The name of the GPU in use; None without one."""
     import torch
 
     match best_device():
@@ -68,7 +69,7 @@ def gpu_name() -> str | None:
 
 
 def gpu_memory() -> float | None:
-    """GiB that the GPU in use has; None without one."""
+    """Total memory of the GPU in use, in GiB; None without one."""
     import torch
 
     match best_device():
@@ -80,7 +81,8 @@ def gpu_memory() -> float | None:
 
 
 def memory_now() -> float:
-    """GB that this process holds; of a CUDA GPU where one is in use. (MPS shares the machine's.)"""
+    """Memory this process uses now, in GB: of the CUDA GPU if one is in use, otherwise main memory
+    (which MPS shares)."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return float(torch.cuda.memory_allocated()) / 1e9
@@ -90,11 +92,11 @@ def memory_now() -> float:
 
 
 def peak_memory() -> float:
-    """Largest memory this process has held so far, in GB; of a CUDA GPU where one is in use."""
+    """Largest memory this process has used so far, in GB; see `memory_now`."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return float(torch.cuda.max_memory_allocated()) / 1e9
-    if sys.platform == "linux":  # where getrusage begins with the peak of the process before
+    if sys.platform == "linux":  # getrusage would include the peak of the parent process
         with open("/proc/self/status") as status:
             peaks = [line.split()[1] for line in status if line.startswith("VmHWM:")]
         if peaks:
@@ -104,7 +106,7 @@ def peak_memory() -> float:
 
 
 def free_memory() -> float:
-    """GB that this process may hold: what it has, and what nobody has."""
+    """Memory this process may use, in GB: what it uses already, and what is free."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
@@ -119,7 +121,7 @@ def free_memory() -> float:
 
 
 def machine() -> list[str | int | None]:
-    """What time and memory depend on beside base and recipe."""
+    """What measured times depend on besides base and recipe: processor, threads, GPU, torch."""
     import torch
 
     return [platform.processor(), os.cpu_count(), torch.get_num_threads(), gpu_name(),

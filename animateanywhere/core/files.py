@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write beside, flush to disk, then rename."""
+"""Atomic writing of files and folders: write a temporary sibling, flush it to disk, rename it."""
 
 import errno
 import hashlib
@@ -19,8 +19,8 @@ from animateanywhere.core.errors import Failure, UsageError
 def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffix) to write; it becomes `path` at the end.
 
-    On any exception, Ctrl-C included, the temporary file is removed and an old `path` is left as
-    it was. Parent folders are made.
+    On any exception, including Ctrl-C, the temporary file is removed and an existing `path` is left
+    unchanged. Parent folders are created.
 
     Raises:
         Failure: the disk is full.
@@ -30,7 +30,7 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last because encoders choose their format by it.
+    # Encoders choose their format by the suffix, so it stays last
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield part
@@ -38,7 +38,7 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
         _flush(path.parent)
     except BaseException as error:
-        full = _disk_is_full(error, path.parent)  # asked while the partial file still fills it
+        full = _disk_is_full(error, path.parent)  # tested before the partial file is removed
         part.unlink(missing_ok=True)
         if full:
             raise _full(path) from error
@@ -49,8 +49,8 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 def folder_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a new temporary sibling folder to fill; at the end it replaces the folder `path`.
 
-    An old folder goes away with all that is in it, so use this only for folders that the program
-    itself makes. Cleans up as `write_aside` does.
+    An existing folder is deleted with its contents, so use this only for folders that the program
+    itself creates. Cleans up as `write_aside` does.
 
     Raises:
         Failure: the disk is full.
@@ -83,10 +83,10 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def require_writable(folder: str | os.PathLike[str]) -> None:
-    """Check that files can be written into `folder`, or that it could be made. Makes nothing.
+    """Check that files can be written to `folder`, or that it could be created. Creates nothing.
 
     Raises:
-        UsageError: it cannot, with the reason.
+        UsageError: with the reason.
     """
     folder = Path(folder)
     try:
@@ -129,7 +129,7 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
         return True
     if not isinstance(error, Exception) or isinstance(error, (UsageError, Failure)):
         return False
-    # Error types of their own: safetensors with the system's words, torch without.
+    # Libraries raise their own types: safetensors with the system's message, torch without it
     return "No space left" in str(error) or shutil.disk_usage(folder).free < 64 * 1024
 
 
@@ -138,7 +138,7 @@ def _full(path: Path) -> Failure:
 
 
 def finite(record: Any) -> Any:
-    """A record for JSON: null for numbers that are not finite, as the PSNR of a copy."""
+    """Replace numbers that are not finite by None, for JSON: the PSNR of equal videos is one."""
     if isinstance(record, Mapping):
         return {key: finite(value) for key, value in record.items()}
     if isinstance(record, list | tuple):

@@ -1,4 +1,4 @@
-"""Findings as a user meets them: a verdict, warnings, a file beside the subject."""
+"""Findings on the quality of a clip, motion or run: verdict, messages and file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ Level = Literal["note", "warning", "unusable"]
 
 
 class Finding(NamedTuple):
-    """One thing about a clip: how bad, a short name, and a line that says what, where and what to
-    do."""
+    """One observation, such as motion blur in a clip."""
 
     level: Level
-    what: str
-    text: str
+    what: str  # short name
+    text: str  # one line: what was found, where, and what to do
 
 
 FILE = "findings.json"
@@ -28,35 +27,36 @@ Verdict = Literal["ready", "usable with warnings", "unusable"]
 
 
 def verdict(findings: list[Finding]) -> Verdict:
-    """The worst finding decides."""
+    """The verdict on something with these findings: the worst level counts."""
     levels = {finding.level for finding in findings}
     if "unusable" in levels:
         return "unusable"
     return "usable with warnings" if "warning" in levels else "ready"
 
 
-def tell_findings(name: str, findings: list[Finding]) -> None:
-    """Print the warnings; name: of what they are about. What is unusable ends in an error."""
+def warn_findings(name: str, findings: list[Finding]) -> None:
+    """Print findings of level "warning"; name: what they are about. (`refuse` raises the unusable
+    ones.)"""
     for finding in findings:
         if finding.level == "warning":
             warn(escape(f"{name}: {finding.text}"))
 
 
 def refuse(name: str, findings: list[Finding]) -> None:
-    """Raise UsageError with the first finding that makes something unusable."""
+    """Raise UsageError with the first finding of level "unusable", if there is one."""
     for finding in findings:
         if finding.level == "unusable":
             raise UsageError(f"{name}: unusable: {finding.text}")
 
 
 def write_findings(folder: Path, findings: list[Finding]) -> None:
-    """Write `findings.json`, one finding a line."""
+    """Write `findings.json`, one finding per line."""
     rows = [json.dumps(finding._asdict(), ensure_ascii=False) for finding in findings]
     (folder / FILE).write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
 
 
 def read_findings(folder: Path) -> list[Finding]:
-    """Read `findings.json`; none where there is no such file, as in folders made by hand."""
+    """Read `findings.json`; [] if there is no valid file, as in folders created manually."""
     try:
         rows = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return [Finding(row["level"], row["what"], row["text"]) for row in rows]

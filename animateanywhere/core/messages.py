@@ -1,8 +1,8 @@
-"""Messages, progress and pictures of a command, on their way to a reporter.
+"""Messages, progress and pictures of a command, sent to the current reporter.
 
 The command line prints them (`core.console`); a studio or a test records them (`reporter.Events`).
-The reporter belongs to the context (`contextvars`) and not to the process: jobs in other threads
-have reporters of their own, and it need not stand among the arguments of every function below.
+The current reporter is a context variable: jobs in other threads have their own, and it does not
+have to be an argument of every function.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _CURRENT: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
 
 
 def current() -> Reporter:
-    """The reporter of this context; without one, the console."""
+    """The reporter of this context; the console if none was set."""
     return _CURRENT.get() or _console()
 
 
@@ -30,7 +30,7 @@ def _console() -> Reporter:
 
 @contextmanager
 def reporting_to(reporter: Reporter) -> Iterator[None]:
-    """What is reported inside goes to `reporter`."""
+    """Send everything reported inside to `reporter`."""
     token = _CURRENT.set(reporter)
     try:
         yield
@@ -51,8 +51,9 @@ def warn(text: str) -> None:
 def progress(
     description: str, total: int, done: int = 0, memory: bool = False
 ) -> AbstractContextManager[Bar]:
-    """Report the progress of a block: description, count, fields, elapsed, time left and, if
-    asked, peak memory. `done` is where a resumed run starts. Calls may be nested."""
+    """Report the progress of a block: description, steps, fields, elapsed time, time left and, if
+    `memory`, peak memory in GB. done: steps of an earlier run that is resumed. Blocks may be
+    nested."""
     return current().progress(description, total, done, memory)
 
 
@@ -63,8 +64,8 @@ def picture(path: Path) -> None:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Drop the messages reported inside, where the same work is done many times over; progress
-    goes on."""
+    """Drop messages reported inside, for work that is repeated many times; progress is still
+    reported."""
     with reporting_to(_WithoutMessages(current())):
         yield
 

@@ -1,8 +1,8 @@
-"""The two words that name a person: the learned token and the class word."""
+"""Checks of the two words for a person: the learned token and the class word."""
 
 from animateanywhere.core.errors import UsageError
 
-# The base knows these words: a person bound to one of them would change what it means.
+# Words with a meaning to the base, which learning a person under them would change
 COMMON_WORDS = frozenset(
     """a an the his her their and with without in on at by of to from under over near next
     man men woman women person people guy lady boy girl child kid adult human someone figure
@@ -17,14 +17,14 @@ COMMON_WORDS = frozenset(
 )
 OTHER_FOLDERS = frozenset(
     {"base", "bases", "bench", "demo", "evaluate", "puppets", "regularization", "subject"}
-)  # of runs/, where a token has its own
+)  # folders in runs/, where each token has a folder too
 
 
 def check_token(token: str) -> None:
-    """Refuse a token that is not one plain word, or that already means something.
+    """Check that a token is one plain word without a meaning: 2 to 20 ASCII letters and digits.
 
     Raises:
-        UsageError: with what to give instead.
+        UsageError: if it is not, with a suggestion.
     """
     word = token.lower()
     plain = word.isascii() and word.isalnum() and not word.isdigit()
@@ -35,10 +35,10 @@ def check_token(token: str) -> None:
 
 
 def check_class_word(word: str | None) -> None:
-    """Refuse a class word that is not one plain word; None is fine.
+    """Check that a class word is one plain word of ASCII letters, or None.
 
     Raises:
-        UsageError: with what to give instead.
+        UsageError: if it is not, with a suggestion.
     """
     if word is not None and not (word.isascii() and word.isalpha()):
         raise UsageError(f"class word {word!r}: give one plain word, such as man")

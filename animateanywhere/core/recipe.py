@@ -1,4 +1,4 @@
-"""Recipes: TOML files that become a method's frozen dataclasses; unknown keys are errors."""
+"""Recipes: TOML files that are read as frozen dataclasses of a method; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import warn
@@ -18,13 +20,13 @@ T = TypeVar("T")
 def load_recipe(
     name_or_path: str | Path, schema: type[T], renamed: Mapping[str, str] | None = None
 ) -> T:
-    """Read a recipe by bare name (`mini`) or path, as a dataclass of class `schema`.
+    """Read a recipe by its name (`mini`) or path, as an instance of the dataclass `schema`.
 
-    schema: has a field `name`, which becomes the file's own. renamed: keys of earlier releases by
-    the dotted names of their tables ("loss.keep"), and what they are called now ("extras.weight");
-    those of `stage.` are keys of each [[stage]]. They go on working, with a warning.
+    schema: has a field `name`, which is set to the file's name. renamed: deprecated keys and their
+    new names, as "table.key" ("loss.keep": "extras.background_weight"); "stage.key" is a key of
+    each [[stage]]. They still work, with one warning each.
 
-    Raises UsageError where there is no such recipe, or what it says does not fit the schema.
+    Raises UsageError if there is no such recipe, or if it does not match the schema.
     """
     path = find_recipe(name_or_path)
     try:
@@ -33,13 +35,18 @@ def load_recipe(
         raise UsageError(f"{path} is not a TOML file: {error}") from None
     for old, new in (renamed or {}).items():
         if _rename(table, old, new, str(path)):
-            warn(f"{path}: {old} is now {new}; the old name will not be read by the next release")
+            warn(
+                escape(
+                    f"{path}: {_title(old)} is deprecated and will be removed in the next release; "
+                    f"use {_title(new)}"
+                )
+            )
     recipe: T = build(schema, {"name": path.stem, **table}, str(path))
     return recipe
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
-    """The file of a recipe. Raises UsageError where there is none."""
+    """The file of a recipe, by name or path. Raises UsageError if there is none."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = recipes_folder() / f"{name_or_path}.toml"
@@ -50,18 +57,27 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 
 def _rename(table: dict[str, Any], old: str, new: str, where: str) -> bool:
-    """Move a key to its new name in place; return whether it was there."""
+    """Move the value of a deprecated key to its new name, in place; return whether it was there."""
     (old_table, old_key), (new_table, new_key) = old.split("."), new.split(".")
-    there = table.get(old_table)
+    content = table.get(old_table)
     found = False
-    for some in there if isinstance(there, list) else [there]:
+    for some in content if isinstance(content, list) else [content]:
         if not isinstance(some, dict) or old_key not in some:
             continue
         target = some if new_table == old_table else table.setdefault(new_table, {})
         if new_key in target:
-            raise UsageError(f"{where}: {old} is now {new}, which is there too: remove {old}")
+            raise UsageError(
+                f"{where}: {_title(old)} is the old name of {_title(new)}, and both are given: "
+                f"remove {old_key}"
+            )
         target[new_key] = some.pop(old_key)
         found = True
-    if found and there == {} and new_table != old_table:
+    if found and content == {} and new_table != old_table:
         del table[old_table]
     return found
+
+
+def _title(name: str) -> str:
+    """A key as users write it: "loss.alpha" -> "[loss] alpha"."""
+    table, key = name.split(".")
+    return f"[[stage]] {key}" if table == "stage" else f"[{table}] {key}"

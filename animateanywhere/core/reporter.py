@@ -1,5 +1,5 @@
-"""Who hears of the messages, the progress and the pictures of a command: the interface, and a
-reporter that records events. The command line's own is `core.console`."""
+"""`Reporter`, the receiver of a command's messages, progress and pictures, and `Events`, which
+records them. The reporter of the command line is `core.console.Console`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,25 +12,26 @@ Level = Literal["info", "warning"]
 
 
 class Bar(Protocol):
-    """What `progress` hands out."""
+    """The progress of a block, from `Reporter.progress`."""
 
     def advance(self, steps: int = 1, **fields: object) -> None:
-        """Go `steps` on; `fields` (such as `loss=0.12`) stay shown until they change."""
+        """Advance by `steps`; `fields` (such as `loss=0.12`) are shown until they change."""
 
 
 class Reporter(Protocol):
-    """Who hears of what a command does."""
+    """Receives what a command reports."""
 
     def message(self, text: str, level: Level) -> None:
-        """A line of Rich markup."""
+        """A message: one line of Rich markup."""
 
     def progress(
         self, description: str, total: int, done: int, memory: bool
     ) -> AbstractContextManager[Bar]:
-        """Something that takes a while: `total` steps, `done` of them by an earlier run."""
+        """A block of `total` steps, `done` of them completed by an earlier run. memory: show the
+        peak memory."""
 
     def picture(self, path: Path) -> None:
-        """A picture was written, to be looked at."""
+        """A picture was written for users to look at."""
 
 
 Event = dict[str, Any]
@@ -38,10 +39,10 @@ Event = dict[str, Any]
 
 @dataclass
 class Events:
-    """A reporter that records events, each a JSON object, and hands them on as they come.
+    """A reporter that records events, as JSON objects, and passes each to `on_event`.
 
-    message: text (plain), level. progress: stage, step, total, eta (seconds left, None where not
-    known yet), and its fields, such as loss. picture: path.
+    The key `kind` is "message" (further keys: text, plain; level), "progress" (stage; step; total;
+    eta, seconds left or None; fields such as loss) or "picture" (path).
     """
 
     on_event: Callable[[Event], None] | None = None
@@ -83,9 +84,9 @@ class _EventBar:
     def advance(self, steps: int = 1, **fields: object) -> None:
         self.step += steps
         self.fields.update(fields)
-        made = self.step - self.first
+        done = self.step - self.first
         elapsed = time.monotonic() - self.start
-        eta = elapsed / made * (self.total - self.step) if made > 0 else None
+        eta = elapsed / done * (self.total - self.step) if done > 0 else None
         self.record(
             "progress", stage=self.stage, step=self.step, total=self.total, eta=eta, **self.fields
         )

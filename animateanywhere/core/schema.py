@@ -1,4 +1,4 @@
-"""Tables of TOML and JSON as frozen dataclasses; what does not fit is an error that says where."""
+"""Conversion of TOML and JSON tables to dataclasses, with errors that name the wrong key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from animateanywhere.core.errors import UsageError
 
 
 def build(kind: type[Any], table: Any, where: str) -> Any:
-    """A dataclass of class `kind` from a table; `where` names it in errors. Raises UsageError."""
+    """Convert a table to an instance of the dataclass `kind`; where: names the table in errors.
+
+    Raises UsageError for unknown or missing keys and for values of a wrong type.
+    """
     if not isinstance(table, dict):
         raise UsageError(f"{where} must be a table, not {table!r}")
     hints = typing.get_type_hints(kind)
@@ -19,7 +22,7 @@ def build(kind: type[Any], table: Any, where: str) -> Any:
     for key in table:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, 1)
-            hint = f": did you mean {near[0]}?" if near else f"; it may have {', '.join(fields)}"
+            hint = f": did you mean {near[0]}?" if near else f"; known keys are {', '.join(fields)}"
             raise UsageError(f"{where}: unknown key {key}{hint}")
     values = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in table.items()}
     needed = dataclasses.MISSING

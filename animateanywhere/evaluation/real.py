@@ -48,7 +48,7 @@ class Motion(NamedTuple):
 def motion_of(
     driving: Driving, size: int, fit: retarget.Fit, build: np.ndarray | None = None
 ) -> Motion:
-    """Fit a driving motion to a base of `size` pixels; `build` as from `build_of`, if known."""
+    """Fit a driving motion to a base of `size` pixels; build: from `learned_keypoints` or None."""
     keypoints = None
     if driving.pictures is not None:
         skeletons = retarget.pad_to_square(driving.pictures, size)

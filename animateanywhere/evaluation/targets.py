@@ -13,7 +13,7 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere import metrics
-from animateanywhere.backbones.personal_weights import FILE, build_of, read_metadata
+from animateanywhere.backbones.personal_weights import FILE, learned_keypoints, read_metadata
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import warn
@@ -163,7 +163,7 @@ def _fit_motion(driving: Driving, sidecar: dict[str, Any], target: Target) -> np
     weights = sidecar.get("weights")
     for file in (target.run / FILE, target.video.parent / FILE):
         if weights is not None and file.is_file() and sha256(file) == weights:
-            build = build_of(read_metadata(file))
+            build = learned_keypoints(read_metadata(file))
             break
     where = driving.width, driving.height, int(sidecar["size"])
     return retarget.fit(driving.keypoints, *where, sidecar["fit"], build)

@@ -1,1 +1,1 @@
-"""Published methods, one folder each; none imports another, and nothing below imports them."""
+"""Published methods, one folder each. No method imports another; no lower package imports one."""

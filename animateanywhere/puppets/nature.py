@@ -118,9 +118,9 @@ def mountains(c: Canvas, rng: Rng) -> Light:
         green = vary(rng, (0.12, 0.32, 0.24), 0.12)
         for k in range(3):
             t = y - (0.08 + 0.055 * k) * s
-            top, w, base = (x, t - 0.05 * s), (0.065 - 0.015 * k) * s, t + 0.06 * s
-            polygon(c, [top, (x + w, base), (x - w, base)], green)
-            snow = [top, (x + 0.02 * s, t - 0.012 * s), (x - 0.024 * s, t - 0.008 * s)]
+            tip, w, base = (x, t - 0.05 * s), (0.065 - 0.015 * k) * s, t + 0.06 * s
+            polygon(c, [tip, (x + w, base), (x - w, base)], green)
+            snow = [tip, (x + 0.02 * s, t - 0.012 * s), (x - 0.024 * s, t - 0.008 * s)]
             polygon(c, snow, (0.95, 0.97, 1))
     return Light((0.97, 1.0, 1.06), 0.66, 0.3)
 

@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.backbones.base import encode_text, find_base, hash_of, load_base
 from animateanywhere.backbones.create import bundle
-from animateanywhere.backbones.create_tokenizer import prime
+from animateanywhere.backbones.create_tokenizer import init_text_encoder
 from animateanywhere.backbones.sd_unet import widen_conv_in
 from animateanywhere.backbones.vae import decode_latents, encode_frames, spatial_factor
 from animateanywhere.core.errors import UsageError
@@ -165,7 +165,7 @@ def test_fresh_text_states_say_this_word_after_that_word(width: int, heads: int)
         vocab_size=300, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
         num_attention_heads=heads, max_position_embeddings=48, bos_token_id=0, eos_token_id=1,
     )).eval()  # fmt: skip
-    prime(encoder)
+    init_text_encoder(encoder)
     ids = torch.tensor([[0, *range(10, 34), *[1] * 23]])
     with torch.no_grad():
         before = encoder(ids).last_hidden_state[0]

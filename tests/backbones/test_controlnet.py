@@ -159,8 +159,10 @@ def test_the_controlnet_goes_with_its_networks_and_is_no_part_of_them(
     for network in (image, video):
         assert not own & {p.data_ptr() for p in network.parameters()}
         assert not any(module is controlnet for module in network.modules())
-        assert not any("control" in name or "led_by" in name for name in network.state_dict())
-        assert copy.deepcopy(network).led_by() is controlnet
+        assert not any(
+            "control" in name or "get_controlnet" in name for name in network.state_dict()
+        )
+        assert copy.deepcopy(network).get_controlnet() is controlnet
     shared = dict(image.named_parameters())
     assert all(
         p.data_ptr() == shared[name].data_ptr()

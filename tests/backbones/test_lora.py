@@ -208,7 +208,7 @@ def test_the_best_step_is_kept_of_adapters_too(tiny_base: Path, place: Path) -> 
             out=Path("runs/scored"),
         ),
     )
-    chosen = json.loads(read_metadata(path)["chosen"])
+    chosen = json.loads(read_metadata(path)["selected_steps"])
     assert set(chosen) == {"appearance", "motion"}
     best = load_file(path.parent / "training" / "appearance" / "best.safetensors")
     kept = load_file(path)

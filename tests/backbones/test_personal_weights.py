@@ -47,6 +47,15 @@ def test_metadata_comes_back(file):
     assert read_metadata(file) == metadata() | {"format": "animateanywhere-personal-1"}
 
 
+def test_earlier_names_of_metadata_are_read(tmp_path):
+    path = tmp_path / "personal.safetensors"
+    old = {"looks": "in a red shirt", "chosen": '{"appearance": 80}'}
+    save_personal(path, {"unet.a": torch.ones(1)}, metadata() | old)
+    read = read_metadata(path)
+    assert (read["appearance"], read["selected_steps"]) == tuple(old.values())
+    assert not read.keys() & old.keys()
+
+
 def test_the_same_weights_give_the_same_bytes(tmp_path):
     tensors = {"unet.b": torch.ones(3), "unet.a": torch.zeros(2, 2), EMBEDDING: torch.ones(1, 4)}
     files = []

@@ -240,7 +240,7 @@ def test_a_person_is_learned_and_generated(folder: Path, place: Path) -> None:
         ),
     )
     about = read_metadata(weights)
-    assert about["base_hash"] == hash_of(folder) and "motion" in about["chosen"]
+    assert about["base_hash"] == hash_of(folder) and "motion" in about["selected_steps"]
     names = set(load_file(weights))
     assert names and all(name.startswith("transformer.blocks.") for name in names)
     assert not any("vace" in name or "token_embedding" in name for name in names)

@@ -55,7 +55,7 @@ def test_all_parts_are_there(trained: Path) -> None:
     samples = trained / "training" / "image" / "samples"
     assert (samples / "000006.png").stat().st_size > 1000
     heard = json.loads((samples / "000006.json").read_text())
-    assert set(heard) == {"person_full", "person_no_looks", "person_no_words"}
+    assert set(heard) == {"person_full", "person_no_appearance", "person_no_caption"}
     assert all(0.1 < error < 10 for error in heard.values())
     assert list((trained / "training" / "image" / "tensorboard").iterdir())
 

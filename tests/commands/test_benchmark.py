@@ -136,7 +136,7 @@ def test_fvd_knows_copies_from_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--bench", "puppets", "--methods", "ours, oars"], "no method oars: give some of ours,"),
+        (["--bench", "puppets", "--methods", "ours, oars"], "no method oars: give one of ours,"),
         (["--bench", "puppets", "video.mp4"], "does not exist"),
         (["--subjects", "2"], "give a video, the folder of a run, or --bench"),
         (["--bench", "puppets", "--subjects", "0"], "--subjects"),

@@ -13,7 +13,7 @@ from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media.video import read
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.generation import render
+from animateanywhere.methods.animate_anywhere.generation import Sampling, render
 from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
 from animateanywhere.pose.retarget import letterbox
 from animateanywhere.pose.skeleton import Poses, draw, write_poses
@@ -143,10 +143,8 @@ def test_the_video_follows_the_poses_beyond_the_training_length(folder):
     still = np.repeat(poses[:1], 10, axis=0)
     mixed = np.concatenate([still[:9], poses[9:]])
     drawn = (draw(k, SIZE, SIZE) for k in (still, mixed))
-    a, b = (
-        np.stack([*render(base, unet, "a man", encode_poses(base, pictures), 0, steps=2)])
-        for pictures in drawn
-    )
+    poses, twice = [encode_poses(base, pictures) for pictures in drawn], Sampling(steps=2)
+    a, b = (np.stack([*render(base, unet, "a man", some, 0, twice)]) for some in poses)
     assert a.shape == (10, SIZE, SIZE, 3) and a.dtype == np.uint8
     differs = [bool((x != y).any()) for x, y in zip(a, b, strict=True)]
     assert differs[9] and not any(differs[:3])  # only the last window saw the last pose

@@ -108,7 +108,7 @@ def test_what_is_said_of_the_looks_goes_into_prompts(tiny_base: Path, place: Pat
 
     def said(prompt: str, **options: object) -> tuple[str, bytes]:
         made = generate(prompt, POSE, GenerateOptions(frames=2, steps=1, **options))  # type: ignore[arg-type]
-        return json.loads(made.with_suffix(".json").read_text())["said"], made.read_bytes()
+        return json.loads(made.with_suffix(".json").read_text())["full_prompt"], made.read_bytes()
 
     words, video = said("sks man on a beach")
     assert words == "sks man in a red shirt on a beach"

@@ -83,7 +83,7 @@ def run(tmp_path: Path) -> Path:
     (folder / "subject").mkdir(parents=True)
     (folder / "subject" / "frame.png").write_bytes(b"a face")
     about = metadata() | {
-        "class_word": "man", "appearance": "in a red shirt", "chosen": '{"appearance": 80}',
+        "class_word": "man", "appearance": "in a red shirt", "selected_steps": '{"appearance": 80}',
         "recipe": json.dumps({"name": "personalize", "loss": {"alpha": 0.001}, "stage": [
             {"name": "appearance", "steps": 240, "batch": 6, "lora_rank": 16}]}),
     }  # fmt: skip

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from animateanywhere import puppets
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
 from animateanywhere.puppets import MOTIONS, OBJECTS, PARTS, SCENES, Clip, Spec
 from animateanywhere.puppets.caption import MOTION_WORDS, SCENE_WORDS
 from animateanywhere.puppets.ray_casting import cast_rays
@@ -264,7 +266,10 @@ def test_write_clips(tmp_path: Path) -> None:
         written[path.name] = frames
         path.write_bytes(b"video")
 
-    paths = puppets.write_clips(tmp_path, 2, seed=1, frames=3, size=64, encode=encode)
+    reporter = Events()
+    with reporting_to(reporter):
+        paths = puppets.write_clips(tmp_path, 2, seed=1, frames=3, size=64, encode=encode)
+    assert reporter.events[-1] == {"kind": "picture", "path": str(tmp_path / "contact_sheet.png")}
     assert [p.name for p in paths] == sorted(written)
     masks = np.load(paths[0].with_suffix(".masks.npz"))
     poses = json.loads(paths[0].with_suffix(".poses.json").read_text())

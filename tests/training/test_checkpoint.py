@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.backbones.base import load_base
-from animateanywhere.backbones.create import of_checkpoint, save_part
+from animateanywhere.backbones.create import save_part, with_checkpoint
 from animateanywhere.backbones.create_tokenizer import clip_tokenizer
-from animateanywhere.backbones.sources import tell_fetched
+from animateanywhere.backbones.sources import report_downloads
 from animateanywhere.backbones.spec import Model
 from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
@@ -167,9 +167,9 @@ def test_a_file_that_is_not_a_checkpoint_is_rejected(
     save_file({"lora_unet_x.lora_up.weight": torch.zeros(1)}, lora)
     for wrong, why in ((pickled, "no .safetensors"), (torn, "cannot read"), (lora, "no whole")):
         with pytest.raises(UsageError, match=why):
-            of_checkpoint(model, wrong)
+            with_checkpoint(model, wrong)
     with pytest.raises(UsageError, match="from elsewhere"):
-        of_checkpoint(replace(model, vae={}), file)
+        with_checkpoint(replace(model, vae={}), file)
     monkeypatch.chdir(tmp_path)
     assert main(["base-train", "mini", "--checkpoint", str(file)]) == 2
     assert "from elsewhere" in capsys.readouterr().err.replace("\n", " ")
@@ -210,7 +210,7 @@ def test_downloads_are_announced(
         ]
 
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_tree", listed)
-    tell_fetched(load_recipe("wan-vace-1.3b").model, tmp_path)
+    report_downloads(load_recipe("wan-vace-1.3b").model, tmp_path)
     said = " ".join(capsys.readouterr().err.split())
     for path, size in (
         ("transformer/diffusion_pytorch_model.safetensors", 4),

@@ -1,1 +1,1 @@
-"""AnimateAnywhere (Liu et al., MM '24): one person learned from one clip. Start with `method`."""
+"""AnimateAnywhere (Liu et al., MM '24): learning one person from one clip. Start with `method`."""

@@ -1,8 +1,8 @@
-"""A person's appearance in the base's own words: "with short brown hair in a red shirt and ...".
+"""Search for words that describe a person's appearance: "with short brown hair in a red shirt ...".
 
-Of many descriptions, the one under which the base predicts the person best, as in classifying by
-diffusion (Li et al. 2023, arXiv 2303.16203). What a base can say of somebody it need not be taught:
-the token then has the rest to learn. Ours; the paper's captions do not name it.
+Of many descriptions, the search takes the one under which the base's denoising error on the person
+is lowest, as in the diffusion classifier (Li et al. 2023, arXiv 2303.16203). What the base can
+express in words need not be learned by the token. Ours; the paper's captions do not name it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from animateanywhere.methods.animate_anywhere.encoded_clip import encode_clip
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.metrics import evenly_spaced
 
-AUTO = "auto"  # of `[extras] appearance`
-FRAMES = 3  # of the clip
-TIMES = (1.0, 0.9)  # shares of the way to noise: there words count most
-TRIES = 185  # of descriptions, about
-LEAST = 0.01  # share of the error by which something more to say must lessen it
+AUTO = "auto"  # the value of `[extras] appearance` that requests the search
+FRAMES = 3  # frames of the clip on which the error is measured
+TIMES = (1.0, 0.9)  # timesteps, as shares of the last: the prompt matters most near pure noise
+TRIES = 185  # descriptions that are tried, approximately
+LEAST = 0.01  # relative reduction of the error that a further detail must achieve
 COLORS = (
     "black", "white", "gray", "red", "orange", "yellow", "green", "teal", "blue", "purple", "pink",
     "brown", "beige",
 )  # fmt: skip
 HAIR_COLORS = ("black", "brown", "blond", "red", "gray")
-# What there is to say, by the place it has in a description; each also may go unsaid.
+# Words for each slot of a description; any slot may stay empty
 TOPS = ("a {} shirt", "a {} t-shirt", "a {} jacket", "a {} sweater", "a {} vest", "a {} dress")
 BOTTOMS = ("{} trousers", "{} jeans", "{} shorts", "a {} skirt")
 HAIR = ("short {} hair", "long {} hair", "curly {} hair", "{} hair in a bun", "a {} ponytail",
@@ -47,19 +47,20 @@ PATTERNS = (
 )  # fmt: skip
 FACE, WORN = ("hair", "beard", "glasses"), ("top", "bottom", "shoes", "hat", "bag")
 
-Words = dict[str, str]  # by place
+Words = dict[str, str]  # by slot
 Error = Callable[[str], float]
 
 
 def find_appearance(model: Base, subject: Subject) -> str:
     """A phrase to follow the class word, such as "with short brown hair in a red shirt and blue
-    jeans", from lists of clothes and colors; "" where no word helps."""
+    jeans", composed from lists of clothes and colors; "" if no word reduces the error."""
     with progress("appearance search", total=TRIES) as bar:
         return search(errors(model, subject, bar))
 
 
 def errors(model: Base, subject: Subject, bar: Bar) -> Error:
-    """A function of a phrase: the base's error on the person, mean over a few frames and times."""
+    """A function of a phrase that returns the base's squared prediction error within the person's
+    mask, averaged over a few frames and timesteps."""
     some = evenly_spaced(len(subject.frames), FRAMES).tolist()
     repeated = (
         x.repeat(len(TIMES), 1, 1, 1)[:, None] for x in encode_clip(model, subject.take(some))
@@ -80,9 +81,9 @@ def errors(model: Base, subject: Subject, bar: Bar) -> Error:
     def error(phrase: str) -> float:
         if phrase not in known:
             text = encode_text(model, [f"a {subject.class_word} {phrase}".strip()])
-            made = model.family.predict(network, x, times, poses, text.expand(len(x), -1, -1))
-            apart = masks * (wanted - made).square()
-            known[phrase] = float(apart.sum() / masks.sum().clamp_min(1e-6))
+            prediction = model.family.predict(network, x, times, poses, text.expand(len(x), -1, -1))
+            squares = masks * (wanted - prediction).square()
+            known[phrase] = float(squares.sum() / masks.sum().clamp_min(1e-6))
             bar.advance(1)
         return known[phrase]
 
@@ -90,50 +91,52 @@ def errors(model: Base, subject: Subject, bar: Bar) -> Error:
 
 
 def search(error: Error) -> str:
-    """Place after place, kind and color in turn; kept is what lessens the error."""
+    """Greedy search for the phrase with the lowest error: slot by slot, kind and color in turn."""
     words: Words = {}
 
-    def settle(place: str, kinds: Iterable[str], colors: Iterable[str]) -> tuple[str, str]:
-        """Say the best kind in the best color, if it helps; return them."""
+    def fill(slot: str, kinds: Iterable[str], colors: Iterable[str]) -> tuple[str, str]:
+        """Fill a slot with the best kind in the best color, if that reduces the error enough;
+        return both."""
 
-        def tried(kind: str, color: str) -> float:
-            return error(phrase(words | {place: kind.format(color)}))
+        def error_with(kind: str, color: str) -> float:
+            return error(phrase(words | {slot: kind.format(color)}))
 
         kinds, colors = list(kinds), list(colors)
         kind = kinds[0]
-        color = min(colors, key=lambda color: tried(kind, color))
-        kind = min(kinds, key=lambda kind: tried(kind, color))
+        color = min(colors, key=lambda color: error_with(kind, color))
+        kind = min(kinds, key=lambda kind: error_with(kind, color))
         if kind != kinds[0] and "{}" in kind:
-            color = min(colors, key=lambda color: tried(kind, color))
-        if tried(kind, color) < (1 - LEAST) * error(phrase(words)):
-            words[place] = kind.format(color)
+            color = min(colors, key=lambda color: error_with(kind, color))
+        if error_with(kind, color) < (1 - LEAST) * error(phrase(words)):
+            words[slot] = kind.format(color)
         return kind, color
 
-    top, color = settle("top", TOPS, COLORS)
+    top, color = fill("top", TOPS, COLORS)
     if "dress" not in words.get("top", ""):
-        settle("bottom", BOTTOMS, COLORS)
-        top, color = settle("top", TOPS, COLORS)  # again: what is below was taken for it
-    settle("hair", HAIR, HAIR_COLORS)
-    settle("shoes", SHOES, COLORS)
+        fill("bottom", BOTTOMS, COLORS)
+        top, color = fill("top", TOPS, COLORS)  # again: without a bottom, it described both
+    fill("hair", HAIR, HAIR_COLORS)
+    fill("shoes", SHOES, COLORS)
     if "top" in words:
         kind = top.replace("a {} ", "")
         patterns = ["a " + p.replace("{color}", color).replace("{kind}", kind) for p in PATTERNS]
-        settle("top", patterns, [c for c in COLORS if c != color])
-    settle("hat", HATS, COLORS)
-    settle("bag", BAGS, COLORS)
-    settle("beard", BEARD, ("",))
-    settle("glasses", GLASSES, ("",))
+        fill("top", patterns, [c for c in COLORS if c != color])
+    fill("hat", HATS, COLORS)
+    fill("bag", BAGS, COLORS)
+    fill("beard", BEARD, ("",))
+    fill("glasses", GLASSES, ("",))
     return phrase(words)
 
 
 def phrase(words: Words) -> str:
-    """Such as "with short brown hair and glasses in an orange shirt, blue jeans and red shoes"."""
+    """Words as a phrase: "with short brown hair and glasses in an orange shirt, blue jeans and red
+    shoes"."""
     parts = []
-    for before, places in (("with", FACE), ("in", WORN)):
-        said = [words[place] for place in places if place in words]
-        if said:
-            listed = " and ".join([", ".join(said[:-1]), said[-1]]) if said[1:] else said[0]
-            parts.append(f"{before} {listed}")
+    for preposition, slots in (("with", FACE), ("in", WORN)):
+        items = [words[slot] for slot in slots if slot in words]
+        if items:
+            listed = " and ".join([", ".join(items[:-1]), items[-1]]) if items[1:] else items[0]
+            parts.append(f"{preposition} {listed}")
     text = " ".join(parts)
     for vowel in "aeiou":
         text = text.replace(f" a {vowel}", f" an {vowel}")

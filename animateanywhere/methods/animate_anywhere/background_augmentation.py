@@ -1,9 +1,9 @@
-"""Background augmentation: the person cut out of the clip, before scenes that the base makes.
+"""Background augmentation: the person, cut out of the clip, on backgrounds that the base generates.
 
-Eq. 1 leaves out of account what lies behind the person, but the network still sees it: one who was
-learned before a single scene looks less like himself before others. So the base makes pictures of
-somebody of the class in the same poses in other places, and the filmed person is laid over that
-somebody; captions then say what is to be seen. Ours.
+Eq. 1 ignores the background in the loss, but the network still sees it: a person learned in front
+of a single scene is reproduced less well in others. So the base generates pictures of a person of
+the class in the same poses in other places, the filmed person is composited over that person, and
+captions name the new scene. Ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from animateanywhere.pose.skeleton import draw
 from animateanywhere.preprocessing.captions import template
 
 SHEET = "background_augmentation.png"
-SHOWN = 32  # pictures in it
-STEPS = 8  # of denoising: scenes are there early
+SHOWN = 32  # pictures in the sheet
+STEPS = 8  # denoising steps: scenes need few
 
 
 def augment_backgrounds(
     model: Base, subject: Subject, token: str, settings: Recipe, seed: int, length: int, out: Path
 ) -> Clips:
-    """Pictures, or clips of at most `length` frames if that is more than one, of the subject before
-    synthetic backgrounds, in all placements. Of some pictures there is a sheet in `out`.
+    """The subject in front of synthetic backgrounds, in all placements: pictures if `length` is 1,
+    otherwise clips of at most `length` frames. Writes a contact sheet of pictures to `out`.
 
-    The base's own person stands where ours does; what sticks out from behind is background.
+    Parts of the base's person that the filmed person does not cover count as background.
     """
     extras, word = settings.extras, subject.class_word
     who = f"{word} {extras.appearance}".strip()
@@ -67,12 +67,13 @@ def augment_backgrounds(
     skeletons = draw(keypoints, *filmed.shape[1:3]).reshape(clips)
     with room_for_vae(model):
         poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
-    made = _scenes(model, [text.replace(f"{token} ", "") for text in captions], poses, seed, video)
+    prompts = [text.replace(f"{token} ", "") for text in captions]
+    generated = _generate_scenes(model, prompts, poses, seed, video)
     with room_for_vae(model):
         if video:
-            scenes = np.concatenate([decode_latents(model.vae, clip, clip=True) for clip in made])
+            scenes = np.concatenate([decode_latents(model.vae, x, clip=True) for x in generated])
         else:
-            scenes = decode_latents(model.vae, made[:, 0])
+            scenes = decode_latents(model.vae, generated[:, 0])
     mask = masks[..., None]
     shown = (mask * filmed + (1 - mask) * scenes).round().astype(np.uint8)
     if not video:
@@ -86,16 +87,18 @@ def augment_backgrounds(
     return Clips(latents, poses, torch.stack(small), captions, regions)
 
 
-def _scenes(model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool) -> Tensor:
-    """What the base makes of prompts and pose latents (P, T, ...): latents (P, T, C, h, w)."""
+def _generate_scenes(
+    model: Base, prompts: list[str], poses: Tensor, seed: int, video: bool
+) -> Tensor:
+    """Generate from P prompts and pose conditions (P, T, ...): latents (P, T, C, h, w)."""
     unet = method.build(model, Loss(guide=False), video).eval()
     if not model.family.learns_tokens:
-        encode_text(model, prompts)  # all at once, and kept
+        encode_text(model, prompts)  # fills the cache in few passes
     what = f"synthetic backgrounds, {'clips' if video else 'images'}"
     with progress(what, total=len(prompts) * STEPS) as bar:
         if not video:
-            made = render_images(model, unet, prompts, poses[:, 0], seed, STEPS, bar.advance)
-            return made[:, None]
+            latents = render_images(model, unet, prompts, poses[:, 0], seed, STEPS, bar.advance)
+            return latents[:, None]
         parts = enumerate(zip(prompts, poses, strict=True))
         return torch.stack([
             render_latents(

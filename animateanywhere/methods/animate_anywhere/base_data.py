@@ -1,4 +1,4 @@
-"""What a base learns from: corpora of triplets, encoded once, and batches drawn from them."""
+"""The data of base training: corpora of triplets, encoded once, and batches drawn from them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
 
-BATCH_RENDER = 16  # puppets drawn at once
-ENCODE_FRAMES = 32  # frames through the VAE at once
+BATCH_RENDER = 16  # puppets rendered at once
+ENCODE_FRAMES = 32  # frames in one pass of the VAE
 
 
 def corpora(settings: Recipe, folder: Path) -> tuple[Corpus, Corpus]:
-    """Single frames for the image stage and clips for the video stage."""
+    """Open or create the corpora: single frames for the image stage, clips for the video stage."""
     model, corpus = settings.model, settings.corpus
     if corpus.source == "puppets":
         images = open_corpus(
@@ -52,7 +52,8 @@ def corpora(settings: Recipe, folder: Path) -> tuple[Corpus, Corpus]:
 
 
 def puppet_images(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Single frames of puppets, each another person, scene and motion, from number `start` on."""
+    """Render single frames of puppets, each of another person, scene and motion, from number
+    `start` on."""
     model, corpus = settings.model, settings.corpus
     for first in range(start, corpus.images, BATCH_RENDER):
         seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
@@ -63,7 +64,7 @@ def puppet_images(settings: Recipe, start: int) -> Iterator[ClipRow]:
 
 
 def puppet_clips(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Clips of puppets of the model's length."""
+    """Render clips of puppets, of the base's length, from number `start` on."""
     model, corpus = settings.model, settings.corpus
     for number in range(start, corpus.clips):
         spec = puppets.sample_spec(_seed(settings, "clips", number))
@@ -76,7 +77,8 @@ def _seed(settings: Recipe, kind: str, number: int) -> int:
 
 
 def _captions(spec: puppets.Spec, count: int) -> list[str]:
-    """Varied captions of a clip; the last leaves the looks out, as captions of a subject do."""
+    """Varied captions of a clip; the last does not name the appearance, as captions of a subject do
+    not."""
     full = [puppets.caption(spec, seed=spec.seed + n) for n in range(count - 1)]
     return [*full, puppets.caption(spec, seed=spec.seed, appearance=False)]
 
@@ -84,10 +86,11 @@ def _captions(spec: puppets.Spec, count: int) -> list[str]:
 def batches(
     base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]], pose_weight: float
 ) -> Callable[[torch.Generator], Batch]:
-    """Encode the corpora once; then draw batches, a share of the rows from each corpus.
+    """Encode the corpora, and return a function that draws a batch with a random generator.
 
-    pose_weight: how much more pixels near the limbs of the pose count, as in HumanSD's
-    heatmap-guided loss (arXiv 2304.04269; ours takes the heatmap from the pose itself).
+    sources: corpora with the share of rows that is drawn from each. pose_weight: additional weight
+    of pixels near the limbs of the pose, as in HumanSD's heatmap-guided loss (arXiv 2304.04269;
+    ours computes the heatmap from the pose itself).
     """
     latents = [encoded(base, out, corpus) for corpus, _ in sources]
     with PartialState().main_process_first():
@@ -121,7 +124,7 @@ def batches(
 
 
 def encoded(base: Base, out: Path, corpus: Corpus) -> np.ndarray:
-    """Latents of a corpus, (N, F, C, h, w) float16, encoded once."""
+    """Latents of a corpus, (N, F, C, h, w) float16, cached next to it."""
     with PartialState().main_process_first():
         return _cache(base, out, corpus, "latents", lambda c, i: c.frames[i])
 
@@ -133,7 +136,7 @@ def _index(count: int, generator: torch.Generator) -> int:
 def _cache(
     base: Base, out: Path, corpus: Corpus, what: str, frames: Callable[[Corpus, int], np.ndarray]
 ) -> np.ndarray:
-    """Latents of a corpus (N, F, C, h, w), kept beside it under the VAE's hash."""
+    """Latents (N, F, C, h, w) of pictures of a corpus, cached next to it under the VAE's hash."""
     key = sha256(next((out / "vae").glob("*.safetensors")))[:12]
     path = corpus.folder / f"{what}.{key}.npy"
     name = f"{what} of {corpus.folder.name}"

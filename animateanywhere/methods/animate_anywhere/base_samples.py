@@ -1,4 +1,4 @@
-"""How a base in training does on held-out people: pictures of them, and what words tell it."""
+"""Evaluation of a base during training on held-out people: samples, and the effect of captions."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from animateanywhere.methods.animate_anywhere.generation import Sampling, render
 from animateanywhere.pose.skeleton import draw, heat
 
 IMAGES, CLIPS, STEPS = 8, 2, 15
-TOGETHER = 8  # renders that go through the UNet at once
-HELD_OUT = 64  # renders that no stage trains on
+TOGETHER = 8  # renders in one pass of the UNet
+HELD_OUT = 64  # renders that no stage is trained on
 
 
 def held_out_puppets(size: int) -> list[puppets.Clip]:
-    """One frame each of people whom no stage sees."""
+    """One frame each of held-out people, whom no stage is trained on."""
     specs = [puppets.sample_spec(n, split="held-out") for n in range(HELD_OUT)]
     return puppets.render_batch(specs, [0.5] * HELD_OUT, size=size)
 
 
 def sampler(base: Base, unet: nn.Module, folder: Path, frames: int) -> Callable[[int], None]:
-    """A function of the step that writes `folder`/samples/<step>.png: render, pose, and what the
-    base makes of its caption. frames: 1 for stills in one row each, else clips."""
+    """A function of the step that writes `folder`/samples/<step>.png: renders, their poses, and
+    what the base generates from pose and caption. frames: 1 for images, more for clips."""
     size, fps = base.config["size"], base.config["fps"]
     clips = [
         puppets.render(puppets.sample_spec(n, split="held-out"), frames, size, fps)
@@ -39,12 +39,12 @@ def sampler(base: Base, unet: nn.Module, folder: Path, frames: int) -> Callable[
     skeletons = [draw(clip.keypoints, size, size) for clip in clips]
 
     def show(step: int) -> None:
-        made = []
+        samples = []
         for seed, (clip, skeleton) in enumerate(zip(clips, skeletons, strict=True)):
             poses = encode_poses(base, skeleton)  # (F, C, h, w)
             latents = render_latents(base, unet, clip.caption, poses, seed, Sampling(steps=STEPS))
-            made.append(decode_latents(base.vae, latents))
-        columns = list(zip([c.frames for c in clips], skeletons, made, strict=True))
+            samples.append(decode_latents(base.vae, latents))
+        columns = list(zip([c.frames for c in clips], skeletons, samples, strict=True))
         names = ("render", "pose", f"step {step}")
         if frames == 1:
             rows = [
@@ -58,13 +58,13 @@ def sampler(base: Base, unet: nn.Module, folder: Path, frames: int) -> Callable[
     return show
 
 
-def word_use(base: Base) -> Callable[[], dict[str, float]]:
-    """A function that measures what words tell the base's image UNet about a person.
+def caption_errors(base: Base) -> Callable[[], dict[str, float]]:
+    """A function that measures how much captions help the base's image UNet to predict a person.
 
     It returns the squared error of the clean latents near the person's limbs on held-out renders at
-    the last timestep, where nearly all must come from pose and words: with full captions, with none
-    of the looks in them, and with no caption. Where the first two are equal, clothes cannot follow
-    a prompt; that shows here long before it shows in samples.
+    the last timestep, where almost all information comes from pose and caption: with full captions,
+    with captions that do not name the appearance, and with empty captions. If the first two are
+    equal, clothes cannot follow a prompt; this is visible here long before it is in samples.
     """
     size = base.config["size"]
     clips = held_out_puppets(size)
@@ -76,15 +76,15 @@ def word_use(base: Base) -> Callable[[], dict[str, float]]:
     near = torch.from_numpy(heat(keypoints, size, latents.shape[-1])).to(latents)
     captions = {
         "person_full": [puppets.caption(spec, spec.seed) for spec in specs],
-        "person_no_looks": [puppets.caption(spec, spec.seed, appearance=False) for spec in specs],
-        "person_no_words": [""] * HELD_OUT,
+        "person_no_appearance": [puppets.caption(s, s.seed, appearance=False) for s in specs],
+        "person_no_caption": [""] * HELD_OUT,
     }
     network = base.family.build(base, False)
     last = torch.full((HELD_OUT,), base.scheduler.config.num_train_timesteps - 1)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
     levels = level(base.scheduler, last.to(latents.device))
     kind = base.scheduler.config.prediction_type
-    # An error of v or of the noise, as one of the clean latents
+    # Factor from the squared error of v or of the noise to that of the clean latents
     share = levels.noise[0] ** 2 / (levels.signal[0] ** 2 if kind == "epsilon" else 1)
 
     @torch.no_grad()

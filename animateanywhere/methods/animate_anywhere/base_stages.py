@@ -1,4 +1,4 @@
-"""The stages of base training; each leaves its part of the base in the folder of the run."""
+"""The stages of base training; each writes its part of the base to the folder of the run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.base_data import batches, encoded
 from animateanywhere.methods.animate_anywhere.base_samples import (
+    caption_errors,
     held_out_puppets,
     sampler,
-    word_use,
 )
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
-from animateanywhere.methods.animate_anywhere.text_stage import Pairs, contrastive_loss, found
+from animateanywhere.methods.animate_anywhere.text_stage import (
+    Pairs,
+    contrastive_loss,
+    retrieval_accuracy,
+)
 from animateanywhere.metrics import psnr
 from animateanywhere.pose.skeleton import heat
 from animateanywhere.training.loop import fit
@@ -38,7 +42,7 @@ from animateanywhere.training.loop import fit
 
 @dataclass(frozen=True)
 class Run:
-    """What the stages of one base share."""
+    """What all stages of one base training share."""
 
     settings: Recipe
     out: Path
@@ -47,7 +51,8 @@ class Run:
 
 
 def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
-    """An autoencoder whose latents are noisy while it trains, so that they come out smooth."""
+    """Train the autoencoder. Noise is added to its latents in training, for a smooth latent
+    space."""
     base = _parts(run)
     frames, size = run.images.frames, run.settings.model.size
 
@@ -81,7 +86,7 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
 
 def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
-    """The text encoder alone, captions against pictures."""
+    """Train the text encoder on pairs of captions and pictures (see `text_stage`)."""
     base = _parts(run)
     latents = encoded(base, run.out, run.images)
     model = Pairs(base.text_encoder, *latents.shape[2:4])
@@ -103,11 +108,12 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     pictures = encode_frames(base.vae, np.concatenate([clip.frames for clip in held_out]))
     with torch.no_grad():
         similar = model(*pairs([clip.caption for clip in held_out], pictures))
-    return {"found_held_out": found(similar)}
+    return {"retrieval_held_out": retrieval_accuracy(similar)}
 
 
 def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
-    """Text-image-pose triplets: the spatial UNet, and the text encoder where the recipe says so."""
+    """Train the spatial UNet on text-image-pose triplets, with the text encoder if the recipe says
+    so."""
     base = _parts(run)
     name, network = base.family.denoiser, base.family.build(base, False)
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
@@ -115,58 +121,58 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.pose_weight)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        made = batch(generator)
+        rows = batch(generator)
         return method.loss(
-            base.family, model[name], made, generator, base.scheduler, rule, stage.timestep_shift
+            base.family, model[name], rows, generator, base.scheduler, rule, stage.timestep_shift
         )
 
     folder = run.out / "training" / stage.name
-    show, heard = sampler(base, network, folder, frames=1), word_use(base)
+    show, measure = sampler(base, network, folder, frames=1), caption_errors(base)
 
     def sample(step: int) -> None:
         show(step)
         with write_aside(folder / "samples" / f"{step:06d}.json") as aside:
-            aside.write_text(json.dumps(heard(), indent=1) + "\n")
+            aside.write_text(json.dumps(measure(), indent=1) + "\n")
 
     fit(model, stage, loss, folder, seed, sample)
     _save(base.denoiser, run.out / name)
     _save(base.text_encoder, run.out / "text_encoder")
-    return _last_loss(folder) | heard()
+    return _last_loss(folder) | measure()
 
 
 def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
-    """Text-video-pose triplets: the temporal layers, put into the frozen image UNet."""
+    """Train the temporal layers, in the frozen image UNet, on text-video-pose triplets."""
     base = _parts(run)
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
     batch = batches(base, stage, run.out, [(run.clips, 1.0)], rule.pose_weight)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        made = batch(generator)
+        rows = batch(generator)
         share = run.settings.model.noise_share
         return method.loss(
-            base.family, unet, made, generator, base.scheduler, rule, stage.timestep_shift, share
+            base.family, unet, rows, generator, base.scheduler, rule, stage.timestep_shift, share
         )
 
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
     fit(unet, stage, loss, folder, seed, show)
-    _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # whose layers they are
+    _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # shares the UNet's layers
     return _last_loss(folder)
 
 
 def perception(run: Run, stage: Stage, seed: int) -> dict[str, float]:
-    """The network that measures pose, mask and scene of what the base makes."""
+    """Train the perception network, which measures pose, mask and scene of generated frames."""
     return train_perception(run.out / "perception", stage, run.out / "training" / stage.name, seed)
 
 
 def _parts(run: Run) -> Base:
-    """The base as far as it is trained."""
+    """Load the base in its current state."""
     return load_parts(run.out, run.settings.model.base_toml(), PartialState().device)
 
 
 def _save(part: Any, folder: Path) -> None:
-    """Save a part from the main process; the others wait for it."""
+    """Save a part in the main process, while the others wait."""
     if PartialState().is_main_process:
         save_part(part, folder)
     PartialState().wait_for_everyone()

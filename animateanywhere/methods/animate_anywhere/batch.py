@@ -1,4 +1,4 @@
-"""What a step of training and a step of sampling are made from."""
+"""The inputs of a training step and of a sampling step."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """One training step's rows, ready for the loss; B rows of F frames.
+    """The rows of a training step: B rows of F frames, encoded.
 
-    Eq. 1 weighs each pixel by M + background · (1 − M): with background = alpha² it is the paper's
-    background weakening; with background = 1 the full frame counts.
+    Each pixel has weight M + background · (1 − M): background = alpha² gives the paper's background
+    weakening (eq. 1), background = 1 a loss on the full frame.
     """
 
     latents: Tensor  # (B, F, C, h, w)
     pose_latents: Tensor  # (B, F, C, h, w)
     text_states: Tensor  # (B, T, D)
-    # M, (B, F, 1, h, w): 1 the person, 0 the background, soft; 0.5 neither, where attention is
-    # plain. None: the full frame counts.
+    # M, (B, F, 1, h, w) in [0, 1]: 1 the person, 0 the background; 0.5 gives plain attention.
+    # None: a loss on the full frame
     mask: Tensor | None = None
-    # (B, T): 1 words of the person, -1 of a scene, 0 neither. None: attention is plain.
+    # (B, T): 1 words for the person, -1 for a scene, 0 others. None: plain attention
     tokens: Tensor | None = None
-    background: Tensor | None = None  # (B,) in [0, 1]: how much the background counts, with `mask`
-    weight: Tensor | None = None  # (B,): how much each row counts
+    background: Tensor | None = None  # (B,) in [0, 1]: weight of the background outside `mask`
+    weight: Tensor | None = None  # (B,): weight of each row
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What B videos of F frames are generated from."""
+    """The conditions of B videos of F frames."""
 
     pose_latents: Tensor  # (B, F, C, h, w)
     text_states: Tensor  # (B, T, D)
-    negative_states: Tensor  # (1, T, D): the empty prompt, for guidance
+    negative_states: Tensor  # (1, T, D): of the empty prompt, for classifier-free guidance
 
     def window(self, start: int, stop: int) -> Conditions:
-        """Those of some frames."""
+        """The conditions of frames `start` to `stop`, the latter excluded."""
         return replace(self, pose_latents=self.pose_latents[:, start:stop])

@@ -1,4 +1,5 @@
-"""Which checkpoint of learning a person scores best (see `validation`): selected, and plotted."""
+"""Checkpoint selection: the checkpoint of a stage with the best validation score (see `validation`)
+is kept. Ours; the paper takes the last step."""
 
 from __future__ import annotations
 
@@ -20,24 +21,27 @@ from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.validation import PARTS, Validation, generate, score
 from animateanywhere.training.stage import Stage
 
-NEAR = 1.05  # scores this near, as a ratio, are equal
+NEAR = 1.05  # ratio of scores that is within their noise
 FILE, PICTURE, BEST = "scores.json", "scores.png", "best.safetensors"
 
-Score = dict[str, Any]  # stage and step, the parts, "score": their weighted sum; lower is better
+# Keys: stage, step, the parts of the score, and "score", their weighted sum; lower is better
+Score = dict[str, Any]
 
 
 def best(scores: Sequence[Score]) -> Score:
-    """The last of those as good as the lowest, give or take `NEAR`, which is the scores' own noise:
-    towards its end a stage learns more slowly, and its weights are cleaner. Where none is known,
-    the last."""
+    """The last of the scores that equal the lowest within their noise (`NEAR`).
+
+    Later checkpoints are preferred since the learning rate decays towards the end of a stage. If no
+    score is known, the last one is returned.
+    """
     known = [row["score"] for row in scores if row["score"] is not None]
     good = [row for row in scores if row["score"] is not None and row["score"] <= NEAR * min(known)]
     return (good or scores)[-1]
 
 
-def enough(scores: Sequence[Score], patience: int) -> bool:
-    """Whether the last `patience` scores of a stage, if that is not 0, are all worse than one by
-    more than their noise."""
+def should_stop(scores: Sequence[Score], patience: int) -> bool:
+    """Early stopping: whether the last `patience` scores of a stage are all worse than an earlier
+    one by more than their noise. Never with patience 0."""
     return bool(patience) and len(scores) - 1 - scores.index(best(scores)) >= patience
 
 
@@ -45,11 +49,11 @@ def scorer(
     model: Base, parts: nn.ModuleDict, stage: Stage, validation: Validation, recipe: Recipe,
     out: Path,
 ) -> Callable[[int, Mapping[str, Tensor]], bool]:  # fmt: skip
-    """What `training.loop.fit` calls after each save: scores the step, keeps the best weights,
-    and says whether to stop. A step on record is not scored again.
+    """A callback for `training.loop.fit` after each save. It scores the checkpoint, keeps the best
+    weights and returns whether to stop. Steps that were scored before a resume are not repeated.
 
-    parts: the networks that train, what denoises among them. The motion stage is scored before its
-    first step too: it may make things worse. out: the run's folder.
+    parts: the networks in training, the denoiser among them. The motion stage is also scored before
+    its first step, since it may not improve on the stage before. out: folder of the run.
     """
     prompts = [case.prompt for case in validation.cases]
     network = parts[model.family.denoiser]
@@ -60,54 +64,63 @@ def scorer(
         record = read(out)
         own = [row for row in record if row["stage"] == stage.name]
         if step not in [row["step"] for row in own]:
-            with _at_hand(model, parts):
-                made = generate(
+            with _evaluation_mode(model, parts):
+                frames = generate(
                     model, network, validation.cases, prompts, recipe.extras.selection_steps
                 )
-            found = {k: v if math.isfinite(v) else None for k, v in score(validation, made).items()}
-            own.append({"stage": stage.name, "step": step, **found})
-            if best(own) is own[-1]:  # before the record, which says that they are there
+            values = score(validation, frames)
+            finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+            own.append({"stage": stage.name, "step": step, **finite})
+            if best(own) is own[-1]:  # written before the record, which implies that they exist
                 kept = {name: p.detach().cpu().contiguous() for name, p in parameters.items()}
                 with write_aside(out / "training" / stage.name / BEST) as aside:
                     save_file(kept, aside)
             with write_aside(out / FILE) as aside:
                 aside.write_text(json.dumps([*record, own[-1]], indent=1) + "\n", encoding="utf-8")
-        return enough(own, recipe.extras.patience)
+        return should_stop(own, recipe.extras.patience)
 
     return on_save
 
 
 def restore(parameters: Mapping[str, Tensor], stage: Stage, out: Path) -> int:
-    """Put the best weights of a stage that was scored in place; return their step. Says so."""
+    """Load the best weights of a stage into `parameters`, in place; return and print their step."""
     own = [row for row in read(out) if row["stage"] == stage.name]
-    chosen = best(own)
+    selected, last = best(own), own[-1]
     kept = load_file(out / "training" / stage.name / BEST)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(kept[name])
-    if own[-1]["step"] < stage.steps:
-        say(f"{stage.name}: stopped at step {own[-1]['step']} of {stage.steps}, it got no better")
-    if chosen["step"]:
-        say(f"best of {len(own)} scored: {stage.name} step {chosen['step']} ({in_words(chosen)})")
+    if last["step"] < stage.steps:
+        say(
+            f"stage {stage.name}: stopped at step {last['step']} of {stage.steps}, since the score "
+            "no longer improved"
+        )
+    if selected["step"]:
+        say(
+            f"stage {stage.name}: selected step {selected['step']}, the best of {len(own)} scored "
+            f"({in_words(selected)})"
+        )
     else:
-        last = own[-1]
-        say(f"{stage.name} made it worse ({in_words(last)}; before {in_words(chosen)}): dropped")
-    return int(chosen["step"])
+        say(
+            f"stage {stage.name}: discarded, since it made the score worse "
+            f"(before {in_words(selected)}; after {in_words(last)})"
+        )
+    return int(selected["step"])
 
 
 def in_words(score: Score) -> str:
-    """Such as "identity 0.52, scene 0.40, leak 0.03"."""
+    """A score as text: "identity 0.52, scene 0.40, leak 0.03"."""
     return ", ".join(f"{name} {score[name]:.2f}" for name in PARTS if score[name] is not None)
 
 
 def read(out: Path) -> list[Score]:
-    """What a run has scored so far, in order."""
+    """All scores of a run so far, in order."""
     path = out / FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def plot(out: Path) -> None:
-    """Draw what a run has scored as scores.png: a panel a stage, its best step marked."""
+    """Plot the scores of a run as scores.png: a panel for each stage, with its selected step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -117,13 +130,14 @@ def plot(out: Path) -> None:
     panels = figure.subplots(1, len(stages), sharey=True, squeeze=False)[0]
     for panel, stage in zip(panels, stages, strict=True):
         own = [row for row in record if row["stage"] == stage]
-        steps, chosen = [row["step"] for row in own], best(own)
+        steps, selected = [row["step"] for row in own], best(own)
         for name in ("score", *PARTS):
             values = [math.nan if row[name] is None else row[name] for row in own]
             panel.plot(steps, values, "o-", label=name, linewidth=2.5 if name == "score" else 1)
-        panel.axvline(chosen["step"], color="gray", linestyle=":")
+        panel.axvline(selected["step"], color="gray", linestyle=":")
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.set(title=f"{stage}: best is step {chosen['step']}", xlabel="step", ylim=(0, None))
+        title = f"{stage}: selected step {selected['step']}"
+        panel.set(title=title, xlabel="step", ylim=(0, None))
     panels[0].set_ylabel("lower is better")
     panels[0].legend()
     with write_aside(out / PICTURE) as aside:
@@ -132,8 +146,8 @@ def plot(out: Path) -> None:
 
 
 @contextmanager
-def _at_hand(model: Base, parts: nn.ModuleDict) -> Iterator[None]:
-    """VAE and text encoder beside the UNet, and nothing in training mode; then as before."""
+def _evaluation_mode(model: Base, parts: nn.ModuleDict) -> Iterator[None]:
+    """Move VAE and text encoder to the denoiser's device and set eval mode; undo both on exit."""
     device = next(parts[model.family.denoiser].parameters()).device
     others = (model.vae, model.text_encoder) if model.family.learns_tokens else (model.vae,)
     places = [next(other.parameters()).device for other in others]

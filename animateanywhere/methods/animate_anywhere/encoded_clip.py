@@ -1,4 +1,4 @@
-"""A clip as the network sees it: latents, pose latents, and the person's mask at latent size."""
+"""Encoding of a clip for the network: latents, pose conditions, and masks at latent size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from animateanywhere.pose.skeleton import draw
 
 
 class EncodedClip(NamedTuple):
-    """T latents of N frames: as many, but of a VAE that packs time."""
+    """A clip of N frames as T latents; T = N unless the VAE compresses time."""
 
     latents: Tensor  # (T, C, h, w)
-    poses: Tensor  # (T, C, h, w), or what else the base sees of poses
+    poses: Tensor  # (T, *pose_shape), see `base.encode_poses`
     masks: Tensor  # (T, 1, h, w) in [0, 1], soft
 
 
 def encode_clip(base: Base, clip: Subject, video: bool = False) -> EncodedClip:
-    """Encode frames, skeletons and masks. video: the frames follow one another, as in
+    """Encode frames, skeletons and masks of a clip. video: as consecutive frames, see
     `vae.encode_frames`."""
     video = video and len(clip.frames) > 1
     latents = encode_frames(base.vae, clip.frames, clip=video)
@@ -33,13 +33,15 @@ def encode_clip(base: Base, clip: Subject, video: bool = False) -> EncodedClip:
 
 
 def encode_skeletons(base: Base, keypoints: np.ndarray, size: int, video: bool = False) -> Tensor:
-    """Draw keypoints (N, 18, 3) into squares of `size` pixels and encode them (T, C, h, w)."""
+    """Draw keypoints (N, 18, 3) as pictures of `size` pixels a side, and encode them as pose
+    conditions (T, *pose_shape)."""
     return encode_poses(base, draw(keypoints, size, size), clip=video)
 
 
 def latent_masks(masks: np.ndarray, latents: Tensor) -> Tensor:
-    """Masks (N, H, W) at the size of latents (T, C, h, w): the share of each that the person
-    covers, (T, 1, h, w). Where fewer latents hold a clip, the first holds its first frame."""
+    """Masks (N, H, W) at the size of latents (T, C, h, w), by area averaging: (T, 1, h, w) in
+    [0, 1]. If T is less than N, the first latent is of the first frame, and masks of the frames in
+    each other latent are averaged."""
     fine = torch.from_numpy(masks)[:, None].to(latents)  # (N, 1, H, W)
     small = F.interpolate(fine, latents.shape[-2:], mode="area")
     if len(small) == len(latents):

@@ -1,5 +1,5 @@
-"""A prompt and a skeleton through a base to frames: for `aa generate`, regularization clips and
-the samples of a training."""
+"""Generation of images and videos from prompts and skeletons: for `aa generate`, regularization
+data and samples during training."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from animateanywhere.diffusion.sampling import (
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Conditions
 
-LATE = 0.25  # of the steps, of what is applied late only
-BATCH = 8  # pictures that are made at once
-STEPS = 25  # of bases from before base.toml said it
+LATE = 0.25  # share of the denoising steps in which weights with `late_only` are applied
+BATCH = 8  # images that are denoised at once
+STEPS = 25  # denoising steps of bases whose base.toml has none
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def render(
     seed: int,
     sampling: Sampling = DEFAULTS,
 ) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8 of a prompt that follow pose latents (F, C, h, w), one after another,
-    so that those of a long video need not all be held. Arguments as of `render_latents`."""
+    """Generate a video as an iterator over frames (H, W, 3) uint8, so that the frames of a long
+    video are never all in memory. Arguments: see `render_latents`."""
     with progress("generating", total=sampling.steps or steps_of(base)) as bar:
         latents = render_latents(
             base, unet, prompt, pose_latents, seed, sampling, lambda: bar.advance(1)
@@ -76,7 +76,7 @@ def render(
 
 def _decoded(base: Base, latents: Tensor) -> Iterator[np.ndarray]:
     count = 1 + base.packed * (len(latents) - 1)
-    with progress("pictures", total=count) as bar:
+    with progress("decoding", total=count) as bar:
         for frames in decoded(base.vae, latents, clip=True):
             yield from frames
             bar.advance(len(frames))
@@ -137,14 +137,15 @@ def render_images(
     steps: int,
     on_step: Callable[[int], None],
 ) -> Tensor:
-    """Latents (N, C, h, w) of N pictures, each of its own prompt, pose (N, C, h, w) and noise.
+    """Generate N images, each from its own prompt, pose condition and noise: latents (N, C, h, w).
 
-    unet: the image UNet. on_step: called with how many pictures are a step further.
+    unet: the network for images. pose_latents: (N, *pose_shape). steps: number of denoising steps.
+    on_step: called after each step with the number of images in the batch.
     """
     scheduler = make_scheduler(base.scheduler.config, sampler_of(base))
     scale, rescale = base.config["guidance_scale"], guidance_rescale(base)
     generator = torch.Generator().manual_seed(seed)
-    made = []
+    latents = []
     for start in range(0, len(prompts), BATCH):
         some = list(prompts[start : start + BATCH])
         with torch.no_grad():
@@ -156,18 +157,18 @@ def render_images(
         noise = torch.randn((len(some), 1, *latent_shape(base)), generator=generator)
         noise = noise.to(pose_latents.device)
 
-        def told(*_: object, count: int = len(some)) -> None:
+        def advance(*_: object, count: int = len(some)) -> None:
             on_step(count)
 
-        made.append(sample(denoiser, noise, scheduler, steps, generator, told)[:, 0])
-    return torch.cat(made)
+        latents.append(sample(denoiser, noise, scheduler, steps, generator, advance)[:, 0])
+    return torch.cat(latents)
 
 
 def sampler_of(base: Base) -> str:
-    """The sampler a base asks for."""
+    """The default sampler of a base."""
     return str(base.config.get("sampler", "dpm++"))
 
 
 def steps_of(base: Base) -> int:
-    """How many denoising steps a base asks for."""
+    """The default number of denoising steps of a base."""
     return int(base.config.get("steps", STEPS))

@@ -1,13 +1,12 @@
 """AnimateAnywhere (Liu et al., MM '24) on one page.
 
-The base is a text-to-image UNet whose input is the noisy latent with the pose latent beside it
-(section 2.1, after HumanSD); with AnimateDiff's temporal layers put in it makes video. One person
-is learned from one clip by the background-weakening loss (eq. 1) under mask-guided attention
-(section 2.2), against regularization rows of the class.
+The base is a text-to-image UNet whose input is the noisy latent concatenated with the pose latent
+(section 2.1, after HumanSD); AnimateDiff's temporal layers extend it to video. One person is
+learned from one clip by the background-weakening loss (eq. 1) with mask-guided attention (section
+2.2), and regularization rows of the class.
 
-What a backbone does in its own way is its `Family` (`backbones.family`), so that bases that are not
-the paper's take the same way: a UNet that a ControlNet leads, and Wan VACE, whose loss is on the
-flow.
+Differences between backbones are in their `Family` (`backbones.family`), so bases other than the
+paper's run through the same code: a UNet with a ControlNet, and Wan VACE with flow matching.
 """
 
 from __future__ import annotations
@@ -33,11 +32,14 @@ from animateanywhere.diffusion.sampling import Denoiser, guided
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
 from animateanywhere.methods.animate_anywhere.settings import Loss
 
-TOGETHER = 2**15  # latent pixels; 16 frames of 512 pixels a side are twice as many
+# Latent pixels up to which classifier-free guidance is one batch; 16 frames of 512 pixels a side
+# have twice as many
+TOGETHER = 2**15
 
 
 def build(base: Base, settings: Loss, video: bool) -> Any:
-    """The network of a stage: the base's, for images or for video. They share weights."""
+    """The network of a stage, for images or for video, with mask-guided attention if the settings
+    say so. Networks of one base share their weights."""
     network = base.family.build(base, video)
     if settings.guide and settings.gamma < 1:
         base.family.guide(network, settings.gamma)
@@ -55,12 +57,13 @@ def loss(
     noise_share: float = 0.0,
     row_by_row: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The training loss of every stage, a scalar, and what to log. network: as `build` made it for
-    a base of the family.
+    """The training loss of all stages (eq. 1), a scalar, and values to log.
 
-    Subject rows take eq. 1 and guided attention, regularization rows the full frame and plain
-    attention, as the batch says. noise_share: of the base, as in `video_noise`.
-    row_by_row: keep nothing of a row's pass, and pass it again for its gradient (Chen et al. 2016).
+    network: from `build`, for a base of the family. The batch determines that subject rows have
+    weakened backgrounds and guided attention, and regularization rows a loss on the full frame and
+    plain attention. timestep_shift: see `draw_timesteps`. noise_share: see `video_noise`.
+    row_by_row: pass rows through the network one by one with gradient checkpointing (Chen et al.
+    2016, arXiv 1604.06174), which needs the memory of a single row.
     """
     latents = batch.latents  # (B, F, C, h, w)
     rows = len(latents)
@@ -91,7 +94,7 @@ def loss(
 
 
 def region_of(batch: Batch, settings: Loss) -> Region | None:
-    """Who owns which pixel and which word, for mask-guided attention."""
+    """The regions of pixels and tokens for mask-guided attention; None for plain attention."""
     if batch.mask is None or batch.tokens is None or not settings.guide:
         return None
     return Region(2 * batch.mask - 1, batch.tokens)
@@ -104,34 +107,36 @@ def denoiser(
     guidance_scale: float,
     rescale: float = 0.0,
 ) -> Denoiser:
-    """The function a sampler walks on, with classifier-free guidance: in one batch, or of large
-    clips, of which one fills a GPU, in two passes, which take half of the memory.
+    """The function that a sampler calls, with classifier-free guidance (Ho and Salimans 2022, arXiv
+    2207.12598).
 
-    Returns a callable (x (B, F, C, h, w), timestep) -> prediction (B, F, C, h, w).
+    Returns a callable (x (B, F, C, h, w), timestep) -> prediction (B, F, C, h, w). Conditional and
+    unconditional predictions are one batch, or for large clips two passes with half the memory.
+    rescale: see `base.guidance_rescale`.
     """
     poses, text = conditions.pose_latents, conditions.text_states
-    silent = conditions.negative_states.expand_as(text)
+    unprompted = conditions.negative_states.expand_as(text)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        def passed(*parts: tuple[Tensor, Tensor]) -> Tensor:  # poses and text of each
+        def predict(*parts: tuple[Tensor, Tensor]) -> Tensor:  # parts: (poses, text states)
             poses, text = map(torch.cat, zip(*parts, strict=True))
             timesteps = t.reshape(1).expand(len(poses)).to(x.device)
             return family.predict(network, torch.cat([x] * len(parts)), timesteps, poses, text)
 
         if guidance_scale == 1:
-            return passed((poses, text))
+            return predict((poses, text))
         if x[:, :, 0].numel() <= TOGETHER:
-            y, empty = passed((poses, text), (poses, silent)).chunk(2)
+            y, empty = predict((poses, text), (poses, unprompted)).chunk(2)
         else:
-            y, empty = passed((poses, text)), passed((poses, silent))
+            y, empty = predict((poses, text)), predict((poses, unprompted))
         return guided(y, empty, guidance_scale, rescale)
 
     return denoise
 
 
 def _logs(per_row: Tensor, batch: Batch) -> dict[str, float]:
-    """The losses (B,) of subject rows, whose captions name the person, and of regularization rows,
-    apart; nothing in base training."""
+    """Mean losses of subject rows, whose captions name the person, and of regularization rows; {}
+    in base training. per_row: (B,)."""
     if batch.tokens is None or batch.background is None:
         return {}
     subject = (batch.tokens > 0).any(1)

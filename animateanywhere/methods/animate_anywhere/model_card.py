@@ -1,4 +1,4 @@
-"""Model cards: the README.md that tells what a file of weights, or a base, is and how to use it."""
+"""Model cards: README.md files that describe personal weights or a base, and how to use them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CODE = "AnimateAnywhere"
 
 
 def write_personal_card(weights: Path, license: str = "") -> Path:
-    """Write the card of personal weights beside them; returns its path.
+    """Write the model card of personal weights next to them; returns its path.
 
-    license: of the base, which holds for what was learned on it. What the weights' own metadata
-    and the `scores.json` beside them say is in it, and nothing of the clip. Raises UsageError as
+    It contains the weights' metadata and the scores in `scores.json` next to them, and nothing from
+    the clip. license: of the base, which applies to the weights. Raises UsageError as
     `read_metadata` does.
     """
     about = read_metadata(weights)
@@ -26,20 +26,20 @@ def write_personal_card(weights: Path, license: str = "") -> Path:
     recipe = json.loads(about["recipe"])
     losses = ", ".join(f"{name} {value}" for name, value in recipe.get("loss", {}).items())
     rows = {
-        "says": f"`{who}`" + (f", {about['appearance']}" if about.get("appearance") else ""),
+        "prompt": f"`{who}`" + (f", {about['appearance']}" if about.get("appearance") else ""),
         "base": f"{about['base']}, `{about['base_hash'][:16]}`",
         "recipe": f"{recipe.get('name', '')} ({losses})" if losses else recipe.get("name", ""),
         "stages": ", ".join(_stage(stage) for stage in recipe.get("stage", [])),
-        "chosen steps": about.get("chosen", ""),
-        "scores": _scores(weights.parent, about.get("chosen", "")),
+        "selected steps": about.get("selected_steps", ""),
+        "scores": _scores(weights.parent, about.get("selected_steps", "")),
         "seed": about.get("seed", ""),
-        "made with": f"{CODE} {about['version']}",
+        "created with": f"{CODE} {about['version']}",
         "license": license or "that of the base",
     }
     text = f"""# {who}
 
-One person, learned from one short video. Use it with the consent of that person only, and say of
-what you publish that it was generated.
+One person, learned from one short video. Use it only with the consent of that person, and mark what
+you publish as generated.
 
     aa generate "{who} on a beach" --pose dance.mp4 --weights {weights.name}
 
@@ -51,9 +51,9 @@ For other tools: `aa export {weights.name} --format diffusers`, `kohya` or `comf
 
 
 def write_base_card(folder: Path, config: Mapping[str, object], hash: str) -> Path:
-    """Write the card of a base that `aa base-train` made; returns its path.
+    """Write the model card of a base from `aa base-train`; returns its path.
 
-    config: its base.toml. Scores are those that its stages left.
+    config: its base.toml. hash: of its weights. Scores are read from its training stages.
     """
     license = str(config.get("license") or "")
     scores = {}
@@ -64,12 +64,13 @@ def write_base_card(folder: Path, config: Mapping[str, object], hash: str) -> Pa
     rows = {
         "size": f"{config['size']} pixels, {config['frames']} frames at {config['fps']} a second",
         "hash": f"`{hash[:16]}`",
-        "license": license or "not told",
+        "license": license or "unknown",
         **{f"stage {name}": text for name, text in scores.items()},
     }
     text = f"""# {config["name"]}
 
-A base of {CODE}: text and a skeleton video in, a video out. Folders are those of diffusers.
+A base of {CODE}: it generates a video from a text and a skeleton video. Its folders have diffusers'
+layout.
 
     aa personalize my_video.mp4 --token sks --base {folder.name}
 
@@ -83,9 +84,9 @@ def _stage(stage: Mapping[str, object]) -> str:
     return f"{stage['name']} {stage['steps']} x {stage['batch']}{lora}"
 
 
-def _scores(run: Path, chosen: str) -> str:
-    """What the chosen steps of a run scored; lower is better."""
-    steps = json.loads(chosen or "{}")
+def _scores(run: Path, selected: str) -> str:
+    """The scores of the selected steps of a run; selected: JSON, steps by stage."""
+    steps = json.loads(selected or "{}")
     rows = [row for row in checkpoint_selection.read(run) if steps.get(row["stage"]) == row["step"]]
     return "; ".join(f"{row['stage']} {checkpoint_selection.in_words(row)}" for row in rows)
 

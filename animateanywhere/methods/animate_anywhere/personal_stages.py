@@ -1,5 +1,5 @@
-"""The stages of learning one person (section 2.2 of the paper): appearance, on all frames as
-images; motion, on clips with the temporal layers put in."""
+"""The stages of one-shot learning (section 2.2 of the paper): appearance, on all frames as images;
+motion, on clips with temporal layers."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from animateanywhere.methods.animate_anywhere.validation import Validation
 from animateanywhere.metrics import psnr
 from animateanywhere.training.loop import fit
 
-LARGE = 256  # pixels a side; above, memory counts more than speed
-WORDS = "text_encoder|token_embedding"  # in patterns of `train`
-TOKEN = "token_embedding.weight"  # the learned token, among what trains
+LARGE = 256  # pixels a side above which gradient checkpointing is used
+WORDS = "text_encoder|token_embedding"  # in `train`: only for bases that learn tokens
+TOKEN = "token_embedding.weight"  # name of the learned token's embedding among the parameters
 
 
 @dataclass(frozen=True)
 class StageData:
-    """What a stage draws its rows from."""
+    """The data of a stage."""
 
     subject: SubjectData | Clips
     prior: PriorData
-    augmented: Clips | None = None  # the subject before synthetic backgrounds
+    augmented: Clips | None = None  # the subject in front of synthetic backgrounds
 
 
 def learn(
@@ -54,14 +54,14 @@ def learn(
     seed: int,
     validations: Mapping[str, Validation],
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Run the stages; return what changed, by the names of personal weights, and the selected step
-    of each stage that has a validation; of others it is the last.
+    """Run all stages; return the personal weights, and the selected step of each stage with a
+    validation (other stages keep their last step).
 
-    data: by the kind of stage. token_index: of the token's row, where the base learns tokens.
-    validations: by the name of stages.
+    data: by kind of stage. token_index: of the token in the text encoder's embedding; None if the
+    base does not learn tokens. out: folder of the run. validations: by name of stage.
     """
     changed: dict[str, Tensor] = {}
-    chosen: dict[str, int] = {}
+    selected: dict[str, int] = {}
     for number, stage in enumerate(settings.personal_stages):
         token = None
         if token_index is not None:
@@ -72,25 +72,26 @@ def learn(
                 validations.get(stage.name),
             )  # fmt: skip
         if step is not None:
-            chosen[stage.name] = step
+            selected[stage.name] = step
         changed = lora.follow(changed, learned)
         if token is not None:
             changed[EMBEDDING] = token.weight.detach().cpu().clone()
-    return changed, chosen
+    return changed, selected
 
 
 def _stage(
     model: Base, settings: Recipe, stage: Stage, data: StageData, token: TokenEmbedding | None,
     out: Path, seed: int, validation: Validation | None,
 ) -> tuple[dict[str, Tensor], int | None]:  # fmt: skip
-    """Train one stage; return what it learned beside the token, and the selected step."""
+    """Train one stage; return what it learned, without the token, and the selected step, if it was
+    selected."""
     if model.family.learns_tokens:
         model.text_encoder.to(data.subject.latents.device)
     parts, stage = networks(model, stage, settings, seed, token)
     name = model.family.denoiser
     text_learns = "text_encoder" in parts or "token_embedding" in parts
     batch = batches(model, stage, data.subject, data.prior, settings, text_learns, data.augmented)
-    if not text_learns:  # its states are cached
+    if not text_learns:  # all states are cached
         model.text_encoder.cpu()
     if stage.kind != "motion" and "motion_adapter" in model.parts:
         model.parts["motion_adapter"].cpu()
@@ -107,39 +108,48 @@ def _stage(
     trained = fit(parts, stage, loss, out / "training" / stage.name, seed, on_save=score)
     step = None if score is None else checkpoint_selection.restore(trained, stage, out)
     learned: dict[str, Tensor] = {n: p for n, p in trained.items() if n != TOKEN}
-    if stage.lora_rank:  # the next stage goes on from the sum
+    if stage.lora_rank:  # merged, since the next stage starts from the sum
         learned = {n: p for n, p in learned.items() if not n.startswith(f"{name}.")}
         learned |= lora.merge(parts[name], name)
     return {name: value.detach().cpu().clone() for name, value in learned.items()}, step
 
 
 def require_fitting(model: Base, settings: Recipe) -> None:
-    """Raise UsageError, in time, for a recipe that is not for this kind of base."""
+    """Check that a recipe is for this kind of base, before any work. Raises UsageError."""
     own, name = settings.personal, model.config["name"]
     words = [p for stage in settings.stage for p in stage.train if re.search(WORDS, p)]
+    hint = "use the base's own recipe, which is the default"
     if not model.family.learns_tokens and (words or own.train_text_encoder):
-        raise UsageError(f"recipe {settings.name} trains words, which base {name} cannot learn")
+        raise UsageError(
+            f"recipe {settings.name} trains the token or text encoder, which base {name} does not "
+            f"support: {hint}"
+        )
     if model.packs_clips and settings.extras.fit_vae_steps:
         raise UsageError(
-            f"recipe {settings.name} fits the VAE, which that of base {name} cannot be"
+            f"recipe {settings.name} fits the VAE, which base {name} does not support: set "
+            "fit_vae_steps = 0"
         )
-    denoiser = model.family.denoiser  # the temporal layers are put into it
+    denoiser = model.family.denoiser  # temporal layers have its prefix
     parts = [(denoiser, model.denoiser), (denoiser, model.parts.get("motion_adapter"))]
     parts += [("text_encoder", model.text_encoder)]
     names = [f"{part}.{n}" for part, net in parts if net for n, _ in net.named_parameters()]
     for pattern in (p for s in settings.personal_stages for p in s.train):
         if not any(re.search(pattern, name) for name in names):
             raise UsageError(
-                f"recipe {settings.name} is not for base {name}: {pattern} matches nothing in it"
+                f"recipe {settings.name} is not for base {name}: {pattern} matches no parameter; "
+                f"{hint}"
             )
 
 
 def networks(
     model: Base, stage: Stage, settings: Recipe, seed: int, token: TokenEmbedding | None = None
 ) -> tuple[nn.ModuleDict, Stage]:
-    """What a stage trains in: the denoiser by its name, `token_embedding` where the token learns,
-    and `text_encoder` where it learns too. And the stage, whose `train` names each parameter that
-    is to learn there, adapters where it has LoRA."""
+    """The networks that a stage trains, and the stage with the exact names of its parameters.
+
+    Keys are the denoiser's name, `token_embedding` if the token is trained, and `text_encoder` if
+    that is trained. With `lora_rank`, adapters are added to the denoiser, and `train` names their
+    factors.
+    """
     network = method.build(model, settings.loss, video=stage.kind == "motion")
     if model.config["size"] > LARGE:
         recompute(network, model.family)
@@ -155,21 +165,25 @@ def networks(
     else:
         found = re.compile("|".join(f"(?:{pattern})" for pattern in stage.train))
         names = tuple(name for name, _ in parts.named_parameters() if found.search(name))
-    known = re.compile(r"^text_encoder\..*token_embedding")  # the words it knows stay
-    names = tuple(name for name in names if not known.search(name))
+    table = re.compile(r"^text_encoder\..*token_embedding")  # embeddings of known words are frozen
+    names = tuple(name for name in names if not table.search(name))
     return parts, replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
 
 
 def fit_vae(
     model: Base, subject: Subject, prior: PriorData, settings: Recipe, out: Path, seed: int
 ) -> dict[str, Tensor]:
-    """Fit the VAE's decoder to footage it rebuilds badly, held to its old self on other scenes."""
+    """Fit the VAE's decoder to the clip if it reconstructs it badly (PSNR below `fit_vae_below`).
+
+    Regularization images, decoded by the original decoder, preserve its behavior elsewhere.
+    Returns the changed weights, {} if none.
+    """
     vae: Any = model.vae
     latents = encode_frames(vae, subject.frames)
     before = psnr(decode_latents(vae, latents), subject.frames)
     if before >= settings.extras.fit_vae_below:
         return {}
-    say(f"the VAE rebuilds this clip at {before:.1f} dB only: fitting its decoder")
+    say(f"the VAE reconstructs this clip with only {before:.1f} dB: fitting its decoder")
     others = prior.latents[:SHOWN].flatten(0, 1)
     pixels = to_pixels(torch.from_numpy(subject.frames)).to(latents)
     kept = to_pixels(torch.from_numpy(decode_latents(vae, others))).to(latents)
@@ -178,9 +192,9 @@ def fit_vae(
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(pixels), (6,), generator=generator)
         more = torch.randint(len(kept), (2,), generator=generator)
-        made = vae.decode(torch.cat([latents[rows], others[more]]) / scale).sample
+        decoded = vae.decode(torch.cat([latents[rows], others[more]]) / scale).sample
         wanted = torch.cat([pixels[rows], kept[more]])
-        return reconstruction(made, wanted, torch.ones_like(wanted)), {}
+        return reconstruction(decoded, wanted, torch.ones_like(wanted)), {}
 
     stage = Stage(
         "vae", "vae", settings.extras.fit_vae_steps, learning_rate=5e-4, train=("^decoder",),
@@ -188,17 +202,17 @@ def fit_vae(
     )  # fmt: skip
     trained = fit(vae, stage, loss, out / "training" / "vae", seed)
     after = psnr(decode_latents(vae, latents), subject.frames)
-    say(f"VAE on this clip: {before:.1f} dB before, {after:.1f} dB after")
+    say(f"reconstruction of this clip: {before:.1f} dB before, {after:.1f} dB after")
     return {f"vae.{name}": value.detach().clone() for name, value in trained.items()}
 
 
 def recipe_of(model: Base, recipe: str | Path | Recipe | None) -> Recipe:
-    """The recipe that is asked for, else the base's own. Raises UsageError, also where it is not
-    for this base."""
+    """The recipe to learn a person with: the given one or, with None, the base's own. Raises
+    UsageError for a recipe that is wrong or not for this base."""
     if recipe is None:
         recipe = model.config.get("personalize", "personalize")
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if not settings.personal_stages:
-        raise UsageError(f"recipe {settings.name} learns no person: it is for `aa base-train`")
+        raise UsageError(f"recipe {settings.name} learns no person: use it with `aa base-train`")
     require_fitting(model, settings)
     return settings

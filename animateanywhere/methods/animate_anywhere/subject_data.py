@@ -1,4 +1,4 @@
-"""What a person is learned from: the clip, encoded once, and batches drawn from it."""
+"""The data of one-shot learning: the clip, encoded once, and batches drawn from it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.preprocessing.captions import template as caption
 from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints
 
-STARTS = 4  # of clips in each placement, where a clip is something else than its frames
+STARTS = 4  # clips in each placement, if the VAE compresses time
 
 
 @dataclass(frozen=True)
 class Clips:
-    """P clips of F frames of the subject; pictures are clips of one."""
+    """P encoded clips of F frames (latents) of the subject; pictures are clips of one frame."""
 
     latents: Tensor  # (P, F, C, h, w)
     poses: Tensor  # (P, F, C, h, w)
@@ -36,10 +36,10 @@ class Clips:
 
 @dataclass(frozen=True)
 class SubjectData:
-    """The subject, encoded once: N frames in V placements, as filmed and elsewhere in the frame.
+    """The subject, encoded: N frames in V placements, the first as filmed.
 
-    Of a base whose VAE packs time (`backbones.vae`) these are pictures, and the clips that the
-    motion stage learns from are encoded separately.
+    If the base's VAE compresses time (`backbones.vae`), these are pictures, and the clips for the
+    motion stage are encoded separately.
     """
 
     latents: Tensor  # (V, N, C, h, w)
@@ -48,16 +48,16 @@ class SubjectData:
     captions: list[str]
     tokens: Tensor  # (N, T) in {-1, 0, 1}
     token: str
-    token_index: int | None  # of its row, where the base learns tokens
-    clips: Clips | None = None  # as filmed, for a base whose VAE packs time
+    token_index: int | None  # row of the text encoder's embedding; None if no token is learned
+    clips: Clips | None = None  # if the VAE compresses time
 
 
 def encode_subject(
     model: Base, subject: Subject, token: str, settings: Recipe, length: int = 1
 ) -> SubjectData:
-    """Latents, pose latents, masks and token regions of a clip in all placements.
+    """Encode a clip in all placements, and add the token to the base.
 
-    length: frames of the clips that the motion stage learns from.
+    length: frames of the clips for the motion stage.
     """
     index = new_token(model, token, subject.class_word) if model.family.learns_tokens else None
     placements = settings.extras.placements
@@ -78,7 +78,10 @@ def encode_subject(
 
 
 def new_token(model: Base, token: str, class_word: str) -> int:
-    """Add a token to a base that learns tokens, as something rare of the class; return its id."""
+    """Add a token to a base that learns tokens; return its id.
+
+    Its embedding is initialized halfway between the class word and a random word.
+    """
     index = add_token(model, token)
     table = model.text_encoder.get_input_embeddings().weight
     words = model.tokenizer(class_word, add_special_tokens=False).input_ids
@@ -92,8 +95,8 @@ def new_token(model: Base, token: str, class_word: str) -> int:
 def _clips(
     model: Base, subject: Subject, captions: list[str], tokens: Tensor, placements: int, length: int
 ) -> Clips:
-    """Clips of the subject from several starts in each placement, each encoded on its own: of
-    latents that know what came before them none is the first."""
+    """Encode clips of the subject from several starts in each placement. A part of an encoded clip
+    would not do, since each latent depends on the frames before."""
     length = whole_clip(min(length, len(subject.frames)), model.packed)
     starts = np.unique(np.linspace(0, len(subject.frames) - length, STARTS).astype(int)).tolist()
     encoded = [
@@ -102,17 +105,17 @@ def _clips(
         for start in starts
     ]
     latents, poses, masks = (torch.stack(part) for part in zip(*encoded, strict=True))
-    said = [captions[start] for start in starts] * placements
-    return Clips(latents, poses, masks, said, tokens[starts].repeat(placements, 1))
+    texts = [captions[start] for start in starts] * placements
+    return Clips(latents, poses, masks, texts, tokens[starts].repeat(placements, 1))
 
 
 def placed(subject: Subject, number: int) -> Subject:
-    """Placement augmentation: the same clip smaller and elsewhere in the frame, another way for
-    each `number`; 0 as filmed. Ours.
+    """Placement augmentation: the clip with the person smaller and shifted in the frame, by random
+    amounts for each `number`; 0 is the clip as filmed. Ours, not the paper's.
 
-    Driving people stand elsewhere than the filmed one, and an appearance learned at one size and
-    place only fades away from there. Eq. 1 allows it: around the person lies repeated edge, and the
-    background hardly counts.
+    Driving motions have other places and sizes than the filmed person, and an appearance learned at
+    only one is reproduced less well at others. The frame is extended by its edge pixels, which is
+    possible since eq. 1 weakens the background.
     """
     if number == 0:
         return subject
@@ -134,7 +137,11 @@ def placed(subject: Subject, number: int) -> Subject:
 
 
 def token_regions(model: Base, captions: list[str], person: list[str], scenes: list[str]) -> Tensor:
-    """(N, T): +1 for the words of the person, −1 for those of a scene, 0 for all others."""
+    """The regions of the tokens of N captions, (N, T): +1 in words for the person, -1 in words for
+    a scene, 0 in all others.
+
+    person, scenes: words or phrases; empty ones are ignored.
+    """
     ids = token_ids(model.tokenizer, captions)
     regions = torch.zeros(ids.shape)
     for words, value in (([scene.strip().rstrip(".") for scene in scenes], -1.0), (person, 1.0)):
@@ -155,22 +162,24 @@ def batches(
     text_learns: bool,
     augmented: Clips | None = None,
 ) -> Callable[[torch.Generator], Batch]:
-    """Draw subject rows, then regularization rows, of `stage.frames` frames each.
+    """A function that draws a batch with a random generator: subject rows, then regularization
+    rows, of `stage.frames` frames each.
 
-    augmented: the subject before synthetic backgrounds, for a share of its rows.
-    Text states are encoded once, unless the token or the text encoder is still learning. Captions
-    are dropped (`stage.dropout`) from regularization rows only: did the empty prompt learn the
-    subject as well, guidance would push away from the person.
+    text_learns: the token or the text encoder is trained, so text states are encoded in each step
+    and not once. augmented: the subject in front of synthetic backgrounds, for a share of its rows.
+    Captions are dropped (`stage.dropout`) from regularization rows only: if the empty prompt
+    learned the subject as well, guidance would push away from the person.
     """
     frames = latent_count(stage.frames, model.packed)
     frames = min(frames, subject.latents.shape[1], prior.latents.shape[1])
     share = settings.extras.background_augmentation
-    # alpha stands inside the norm of eq. 1
+    # alpha is inside the norm of eq. 1
     filmed = settings.loss.alpha**2 if settings.loss.weaken else 1.0
     synthetic = max(settings.extras.background_weight, filmed)
 
     def starts(some: SubjectData | Clips | PriorData) -> int:
-        """Where a row may begin: latents of packed time are the first but at their clip's start."""
+        """How many starts a row may have within a clip: only one if the VAE compresses time, since
+        the first latent of a clip differs from others."""
         if model.packs_clips and not isinstance(some, SubjectData):
             return 1
         return some.latents.shape[1] - frames + 1
@@ -195,17 +204,17 @@ def batches(
                 some = augmented
             clip, start = pick(len(some.latents)), pick(starts(some))
             cut = clip, slice(start, start + frames)
-            said = start if isinstance(some, SubjectData) else clip  # a caption a frame, or a clip
-            rows.append((some.latents[cut], some.poses[cut], some.masks[cut], some.tokens[said]))
-            captions.append(some.captions[said])
+            index = start if isinstance(some, SubjectData) else clip  # captions of frames or clips
+            rows.append((some.latents[cut], some.poses[cut], some.masks[cut], some.tokens[index]))
+            captions.append(some.captions[index])
             background.append(filmed if some is subject else synthetic)
             weight.append(1.0)
-        neither = torch.full_like(rows[0][2], 0.5)
+        neutral = torch.full_like(rows[0][2], 0.5)
         for _ in range(stage.prior_batch):
             clip, start = pick(len(prior.latents)), pick(starts(prior))
             cut = clip, slice(start, start + frames)
             rows.append(
-                (prior.latents[cut], prior.poses[cut], neither, torch.zeros_like(rows[0][3]))
+                (prior.latents[cut], prior.poses[cut], neutral, torch.zeros_like(rows[0][3]))
             )
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else prior.captions[clip])
@@ -214,8 +223,8 @@ def batches(
         latents, poses, masks, tokens = (torch.stack(part) for part in zip(*rows, strict=True))
         states = encode(captions) if text_learns else fixed
         text = torch.stack([states[caption] for caption in captions])
-        counts = torch.tensor(background).to(masks)  # (B,)
+        backgrounds = torch.tensor(background).to(masks)  # (B,)
         weights = torch.tensor(weight).to(masks)
-        return Batch(latents, poses, text, masks, tokens, counts, weights)
+        return Batch(latents, poses, text, masks, tokens, backgrounds, weights)
 
     return draw_rows

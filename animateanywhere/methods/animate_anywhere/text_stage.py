@@ -1,8 +1,8 @@
-"""Teach a fresh text encoder what captions say before any picture is made from them, as CLIP was
-taught (Radford et al. 2021, arXiv 2103.00020): captions against the pictures they belong to.
+"""Contrastive training of a new text encoder on pairs of captions and pictures, as in CLIP (Radford
+et al. 2021, arXiv 2103.00020), before it is used for generation.
 
-Trained through the diffusion loss alone, ours learned the names of scenes and nothing of a
-person's looks, in 100,000 pictures; against pictures it tells clothes apart within minutes.
+Trained by the diffusion loss alone, on 100,000 pictures, ours learned the names of scenes but not
+the appearance of people; with the contrastive loss it distinguishes clothes within minutes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ SHARPEST = 100.0  # the cap on the learned scale of similarities
 
 
 class Pairs(nn.Module):
-    """A text encoder and a small convolutional network that meet in one space.
-
-    The picture side sees latents (B, C, h, w), and is thrown away after training.
-    """
+    """A text encoder, and a small convolutional network on latents (B, C, h, w), which map captions
+    and pictures to one space. The latter is discarded after training."""
 
     def __init__(self, text_encoder: Any, channels: int, size: int, width: int = 64) -> None:
         super().__init__()
@@ -36,10 +34,10 @@ class Pairs(nn.Module):
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, ids: Tensor, latents: Tensor) -> Tensor:
-        """Similarities (B, B) of captions, as token ids (B, T), and pictures.
+        """Similarities (B, B) of B captions, as token ids (B, T), and B pictures, as latents.
 
-        A caption is read at its end tokens, the padding among them: they make up half of what a
-        UNet's cross-attention looks at.
+        A caption is represented by its end tokens, including padding: a UNet's cross-attention
+        attends to them as well, and they are half of all tokens.
         """
         states = self.text_encoder(ids).last_hidden_state  # (B, T, D)
         ends = (ids == self.text_encoder.config.eos_token_id)[..., None]
@@ -50,14 +48,15 @@ class Pairs(nn.Module):
 
 
 def contrastive_loss(similarities: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """InfoNCE both ways over a batch (B, B); logs the share of captions that find their picture."""
+    """The symmetric InfoNCE loss of similarities (B, B), a scalar, and the retrieval accuracy to
+    log."""
     own = torch.arange(len(similarities), device=similarities.device)
     loss = (F.cross_entropy(similarities, own) + F.cross_entropy(similarities.T, own)) / 2
-    return loss, {"found": found(similarities)}
+    return loss, {"retrieval": retrieval_accuracy(similarities)}
 
 
-def found(similarities: Tensor) -> float:
-    """Share of captions, (B, B) rows, whose own picture is the nearest of all."""
+def retrieval_accuracy(similarities: Tensor) -> float:
+    """Share of captions, rows of (B, B), that are most similar to their own picture; 0..1."""
     own = torch.arange(len(similarities), device=similarities.device)
     return float((similarities.argmax(1) == own).float().mean())
 

@@ -1,8 +1,8 @@
-"""Scores of weights that are being learned, from frames held out and scenes never filmed.
+"""Validation scores during learning, on held-out frames and in scenes that were not filmed.
 
-No truth and no other network is needed, so it works offline, for real people, on any base: what
-the weights so far generate is held against the clip, and against what the untouched base makes of
-the same poses, noise and words without the person's name. Ours.
+They need no ground truth and no further network, so they work offline, for real people, and on any
+base: videos generated with the current weights are compared with the clip, and with what the
+original base generates from the same poses, noise and prompts without the token. Ours.
 """
 
 from __future__ import annotations
@@ -34,49 +34,47 @@ from animateanywhere.metrics.arrays import evenly_spaced
 from animateanywhere.preprocessing.captions.template import with_appearance
 
 PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
-# Learning may lose one scene and keep all others: the first four that the clip does not name
+# Several, since learning may degrade single ones; the first four that the captions do not name
 SCENES = ("on a beach", "in a forest", "in the snow", "in a room", "on a street")
-FEW = 12  # frames; of a clip with fewer none are held out
-CLIP = 4  # frames of each generated clip, of which there are fewer than pictures
-PLACEMENT = 101  # of `placed`: a place and size in the frame that no row of training has
-SEED = 5
+FEW = 12  # no frames of a clip with fewer frames are held out
+CLIP = 4  # frames of each generated clip
+PLACEMENT = 101  # number for `placed`: a place and size in the frame that training does not use
+SEED = 5  # of the noise
 
 
 @dataclass(frozen=True)
 class Case:
-    """F frames to generate, and the person in the same poses as filmed."""
+    """F frames to generate, and the filmed person in the same poses."""
 
     prompt: str  # "a sks man on a beach"
-    plain: str  # "a man on a beach": for the untouched base
-    other_scene: bool  # in another scene than the clip's
-    poses: Tensor  # (F, C, h, w)
+    plain: str  # "a man on a beach": for the original base
+    other_scene: bool  # whether the scene differs from the clip's
+    poses: Tensor  # (F, *pose_shape)
     frames: NDArray  # (F, H, W, 3) uint8
     masks: NDArray  # (F, H, W) float32 in [0, 1]
-    held: NDArray  # (F,) bool: the frames that training never sees
+    held: NDArray  # (F,) bool: the frames on which identity is measured, held out if possible
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a stage is scored with."""
+    """The data that a stage is scored with."""
 
     cases: tuple[Case, ...]
-    base: tuple[NDArray, ...]  # what the untouched base makes of each, (F, H, W, 3) uint8
-    frames: NDArray  # (K, H, W, 3) uint8, of the clip: the scene that must not leak
-    masks: NDArray  # (K, H, W)
+    base: tuple[NDArray, ...]  # frames from the original base for each case, (F, H, W, 3) uint8
+    frames: NDArray  # (K, H, W, 3) uint8, of the clip: its scene must not leak
+    masks: NDArray  # (K, H, W) float32 in [0, 1]
 
 
 def held_out(count: int) -> list[int]:
-    """Which frames of a clip training is not to see: a few at both ends, none of a short clip.
-
-    At the ends, so that the motion stage still has frames in a row. Scored are these, else frames
-    spread over the whole clip, which training sees too.
-    """
+    """Indices of the held-out frames of a clip of `count` frames: a few at both ends, so that the
+    motion stage still has consecutive frames; none of a short clip, which is scored on frames that
+    are trained on."""
     each = min(count // 16, 4) if count >= 16 else int(count >= FEW)
     return [*range(each), *range(count - each, count)]
 
 
 def learned_part(subject: Subject) -> Subject:
-    """The clip without the frames held out."""
+    """The clip without the held-out frames."""
     held = held_out(len(subject.frames))
     return subject.take([i for i in range(len(subject.frames)) if i not in held])
 
@@ -84,10 +82,11 @@ def learned_part(subject: Subject) -> Subject:
 def make_validations(
     model: Base, settings: Recipe, subject: Subject, token: str
 ) -> dict[str, Validation]:
-    """A validation for each stage that learns a person; made before anything is learned."""
+    """The validation of each stage that learns a person, by its name; to be called before any
+    training, since it generates with the original base."""
     stages = settings.personal_stages
     validations = {}
-    # A motion UNet is first filled at random
+    # Building a motion UNet draws random numbers
     with torch.random.fork_rng([]), progress("reference pictures for scoring", len(stages)) as bar:
         for stage in stages:
             video = stage.kind == "motion"
@@ -105,31 +104,31 @@ def make_validation(
     model: Base, unet: nn.Module, subject: Subject, token: str, steps: int, video: bool,
     appearance: str = "",
 ) -> Validation:  # fmt: skip
-    """Cases from a whole clip: pictures as filmed, and in four other scenes at another place and
-    size; of clips only three of the latter.
+    """The validation of one stage. subject: the whole clip, with held-out frames.
 
-    unet: the untouched base's, for images or, with `video`, for clips. steps: of generation.
-    appearance: what is said of the person in every caption.
+    For images, the cases are pictures in the filmed scene, and in four others with another
+    placement; for clips (`video`), three of the latter. unet: the original base's network for
+    images or clips. steps: denoising steps. appearance: words for the person in every prompt.
     """
     count = len(subject.frames)
     held = held_out(count) or evenly_spaced(count, 4).tolist()
     words = " ".join(subject.captions)
     scenes = [scene for scene in SCENES if scene.split()[-1] not in words][:4]
-    if video:  # at the ends of the clip, where held-out frames are
+    if video:  # at the ends of the clip, which contain the held-out frames
         length = min(max(CLIP, model.packed + 1), int(model.config["frames"]), count)
         length = whole_clip(length, model.packed)
         ends = list(range(length)), list(range(count - length, count))
         plan = [(ends[n % 2], scene) for n, scene in enumerate(scenes[:3])]
     else:
-        filmed = [held[0], held[-1]]  # two pictures, which a VAE that packs time takes for a clip
+        filmed = [held[0], held[-1]]  # a VAE that compresses time would encode both as one clip
         plan = [
             *((some, "") for some in ([[at] for at in filmed] if model.packs_clips else [filmed])),
             *(([held[n % len(held)]], scene) for n, scene in enumerate(scenes)),
         ]
-    apart = placed(subject, PLACEMENT)
+    moved = placed(subject, PLACEMENT)
     cases = []
     for window, scene in plan:
-        shown = (apart if scene else subject).take(window)
+        shown = (moved if scene else subject).take(window)
         text = f"a <token> {subject.class_word} {scene}" if scene else shown.captions[0]
         text = with_appearance(text, "<token>", subject.class_word, appearance)
         known = np.isin(window, held)
@@ -139,8 +138,8 @@ def make_validation(
             known if known.any() else np.ones_like(known),
         ))  # fmt: skip
     some = evenly_spaced(count, 4)
-    made = generate(model, unet, cases, [case.plain for case in cases], steps)
-    return Validation(tuple(cases), made, subject.frames[some], subject.masks[some])
+    originals = generate(model, unet, cases, [case.plain for case in cases], steps)
+    return Validation(tuple(cases), originals, subject.frames[some], subject.masks[some])
 
 
 def _poses(model: Base, unet: nn.Module, shown: Subject, video: bool) -> Tensor:
@@ -151,8 +150,8 @@ def _poses(model: Base, unet: nn.Module, shown: Subject, video: bool) -> Tensor:
 def generate(
     model: Base, unet: nn.Module, cases: Sequence[Case], prompts: Sequence[str], steps: int
 ) -> tuple[NDArray, ...]:
-    """Frames (F, H, W, 3) uint8 for each case, with the same noise every time."""
-    with progress("pictures to score", total=len(cases) * steps) as bar:
+    """Generate frames (F, H, W, 3) uint8 for each case, from the same noise in each call."""
+    with progress("validation samples", total=len(cases) * steps) as bar:
         latents = [
             render_latents(
                 model, unet, prompt, case.poses, SEED, Sampling(steps=steps), lambda: bar.advance(1)
@@ -166,52 +165,57 @@ def generate(
         )
 
 
-def score(validation: Validation, made: Sequence[NDArray]) -> dict[str, float]:
-    """How good generated frames, (F, H, W, 3) uint8 for each case, are; lower is better.
+def score(validation: Validation, generated: Sequence[NDArray]) -> dict[str, float]:
+    """Score generated frames, (F, H, W, 3) uint8 for each case; lower is better.
 
-    identity: color error of the person against the frames held out, in the scene filmed and in
-    the others, as a share of the untouched base's: 1 is no nearer than anyone of the class.
-    scene: how unlike the untouched base's the other scenes are, as a share of how unlike two
-    different scenes are. leak: of the clip's scene in the others, as `metrics.leak` has it, 0..1.
-    score: their sum, weighted by `PARTS`. Scene and leak with nothing to look at, as in a close-up,
-    are nan and left out of it; without the person it is nan.
+    identity: color error of the person on the held-out frames, in the filmed scene and in others,
+    relative to that of the original base; 1 is as far from the person as anyone of the class.
+    scene: distance of the other scenes from those of the original base, relative to the distance
+    between two different scenes. leak: of the clip's scene into the others, see `metrics.leak`,
+    0..1. score: their sum, weighted by `PARTS`. Scene and leak are NaN, and left out of the sum, if
+    no background is visible, as in a close-up; the score is NaN if the person is not visible.
     """
     cases = validation.cases
-    error = [person_error(case, frames) for case, frames in zip(cases, made, strict=True)]
-    usual = [
+    error = [person_error(case, frames) for case, frames in zip(cases, generated, strict=True)]
+    reference = [
         person_error(case, frames) for case, frames in zip(cases, validation.base, strict=True)
     ]
-    away = [i for i, case in enumerate(cases) if case.other_scene]
-    masks = {i: around(cases[i].masks) for i in away}
+    others = [i for i, case in enumerate(cases) if case.other_scene]
+    masks = {i: around(cases[i].masks) for i in others}
 
-    def apart(a: Sequence[NDArray], i: int, b: Sequence[NDArray], j: int) -> float:
+    def distance(a: Sequence[NDArray], i: int, b: Sequence[NDArray], j: int) -> float:
         pairs = zip(a[i], masks[i], b[j], masks[j], strict=True)
         return float(np.mean([metrics.scene_distance(*pair) for pair in pairs]))
 
-    drift = [apart(made, i, validation.base, i) for i in away]
-    other = [apart(validation.base, i, validation.base, j) for i, j in combinations(away, 2)]
-    covered = np.concatenate([masks[i] for i in away])
+    base = validation.base
+    drift = [distance(generated, i, base, i) for i in others]
+    between = [distance(base, i, base, j) for i, j in combinations(others, 2)]
+    covered = np.concatenate([masks[i] for i in others])
     with warnings.catch_warnings():  # of means of nothing
         warnings.simplefilter("ignore", RuntimeWarning)
         leak = metrics.leak(
-            np.concatenate([made[i] for i in away]), covered,
+            np.concatenate([generated[i] for i in others]), covered,
             validation.frames, around(validation.masks),
-            np.concatenate([validation.base[i] for i in away]), covered, max_frames=8,
+            np.concatenate([base[i] for i in others]), covered, max_frames=8,
         )  # fmt: skip
-    parts = {"identity": _ratio(error, usual), "scene": _ratio(drift, other), "leak": leak}
+    parts = {
+        "identity": _ratio(error, reference), "scene": _ratio(drift, between), "leak": leak
+    }  # fmt: skip
     known = (PARTS[n] * v for n, v in parts.items() if n == "identity" or math.isfinite(v))
     return parts | {"score": sum(known)}
 
 
-def person_error(case: Case, made: NDArray) -> float:
-    """Color error of the person, CIEDE2000, in head, middle and legs of the frames held out."""
+def person_error(case: Case, generated: NDArray) -> float:
+    """Color error (CIEDE2000) of the person in generated frames (F, H, W, 3), averaged over the
+    upper, middle and lower third of the held-out frames."""
     thirds = np.stack([_thirds(mask) for mask in case.masks[case.held]])
-    names = ("background", "upper", "middle", "lower")
-    return metrics.person_delta_e(made[case.held], case.frames[case.held], thirds, names)["mean"]
+    names, frames = ("background", "upper", "middle", "lower"), case.frames[case.held]
+    return metrics.person_delta_e(generated[case.held], frames, thirds, names)["mean"]
 
 
 def _thirds(mask: NDArray) -> NDArray:
-    """uint8: 1, 2, 3 in the thirds of a person's height, 0 outside. `(H, W)`."""
+    """Labels (H, W) uint8 of a mask (H, W): 1, 2, 3 in the thirds of the person's height, 0
+    outside."""
     person = mask > 0.5
     rows = np.flatnonzero(person.any(1))
     if not len(rows):
@@ -221,11 +225,12 @@ def _thirds(mask: NDArray) -> NDArray:
 
 
 def around(masks: NDArray) -> NDArray:
-    """Masks `(F, H, W)` with room for a person who is somewhat larger. float32."""
+    """Masks (F, H, W), binarized and dilated to allow for a somewhat larger person; float32."""
     room = max(masks.shape[1] // 24, 1)
     return np.stack([binary_dilation(m > 0.5, iterations=room) for m in masks]).astype(np.float32)
 
 
 def _ratio(values: Sequence[float], units: Sequence[float]) -> float:
+    """Mean of the values relative to that of the units, ignoring NaN."""
     unit = np.nanmean(units) if np.isfinite(units).any() else np.nan
     return float(np.nanmean(values) / unit) if np.isfinite(values).any() and unit else math.nan

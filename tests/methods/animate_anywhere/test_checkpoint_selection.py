@@ -21,7 +21,7 @@ from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere import personal_stages as stages
-from animateanywhere.methods.animate_anywhere.checkpoint_selection import best, enough
+from animateanywhere.methods.animate_anywhere.checkpoint_selection import best, should_stop
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.validation import (
     Case,
@@ -144,9 +144,10 @@ def test_best_and_enough() -> None:
     assert best(rows(1.0, None, 1.0))["step"] == 2  # of equals the last
     assert best(rows(1.1, 1.0, 1.04, 1.06))["step"] == 2  # as good, and later
     assert best(rows(None, None))["step"] == 1
-    assert [enough(rows(3.0, 1.0, 2.0, 1.5)[:n], 2) for n in (1, 2, 3, 4)] == [False] * 3 + [True]
-    assert not enough(rows(1.0, 2.0, 3.0), 0)
-    assert not enough(rows(None, None, None), 1)
+    scores = rows(3.0, 1.0, 2.0, 1.5)
+    assert [should_stop(scores[:n], 2) for n in (1, 2, 3, 4)] == [False] * 3 + [True]
+    assert not should_stop(rows(1.0, 2.0, 3.0), 0)
+    assert not should_stop(rows(None, None, None), 1)
 
 
 # --- frames held out ------------------------------------------------------------------------------
@@ -201,12 +202,14 @@ def test_scoring_changes_no_step_of_training(
     on = learn(tiny_base, place / "on")
     off = learn(tiny_base, place / "off", short(checkpoint_selection=False))
     assert _checkpoint(place / "on") == _checkpoint(place / "off")
-    assert not (place / "off" / "scores.json").exists() and "chosen" not in read_metadata(off)
+    assert not (place / "off" / "scores.json").exists() and "selected_steps" not in read_metadata(
+        off
+    )
     last = load_file(place / "off" / "training" / "motion" / "checkpoint.safetensors")
     name = next(n for n in last if n.startswith("model.unet") and "attn2" in n)
     saved = load_file(off)[name.removeprefix("model.")]
     assert torch.equal(saved, last[name].half())
-    assert json.loads(read_metadata(on)["chosen"]).keys() == {"appearance", "motion"}
+    assert json.loads(read_metadata(on)["selected_steps"]).keys() == {"appearance", "motion"}
 
 
 def _checkpoint(out: Path, stage: str = "appearance") -> bytes:
@@ -225,7 +228,7 @@ def test_the_best_step_is_what_is_kept(
         ("appearance", 2), ("appearance", 4), ("motion", 0), ("motion", 2), ("motion", 4),
     ]  # fmt: skip
     assert all(row["score"] > 0 for row in record)
-    chosen = json.loads(read_metadata(path)["chosen"])
+    chosen = json.loads(read_metadata(path)["selected_steps"])
     for stage, name in (("appearance", "conv_in.weight"), ("motion", None)):
         own = [row for row in record if row["stage"] == stage]
         assert chosen[stage] == best(own)["step"]
@@ -248,7 +251,7 @@ def test_a_stage_ends_when_it_gets_no_better(
     assert len(record) < 30
     said = " ".join(capsys.readouterr().err.split())
     assert f"appearance: stopped at step {len(record)} of 30" in said
-    assert json.loads(read_metadata(path)["chosen"]) == {"appearance": len(record) - 1}
+    assert json.loads(read_metadata(path)["selected_steps"]) == {"appearance": len(record) - 1}
     before = path.read_bytes()
     path.unlink()  # run again, a stopped stage does not go on
     assert learn(tiny_base, place / "run", recipe).read_bytes() == before

@@ -6,20 +6,24 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from animateanywhere.backbones.create_tokenizer import prime
-from animateanywhere.methods.animate_anywhere.text_stage import Pairs, contrastive_loss, found
+from animateanywhere.backbones.create_tokenizer import init_text_encoder
+from animateanywhere.methods.animate_anywhere.text_stage import (
+    Pairs,
+    contrastive_loss,
+    retrieval_accuracy,
+)
 
 
 def test_the_loss_of_equal_similarities_is_chance() -> None:
     loss, logs = contrastive_loss(torch.zeros(8, 8))
     assert float(loss) == pytest.approx(math.log(8))
-    assert 0 < logs["found"] <= 1 / 8
+    assert 0 < logs["retrieval"] <= 1 / 8
 
 
 def test_sure_and_right_costs_nothing() -> None:
     loss, logs = contrastive_loss(50 * torch.eye(8))
-    assert float(loss) < 1e-6 and logs["found"] == 1
-    assert found(torch.eye(8).roll(1, 0)) == 0
+    assert float(loss) < 1e-6 and logs["retrieval"] == 1
+    assert retrieval_accuracy(torch.eye(8).roll(1, 0)) == 0
 
 
 def test_a_word_is_learned_from_pictures() -> None:
@@ -30,7 +34,7 @@ def test_a_word_is_learned_from_pictures() -> None:
         num_attention_heads=2, max_position_embeddings=6, bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
     text_encoder = CLIPTextModel(config)
-    prime(text_encoder)
+    init_text_encoder(text_encoder)
     first, second = torch.arange(16) // 4, torch.arange(16) % 4
     end = torch.ones(16, dtype=torch.long)
     ids = torch.stack([0 * end, 2 + first, 6 + second, end, end, end], 1)  # (B, T)
@@ -45,4 +49,4 @@ def test_a_word_is_learned_from_pictures() -> None:
         optimizer.zero_grad()
     pictures = looks[0, first] + looks[1, second]
     with torch.no_grad():
-        assert found(model(ids, pictures)) > 0.8
+        assert retrieval_accuracy(model(ids, pictures)) > 0.8

@@ -152,7 +152,7 @@ def step(base: Base, stage: Stage, recipe: Recipe) -> float:
 
 def _beside(base: Base) -> list[nn.Module]:
     """What runs with the denoiser, and is no part of it."""
-    return [base.parts[name] for name in base.family.beside]
+    return [base.parts[name] for name in base.family.auxiliary]
 
 
 def _encoders(base: Base) -> list[nn.Module]:
