@@ -124,7 +124,7 @@ def test_stages_pass_on_what_recipe_and_base_say(
     monkeypatch.setattr(base_stages, "reconstruction", rebuilt)
     monkeypatch.setattr(base_stages, "fit", fit)
     monkeypatch.setattr(base_stages, "sampler", lambda *given, **options: None)
-    monkeypatch.setattr(base_stages, "word_use", lambda base: dict)
+    monkeypatch.setattr(base_stages, "caption_errors", lambda base: dict)
     for name in ("vae", "image", "video"):
         (stage,) = (stage for stage in recipe.stage if stage.name == name)
         base_stages.STAGES[name](run, stage, 0)

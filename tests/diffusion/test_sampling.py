@@ -3,9 +3,15 @@ import warnings
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    LCMScheduler,
+    UniPCMultistepScheduler,
+)
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.diffusion.losses import FLOW
 from animateanywhere.diffusion.sampling import (
     blend,
     free_noise,
@@ -72,6 +78,32 @@ def test_more_steps_reduce_the_error(sampler):
         for steps in (10, 20, 40)
     ]
     assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("sampler, steps", [("unipc", 25), ("ddim", 250)])
+def test_a_flow_leads_to_its_gaussian(sampler, steps):
+    schedule = UniPCMultistepScheduler(prediction_type=FLOW, use_flow_sigmas=True).config
+
+    def denoiser(x, t):
+        sigma = float(t) / 1000
+        a = 1 - sigma
+        x0 = MEAN + a * STD**2 / (a**2 * STD**2 + sigma**2) * (x - a * MEAN)
+        return (x - x0) / sigma  # noise - x0
+
+    x = torch.randn(1, 4, 4, 20, 20, generator=torch.Generator().manual_seed(0)).double()
+    y = sample(denoiser, x, make_scheduler(schedule, sampler), steps)
+    assert abs(y.mean() - MEAN) < 0.03
+    assert abs(y.std() / STD - 1) < 0.03
+
+
+def test_lcm_takes_the_schedule_of_the_base_and_no_flow():
+    schedule = config("epsilon", False)
+    lcm = make_scheduler(schedule, "lcm")
+    assert isinstance(lcm, LCMScheduler) and lcm.config.prediction_type == "epsilon"
+    assert torch.equal(lcm.alphas_cumprod, DDIMScheduler.from_config(schedule).alphas_cumprod)
+    flow = UniPCMultistepScheduler(prediction_type=FLOW, use_flow_sigmas=True).config
+    with pytest.raises(UsageError, match="lcm"):
+        make_scheduler(flow, "lcm")
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "ddim"])

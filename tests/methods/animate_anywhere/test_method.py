@@ -191,3 +191,7 @@ def test_guidance_is_rescaled(together: int, monkeypatch: pytest.MonkeyPatch) ->
         walk = method.denoiser(replace(FAMILY, predict=scaled), None, conditions, 4.0, rescale)
         found = walk(made.latents, torch.tensor(500))
         torch.testing.assert_close(found, factor * made.latents)
+    for scale, factor in ((1.0, 3), (2.0, 4)):
+        walk = method.denoiser(replace(FAMILY, predict=scaled), None, conditions, scale)
+        found = walk(made.latents, torch.tensor(500))
+        torch.testing.assert_close(found, factor * made.latents)
