@@ -1,6 +1,8 @@
 """Fixtures: small real models, saved to a folder and loaded from it as users' bases are."""
 
 import os
+import socket
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 torch.set_num_threads(1)
 
@@ -31,6 +34,52 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, in which the test runs."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one process of a run of tests makes, and the others wait for."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all workers
+    folder, made = root / name, root / f"{name}.made"
+    with FileLock(root / f"{name}.lock"):
+        if not made.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            made.touch()
+    return folder
+
+
+@pytest.fixture
+def two_processes() -> Callable[[list[str]], list[subprocess.CompletedProcess[str]]]:
+    """Runs a command in two processes that train together, as `accelerate launch` starts them."""
+
+    def run(command: list[str]) -> list[subprocess.CompletedProcess[str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = os.environ | {
+            "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1",
+        }  # fmt: skip
+        both = [
+            subprocess.Popen(
+                command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+            for rank in ("0", "1")
+        ]  # fmt: skip
+        try:
+            said = [process.communicate(timeout=300) for process in both]
+        finally:
+            for process in both:
+                process.kill()
+        return [
+            subprocess.CompletedProcess(command, process.returncode, out, err)
+            for process, (out, err) in zip(both, said, strict=True)
+        ]
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -53,16 +102,17 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from animateanywhere.backbones.create import create_base
     from animateanywhere.methods.animate_anywhere.settings import load_recipe
 
-    folder = tmp_path_factory.mktemp("tiny")
-    recipe = load_recipe("tiny")
-    captions = ["a man in a room walks", "a woman on a beach is dancing with a red ball"]
-    create_base(recipe.model, folder, captions)
-    model = recipe.model
-    write_base_toml(folder, {
-        "name": "tiny", "size": model.size, "frames": model.frames, "fps": model.fps,
-        "personalize": recipe.personalize, "hash": hash_of(folder),
-    })  # fmt: skip
-    return folder
+    def make(folder: Path) -> None:
+        recipe = load_recipe("tiny")
+        captions = ["a man in a room walks", "a woman on a beach is dancing with a red ball"]
+        create_base(recipe.model, folder, captions)
+        model = recipe.model
+        write_base_toml(folder, {
+            "name": "tiny", "size": model.size, "frames": model.frames, "fps": model.fps,
+            "personalize": recipe.personalize, "hash": hash_of(folder),
+        })  # fmt: skip
+
+    return once(tmp_path_factory, "tiny", make)
 
 
 @pytest.fixture(scope="session")
@@ -95,12 +145,13 @@ def tiny_wan(tmp_path_factory: pytest.TempPathFactory, wan_model: Any) -> Path:
     from animateanywhere.backbones.base import hash_of, write_base_toml
     from animateanywhere.backbones.create import create_base
 
-    out, model = tmp_path_factory.mktemp("wan"), wan_model
-    captions = ["a man on a beach", "a woman in a room walks", "a sks man in the snow"]
-    create_base(model, out, captions * 20)
-    own = {"name": "wan", "personalize": "personalize-wan", "hash": hash_of(out)}
-    write_base_toml(out, model.base_toml() | own)
-    return out
+    def make(folder: Path) -> None:
+        captions = ["a man on a beach", "a woman in a room walks", "a sks man in the snow"]
+        create_base(wan_model, folder, captions * 20)
+        own = {"name": "wan", "personalize": "personalize-wan", "hash": hash_of(folder)}
+        write_base_toml(folder, wan_model.base_toml() | own)
+
+    return once(tmp_path_factory, "wan", make)
 
 
 @pytest.fixture(scope="session")
@@ -108,4 +159,4 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that `aa base-train tiny` trained, in seconds, from nothing."""
     from animateanywhere.commands.base_train import base_train
 
-    return base_train("tiny", tmp_path_factory.mktemp("trained") / "base")
+    return once(tmp_path_factory, "trained", lambda folder: base_train("tiny", folder))

@@ -1,7 +1,10 @@
 """One-shot learning for real, on the tiny base."""
 
 import inspect
+import itertools
 import json
+import shutil
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import encode_text, load_base
@@ -53,6 +56,9 @@ from animateanywhere.methods.animate_anywhere.subject_data import (
 from animateanywhere.preprocessing.captions.template import SCENES
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
+WEIGHTS = Path("runs/sks/personal.safetensors")
+TINY = load_recipe("personalize-tiny")
+BARE = replace(TINY, extras=NO_EXTRAS)  # a quarter of the time
 
 
 @pytest.fixture
@@ -71,10 +77,24 @@ def learn(base: Path, recipe: Recipe | None = None, **options: object) -> Path:
     )
 
 
-def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
-    path = learn(tiny_base)
-    assert path == Path("runs/sks/personal.safetensors")
-    metadata = read_metadata(path)
+@pytest.fixture(scope="module")
+def first(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one person was learned, as runs/sks."""
+    folder = tmp_path_factory.mktemp("first")
+    with chdir(folder):
+        assert learn(tiny_base) == WEIGHTS
+    return folder
+
+
+@pytest.fixture
+def learned(first: Path, place: Path) -> Path:
+    """Runs in a copy of that folder; its weights."""
+    shutil.copytree(first, place, dirs_exist_ok=True)
+    return WEIGHTS
+
+
+def test_learn_then_generate(learned: Path) -> None:
+    metadata = read_metadata(learned)
     assert (metadata["token"], metadata["class_word"]) == ("sks", "man")
     assert json.loads(metadata["recipe"])["loss"]["alpha"] == 0.001
     made = generate("sks man on a beach", POSE, GenerateOptions(frames=6, steps=2))
@@ -83,7 +103,7 @@ def test_learn_then_generate(tiny_base: Path, place: Path) -> None:
 
 
 def test_words_for_the_appearance_go_into_prompts(tiny_base: Path, place: Path) -> None:
-    path = learn(tiny_base, appearance="in a red shirt")
+    path = learn(tiny_base, BARE, appearance="in a red shirt")
     assert read_metadata(path)["appearance"] == "in a red shirt"
 
     def said(prompt: str, **options: object) -> tuple[str, bytes]:
@@ -103,8 +123,7 @@ def test_words_for_the_appearance_go_into_prompts(tiny_base: Path, place: Path) 
 def test_the_appearance_is_searched_if_the_recipe_says_so(
     tiny_base: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = load_recipe("personalize-tiny")
-    auto = replace(recipe, extras=replace(recipe.extras, appearance="auto"))
+    auto = replace(BARE, extras=replace(NO_EXTRAS, appearance="auto"))
     found = read_metadata(learn(tiny_base, auto))["appearance"]
     assert found.startswith(("in ", "with ")) or found == ""
     assert f"sks {found}"[:20] in " ".join(capsys.readouterr().err.split())
@@ -112,7 +131,7 @@ def test_the_appearance_is_searched_if_the_recipe_says_so(
 
 def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None:
     """Pictures that the base was trained on; drawn anew when they should be other ones."""
-    base, recipe = load_base(tiny_base), load_recipe("personalize-tiny")
+    base, recipe = load_base(tiny_base), TINY
     rendered = replace(recipe, personal=replace(recipe.personal, prior="puppets"))
     found = {
         name: prior_data(base, "woman", settings, 0, video=False)
@@ -131,44 +150,44 @@ def test_regularization_of_rendered_people(tiny_base: Path, place: Path) -> None
     assert clips.latents.shape[:2] == (2, base.config["frames"])
 
 
-def test_only_what_changed_is_saved(tiny_base: Path, place: Path) -> None:
-    tensors = load_file(learn(tiny_base))
+def test_only_what_changed_is_saved(tiny_base: Path, learned: Path, place: Path) -> None:
+    tensors = load_file(learned)
     base = load_base(tiny_base)
     spatial = {f"unet.{name}" for name, _ in base.denoiser.named_parameters()}
     assert set(tensors) == spatial | {EMBEDDING}
-    recipe = load_recipe("personalize-tiny")
-    motion_only = replace(recipe, stage=recipe.stages("motion"))
+    motion_only = replace(BARE, stage=BARE.stages("motion"))
     few = load_file(learn(tiny_base, motion_only, out=place / "few"))
     assert few and all("attn2" in name and "motion" not in name for name in set(few) - {EMBEDDING})
 
 
-def test_the_file_gives_what_training_had(tiny_base: Path, place: Path) -> None:
-    path = learn(tiny_base)
+def test_the_file_gives_what_training_had(tiny_base: Path, learned: Path) -> None:
     base = load_base(tiny_base)
     before = base.denoiser.state_dict()["conv_in.weight"].clone()
-    load_personal(path, base)
+    load_personal(learned, base)
     after = base.denoiser.state_dict()["conv_in.weight"]
     assert not torch.equal(before, after)
     best = load_file(Path("runs/sks/training/appearance/best.safetensors"))
     torch.testing.assert_close(after, best["unet.conv_in.weight"], atol=1e-3, rtol=1e-3)
 
 
-def test_of_the_embedding_only_the_token_learns(tiny_base: Path, place: Path) -> None:
-    learn(tiny_base)
+def test_of_the_embedding_only_the_token_learns(tiny_base: Path, learned: Path) -> None:
     checkpoint = load_file(Path("runs/sks/training/appearance/checkpoint.safetensors"))
     base = load_base(tiny_base)
     index = new_token(base, "sks", "man")
     table: Any = base.text_encoder.get_input_embeddings().weight
-    learned = checkpoint["model.token_embedding.weight"]
-    assert learned.shape == (1, table.shape[1])
-    assert not torch.equal(learned[0], table[index])
+    token = checkpoint["model.token_embedding.weight"]
+    assert token.shape == (1, table.shape[1])
+    assert not torch.equal(token[0], table[index])
+    best = load_file(learned.parent / "training/appearance/best.safetensors")
+    kept = best["token_embedding.weight"].flatten()
+    torch.testing.assert_close(load_file(learned)[EMBEDDING].flatten().float(), kept, atol=1e-3,
+                               rtol=1e-3)  # fmt: skip
     words = len(table)
     assert not [name for name, tensor in checkpoint.items() if words in tensor.shape]
 
 
 def test_the_text_encoder_is_trained_without_its_known_words(tiny_base: Path, place: Path) -> None:
-    recipe = load_recipe("personalize-tiny")
-    both = replace(recipe, personal=replace(recipe.personal, train_text_encoder=True))
+    both = replace(BARE, personal=replace(BARE.personal, train_text_encoder=True))
     tensors = load_file(learn(tiny_base, both))
     base = load_base(tiny_base)
     own = {f"text_encoder.{name}" for name, _ in base.text_encoder.named_parameters()}
@@ -188,13 +207,12 @@ def test_the_same_command_again_does_nothing(
 
     real = personal_stages.fit
     monkeypatch.setattr(personal_stages, "fit", fit)
-    bare = replace(load_recipe("personalize-tiny"), extras=NO_EXTRAS)
-    path = learn(tiny_base, bare)
+    path = learn(tiny_base, BARE)
     before = path.read_bytes()
     assert fitted == ["appearance", "motion"]
-    learn(tiny_base, bare)
+    learn(tiny_base, BARE)
     assert fitted == ["appearance", "motion"] and path.read_bytes() == before
-    learn(tiny_base, bare, seed=1)  # other settings are another run
+    learn(tiny_base, BARE, seed=1)  # other settings are another run
     assert fitted == ["appearance", "motion"] * 2 and path.read_bytes() != before
 
 
@@ -274,13 +292,9 @@ def test_stages_pass_on_what_recipe_and_base_say(
 
 
 def test_a_stopped_run_goes_on(
-    tiny_base: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, learned: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = learn(tiny_base, out=place / "whole").read_bytes()
-
-    from animateanywhere.methods.animate_anywhere import personal_stages as module
-
-    real, calls = module.method.loss, 0
+    real, calls = personal_stages.method.loss, 0
 
     def stops(*arguments: object) -> object:
         nonlocal calls
@@ -289,21 +303,22 @@ def test_a_stopped_run_goes_on(
             raise KeyboardInterrupt
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module.method, "loss", stops)
+    monkeypatch.setattr(personal_stages.method, "loss", stops)
     with pytest.raises(KeyboardInterrupt):
         learn(tiny_base, out=place / "cut")
-    monkeypatch.setattr(module.method, "loss", real)
+    monkeypatch.setattr(personal_stages.method, "loss", real)
     assert not (place / "cut" / "personal.safetensors").exists()
-    assert learn(tiny_base, out=place / "cut").read_bytes() == whole
+    assert learn(tiny_base, out=place / "cut").read_bytes() == learned.read_bytes()
 
 
-@pytest.mark.parametrize("switch", ["weaken", "guide"])
-def test_each_switch_changes_the_result(tiny_base: Path, place: Path, switch: str) -> None:
-    recipe = load_recipe("personalize-tiny")
-    off = replace(recipe, loss=replace(recipe.loss, **{switch: False}))
-    a = load_file(learn(tiny_base, recipe, out=place / "on"))
-    b = load_file(learn(tiny_base, off, out=place / "off"))
-    assert any(not torch.equal(a[name], b[name]) for name in a)
+def test_each_switch_changes_the_result(tiny_base: Path, place: Path) -> None:
+    made = [
+        load_file(learn(tiny_base, replace(BARE, loss=loss), out=place / str(number)))
+        for number, loss in enumerate((Loss(), Loss(weaken=False), Loss(guide=False)))
+    ]
+    assert made[0].keys() == made[1].keys() == made[2].keys()
+    for a, b in itertools.combinations(made, 2):
+        assert any(not torch.equal(a[name], b[name]) for name in a)
 
 
 def test_placement_augmentation_is_the_same_person_smaller_and_shifted() -> None:
@@ -374,14 +389,14 @@ def test_token_regions(tiny_base: Path) -> None:
     assert regions[1].abs().sum() == 0
 
 
-def test_a_base_of_another_training_is_refused(tiny_base: Path, trained: Path, place: Path) -> None:
-    path = learn(tiny_base)
+def test_a_base_of_another_training_is_refused(tiny_base: Path, learned: Path, place: Path) -> None:
+    shutil.copytree(tiny_base, place / "other")
+    file = place / "other" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    save_file(weights | {"conv_in.bias": weights["conv_in.bias"] + 1}, file, {"format": "pt"})
+    options = GenerateOptions(weights=learned, base=str(place / "other"), frames=4, steps=1)
     with pytest.raises(UsageError, match="another one"):
-        generate(
-            "sks man on a beach",
-            POSE,
-            GenerateOptions(weights=path, base=str(trained), frames=4, steps=1),
-        )
+        generate("sks man on a beach", POSE, options)
 
 
 def test_rows_show_other_places_and_drop_captions_of_others_only(tiny_base: Path) -> None:

@@ -123,6 +123,8 @@ def test_reconstruction_closed_form() -> None:
     step = wanted + torch.tensor([0.0, 0.4, 0, 0])
     # A quarter of the pixels is off by 0.4; of three differences sideways two are, one counts.
     assert float(reconstruction(step, wanted, left)) == pytest.approx(0.56 / 4 + 0.4 / 3)
+    down, upper = step.mT - wanted.mT + wanted, left[:, None]  # the same, from top to bottom
+    assert float(reconstruction(down, wanted, upper)) == pytest.approx(0.56 / 4 + 0.4 / 3)
 
 
 def test_shifted_timesteps_closed_form() -> None:

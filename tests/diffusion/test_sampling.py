@@ -3,15 +3,22 @@ import warnings
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    LCMScheduler,
+    UniPCMultistepScheduler,
+)
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.diffusion.losses import FLOW
 from animateanywhere.diffusion.sampling import (
     blend,
     free_noise,
     guided,
     make_scheduler,
     sample,
+    switch_denoisers,
     windows,
 )
 
@@ -71,6 +78,32 @@ def test_more_steps_reduce_the_error(sampler):
         for steps in (10, 20, 40)
     ]
     assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("sampler, steps", [("unipc", 25), ("ddim", 250)])
+def test_a_flow_leads_to_its_gaussian(sampler, steps):
+    schedule = UniPCMultistepScheduler(prediction_type=FLOW, use_flow_sigmas=True).config
+
+    def denoiser(x, t):
+        sigma = float(t) / 1000
+        a = 1 - sigma
+        x0 = MEAN + a * STD**2 / (a**2 * STD**2 + sigma**2) * (x - a * MEAN)
+        return (x - x0) / sigma  # noise - x0
+
+    x = torch.randn(1, 4, 4, 20, 20, generator=torch.Generator().manual_seed(0)).double()
+    y = sample(denoiser, x, make_scheduler(schedule, sampler), steps)
+    assert abs(y.mean() - MEAN) < 0.03
+    assert abs(y.std() / STD - 1) < 0.03
+
+
+def test_lcm_takes_the_schedule_of_the_base_and_no_flow():
+    schedule = config("epsilon", False)
+    lcm = make_scheduler(schedule, "lcm")
+    assert isinstance(lcm, LCMScheduler) and lcm.config.prediction_type == "epsilon"
+    assert torch.equal(lcm.alphas_cumprod, DDIMScheduler.from_config(schedule).alphas_cumprod)
+    flow = UniPCMultistepScheduler(prediction_type=FLOW, use_flow_sigmas=True).config
+    with pytest.raises(UsageError, match="lcm"):
+        make_scheduler(flow, "lcm")
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "ddim"])
@@ -180,6 +213,21 @@ def test_blending_moves_smoothly_from_one_window_to_the_next():
     torch.testing.assert_close(y[4:8], torch.tensor([1, 2, 3, 4]) / 5)
 
 
+def test_each_window_has_its_own_conditions():
+    """A window predicts where it begins plus 10 times where it ends."""
+
+    def denoiser_of(start, stop):
+        return lambda x, t: torch.full_like(x, start + 10 * stop)
+
+    y = blend(denoiser_of, [(0, 4), (4, 7)])(torch.zeros(1, 7, 1, 1, 1), torch.tensor(0))
+    assert y.flatten().tolist() == [40] * 4 + [74] * 3
+
+
+def test_one_denoiser_takes_over_from_another():
+    both = switch_denoisers(lambda x, t: x + t, lambda x, t: x - t, 2)
+    assert [both(10, step) for step in range(1, 6)] == [11, 12, 7, 6, 5]
+
+
 def test_one_window_is_its_own_denoiser():
     def only(x, t):
         return x
@@ -197,4 +245,7 @@ def test_free_noise_shuffles_that_of_the_first_window():
         stretch, before = free[0, start : start + 12], free[0, start - 16 : start - 4]
         assert not torch.equal(stretch, before)
         assert torch.equal(stretch.flatten(1).sort(0)[0], before.flatten(1).sort(0)[0])
+    assert torch.equal(free_noise(noise, 16, 12, torch.Generator().manual_seed(1)), free)
+    short = free_noise(noise[:, :37], 16, 12, torch.Generator().manual_seed(1))
+    assert torch.equal(short, free[:, :37])  # the last stretch may be cut off
     assert torch.equal(free_noise(noise[:, :9], 16, 12, torch.Generator()), noise[:, :9])

@@ -11,7 +11,11 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base, latent_shape, load_base
 from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.methods.animate_anywhere import generation
-from animateanywhere.methods.animate_anywhere.generation import render_images, render_latents
+from animateanywhere.methods.animate_anywhere.generation import (
+    Sampling,
+    render_images,
+    render_latents,
+)
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def test_the_scale_of_guidance_may_be_given(base: Base, monkeypatch: pytest.Monk
     monkeypatch.setattr(generation, "sample", first_prediction)
     poses = torch.zeros(2, *latent_shape(base))
     ours, plain = (
-        render_latents(base, torch.nn.Identity(), "a man", poses, 5, guidance_scale=scale)
+        render_latents(base, torch.nn.Identity(), "a man", poses, 5, Sampling(guidance_scale=scale))
         for scale in (None, 1.0)
     )
     torch.testing.assert_close(ours, (0.7 * 3 + 0.3 * 7) / 3 * plain)
