@@ -109,7 +109,7 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     def never(*given: object) -> None:
         raise AssertionError("what is there was made again")
 
-    monkeypatch.setattr(benchmark, "make", never)
+    monkeypatch.setattr(benchmark, "generate_cases", never)
     benchmark.benchmark(out, **options)
     again = json.loads((out / "metrics-easy-fast.json").read_text())
     assert again["methods"] == report["methods"]
