@@ -4,9 +4,10 @@
 
 Steps run on fake tensors (`methods/animate_anywhere/cost/memory.py`), so neither weights nor the
 memory are needed. Prints Markdown tables. For each form of the recipe that `--vram` chooses from:
-the peak of both stages, and of frames in the VAE. For comparison: a naive form (mask guidance as a
-dense bias, no gradient checkpointing; for UNets), and the recipe with diffusers' own gradient
-checkpointing, which stores the activations of temporal layers. Then the memory of generation, and
+the peak of both stages, of images and clips that the base generates, and of frames in the VAE. For
+comparison: a naive form (mask guidance as a dense bias, no gradient checkpointing; for UNets), and
+the recipe with diffusers' own gradient checkpointing, which stores the activations of temporal
+layers. Then the memory of generation, and
 the operations of a complete run (generated data and stages, without validation), with the time they
 take on GPUs that reach SHARE of their peak performance, which is a guess. There are three bases:
 the paper's (concatenated pose latents), one with a ControlNet, and Wan 2.1 VACE 1.3B. --base:
@@ -37,6 +38,7 @@ from diffusers import (
     WanVACETransformer3DModel,
 )
 from speed import DenseGuided
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import (
     FlopCounterMode,
     register_flop_formula,
@@ -49,6 +51,7 @@ from animateanywhere.backbones import sd_unet
 from animateanywhere.backbones.base import base_config, find_base, load_parts
 from animateanywhere.backbones.guided_attention import GuidedAttention, guide
 from animateanywhere.backbones.spec import Model
+from animateanywhere.backbones.vae import latent_count
 from animateanywhere.core.estimate import clock
 from animateanywhere.core.messages import quietly
 from animateanywhere.methods.animate_anywhere import background_augmentation
@@ -56,10 +59,11 @@ from animateanywhere.methods.animate_anywhere.cost import memory
 from animateanywhere.methods.animate_anywhere.cost.vram import BESIDE, FORMS, GIB
 from animateanywhere.methods.animate_anywhere.personal_stages import LARGE
 from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames
-from animateanywhere.methods.animate_anywhere.settings import load_recipe
+from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
 
 SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5, "steps": 25}
 CARDS = (8, 12, 16, 24)
+COLUMNS = ("appearance", "motion", "images", "clips", "frames")
 # Dense half-precision TFLOP/s with accumulation in float32, from data sheets
 PEAKS = {"RTX 3060": 26, "RTX 4090": 165, "A100": 312, "H100": 989}
 SHARE = 0.35
@@ -123,7 +127,12 @@ def write_parts(folder: Path, parts: dict[str, Any]) -> None:
 
 def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     recipe = load_recipe(recipe_name)
-    print("| | appearance, GB | motion, GB | frames, GB | card |\n|---|---|---|---|---|")
+
+    def row(name: str, recipe: Recipe) -> None:
+        line(name, memory.learning_peaks(folder, config, recipe))
+
+    print("| | appearance, GB | motion, GB | images, GB | clips, GB | frames, GB | card |")
+    print("|---" * 7 + "|")
     if config["size"] > LARGE:
         if (folder / "unet").is_dir():
             with (
@@ -133,16 +142,16 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
                 ),
                 patch.object(sd_unet, "FAMILY", replace(sd_unet.FAMILY, guide=dense)),
             ):
-                line("dense bias, no checkpointing", memory.learning(folder, config, recipe))
+                row("dense bias, no checkpointing", recipe)
         with patch(
             "animateanywhere.methods.animate_anywhere.personal_stages.recompute", diffusers_own
         ):
-            line("diffusers' gradient checkpointing", memory.learning(folder, config, recipe))
+            row("diffusers' gradient checkpointing", recipe)
     for name, form in FORMS.items():
-        line(name, memory.learning(folder, config, form(recipe)))
+        row(name, form(recipe))
     for name, precision in (("generation", "no"), ("generation in half precision", "fp16")):
-        peak = memory.generating(folder, config, precision)
-        print(f"| {name} | {peak:.1f} | | | {card(peak)} |", flush=True)
+        found = memory.generating_peaks(folder, config, precision)
+        line(name, {"clips": found["window"], "frames": found["frames"]})
 
 
 def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
@@ -150,8 +159,10 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     recipe, steps = load_recipe(recipe_name), int(config["steps"])
 
     def passes(frames: int) -> float:  # TFLOP of a denoising step of such a clip, with guidance
-        short = config | {"frames": frames}
-        return counted(lambda: memory.generating(folder, short, "fp16", pixels=False))
+        base = load_parts(folder, config, "meta")
+        latents = latent_count(frames, base.packed)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return counted(lambda: memory.denoising(base, "fp16", True, 1, latents))
 
     own = recipe.personal
     length = clip_frames(load_parts(folder, config, "meta"), recipe)
@@ -183,9 +194,10 @@ def counted(work: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e12
 
 
-def line(name: str, found: dict[str, float]) -> None:
-    values = " | ".join(f"{peak:.1f}" for peak in found.values())
-    print(f"| {name} | {values} | {card(max(found.values()))} |", flush=True)
+def line(name: str, found: dict[str, memory.Peak]) -> None:
+    totals = {part: peak.weights + peak.work for part, peak in found.items()}
+    cells = (f"{totals[part]:.1f}" if part in totals else "" for part in COLUMNS)
+    print(f"| {name} | {' | '.join(cells)} | {card(max(totals.values()))} |", flush=True)
 
 
 def card(peak: float) -> str:

@@ -38,11 +38,11 @@ VERDICTS = {"ready": "green", "usable with warnings": "yellow", "unusable": "red
 
 
 class Report(NamedTuple):
-    """What a check found: findings by file name, predictions by command."""
+    """What a check found: findings by file name, estimates by command."""
 
     verdict: Verdict
     findings: dict[str, list[Finding]]
-    predictions: dict[str, Estimate]
+    estimates: dict[str, Estimate]
 
 
 def check(
@@ -62,13 +62,14 @@ def check(
     """
     model = load_base(base)
     passes = to_device(model, best_device())  # as generation has it
+    loaded = memory_now()
     settings = recipe_of(model, recipe)
     out = out or FOLDER / video.stem / "subject"
     require_writable(out)
     size = int(model.config["size"])
     found: dict[str, list[Finding]] = {video.name: []}
-    told: dict[str, Estimate] = {}
-    subject, prepared = None, Prepared()
+    estimates: dict[str, Estimate] = {}
+    subject, prepared = None, Prepared(0.0, 0.0, 0.0)
     try:
         subject, prepared = _prepare(model, video, out, class_word, backends)
         found[video.name] += read_findings(out)
@@ -76,25 +77,26 @@ def check(
         found[video.name].append(_about(video, error))
     if subject is not None:
         with passes:
-            learning, more = estimate_learning(model, subject, settings, 0, prepared=prepared)
+            start = prepared._replace(held=loaded + prepared.held)
+            learning, more = estimate_learning(model, subject, settings, 0, start)
         found[video.name] += more
         if learning is not None:
-            told["personalize"] = learning
+            estimates["personalize"] = learning
     if pose is not None:
         found.setdefault(pose.name, [])
         try:
             driving, spent = _read(model, pose, backends, prepared)
             found[pose.name] += _compare(driving, subject, size)
             with passes:
-                generation, more = estimate_generation(
-                    model, len(driving.keypoints), steps_of(model), prepared=spent
-                )
+                start = spent._replace(held=loaded + spent.held)
+                frames, steps = len(driving.keypoints), steps_of(model)
+                generation, more = estimate_generation(model, frames, steps, start)
             found[pose.name] += [finding for finding in more if finding not in found[video.name]]
             if generation is not None:
-                told["generate"] = generation
+                estimates["generate"] = generation
         except UsageError as error:
             found[pose.name].append(_about(pose, error))
-    return Report(verdict([one for some in found.values() for one in some]), found, told)
+    return Report(verdict([one for some in found.values() for one in some]), found, estimates)
 
 
 def show(report: Report) -> None:
@@ -116,10 +118,10 @@ def show(report: Report) -> None:
         if not findings:
             table.add_row("", "", "nothing to say against it")
         console.print(table)
-    for command, told in report.predictions.items():
-        longest = sorted(told.parts.items(), key=lambda part: -part[1])[:3]
+    for command, estimate in report.estimates.items():
+        longest = sorted(estimate.parts.items(), key=lambda part: -part[1])[:3]
         parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest if seconds >= 0.5)
-        console.print(f"aa {command}: about {in_words(told)} on this machine ({parts})")
+        console.print(f"aa {command}: about {in_words(estimate)} on this machine ({parts})")
     console.print(f"[bold {VERDICTS[report.verdict]}]{report.verdict}[/]")
 
 
@@ -130,12 +132,19 @@ def to_json(report: Report) -> str:
         for name, findings in report.findings.items()
         for finding in findings
     ]
-    told: dict[str, Any] = {
-        command: {"seconds": round(one.seconds, 1), "memory_gb": round(one.memory, 2),
-                  "parts": {name: round(seconds, 2) for name, seconds in one.parts.items()}}
-        for command, one in report.predictions.items()
-    }  # fmt: skip
-    return json.dumps({"verdict": report.verdict, "findings": rows, "prediction": told})
+    estimates = {command: _row(estimate) for command, estimate in report.estimates.items()}
+    return json.dumps({"verdict": report.verdict, "findings": rows, "prediction": estimates})
+
+
+def _row(estimate: Estimate) -> dict[str, Any]:
+    seconds, memory = estimate.least or (estimate.seconds, estimate.memory)
+    return {
+        "seconds": round(estimate.seconds, 1),
+        "seconds_at_least": round(seconds, 1),
+        "memory_gb": round(estimate.memory, 2),
+        "memory_gb_at_least": round(memory, 2),
+        "parts": {name: round(part, 2) for name, part in estimate.parts.items()},
+    }
 
 
 def _prepare(

@@ -14,6 +14,7 @@ from animateanywhere.core.messages import say
 
 FILE = "estimate.json"  # in a run's folder
 FULL = 0.9  # of the free memory: above, a little more elsewhere ends the run
+NEAR = 0.87  # of a value: nearer ones are not worth a range
 REMEDY = "take a smaller batch, fewer frames or a smaller base, or a machine with more"
 
 
@@ -23,15 +24,18 @@ class Estimate(NamedTuple):
     seconds: float
     memory: float  # GB at the peak
     parts: dict[str, float]  # seconds of each
+    least: tuple[float, float] | None = None  # seconds and GB, where those above are at most
 
 
-def fits(memory: float, room: float | None = None) -> list[Finding]:
-    """A finding where a peak of so many GB does not fit, or hardly. room: what is free."""
+def fits(memory: float, room: float | None = None, least: float | None = None) -> list[Finding]:
+    """A finding where a peak of so many GB does not fit, or hardly. room: what is free. least: the
+    lower end, where `memory` is at most."""
     room = free_memory() if room is None else room
+    least = memory if least is None else least
     if memory <= FULL * room:
         return []
-    text = f"{memory:.1f} GB are needed, {room:.1f} GB are free"
-    if memory > room:
+    text = f"{_gigabytes(least, memory, 1)} are needed, {room:.1f} GB are free"
+    if least > room:
         return [Finding("unusable", "memory", f"{text}; {REMEDY}")]
     return [Finding("warning", "memory", f"{text}; close other programs")]
 
@@ -41,8 +45,17 @@ def too_much() -> Finding:
 
 
 def in_words(taken: Estimate) -> str:
-    """Such as "3 min 20 s and 1.4 GB"."""
-    return f"{clock(taken.seconds)} and {taken.memory:.{1 if taken.memory < 10 else 0}f} GB"
+    """Such as "3 min 20 s and 1.4 GB", or "2 min 5 s to 3 min 20 s and 1.2 to 1.4 GB"."""
+    seconds, memory = taken.least or (taken.seconds, taken.memory)
+    words = clock(taken.seconds)
+    if seconds < NEAR * taken.seconds:
+        words = f"{clock(seconds)} to {words}"
+    return f"{words} and {_gigabytes(memory, taken.memory, 1 if taken.memory < 10 else 0)}"
+
+
+def _gigabytes(least: float, most: float, digits: int) -> str:
+    words = f"{most:.{digits}f} GB"
+    return f"{least:.{digits}f} to {words}" if least < NEAR * most else words
 
 
 def clock(seconds: float) -> str:
@@ -54,16 +67,16 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def keep(path: Path, told: Estimate, took: Estimate | None = None) -> None:
+def keep(path: Path, estimate: Estimate, took: Estimate | None = None) -> None:
     """Write what was estimated as JSON, and in the end what it took."""
-    record = {**told._asdict(), **({"took": took._asdict()} if took else {})}
+    record = {**estimate._asdict(), **({"took": took._asdict()} if took else {})}
     with write_aside(path) as aside:
         aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def compare(path: Path, told: Estimate | None, begun: float) -> None:
+def compare(path: Path, estimate: Estimate | None, begun: float) -> None:
     """Say, and keep, what it took beside what was estimated."""
-    if told is not None:
+    if estimate is not None:
         took = Estimate(time.monotonic() - begun, peak_memory(), {})
-        keep(path, told, took)
-        say(f"took {in_words(took)}; estimated {in_words(told)}")
+        keep(path, estimate, took)
+        say(f"took {in_words(took)}; estimated {in_words(estimate)}")

@@ -6,7 +6,6 @@ machine, so it runs once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -27,16 +26,14 @@ from animateanywhere.backbones.base import Base, encode_poses, encode_text, late
 from animateanywhere.core.device import machine
 from animateanywhere.core.errors import Failure
 from animateanywhere.core.estimate import FULL
-from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import progress
-from animateanywhere.core.paths import PACKAGE, RUNS
+from animateanywhere.core.paths import PACKAGE
 from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.cost import cache
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, to_dict
 
-CACHE = RUNS / "predictions"
 STEPS = 6  # of each stage in the profiling run
 BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
-VERSION = 5  # of what is measured
 DONE = b"done"  # a line of the profiling run after each of its parts
 
 Probe = dict[str, Any]  # what `probe.main` prints
@@ -60,8 +57,7 @@ def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe |
     if "out_of_memory" not in made:
         # Generation is part of both, and the same where weights are not held in half precision
         for kept in {path} if made["gpu"] else {path, _file(base, None)}:
-            with write_aside(kept) as aside:
-                aside.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+            cache.write(kept, made)
     return made
 
 
@@ -109,8 +105,7 @@ def _run(base: Base, small: Recipe | None) -> Probe:
 
 def _file(base: Base, small: Recipe | None) -> Path:
     """Where measurements of a base and a shortened recipe, on this machine, are kept."""
-    key = json.dumps([VERSION, base.hash, small and to_dict(small), machine()])
-    return CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return cache.file_of("time", base.hash, small and to_dict(small), machine())
 
 
 def shortened(recipe: Recipe) -> Recipe:

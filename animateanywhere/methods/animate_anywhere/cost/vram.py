@@ -62,7 +62,8 @@ def fitted(folder: Path, config: dict[str, Any], recipe: Recipe, vram: float) ->
             if form is _eight_bits and not eight_bits:
                 continue
             changed = form(recipe)
-            found[name] = max(memory.learning(folder, config, changed).values()) + BESIDE
+            peaks = memory.learning(folder, config, changed).values()
+            found[name] = max(peak.weights + peak.work for peak in peaks) + BESIDE
             if found[name] <= vram * GIB:
                 break
         else:
