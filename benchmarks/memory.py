@@ -7,12 +7,11 @@ memory are needed. Prints Markdown tables. For each form of the recipe that `--v
 the peak of both stages, of images and clips that the base generates, and of frames in the VAE. For
 comparison: a naive form (mask guidance as a dense bias, no gradient checkpointing; for UNets), and
 the recipe with diffusers' own gradient checkpointing, which stores the activations of temporal
-layers. Then the memory of generation, and
-the operations of a complete run (generated data and stages, without validation), with the time they
-take on GPUs that reach SHARE of their peak performance, which is a guess. There are three bases:
-the paper's (concatenated pose latents), one with a ControlNet, and Wan 2.1 VACE 1.3B. --base:
-another one, a folder in diffusers' layout with base.toml, with its own recipe. Tests compare the
-estimates with real steps of a small base.
+layers. Then the memory of generation, and the operations of a complete run (generated data and
+stages, without validation), with the time they take on GPUs that reach SHARE of their peak
+performance, which is a guess. There are three bases: the paper's (concatenated pose latents), one
+with a ControlNet, and Wan 2.1 VACE 1.3B. --base: another one, a folder in diffusers' layout with
+base.toml, with its own recipe. Tests compare the estimates with real steps of a small base.
 """
 
 from __future__ import annotations

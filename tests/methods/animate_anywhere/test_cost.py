@@ -234,9 +234,11 @@ def test_what_does_not_fit_is_found_without_a_profiling_run(
     base = load_base(tiny_base)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))  # would fail, were it run
     start = time.monotonic()
-    assert estimate_generation(base, 16, 25, start) == (None, [])  # over before it is known
+    monkeypatch.setattr(predict, "BRIEF", 1e9)  # over before it is known
+    assert estimate_generation(base, 16, 25, start) == (None, [])
     assert not (place / "runs").exists()
     monkeypatch.setattr(predict, "BRIEF", 0.0)
+    monkeypatch.setattr(predict, "WORTH", 1e9)
     monkeypatch.setattr("animateanywhere.core.estimate.free_memory", lambda: 0.1)
     nothing, (finding,) = estimate_generation(base, 16, 25, start)
     assert nothing is None
