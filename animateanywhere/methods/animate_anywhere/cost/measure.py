@@ -1,6 +1,6 @@
-"""Measurements of a base and a recipe on this machine: kept ones, else of a profiling run.
+"""Seconds of a few steps of a base and a recipe on this machine, by a profiling run.
 
-The profiling run (`probe`) is a process of its own. What it measured is kept by base, recipe and
+The profiling run (`probe`) is a process of its own. Its result is cached by base, recipe and
 machine, so it runs once.
 """
 
@@ -33,49 +33,52 @@ from animateanywhere.methods.animate_anywhere.cost import cache
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, to_dict
 
 STEPS = 6  # of each stage in the profiling run
-BUSY, SOON = 0.15, 600.0  # share that others took of the processor; such figures hold for seconds
+BUSY, SOON = (
+    0.15,
+    600.0,
+)  # share of the processor that others took; then it is valid for so many seconds
 DONE = b"done"  # a line of the profiling run after each of its parts
 
 Probe = dict[str, Any]  # what `probe.main` prints
 
 
 def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe | None:
-    """Measurements of this base, recipe and machine: kept ones, else of a profiling run.
+    """Measurements for this base, recipe and machine: cached ones, or those of a profiling run.
 
-    recipe: None for generation only. run: without, only what is kept, else None.
+    recipe: None for generation only. run: False returns None where nothing is cached.
     Raises Failure where the profiling run fails for another reason than memory.
     """
-    small = None if recipe is None else shortened(recipe)
-    path = _file(base, small)
+    short = None if recipe is None else shortened(recipe)
+    path = _file(base, short)
     if path.is_file():
         made = json.loads(path.read_text(encoding="utf-8"))
         if made["busy"] < BUSY or time.time() - path.stat().st_mtime < SOON:
             return made
     if not run:
         return None
-    made = _run(base, small)
+    made = _run(base, short)
     if "out_of_memory" not in made:
         # Generation is part of both, and the same where weights are not held in half precision
-        for kept in {path} if made["gpu"] else {path, _file(base, None)}:
-            cache.write(kept, made)
+        for file in {path} if made["gpu"] else {path, _file(base, None)}:
+            cache.write(file, made)
     return made
 
 
-def _run(base: Base, small: Recipe | None) -> Probe:
+def _run(base: Base, short: Recipe | None) -> Probe:
     """The profiling run, in a process of its own."""
-    table = None if small is None else to_dict(small)
+    table = None if short is None else to_dict(short)
     work = json.dumps([str(base.folder.resolve()), table, time.time()]).encode()
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     total = (
         2
-        if small is None
-        else 5 + bool(small.extras.fit_vae_steps) + small.extras.checkpoint_selection
+        if short is None
+        else 5 + bool(short.extras.fit_vae_steps) + short.extras.checkpoint_selection
     )
     with (
-        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryFile() as errors,
         subprocess.Popen(
             [sys.executable, "-m", "animateanywhere.methods.animate_anywhere.cost.probe"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         ) as child,
         progress("measuring a few steps", total=total) as bar,
@@ -96,20 +99,20 @@ def _run(base: Base, small: Recipe | None) -> Probe:
         if child.wait() == -9:  # by the system, for want of memory
             return {"out_of_memory": "killed"}
         if child.returncode:
-            said.seek(0)
-            words = said.read().decode(errors="replace").strip().splitlines() or ["without a word"]
+            errors.seek(0)
+            words = errors.read().decode(errors="replace").strip().splitlines() or ["no message"]
             raise Failure(f"the profiling run failed: {words[-1]}")
     made = json.loads(last)
     return made | {"end": max(time.time() - made["now"], 0)} if "now" in made else made
 
 
-def _file(base: Base, small: Recipe | None) -> Path:
-    """Where measurements of a base and a shortened recipe, on this machine, are kept."""
-    return cache.file_of("time", base.hash, small and to_dict(small), machine())
+def _file(base: Base, short: Recipe | None) -> Path:
+    """The cache file of a base and a shortened recipe on this machine."""
+    return cache.file_of("time", base.hash, short and to_dict(short), machine())
 
 
 def shortened(recipe: Recipe) -> Recipe:
-    """The recipe with a few logged steps a stage; recipes that differ in steps only become one."""
+    """The recipe with a few logged steps a stage; those that differ only in steps become equal."""
     personal = replace(
         recipe.personal,
         prior_images=1,
@@ -145,7 +148,7 @@ def room_for_another(base: Base) -> bool:
 
 
 def pass_seconds(base: Base) -> float:
-    """Of one image through the network: a first guess of how long anything takes."""
+    """Seconds of one image through the network: a first guess of how long anything takes."""
     network, size = method.build(base, Loss(guide=False), False), int(base.config["size"])
     x = torch.zeros(1, 1, *latent_shape(base), device=network.device)
     timesteps = torch.tensor([500], device=network.device)
