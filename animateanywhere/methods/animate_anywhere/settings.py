@@ -176,20 +176,32 @@ def _check(recipe: Recipe, where: str) -> None:
     stages.check_stages(recipe.stage, where)
     if not 0 < recipe.loss.gamma <= 1:
         raise UsageError(f"{where}: gamma must lie in (0, 1]")
+    if not 0 <= recipe.seed < 2**32:
+        raise UsageError(f"{where}: seed must be 0 to {2**32 - 1}")
+    for key in ("alpha", "prior_weight", "snr_gamma", "pose_weight"):
+        if not getattr(recipe.loss, key) >= 0:  # nor nan
+            raise UsageError(f"{where}: {key} must be at least 0")
     for key in ("prior_images", "prior_clips", "prior_steps"):
         if getattr(recipe.personal, key) < 1:
             raise UsageError(f"{where}: {key} must be at least 1")
     for key in ("placements", "background_images", "background_clips", "selection_steps"):
         if getattr(recipe.extras, key) < 1:
             raise UsageError(f"{where}: {key} must be at least 1")
-    if not 0 <= recipe.extras.background_augmentation <= 1:
-        raise UsageError(f"{where}: background_augmentation is a share and must be 0 to 1")
+    for key in ("background_augmentation", "background_weight"):
+        if not 0 <= getattr(recipe.extras, key) <= 1:
+            raise UsageError(f"{where}: {key} is a share and must be 0 to 1")
     if recipe.extras.patience < 0:
         raise UsageError(f"{where}: patience must be at least 0")
     for stage in recipe.stage:
         here = f"{where}: stage {stage.name}"
         if stage.frames < 1:
             raise UsageError(f"{here}: frames must be at least 1")
+        if stage.prior_batch < 0:
+            raise UsageError(f"{here}: prior_batch must be at least 0")
+        if not 0 <= stage.dropout <= 1:
+            raise UsageError(f"{here}: dropout is a share and must be 0 to 1")
+        if not stage.timestep_shift > 0:
+            raise UsageError(f"{here}: timestep_shift must be above 0")
         if stage.lora_rank < 0 or (stage.lora_rank and stage not in recipe.personal_stages):
             raise UsageError(
                 f"{here}: lora_rank must be at least 0, and 0 unless its kind is appearance or "
