@@ -171,6 +171,22 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     return recipe if recipe.extras.enabled else replace(recipe, extras=NO_EXTRAS)
 
 
+def current_names(settings: Any) -> Any:
+    """Settings of base training as an earlier version wrote them (tables of a recipe, or one
+    stage), under today's names; those that moved to another table are left out."""
+    if not isinstance(settings, dict):
+        return settings
+    tables = {**settings} if "corpus" in settings else {"stage": settings}
+    for old, new in RENAMED.items():
+        (table, old_key), (new_table, new_key) = old.split("."), new.split(".")
+        content = tables.get(table)
+        if isinstance(content, dict) and old_key in content:
+            tables[table] = {key: value for key, value in content.items() if key != old_key}
+            if new_table == table:
+                tables[table][new_key] = content[old_key]
+    return tables if "corpus" in settings else tables["stage"]
+
+
 def _check(recipe: Recipe, where: str) -> None:
     """Raise UsageError for values that would cause a crash after hours."""
     stages.check_stages(recipe.stage, where)
