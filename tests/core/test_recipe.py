@@ -240,7 +240,10 @@ def test_a_schema_without_renamed_keys_knows_no_old_ones(tmp_path: Path) -> None
 
 def test_extras_are_switched_off_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    off, _ = read(path, "[extras]\nenabled = false\nappearance = 'auto'\nfit_vae_steps = 80\n")
+    text = "[extras]\nenabled = false\nappearance = 'auto'\nfit_vae_steps = 80\n"
+    off, warnings = read(path, text)
+    assert warnings == [f"{path}: [extras] enabled = false: its other keys have no effect"]
+    assert read(path, "[extras]\nenabled = false\n")[1] == []
     assert off.extras == NO_EXTRAS == load_recipe("personalize-paper").extras
     assert not NO_EXTRAS.enabled and NO_EXTRAS.appearance == "" and NO_EXTRAS.fit_vae_steps == 0
     assert NO_EXTRAS.placements == 1 and NO_EXTRAS.background_augmentation == 0

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.markup import escape
+
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core import recipe as recipes
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import warn
 from animateanywhere.core.schema import build
 from animateanywhere.training import stage as stages
 
@@ -168,7 +171,11 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe by its name (`mini`) or path. Raises UsageError for a missing or wrong one."""
     recipe = recipes.load_recipe(name_or_path, Recipe, RENAMED)
     _check(recipe, str(name_or_path))
-    return recipe if recipe.extras.enabled else replace(recipe, extras=NO_EXTRAS)
+    if recipe.extras.enabled:
+        return recipe
+    if recipe.extras != Extras(enabled=False):
+        warn(escape(f"{name_or_path}: [extras] enabled = false: its other keys have no effect"))
+    return replace(recipe, extras=NO_EXTRAS)
 
 
 def current_names(settings: Any) -> Any:
