@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
+from animateanywhere.training import loop
 from animateanywhere.training.checkpoint import save_checkpoint
 from animateanywhere.training.loop import LossFn, fit, select, step_generator
 from animateanywhere.training.optimizer import learning_rate
@@ -314,3 +316,45 @@ def test_its_progress_is_reported(tmp_path: Path) -> None:
     assert {(event["stage"], event["total"]) for event in steps} == {("toy", 12)}
     assert [event["loss"] for event in steps if "loss" in event] == losses(tmp_path)
     assert steps[-2]["eta"] > 0 == steps[-1]["eta"]
+
+
+def test_ctrl_c_while_a_step_is_logged_waits_for_the_log(tmp_path: Path) -> None:
+    """In the middle of it, TensorBoard's thread would be waited for in vain."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = []
+    try:
+        with pytest.raises(KeyboardInterrupt), loop._without_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            done.append("logged")
+        assert done == ["logged"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with loop._without_interrupts():
+            done.append("again")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["logged", "again"]
+
+
+@pytest.mark.parametrize("method", ["add_scalar", "close"])
+def test_no_interrupt_reaches_tensorboard(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = []
+    real = getattr(loop.SummaryWriter, method)
+
+    def interrupted(self: object, *given: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real(self, *given)
+        inside.append(method)
+
+    monkeypatch.setattr(loop.SummaryWriter, method, interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        log = loop._Log(tmp_path, 0, True)
+        with pytest.raises(KeyboardInterrupt):
+            if method == "close":
+                log.close()
+            else:
+                log.write(1, {"loss": 1.0}, Stage("a", "image", 1, log_every=1))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert inside == [method]
