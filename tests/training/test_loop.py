@@ -15,7 +15,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.training import loop
-from animateanywhere.training.checkpoint import save_checkpoint
+from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
 from animateanywhere.training.loop import LossFn, fit, select, step_generator
 from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.stage import Stage
@@ -358,3 +358,26 @@ def test_no_interrupt_reaches_tensorboard(
     finally:
         signal.signal(signal.SIGINT, before)
     assert inside == [method]
+
+
+def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
+    """Fused AdamW would otherwise mix up the moments of a network that is channels last."""
+
+    def train(steps: int, resume: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parameters = dict(net.named_parameters())
+        optimizer = torch.optim.AdamW(net.parameters(), 0.1, fused=True)
+        path = tmp_path / "checkpoint.safetensors"
+        start = load_checkpoint(path, parameters, optimizer, []) if resume else 0
+        for step in range(start, steps):
+            frames = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(step))
+            net(frames.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        save_checkpoint(path, steps, parameters, optimizer, [])
+        return net.weight.detach().clone()
+
+    whole = train(4, resume=False)
+    train(2, resume=False)
+    assert torch.equal(train(4, resume=True), whole)
