@@ -20,7 +20,12 @@ from animateanywhere.core.messages import say
 from animateanywhere.methods.animate_anywhere.base_data import corpora
 from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
-from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe, to_dict
+from animateanywhere.methods.animate_anywhere.settings import (
+    Recipe,
+    current_names,
+    load_recipe,
+    to_dict,
+)
 
 
 def base_train(
@@ -84,10 +89,18 @@ def base_train(
 def _require_same(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings to `path`; raise UsageError if other settings were used there before."""
     text = json.dumps(settings, indent=1) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
+    if path.is_file() and current_names(_read(path)) != json.loads(text):
         raise UsageError(
             f"{path.parent} was made with another recipe: remove it, or give another --out"
         )
     if PartialState().is_main_process:
         with write_aside(path) as aside:
             aside.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> Any:
+    """The contents of a JSON file; None if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None

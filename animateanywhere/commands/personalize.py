@@ -198,8 +198,8 @@ def _same_run(out: Path, run: dict[str, str]) -> bool:
         return True
     if record.is_file():
         warn(
-            f"{escape(str(out))} is of a run with another clip or settings: it is replaced, and "
-            "training starts from the beginning"
+            f"{escape(str(out))} is of a run with another clip or settings, or of another version: "
+            "it is replaced, and training starts from the beginning"
         )
         (out / FILE).unlink(missing_ok=True)
     shutil.rmtree(out / "training", ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ def load_recipe(
     """
     path = find_recipe(name_or_path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editor adds a mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from None
     for old, new in (renamed or {}).items():
@@ -41,6 +42,7 @@ def load_recipe(
                     f"use {_title(new)}"
                 )
             )
+    _drop_old_tables(table, renamed or {}, str(path))
     recipe: T = build(schema, {"name": path.stem, **table}, str(path))
     return recipe
 
@@ -65,6 +67,8 @@ def _rename(table: dict[str, Any], old: str, new: str, where: str) -> bool:
         if not isinstance(some, dict) or old_key not in some:
             continue
         target = some if new_table == old_table else table.setdefault(new_table, {})
+        if not isinstance(target, dict):
+            raise UsageError(f"{where}: {new_table} must be a table, not {target!r}")
         if new_key in target:
             raise UsageError(
                 f"{where}: {_title(old)} is the old name of {_title(new)}, and both are given: "
@@ -72,9 +76,28 @@ def _rename(table: dict[str, Any], old: str, new: str, where: str) -> bool:
             )
         target[new_key] = some.pop(old_key)
         found = True
-    if found and content == {} and new_table != old_table:
-        del table[old_table]
     return found
+
+
+def _drop_old_tables(table: dict[str, Any], renamed: Mapping[str, str], where: str) -> None:
+    """Remove tables all of whose keys have moved elsewhere, in place.
+
+    Raises UsageError for other content of them.
+    """
+    current = {new.split(".")[0] for new in renamed.values()}
+    old_keys: dict[str, list[str]] = {}
+    for old in renamed:
+        name, key = old.split(".")
+        old_keys.setdefault(name, []).append(key)
+    for name in old_keys.keys() - current:
+        content = table.pop(name, {})
+        if not isinstance(content, dict):
+            raise UsageError(f"{where}: {name} must be a table, not {content!r}")
+        for key in content:
+            near = difflib.get_close_matches(key, old_keys[name], 1)
+            meant = near or old_keys[name]
+            new = ", ".join(_title(renamed[f"{name}.{old}"]) for old in meant)
+            raise UsageError(f"{where}: {name}: unknown key {key}: did you mean {new}?")
 
 
 def _title(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def cached_array(
         first = make(0, min(rows, count))
         with write_aside(path) as aside, progress(label, total=count) as bar:
             shape = (count, *first.shape[1:])
-            array = open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
+            array = _create_array(aside, shape, np.float16)
             for start in range(0, count, rows):
                 stop = min(start + rows, count)
                 array[start:stop] = make(start, stop) if start else first
@@ -154,12 +155,26 @@ def _read_captions(path: Path) -> list[list[str]]:
 
 
 def _open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
-    if path.is_file():
-        array: np.memmap = np.load(path, mmap_mode="r+")
-        if array.shape == shape:
-            return array
-        raise UsageError(
-            f"{path} was written for another recipe (its shape is {array.shape}, not {shape}); "
-            f"remove {path.parent} or give another --out"
-        )
-    return open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if not path.is_file():
+        with write_aside(path) as aside:
+            _create_array(aside, shape, dtype)
+    array: np.memmap = np.load(path, mmap_mode="r+")
+    if array.shape == shape:
+        return array
+    raise UsageError(
+        f"{path} was written for another recipe (its shape is {array.shape}, not {shape}); "
+        f"remove {path.parent} or give another --out"
+    )
+
+
+def _create_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
+    """A new array of zeros, memory-mapped, whose place on the disk is taken at once.
+
+    Otherwise the first write to a page for which a full disk has no place kills the process
+    (SIGBUS). Raises OSError if the disk is full.
+    """
+    array: np.memmap = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

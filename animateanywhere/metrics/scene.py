@@ -74,6 +74,7 @@ def leak(
     frames of each clip are compared; of the reference's the nearest counts. The definition is
     ours. On puppets: truth 0 to 0.08, half blended in 0.3 to 0.5, pasted 0.99. A washed-out gray
     lies between all scenes and reads up to 0.4: compare it with `scene_accuracy`.
+    NaN without a background: the person covers it.
     """
     known = [
         _cells(reference[i], reference_masks[i]) for i in evenly_spaced(len(reference), max_frames)
@@ -86,9 +87,11 @@ def leak(
         return min(_cell_distance(cells, other) for other in known)
 
     chosen = evenly_spaced(len(result), max_frames)
-    own = np.nanmean([distance(result[i], result_masks[i]) for i in chosen])
-    usual = np.nanmean([distance(*pair) for pair in zip(unrelated, unrelated_masks, strict=True)])
-    return float(np.clip(1 - own / usual, 0, 1))
+    own = [distance(result[i], result_masks[i]) for i in chosen]
+    usual = [distance(*pair) for pair in zip(unrelated, unrelated_masks, strict=True)]
+    if np.isnan(own).all() or np.isnan(usual).all():
+        return float("nan")
+    return float(np.clip(1 - np.nanmean(own) / np.nanmean(usual), 0, 1))
 
 
 def scene_delta_e(

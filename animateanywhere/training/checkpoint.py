@@ -58,4 +58,10 @@ def load_checkpoint(
             value.copy_(file.get_tensor(f"ema.{index}"))
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        # Fused kernels go through memory as it lies: moments must lie as their weight does, which
+        # may be channels last
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         return int(file.metadata()["step"])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
-from contextlib import nullcontext
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -189,17 +192,41 @@ class _Log:
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
         path.write_text("".join(kept))
         self.file = path.open("a")
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+        with _without_interrupts():
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
 
     def write(self, step: int, values: Logs, stage: Stage) -> None:
         if not self.active or (step % stage.log_every and step < stage.steps):
             return
         self.file.write(json.dumps({"step": step, **values}) + "\n")
         self.file.flush()
-        for key, value in values.items():
-            self.board.add_scalar(key, value, step)
+        with _without_interrupts():
+            for key, value in values.items():
+                self.board.add_scalar(key, value, step)
 
     def close(self) -> None:
         if self.active:
             self.file.close()
-            self.board.close()
+            with _without_interrupts():
+                self.board.close()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block.
+
+    Within the queue that TensorBoard's writer shares with its thread, it would leave a lock held,
+    and closing the writer would wait for two minutes or forever.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from animateanywhere.core.errors import UsageError
@@ -44,11 +45,26 @@ def check_stages(stages: Sequence[Stage], where: str) -> None:
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
         raise UsageError(f"{where}: two stages have the same name; rename one")
+    for name in names:
+        if name in ("", "..") or name != Path(name).name:
+            raise UsageError(
+                f"{where}: the name of a stage is a folder's name, such as appearance, not {name!r}"
+            )
     for stage in stages:
         here = f"{where}: stage {stage.name}"
         for key in ("steps", "batch", "accumulate", "log_every", "save_every"):
             if getattr(stage, key) < 1:
                 raise UsageError(f"{here}: {key} must be at least 1")
+        for key in ("warmup", "weight_decay", "sample_every"):
+            if not getattr(stage, key) >= 0:  # nor nan
+                raise UsageError(f"{here}: {key} must be at least 0")
+        for key in ("learning_rate", "clip"):
+            if not getattr(stage, key) > 0:
+                raise UsageError(f"{here}: {key} must be above 0")
+        if not 0 <= stage.decay <= 1:
+            raise UsageError(f"{here}: decay is a share and must be 0 to 1")
+        if not 0 <= stage.ema < 1:
+            raise UsageError(f"{here}: ema must be at least 0 and below 1")
         for pattern in (*stage.train, *stage.rates):
             try:
                 re.compile(pattern)

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from animateanywhere import __version__
+from animateanywhere.__main__ import run
 from animateanywhere.cli import generate as cli_generate
 from animateanywhere.cli import main
 from animateanywhere.cli import prepare as cli_prepare
@@ -378,6 +379,18 @@ def test_ctrl_c_stops_a_real_run(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == "aa: stopped; to go on, run the same command again"
     assert "Traceback" not in err
     assert list(tmp_path.glob("**/*.part*")) == []
+
+
+def test_ctrl_c_while_loading_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "animateanywhere.cli.main")
+    monkeypatch.setattr("importlib._bootstrap._find_spec", interrupted)
+    assert run() == 130
+    assert capsys.readouterr().err == "aa: stopped; to go on, run the same command again\n"
 
 
 def test_puppets_writes_clips(tmp_path: Path) -> None:

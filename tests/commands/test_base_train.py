@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from safetensors.torch import load_file
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import hash_of, load_base
-from animateanywhere.commands.base_train import base_train
+from animateanywhere.commands.base_train import _require_same, base_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.datasets.clips import clips_of_folder
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere import base_stages
 from animateanywhere.methods.animate_anywhere.base_data import corpora
-from animateanywhere.methods.animate_anywhere.settings import Corpus, load_recipe
+from animateanywhere.methods.animate_anywhere.settings import Corpus, Stage, load_recipe, to_dict
 from animateanywhere.pose import skeleton
 
 # Losses of recipes/tiny.toml on the CPU. Renders and kernels differ a little between machines.
@@ -202,6 +202,27 @@ def test_another_recipe_in_the_same_folder_is_refused(trained: Path) -> None:
     other = replace(recipe, corpus=replace(recipe.corpus, images=30))
     with pytest.raises(UsageError, match="another recipe"):
         base_train(other, trained)
+
+
+def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """0.1 wrote other names, in another order, and `keep`, which is no longer in this table."""
+    stage = Stage("a", "image", 4, prior_batch=2)
+    was = {"regular_batch": 2} | {k: v for k, v in asdict(stage).items() if k != "prior_batch"}
+    table = to_dict(load_recipe("tiny"))
+    parts = {key: table[key] for key in ("seed", "model", "corpus", "loss")}
+    rest = {k: v for k, v in parts["loss"].items() if k not in ("prior_weight", "pose_weight")}
+    loss = {"regularization_weight": 1.0, "keep": 1.0, "heat": 0.0} | rest
+    for now, old in ((asdict(stage), was), (parts, parts | {"loss": loss})):
+        path = tmp_path / "settings.json"
+        path.write_text(json.dumps(old))
+        _require_same(path, now)
+        assert json.loads(path.read_text()) == json.loads(json.dumps(now))
+    path.write_text(json.dumps(parts | {"loss": loss | {"heat": 2.0}}))
+    with pytest.raises(UsageError, match="another recipe"):
+        _require_same(path, parts)
+    path.write_text("{")
+    with pytest.raises(UsageError, match="another recipe"):
+        _require_same(path, parts)
 
 
 def test_a_folder_of_clips_is_a_corpus(tmp_path: Path) -> None:

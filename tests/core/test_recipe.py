@@ -23,6 +23,7 @@ from animateanywhere.methods.animate_anywhere.settings import (
     to_dict,
 )
 
+STAGE = "[[stage]]\nname = 'a'\nkind = 'motion'\nsteps = 1\n"
 RECIPES = sorted(recipes_folder().glob("*.toml"))
 
 
@@ -73,6 +74,21 @@ def test_cross_attention_patterns_spare_the_motion_modules(tiny_base: Path) -> N
         ("[[stage]]\nname = 'a'\nkind = 'picture'\nsteps = 1", "must be one of"),
         ("[[stage]]\nname = 'a'\nkind = 'image'\nsteps = 1\nlora_rank = 4", "lora_rank must be"),
         ("[[stage]]\nname = 'a'\nkind = 'motion'\nsteps = 1\nlora_rank = -1", "lora_rank must be"),
+        (STAGE + "prior_batch = -1", "stage a: prior_batch must be at least 0"),
+        (STAGE + "dropout = 1.5", "stage a: dropout is a share and must be 0 to 1"),
+        (STAGE + "timestep_shift = 0", "stage a: timestep_shift must be above 0"),
+        (STAGE + "learning_rate = -1e-3", "stage a: learning_rate must be above 0"),
+        (STAGE + "learning_rate = nan", "stage a: learning_rate must be above 0"),
+        (STAGE + "clip = 0", "stage a: clip must be above 0"),
+        (STAGE + "ema = 1.0", "stage a: ema must be at least 0 and below 1"),
+        (STAGE + "warmup = -1", "stage a: warmup must be at least 0"),
+        (STAGE + "decay = 2", "stage a: decay is a share and must be 0 to 1"),
+        (STAGE.replace("'a'", "'../a'"), "name of a stage is a folder's name"),
+        (STAGE.replace("'a'", "''"), "name of a stage is a folder's name"),
+        ("[loss]\nalpha = -1", "alpha must be at least 0"),
+        ("[loss]\nprior_weight = nan", "prior_weight must be at least 0"),
+        ("[extras]\nbackground_weight = 5", "background_weight is a share and must be 0 to 1"),
+        ("seed = -1", "seed must be 0 to 4294967295"),
         ("stage = 3", "must be a list"),
         ("loss = 3", "must be a table"),
         ("seed = ", "not a TOML file"),
@@ -179,11 +195,40 @@ def test_old_and_new_name_together_are_an_error(old: str, new: str, tmp_path: Pa
         load_recipe(path)
 
 
-def test_a_table_that_was_renamed_has_no_other_keys(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[choose]\npatience = 5\npatienc = 1\n",
+         r"unknown key patienc: did you mean \[extras\] patience\?"),
+        ("[choose]\nsede = 1\n", r"unknown key sede: did you mean \[extras\] checkpoint_sel"),
+        ("choose = 3\n", "choose must be a table, not 3"),
+        ("[[choose]]\nscore = true\n", "choose must be a table"),
+    ],
+)  # fmt: skip
+def test_a_table_that_was_renamed_has_no_other_keys(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text("[choose]\npatience = 5\nsede = 1\n")
-    with pytest.raises(UsageError, match="unknown key choose"):
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
         load_recipe(path)
+
+
+def test_an_empty_table_that_was_renamed_is_no_error(tmp_path: Path) -> None:
+    assert read(tmp_path / "mine.toml", "[choose]\n") == read(tmp_path / "mine.toml", "")
+
+
+@pytest.mark.parametrize(
+    "extras", ["extras = 3\n[loss]\n{}", "[loss]\n{}[[extras]]\npatience = 1\n"]
+)
+def test_a_deprecated_key_beside_what_is_no_table(extras: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(extras.format("keep = 0.5\n"))
+    with pytest.raises(UsageError, match="extras must be a table, not "):
+        load_recipe(path)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    """Editors of Windows write one."""
+    assert read(tmp_path / "mine.toml", "\ufeffseed = 3\n")[0].seed == 3
 
 
 def test_a_schema_without_renamed_keys_knows_no_old_ones(tmp_path: Path) -> None:
@@ -195,7 +240,10 @@ def test_a_schema_without_renamed_keys_knows_no_old_ones(tmp_path: Path) -> None
 
 def test_extras_are_switched_off_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    off, _ = read(path, "[extras]\nenabled = false\nappearance = 'auto'\nfit_vae_steps = 80\n")
+    text = "[extras]\nenabled = false\nappearance = 'auto'\nfit_vae_steps = 80\n"
+    off, warnings = read(path, text)
+    assert warnings == [f"{path}: [extras] enabled = false: its other keys have no effect"]
+    assert read(path, "[extras]\nenabled = false\n")[1] == []
     assert off.extras == NO_EXTRAS == load_recipe("personalize-paper").extras
     assert not NO_EXTRAS.enabled and NO_EXTRAS.appearance == "" and NO_EXTRAS.fit_vae_steps == 0
     assert NO_EXTRAS.placements == 1 and NO_EXTRAS.background_augmentation == 0

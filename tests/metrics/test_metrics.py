@@ -1,5 +1,6 @@
 """Measures against closed forms and against cases whose order is known."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -157,6 +158,8 @@ def test_leak_on_constructed_cases(clips: dict) -> None:
     halved = asked.frames.copy()
     halved[:, :, :64] = pasted[:, :, :64]
     assert score(reference.frames, reference.masks) == 1
+    with warnings.catch_warnings(action="error"):
+        assert np.isnan(score(reference.frames, np.full_like(reference.masks, 255)))
     assert score(pasted, asked.masks) > 0.85
     assert score(asked.frames, asked.masks) < 0.1
     assert 0.25 < score(mixed, asked.masks) < 0.75

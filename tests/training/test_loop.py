@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from torch import nn
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
-from animateanywhere.training.checkpoint import save_checkpoint
+from animateanywhere.training import loop
+from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
 from animateanywhere.training.loop import LossFn, fit, select, step_generator
 from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.stage import Stage
@@ -314,3 +316,68 @@ def test_its_progress_is_reported(tmp_path: Path) -> None:
     assert {(event["stage"], event["total"]) for event in steps} == {("toy", 12)}
     assert [event["loss"] for event in steps if "loss" in event] == losses(tmp_path)
     assert steps[-2]["eta"] > 0 == steps[-1]["eta"]
+
+
+def test_ctrl_c_while_a_step_is_logged_waits_for_the_log(tmp_path: Path) -> None:
+    """In the middle of it, TensorBoard's thread would be waited for in vain."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = []
+    try:
+        with pytest.raises(KeyboardInterrupt), loop._without_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            done.append("logged")
+        assert done == ["logged"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with loop._without_interrupts():
+            done.append("again")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["logged", "again"]
+
+
+@pytest.mark.parametrize("method", ["add_scalar", "close"])
+def test_no_interrupt_reaches_tensorboard(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = []
+    real = getattr(loop.SummaryWriter, method)
+
+    def interrupted(self: object, *given: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real(self, *given)
+        inside.append(method)
+
+    monkeypatch.setattr(loop.SummaryWriter, method, interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        log = loop._Log(tmp_path, 0, True)
+        with pytest.raises(KeyboardInterrupt):
+            if method == "close":
+                log.close()
+            else:
+                log.write(1, {"loss": 1.0}, Stage("a", "image", 1, log_every=1))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert inside == [method]
+
+
+def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
+    """Fused AdamW would otherwise mix up the moments of a network that is channels last."""
+
+    def train(steps: int, resume: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parameters = dict(net.named_parameters())
+        optimizer = torch.optim.AdamW(net.parameters(), 0.1, fused=True)
+        path = tmp_path / "checkpoint.safetensors"
+        start = load_checkpoint(path, parameters, optimizer, []) if resume else 0
+        for step in range(start, steps):
+            frames = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(step))
+            net(frames.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        save_checkpoint(path, steps, parameters, optimizer, [])
+        return net.weight.detach().clone()
+
+    whole = train(4, resume=False)
+    train(2, resume=False)
+    assert torch.equal(train(4, resume=True), whole)

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.markup import escape
+
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core import recipe as recipes
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import warn
 from animateanywhere.core.schema import build
 from animateanywhere.training import stage as stages
 
@@ -168,7 +171,27 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe by its name (`mini`) or path. Raises UsageError for a missing or wrong one."""
     recipe = recipes.load_recipe(name_or_path, Recipe, RENAMED)
     _check(recipe, str(name_or_path))
-    return recipe if recipe.extras.enabled else replace(recipe, extras=NO_EXTRAS)
+    if recipe.extras.enabled:
+        return recipe
+    if recipe.extras != Extras(enabled=False):
+        warn(escape(f"{name_or_path}: [extras] enabled = false: its other keys have no effect"))
+    return replace(recipe, extras=NO_EXTRAS)
+
+
+def current_names(settings: Any) -> Any:
+    """Settings of base training as an earlier version wrote them (tables of a recipe, or one
+    stage), under today's names; those that moved to another table are left out."""
+    if not isinstance(settings, dict):
+        return settings
+    tables = {**settings} if "corpus" in settings else {"stage": settings}
+    for old, new in RENAMED.items():
+        (table, old_key), (new_table, new_key) = old.split("."), new.split(".")
+        content = tables.get(table)
+        if isinstance(content, dict) and old_key in content:
+            tables[table] = {key: value for key, value in content.items() if key != old_key}
+            if new_table == table:
+                tables[table][new_key] = content[old_key]
+    return tables if "corpus" in settings else tables["stage"]
 
 
 def _check(recipe: Recipe, where: str) -> None:
@@ -176,20 +199,32 @@ def _check(recipe: Recipe, where: str) -> None:
     stages.check_stages(recipe.stage, where)
     if not 0 < recipe.loss.gamma <= 1:
         raise UsageError(f"{where}: gamma must lie in (0, 1]")
+    if not 0 <= recipe.seed < 2**32:
+        raise UsageError(f"{where}: seed must be 0 to {2**32 - 1}")
+    for key in ("alpha", "prior_weight", "snr_gamma", "pose_weight"):
+        if not getattr(recipe.loss, key) >= 0:  # nor nan
+            raise UsageError(f"{where}: {key} must be at least 0")
     for key in ("prior_images", "prior_clips", "prior_steps"):
         if getattr(recipe.personal, key) < 1:
             raise UsageError(f"{where}: {key} must be at least 1")
     for key in ("placements", "background_images", "background_clips", "selection_steps"):
         if getattr(recipe.extras, key) < 1:
             raise UsageError(f"{where}: {key} must be at least 1")
-    if not 0 <= recipe.extras.background_augmentation <= 1:
-        raise UsageError(f"{where}: background_augmentation is a share and must be 0 to 1")
+    for key in ("background_augmentation", "background_weight"):
+        if not 0 <= getattr(recipe.extras, key) <= 1:
+            raise UsageError(f"{where}: {key} is a share and must be 0 to 1")
     if recipe.extras.patience < 0:
         raise UsageError(f"{where}: patience must be at least 0")
     for stage in recipe.stage:
         here = f"{where}: stage {stage.name}"
         if stage.frames < 1:
             raise UsageError(f"{here}: frames must be at least 1")
+        if stage.prior_batch < 0:
+            raise UsageError(f"{here}: prior_batch must be at least 0")
+        if not 0 <= stage.dropout <= 1:
+            raise UsageError(f"{here}: dropout is a share and must be 0 to 1")
+        if not stage.timestep_shift > 0:
+            raise UsageError(f"{here}: timestep_shift must be above 0")
         if stage.lora_rank < 0 or (stage.lora_rank and stage not in recipe.personal_stages):
             raise UsageError(
                 f"{here}: lora_rank must be at least 0, and 0 unless its kind is appearance or "
