@@ -285,3 +285,27 @@ def test_gpu_draws_the_same() -> None:
         assert (off > 2).mean() < 0.002
         assert np.abs(a.masks.astype(int) - b.masks).mean() < 0.5
         assert (a.keypoints[..., 2] == b.keypoints[..., 2]).mean() > 0.95
+
+
+def test_a_portrait_shows_a_face_that_a_vae_can_keep() -> None:
+    specs = [puppets.sample_portrait(seed) for seed in range(30)]
+    clips = puppets.render_batch(specs, [0.5] * 30)
+    face = puppets.PARTS.index("face")
+    wide = [np.ptp(np.nonzero((clip.parts[0] == face).any(0))[0]) if (clip.parts == face).any()
+            else 0 for clip in clips]  # fmt: skip
+    assert np.mean(np.array(wide) >= 24) > 0.3
+    assert all(puppets.is_held_out(puppets.sample_portrait(n, "held-out").identity)
+               for n in range(5))  # fmt: skip
+
+
+def test_details_are_of_the_face_and_the_top_alone() -> None:
+    """Who has none is rendered as ever, also beside somebody who has."""
+    spec = puppets.sample_portrait(3)
+    plain = dataclasses.replace(spec, identity=dataclasses.replace(spec.identity, detail=None))
+    detailed, alone = (puppets.render(one, frames=1) for one in (spec, plain))
+    changed = (detailed.frames != alone.frames).any(-1) & (alone.masks == 255)  # but at edges
+    assert changed.any()
+    allowed = [puppets.PARTS.index(name) for name in ("face", "hair", "top", "skin")]
+    assert np.isin(alone.parts[changed], allowed).all()
+    together = puppets.render_batch([spec, plain], [0.0, 0.0])
+    np.testing.assert_array_equal(together[1].frames, alone.frames)

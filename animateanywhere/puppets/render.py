@@ -8,6 +8,7 @@ from torch import Tensor
 
 from animateanywhere.puppets.caption import caption
 from animateanywhere.puppets.cast import cast
+from animateanywhere.puppets.detail import detail_row, paint_print
 from animateanywhere.puppets.paint import Light
 from animateanywhere.puppets.scenes import paint
 from animateanywhere.puppets.shade import shade
@@ -85,7 +86,7 @@ def _background(image: Tensor, posed: Posed, light: Light, size: int, samples: i
 
 
 def _layers(
-    posed: list[Posed], table: np.ndarray, size: int, device: str
+    posed: list[Posed], specs: list[Spec], table: np.ndarray, size: int, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cast and shade all frames of some specs.
 
@@ -112,9 +113,16 @@ def _layers(
     hits, depth = cast(put(cones), side, side)
     local = put(np.concatenate([p.local for p in posed]).astype(np.float32))
     colors = put(rgb)
+    details = prints = None
+    if any(spec.identity.detail for spec in specs):
+        counts = torch.tensor([len(p.pan) for p in posed], device=device)
+        rows = np.array([detail_row(spec.identity) for spec in specs], np.float32)
+        painted = torch.stack([paint_print(spec.identity, device) for spec in specs])
+        details, prints = (x.repeat_interleave(counts, 0) for x in (put(rows), painted))
     tone, part = shade(
-        hits, colors[:, :, 0], colors[:, :, 1], put(kinds), put(table), local[:, 0], local[:, 1]
-    )
+        hits, colors[:, :, 0], colors[:, :, 1], put(kinds), put(table), local[:, 0], local[:, 1],
+        details, prints,
+    )  # fmt: skip
     person = hits.cone < put(people)[hits.frame]
     area = total * side * side
     layer = torch.zeros(area, 5, device=device)
@@ -146,7 +154,7 @@ def _render(specs: list[Spec], times: list[np.ndarray], size: int, device: str) 
             image, light = paint(spec.scene, size, margin, device)
             table += [_attributes(spec, light)] * len(p.pan)
             grounds.append(_background(image, p, light, size, _SAMPLES))
-        layer, parts, depth = _layers(posed, np.array(table, np.float32), size, device)
+        layer, parts, depth = _layers(posed, some, np.array(table, np.float32), size, device)
         frames = torch.cat(grounds) * (1 - layer[:, 3:4]) + layer[:, :3]
         masks = (layer[:, 4] * 255).round().to(torch.uint8)
         parts = parts * (masks > 127)

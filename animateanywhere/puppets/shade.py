@@ -14,6 +14,7 @@ from animateanywhere.puppets.body import (
     TORSO,
 )
 from animateanywhere.puppets.cast import Hits
+from animateanywhere.puppets.detail import AT, detailed_face, printed
 
 # columns of the per-frame attribute table
 ATTRIBUTES = (
@@ -124,8 +125,12 @@ def shade(
     table: Tensor,
     torso: Tensor,
     head: Tensor,
+    details: Tensor | None = None,
+    prints: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Color (hits, 3) in 0..1 and part (hits,) of each hit.
+
+    details, prints: of `detail`, (F, D) and (F, 4, PRINT, PRINT), where somebody has any.
 
     rgb1, rgb2 (F, P, 3); kinds (F, P, 4): kind, part, second part, cut; table (F, A) as
     ATTRIBUTES; torso and head (F, 3, 4) take screen points into local coordinates.
@@ -156,6 +161,9 @@ def shade(
     code = torch.where(sleeve & ~dress & (col("pattern") == 5), 0, col("pattern"))
     shown = (part == TOP) & (onto | sleeve) & ~(under & (col("top") != 5))
     rgb = _mix(rgb, accent, shown & _pattern(code, pu, pv, front))
+    if details is not None and prints is not None:
+        color, there = printed(prints, f, pu, pv, front | sleeve, details[f, AT["everywhere"]])
+        rgb = _mix(rgb, color, there & shown & (onto | dress | (details[f, AT["everywhere"]] > 0)))
     jacket = (
         onto
         & (col("top") == 2)
@@ -189,6 +197,16 @@ def shade(
     fh = f[on_head]
     place = (head[fh, :, :3] @ point[:, :, None])[:, :, 0] + head[fh, :, 3]
     face_rgb, face_part = _face(place, rgb[on_head], a[on_head])
+    if details is not None:
+        own = details[fh]
+        made, made_part = detailed_face(
+            place, a[on_head, COLUMN["skin_r"] : COLUMN["skin_r"] + 3],
+            a[on_head, COLUMN["hair_r"] : COLUMN["hair_r"] + 3], own,
+            *(a[on_head, COLUMN[name]] > 0 for name in ("beard", "glasses", "bald")),
+        )  # fmt: skip
+        detailed = own[:, AT["detailed"]] > 0
+        face_rgb = _mix(face_rgb, made, detailed)
+        face_part = torch.where(detailed & (face_part != SKIN), made_part, face_part)
     rgb, part = rgb.clone(), part.clone()
     rgb[on_head], part[on_head] = face_rgb, face_part
 

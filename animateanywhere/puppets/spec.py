@@ -59,6 +59,34 @@ RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Detail:
+    """What words cannot say of a person; lengths on the face as shares of a head's size.
+
+    print: seed of the print on the top, 0 for none; fringe: how far the hairline slants; square:
+    2 for round glasses and more for square ones.
+    """
+
+    print: int
+    eye_gap: float
+    eye_width: float
+    eye_height: float
+    brow_height: float
+    brow_tilt: float
+    brow_width: float
+    mouth_width: float
+    mouth_height: float
+    mouth_place: float
+    nose: float
+    freckles: float
+    stubble: float
+    hairline: float
+    fringe: float
+    square: float
+    iris_rgb: RGB
+    lip_rgb: RGB
+
+
+@dataclass(frozen=True)
 class Identity:
     """Everything that belongs to the person; colors are RGB in 0..1, names as in COLORS."""
 
@@ -95,6 +123,7 @@ class Identity:
     bag_rgb: RGB
     legs: float = 1.0  # length of thighs and shins; 1 for everyone that is sampled
     arms: float = 1.0
+    detail: Detail | None = None  # nobody of `sample_spec` has one
 
 
 @dataclass(frozen=True)
