@@ -23,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from animateanywhere.console import progress, say
 from animateanywhere.errors import Failure, UsageError
 from animateanywhere.recipe import Stage
+from animateanywhere.training.bfloat16 import has_amx, use_bfloat16_norms
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
 
 Logs = dict[str, float]
@@ -94,7 +95,13 @@ def fit(
             to stop here. Draws nothing from torch's own generator.
     """
     AcceleratorState._reset_state()  # each stage has a precision of its own
-    accelerator = Accelerator(mixed_precision=stage.precision, cpu=not torch.cuda.is_available())
+    gpu = torch.cuda.is_available()
+    precision = stage.precision
+    if precision == "auto":
+        precision = "bf16" if (torch.cuda.is_bf16_supported() if gpu else has_amx()) else "no"
+    accelerator = Accelerator(mixed_precision=precision, cpu=not gpu)
+    if precision == "bf16" and not gpu:
+        use_bfloat16_norms(model)
     parameters = select(model, stage.train)
     optimizer = _optimizer(parameters, stage)
     step_module: Any = _Step(model, loss_fn).to(accelerator.device)

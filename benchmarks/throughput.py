@@ -1,0 +1,110 @@
+"""What a training step of the VAE and of the image UNet costs, in seconds of processor time.
+
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/throughput.py [RECIPE ...]
+
+Ways of computing the same step take turns, and of each the median counts. Processor time of one
+thread is measured, and not the clock, so that other work on the machine matters little. Prints a
+Markdown table for each recipe (default: mini).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from animateanywhere.models.vae import VAES, latent_channels, vae_encode
+from animateanywhere.recipe import load_recipe
+from animateanywhere.training.bfloat16 import use_bfloat16_norms
+
+ROWS, TURNS = 16, 5
+# name: channels last, autocast to bfloat16, our norms
+WAYS = {
+    "float32, as today": (False, False, False),
+    "float32, channels last": (True, False, False),
+    "bfloat16 by autocast": (True, True, False),
+    "bfloat16, our RMS norm": (True, True, True),
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or ["mini"]:
+        model = load_recipe(name).model
+        print(f"\n{name}\n\n| step of {ROWS} rows ", end="")
+        print("| VAE, s | rows/s | ratio | image UNet, s | rows/s | ratio |")
+        print("|---|---|---|---|---|---|---|")
+        found = [vae_step, unet_step]
+        costs = [measure({way: make(model, *how) for way, how in WAYS.items()}) for make in found]
+        for way in WAYS:
+            cells = []
+            for cost in costs:
+                ratio = cost["float32, as today"] / cost[way]
+                cells.append(f"{cost[way]:.2f} | {ROWS / cost[way]:.1f} | {ratio:.2f}")
+            print(f"| {way} | " + " | ".join(cells) + " |", flush=True)
+
+
+def measure(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
+    spent: dict[str, list[float]] = {way: [] for way in steps}
+    for turn in range(TURNS + 1):
+        for way, step in steps.items():
+            start = time.process_time()
+            step()
+            if turn:
+                spent[way].append(time.process_time() - start)
+    return {way: median(values) for way, values in spent.items()}
+
+
+def vae_step(model: Any, last: bool, half: bool, norms: bool) -> Callable[[], None]:
+    table = dict(model.vae)
+    vae = VAES[table.pop("_class_name")].from_config(table)
+    x = torch.rand(ROWS, 3, model.size, model.size) * 2 - 1
+
+    def loss() -> torch.Tensor:
+        return (vae.decode(vae_encode(vae, x)).sample.float() - x).abs().mean()
+
+    return stepper(vae, loss, last, half, norms)
+
+
+def unet_step(model: Any, last: bool, half: bool, norms: bool) -> Callable[[], None]:
+    table = dict(model.vae)
+    channels = latent_channels(VAES[table.pop("_class_name")].from_config(table))
+    unet = UNet2DConditionModel.from_config(
+        {"in_channels": 2 * channels, "out_channels": channels, **model.unet}
+    )
+    side = model.unet["sample_size"]
+    x = torch.randn(ROWS, 2 * channels, side, side)
+    text = torch.randn(ROWS, 48, model.unet["cross_attention_dim"])
+
+    def loss() -> torch.Tensor:
+        return unet(x, torch.full((ROWS,), 500), text).sample.float().square().mean()
+
+    return stepper(unet, loss, last, half, norms)
+
+
+def stepper(
+    network: Any, loss: Callable[[], torch.Tensor], last: bool, half: bool, norms: bool
+) -> Callable[[], None]:
+    network.train()
+    if last:
+        network.to(memory_format=torch.channels_last)
+    if norms:
+        use_bfloat16_norms(network)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            value = loss()
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
