@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from accelerate import PartialState
 from animateanywhere import puppets
 from animateanywhere.batch import Batch
 from animateanywhere.data.corpus import Corpus, Row, cached, folder_rows, open_corpus
+from animateanywhere.data.procedural import picture
 from animateanywhere.data.skeleton import heat
 from animateanywhere.files import sha256
 from animateanywhere.models.base import Base, encode_text
 from animateanywhere.models.vae import encode_frames
 from animateanywhere.recipe import Recipe, Stage
+from animateanywhere.training.autoencoder import Source
 
 BATCH_RENDER = 16  # puppets drawn at once
 ENCODE_FRAMES = 32  # frames through the VAE at once
@@ -63,6 +66,38 @@ def puppet_clips(settings: Recipe, start: int) -> Iterator[Row]:
         spec = puppets.sample_spec(_seed(settings, "clips", number))
         clip = puppets.render(spec, frames=model.frames, size=model.size, fps=model.fps)
         yield clip.frames, clip.keypoints, _captions(spec, corpus.captions)
+
+
+def vae_sources(settings: Recipe, folder: Path, images: Corpus) -> list[Source]:
+    """What the VAE learns from: frames of the corpus, people seen closer, procedural pictures."""
+    size, counts = settings.model.size, settings.corpus
+    kinds = {"portraits": (counts.portraits, portraits), "pictures": (counts.pictures, procedural)}
+    sources = [Source(images, 1.0)]
+    for name, (count, make) in kinds.items():
+        if count:
+            corpus = open_corpus(folder / name, partial(make, settings), count, 1, size)
+            share = 2.0 if name == "pictures" and counts.portraits else 1.0
+            sources.append(Source(corpus, share, upright=name == "portraits"))
+    return sources
+
+
+def procedural(settings: Recipe, start: int) -> Iterator[Row]:
+    """Procedural pictures from number `start` on, with nobody in them."""
+    nobody = np.zeros((1, 18, 3), np.float32)
+    for number in range(start, settings.corpus.pictures):
+        seed = _seed(settings, "images", number)
+        yield picture(seed, settings.model.size)[None], nobody, [""]
+
+
+def portraits(settings: Recipe, start: int) -> Iterator[Row]:
+    """Single frames of people with details and seen closer, from number `start` on."""
+    model, corpus = settings.model, settings.corpus
+    for first in range(start, corpus.portraits, BATCH_RENDER):
+        seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
+        specs = [puppets.sample_portrait(seed) for seed in seeds]
+        times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
+        for clip in puppets.render_batch(specs, times, size=model.size):
+            yield clip.frames, clip.keypoints, [""]
 
 
 def _seed(settings: Recipe, kind: str, number: int) -> int:

@@ -60,6 +60,18 @@ class Corpus:
     images: int = 0  # single frames to render
     clips: int = 0  # clips of `model.frames` frames to render
     captions: int = 4  # different captions a clip
+    pictures: int = 0  # procedural pictures, for the VAE alone: so it knows more than puppets
+    portraits: int = 0  # puppets framed closer and with more detail, for the VAE alone
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """The loss of the VAE stages."""
+
+    noise: float = 0.05  # mean standard deviation of the noise on the latents, of their own
+    equivariance: float = 0.0  # weight of the pictures that latents of half the size decode to
+    person: float = 3.0  # so much more do pixels near the pose's limbs count
+    face: float = 0.0  # likewise those of faces
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,8 @@ class Stage:
     timestep_shift: float = 1.0
     # Rows go through the network one after another: the same step in less memory, a quarter slower
     row_by_row: bool = False
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    # "auto": bf16 where the machine multiplies it in hardware
+    precision: Literal["no", "bf16", "fp16", "auto"] = "no"
     # "adamw8bit": its state takes a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     weight_decay: float = 0.01
@@ -154,6 +167,7 @@ class Recipe:
     personalize: str = "personalize"  # the recipe that learns a person on this base
     model: Model = field(default_factory=Model)
     corpus: Corpus = field(default_factory=Corpus)
+    autoencoder: Autoencoder = field(default_factory=Autoencoder)
     loss: Loss = field(default_factory=Loss)
     personal: Personal = field(default_factory=Personal)
     choose: Choose = field(default_factory=Choose)

@@ -12,21 +12,19 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from animateanywhere.corpora import batches, encoded
+from animateanywhere.corpora import batches, encoded, vae_sources
 from animateanywhere.data.corpus import Corpus
-from animateanywhere.data.skeleton import heat
 from animateanywhere.data.video import contact_sheet
-from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.files import write_aside
 from animateanywhere.methods import animate_anywhere as method
 from animateanywhere.metrics import psnr
 from animateanywhere.models.base import Base, load_parts, token_ids
 from animateanywhere.models.fresh import save_part
-from animateanywhere.models.vae import decode_latents, encode_frames, to_pixels, vae_encode
+from animateanywhere.models.vae import decode_latents, encode_frames
 from animateanywhere.recipe import Recipe, Stage
 from animateanywhere.samples import held_out_puppets, sampler, word_use
+from animateanywhere.training.autoencoder import autoencoder_loss, draw
 from animateanywhere.training.loop import fit
 from animateanywhere.training.perception import train_perception
 from animateanywhere.training.text import Pairs, contrastive_loss, found
@@ -45,18 +43,16 @@ class Run:
 def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     """An autoencoder whose latents are noisy while it trains, so that they come out smooth."""
     base = _parts(run)
+    base.vae.to(memory_format=torch.channels_last)
     frames, size = run.images.frames, run.settings.model.size
+    sources, rule = (
+        vae_sources(run.settings, run.out / "corpus", run.images),
+        run.settings.autoencoder,
+    )
 
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = torch.randint(len(frames), (stage.batch,), generator=generator).sort().values.numpy()
-        x = to_pixels(torch.from_numpy(frames[rows, 0])).to(_device(vae))
-        latents = vae_encode(vae, x)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        y = vae.decode(latents + 0.05 * noise).sample
-        warm = torch.from_numpy(heat(run.images.keypoints[rows, 0], size, size // 8)).to(x)
-        warm = F.interpolate(warm[:, None], (size, size))  # (B, 1, H, W)
-        warm = 1 + run.settings.loss.heat * warm
-        return reconstruction(y, x, warm) + 1e-3 * latents.square().mean(), {}
+        x, weight = (part.to(_device(vae)) for part in draw(sources, stage.batch, rule, generator))
+        return autoencoder_loss(vae, x, weight, rule, generator)
 
     held_out = np.concatenate([clip.frames for clip in held_out_puppets(size)])
     folder = run.out / "training" / stage.name
