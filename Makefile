@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything is installed into .venv of this folder, and nowhere else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint docs
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); this takes a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[offline,test,lint]'
+	  --constraint constraints.txt --editable '.[offline,test,lint,docs]'
 	@touch $@
 
 demo: setup ## learn a bundled person, generate and measure; pictures in runs/demo
@@ -38,3 +38,7 @@ lint: setup ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+docs: setup ## build the documentation into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo "Built site/. To read it: $(RUN) -m http.server --directory site"

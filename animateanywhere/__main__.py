@@ -2,6 +2,6 @@
 
 import sys
 
-from animateanywhere.cli import main
+from animateanywhere.cli.main import main
 
 sys.exit(main())

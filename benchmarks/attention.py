@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from animateanywhere.models.attention import guided_attention
+from animateanywhere.backbones.guided_attention import guided_attention
 
 GAMMA = 0.1
 

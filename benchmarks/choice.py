@@ -27,17 +27,16 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from animateanywhere.data import skeleton
-from animateanywhere.demo import stage_spec
+from animateanywhere.backbones.base import BUNDLED, Base, encode_poses, load_base
+from animateanywhere.commands.demo import stage_spec
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.evaluation import truth
-from animateanywhere.learning import choose
-from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import BUNDLED, Base, encode_poses, load_base
-from animateanywhere.models.perception import load_perception
-from animateanywhere.personalize import personalize
-from animateanywhere.puppets import Clip, caption, describe, render
-from animateanywhere.recipe import Loss, Recipe, load_recipe
-from animateanywhere.render import render as generate
+from animateanywhere.evaluation.perception import load_perception
+from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
+from animateanywhere.methods.animate_anywhere.generation import render as generate
+from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, load_recipe
+from animateanywhere.pose import skeleton
+from animateanywhere.puppets import Clip, caption, describe_identity, render
 
 FPS, SIZE, FRAMES, STEPS = 8.0, 128, 4, 10
 # motion and scene of each person's clip, and how its captions name the scene
@@ -60,7 +59,7 @@ def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list
     net = load_perception(BUNDLED / "perception")
     rows = []
     for case in cases:
-        prompt = caption(case.spec, seed=1, person=who, looks=False)
+        prompt = caption(case.spec, seed=1, person=who, appearance=False)
         poses = encode_poses(base, skeleton.draw(case.keypoints, SIZE, SIZE))
         made = np.stack([*generate(base, unet, prompt, poses, 0, steps=STEPS)])
         rows.append(truth.measure(net, made, case, reference))
@@ -83,10 +82,10 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
         truth.write_reference(reference, out)
         base = load_base("mini")
         unet = method.build(base, Loss(guide=False), video=True).eval()
-        who = describe(reference.spec.identity)
+        who = describe_identity(reference.spec.identity)
         record.write_text(json.dumps({"words": measured(base, unet, who, reference, cases)}))
     token, kind = "sks", reference.spec.identity.gender
-    scorer = choose.scorer
+    scorer = checkpoint_selection.scorer
 
     def both(model: Base, parts: Mapping[str, nn.Module], *rest: Any) -> Callable[..., bool]:
         """The scorer, and the measurement beside it."""
@@ -96,7 +95,7 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
             stop, known = score(step, parameters), json.loads(record.read_text())
             name = f"{rest[0].name} {step}"
             if name not in known and (rest[0].kind == "motion" or step):
-                image = parts["unet"] is model.unet
+                image = parts["unet"] is model.denoiser
                 unet = method.build(model, Loss(guide=False), True) if image else parts["unet"]
                 found = measured(model, unet.eval(), f"{token} {kind}", reference, cases)
                 record.write_text(json.dumps({**known, name: found}))
@@ -104,16 +103,20 @@ def learn(person: int, number: int, out: Path, recipe: Recipe) -> list[dict[str,
 
         return on_save
 
-    choose.scorer = both
+    checkpoint_selection.scorer = both
     try:
         personalize(
-            clip, token, class_word=kind, scene=words, base="mini", out=out / token, recipe=recipe
+            clip,
+            token,
+            PersonalizeOptions(
+                class_word=kind, scene=words, base="mini", out=out / token, recipe=recipe
+            ),
         )
     finally:
-        choose.scorer = scorer
+        checkpoint_selection.scorer = scorer
     known = json.loads(record.read_text())
     rows = []
-    for row in choose.read(out / token):
+    for row in checkpoint_selection.read(out / token):
         found = known[f"{row['stage']} {row['step']}"]
         share = found["person_delta_e"] / known["words"]["person_delta_e"]
         whole = share + found["leak"] + found["wrong_scene"]
@@ -149,14 +152,14 @@ def recipe_of(setting: str, every: int) -> Recipe:
     """The bundled recipe, scored more often and never stopped, or one that loses the scenes."""
     recipe = load_recipe("personalize")
     stages = tuple(replace(s, save_every=min(every, s.steps)) for s in recipe.stage)
-    recipe = replace(recipe, stage=stages, choose=replace(recipe.choose, patience=0))
+    recipe = replace(recipe, stage=stages, extras=replace(recipe.extras, patience=0))
     if setting == "bundled":
         return recipe
-    stage = replace(recipe.stages("appearance")[0], steps=240, save_every=30, regular_batch=0)
+    stage = replace(recipe.stages("appearance")[0], steps=240, save_every=30, prior_batch=0)
     return replace(
         recipe, stage=(stage,),
-        personal=replace(recipe.personal, views=1, elsewhere=0.0, fit_vae_steps=0,
-                         regularization_images=1, regularization_clips=1, regularization_steps=1),
+        personal=replace(recipe.personal, prior_images=1, prior_clips=1, prior_steps=1),
+        extras=replace(recipe.extras, placements=1, background_augmentation=0.0, fit_vae_steps=0),
     )  # fmt: skip
 
 
@@ -174,7 +177,7 @@ def table(people: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
     for (setting, person), rows in people.items():
         for stage in dict.fromkeys(row["stage"] for row in rows):
             own = [row for row in rows if row["stage"] == stage]
-            chosen, sums = choose.best(own), [row["truth"] for row in own]
+            chosen, sums = checkpoint_selection.best(own), [row["truth"] for row in own]
             best = own[int(np.argmin(sums))]
             print(
                 f"| {setting} | {person} | {stage} | {chosen['step']} | {chosen['truth']:.3f} "

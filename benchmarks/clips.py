@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from animateanywhere.data import video
-from animateanywhere.data.openpose import VISIBLE
-from animateanywhere.errors import UsageError
-from animateanywhere.extraction import memory
-from animateanywhere.extraction.driving import read_driving
-from animateanywhere.extraction.seen import somebody
-from animateanywhere.prepare import prepare
+from animateanywhere.commands.prepare import prepare
+from animateanywhere.core.errors import UsageError
+from animateanywhere.media import video
+from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.pose.visibility import has_person
+from animateanywhere.preprocessing import frame_cache
+from animateanywhere.preprocessing.driving import read_driving
 
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi"}
 
@@ -43,24 +43,24 @@ def main() -> None:
     options = parser.parse_args()
     files = sorted(
         path for path in options.folder.rglob("*")
-        if path.suffix.lower() in VIDEOS | video.PICTURES
+        if path.suffix.lower() in VIDEOS | video.PICTURE_SUFFIXES
     )  # fmt: skip
     if not files:
         parser.error(f"{options.folder}: no clips in it")
     import_module("mediapipe.python.solutions")
     references, drivings = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        memory.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user
+        frame_cache.CACHE = Path(scratch) / "memory"  # each clip is new, as to a user
         for path in track(files, "clips", transient=True):
             clip = path
-            if path.suffix.lower() in video.PICTURES:
+            if path.suffix.lower() in video.PICTURE_SUFFIXES:
                 clip = Path(scratch) / f"{path.stem}.mp4"
                 _pan(path, clip, options.fps)
             name = f"{path.stem}{' (panned)' if clip != path else ''}"
             out = options.out / path.stem
             shutil.rmtree(out, ignore_errors=True)
             references.append(_reference(name, clip, out, options.size, options.fps))
-            shutil.rmtree(memory.CACHE, ignore_errors=True)
+            shutil.rmtree(frame_cache.CACHE, ignore_errors=True)
             drivings.append(_driving(name, clip, options.fps))
     print("| as a reference | frames | joints seen | mask flicker | s/frame | said |")
     print("|---|---|---|---|---|---|")
@@ -94,7 +94,7 @@ def _driving(name: str, clip: Path, fps: float) -> str:
             driving = read_driving(clip, fps)
     except UsageError as error:
         return f"| {name} | | | | **refused**: {_short(str(error), clip)} |"
-    seen = somebody(driving.keypoints).mean()
+    seen = has_person(driving.keypoints).mean()
     count = len(driving.keypoints)
     return (
         f"| {name} | {driving.kind} | {count} | {seen:.0%} | {_warnings(said.getvalue(), clip)} |"

@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from animateanywhere.console import peak_memory
-from animateanywhere.data import skeleton, video
-from animateanywhere.demo import TOKEN, stage_spec
-from animateanywhere.generate import generate
-from animateanywhere.models.base import BUNDLED, load_base
-from animateanywhere.models.perception import load_perception, perceive
-from animateanywhere.puppets import Clip, caption, describe, render
+from animateanywhere.backbones.base import BUNDLED, load_base
+from animateanywhere.commands.demo import TOKEN, stage_spec
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.core.device import peak_memory
+from animateanywhere.evaluation.perception import load_perception, perceive
+from animateanywhere.media import video
+from animateanywhere.pose import skeleton
+from animateanywhere.puppets import Clip, caption, describe_identity, render
 
 SIZE, FPS, END = 128, 8.0, 16
 
@@ -77,15 +78,18 @@ def seams(frames: np.ndarray, masks: np.ndarray, length: int) -> float:
 def one(frames: int, weights: Path | None, free: bool) -> dict[str, float]:
     """A length, measured in this process."""
     clip = truth(frames)
-    who = describe(clip.spec.identity) if weights is None else f"{TOKEN} man"
+    who = describe_identity(clip.spec.identity) if weights is None else f"{TOKEN} man"
     with tempfile.TemporaryDirectory() as place, chdir(place):
         pose = Path("dance.poses.json")
         skeleton.write_poses(pose, skeleton.Poses(clip.keypoints, SIZE, SIZE, FPS))
         begun = time.perf_counter()
         made = generate(
-            caption(clip.spec, seed=1, person=who, looks=False), pose, weights=weights, fit="none",
-            base=None if weights else "mini", free_noise=free,
-        )  # fmt: skip
+            caption(clip.spec, seed=1, person=who, looks=False),
+            pose,
+            GenerateOptions(
+                weights=weights, fit="none", base=None if weights else "mini", free_noise=free
+            ),
+        )
         seconds, memory = time.perf_counter() - begun, peak_memory()
         shown = video.read(made).frames
     seen = perceive(load_perception(BUNDLED / "perception"), shown)["masks"]

@@ -1,8 +1,8 @@
-"""Memory of learning and generating at full size, foretold without a GPU.
+"""Memory of learning and generating at full size, estimated without a GPU.
 
     .venv/bin/python benchmarks/memory.py [--base FOLDER]
 
-Steps run on tensors without contents (`animateanywhere/forecast/memory.py`), so no weights are
+Steps run on tensors without contents (`methods/animate_anywhere/cost/memory.py`), so no weights are
 needed, nor the memory. Prints Markdown tables. For each form of the recipe that `--vram` chooses
 from, the peak of both stages, and of frames on their way through the VAE; beside them the naive
 form (mask guidance as a dense bias, all activations kept; of UNets), and the recipe as diffusers'
@@ -11,7 +11,7 @@ generation. And the operations of a whole run (what is made for it, and the stag
 scoring), with what cards take for them if they reach SHARE of their peak, which is a guess. Three
 bases: the paper's (pose beside the latent), one led by a ControlNet, and Wan 2.1 VACE 1.3B. --base:
 another one, a folder in diffusers' layout with base.toml, by its own recipe. tests/test_vram.py
-holds what is foretold against what real steps of a small base take.
+holds what is estimated against what real steps of a small base take.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,16 +45,18 @@ from torch.utils.flop_counter import (
 )
 from transformers import CLIPTextConfig, UMT5Config
 
-from animateanywhere.console import quietly
-from animateanywhere.forecast import memory
-from animateanywhere.forecast.machine import clock
-from animateanywhere.forecast.vram import BESIDE, FORMS, GIB
-from animateanywhere.learning import elsewhere
-from animateanywhere.learning.learn import LARGE
-from animateanywhere.learning.regularize import clip_frames
-from animateanywhere.models.attention import GuidedAttention, guide
-from animateanywhere.models.base import base_config, find_base
-from animateanywhere.recipe import Model, load_recipe
+from animateanywhere.backbones import sd_unet
+from animateanywhere.backbones.base import base_config, find_base, load_parts
+from animateanywhere.backbones.guided_attention import GuidedAttention, guide
+from animateanywhere.backbones.spec import Model
+from animateanywhere.core.estimate import clock
+from animateanywhere.core.messages import quietly
+from animateanywhere.methods.animate_anywhere import background_augmentation
+from animateanywhere.methods.animate_anywhere.cost import memory
+from animateanywhere.methods.animate_anywhere.cost.vram import BESIDE, FORMS, GIB
+from animateanywhere.methods.animate_anywhere.personal_stages import LARGE
+from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames
+from animateanywhere.methods.animate_anywhere.settings import load_recipe
 
 SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5, "steps": 25}
 CARDS = (8, 12, 16, 24)
@@ -121,11 +124,16 @@ def table(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
     if config["size"] > LARGE:
         if (folder / "unet").is_dir():
             with (
-                patch("animateanywhere.learning.learn.recompute", lambda unet: None),
-                patch("animateanywhere.methods.animate_anywhere.guide", dense),
+                patch(
+                    "animateanywhere.methods.animate_anywhere.personal_stages.recompute",
+                    lambda unet, family: None,
+                ),
+                patch.object(sd_unet, "FAMILY", replace(sd_unet.FAMILY, guide=dense)),
             ):
                 line("dense bias, nothing computed again", memory.learning(folder, config, recipe))
-        with patch("animateanywhere.learning.learn.recompute", diffusers_own):
+        with patch(
+            "animateanywhere.methods.animate_anywhere.personal_stages.recompute", diffusers_own
+        ):
             line("diffusers' gradient checkpointing", memory.learning(folder, config, recipe))
     for name, form in FORMS.items():
         line(name, memory.learning(folder, config, form(recipe)))
@@ -143,15 +151,16 @@ def hours(folder: Path, config: dict[str, Any], recipe_name: str) -> None:
         return counted(lambda: memory.generating(folder, short, "fp16", pixels=False))
 
     own = recipe.personal
-    length = clip_frames(memory.hollow(folder, config), recipe)
+    length = clip_frames(load_parts(folder, config, "meta"), recipe)
     picture, clip, window = passes(1), passes(length), passes(int(config["frames"]))
-    learning = own.regularization_steps * (
-        own.regularization_images * picture + own.regularization_clips * clip
-    )
-    if own.elsewhere:
-        learning += elsewhere.STEPS * (own.elsewhere_images * picture + own.elsewhere_clips * clip)
+    learning = own.prior_steps * (own.prior_images * picture + own.prior_clips * clip)
+    extras = recipe.extras
+    if extras.background_augmentation:
+        learning += background_augmentation.STEPS * (
+            extras.background_images * picture + extras.background_clips * clip
+        )
     for stage in recipe.stages("appearance", "motion"):
-        base = memory.hollow(folder, config)
+        base = load_parts(folder, config, "meta")
         step = counted(lambda base=base, stage=stage: memory.step(base, stage, recipe))
         learning += stage.steps * stage.accumulate * step
     print("\n| | TFLOP |", *(f"{name} |" for name in PEAKS))
@@ -189,7 +198,7 @@ def dense(unet: Any, gamma: float) -> None:
             layer.set_processor(DenseGuided())
 
 
-def diffusers_own(unet: Any) -> None:
+def diffusers_own(unet: Any, family: Any) -> None:
     unet.enable_gradient_checkpointing()
 
 

@@ -13,12 +13,12 @@ import time
 import torch
 
 from animateanywhere import puppets
-from animateanywhere.batch import Batch
-from animateanywhere.data.skeleton import draw
-from animateanywhere.methods import animate_anywhere as method
-from animateanywhere.models.base import encode_poses, latent_shape, load_base
-from animateanywhere.recipe import Loss, load_recipe
-from animateanywhere.render import render
+from animateanywhere.backbones.base import encode_poses, latent_shape, load_base
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.batch import Batch
+from animateanywhere.methods.animate_anywhere.generation import render
+from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
+from animateanywhere.pose.skeleton import draw
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     for stage in recipe.stages("appearance", "motion"):
         network = method.build(base, recipe.loss, video=stage.kind == "motion")
         network.requires_grad_(True)
-        rows = stage.batch + stage.regular_batch
+        rows = stage.batch + stage.prior_batch
         shape = (rows, stage.frames, *latent_shape(base))
         text = torch.randn(
             rows, base.tokenizer.model_max_length, network.config.cross_attention_dim
@@ -57,7 +57,10 @@ def main() -> None:
             if turn == 1:
                 start = time.perf_counter()
             generator = torch.Generator().manual_seed(turn)
-            method.loss(network, batch, generator, base.scheduler, recipe.loss)[0].backward()
+            value, _ = method.loss(
+                base.family, network, batch, generator, base.scheduler, recipe.loss
+            )
+            value.backward()
         row(
             f"{times} {stage.name} steps, {rows} rows of {stage.frames} frames",
             start,

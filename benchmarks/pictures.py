@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from animateanywhere.demo import demo
-from animateanywhere.evaluation.bench import benchmark
-from animateanywhere.files import write_aside
+from animateanywhere.commands.benchmark import benchmark
+from animateanywhere.commands.demo import demo
+from animateanywhere.core.files import write_aside
 
 ROOT = Path(__file__).parent.parent
 PEOPLE, METHODS = 3, ("ours", "dreambooth", "words_only", "vae")

@@ -1,4 +1,4 @@
-"""What `aa check` foretells of time and memory, held against what then happens.
+"""What `aa check` estimates of time and memory, held against what then happens.
 
     .venv/bin/python benchmarks/predict.py
 
@@ -19,12 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from animateanywhere.demo import EXAMPLES
-from animateanywhere.recipe import recipes_folder
+from animateanywhere.core.paths import EXAMPLES, recipes_folder
 
-SHORT = {"regularization_images": 16, "appearance.steps": 80, "motion.steps": 12}
+SHORT = {"prior_images": 16, "appearance.steps": 80, "motion.steps": 12}
 LARGE = {
-    "regularization_images": 24, "regularization_clips": 4, "regularization_steps": 16, "views": 6,
+    "prior_images": 24, "prior_clips": 4, "prior_steps": 16, "placements": 6,
     "appearance.steps": 50, "appearance.batch": 10, "motion.steps": 10, "motion.batch": 2,
 }  # fmt: skip
 
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--pose", type=Path, default=EXAMPLES / "driving.mp4")
     options = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
-    print("| setting | command | foretold, s | took, s | ratio | foretold, GB | took, GB | ratio |")
+    print("| setting | command | estimate, s | took, s | ratio | estimate, GB | took, GB | ratio |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, base, changes in (
         ("tiny, its recipe", "tiny", None),
@@ -57,9 +56,9 @@ def one(
         settings += ["--recipe", "own.toml"]
     told = json.loads(run(place, "check", str(clip), "--pose", str(pose), *settings, "--json"))
     for command, arguments, record in (
-        ("personalize", [str(clip), "--token", "sks", *settings], "runs/sks/prediction.json"),
+        ("personalize", [str(clip), "--token", "sks", *settings], "runs/sks/estimate.json"),
         ("generate", ["sks man on a beach", "--pose", str(pose), "--out", "runs/a.mp4"],
-         "runs/a.prediction.json"),
+         "runs/a.estimate.json"),
     ):  # fmt: skip
         start = time.monotonic()
         run(place, command, *arguments)
@@ -80,7 +79,7 @@ def recipe(changes: dict[str, int]) -> str:
             stage = line.split('"')[1] + "."
         key = stage + line.split(" =")[0]
         lines.append(f"{line.split(' =')[0]} = {missing.pop(key)}" if key in missing else line)
-    place = lines.index("[personal]") + 1
+    place = next(n for n, line in enumerate(lines) if line.startswith("[extras]")) + 1
     lines[place:place] = [f"{key} = {value}" for key, value in missing.items()]
     return "\n".join(lines) + "\n"
 

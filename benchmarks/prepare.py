@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from animateanywhere import prepare as command
-from animateanywhere.data import video
-from animateanywhere.extraction import mask, people, pose
+from animateanywhere.commands import prepare as command
+from animateanywhere.media import video
+from animateanywhere.preprocessing.masks import segment
+from animateanywhere.preprocessing.pose import mediapipe, people
 
 PARTS = (
-    ("decode", video, "read"), ("pose", pose, "extract"), ("mask", mask, "extract"),
-    ("cut", command, "cut"), ("write", command, "write_subject"),
-    ("count persons", people, "count"), ("findings", command, "look_over"),
+    ("decode", video, "read"), ("pose", mediapipe, "extract"), ("mask", segment, "extract"),
+    ("crop", command, "crop_frames"), ("write", command, "write_subject"),
+    ("count persons", people, "count_persons"), ("findings", command, "clip_findings"),
     ("report.html", command, "write_report"),
 )  # fmt: skip
 ASKED = 5  # of them, the first ones
@@ -51,7 +52,7 @@ def main() -> None:
             setattr(module, function, timed(getattr(module, function), name, spent))
         best: dict[str, float] = {}
         for _ in range(3):
-            os.chdir(tempfile.mkdtemp(dir=place))  # runs/perception of its own
+            os.chdir(tempfile.mkdtemp(dir=place))  # a frame cache of its own
             spent.clear()
             begun = time.perf_counter()
             command.prepare(square, "subject", size=options.size, fps=taken.fps)

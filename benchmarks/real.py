@@ -29,24 +29,31 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import __version__
-from animateanywhere.console import progress, say
-from animateanywhere.data import skeleton, video
-from animateanywhere.data.subject import overlay, read_subject
-from animateanywhere.errors import UsageError
+from animateanywhere.backbones.base import load_base
+from animateanywhere.backbones.personal_weights import build_of, load_personal, read_metadata
+from animateanywhere.backbones.vae import decode_latents, encode_frames
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import finite, sha256, write_aside
+from animateanywhere.core.messages import progress, say
+from animateanywhere.datasets.subject import overlay_skeletons, read_subject
 from animateanywhere.evaluation import real
-from animateanywhere.evaluation.scores import Networks, score, unrelated
+from animateanywhere.evaluation.observe import Observed, observe_frames
+from animateanywhere.evaluation.perception import (
+    Perception,
+    load_perception,
+    perceive,
+    perception_of,
+)
+from animateanywhere.evaluation.scores import Networks, score, unrelated_scenes
 from animateanywhere.evaluation.targets import read_sidecar
-from animateanywhere.extraction.backends import Backends
-from animateanywhere.extraction.driving import Driving, read_driving
-from animateanywhere.extraction.observe import Observed, look
-from animateanywhere.files import finite, sha256, write_aside
-from animateanywhere.generate import build_of, generate
-from animateanywhere.models.base import load_base
-from animateanywhere.models.perception import Perception, load_perception, perceive, perception_of
-from animateanywhere.models.personal import load_personal, read_metadata
-from animateanywhere.models.vae import decode_latents, encode_frames
-from animateanywhere.personalize import personalize, recipe_of
-from animateanywhere.recipe import Recipe, to_dict
+from animateanywhere.media import video
+from animateanywhere.methods.animate_anywhere.personal_stages import recipe_of
+from animateanywhere.methods.animate_anywhere.settings import Recipe, quick, to_dict
+from animateanywhere.pose import skeleton
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.driving import Driving, read_driving
 
 FRAMES, TOKEN = 16, "sks"
 # Pixels to which frames are enlarged before MediaPipe seeks joints in them. Of one clip's 16 frames
@@ -111,7 +118,7 @@ def main() -> None:
         recipe = recipe_of(model, options.recipe)
     except UsageError as error:
         parser.error(str(error))
-    recipe = real.shortened(recipe) if options.fast else recipe
+    recipe = quick(recipe) if options.fast else recipe
     out = options.out / "fast" if options.fast else options.out
     size, fps = int(model.config["size"]), float(model.config["fps"])
     net = load_perception(perception_of(model.folder))
@@ -150,11 +157,19 @@ def one(clip: Clip, run: Run) -> dict[str, dict[str, Any]]:
     """Learn a clip, make all its videos and measure them: the rows of both tables."""
     out = run.out / clip.path.stem
     weights = personalize(
-        clip.path, TOKEN, class_word=clip.class_word, scene=clip.scene, base=run.base, out=out,
-        recipe=run.recipe, backends=EYES,
-    )  # fmt: skip
+        clip.path,
+        TOKEN,
+        PersonalizeOptions(
+            class_word=clip.class_word,
+            scene=clip.scene,
+            base=run.base,
+            out=out,
+            recipe=run.recipe,
+            backends=EYES,
+        ),
+    )
     again, shown = made_again(clip, run, out, weights)
-    elsewhere, more = put_elsewhere(clip, run, out, weights)
+    elsewhere, more = augment_backgrounds(clip, run, out, weights)
     video.contact_sheet(out / "contact_sheet.png", [*shown, *more])
     return {"again": again, "elsewhere": elsewhere}
 
@@ -184,24 +199,28 @@ def made_again(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, li
         made[name], motion = make(who + where, poses, driving, from_weights, file, "none", run)
     rows, shown = {}, [("the clip's own poses", motion.skeletons)]
     for name, pictures in made.items():
-        seen = look(pictures, run.fps, clip.path, EYES, SIDE)
-        rows[name] = real.followed(seen, motion.keypoints)
-        rows[name] |= real.by_network(network_sees(run, pictures), motion.keypoints)
+        seen = observe_frames(pictures, run.fps, clip.path, EYES, SIDE)
+        rows[name] = real.motion_scores(seen, motion.keypoints)
+        rows[name] |= real.network_scores(network_sees(run, pictures), motion.keypoints)
         if name != "as filmed":
-            rows[name] |= real.likeness(pictures, frames, masks)
+            rows[name] |= real.reconstruction_scores(pictures, frames, masks)
         shown.append((name, pictures))
         if name in ("as filmed", "personalized"):
-            shown.append((f"{name}: joints seen in it", overlay(pictures, seen.keypoints)))
+            shown.append(
+                (f"{name}: joints seen in it", overlay_skeletons(pictures, seen.keypoints))
+            )
     return rows, shown
 
 
-def put_elsewhere(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
+def augment_backgrounds(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict, list]:
     """The person in other scenes with other motions: numbers by prompt and motion, and rows of the
     sheet. With the first motion also somebody told in words only, whose leak is what chance
     gives."""
     subject = read_subject(out / "subject")
-    reference = Observed(subject.frames, subject.masks, subject.keypoints, subject.fps).persons()
-    others = unrelated()
+    reference = Observed(
+        subject.frames, subject.masks, subject.keypoints, subject.fps
+    ).person_frames()
+    others = unrelated_scenes()
     rows, shown = {}, []
     for number, file in enumerate(clip.drivings):
         driving = read_driving(file, run.fps, FRAMES, EYES)
@@ -213,16 +232,18 @@ def put_elsewhere(clip: Clip, run: Run, out: Path, weights: Path) -> tuple[dict,
                 slug = f"{scene.split()[-1]}-{file.stem}{'' if from_weights else '-words'}"
                 path = out / f"{slug}.mp4"
                 made, motion = make(words, file, driving, from_weights, path, "bones", run)
-                seen = real.counted(look(made, run.fps, path, EYES, SIDE))
+                seen = real.without_partial_bodies(observe_frames(made, run.fps, path, EYES, SIDE))
                 there = network_sees(run, made)
-                row = score(real.filled(seen, there), reference, motion.keypoints, None,
-                            Networks(), others) | real.persons(seen)  # fmt: skip
+                filled = real.with_missed_persons(seen, there)
+                row = score(filled, reference, motion.keypoints, None, Networks(), others)
+                row |= real.person_counts(seen)
                 if motion.keypoints is not None:
-                    row |= real.followed(seen, motion.keypoints)
-                    row |= real.by_network(there, motion.keypoints)
+                    row |= real.motion_scores(seen, motion.keypoints)
+                    row |= real.network_scores(there, motion.keypoints)
                 rows.setdefault(words, {})[file.stem] = row
                 shown += [(f"{file.stem}, {words}: asked", motion.skeletons), ("made", made),
-                          ("joints seen in it", overlay(made, seen.keypoints))]  # fmt: skip
+                          ("detected joints",
+                           overlay_skeletons(made, seen.keypoints))]  # fmt: skip
     return rows, shown
 
 
@@ -246,8 +267,13 @@ def make(
         "base": {"hash": run.hash}, "pose": {"sha256": motion.sha256},
     }  # fmt: skip
     if not out.is_file() or not real.matches(read_sidecar(out), wanted):
-        generate(prompt, file, weights=weights, base=run.base, out=out, fit=fit, frames=FRAMES,
-                 backends=EYES)  # fmt: skip
+        generate(
+            prompt,
+            file,
+            GenerateOptions(
+                weights=weights, base=run.base, out=out, fit=fit, frames=FRAMES, backends=EYES
+            ),
+        )
     return video.read(out).frames, motion
 
 
@@ -261,8 +287,8 @@ def report(run: Run, found: dict[str, Any]) -> None:
         again += [((clip, name), row) for name, row in tables["again"].items()]
         for words, motions in tables["elsewhere"].items():
             elsewhere += [((clip, words, motion), row) for motion, row in motions.items()]
-    text = real.markdown(("clip", "made by"), again, real.AGAIN) + "\n"
-    text += real.markdown(("clip", "prompt", "motion"), elsewhere, real.ELSEWHERE)
+    text = real.markdown(("clip", "made by"), again, real.RECONSTRUCTION_COLUMNS) + "\n"
+    text += real.markdown(("clip", "prompt", "motion"), elsewhere, real.NEW_SCENE_COLUMNS)
     with write_aside(run.out / "table.md") as aside:
         aside.write_text(text, encoding="utf-8")
     record = {

@@ -22,12 +22,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from animateanywhere.console import progress
-from animateanywhere.data import fitting, skeleton, video
+from animateanywhere.core.messages import progress
+from animateanywhere.media import video
+from animateanywhere.pose import retarget, skeleton
 from animateanywhere.puppets import Spec, render, sample_spec
 
 SIZE = 128
-MODES: tuple[fitting.Fit, ...] = ("none", "frame", "bones")
+MODES: tuple[retarget.Fit, ...] = ("none", "frame", "bones")
 
 
 class Pair(NamedTuple):
@@ -96,7 +97,7 @@ def height(points: np.ndarray, one: Pair) -> float:
 def table(name: str, pairs: list[Pair]) -> None:
     rows = {}
     for mode in MODES:
-        made = [fitting.fit(p.driving, SIZE, SIZE, SIZE, mode, p.reference) for p in pairs]
+        made = [retarget.fit(p.driving, SIZE, SIZE, SIZE, mode, p.reference) for p in pairs]
         rows[mode] = np.nanmean([compare(m, p) for m, p in zip(made, pairs, strict=True)], 0)
     for mode, (error, fine, slid, low) in rows.items():
         ratios = error / rows["none"][0], fine / rows["none"][1]
@@ -112,7 +113,7 @@ def draw(path: Path, pairs: list[Pair]) -> None:
     """A column a pair, its middle frame: driving, fitted, truth, and fitted over truth (gray)."""
     columns = []
     for one in pairs[:8]:
-        fitted = fitting.fit(one.driving, SIZE, SIZE, SIZE, "bones", one.reference)
+        fitted = retarget.fit(one.driving, SIZE, SIZE, SIZE, "bones", one.reference)
         fitted[..., 2] = one.driving[..., 2]
         at = len(fitted) // 2
         three = np.stack([x[at] for x in (one.driving, fitted, one.truth)])

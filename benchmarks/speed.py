@@ -40,19 +40,24 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from animateanywhere.batch import Batch, Conditions, Region
+from animateanywhere.backbones.base import (
+    Base,
+    encode_poses,
+    encode_text,
+    load_base,
+    write_base_toml,
+)
+from animateanywhere.backbones.create import create_base
+from animateanywhere.backbones.guided_attention import GuidedAttention, Region, pixel_region
+from animateanywhere.backbones.low_memory import compile_blocks
+from animateanywhere.backbones.sd_unet import widen_conv_in
+from animateanywhere.backbones.vae import decode_latents
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.diffusion.sampling import make_scheduler, sample
-from animateanywhere.methods import animate_anywhere as method
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
+from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
 from animateanywhere.metrics import psnr
-from animateanywhere.models.attention import GuidedAttention, pixel_region
-from animateanywhere.models.base import Base, encode_poses, encode_text, load_base, write_base_toml
-from animateanywhere.models.control import attach
-from animateanywhere.models.fresh import create_base
-from animateanywhere.models.lean import compile_blocks
-from animateanywhere.models.unet import widen_conv_in
-from animateanywhere.models.vae import decode_latents
-from animateanywhere.recipe import Loss, load_recipe
 
 GAMMA, STEPS, GUIDANCE = 0.1, 6, 7.5
 SD15 = {
@@ -97,19 +102,21 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
     """Seconds of one step of each kind."""
     recipe = load_recipe("personalize-sd15" if side >= 64 else "personalize")
     stage = recipe.stages("motion" if video else "appearance")[0]
-    rows, frames = (2, 16) if video else (stage.batch + stage.regular_batch, 1)
-    channels = int(base.unet.config["out_channels"])
-    width = int(base.unet.config["cross_attention_dim"])
-    device = base.unet.device
+    rows, frames = (2, 16) if video else (stage.batch + stage.prior_batch, 1)
+    channels = int(base.denoiser.config["out_channels"])
+    width = int(base.denoiser.config["cross_attention_dim"])
+    device = base.denoiser.device
     shape = (rows, frames, channels, side, side)
     mask = torch.zeros(rows, frames, 1, side, side, device=device)
     mask[..., side // 4 :, side // 3 : -side // 3] = 1
-    regular = torch.arange(rows, device=device) >= rows - (1 if video else stage.regular_batch)
+    regular = torch.arange(rows, device=device) >= rows - (1 if video else stage.prior_batch)
+    mask[regular] = 0.5
     text = torch.randn(rows, 48, width, device=device)
     tokens = torch.randint(-1, 2, (rows, 48), device=device).float()
+    tokens[regular] = 0
     batch = Batch(
         torch.randn(shape, device=device), torch.randn(shape, device=device), text, mask, tokens,
-        regular,
+        torch.where(regular, 1.0, 1e-6),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     plain = method.build(base, Loss(guide=False), video).requires_grad_(False)
@@ -123,7 +130,7 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
                     layer.set_processor(processor)
         return stepping(
             unet,
-            lambda: method.loss(unet, batch, generator, base.scheduler, rule)[0],
+            lambda: method.loss(base.family, unet, batch, generator, base.scheduler, rule)[0],
         )
 
     def dreambooth() -> Callable[[], None]:
@@ -134,7 +141,7 @@ def steps_of(base: Base, video: bool, side: int, times: int) -> dict[str, float]
             times = torch.randint(1000, (rows,), generator=generator).to(device)
             levels = level(base.scheduler, times)
             x = add_noise(batch.latents, noise, levels)
-            made = method.predict(unet, x, times, batch.pose_latents, text)
+            made = base.family.predict(unet, x, times, batch.pose_latents, text)
             wanted = target(batch.latents, noise, levels, "v_prediction")
             instance = F.mse_loss(made[~regular], wanted[~regular])
             return instance + F.mse_loss(made[regular], wanted[regular])
@@ -189,10 +196,12 @@ def generation(
     parts = (base.vae, base.text_encoder, base.tokenizer)
     if led:
         pipe: Any = AnimateDiffControlNetPipeline(
-            *parts, base.unet, base.motion_adapter, base.controlnet, walked
+            *parts, base.denoiser, base.parts["motion_adapter"], base.parts["controlnet"], walked
         )
     else:
-        pipe = AnimateDiffPipeline(*parts, narrow(base.unet), base.motion_adapter, walked)
+        pipe = AnimateDiffPipeline(
+            *parts, narrow(base.denoiser), base.parts["motion_adapter"], walked
+        )
     pipe = pipe.to(device)
     more = {"conditioning_frames": [Image.fromarray(frame) for frame in drawn]} if led else {}
     pipe.set_progress_bar_config(disable=True)
@@ -208,14 +217,13 @@ def generation(
 
     plain = method.build(base, Loss(guide=False), video=True).eval()
     compiled = copy.deepcopy(plain)
-    attach(compiled, base.controlnet)
-    compile_blocks(compiled)
+    compile_blocks(compiled, base.family)
 
     def ours(network: Any, name: str) -> None:
         with torch.no_grad():
             prompted, empty = encode_text(base, ["a man on a beach", ""]).split(1)
         conditions = Conditions(encode_poses(base, drawn)[None], prompted, empty)
-        walk = method.denoiser(network, conditions, GUIDANCE)
+        walk = method.denoiser(base.family, network, conditions, GUIDANCE)
         made = sample(walk, noise, make_scheduler(base.scheduler.config, "ddim"), STEPS)[0]
         video[name] = decode_latents(base.vae, made)
 
@@ -247,9 +255,9 @@ def main() -> None:
     base = load_base("mini", device)
     side = 64 if options.sd15 else options.latent
     if options.sd15:
-        base.unet = UNet2DConditionModel(**SD15).to(device)
-        widen_conv_in(base.unet, 4)
-        base.motion_adapter = type(base.motion_adapter)(  # type: ignore[misc]
+        base.parts["unet"] = UNet2DConditionModel(**SD15).to(device)
+        widen_conv_in(base.denoiser, 4)
+        base.parts["motion_adapter"] = type(base.parts["motion_adapter"])(
             block_out_channels=SD15["block_out_channels"]
         ).to(device)
     print(

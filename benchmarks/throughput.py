@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from animateanywhere.models.vae import VAES, latent_channels, vae_encode
-from animateanywhere.recipe import load_recipe
+from animateanywhere.backbones.vae import VAES, latent_channels, vae_encode
+from animateanywhere.methods.animate_anywhere.settings import load_recipe
 from animateanywhere.training.bfloat16 import use_bfloat16_norms
 
 ROWS, TURNS = 16, 5

@@ -24,11 +24,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 from animateanywhere import puppets
-from animateanywhere.data.video import read
+from animateanywhere.backbones.base import load_config
+from animateanywhere.backbones.vae import VAES, decode_latents, encode_frames
+from animateanywhere.media.video import read
+from animateanywhere.methods.animate_anywhere.base_samples import held_out_puppets
 from animateanywhere.metrics import person_psnr, psnr
-from animateanywhere.models.base import load_config
-from animateanywhere.models.vae import VAES, decode_latents, encode_frames
-from animateanywhere.samples import held_out_puppets
 
 SIZE, FRAMES, PORTRAITS = 128, 6, 32
 CLIPS = (

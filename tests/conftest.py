@@ -17,12 +17,12 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def own_memory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test knows what another has seen, and none writes beside the sources."""
-    from animateanywhere.extraction import memory
+def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty frame cache for each test, outside of the working folder."""
+    from animateanywhere.preprocessing import frame_cache
 
-    folder = tmp_path_factory.mktemp("memory")
-    monkeypatch.setattr(memory, "CACHE", folder)
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(frame_cache, "CACHE", folder)
     return folder
 
 
@@ -36,8 +36,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def pictures() -> Callable[[int], np.ndarray]:
     """So many skeletons of the bundled driving clip, (F, 64, 64, 3) uint8."""
-    from animateanywhere.data import skeleton
-    from animateanywhere.demo import EXAMPLES
+    from animateanywhere.core.paths import EXAMPLES
+    from animateanywhere.pose import skeleton
 
     def drawn(frames: int) -> np.ndarray:
         found = skeleton.read_poses(EXAMPLES / "driving.poses.json").keypoints[:frames] / 2
@@ -49,9 +49,9 @@ def pictures() -> Callable[[int], np.ndarray]:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base of recipes/tiny.toml, untrained."""
-    from animateanywhere.models.base import hash_of, write_base_toml
-    from animateanywhere.models.fresh import create_base
-    from animateanywhere.recipe import load_recipe
+    from animateanywhere.backbones.base import hash_of, write_base_toml
+    from animateanywhere.backbones.create import create_base
+    from animateanywhere.methods.animate_anywhere.settings import load_recipe
 
     folder = tmp_path_factory.mktemp("tiny")
     recipe = load_recipe("tiny")
@@ -68,7 +68,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wan_model() -> Any:
     """The parts of recipes/wan-vace-1.3b.toml, small ones of the same classes."""
-    from animateanywhere.recipe import load_recipe
+    from animateanywhere.methods.animate_anywhere.settings import load_recipe
 
     vae = {
         "_class_name": "AutoencoderKLWan", "base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 2, 2],
@@ -92,8 +92,8 @@ def wan_model() -> Any:
 @pytest.fixture(scope="session")
 def tiny_wan(tmp_path_factory: pytest.TempPathFactory, wan_model: Any) -> Path:
     """A base of Wan's kind, untrained."""
-    from animateanywhere.models.base import hash_of, write_base_toml
-    from animateanywhere.models.fresh import create_base
+    from animateanywhere.backbones.base import hash_of, write_base_toml
+    from animateanywhere.backbones.create import create_base
 
     out, model = tmp_path_factory.mktemp("wan"), wan_model
     captions = ["a man on a beach", "a woman in a room walks", "a sks man in the snow"]
@@ -106,6 +106,6 @@ def tiny_wan(tmp_path_factory: pytest.TempPathFactory, wan_model: Any) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that `aa base-train tiny` trained, in seconds, from nothing."""
-    from animateanywhere.base_train import base_train
+    from animateanywhere.commands.base_train import base_train
 
     return base_train("tiny", tmp_path_factory.mktemp("trained") / "base")

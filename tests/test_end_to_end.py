@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from animateanywhere import cli
-from animateanywhere.data import video
-from animateanywhere.demo import EXAMPLES
+from animateanywhere.cli import main
+from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.media import video
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def aa(line: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     capsys.readouterr()
-    code = cli.main(line)
+    code = main.main(line)
     return code, capsys.readouterr().err
 
 

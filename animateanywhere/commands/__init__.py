@@ -1,1 +1,1 @@
-"""The commands of `aa` as Typer reads them: flags in, one call of what does the work."""
+"""One function for each verb of the command line; the web studio will call the same ones."""

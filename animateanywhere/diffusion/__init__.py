@@ -1,1 +1,1 @@
-"""Diffusion as pure functions on tensors: losses for training, samplers for generating."""
+"""Diffusion as pure functions on tensors: losses for training, samplers for generation."""

@@ -1,7 +1,7 @@
-"""From noise to latents: a sampler is one function over `denoiser(x, t)`.
+"""Sampling from noise to latents: one function over `denoiser(x, t)`.
 
 A denoiser takes x (B, F, C, h, w) and a timestep and returns the model's prediction of the same
-shape, in the scheduler's own prediction type. Guidance and windows are functions around it.
+shape, in the scheduler's prediction type. Guidance and windows are functions around it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from diffusers import (
 )
 from torch import Tensor
 
+from animateanywhere.core.errors import UsageError
 from animateanywhere.diffusion.losses import FLOW
-from animateanywhere.errors import UsageError
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Scheduler = Any  # of diffusers, whose lazy imports hide the types
@@ -29,35 +29,38 @@ SAMPLERS = ("dpm++", "ddim", "unipc", "lcm")
 
 
 def make_scheduler(config: Mapping[str, Any], sampler: str = "dpm++") -> Scheduler:
-    """A sampler on a base's own noise schedule.
+    """A sampler with a base's noise schedule.
 
     config: the config of the base's scheduler (any diffusers scheduler's: betas, prediction type,
     zero-terminal SNR). sampler: "dpm++" (DPM-Solver++ 2M, Lu et al. 2022), "unipc" (Zhao et al.
-    2023), "ddim" (Song et al. 2021; of a flow that is Euler's step) or "lcm" (Luo et al. 2023, for
-    weights distilled so). Raises UsageError for another name, and for lcm on a flow.
+    2023), "ddim" (Song et al. 2021; for a flow, Euler steps) or "lcm" (Luo et al. 2023, for weights
+    distilled for it). Raises UsageError for another name, and for "lcm" with a flow.
     """
     config = dict(config)
-    # A model trained down to zero SNR must be started there (Lin et al. 2024, section 3.3).
+    # Sampling of a model with zero-terminal SNR must start there (Lin et al. 2024, section 3.3)
     if config.get("rescale_betas_zero_snr"):
         config["timestep_spacing"] = "trailing"
     if sampler == "unipc":
         return UniPCMultistepScheduler.from_config(config)
     if sampler == "lcm":
         if config.get("prediction_type") == FLOW:
-            raise UsageError("--sampler lcm is not for a flow: give unipc, with as few --steps")
+            raise UsageError(
+                "--sampler lcm cannot be used with a flow matching base; "
+                "give --sampler unipc with as few --steps"
+            )
         return LCMScheduler.from_config(config, clip_sample=False)
     if sampler == "ddim" and config.get("prediction_type") == FLOW:
         return FlowMatchEulerDiscreteScheduler(
             config["num_train_timesteps"], shift=config.get("flow_shift", 1.0)
         )
     if sampler == "ddim":
-        # clip_sample is for pixels in [-1, 1]; latents are not.
+        # clip_sample is for pixels in [-1, 1]; latents exceed it
         return DDIMScheduler.from_config(config, clip_sample=False)
     if sampler == "dpm++":
         return DPMSolverMultistepScheduler.from_config(
             config, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero"
         )
-    raise UsageError(f"no sampler is called {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    raise UsageError(f"--sampler {sampler!r} does not exist; choose one of {', '.join(SAMPLERS)}")
 
 
 @torch.no_grad()
@@ -69,14 +72,20 @@ def sample(
     generator: torch.Generator | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Walk from noise to latents.
+    """Sample latents from noise.
 
-    denoiser: see the module's docstring. x: unit Gaussian noise (B, F, C, h, w), float32; the
-    state stays in its dtype. generator: for samplers that draw noise, as "lcm" does.
-    on_step: called with the number of steps done and the state. Returns latents like x.
+    Args:
+        denoiser: see the module's docstring.
+        x: unit Gaussian noise (B, F, C, h, w), float32; the state keeps its dtype.
+        steps: number of denoising steps.
+        generator: for samplers that draw noise, such as "lcm".
+        on_step: called after each step with the number of steps done and the state.
+
+    Returns:
+        Latents of the shape and dtype of x.
     """
     _set_timesteps(scheduler, steps, x.device)
-    x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # of a flow it is 1
+    x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # flow schedulers do not define it: 1
     draws = {} if isinstance(scheduler, UniPCMultistepScheduler) else {"generator": generator}
     scaled = getattr(scheduler, "scale_model_input", lambda x, _: x)
     for done, t in enumerate(scheduler.timesteps, start=1):
@@ -91,8 +100,8 @@ def guided(cond: Tensor, uncond: Tensor, scale: float, rescale: float = 0.0) -> 
     """Classifier-free guidance (Ho & Salimans 2022), rescaled against overexposure.
 
     cond, uncond: predictions (B, ...). scale: 1 gives cond. rescale: phi of Lin et al. 2024,
-    equations 15 and 16, in [0, 1]: how far to bring the standard deviation of each sample back to
-    that of cond; models with zero-terminal SNR want about 0.7. Returns (B, ...).
+    equations 15 and 16, in [0, 1]: how far the standard deviation of each sample is rescaled to
+    that of cond; about 0.7 for models with zero-terminal SNR. Returns (B, ...).
     """
     x = uncond + scale * (cond - uncond)
     if rescale == 0:
@@ -105,8 +114,8 @@ def guided(cond: Tensor, uncond: Tensor, scale: float, rescale: float = 0.0) -> 
 def windows(frames: int, length: int, overlap: int) -> list[tuple[int, int]]:
     """Ranges (start, stop) of at most `length` frames that cover `frames`.
 
-    Neighbors share at least `overlap` frames, spread evenly so that no short one is left at the
-    end. Needs 0 <= overlap < length.
+    Neighbors share at least `overlap` frames and are evenly spaced, so that the last one is not
+    shorter. Raises ValueError unless 0 <= overlap < length.
     """
     if not 0 <= overlap < length:
         raise ValueError(f"an overlap of {overlap} does not fit windows of {length} frames")
@@ -120,9 +129,9 @@ def windows(frames: int, length: int, overlap: int) -> list[tuple[int, int]]:
 def free_noise(noise: Tensor, length: int, stride: int, generator: torch.Generator) -> Tensor:
     """Noise (B, F, C, h, w) for a long video by shuffling that of its first window.
 
-    FreeNoise (Qiu et al. 2023, arXiv 2310.15169, section 3.2): each stretch of `stride` frames
-    beyond the first `length` has the noise of the stretch `length` frames before it, in another
-    order, so that all windows start from the same noise, and agree on what they show.
+    FreeNoise (Qiu et al. 2023, arXiv 2310.15169, section 3.2): each segment of `stride` frames
+    beyond the first `length` has the noise of the segment `length` frames before it, in another
+    order, so that all windows start from the same noise and agree in content.
     """
     out = noise.clone()
     for start in range(length, noise.shape[1], stride):
@@ -133,12 +142,12 @@ def free_noise(noise: Tensor, length: int, stride: int, generator: torch.Generat
 
 
 def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, int]]) -> Denoiser:
-    """One denoiser for a long video out of denoisers of its windows.
+    """Combine the denoisers of windows into one for a long video.
 
     denoiser_of(start, stop): the denoiser for these frames, with their conditions. ranges: as from
-    `windows`. Windows go through the model one after another, so memory does not grow with the
-    number of frames; where they overlap, predictions are averaged with triangular weights, so that
-    a frame listens most to the window it lies in the middle of.
+    `windows`. Windows pass through the model one after another, so memory does not grow with the
+    number of frames; overlapping predictions are averaged with triangular weights, so that the
+    window in whose center a frame lies counts most.
     """
     parts = [(start, stop, denoiser_of(start, stop)) for start, stop in ranges]
     if len(parts) == 1:
@@ -156,37 +165,40 @@ def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, i
     return denoiser
 
 
-def in_turn(first: Denoiser, then: Denoiser, steps: int) -> Denoiser:
-    """One denoiser out of two: `first` for so many steps of a walk, `then` for the rest. For
-    samplers that ask once a step, as those here do."""
-    asked = 0
+def switch_denoisers(first: Denoiser, then: Denoiser, steps: int) -> Denoiser:
+    """A denoiser that is `first` for the first `steps` calls and `then` for the rest.
+
+    For samplers with one call per step, such as all samplers here.
+    """
+    calls = 0
 
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
-        nonlocal asked
-        asked += 1
-        return (first if asked <= steps else then)(x, t)
+        nonlocal calls
+        calls += 1
+        return (first if calls <= steps else then)(x, t)
 
     return denoiser
 
 
 def _set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> None:
-    """Spread the steps; a multistep solver with trailing steps gets more of them near the data.
+    """Set the timesteps; a multistep solver with trailing spacing gets more of them near the data.
 
-    Evenly spaced, the last of 25 steps jumps from sigma 0.19 to 0 and blurs: on a Gaussian of
-    standard deviation 0.35 (0.1) the spread came out 13 % (56 %) too small. Bent by the power 1.5
-    it is 1.8 % (25 %), and wider data gain as well. DDIM in diffusers knows even steps only.
+    Evenly spaced, the last of 25 steps jumps from sigma 0.19 to 0 and blurs: for Gaussian data of
+    standard deviation 0.35 (0.1) the sampled deviation was 13 % (56 %) too small. With spacing by
+    the power 1.5 it is 1.8 % (25 %), and wider data improve as well. DDIM in diffusers supports
+    even steps only.
     """
     trailing = scheduler.config.get("timestep_spacing") == "trailing"
     if trailing and isinstance(scheduler, DPMSolverMultistepScheduler):
         end = scheduler.config.num_train_timesteps
-        bent = (end * torch.linspace(1, 0, steps + 1)[:-1] ** 1.5).round().long() - 1
-        if bent.unique().numel() == steps and bent[-1] >= 0:
-            scheduler.set_timesteps(timesteps=bent.tolist(), device=device)
+        spaced = (end * torch.linspace(1, 0, steps + 1)[:-1] ** 1.5).round().long() - 1
+        if spaced.unique().numel() == steps and spaced[-1] >= 0:
+            scheduler.set_timesteps(timesteps=spaced.tolist(), device=device)
             return
     scheduler.set_timesteps(steps, device=device)
 
 
 def _triangle(length: int) -> Tensor:
-    """Weights (length,) that rise to the middle and fall again, never 0."""
+    """Triangular weights (length,), highest in the middle and never 0."""
     distance = (torch.arange(length) - (length - 1) / 2).abs()
     return (length + 1) / 2 - distance

@@ -1,1 +1,1 @@
-"""How good a result is: against the truth, against a reference, and against other methods."""
+"""Evaluation of results: against ground truth, against a reference, and against other methods."""

@@ -1,10 +1,9 @@
-"""What `benchmarks/real.py` measures of real clips, where no true video but the clip is known."""
+"""Metrics of `benchmarks/real.py` on real clips, whose only ground truth is the clip itself."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,35 +11,34 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from animateanywhere import metrics
-from animateanywhere.data import fitting, skeleton
-from animateanywhere.extraction.driving import Driving
-from animateanywhere.extraction.observe import Observed
-from animateanywhere.extraction.seen import somebody
-from animateanywhere.recipe import Recipe, scaled
+from animateanywhere.evaluation.observe import Observed
+from animateanywhere.pose import retarget, skeleton
+from animateanywhere.pose.visibility import has_person
+from animateanywhere.preprocessing.driving import Driving
 
-FASTER = 10  # a shortened recipe trains so many times fewer steps
 SCENES = ("on a beach", "in a forest", "on a street")
-# What the tables show: title and digits, in order
-AGAIN = {
+# Columns of the tables in order: title and decimal digits
+RECONSTRUCTION_COLUMNS = {
     "ssim": ("SSIM ↑", 2), "person_ssim": ("SSIM of the person ↑", 2),
     "delta_e": ("masked ΔE ↓", 1), "mean_delta_e": ("mean color ΔE ↓", 1),
     "psnr": ("PSNR, dB ↑", 1), "pck": ("PCK ↑", 2), "pck_network": ("PCK by the network ↑", 2),
-    "pck_still": ("PCK of standing still", 2), "seen": ("person seen", 0),
+    "pck_still": ("PCK of standing still", 2), "seen": ("person detected", 0),
 }  # fmt: skip
-ELSEWHERE = {
+NEW_SCENE_COLUMNS = {
     "leak": ("leak ↓", 2), "pck": ("PCK ↑", 2), "pck_network": ("PCK by the network ↑", 2),
     "pck_still": ("PCK of standing still", 2), "oks": ("OKS ↑", 2),
     "reference_delta_e": ("ΔE to the reference ↓", 1), "flicker": ("flicker ↓", 1),
     "dynamic_degree": ("dynamic degree", 3), "dynamic_degree_network": ("by the network", 3),
-    "dynamic_degree_asked": ("asked", 3),
-    "seen": ("person seen", 0),
+    "dynamic_degree_asked": ("requested", 3),
+    "seen": ("person detected", 0),
 }  # fmt: skip
-Row = dict[str, float]
+Scores = dict[str, float]
 
 
 class Motion(NamedTuple):
-    """Joints float32 (F, 18, 3) in pixels of the base, as `generate` fits them to a person (None
-    where a motion has none), and the digest of their skeletons that its sidecar holds."""
+    """A motion as `aa generate` uses it: keypoints float32 (F, 18, 3) in pixels of the base, fitted
+    to a person (None for skeletons in unknown colors), and the digest of the skeleton pictures
+    that the sidecar records."""
 
     keypoints: np.ndarray | None
     skeletons: np.ndarray  # (F, H, W, 3) uint8
@@ -48,90 +46,85 @@ class Motion(NamedTuple):
 
 
 def motion_of(
-    driving: Driving, size: int, fit: fitting.Fit, build: np.ndarray | None = None
+    driving: Driving, size: int, fit: retarget.Fit, build: np.ndarray | None = None
 ) -> Motion:
-    """What a driving motion becomes for a base of `size` pixels; build as `generate.build_of`."""
+    """Fit a driving motion to a base of `size` pixels; `build` as from `build_of`, if known."""
     keypoints = None
     if driving.pictures is not None:
-        skeletons = fitting.squared(driving.pictures, size)
+        skeletons = retarget.pad_to_square(driving.pictures, size)
     else:
         where = driving.width, driving.height, size
-        keypoints = fitting.fit(driving.keypoints, *where, fit, build)
+        keypoints = retarget.fit(driving.keypoints, *where, fit, build)
         skeletons = skeleton.draw(keypoints, size, size)
     return Motion(keypoints, skeletons, hashlib.sha256(skeletons.tobytes()).hexdigest())
 
 
-def matches(made: Any, wanted: Mapping[str, Any]) -> bool:
-    """Whether a sidecar says all that is wanted, tables within tables; what else it says is free.
+def sidecar_matches(sidecar: Any, expected: Mapping[str, Any]) -> bool:
+    """Whether a sidecar has all expected values, recursively; further keys are ignored.
 
-    Then the video beside it need not be made again. made: None where there is no sidecar.
+    Then the video beside it need not be generated again. sidecar: None if there is none.
     """
-    if not isinstance(made, Mapping):
+    if not isinstance(sidecar, Mapping):
         return False
     return all(
-        matches(made.get(key), value) if isinstance(value, Mapping) else made.get(key) == value
-        for key, value in wanted.items()
+        sidecar_matches(sidecar.get(key), value)
+        if isinstance(value, Mapping)
+        else sidecar.get(key) == value
+        for key, value in expected.items()
     )
 
 
 def other_scenes(scene: str | None) -> tuple[str, str]:
-    """The first two of SCENES in which a clip does not play."""
+    """The first two of SCENES that differ from a clip's scene."""
     first, second, *_ = (one for one in SCENES if one.split()[-1] not in (scene or ""))
     return first, second
 
 
-def shortened(recipe: Recipe) -> Recipe:
-    """The same recipe for a first look: `FASTER` times fewer steps, little to regularize with."""
-    few = replace(
-        recipe.personal, regularization_images=8, regularization_clips=1,
-        fit_vae_steps=recipe.personal.fit_vae_steps // 4,
-    )  # fmt: skip
-    return replace(scaled(recipe, 1 / FASTER), personal=few)
+def without_partial_bodies(observed: Observed) -> Observed:
+    """Remove the keypoints of frames without a person, whose requested joints then count as missed.
 
-
-def counted(seen: Observed) -> Observed:
-    """The same with no joint in frames without a person: all that is asked for there is missed.
-
-    A joint or two that a detector sees without a body are no person.
+    A few joints detected without a body are no person.
     """
-    keypoints = seen.keypoints.copy()
-    keypoints[~somebody(keypoints), :, 2] = 0
-    return seen._replace(keypoints=keypoints)
+    keypoints = observed.keypoints.copy()
+    keypoints[~has_person(keypoints), :, 2] = 0
+    return observed._replace(keypoints=keypoints)
 
 
-def filled(seen: Observed, other: Observed) -> Observed:
-    """What was seen, and where it shows nobody what another eye saw of the same frames, so that a
-    person who was missed is not taken for a piece of the scene. Not for telling poses."""
-    masks, keypoints = seen.masks.copy(), seen.keypoints.copy()
-    missed = ~seen.shows
+def with_missed_persons(observed: Observed, other: Observed) -> Observed:
+    """Fill frames without a detected person from another detector's result of the same frames.
+
+    So a missed person is not measured as part of the scene. Not for measuring poses.
+    """
+    masks, keypoints = observed.masks.copy(), observed.keypoints.copy()
+    missed = ~observed.has_person
     masks[missed], keypoints[missed] = other.masks[missed], other.keypoints[missed]
-    return seen._replace(masks=masks, keypoints=keypoints)
+    return observed._replace(masks=masks, keypoints=keypoints)
 
 
-def followed(seen: Observed, asked: np.ndarray) -> Row:
-    """PCK and OKS against a motion (F, 18, 3) in the frames' pixels, and how many of how many
-    frames show somebody; those that show nobody count as missed, they are not left out.
+def motion_scores(observed: Observed, requested: np.ndarray) -> Scores:
+    """PCK and OKS against a motion (F, 18, 3) in pixels of the frames, and the number of frames
+    with a detected person; in frames without one all joints count as missed.
 
-    "pck_still" is what somebody would get who stands in the motion's mean pose: a PCK near it says
-    that the person is in place, not that they move.
+    "pck_still" is the PCK of standing still in the motion's mean pose: a PCK near it means that
+    the person is at the right position, not that they move.
     """
-    found, height = counted(seen).keypoints, metrics.extent(asked)
+    found, height = without_partial_bodies(observed).keypoints, metrics.extent(requested)
     return {
-        "pck": metrics.pck(found, asked, height),
-        "pck_still": metrics.pck(mean_pose(asked), asked, height),
-        "oks": metrics.oks(found, asked),
-        "dynamic_degree": metrics.dynamic_degree(found, metrics.person_height(seen.masks)),
-        **persons(seen),
+        "pck": metrics.pck(found, requested, height),
+        "pck_still": metrics.pck(mean_pose(requested), requested, height),
+        "oks": metrics.oks(found, requested),
+        "dynamic_degree": metrics.dynamic_degree(found, metrics.person_height(observed.masks)),
+        **person_counts(observed),
     }
 
 
-def by_network(seen: Observed, asked: np.ndarray) -> Row:
-    """What a second eye sees, of the base's own network: it knows soft and faceless people, and
-    knows footage less well than MediaPipe."""
-    found, height = counted(seen), metrics.extent(asked)
+def network_scores(observed: Observed, requested: np.ndarray) -> Scores:
+    """The same by a second detector, the base's perception network: better than MediaPipe on
+    blurred and faceless people, worse on real footage."""
+    found, height = without_partial_bodies(observed), metrics.extent(requested)
     return {
-        "pck_network": metrics.pck(found.keypoints, asked, height),
-        "seen_network": persons(seen)["seen"],
+        "pck_network": metrics.pck(found.keypoints, requested, height),
+        "seen_network": person_counts(observed)["seen"],
         "dynamic_degree_network": metrics.dynamic_degree(
             found.keypoints, metrics.person_height(found.masks)
         ),
@@ -139,30 +132,30 @@ def by_network(seen: Observed, asked: np.ndarray) -> Row:
 
 
 def mean_pose(motion: np.ndarray) -> np.ndarray:
-    """The mean place of each joint over the frames that show it, in all frames: (F, 18, 3)."""
+    """Each joint's mean position over the frames that show it, in all frames: (F, 18, 3)."""
     shown = (motion[..., 2:] > 0.5).astype(np.float32)  # (F, 18, 1)
     mean = (motion[..., :2] * shown).sum(0) / np.maximum(shown.sum(0), 1)
     return np.tile(np.concatenate([mean, shown.max(0)], -1), (len(motion), 1, 1))
 
 
-def persons(seen: Observed) -> Row:
-    """In how many frames somebody is seen, and of how many."""
-    return {"seen": int(somebody(seen.keypoints).sum()), "frames": len(seen.frames)}
+def person_counts(observed: Observed) -> Scores:
+    """The number of frames with a detected person, "seen", and of all frames, "frames"."""
+    return {"seen": int(has_person(observed.keypoints).sum()), "frames": len(observed.frames)}
 
 
-def likeness(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Row:
-    """Frames made again, beside those filmed: (F, H, W, 3) uint8; masks (F, H, W) in [0, 1].
+def reconstruction_scores(generated: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Scores:
+    """Compare generated with filmed frames, (F, H, W, 3) uint8; masks (F, H, W) in [0, 1].
 
-    "delta_e" is CIEDE2000 pixel by pixel inside of the mask, "mean_delta_e" that of the mean color
-    of the person in each frame; "ssim" and "psnr" are of the whole frame.
+    "delta_e" is CIEDE2000 per pixel inside the mask, "mean_delta_e" that of the person's mean color
+    in each frame; "ssim" and "psnr" (dB) are of the whole frame.
     """
-    a, b = rgb2lab(made), rgb2lab(filmed)
+    a, b = rgb2lab(generated), rgb2lab(filmed)
     weight = masks / np.maximum(masks.sum((1, 2), keepdims=True), 1e-6)  # (F, H, W)
     means = [(x * weight[..., None]).sum((1, 2)) for x in (a, b)]  # (F, 3)
     maps = np.stack(
         [
             structural_similarity(x, y, channel_axis=-1, full=True)[1].mean(-1)
-            for x, y in zip(made, filmed, strict=True)
+            for x, y in zip(generated, filmed, strict=True)
         ]
     )  # (F, H, W)
     return {
@@ -170,17 +163,20 @@ def likeness(made: np.ndarray, filmed: np.ndarray, masks: np.ndarray) -> Row:
         "person_ssim": float((maps * weight).sum((1, 2)).mean()),
         "delta_e": float((deltaE_ciede2000(a, b) * weight).sum((1, 2)).mean()),
         "mean_delta_e": float(deltaE_ciede2000(*means).mean()),
-        "psnr": metrics.psnr(made, filmed),
+        "psnr": metrics.psnr(generated, filmed),
     }
 
 
 def markdown(
     heads: Sequence[str],
-    rows: Sequence[tuple[Sequence[str], Row | str]],
+    rows: Sequence[tuple[Sequence[str], Scores | str]],
     columns: Mapping[str, tuple[str, int]],
 ) -> str:
-    """A Markdown table. rows: what stands under `heads`, and numbers by column, or why there are
-    none. A number that is missing or not finite is a dash."""
+    """A Markdown table.
+
+    rows: the cells under `heads`, and the numbers by column or the reason why there are none. A
+    number that is missing or not finite becomes a dash.
+    """
     lines = [
         "| " + " | ".join([*heads, *(title for title, _ in columns.values())]) + " |",
         "|---" * len(heads) + "|---:" * len(columns) + "|",
@@ -195,7 +191,7 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: Row, name: str, digits: int) -> str:
+def _cell(row: Scores, name: str, digits: int) -> str:
     value = row.get(name, float("nan"))
     if not np.isfinite(value):
         return "–"

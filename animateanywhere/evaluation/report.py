@@ -1,4 +1,4 @@
-"""What a benchmark found: means with intervals, a table, and which aims are reached."""
+"""Report of a benchmark: means with confidence intervals, a table, and the aims reached."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import bootstrap
 
-from animateanywhere.console import say
-from animateanywhere.files import finite, write_aside
+from animateanywhere.core.files import finite, write_aside
+from animateanywhere.core.messages import say
 
-LEVEL = 0.95  # of the intervals
+LEVEL = 0.95  # of the confidence intervals
 COLUMNS = {
     "person_delta_e": "person ΔE ↓", "person_psnr": "person PSNR, dB ↑",
     "person_ssim": "person SSIM ↑", "silhouette_iou": "silhouette IoU ↑", "pck": "PCK ↑",
@@ -30,11 +30,11 @@ PARTS = ("top", "bottom", "hair", "face", "skin", "shoes", "other")
 def write_report(
     out: Path, setting: str, titles: dict[str, str], base: str, fvd: dict[str, float] | None = None
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """`metrics.json` and `table.md` of all methods that were scored in `out`/`setting` on a base.
+    """Write `metrics-SETTING.json` and `table-SETTING.md` of all methods scored on a base.
 
-    titles: the known methods' names, in the table's order. fvd: of some of them, over all videos
-    at once, so without an interval. Returns method -> metric -> mean, low, high (over subjects,
-    whose cases are averaged first).
+    titles: the names of the known methods, in the table's order. fvd: of some methods, over all
+    videos at once, so without an interval. Returns method -> metric -> mean, low, high (over
+    subjects, whose cases are averaged first).
     """
     scores = {name: found for name in titles if (found := read_scores(out / setting / name, base))}
     methods = {
@@ -46,13 +46,13 @@ def write_report(
     }
     for name, value in (fvd or {}).items():
         methods[name]["fvd"] = {"mean": value, "low": value, "high": value, "of": len(scores[name])}
-    reached = aims(methods, ratios(scores))
+    reached = check_aims(methods, score_ratios(scores))
     report = {
         "setting": setting,
         "base": base,
         "subjects": {name: sorted(rows) for name, rows in scores.items()},
         "methods": methods,
-        "ratios": ratios(scores),
+        "ratios": score_ratios(scores),
         "aims": reached,
     }
     path = out / f"metrics-{setting}.json"
@@ -67,7 +67,7 @@ def write_report(
 
 
 def read_scores(folder: Path, base: str) -> dict[str, dict[str, float]]:
-    """Subject -> metric -> value, of what was scored on a base."""
+    """Subject -> metric -> value of a method's folder, for the subjects scored on `base`."""
     out = {}
     for file in sorted(folder.glob("*/scores.json")):
         record = json.loads(file.read_text())
@@ -77,7 +77,7 @@ def read_scores(folder: Path, base: str) -> dict[str, dict[str, float]]:
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean with its bootstrap interval (percentiles, 95 %), and of how many values."""
+    """Mean with its bootstrap interval (percentiles, 95 %), and the number of values, "of"."""
     some = np.array([value for value in values if not np.isnan(value)])
     if not len(some):
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "of": 0}
@@ -87,9 +87,11 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": center, "low": low, "high": high, "of": len(some)}
 
 
-def ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict]]:
-    """Ours over another method's, metric by metric, over the subjects that both learned; intervals
-    by drawing subjects, so that what is hard about one counts on both sides."""
+def score_ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict]]:
+    """Ratio of our mean to each other method's, per metric, over the subjects that both learned.
+
+    Intervals by a paired bootstrap over subjects, so that a hard subject counts on both sides.
+    """
     out: dict[str, dict[str, dict]] = {}
     for name, rows in scores.items():
         both = sorted(rows.keys() & scores.get("ours", {}).keys())
@@ -100,7 +102,7 @@ def ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str
             pairs = [(scores["ours"][n].get(metric), rows[n].get(metric)) for n in both]
             some = np.array([p for p in pairs if None not in p], float)
             if not np.isfinite(some).all() or not (some.size and (some[:, 1] > 0).all()):
-                continue  # of nothing there is no share
+                continue  # no ratio to zero
             mine, theirs = some.T
             value = low = high = float(_ratio(mine, theirs))
             if len(some) > 1:
@@ -109,10 +111,13 @@ def ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str
     return out
 
 
-def aims(
+def check_aims(
     methods: dict[str, dict[str, dict[str, float]]], ratio: dict[str, dict[str, dict]]
 ) -> list[dict[str, Any]]:
-    """What is asked of our method, what came out, and whether that reaches it."""
+    """The aims of our method, the measured values, and whether they are reached.
+
+    "surely" means that the whole confidence interval is within the limits.
+    """
     mine = methods.get("ours", {})
 
     def row(text: str, found: dict[str, float] | None, low: float, high: float) -> dict[str, Any]:
@@ -135,31 +140,31 @@ def aims(
 
 
 def markdown(methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str]) -> str:
-    """The table: mean and interval, one row a method; then the colors part by part."""
-    columns = measured(methods)
+    """The table of means and intervals, one row per method, and the color error by body part."""
+    columns = measured_columns(methods)
     lines = [
         "| | " + " | ".join(columns.values()) + " | people |",
         "|---" * (len(columns) + 2) + "|",
     ]
     for name, metrics in methods.items():
         people = int(max(found["of"] for found in metrics.values()))
-        cells = [cell(metrics.get(metric)) for metric in columns]
+        cells = [format_cell(metrics.get(metric)) for metric in columns]
         lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {people} |")
     lines += ["", "| ΔE of | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
     for name, metrics in methods.items():
-        cells = [cell(metrics.get(f"delta_e_{part}")) for part in PARTS]
+        cells = [format_cell(metrics.get(f"delta_e_{part}")) for part in PARTS]
         lines.append(f"| {titles[name]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def measured(methods: dict[str, dict[str, dict[str, float]]]) -> dict[str, str]:
-    """The columns of what any method was measured by."""
+def measured_columns(methods: dict[str, dict[str, dict[str, float]]]) -> dict[str, str]:
+    """The columns of the metrics that at least one method has."""
     some = {metric for found in methods.values() for metric in found}
     return {metric: words for metric, words in COLUMNS.items() if metric in some}
 
 
-def cell(found: dict[str, float] | None) -> str:
-    """As "7.91 (7.02–8.80)", or "1.00" where there is no interval."""
+def format_cell(found: dict[str, float] | None) -> str:
+    """Such as "7.91 (7.02–8.80)", or "1.00" without an interval."""
     if not found or np.isnan(found["mean"]):
         return "–"
     if np.isinf(found["mean"]):
@@ -174,18 +179,20 @@ def show(
     methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str],
     reached: list[dict[str, Any]],
 ) -> None:  # fmt: skip
-    """Means and aims, on stderr."""
+    """Print means and aims to standard error."""
     table = Table(title="against the true renders")
     for column in ("", *(titles[name] for name in methods)):
         table.add_column(column)
-    for metric, words in measured(methods).items():
+    for metric, words in measured_columns(methods).items():
         means = [found.get(metric, {}).get("mean", float("nan")) for found in methods.values()]
         table.add_row(words, *("–" if np.isnan(m) else f"{m:.3g}" for m in means))
     console = Console(stderr=True)
     console.print(table)
     for aim in reached:
         if not np.isnan(aim["value"]):
-            word = "surely" if aim["surely"] else "reached" if aim["reached"] else "SHORT"
+            word = "missed"
+            if aim["reached"]:
+                word = "reached, with its whole interval" if aim["surely"] else "reached"
             console.print(f"{aim['aim']}: {aim['value']:.3g}, {word}", highlight=False)
 
 

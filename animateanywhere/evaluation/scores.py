@@ -1,8 +1,8 @@
-"""What `aa evaluate` measures of a video of which no true one is known.
+"""Metrics of `aa evaluate` for a video without ground truth.
 
 FVD (Unterthiner et al. 2018) and DOVER (Wu et al. 2023) are left out. FVD compares Gaussians fitted
-to many videos: of a run's few it says nothing; the benchmark has it. DOVER is in no package that is
-kept up (pyiqa has none of it).
+to many videos, so it is meaningless for the few of a run; the benchmark reports it. No maintained
+package contains DOVER (pyiqa does not).
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from animateanywhere import metrics
-from animateanywhere.errors import UsageError
-from animateanywhere.extraction import embed
-from animateanywhere.extraction.embed import Pictures, Words
-from animateanywhere.extraction.faces import faces
-from animateanywhere.extraction.observe import Observed
-from animateanywhere.extraction.weights import Place
+from animateanywhere.core.errors import UsageError
+from animateanywhere.evaluation import embed
+from animateanywhere.evaluation.embed import ImageEmbedder, TextEmbedder
+from animateanywhere.evaluation.faces import face_embedder
+from animateanywhere.evaluation.observe import Observed
+from animateanywhere.preprocessing.weights import WeightsLocation
 from animateanywhere.puppets import SCENES, render, sample_spec
 
-LOOKS = 16  # frames of a clip that are compared with all of another
-# In order of the table: what it asks, and whether more of it is better (None: as asked)
+SAMPLED_FRAMES = 16  # of a clip, compared with as many of another
+# In the order of the table: description, and whether higher is better (None: as requested)
 METRICS: dict[str, tuple[str, bool | None]] = {
-    "pck": ("joints where the motion wants them, within a tenth of the height", True),
-    "oks": ("the same, COCO's similarity", True),
-    "reference_delta_e": ("person's colors against the reference's, CIEDE2000", False),
-    "clip_i": ("person like the reference's, by CLIP", True),
-    "dino_i": ("person like the reference's, by DINO", True),
-    "face_identity": ("face like the reference's, by ArcFace", True),
-    "clip_t": ("frames like the prompt, by CLIP", True),
-    "leak": ("scene of the reference behind the person", False),
-    "subject_consistency": ("person alike from frame to frame, by DINO", True),
-    "background_consistency": ("scene alike from frame to frame, by CLIP", True),
-    "flicker": ("change of the scene from frame to frame, gray levels", False),
+    "pck": ("joints at the requested position, within a tenth of the height", True),
+    "oks": ("the same, by COCO's keypoint similarity", True),
+    "reference_delta_e": ("person's colors compared with the reference, CIEDE2000", False),
+    "clip_i": ("person's similarity to the reference, by CLIP", True),
+    "dino_i": ("person's similarity to the reference, by DINO", True),
+    "face_identity": ("face's similarity to the reference, by ArcFace", True),
+    "clip_t": ("frames' similarity to the prompt, by CLIP", True),
+    "leak": ("leakage of the reference's background", False),
+    "subject_consistency": ("person's consistency between frames, by DINO", True),
+    "background_consistency": ("background's consistency between frames, by CLIP", True),
+    "flicker": ("change of the background between frames, gray levels", False),
     "dynamic_degree": ("motion of the joints, share of the height", None),
-    "dynamic_degree_asked": ("the same of the motion that was asked for", None),
+    "dynamic_degree_asked": ("the same of the requested motion", None),
 }
-# What each needs beside the video
-NEEDS = {
+# The metrics that need each input beside the video
+NEEDED_INPUTS = {
     "reference": ("reference_delta_e", "clip_i", "dino_i", "face_identity", "leak"),
     "motion": ("pck", "oks", "dynamic_degree_asked"),
     "prompt": ("clip_t",),
@@ -47,52 +47,55 @@ NEEDS = {
     "dino": ("dino_i", "subject_consistency"),
     "faces": ("face_identity",),
 }
-NOTHING = {
-    "face_identity": "no face is seen in the video or in the reference",
-    "leak": "the person hides the scene",
-    "flicker": "fewer than two frames show the scene",
-    "subject_consistency": "fewer than two frames show somebody",
+REASONS = {
+    "face_identity": "no face is detected in the video or in the reference",
+    "leak": "the person covers the background",
+    "flicker": "fewer than two frames show the background",
+    "subject_consistency": "fewer than two frames show a person",
     "background_consistency": "fewer than two frames",
-    "dynamic_degree_asked": "nobody is seen",
+    "dynamic_degree_asked": "no person is detected",
 }
 
 
 @dataclass(frozen=True)
 class Networks:
-    """What embeds pictures and words, and why one cannot be had ("clip", "dino", "faces")."""
+    """The embedding networks, and why some ("clip", "dino", "faces") are unavailable."""
 
-    clip: Pictures | None = None
-    words: Words | None = None
-    dino: Pictures | None = None
-    faces: Pictures | None = None
-    lacking: dict[str, str] = field(default_factory=dict)
+    clip: ImageEmbedder | None = None
+    words: TextEmbedder | None = None
+    dino: ImageEmbedder | None = None
+    faces: ImageEmbedder | None = None
+    unavailable: dict[str, str] = field(default_factory=dict)
 
 
-def networks(place: Place, fast: bool = False) -> Networks:
-    """Load those whose weights can be had; fast: none."""
+def networks(location: WeightsLocation, fast: bool = False) -> Networks:
+    """Load the networks whose packages and weights are available or can be downloaded.
+
+    fast: load none.
+    """
     if fast:
-        return Networks(lacking=dict.fromkeys(("clip", "dino", "faces"), "left out by --fast"))
-    made = Networks()
-    loaders: dict[str, Callable[[], dict[str, Pictures | Words]]] = {
-        "clip": lambda: dict(zip(("clip", "words"), embed.clip(place), strict=True)),
-        "dino": lambda: {"dino": embed.dino(place)},
-        "faces": lambda: {"faces": faces(place)},
+        return Networks(unavailable=dict.fromkeys(("clip", "dino", "faces"), "left out by --fast"))
+    loaded = Networks()
+    loaders: dict[str, Callable[[], dict[str, ImageEmbedder | TextEmbedder]]] = {
+        "clip": lambda: dict(zip(("clip", "words"), embed.clip_embedders(location), strict=True)),
+        "dino": lambda: {"dino": embed.dino_embedder(location)},
+        "faces": lambda: {"faces": face_embedder(location)},
     }
     for name, loader in loaders.items():
         try:
-            made = replace(made, **loader())  # type: ignore[arg-type]
+            loaded = replace(loaded, **loader())  # type: ignore[arg-type]
         except UsageError as error:
-            made.lacking[name] = str(error)
-    return made
+            loaded.unavailable[name] = str(error)
+    return loaded
 
 
-def unrelated() -> tuple[np.ndarray, np.ndarray]:
-    """Scenes that have nothing to do with a clip: one puppet in each kind of scene.
+def unrelated_scenes() -> tuple[np.ndarray, np.ndarray]:
+    """Scenes unrelated to a clip, for `leak` without ground truth: a puppet in each kind of scene.
 
-    uint8 (K, 128, 128, 3) and masks. What `leak` compares with where no true video is known. For
-    footage they are only stand-ins, plainer and more colorful than what is filmed: of five real
-    clips, each the reference of each, another place reads 0 to 0.2, another of the same kind (two
-    at sea) 0.35, and its own scene 1.
+    Returns pictures uint8 (K, 128, 128, 3) and masks uint8 (K, 128, 128). For footage they are only
+    approximate, simpler and more colorful than filmed scenes: with five real clips as each other's
+    references, another place reads 0 to 0.2, another of the same kind (two at sea) 0.35, and the
+    reference's own scene 1.
     """
     base = sample_spec(0, "held-out")
     specs = [replace(base, scene=replace(base.scene, name=name, seed=300)) for name in SCENES]
@@ -101,77 +104,81 @@ def unrelated() -> tuple[np.ndarray, np.ndarray]:
 
 
 def score(
-    seen: Observed,
+    observed: Observed,
     reference: Observed | None,
-    asked: np.ndarray | None,
+    requested: np.ndarray | None,
     prompt: str | None,
-    nets: Networks,
+    embedders: Networks,
     others: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, float]:
-    """Every metric that can be measured; `nan` where there is nothing to measure it on.
+    """Every metric whose inputs are given; `nan` if there is nothing to measure it on.
 
-    asked: (F, 18, 3), the motion in the video's pixels, of as many of its first frames as it is
-    long. prompt: without the learned token. others: unrelated scenes with masks.
+    Args:
+        requested: (F, 18, 3), the motion in the video's pixels, for its first F frames.
+        prompt: without the learned token.
+        others: pictures of unrelated scenes and their masks, see `unrelated_scenes`.
     """
-    frames, person = seen.frames, seen.persons()
+    frames, person = observed.frames, observed.person_frames()
     height = metrics.person_height(person.masks)
     scores = {
-        "flicker": metrics.flicker(frames, seen.masks),
-        "dynamic_degree": metrics.dynamic_degree(seen.keypoints, height),
+        "flicker": metrics.flicker(frames, observed.masks),
+        "dynamic_degree": metrics.dynamic_degree(observed.keypoints, height),
     }
-    if asked is not None:
-        found = seen.keypoints[: len(asked)]
-        scores["pck"] = metrics.pck(found, asked, metrics.extent(asked))
-        scores["oks"] = metrics.oks(found, asked)
-        scores["dynamic_degree_asked"] = metrics.dynamic_degree(asked, height)
-    some = embed.cutouts(*_few(person)) if len(person.frames) else np.zeros((0, 8, 8, 3), np.uint8)
+    if requested is not None:
+        found = observed.keypoints[: len(requested)]
+        scores["pck"] = metrics.pck(found, requested, metrics.extent(requested))
+        scores["oks"] = metrics.oks(found, requested)
+        scores["dynamic_degree_asked"] = metrics.dynamic_degree(requested, height)
+    some = (
+        embed.cutouts(*_sampled(person)) if len(person.frames) else np.zeros((0, 8, 8, 3), np.uint8)
+    )
     if reference is not None:
         scores["reference_delta_e"] = metrics.reference_delta_e(*person[:3], *reference[:3])["mean"]
         scores["leak"] = metrics.leak(
-            frames, seen.masks, reference.frames, reference.masks, *others
+            frames, observed.masks, reference.frames, reference.masks, *others
         )
-        known = embed.cutouts(*_few(reference))
-        for name, net in (("clip_i", nets.clip), ("dino_i", nets.dino)):
+        known = embed.cutouts(*_sampled(reference))
+        for name, net in (("clip_i", embedders.clip), ("dino_i", embedders.dino)):
             if net is not None:
-                scores[name] = _alike(net, some, known)
-        if nets.faces is not None:
-            pictures = _few(person)[0], _few(reference)[0]
-            scores["face_identity"] = _alike(nets.faces, *pictures)
-    if nets.clip is not None:
+                scores[name] = _similarity(net, some, known)
+        if embedders.faces is not None:
+            pictures = _sampled(person)[0], _sampled(reference)[0]
+            scores["face_identity"] = _similarity(embedders.faces, *pictures)
+    if embedders.clip is not None:
         scores["background_consistency"] = metrics.consistency(
-            nets.clip(embed.scenes(frames, seen.masks))
+            embedders.clip(embed.backgrounds(frames, observed.masks))
         )
-        if prompt is not None and nets.words is not None:
-            shown = frames[metrics.spaced(len(frames), LOOKS)]
-            scores["clip_t"] = metrics.similarity(nets.clip(shown), nets.words(prompt))
-    if nets.dino is not None and len(person.frames) > 1:
+        if prompt is not None and embedders.words is not None:
+            shown = frames[metrics.evenly_spaced(len(frames), SAMPLED_FRAMES)]
+            scores["clip_t"] = metrics.similarity(embedders.clip(shown), embedders.words(prompt))
+    if embedders.dino is not None and len(person.frames) > 1:
         scores["subject_consistency"] = metrics.consistency(
-            nets.dino(embed.cutouts(person.frames, person.masks))
+            embedders.dino(embed.cutouts(person.frames, person.masks))
         )
     return scores
 
 
-def split(
-    scores: dict[str, float], lacking: dict[str, str]
+def measured_and_missing(
+    scores: dict[str, float], missing_inputs: dict[str, str]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """The numbers in the order of `METRICS`, and why each that is no number is none.
+    """The finite numbers in the order of `METRICS`, and for each other metric the reason.
 
-    lacking: reasons by what is needed, as in `NEEDS`.
+    missing_inputs: why an input of `NEEDED_INPUTS` is missing, by input.
     """
-    reasons = {name: why for need, why in lacking.items() for name in NEEDS[need]}
-    good = {name: scores[name] for name in METRICS if np.isfinite(scores.get(name, np.nan))}
+    reasons = {name: why for need, why in missing_inputs.items() for name in NEEDED_INPUTS[need]}
+    measured = {name: scores[name] for name in METRICS if np.isfinite(scores.get(name, np.nan))}
     missing = {
-        name: reasons.get(name) or NOTHING.get(name, "nobody is seen")
+        name: reasons.get(name) or REASONS.get(name, "no person is detected")
         for name in METRICS
-        if name not in good
+        if name not in measured
     }
-    return good, missing
+    return measured, missing
 
 
-def _few(clip: Observed) -> tuple[np.ndarray, np.ndarray]:
-    chosen = metrics.spaced(len(clip.frames), LOOKS)
+def _sampled(clip: Observed) -> tuple[np.ndarray, np.ndarray]:
+    chosen = metrics.evenly_spaced(len(clip.frames), SAMPLED_FRAMES)
     return clip.frames[chosen], clip.masks[chosen]
 
 
-def _alike(net: Pictures, a: np.ndarray, b: np.ndarray) -> float:
+def _similarity(net: ImageEmbedder, a: np.ndarray, b: np.ndarray) -> float:
     return metrics.similarity(net(a), net(b)) if len(a) and len(b) else float("nan")

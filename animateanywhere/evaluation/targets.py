@@ -1,4 +1,4 @@
-"""What `aa evaluate` looks at: videos with what is known of how they were made."""
+"""The videos of `aa evaluate`, and what their sidecars say about how they were generated."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere import metrics
-from animateanywhere.console import warn
-from animateanywhere.data import fitting, skeleton
-from animateanywhere.errors import UsageError
-from animateanywhere.extraction.backends import Backends
-from animateanywhere.extraction.driving import Driving, read_driving
-from animateanywhere.extraction.observe import Observed
-from animateanywhere.files import sha256
-from animateanywhere.generate import build_of
-from animateanywhere.models.personal import FILE, read_metadata
+from animateanywhere.backbones.personal_weights import FILE, build_of, read_metadata
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256
+from animateanywhere.core.messages import warn
+from animateanywhere.evaluation.observe import Observed
+from animateanywhere.pose import retarget, skeleton
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.driving import Driving, read_driving
 
-SUBJECT = "subject"  # of a run, as `aa personalize` writes it
+SUBJECT = "subject"  # folder in a run of `aa personalize`
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Target:
     name: str
     video: Path
     sidecar: dict[str, Any] | None  # as `aa generate` writes it
-    run: Path  # folder in which its subject and its weights may lie
+    run: Path  # folder that may contain its subject and weights
 
     def prompt(self, given: str | None) -> str | None:
         """The prompt without the learned token, which CLIP does not know."""
@@ -45,7 +44,7 @@ class Target:
 
 
 def find_targets(path: Path) -> list[Target]:
-    """A video, or every video that `aa generate` made in a folder.
+    """A video, or all videos of `aa generate` in a folder.
 
     Raises UsageError for a folder without any, and for a sidecar that cannot be read.
     """
@@ -59,16 +58,16 @@ def find_targets(path: Path) -> list[Target]:
             found.append(Target(name, video, sidecar, path))
     if not found:
         raise UsageError(
-            f"{path}: no video in it that `aa generate` made (an .mp4 with its .json beside it); "
-            "generate one, or give a video"
+            f"{path}: contains no video of `aa generate` (an .mp4 with a .json beside it); "
+            "generate one, or give a video file"
         )
     return found
 
 
 def read_sidecar(video: Path) -> dict[str, Any] | None:
-    """What `aa generate` wrote beside a video; None where there is nothing of it.
+    """The sidecar that `aa generate` wrote beside a video; None if there is none.
 
-    Raises UsageError where it is damaged.
+    Raises UsageError if it is damaged.
     """
     path = video.with_suffix(".json")
     if not path.is_file():
@@ -78,78 +77,88 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"{path}: damaged ({reason}); delete it, or make {video.name} again"
+            f"{path}: damaged ({reason}); delete it, or generate {video.name} again"
         ) from None
     if not isinstance(sidecar, dict) or not {"prompt", "pose", "fit"} <= sidecar.keys():
-        return None  # some other tool's
+        return None  # written by another tool
     numbers = [sidecar.get(key) for key in ("frames", "fps", "size")]
-    right = (
+    valid = (
         isinstance(sidecar["prompt"], str)
         and all(isinstance(sidecar.get(key), dict) for key in ("pose", "base"))
         and all(isinstance(number, int | float) and number > 0 for number in numbers)
-        and sidecar["fit"] in get_args(fitting.Fit)
+        and sidecar["fit"] in get_args(retarget.Fit)
         and isinstance(sidecar.get("token"), str | None)
     )
-    if not right:
-        raise UsageError(f"{path}: damaged; delete it, or make {video.name} again")
+    if not valid:
+        raise UsageError(f"{path}: damaged; delete it, or generate {video.name} again")
     return sidecar
 
 
 def find_motion(target: Target, given: Path | None) -> Path:
-    """The file that holds the motion of a video: the one given, or of the name in its sidecar, in
-    the folder given, beside the video, in its run or here. Raises UsageError where there is none.
+    """The file of a video's motion: the given one, or the one named in its sidecar.
+
+    The latter is looked for in the given folder, beside the video, in its run, and in the current
+    folder. Raises UsageError if it is not found.
     """
     if given is not None and not given.is_dir():
         return given
     if target.sidecar is None:
-        raise UsageError("no --pose" if given is None else f"--pose {given}: give a file of it")
+        raise UsageError(
+            "no --pose" if given is None else f"--pose {given}: give a file, not a folder"
+        )
     name = str(target.sidecar["pose"].get("file"))
     places = [given, target.video.parent, target.run, Path()]
     for place in places:
         if place is not None and (place / name).is_file():
             return place / name
-    raise UsageError(f"its motion {name} is not found: give --pose FILE, or the folder it is in")
+    raise UsageError(
+        f"its motion {name} was not found: give --pose FILE, or the folder that contains it"
+    )
 
 
-def asked_motion(
-    target: Target, path: Path, seen: Observed, backends: Backends, trusted: bool
+def requested_motion(
+    target: Target, path: Path, observed: Observed, backends: Backends, trusted: bool
 ) -> np.ndarray:
-    """The motion that a video was to follow, (F, 18, 3) in its pixels, at most as long as it.
+    """The motion that a video was to follow, float32 (F, 18, 3) in its pixels, at most as long.
 
-    Where the sidecar's digest says so, the joints are those of the very skeletons that drove the
-    video. Otherwise, if the file is trusted, the motion is laid upon what is seen by one scale and
-    one shift (`metrics.laid_upon`), as other tools put it where they like.
+    If the sidecar's digest confirms it, these are exactly the skeletons that drove the video.
+    Otherwise, if the file is trusted, the motion is aligned with the detected keypoints by one
+    scale and one shift (`metrics.align_motion`), since other tools place it freely.
 
     Raises:
-        UsageError: the file holds no joints, or another motion than the sidecar's and is not
-            trusted.
+        UsageError: the file contains no keypoints, or its motion differs from the sidecar's and it
+            is not trusted.
     """
-    frames, fps = len(seen.frames), seen.fps
+    frames, fps = len(observed.frames), observed.fps
     sidecar = target.sidecar
     if sidecar is not None:
         frames, fps = int(sidecar["frames"]), float(sidecar["fps"])
     driving = read_driving(path, fps, frames, backends)
     if driving.pictures is not None:
-        raise UsageError(f"{path.name}: its joints have no names, so poses cannot be compared")
+        raise UsageError(
+            f"{path.name}: its keypoints cannot be identified, so poses cannot be compared"
+        )
     if sidecar is not None:
-        fitted = _fitted(driving, sidecar, target)
+        fitted = _fit_motion(driving, sidecar, target)
         size = int(sidecar["size"])
         drawn = hashlib.sha256(skeleton.draw(fitted, size, size).tobytes()).hexdigest()
         if drawn == sidecar["pose"].get("sha256"):
-            fitted[..., :2] *= max(seen.frames.shape[1:3]) / size
-            return fitted[: len(seen.frames)]
+            fitted[..., :2] *= max(observed.frames.shape[1:3]) / size
+            return fitted[: len(observed.frames)]
         if not trusted:
-            raise UsageError(f"{path}: its skeletons are not those of {target.video.name}")
-        text = f"{path.name} gives other skeletons than drove {target.video.name}"
-        warn(escape(f"{text}: laid upon the person by one scale and shift"))
-    count = min(len(driving.keypoints), len(seen.frames))
-    if abs(len(driving.keypoints) - len(seen.frames)) > 1:
-        warn(escape(f"{path.name}: its first {count} frames are compared, {fps:g} a second"))
-    return metrics.laid_upon(driving.keypoints[:count], seen.keypoints[:count])
+            raise UsageError(f"{path}: its skeletons differ from those of {target.video.name}")
+        text = f"the skeletons of {path.name} differ from those that drove {target.video.name}"
+        warn(escape(f"{text}: aligned with the person by one scale and shift"))
+    count = min(len(driving.keypoints), len(observed.frames))
+    if abs(len(driving.keypoints) - len(observed.frames)) > 1:
+        warn(
+            escape(f"{path.name}: only its first {count} frames are compared, at {fps:g} a second")
+        )
+    return metrics.align_motion(driving.keypoints[:count], observed.keypoints[:count])
 
 
-def _fitted(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.ndarray:
-    """The motion as `aa generate` fitted it to the person of the weights."""
+def _fit_motion(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.ndarray:
+    """The motion as `aa generate` fitted it to the person of the weights, (F, 18, 3)."""
     build = None
     weights = sidecar.get("weights")
     for file in (target.run / FILE, target.video.parent / FILE):
@@ -157,4 +166,4 @@ def _fitted(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.nda
             build = build_of(read_metadata(file))
             break
     where = driving.width, driving.height, int(sidecar["size"])
-    return fitting.fit(driving.keypoints, *where, sidecar["fit"], build)
+    return retarget.fit(driving.keypoints, *where, sidecar["fit"], build)

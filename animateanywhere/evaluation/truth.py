@@ -1,4 +1,4 @@
-"""Measure a generated video against the true render of the same person, motion and scene."""
+"""Metrics of a generated video against the true render of the same person, motion and scene."""
 
 from __future__ import annotations
 
@@ -10,75 +10,80 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import metrics
-from animateanywhere.data import skeleton, video
-from animateanywhere.models.perception import Perception, perceive
+from animateanywhere.evaluation.perception import Perception, perceive
+from animateanywhere.media import video
+from animateanywhere.pose import skeleton
 from animateanywhere.puppets import PARTS, Clip, render
 
 
 def compare(net: Perception, frames: np.ndarray, truth: Clip) -> dict[str, float]:
-    """How well frames show the truth's pose, silhouette, scene and motion, as the network sees
-    them. `dynamic_degree` is a share of the truth's own: 1 moves as far, 0 is frozen."""
+    """Pose, silhouette, scene and motion of frames, uint8 (F, H, W, 3), compared with the truth.
+
+    Estimated by the perception network. `dynamic_degree` is relative to the truth's: 1 moves as
+    far, 0 is frozen.
+    """
     return _compare(net, frames, perceive(net, frames), truth)
 
 
 def _compare(
-    net: Perception, frames: np.ndarray, seen: dict[str, Any], truth: Clip
+    net: Perception, frames: np.ndarray, estimated: dict[str, Any], truth: Clip
 ) -> dict[str, float]:
-    """seen: what the network sees in frames."""
+    """`compare`, with the network's estimates for the frames."""
     true = perceive(net, truth.frames)
     height = metrics.person_height(truth.masks)
-    asked = net.scenes.index(truth.spec.scene.name)
-    moves = [metrics.dynamic_degree(one["keypoints"], height) for one in (seen, true)]
+    requested = net.scenes.index(truth.spec.scene.name)
+    moves = [metrics.dynamic_degree(one["keypoints"], height) for one in (estimated, true)]
     return {
-        "pck": metrics.pck(seen["keypoints"], truth.keypoints, height),
-        "pck_either_side": metrics.pck_either_side(seen["keypoints"], truth.keypoints, height),
-        "silhouette_iou": metrics.silhouette_iou(seen["masks"], truth.masks),
-        "scene_accuracy": metrics.scene_accuracy(seen["scene_probabilities"], asked),
+        "pck": metrics.pck(estimated["keypoints"], truth.keypoints, height),
+        "pck_either_side": metrics.pck_either_side(estimated["keypoints"], truth.keypoints, height),
+        "silhouette_iou": metrics.silhouette_iou(estimated["masks"], truth.masks),
+        "scene_accuracy": metrics.scene_accuracy(estimated["scene_probabilities"], requested),
         "dynamic_degree": moves[0] / moves[1],
-        "flicker": metrics.flicker(frames, np.maximum(seen["masks"], truth.masks / 255)),
+        "flicker": metrics.flicker(frames, np.maximum(estimated["masks"], truth.masks / 255)),
     }
 
 
-def measure(net: Perception, made: np.ndarray, truth: Clip, reference: Clip) -> dict[str, Any]:
-    """Every metric of a generated video against the true render; leak only where the scene is
-    another than the reference's, `object_present` only where there is one.
+def measure(net: Perception, generated: np.ndarray, truth: Clip, reference: Clip) -> dict[str, Any]:
+    """Every metric of a generated video against the true render.
 
-    made: uint8 `(F, H, W, 3)` of the truth's shape.
+    `leak` only if the scene differs from the reference's, `object_present` only with an object.
+
+    generated: uint8 (F, H, W, 3), of the truth's shape.
     """
-    seen = perceive(net, made)
-    masks = seen["masks"]
-    colors = metrics.person_delta_e(made, truth.frames, truth.parts, PARTS, masks)
+    estimated = perceive(net, generated)
+    masks = estimated["masks"]
+    colors = metrics.person_delta_e(generated, truth.frames, truth.parts, PARTS, masks)
     scores: dict[str, Any] = {
-        **_compare(net, made, seen, truth),
-        "person_psnr": metrics.person_psnr(made, truth.frames, truth.masks),
-        "person_ssim": metrics.person_ssim(made, truth.frames, truth.masks),
+        **_compare(net, generated, estimated, truth),
+        "person_psnr": metrics.person_psnr(generated, truth.frames, truth.masks),
+        "person_ssim": metrics.person_ssim(generated, truth.frames, truth.masks),
         "person_delta_e": colors.pop("mean"),
         "delta_e_parts": colors,
     }
-    spec, size = truth.spec, made.shape[1]
+    spec, size = truth.spec, generated.shape[1]
     if spec.object.name != "none":
         bare = replace(spec, object=replace(spec.object, name="none"))
-        empty = render(bare, len(made), size, truth.fps, truth.start)
-        scores["object_present"] = metrics.object_present(made, truth.frames, empty.frames)
+        empty = render(bare, len(generated), size, truth.fps, truth.start)
+        scores["object_present"] = metrics.object_present(generated, truth.frames, empty.frames)
     others = [replace(spec, scene=replace(spec.scene, seed=100 + i)) for i in range(6)]
     clips = [render(other, frames=1, size=size) for other in others]
-    asked = np.concatenate([clip.frames for clip in clips])
-    asked_masks = np.concatenate([clip.masks for clip in clips])
-    scores["scene_delta_e"] = metrics.scene_delta_e(made, masks, asked, asked_masks)
+    requested = np.concatenate([clip.frames for clip in clips])
+    requested_masks = np.concatenate([clip.masks for clip in clips])
+    scores["scene_delta_e"] = metrics.scene_delta_e(generated, masks, requested, requested_masks)
     if spec.scene.name != reference.spec.scene.name:
         known = (reference.frames, reference.masks)
-        scores["leak"] = metrics.leak(made, masks, *known, asked, asked_masks)
+        scores["leak"] = metrics.leak(generated, masks, *known, requested, requested_masks)
     return scores
 
 
 def mean(cases: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Mean of each number over the cases that have it."""
+    """Mean of each number over the cases that have it, by name."""
     names = {name for case in cases for name, value in case.items() if isinstance(value, float)}
     return {n: float(np.mean([c[n] for c in cases if n in c])) for n in sorted(names)}
 
 
 def write_reference(reference: Clip, folder: Path) -> Path:
-    """The clip to learn from, with exact masks and poses beside it."""
+    """Write the clip to learn from, with exact masks and poses beside it; returns its path."""
     clip, size = folder / "reference.mp4", reference.frames.shape[1]
     video.write(clip, reference.frames, reference.fps)
     video.write(

@@ -1,1 +1,1 @@
-"""Methods: a paper a file, each three plain functions: build, loss, denoiser."""
+"""Published methods, one folder each; none imports another, and nothing below imports them."""

@@ -1,18 +1,18 @@
-"""Measures of a result, as pure functions on arrays.
+"""Evaluation metrics as pure functions on arrays.
 
 Frames are uint8 `(F, H, W, 3)`; masks `(F, H, W)`, bool, 0..1 or 0..255; keypoints float
-`(F, 18, 3)` in pixels with confidence; embeddings `(N, D)`. What a network has to see first
-(keypoints, masks and embeddings of a result) comes in as arrays. A measure with nothing to look at
-is `nan`, never a perfect score.
+`(F, 18, 3)` in pixels with confidence; embeddings `(N, D)`. The keypoints, masks and embeddings of
+a result, which need a network, are passed in as arrays. A metric without anything to measure is
+`nan`, never a perfect score.
 """
 
-from animateanywhere.metrics.arrays import spaced
+from animateanywhere.metrics.arrays import evenly_spaced
 from animateanywhere.metrics.embeddings import consistency, frechet, similarity
 from animateanywhere.metrics.likeness import person_delta_e, person_psnr, person_ssim, psnr
 from animateanywhere.metrics.motion import dynamic_degree, flicker
 from animateanywhere.metrics.pose import (
+    align_motion,
     extent,
-    laid_upon,
     oks,
     pck,
     pck_either_side,
@@ -29,12 +29,13 @@ from animateanywhere.metrics.scene import (
 )
 
 __all__ = [
+    "align_motion",
     "consistency",
     "dynamic_degree",
+    "evenly_spaced",
     "extent",
     "flicker",
     "frechet",
-    "laid_upon",
     "leak",
     "object_present",
     "oks",
@@ -51,5 +52,4 @@ __all__ = [
     "scene_distance",
     "silhouette_iou",
     "similarity",
-    "spaced",
 ]

@@ -1,4 +1,4 @@
-"""Measures on embeddings: rows of `(N, D)` that a network made of pictures, faces or words."""
+"""Metrics on embeddings `(N, D)` of images, faces, videos or texts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from animateanywhere.metrics.arrays import Array
 
 
 def similarity(a: NDArray, b: NDArray) -> float:
-    """Mean cosine of all pairs of rows of `a` `(N, D)` and `b` `(M, D)`, in -1..1; `nan` without.
+    """Mean cosine of all pairs of rows of `a` `(N, D)` and `b` `(M, D)`, in -1..1; `nan` without
+    rows.
 
-    Of CLIP embeddings of persons it is CLIP-I, of DINO embeddings DINO-I, of frames and the prompt
-    CLIP-T: DreamBooth (Ruiz et al. 2023, section 4.1), the average pairwise cosine similarity of
-    generated and real images. Departures are in what is embedded: frames for images, and the
-    person cut out on plain gray for the picture, so that the scene does not count (see
-    `extraction.embed`). Of ArcFace embeddings (Deng et al. 2019) it is the identity of the face.
+    With CLIP embeddings of persons it is CLIP-I, with DINO embeddings DINO-I, with those of frames
+    and the prompt CLIP-T: DreamBooth (Ruiz et al. 2023, section 4.1), the average pairwise cosine
+    similarity of generated and real images. The inputs differ: frames instead of images, and the
+    person cut out on plain gray, so that the scene does not count (see `evaluation.embed`). With
+    ArcFace embeddings (Deng et al. 2019) it is the identity of the face.
     """
     if not len(a) or not len(b):
         return float("nan")
@@ -23,13 +24,13 @@ def similarity(a: NDArray, b: NDArray) -> float:
 
 
 def consistency(features: NDArray) -> float:
-    """How alike the frames of one video are: `(F, D)` in order, 0..1; `nan` for a single frame.
+    """Similarity of the frames of one video, `(F, D)` in order, 0..1; `nan` for a single frame.
 
     VBench (Huang et al. 2024): mean over the frames from the second on of the average of the
     cosine to the first frame and the cosine to the frame before, negative cosines as 0. With DINO
-    it is the subject's consistency, with CLIP the background's. A frozen video has 1: see it beside
-    `dynamic_degree`. Departures are in what is embedded: VBench takes whole frames for both; here
-    the subject is cut out, and for the background painted over.
+    it is the subject's consistency, with CLIP the background's. A frozen video has 1: compare it
+    with `dynamic_degree`. The inputs differ: VBench uses whole frames for both; here the subject is
+    cut out, and for the background replaced by a plain color.
     """
     if len(features) < 2:
         return float("nan")
@@ -41,10 +42,10 @@ def consistency(features: NDArray) -> float:
 def frechet(a: NDArray, b: NDArray) -> float:
     """Frechet distance of Gaussians fitted to `a` `(N, D)` and `b` `(M, D)`; `nan` below 2 rows.
 
-    Of VideoMAE features of videos it is FVD (Unterthiner et al. 2018) with the features of Ge et
-    al. 2024, to whom content counts less and motion more than to I3D's. It is biased by the number
-    of videos: compare only what has as many. With fewer rows than D the product of the covariances
-    has the eigenvalues of a small matrix, of which no root of a large one need be taken.
+    With VideoMAE features of videos it is FVD (Unterthiner et al. 2018) with the features of Ge et
+    al. 2024, which depend less on content and more on motion than I3D's. It is biased by the number
+    of videos: compare only equal numbers. The trace of the covariances' root is computed from the
+    singular values of a small (N, M) matrix, without the root of a (D, D) matrix.
     """
     if len(a) < 2 or len(b) < 2:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Does it look like the true person?"""
+"""Appearance metrics: the person's pixels compared with the true render."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animateanywhere.metrics.pose import person_height
 
 
 def psnr(result: NDArray, truth: NDArray) -> float:
-    """PSNR in dB of whole frames `(F, H, W, 3)`, mean over frames; `inf` if one is equal."""
+    """PSNR in dB of whole frames `(F, H, W, 3)`, mean over frames; `inf` if a frame is equal."""
     squared = (result.astype(np.float32) - truth.astype(np.float32)) ** 2
     with np.errstate(divide="ignore"):
         return float(np.mean(10 * np.log10(255.0**2 / squared.mean((1, 2, 3), dtype=np.float64))))
@@ -45,10 +45,10 @@ def person_ssim(result: NDArray, truth: NDArray, mask: NDArray) -> float:
     return float((weight * np.stack(maps)).sum() / weight.sum())
 
 
-def matched(result: NDArray, truth: NDArray) -> float:
-    """Mean CIEDE2000 of Lab pixels of the truth, each matched to one of the result's pixels.
+def matched_delta_e(result: NDArray, truth: NDArray) -> float:
+    """Mean CIEDE2000 of Lab pixels `(N, 3)` of the truth, matched to pixels `(M, 3)` of the result.
 
-    A pixel of the result may serve twice, which makes up for the chance in thinning them.
+    A pixel of the result may be used twice, which compensates for their random sampling.
     """
     cost = np.tile(deltaE_ciede2000(truth[:, None], result[None]), 2)
     return float(cost[linear_sum_assignment(cost)].mean())
@@ -69,27 +69,27 @@ def person_delta_e(
 
     parts: uint8 `(F, H, W)`, index into `names`, of which the first is the background; masks: the
     person's mask in the result. Per frame, about `most` pixels of a part are matched with pixels
-    of the result's person so that their mean difference is least, no further from the part than
-    `within` of the person's height, which is what `pck` forgives (with `masks`, the persons'
-    centers are laid upon each other first): pose has its own measures, this one is about looks.
-    Misalignment or a pattern out of phase so cost little; another color, or a lost pattern,
-    costs, and a flickering color does not average out as it would in a mean color. On puppets: a
-    shift of two pixels about 1, the same person in another pose 1 to 6, another person 8 to 26.
-    Parts under `least` true pixels in a frame are left out there, and where the result shows no
-    person near; a part that it never shows is compared with the scene in its place. Returns every
-    part's mean over frames, and "mean" over the parts.
+    of the result's person so that their mean difference is minimal, within a distance of `within`
+    of the person's height from the part, the tolerance of `pck` (with `masks`, the persons' centers
+    are aligned first): pose has its own metrics, this one is about appearance. Misalignment or a
+    pattern out of phase therefore cost little; another color or a lost pattern cost more, and a
+    flickering color does not average out as in a mean color. On puppets: a shift of two pixels
+    about 1, the same person in another pose 1 to 6, another person 8 to 26. Parts with fewer than
+    `least` true pixels in a frame are left out there, and where the result shows no person near; a
+    part that it never shows is compared with the scene at its position. Returns every part's mean
+    over frames, and "mean" over the parts.
     """
     reach = int(within * person_height(parts > 0)) if parts.any() else 0
     disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
-    # both pictures are thinned at the same random places: a copy matches itself, and a color must
-    # be about as frequent near a part as it is in it
+    # Both pictures are sampled at the same random positions: a copy matches itself, and a color
+    # must be about as frequent near a part as in it
     thin = np.random.default_rng(0).random(parts.shape[1:])
     shown: dict[str, list[float]] = {}
     instead: dict[str, list[float]] = {}
     for frame, (made, true, part) in enumerate(zip(result, truth, parts, strict=True)):
         made_lab, true_lab = rgb2lab(made), rgb2lab(true)
         person = np.ones_like(part, bool) if masks is None else soft(masks[frame]) > 0.5
-        moved = [0, 0]  # the whole person, down and right
+        moved = [0, 0]  # of the whole person, down and right
         if masks is not None and person.any() and part.any():
             centers = zip(center_of_mass(person), center_of_mass(part > 0), strict=True)
             moved = [round(a - b) for a, b in centers]
@@ -101,7 +101,7 @@ def person_delta_e(
             kept = thin <= max(most / region.sum(), np.sort(thin[region])[least - 1])
             found = (kept & near).any()
             place = kept & (near if found else region)
-            error = matched(made_lab[place], true_lab[kept & region])
+            error = matched_delta_e(made_lab[place], true_lab[kept & region])
             (shown if found else instead).setdefault(names[index], []).append(error)
     errors = {name: float(np.mean(values)) for name, values in (instead | shown).items()}
     return {"mean": float(np.mean(list(errors.values()))) if errors else float("nan"), **errors}

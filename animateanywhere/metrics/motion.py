@@ -1,4 +1,4 @@
-"""Does the video move as it should, and does what should stand still stand still?"""
+"""Motion metrics: temporal flicker of the background and motion of the person."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def flicker(frames: NDArray, masks: NDArray) -> float:
     levels (0..255); 0 is a still background.
 
     After VBench's temporal flickering (Huang et al. 2024), which takes whole static frames; here
-    the person, dilated by two pixels, is left out. See it beside the truth's: what moves in the
-    scene, or a moving camera, counts too.
+    the person, dilated by two pixels, is left out. Compare it with the truth's: motion in the scene
+    and a moving camera count too.
     """
     person = np.stack([binary_dilation(mask > 0.5, iterations=2) for mask in soft(masks)])
     still = ~(person[1:] | person[:-1])  # (F - 1, H, W)
@@ -26,19 +26,19 @@ def flicker(frames: NDArray, masks: NDArray) -> float:
 
 
 def dynamic_degree(keypoints: NDArray, height: float) -> float:
-    """How far joints stray from their mean place, as a share of the person's height; 0 is frozen.
+    """Deviation of joints from their mean position, as a share of the person's height; 0 is frozen.
 
     keypoints: `(F, 18, 3)` pixels and confidence; height: pixels. Root mean square over frames,
-    mean over the joints that show in at least half of the frames. VBench (Huang et al. 2024) takes
-    the largest optical flow; where the pose is asked for, what matters is that the body moves as
-    far as in the truth, and trembling adds little to this.
+    mean over the joints that are visible in at least half of the frames. VBench (Huang et al. 2024)
+    uses the largest optical flow; with a given pose, what matters is that the body moves as far as
+    in the truth, and jitter adds little to this metric.
     """
-    seen = keypoints[..., 2] > 0.5  # (F, 18)
-    often = seen.mean(0) >= 0.5  # (18,)
+    visible = keypoints[..., 2] > 0.5  # (F, 18)
+    often = visible.mean(0) >= 0.5  # (18,)
     if not often.any():
         return float("nan")
     spreads = []
     for joint in np.flatnonzero(often):
-        places = keypoints[seen[:, joint], joint, :2]
+        places = keypoints[visible[:, joint], joint, :2]
         spreads.append(np.sqrt(((places - places.mean(0)) ** 2).sum(-1).mean()))
     return float(np.mean(spreads) / height)

@@ -1,6 +1,6 @@
-"""Rendered 3D people with ground truth: the corpus, the tests and the benchmark."""
+"""Puppets: rendered 3D people with ground truth, for the corpus, the tests and the benchmark."""
 
-from animateanywhere.puppets.caption import caption, describe
+from animateanywhere.puppets.caption import caption, describe_identity
 from animateanywhere.puppets.clips import write_clips, write_sheet
 from animateanywhere.puppets.render import Clip, render, render_batch
 from animateanywhere.puppets.sample import is_held_out, sample_portrait, sample_spec
@@ -32,7 +32,7 @@ __all__ = [
     "Spec",
     "Thing",
     "caption",
-    "describe",
+    "describe_identity",
     "is_held_out",
     "render",
     "render_batch",

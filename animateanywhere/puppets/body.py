@@ -1,4 +1,4 @@
-"""From joint angles to a posed body: 3D joints and the rounded cones that cover them."""
+"""Forward kinematics from joint angles to 3D joints, and the rounded cones of the body."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from animateanywhere.puppets.motion import Pose
 from animateanywhere.puppets.spec import RGB, Identity
 
 Array = np.ndarray
-# how a cone is colored: one color, the clothed torso, the head with its face, a two-part limb
+# How a cone is colored: one color, the clothed torso, the head with its face, a two-part limb
 PLAIN, TORSO, HEAD, LIMB = 0, 1, 2, 3
 BACKGROUND, HAIR, FACE, TOP, BOTTOM, SHOES, SKIN, OTHER = range(8)
 
@@ -26,7 +26,7 @@ def turn(axis: str, angle: Array) -> Array:
 
 @dataclass
 class Cones:
-    """Rounded cones of F frames; each list entry holds one cone of all frames."""
+    """Rounded cones of F frames; each list entry is one cone in all frames."""
 
     a: list[Array] = field(default_factory=list)  # (F, 3)
     b: list[Array] = field(default_factory=list)  # (F, 3)
@@ -47,7 +47,10 @@ class Cones:
         part2: int | None = None,
         cut: float = 1.0,
     ) -> None:
-        """Add a cone from `a` to `b`; a LIMB is `rgb2`, `part2` beyond share `cut`."""
+        """Add a cone from `a` to `b`, each (F, 3), with radii `ra` and `rb`.
+
+        A LIMB has color `rgb2` and part `part2` beyond the share `cut` of its length.
+        """
         self.a.append(a)
         self.b.append(b)
         self.radii.append((ra, rb))
@@ -57,7 +60,7 @@ class Cones:
 
 @dataclass
 class Body:
-    """A posed body: world joints (F, 3) by name, torso and head frames, its cones."""
+    """A posed body: joints (F, 3) by name in world units, coordinate frames, and its cones."""
 
     joints: dict[str, Array]
     torso: Array  # (F, 3, 3) columns are the torso's axes
@@ -66,9 +69,9 @@ class Body:
     cones: Cones
 
 
-def pose_body(who: Identity, pose: Pose) -> Body:
-    """Place the joints of `who` for F poses (world units: y up, floor at 0, camera at +z)."""
-    h = who.height
+def pose_body(person: Identity, pose: Pose) -> Body:
+    """Compute the joints of a person for F poses (world: y up, floor at 0, camera at +z)."""
+    h = person.height
     frames = len(pose["yaw"])
 
     def at(matrix: Array, x: float, y: float, z: float) -> Array:
@@ -79,9 +82,9 @@ def pose_body(who: Identity, pose: Pose) -> Body:
     head = torso @ turn("y", pose["head_yaw"]) @ turn("x", pose["head_pitch"] - pose["lean"] * 0.6)
     j: dict[str, Array] = {"pelvis": np.zeros((frames, 3))}
     j["neck"] = at(torso, 0, 0.285, -0.005)
-    j["skull"] = j["neck"] + at(head, 0, 0.05 + 0.068 * who.head, 0.012)
+    j["skull"] = j["neck"] + at(head, 0, 0.05 + 0.068 * person.head, 0.012)
     for s, k in (("r", -1.0), ("l", 1.0)):
-        j["shoulder_" + s] = at(torso, k * 0.112 * who.shoulders, 0.272, -0.008)
+        j["shoulder_" + s] = at(torso, k * 0.112 * person.shoulders, 0.272, -0.008)
         arm = (
             torso
             @ turn("z", k * pose["abd_" + s])
@@ -89,15 +92,15 @@ def pose_body(who: Identity, pose: Pose) -> Body:
             @ turn("y", k * pose["rot_" + s])
         )
         fore = arm @ turn("x", -pose["elbow_" + s])
-        j["elbow_" + s] = j["shoulder_" + s] + at(arm, 0, -0.16 * who.arms, 0)
-        j["wrist_" + s] = j["elbow_" + s] + at(fore, 0, -0.145 * who.arms, 0)
+        j["elbow_" + s] = j["shoulder_" + s] + at(arm, 0, -0.16 * person.arms, 0)
+        j["wrist_" + s] = j["elbow_" + s] + at(fore, 0, -0.145 * person.arms, 0)
         j["hand_" + s] = j["wrist_" + s] + at(fore, 0, -0.052, 0.006)
         j["thumb_" + s] = j["wrist_" + s] + at(fore, -k * 0.022, -0.034, 0.014)
-        j["hip_" + s] = at(root, k * 0.052 * who.hips, -0.015, 0)
+        j["hip_" + s] = at(root, k * 0.052 * person.hips, -0.015, 0)
         thigh = root @ turn("z", k * pose["spread_" + s]) @ turn("x", -pose["hip_" + s])
         shin = thigh @ turn("x", pose["knee_" + s])
-        j["knee_" + s] = j["hip_" + s] + at(thigh, 0, -0.245 * who.legs, 0)
-        j["ankle_" + s] = j["knee_" + s] + at(shin, 0, -0.24 * who.legs, 0)
+        j["knee_" + s] = j["hip_" + s] + at(thigh, 0, -0.245 * person.legs, 0)
+        j["ankle_" + s] = j["knee_" + s] + at(shin, 0, -0.24 * person.legs, 0)
         flat = 0.75 * (root @ turn("y", np.full(frames, k * 0.15))) + 0.25 * shin
         flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
         j["heel_" + s] = j["ankle_" + s] + at(flat, 0, -0.03, -0.022)

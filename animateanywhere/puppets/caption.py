@@ -1,4 +1,4 @@
-"""Words for a puppet clip: a small grammar with synonyms."""
+"""Captions of puppet clips, from a small grammar with synonyms."""
 
 import numpy as np
 
@@ -84,8 +84,8 @@ def _articles(text: str) -> str:
     return " ".join(words)
 
 
-def _looks(w: Identity, rng: Rng, full: bool) -> str:
-    """Hair, clothes and what is worn, after the person's noun; `full` leaves nothing out."""
+def _appearance(w: Identity, rng: Rng, full: bool) -> str:
+    """The appearance in words, to follow the person's noun; `full` omits nothing."""
 
     def keep(share: float) -> bool:
         return full or bool(rng.random() < share)
@@ -114,19 +114,23 @@ def _looks(w: Identity, rng: Rng, full: bool) -> str:
     return out + _one(rng, ("in ", "wearing ")) + joined(wear)
 
 
-def describe(identity: Identity) -> str:
-    """All of the looks in words, e.g. "a man with short brown hair in a red t-shirt and ..."."""
+def describe_identity(identity: Identity) -> str:
+    """The full appearance in words, e.g. "a man with short brown hair in a red t-shirt and ..."."""
     noun = {"adult": "", "young": "young ", "old": "old "}[identity.age] + identity.gender
-    return _articles(f"a {noun} " + _looks(identity, np.random.default_rng(0), full=True))
+    return _articles(f"a {noun} " + _appearance(identity, np.random.default_rng(0), full=True))
 
 
 def caption(
-    spec: Spec, seed: int = 0, person: str | None = None, scene: bool = True, looks: bool = True
+    spec: Spec,
+    seed: int = 0,
+    person: str | None = None,
+    scene: bool = True,
+    appearance: bool = True,
 ) -> str:
     """A natural caption of the clip, at most 40 words, varied by `seed`.
 
-    `person` replaces the noun phrase ("sks man"); without `scene` the place is left out,
-    without `looks` hair and clothes are.
+    person: replaces the noun phrase ("sks man"). scene, appearance: whether to name the place, and
+    hair and clothes.
     """
     rng = np.random.default_rng([seed, 11])
     w = spec.identity
@@ -135,8 +139,8 @@ def caption(
         age = f"{w.age} " if w.age != "adult" and rng.random() < 0.7 else ""
         person = f"a {age}{plain}"
     words = [person]
-    if looks:
-        words.append(_looks(w, rng, full=False))
+    if appearance:
+        words.append(_appearance(w, rng, full=False))
     action = [_one(rng, MOTION_WORDS[spec.motion.name])]
     if spec.object.name != "none":
         color = f"{spec.object.color} " if rng.random() < 0.85 else ""

@@ -1,4 +1,4 @@
-"""Writing clips with their truth beside them: what `aa puppets` makes."""
+"""Writing of puppet clips with their ground truth beside them, for `aa puppets`."""
 
 import json
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from animateanywhere.console import progress
-from animateanywhere.files import write_aside
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import progress
 from animateanywhere.puppets.caption import caption
 from animateanywhere.puppets.render import Clip, render
 from animateanywhere.puppets.sample import sample_spec
 
 FPS = 8.0
 _SHEET_ROWS = 12
-_STRIDE = 100_003  # clips between two seeds
+_STRIDE = 100_003  # number of clips for each seed
 
 
 def write_clips(
@@ -31,11 +31,11 @@ def write_clips(
 ) -> list[Path]:
     """Render clips into the folder `out` and return the videos' paths.
 
-    Each clip is NAME.mp4 (8 a second, by `encode(path, frames uint8 (F, H, W, 3), fps)`),
+    Each clip is NAME.mp4 (8 frames a second, by `encode(path, frames uint8 (F, H, W, 3), fps)`),
     NAME.masks.npz (`masks` uint8 coverage and `parts` uint8 labels, both (F, H, W)),
-    NAME.poses.json (OpenPose-18, pixels) and NAME.txt (four captions, one a line);
-    `contact_sheet.png` shows the first ones. The video is written last, so that it never
-    stands without its truth. Raises ValueError for an unknown split, Failure on a full disk.
+    NAME.poses.json (OpenPose-18, pixels) and NAME.txt (four captions, one per line);
+    `contact_sheet.png` shows the first clips. The video is written last, so that it never exists
+    without its ground truth. Raises ValueError for an unknown split, Failure on a full disk.
     """
     out.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []

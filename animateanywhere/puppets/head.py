@@ -1,4 +1,4 @@
-"""The head: skull, nose, ears, hair, beard and hat; the face is painted by shade.py."""
+"""The cones of the head: skull, nose, ears, hair, beard and hat; `shade` paints the face."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from animateanywhere.puppets.body import FACE, HAIR, HEAD, OTHER, SKIN, Array, B
 from animateanywhere.puppets.spec import Identity
 
 
-def cover_head(who: Identity, body: Body) -> None:
+def cover_head(person: Identity, body: Body) -> None:
     """Add the cones of the head to `body`."""
-    add, h = body.cones.add, who.height
-    s = h * who.head
+    add, h = body.cones.add, person.height
+    s = h * person.head
 
     def on(x: float, y: float, z: float) -> Array:
         return body.joints["skull"] + body.head @ np.array([x, y, z]) * s
@@ -19,23 +19,23 @@ def cover_head(who: Identity, body: Body) -> None:
         on(0, -0.034, 0.012),
         0.066 * s,
         0.047 * s,
-        who.skin_rgb,
+        person.skin_rgb,
         FACE,
         HEAD,
-        who.hair_rgb,
+        person.hair_rgb,
         HAIR,
     )
-    add(on(0, 0.004, 0.06), on(0, -0.018, 0.071), 0.007 * s, 0.011 * s, who.skin_rgb, FACE)
+    add(on(0, 0.004, 0.06), on(0, -0.018, 0.071), 0.007 * s, 0.011 * s, person.skin_rgb, FACE)
     for k in (-1.0, 1.0):
         add(
             on(k * 0.064, 0.004, -0.006),
             on(k * 0.064, -0.014, -0.003),
             0.013 * s,
             0.01 * s,
-            who.skin_rgb,
+            person.skin_rgb,
             SKIN,
         )
-    style, rgb = who.hair_style, who.hair_rgb
+    style, rgb = person.hair_style, person.hair_rgb
     cap = {"bald": 0.0, "short": 0.069, "curly": 0.072}.get(style, 0.0705)
     if cap:
         add(on(0, 0.022, -0.014), on(0, 0.0, -0.022), cap * s, (cap - 0.008) * s, rgb, HAIR)
@@ -69,13 +69,13 @@ def cover_head(who: Identity, body: Body) -> None:
             (0, 0.01, -0.08),
         ):
             add(on(x, y, z), on(x, y, z), 0.033 * s, 0.033 * s, rgb, HAIR)
-    if who.beard:
+    if person.beard:
         add(on(-0.018, -0.052, 0.022), on(0.018, -0.052, 0.022), 0.034 * s, 0.034 * s, rgb, HAIR)
-    if who.hat == "none":
+    if person.hat == "none":
         return
-    hat = who.hat_rgb
+    hat = person.hat_rgb
     add(on(0, 0.046, -0.01), on(0, 0.052, -0.014), 0.071 * s, 0.066 * s, hat, OTHER)
-    if who.hat == "cap":
+    if person.hat == "cap":
         for k in (-1.0, 0.0, 1.0):
             add(
                 on(k * 0.03, 0.046, 0.04),
@@ -85,7 +85,7 @@ def cover_head(who: Identity, body: Body) -> None:
                 hat,
                 OTHER,
             )
-    elif who.hat == "beanie":
+    elif person.hat == "beanie":
         add(on(0, 0.122, -0.014), on(0, 0.122, -0.014), 0.024 * s, 0.024 * s, hat, OTHER)
     else:
         for angle in np.arange(14) * np.pi / 7:

@@ -1,4 +1,4 @@
-"""Scenes with walls around them."""
+"""Indoor scenes: room, stage, kitchen."""
 
 import numpy as np
 

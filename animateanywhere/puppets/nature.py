@@ -1,4 +1,4 @@
-"""Scenes outdoors, away from houses."""
+"""Outdoor scenes in nature: beach, forest, mountains, desert."""
 
 import numpy as np
 

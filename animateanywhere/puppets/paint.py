@@ -1,4 +1,4 @@
-"""Painting flat antialiased shapes into a picture: what the scenes are made of."""
+"""Drawing of flat antialiased shapes, of which the scenes are made."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class Light:
 
 
 def shade(rgb: RGB, factor: float) -> RGB:
-    """The color, lighter or darker, within 0..1."""
+    """The color times `factor`, clipped to 0..1."""
     r, g, b = (float(min(1.0, max(0.0, v * factor))) for v in rgb)
     return r, g, b
 
 
 def vary(rng: np.random.Generator, rgb: RGB, amount: float = 0.07) -> RGB:
-    """A color near `rgb`."""
+    """A random color near `rgb`."""
     r, g, b = np.clip(
         np.array(rgb) * (1 + rng.normal(0, amount)) + rng.normal(0, amount / 3, 3), 0, 1
     )
@@ -170,7 +170,7 @@ def polygon(c: Canvas, points: list[tuple[float, float]], color: RGB, alpha: flo
 
 
 def below(c: Canvas, level: Callable[[Tensor], Tensor], color: RGB, alpha: float = 1.0) -> None:
-    """Everything beneath the curve y = level(x): hills, dunes, waves."""
+    """Fill the area below the curve y = level(x): hills, dunes, waves."""
     fill(c, lambda x, y: y - level(x), color, None, alpha)
 
 

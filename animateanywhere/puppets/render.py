@@ -1,4 +1,4 @@
-"""From specs to clips: pose, cast, shade, composite, keypoints."""
+"""Rendering of specs to clips: pose, ray casting, shading, compositing, keypoints."""
 
 from dataclasses import dataclass, replace
 
@@ -7,25 +7,25 @@ import torch
 from torch import Tensor
 
 from animateanywhere.puppets.caption import caption
-from animateanywhere.puppets.cast import cast
 from animateanywhere.puppets.detail import detail_row, paint_print
 from animateanywhere.puppets.paint import Light
+from animateanywhere.puppets.posing import Posed, keypoints, pose_and_project
+from animateanywhere.puppets.ray_casting import cast_rays
 from animateanywhere.puppets.scenes import paint
 from animateanywhere.puppets.shade import shade
 from animateanywhere.puppets.spec import PATTERNS, TOPS, Spec
-from animateanywhere.puppets.stand import Posed, keypoints, stand
 
 _SAMPLES = 2  # samples per pixel and direction
-_GROUP = 16  # frames at once on a CPU: larger tensors leave its cache
+_GROUP = 16  # frames at once on a CPU: larger tensors exceed its cache
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A rendered clip (or one frame of it), in numpy.
+    """A rendered clip, or a single frame, as NumPy arrays.
 
     frames uint8 (F, H, W, 3); masks uint8 (F, H, W) coverage of the person, without the object;
     parts uint8 (F, H, W) indices into PARTS; keypoints float32 (F, 18, 3) in pixels, confidence
-    1 seen, 0 hidden or out of frame; caption; spec; fps and start (seconds) of what was rendered.
+    1 visible, 0 hidden or out of frame; caption; spec; fps and start (seconds) of the rendering.
     """
 
     frames: np.ndarray
@@ -62,7 +62,7 @@ def _attributes(spec: Spec, light: Light) -> list[float]:
 
 
 def _background(image: Tensor, posed: Posed, light: Light, size: int, samples: int) -> Tensor:
-    """Shift the painted scene (3, H, W + 2m) by the pan and lay the shadows: (F, 3, H, W)."""
+    """Shift the painted scene (3, H, W + 2m) by the pan and add the shadows: (F, 3, H, W)."""
     m = (image.shape[2] - size) // 2
     out = []
     for pan in posed.pan:
@@ -91,7 +91,7 @@ def _layers(
     """Cast and shade all frames of some specs.
 
     Returns premultiplied color, coverage and the person's share (F, 5, H, W), part labels
-    uint8 (F, H, W), and the depth of the person per sample (F, S, S), -1e9 where it is not.
+    uint8 (F, H, W), and the person's depth per sample (F, S, S), -1e9 without the person.
     """
     s, side = _SAMPLES, size * _SAMPLES
     most = max(p.cones.shape[1] for p in posed)
@@ -110,7 +110,7 @@ def _layers(
     def put(x: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
-    hits, depth = cast(put(cones), side, side)
+    hits, depth = cast_rays(put(cones), side, side)
     local = put(np.concatenate([p.local for p in posed]).astype(np.float32))
     colors = put(rgb)
     details = prints = None
@@ -134,7 +134,7 @@ def _layers(
     parts[hits.sample] = torch.where(person, part, 0).to(torch.uint8)
     parts = parts.view(total, size, s, size, s).amax((2, 4))
     flat = depth.view(-1)
-    flat[hits.sample[~person]] = 1e9  # an object hides what is behind it
+    flat[hits.sample[~person]] = 1e9  # an object hides the person behind it
     return layer, parts, depth
 
 
@@ -146,7 +146,7 @@ def _render(specs: list[Spec], times: list[np.ndarray], size: int, device: str) 
     for start in range(0, len(specs), group):
         some = specs[start : start + group]
         posed = [
-            stand(spec, t, size * _SAMPLES)
+            pose_and_project(spec, t, size * _SAMPLES)
             for spec, t in zip(some, times[start : start + group], strict=True)
         ]
         table, grounds = [], []
@@ -189,5 +189,5 @@ def render(
 def render_batch(
     specs: list[Spec], times: list[float], size: int = 128, device: str = "cpu"
 ) -> list[Clip]:
-    """Render one frame of each of N specs, at its time in seconds: N clips of one frame."""
+    """Render one frame of each of N specs at its time in seconds; returns N clips of one frame."""
     return _render(list(specs), [np.array([float(t)]) for t in times], size, device)

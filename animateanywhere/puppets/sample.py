@@ -1,4 +1,4 @@
-"""Drawing specs from a seed; the looks of the two splits never meet."""
+"""Random specs from a seed; the two splits never share an appearance."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from animateanywhere.puppets.spec import (
 
 
 def is_held_out(identity: Identity) -> bool:
-    """Whether these looks belong to the held-out split (a rule on combinations)."""
+    """Whether this appearance belongs to the held-out split (a rule on combinations)."""
     key = (
         list(COLORS).index(identity.top_color) * 5
         + list(COLORS).index(identity.bottom_color) * 3
@@ -54,7 +54,7 @@ def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
 
 
 def sample_identity(rng: np.random.Generator) -> Identity:
-    """Draw the looks of one person, of either split."""
+    """Draw the appearance of one person, of either split."""
     woman = bool(rng.random() < 0.5)
     age = _pick(rng, {"adult": 0.7, "young": 0.15, "old": 0.15})
     skin = int(rng.integers(len(SKINS)))
@@ -76,7 +76,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     top_color, top_rgb = _color(rng)
     accent_color, accent_rgb = _color(rng, top_color)
     contrast = np.abs(np.subtract(COLORS[top_color], COLORS[accent_color])).sum()
-    if contrast < 0.7:  # a pattern nobody can see would make its caption a lie
+    if contrast < 0.7:  # an invisible pattern would make the caption wrong
         dark = sum(top_rgb) < 1.5
         accent_color = "white" if dark else "black"
         accent_rgb = _jitter(rng, COLORS[accent_color])
@@ -84,7 +84,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         rng,
         {"plain": 4, "striped": 2, "pinstriped": 1.2, "dotted": 1.2, "checked": 1.2, "logo": 1.6},
     )
-    if top == "jacket" and pattern == "logo":  # it opens where the logo would be
+    if top == "jacket" and pattern == "logo":  # a jacket opens where the logo would be
         pattern = "plain"
     bottom_color, bottom_rgb = _color(rng, top_color if rng.random() < 0.7 else "")
     if bottom == "jeans":
@@ -133,7 +133,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
 
 def sample_motion(rng: np.random.Generator) -> Motion:
-    """Draw a motion with its own tempo, size, phase and direction."""
+    """Draw a motion with random tempo, amplitude, phase and direction."""
     name = _pick(
         rng,
         {

@@ -1,4 +1,4 @@
-"""What is behind the person, laid out at random from the scene's seed."""
+"""The background behind the person, with a random layout from the scene's seed."""
 
 from collections.abc import Callable
 

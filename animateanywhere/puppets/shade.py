@@ -1,22 +1,13 @@
-"""The color and part of each hit: cloth patterns, faces, folds and light."""
+"""Shading: the color and body part of each hit, with patterns, faces, folds and light."""
 
 import torch
 from torch import Tensor
 
-from animateanywhere.puppets.body import (
-    BOTTOM,
-    FACE,
-    HAIR,
-    HEAD,
-    LIMB,
-    SKIN,
-    TOP,
-    TORSO,
-)
-from animateanywhere.puppets.cast import Hits
+from animateanywhere.puppets.body import BOTTOM, FACE, HAIR, HEAD, LIMB, SKIN, TOP, TORSO
 from animateanywhere.puppets.detail import AT, detailed_face, printed
+from animateanywhere.puppets.ray_casting import Hits
 
-# columns of the per-frame attribute table
+# Columns of the per-frame attribute table
 ATTRIBUTES = (
     "pattern",
     "top",
@@ -133,7 +124,7 @@ def shade(
     details, prints: of `detail`, (F, D) and (F, 4, PRINT, PRINT), where somebody has any.
 
     rgb1, rgb2 (F, P, 3); kinds (F, P, 4): kind, part, second part, cut; table (F, A) as
-    ATTRIBUTES; torso and head (F, 3, 4) take screen points into local coordinates.
+    ATTRIBUTES; torso and head (F, 3, 4) map screen points to local coordinates.
     """
     f, c = hits.frame, hits.cone
     kind4 = kinds[f, c]

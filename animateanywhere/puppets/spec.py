@@ -1,4 +1,4 @@
-"""What a puppet clip shows: frozen, plain data."""
+"""The contents of a puppet clip as frozen, plain data."""
 
 from dataclasses import dataclass
 
@@ -121,7 +121,7 @@ class Identity:
     bag: str
     bag_color: str
     bag_rgb: RGB
-    legs: float = 1.0  # length of thighs and shins; 1 for everyone that is sampled
+    legs: float = 1.0  # factor of thighs and shins; 1 for all sampled identities
     arms: float = 1.0
     detail: Detail | None = None  # nobody of `sample_spec` has one
 
@@ -142,7 +142,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Scene:
-    """A named scene; `seed` lays it out, `side` is the side the light comes from."""
+    """A named scene; `seed` determines its layout, `side` (-1 or 1) is the side of the light."""
 
     name: str
     seed: int
@@ -151,7 +151,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Thing:
-    """An object in the hand or near the person ("none": nothing)."""
+    """An object in the hand or near the person; "none": no object."""
 
     name: str
     color: str
@@ -162,7 +162,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Camera:
-    """Person height as a share of the frame, foot line (0 top, 1 bottom), place, pan."""
+    """Person height as a share of the frame, foot line (0 top, 1 bottom), horizontal offset and
+    pan (shares of the frame), and pitch in radians."""
 
     scale: float
     ground: float
@@ -173,7 +174,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Spec:
-    """One clip: who, doing what, where, with what, seen how."""
+    """One clip: person, motion, scene, object and camera."""
 
     identity: Identity
     motion: Motion

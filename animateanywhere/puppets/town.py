@@ -1,4 +1,4 @@
-"""Scenes in and about a town."""
+"""Outdoor scenes in a town: street, city, park."""
 
 import numpy as np
 

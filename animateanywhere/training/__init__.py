@@ -1,1 +1,1 @@
-"""Training: the loop, its checkpoints, and the perception network's own trainer."""
+"""Training: stages, the training loop, and its checkpoints."""

@@ -1,4 +1,4 @@
-"""A training run's whole state in one safetensors file, so that it is there or it is not."""
+"""The whole state of a training run in one safetensors file, written atomically."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from animateanywhere.files import write_aside
+from animateanywhere.core.files import write_aside
 
 
 def save_checkpoint(
@@ -20,12 +20,13 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     shadow: list[Tensor] | None,
 ) -> None:
-    """Write parameters, optimizer moments and EMA after `step` steps; aside, then renamed."""
+    """Write parameters, optimizer state and EMA weights (`shadow`) of a step, atomically."""
     tensors = {f"model.{name}": p.detach() for name, p in parameters.items()}
     for index, state in optimizer.state_dict()["state"].items():
         flat = {k: v for k, v in state.items() if not isinstance(v, dict)}
         for inner in (v for v in state.values() if isinstance(v, dict)):
-            flat |= inner  # so bitsandbytes keeps what is not of a weight's shape; it reads both
+            # bitsandbytes nests tensors that differ in shape from the weight; it loads both forms
+            flat |= inner
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in flat.items()}
     tensors |= {f"ema.{index}": value for index, value in enumerate(shadow or [])}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
@@ -39,7 +40,7 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     shadow: list[Tensor] | None,
 ) -> int:
-    """Restore what `save_checkpoint` wrote, in place; return the steps done, 0 where none."""
+    """Load a checkpoint of `save_checkpoint` in place; returns its step, 0 if there is none."""
     if not path.is_file():
         return 0
     state: dict[int, dict[str, Any]] = {}
@@ -50,7 +51,7 @@ def load_checkpoint(
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
                 value = file.get_tensor(key)
-                whole = name == "step" and not value.is_floating_point()  # as bitsandbytes has it
+                whole = name == "step" and not value.is_floating_point()  # as in bitsandbytes
                 state.setdefault(int(index), {})[name] = int(value) if whole else value
         for index, value in enumerate(shadow or []):
             value.copy_(file.get_tensor(f"ema.{index}"))

@@ -1,4 +1,4 @@
-"""The one training loop. To resume, run the same command: a step is all (seed, rank, number)."""
+"""The training loop. The same command resumes: a step depends only on seed, rank and number."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from animateanywhere.console import progress, say
-from animateanywhere.errors import Failure, UsageError
-from animateanywhere.recipe import Stage
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import progress, say
 from animateanywhere.training.bfloat16 import has_amx, use_bfloat16_norms
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
+from animateanywhere.training.stage import Stage
 
 Logs = dict[str, float]
 LossFn = Callable[[nn.Module, torch.Generator], tuple[Tensor, Logs]]
@@ -32,9 +32,10 @@ Parameters = dict[str, nn.Parameter]
 
 
 def select(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    """Freeze the model but for parameters whose name a pattern finds (`re.search`); return those.
+    """Freeze the model except for parameters whose name matches a pattern (`re.search`).
 
-    Raises UsageError for a pattern that finds none: it would train nothing, silently.
+    Returns the trainable parameters by name. Raises UsageError for a pattern without a match, which
+    would silently train nothing.
     """
     named = dict(model.named_parameters())
     chosen: set[str] = set()
@@ -51,12 +52,12 @@ def select(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, nn.Paramete
 
 
 def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
-    """The randomness of one step on one process: batch, noise, timesteps, dropout."""
+    """The random generator of one step on one process: batch, noise, timesteps, dropout."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)
 
 
 def learning_rate(stage: Stage, step: int) -> float:
-    """Up over the warm-up, level, and down to 0 over the last `decay` of the steps."""
+    """Linear warm-up, constant, and linear decay to 0 over the last `decay` of the steps."""
     up = (step + 1) / max(stage.warmup, 1)
     down = (stage.steps - step) / max(stage.decay * stage.steps, 1)
     return stage.learning_rate * min(1.0, up, down)
@@ -82,21 +83,24 @@ def fit(
     on_sample: Callable[[int], None] | None = None,
     on_save: Callable[[int, Parameters], bool] | None = None,
 ) -> Parameters:
-    """Train `model` by a stage of the recipe; return the trained parameters (EMA where it is on).
+    """Train `model` by a stage of the recipe; returns the trained parameters (EMA if enabled).
 
     Args:
-        model: what trains; names are matched against `stage.train`.
+        model: contains the parameters to train, selected by `stage.train`.
         loss_fn: (model, generator) -> (scalar loss, logs); draws its own batch from the generator.
-        folder: gets `checkpoint.safetensors`, `log.jsonl` and TensorBoard events. Rerunning the
-            same call goes on from the checkpoint with the losses of an unbroken run.
+        folder: for `checkpoint.safetensors`, `log.jsonl` and TensorBoard events. The same call
+            resumes from the checkpoint, with the losses of an uninterrupted run.
         on_sample: called with the step every `stage.sample_every` steps, on EMA weights.
         on_save: called with the step and the trained parameters (EMA) before the first step and
-            after each save, and again for the save that a resumed run begins with; returns whether
-            to stop here. Draws nothing from torch's own generator.
+            after each save, and again for the save from which a run resumes; returns whether to
+            stop. It must not use torch's global generator.
+
+    Raises:
+        Failure: the loss is not finite.
+        UsageError: a pattern matches no parameter, or the optimizer is not installed.
     """
-    AcceleratorState._reset_state()  # each stage has a precision of its own
-    gpu = torch.cuda.is_available()
-    precision = stage.precision
+    AcceleratorState._reset_state()  # each stage has its own precision
+    gpu, precision = torch.cuda.is_available(), stage.precision
     if precision == "auto":
         precision = "bf16" if (torch.cuda.is_bf16_supported() if gpu else has_amx()) else "no"
     accelerator = Accelerator(mixed_precision=precision, cpu=not gpu)
@@ -124,21 +128,21 @@ def fit(
                 checkpoint, step, dict(parameters), optimizer_, ema and ema.shadow_params
             )
 
-    def enough(step: int) -> bool:
+    def should_stop(step: int) -> bool:
         if on_save is None:
             return False
         stop = False
         if accelerator.is_main_process:
-            with _averaged(ema, parameters):
+            with _ema_weights(ema, parameters):
                 stop = on_save(step, parameters)
             model.train()
-        return bool(broadcast_object_list([stop])[0])  # all processes stop, or none
+        return bool(broadcast_object_list([stop])[0])  # on all processes or none
 
-    step, whole = start, True  # whole: not between one step and the next
+    step, consistent = start, True  # consistent: not in the middle of a step
     model.train()
     try:
         with progress(stage.name, total=stage.steps, done=start, memory=True) as bar:
-            done = (start % stage.save_every == 0 or start == stage.steps) and enough(start)
+            done = (start % stage.save_every == 0 or start == stage.steps) and should_stop(start)
             while step < stage.steps and not done:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(stage, step) * group["rate"]
@@ -155,29 +159,30 @@ def fit(
                         total += loss.item() / stage.accumulate
                 if not math.isfinite(total):
                     raise Failure(
-                        f"{stage.name}: the loss is {total} at step {step + 1}: lower learning_rate"
+                        f"{stage.name}: the loss is {total} at step {step + 1}; "
+                        "lower learning_rate in the recipe"
                     )
                 norm = accelerator.clip_grad_norm_(list(parameters.values()), stage.clip)
-                whole = False
+                consistent = False
                 optimizer.step()
                 optimizer.zero_grad()
                 if ema:
                     ema.step(parameters.values())
-                step, whole = step + 1, True
+                step, consistent = step + 1, True
                 values = {"loss": total, **logs, "gradient_norm": float(norm)}
                 log.write(step, values, every=stage.log_every, last=step == stage.steps)
                 bar.advance(1, loss=total)
                 if step % stage.save_every == 0 or step == stage.steps:
                     save(step)
-                    done = enough(step)
+                    done = should_stop(step)
                 if on_sample and stage.sample_every and step % stage.sample_every == 0:
-                    with _averaged(ema, parameters):
+                    with _ema_weights(ema, parameters):
                         on_sample(step)
                     model.train()
     except KeyboardInterrupt:
-        if whole:
+        if consistent:
             save(step)
-            say(f"{stage.name}: saved after step {step}; run the same command to go on")
+            say(f"{stage.name}: saved after step {step}; run the same command to resume")
         raise
     finally:
         log.close()
@@ -202,7 +207,7 @@ def _optimizer(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
 
 
 def _groups(parameters: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
-    """Parameters by how much faster than the rest they learn."""
+    """Parameter groups by their learning rate relative to the stage's."""
     groups: dict[float, list[nn.Parameter]] = {}
     used: set[str] = set()
     for name, parameter in parameters.items():
@@ -210,7 +215,7 @@ def _groups(parameters: dict[str, nn.Parameter], stage: Stage) -> list[dict[str,
         used |= {pattern} if pattern else set()
         groups.setdefault(stage.rates[pattern] if pattern else 1.0, []).append(parameter)
     for pattern in stage.rates.keys() - used:
-        raise UsageError(f"the pattern {pattern} of `rates` matches no parameter that trains")
+        raise UsageError(f"the pattern {pattern} of `rates` matches no trainable parameter")
     return [{"params": some, "rate": rate} for rate, some in groups.items()]
 
 
@@ -220,8 +225,8 @@ def _ema(parameters: dict[str, nn.Parameter], stage: Stage) -> Any:
     return EMAModel(parameters.values(), decay=stage.ema, use_ema_warmup=True, power=0.75)
 
 
-class _averaged:
-    """EMA weights inside the block, the training weights back after it."""
+class _ema_weights:
+    """A context with the EMA weights, which restores the training weights afterwards."""
 
     def __init__(self, ema: Any, parameters: dict[str, nn.Parameter]) -> None:
         self.ema, self.parameters = ema, parameters
@@ -237,7 +242,7 @@ class _averaged:
 
 
 class _Log:
-    """log.jsonl and TensorBoard; what a crash logged past the checkpoint is dropped on resume."""
+    """log.jsonl and TensorBoard; on resume, entries after the checkpoint are removed."""
 
     def __init__(self, folder: Path, start: int, active: bool) -> None:
         self.active = active

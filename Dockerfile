@@ -1,0 +1,31 @@
+# TORCH_INDEX is the package index of a build of PyTorch, as PyTorch's "Get started" page names it: one
+# for the CPU, one for each version of CUDA. Without it pip's own index is used, whose build for Linux on
+# x86-64 is large, has CUDA in it, and runs on a CPU as well.
+#   CPU:   docker build --build-arg TORCH_INDEX=URL_FOR_CPU --tag animateanywhere .
+#          docker run --rm --volume "$PWD:/data" animateanywhere demo --fast
+#   CUDA:  docker build --build-arg TORCH_INDEX=URL_FOR_CUDA --tag animateanywhere:cuda .
+#          docker run --rm --gpus all --volume "$PWD:/data" animateanywhere:cuda bases
+FROM python:3.12-slim
+
+# libgl1 and its kin: mediapipe
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libegl1 libgl1 libgles2 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/animateanywhere
+COPY constraints.txt ./
+ARG TORCH_INDEX=
+RUN pip install --no-cache-dir --constraint constraints.txt \
+    ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+
+COPY pyproject.toml README.md LICENSE ./
+COPY animateanywhere ./animateanywhere
+COPY recipes ./recipes
+COPY examples ./examples
+RUN pip install --no-cache-dir --constraint constraints.txt '.[offline]'
+
+# Commands read and write here, runs/ too; what a hub sends is kept in runs/hub.
+WORKDIR /data
+ENV HF_HOME=/data/runs/hub
+ENTRYPOINT ["aa"]
+CMD ["--help"]

@@ -1,0 +1,239 @@
+"""Stable Diffusion's UNet, which sees the pose latent beside the noisy one; with temporal layers
+put in it makes video (the paper's base, section 2.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from animateanywhere.backbones.create_tokenizer import clip_tokenizer, prime
+from animateanywhere.backbones.family import Base, Checkpoint, Family, token_ids
+from animateanywhere.backbones.guided_attention import Region, guide
+from animateanywhere.backbones.sources import load_config, part_of, tokenizer_of
+from animateanywhere.backbones.spec import Model
+from animateanywhere.backbones.vae import VAES, encode_frames, latent_channels, spatial_factor
+
+OF_IMAGES: dict[str, Any] = {
+    "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "vae": VAES,
+    "scheduler": DDPMScheduler, "unet": UNet2DConditionModel,
+}  # fmt: skip
+SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
+
+
+def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
+    """As `Family.create`; the UNet's input is widened for the pose latents, so that an untrained
+    base equals the model it came from."""
+    if name != "unet":
+        return create_part(name, model, captions)
+    unet = create_unet(model, out)
+    widen_conv_in(unet, load_config(out / "vae")["latent_channels"])
+    return unet
+
+
+def create_unet(model: Model, out: Path) -> Any:
+    """The UNet for images, for the VAE in `out`; what is taken from elsewhere is as it was."""
+    channels = load_config(out / "vae")["latent_channels"]
+    config = {"in_channels": channels, "out_channels": channels, **model.unet}
+    return part_of(UNet2DConditionModel, model.unet if "from" in model.unet else config, "unet")
+
+
+def create_part(name: str, model: Model, captions: list[str]) -> Any:
+    """Of the other parts."""
+    if name == "tokenizer":
+        table = model.text_encoder
+        if "from" in table:
+            return tokenizer_of(CLIPTokenizer, table)
+        length = table.get("max_position_embeddings", 77)
+        return clip_tokenizer(captions, table.get("vocab_size", 1200), length)
+    table = getattr(model, name)
+    fresh = "from" not in table
+    if name == "text_encoder":
+        ends = {"bos_token_id": 0, "eos_token_id": 1}  # of our tokenizers
+        encoder = part_of(CLIPTextModel, {**ends, **table}, name)
+        if fresh:
+            prime(encoder)
+        return encoder
+    part = part_of(FAMILY.parts[name], table, name)
+    if name == "motion_adapter" and fresh:
+        zero_init(part)
+    return part
+
+
+def zero_init(adapter: MotionAdapter) -> None:
+    """Zero the last layer of each fresh motion module, as AnimateDiff does and diffusers does not:
+    put into an image UNet, it changes nothing at first."""
+    for name, parameter in adapter.named_parameters():
+        if ".proj_out." in name:
+            torch.nn.init.zeros_(parameter)
+
+
+def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:
+    """Add `extra` input channels for the pose latents, zero-initialized, in place.
+
+    HumanSD's conditioning (section 2.1): at step 0 the model equals the one it came from, bit for
+    bit, whatever stands in the new channels.
+    """
+    old = unet.conv_in
+    new = nn.Conv2d(
+        old.in_channels + extra, old.out_channels, old.kernel_size, old.stride, old.padding
+    ).to(old.weight)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, : old.in_channels] = old.weight
+        if new.bias is not None and old.bias is not None:
+            new.bias.copy_(old.bias)
+    unet.conv_in = new
+    unet.register_to_config(in_channels=new.in_channels)
+
+
+def build(base: Base, video: bool) -> Any:
+    """The base's image UNet, or that with its temporal layers put in. Raises ValueError for a base
+    without such."""
+    if not video:
+        return base.denoiser
+    if "motion_adapter" not in base.parts:
+        raise ValueError("the base has no motion adapter")
+    return motion_unet(base.denoiser, base.parts["motion_adapter"])
+
+
+def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
+    """The image UNet with temporal layers put in. Spatial weights are those of `unet`, temporal
+    ones those of `adapter`, and not copies: what trains in one has changed in the other."""
+    with torch.device("meta"):
+        made = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
+    made.load_state_dict({**unet.state_dict(), **adapter.state_dict()}, assign=True)
+    return made
+
+
+def predict(
+    network: Any,
+    x: Tensor,
+    timesteps: Tensor,
+    pose_latents: Tensor,
+    text_states: Tensor,
+    region: Region | None = None,
+) -> Tensor:
+    """As `Predict`; pose_latents like x: conditioning by concatenation."""
+    x = torch.cat([x, pose_latents], dim=2)  # (B, F, 2C, h, w)
+    return run(network, x, timesteps, each_frame(text_states, x.shape[1]), region)
+
+
+def run(
+    unet: Any, x: Tensor, timesteps: Tensor, text_states: Tensor, region: Region | None, **more: Any
+) -> Tensor:
+    """A UNet of images or videos on x (B, F, C', h, w) with the text states of each frame,
+    (B·F, T, D) -> (B, F, C, h, w). more: further arguments of its own."""
+    frames = x.shape[1]
+    if region is not None:
+        mask, tokens = region.mask.flatten(0, 1), each_frame(region.tokens, frames)
+        more["cross_attention_kwargs"] = {"region": Region(mask, tokens)}
+    if isinstance(unet, UNetMotionModel):
+        x = rearrange(x, "b f c h w -> b c f h w")
+        y = unet(x, timesteps, encoder_hidden_states=text_states, **more).sample
+        return rearrange(y, "b c f h w -> b f c h w")
+    x = rearrange(x, "b f c h w -> (b f) c h w")
+    times = each_frame(timesteps, frames)
+    y = unet(x, times, encoder_hidden_states=text_states, **more).sample
+    return rearrange(y, "(b f) c h w -> b f c h w", f=frames)
+
+
+def each_frame(x: Tensor, frames: int) -> Tensor:
+    """What belongs to B videos, (B, ...), for each of their frames, (B·F, ...)."""
+    return repeat(x, "b ... -> (b f) ...", f=frames)
+
+
+def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
+    """As `Family.encode_pose`: latents of the pictures, each on its own."""
+    return encode_frames(base.vae, pictures)
+
+
+def pose_shape(base: Base) -> tuple[int, ...]:
+    side = base.config["size"] // spatial_factor(base.vae)
+    return latent_channels(base.vae), side, side
+
+
+def encode_text(base: Base, prompts: list[str]) -> Tensor:
+    """Prompts -> the text encoder's last hidden states (B, T, D)."""
+    ids = token_ids(base.tokenizer, prompts).to(base.text_encoder.device)
+    return base.text_encoder(ids).last_hidden_state
+
+
+def text_shape(base: Base) -> tuple[int, int]:
+    config = base.text_encoder.config
+    return config.max_position_embeddings, config.hidden_size
+
+
+def read_lora(tensors: dict[str, Tensor], unet: Any) -> tuple[dict[str, Tensor], Any]:
+    """As `Family.read_lora`, with zeros for the channels of the pose latents, which other tools do
+    not know."""
+    found, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(tensors, unet_config=unet.config)
+    out = dict(found)
+    for key, value in found.items():
+        if ".conv_in." in key and value.ndim == 4:
+            missing = unet.conv_in.in_channels - value.shape[1]
+            if missing > 0 and ("lora_A" in key or "down" in key):
+                zeros = value.new_zeros(len(value), missing, *value.shape[2:])
+                out[key] = torch.cat([value, zeros], 1)
+    return out, alphas
+
+
+def kohya_name(layer: str) -> str | None:
+    """A layer as sd-scripts and web UIs call it. Temporal layers belong to no image UNet."""
+    part, _, inner = layer.partition(".")
+    if ".motion_modules." in layer or part not in ("unet", "text_encoder"):
+        return None
+    if part == "text_encoder":
+        part, inner = "te", f"text_model.{inner.removeprefix('text_model.')}"
+    return f"lora_{part}_{inner.replace('.', '_')}"
+
+
+def architecture(base: Base) -> tuple[str, str]:
+    """As `Family.architecture`; a UNet of other shapes than Stable Diffusion 1.5's has no name."""
+    config = base.denoiser.config
+    if ([*config.block_out_channels], config.cross_attention_dim) == SD15:
+        return "stable-diffusion-v1", "sd_v1"
+    own = f"animateanywhere-{base.config['name']}"
+    return own, own
+
+
+FAMILY = Family(
+    name="Stable Diffusion",
+    parts={**OF_IMAGES, "motion_adapter": MotionAdapter},
+    denoiser="unet",
+    hashed=("unet", "motion_adapter", "text_encoder"),
+    learns_tokens=True,
+    blocks=(ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D),
+    stacks=("down_blocks", "mid_block", "up_blocks"),
+    checkpoint=Checkpoint(
+        ("unet", "text_encoder", "vae"),
+        frozenset({
+            "model.diffusion_model.input_blocks.0.0.weight",
+            "first_stage_model.decoder.conv_in.weight",
+            "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
+        }),
+        "whole checkpoint of Stable Diffusion 1.5 or a fine-tune",
+    ),
+    create=create,
+    build=build,
+    guide=guide,
+    predict=predict,
+    encode_pose=encode_pose,
+    encode_text=encode_text,
+    pose_shape=pose_shape,
+    text_shape=text_shape,
+    read_lora=read_lora,
+    kohya_name=kohya_name,
+    architecture=architecture,
+    optional=("motion_adapter",),
+)  # fmt: skip

@@ -1,0 +1,303 @@
+"""Wan 2.1 VACE: a diffusion transformer led by a video of skeletons.
+
+Wan (arXiv 2503.20314) predicts the flow from latents to noise, of clips whose frames its VAE packs
+(`vae`); VACE (arXiv 2503.07598) adds a branch that reads a control video and what of it may
+change. Here that video is skeletons, all of which may change. The words go through UMT5, which has
+half a dozen billion weights and learns nothing: they stay in half precision in main memory, each
+layer goes for its moment to where the rest is, and what came of a prompt is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import UniPCMultistepScheduler, WanVACETransformer3DModel
+from diffusers.loaders import WanLoraLoaderMixin
+from diffusers.models.transformers.transformer_wan import (
+    WanAttention,
+    WanAttnProcessor,
+    WanTransformerBlock,
+)
+from diffusers.models.transformers.transformer_wan_vace import WanVACETransformerBlock
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map
+from transformers import T5Tokenizer, UMT5EncoderModel
+
+from animateanywhere.backbones.create_tokenizer import t5_tokenizer
+from animateanywhere.backbones.family import Base, Checkpoint, Family
+from animateanywhere.backbones.guided_attention import Region, guided_attention
+from animateanywhere.backbones.sources import part_of, tokenizer_of
+from animateanywhere.backbones.spec import Model
+from animateanywhere.backbones.vae import VAES, encode_frames, spatial_factor
+
+# diffusers' names of layers inside a transformer, and Wan's own
+OWN_NAMES = {
+    "condition_embedder.time_embedder.linear_1": "time_embedding.0",
+    "condition_embedder.time_embedder.linear_2": "time_embedding.2",
+    "condition_embedder.text_embedder.linear_1": "text_embedding.0",
+    "condition_embedder.text_embedder.linear_2": "text_embedding.2",
+    "condition_embedder.time_proj": "time_projection.1",
+    "attn1": "self_attn", "attn2": "cross_attn", "to_out.0": "o", "to_q": "q", "to_k": "k",
+    "to_v": "v", "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
+}  # fmt: skip
+READ = 32  # prompts that are read at once
+LENGTH = 512  # tokens of a prompt; the padding is zeros, which the transformer attends to too
+USUAL = 64  # tokens of a prompt, about, without padding
+
+
+def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
+    """As `Family.create`; transformer and text encoder stay in half precision, as published."""
+    if name != "tokenizer":
+        half = name in ("transformer", "text_encoder")
+        return part_of(FAMILY.parts[name], getattr(model, name), name, half)
+    table = model.text_encoder
+    if "from" not in table:
+        return t5_tokenizer(captions, table.get("vocab_size", 1200), LENGTH)
+    tokenizer = tokenizer_of(T5Tokenizer, table)
+    tokenizer.model_max_length = LENGTH  # UMT5's own knows no end
+    return tokenizer
+
+
+def build(base: Base, video: bool) -> Any:
+    """One transformer makes both: to it a picture is a clip of one frame."""
+    return base.denoiser
+
+
+def predict(
+    network: Any,
+    x: Tensor,
+    timesteps: Tensor,
+    pose_latents: Tensor,
+    text_states: Tensor,
+    region: Region | None = None,
+) -> Tensor:
+    """As `Predict`, with clips of T latents.
+
+    x: (B, T, C, h, w). timesteps: (B,), 1000 times the share of noise. pose_latents: (B, T, K, h,
+    w), as `control` makes them. text_states: (B, up to 512, D). Returns the flow, like x.
+    """
+    _set_region(network, region)
+    padding = LENGTH - text_states.shape[1]
+    y = network(
+        rearrange(x, "b t c h w -> b c t h w"),
+        timesteps,
+        F.pad(text_states, (0, 0, 0, padding)),
+        control_hidden_states=rearrange(pose_latents, "b t c h w -> b c t h w"),
+    ).sample
+    return rearrange(y, "b c t h w -> b t c h w")
+
+
+def control(vae: Any, pictures: np.ndarray, clip: bool) -> Tensor:
+    """Skeleton pictures (N, H, W, 3) uint8 -> what VACE's branch reads, (T, K, h, w) float32.
+
+    K is the latents of what stays (nothing: gray), those of what may change, and for each of their
+    pixels whether it may change: all may. `clip` as of `vae.encode_frames`.
+    """
+    reactive = encode_frames(vae, pictures, clip=clip)  # (T, C, h, w)
+    gray = torch.full(pictures.shape, 127.5).to(reactive.device)
+    inactive = encode_frames(vae, gray if clip else gray[:1], clip=clip).expand_as(reactive)
+    may = reactive.new_ones(len(reactive), spatial_factor(vae) ** 2, *reactive.shape[2:])
+    return torch.cat([inactive, reactive, may], 1)
+
+
+def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
+    """As `Family.encode_pose`, see `control`."""
+    return control(base.vae, pictures, clip)
+
+
+def pose_shape(base: Base) -> tuple[int, ...]:
+    side = base.config["size"] // spatial_factor(base.vae)
+    return base.denoiser.config.vace_in_channels, side, side
+
+
+def encode_text(base: Base, prompts: list[str]) -> Tensor:
+    """Prompts -> text_states (B, T, D) float32, as long as the longest of them; the rest of a
+    shorter one is zeros. Kept in `base.text_cache`."""
+    known = base.text_cache
+    new = sorted({prompt for prompt in prompts if prompt not in known})
+    for some in (new[at : at + READ] for at in range(0, len(new), READ)):
+        tokens = base.tokenizer(
+            some, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
+        )
+        with torch.no_grad(), _layers_at(base.text_encoder, base.denoiser.device):
+            states = base.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
+        for prompt, row, mask in zip(some, states, tokens.attention_mask, strict=True):
+            known[prompt] = row[: int(mask.sum())].float().cpu()
+    states = nn.utils.rnn.pad_sequence([known[prompt] for prompt in prompts], batch_first=True)
+    return states.to(base.denoiser.device)
+
+
+def text_shape(base: Base) -> tuple[int, int]:
+    return USUAL, base.denoiser.config.text_dim
+
+
+@contextmanager
+def _layers_at(text_encoder: Any, device: torch.device) -> Iterator[None]:
+    """Each layer works on a device inside, its weights there for that moment only; on a CPU in
+    float32, as most compute in half precision many times slower."""
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    stays: dict[nn.Parameter, Tensor] = {}
+
+    def moved(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+    def come(layer: nn.Module, args: Any, kwargs: Any) -> Any:
+        for weight in layer.parameters():
+            stays[weight] = weight.data
+            weight.data = moved(weight.data)
+        return tree_map(moved, (args, kwargs))
+
+    def go(layer: nn.Module, args: Any, out: Any) -> None:
+        for weight in layer.parameters():
+            weight.data = stays.pop(weight)
+
+    stack = text_encoder.encoder
+    hooks = [
+        hook
+        for layer in (*stack.block, stack.final_layer_norm)
+        for hook in (
+            layer.register_forward_pre_hook(come, with_kwargs=True),
+            layer.register_forward_hook(go, always_call=True),
+        )
+    ]
+    try:
+        with torch.autocast(device.type, enabled=False):  # UMT5 overflows in float16
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def read_lora(tensors: dict[str, Tensor], transformer: Any) -> tuple[dict[str, Tensor], Any]:
+    """As `Family.read_lora`; diffusers has the alphas in the tensors already."""
+    return WanLoraLoaderMixin.lora_state_dict(tensors), None
+
+
+def kohya_name(layer: str) -> str | None:
+    """A layer as tools that know Wan's own names call it, with dots."""
+    part, _, inner = layer.partition(".")
+    return f"diffusion_model.{own_name(inner)}" if part == "transformer" else None
+
+
+def architecture(base: Base) -> tuple[str, str]:
+    return "wan2.1", "wan2.1"
+
+
+def own_name(layer: str) -> str:
+    """Wan's own name of a linear layer of diffusers' transformer, as other tools know it."""
+    if layer == "proj_out":
+        return "head.head"
+    for theirs, own in OWN_NAMES.items():
+        layer = layer.replace(theirs, own)
+    return layer.replace("proj_in", "before_proj").replace("proj_out", "after_proj")
+
+
+def guide(transformer: WanVACETransformer3DModel, gamma: float) -> None:
+    """Let all attention of a transformer obey a region, as `guided_attention.guide` does that of a
+    UNet. Its layers take no further arguments: `predict` hands the region to their processor."""
+    processor = GuidedWanAttention(gamma)
+    for layer in transformer.modules():
+        if isinstance(layer, WanAttention):
+            layer.set_processor(processor)
+
+
+class GuidedWanAttention(WanAttnProcessor):
+    """diffusers' processor with the channel of `guided_attention` appended; plain without a
+    region."""
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.pixels: Tensor | None = None  # (B, L), of the clip's patches
+        self.tokens: Tensor | None = None  # (B, 512)
+
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Attend from hidden_states (B, L, D) to encoder_hidden_states (B, 512, D) or
+        themselves."""
+        if self.pixels is None or self.tokens is None or self.gamma == 1:
+            return super().__call__(
+                attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
+            )
+        cross = encoder_hidden_states is not None
+        context = encoder_hidden_states if cross else hidden_states
+        q, k, v = (
+            x.unflatten(2, (attn.heads, -1))
+            for x in (
+                attn.norm_q(attn.to_q(hidden_states)),
+                attn.norm_k(attn.to_k(context)),
+                attn.to_v(context),
+            )
+        )  # (B, L, H, d), (B, T, H, d)
+        if rotary_emb is not None:
+            q, k = _turned(q, *rotary_emb), _turned(k, *rotary_emb)
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        m_k = self.tokens if cross else self.pixels
+        x = guided_attention(q, k, v, self.pixels, m_k, self.gamma)
+        x = attn.to_out[0](x.transpose(1, 2).flatten(2).type_as(q))  # (B, L, D)
+        return attn.to_out[1](x)
+
+
+def _set_region(transformer: WanVACETransformer3DModel, region: Region | None) -> None:
+    """For this pass, and its backward pass, which may run parts of it again."""
+    processor = transformer.blocks[0].attn1.processor
+    if not isinstance(processor, GuidedWanAttention):
+        return
+    processor.pixels = processor.tokens = None
+    if region is not None:
+        patch = transformer.config.patch_size[1:]
+        small = F.avg_pool2d(region.mask.flatten(0, 1).float(), patch)  # (B·T, 1, h', w')
+        processor.pixels = small.reshape(len(region.mask), -1)
+        padding = LENGTH - region.tokens.shape[1]
+        processor.tokens = F.pad(region.tokens, (0, padding))
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position: each pair of channels of x (B, L, H, d) turned by its angle (1, L, 1, d)."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+    turn = torch.complex(cos[..., 0::2].float(), sin[..., 0::2].float())
+    return torch.view_as_real(pairs * turn).flatten(-2).type_as(x)
+
+
+FAMILY = Family(
+    name="Wan 2.1 VACE",
+    parts={
+        "tokenizer": T5Tokenizer, "text_encoder": UMT5EncoderModel, "vae": VAES,
+        "scheduler": UniPCMultistepScheduler, "transformer": WanVACETransformer3DModel,
+    },
+    denoiser="transformer",
+    hashed=("transformer",),
+    learns_tokens=False,
+    blocks=(WanTransformerBlock, WanVACETransformerBlock),
+    stacks=("blocks", "vace_blocks"),
+    checkpoint=Checkpoint(
+        ("transformer",), frozenset({"vace_patch_embedding.weight"}), "transformer of Wan 2.1 VACE"
+    ),
+    create=create,
+    build=build,
+    guide=guide,
+    predict=predict,
+    encode_pose=encode_pose,
+    encode_text=encode_text,
+    pose_shape=pose_shape,
+    text_shape=text_shape,
+    read_lora=read_lora,
+    kohya_name=kohya_name,
+    architecture=architecture,
+    ready=True,
+)  # fmt: skip

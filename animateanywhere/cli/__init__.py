@@ -1,0 +1,1 @@
+"""The command line: what Typer reads, one call of a function of `commands` each."""

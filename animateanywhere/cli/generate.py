@@ -1,0 +1,226 @@
+"""The command that generates videos."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from animateanywhere.cli.app import result
+from animateanywhere.cli.options import (
+    BaseOfWeights,
+    Models,
+    Offline,
+    OldLooks,
+    PoseBackend,
+    Seed,
+)
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import require_writable
+from animateanywhere.core.paths import RUNS
+
+SAMPLING = "Sampling options"
+
+
+def generate(
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROMPT", help='Who is to be seen and where, such as "sks man on a beach".'
+        ),
+    ],
+    pose: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            help="Motion to follow: a video of a person, a skeleton video or a poses.json.",
+        ),
+    ],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:SCALE]",
+            show_default="the newest in runs/ whose token the prompt names",
+            help="Personal weights and their strength, from 0 to 2 and 1 where it is left out. "
+            "Give it again to add the weights of another run.",
+        ),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:SCALE]",
+            show_default="none",
+            help="LoRA that another tool made for the same base, such as LCM or a style, and its "
+            "strength, from 0 to 2. Give it again to add another one.",
+        ),
+    ] = None,
+    late_only: Annotated[
+        bool,
+        typer.Option(
+            "--late-only",
+            help="Use the personal weights in the last quarter of the steps only, and the base "
+            "alone before.",
+        ),
+    ] = False,
+    base: BaseOfWeights = None,
+    appearance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            show_default="as learned",
+            help="Hair and clothes of the person, in words that are added to the prompt; "
+            '"" adds none.',
+        ),
+    ] = None,
+    fit: Annotated[
+        Literal["none", "frame", "bones"],
+        typer.Option(
+            help="How the skeleton is fitted to the learned person: none keeps it as it is, frame "
+            "gives it the person's height and place, bones also the lengths of the person's bones.",
+        ),
+    ] = "bones",
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default="all of the motion, up to 512",
+            help="Largest number of frames.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="a new file in runs/TOKEN",
+            help="MP4 file to write; a JSON file beside it records all settings.",
+        ),
+    ] = None,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="none",
+            help="PNG file to write as well: the skeleton before and after fitting, and the video.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1000,
+            show_default="from the base",
+            rich_help_panel=SAMPLING,
+            help="Number of denoising steps.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCALE",
+            min=0,
+            max=100,
+            show_default="from the base",
+            rich_help_panel=SAMPLING,
+            help="Scale of classifier-free guidance: the higher, the closer to the prompt.",
+        ),
+    ] = None,
+    sampler: Annotated[
+        Literal["ddim", "dpm++", "lcm", "unipc"] | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="from the base",
+            rich_help_panel=SAMPLING,
+            help="Sampler: ddim, dpm++, lcm (for an LCM LoRA) or unipc (for Wan-based models).",
+        ),
+    ] = None,
+    free_noise: Annotated[
+        bool,
+        typer.Option(
+            "--free-noise",
+            rich_help_panel=SAMPLING,
+            help="Start all windows of a long video from the same noise (FreeNoise).",
+        ),
+    ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            rich_help_panel=SAMPLING,
+            help="Compile the network first. This takes about a minute and makes each step faster.",
+        ),
+    ] = False,
+    pose_backend: PoseBackend = "auto",
+    models: Models = None,
+    offline: Offline = False,
+    _looks: OldLooks = None,
+) -> None:
+    """Generate a video of the prompt that follows a motion.
+
+    The prompt says who and where, --pose how to move. The same arguments give the same video.
+
+    Example: aa generate "sks man on a beach" --pose dance.mp4
+    """
+    if not prompt.strip():
+        raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
+    _check_file("--out", out or RUNS / "any.mp4", ".mp4")
+    _check_file("--contact-sheet", contact_sheet, ".png")
+    from animateanywhere.commands import generate as command
+    from animateanywhere.preprocessing.backends import Backends
+    from animateanywhere.preprocessing.weights import WeightsLocation
+
+    files = [_scaled("--weights", text) for text in weights or []]
+    first, scale = files[0] if files else (None, 1.0)
+    video = command.generate(
+        prompt,
+        pose,
+        command.GenerateOptions(
+            weights=first,
+            scale=scale,
+            others=files[1:],
+            lora=[_scaled("--lora", text) for text in lora or []],
+            late_only=late_only,
+            base=base,
+            out=out,
+            seed=seed,
+            frames=frames,
+            appearance=appearance,
+            guidance_scale=guidance,
+            steps=steps,
+            sampler=sampler,
+            fit=fit,
+            free_noise=free_noise,
+            compiled=compiled,
+            contact_sheet=contact_sheet,
+            backends=Backends(pose_backend, location=WeightsLocation(models, offline)),
+        ),
+    )
+    result(video)
+
+
+def _scaled(flag: str, text: str) -> tuple[Path, float]:
+    """A file of weights and its scale, of FILE or FILE:SCALE; a file's name may hold a colon."""
+    if Path(text).exists():
+        return Path(text), 1.0
+    name, colon, scale = text.rpartition(":")
+    if not colon:
+        raise UsageError(f"{flag} {text}: there is no such file")
+    value = -1.0
+    with suppress(ValueError):
+        value = float(scale)
+    if not 0 <= value <= 2:
+        raise UsageError(f"{flag} {text}: give a file, or FILE:SCALE, 0 to 2, as {name}:0.8")
+    if not Path(name).exists():
+        raise UsageError(f"{flag} {name}: there is no such file")
+    return Path(name), value
+
+
+def _check_file(flag: str, path: Path | None, suffix: str) -> None:
+    if path is None:
+        return
+    if path.suffix.lower() != suffix or path.is_dir():
+        raise UsageError(f"{flag} {path}: give the name of a {suffix} file")
+    require_writable(path.parent)

@@ -1,0 +1,84 @@
+"""Commands that show what there is: the demo, the bases, rendered people."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from animateanywhere.cli.app import result
+from animateanywhere.cli.options import Seed
+from animateanywhere.core.files import require_writable
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder to write everything to.")
+    ] = Path("runs/demo"),
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast", help="Train a fifth of the steps and generate one video, to see it run."
+        ),
+    ] = False,
+) -> None:
+    """Learn a bundled person, generate three videos, measure and show them.
+
+    Takes some minutes without a GPU and needs no network. contact_sheet.png shows the videos,
+    report.json has the numbers.
+
+    Example: aa demo --out runs/demo
+    """
+    require_writable(out)
+    from animateanywhere.commands import demo as command
+
+    result(command.demo(out, fast=fast))
+
+
+def bases() -> None:
+    """List the base models: size, license, needs, and how to get them.
+
+    Example: aa bases
+    """
+    from animateanywhere.commands import bases as command
+
+    rows = command.bases()
+    command.show(rows)
+    for row in rows:
+        if row.ready and not sys.stdout.isatty():
+            typer.echo(row.name)
+
+
+def puppets(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write the clips to.")],
+    clips: Annotated[int, typer.Option(metavar="N", min=1, help="Number of clips to render.")],
+    split: Annotated[
+        Literal["train", "held-out"],
+        typer.Option(
+            help="People to show: those that base models are trained on, or others.",
+        ),
+    ] = "train",
+    frames: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of frames of each clip, 8 a second.")
+    ] = 16,
+    size: Annotated[
+        int,
+        typer.Option(
+            metavar="PIXELS", min=32, max=1024, help="Width and height of the frames, in pixels."
+        ),
+    ] = 128,
+    seed: Seed = 0,
+) -> None:
+    """Render people with exact masks, poses and captions.
+
+    Such clips are what the bundled base was trained on, and good for experiments: the true video of
+    everybody in every scene can be rendered.
+
+    Example: aa puppets --out runs/puppets --clips 8
+    """
+    require_writable(out)
+    from animateanywhere.media.video import write
+    from animateanywhere.puppets import write_clips
+
+    write_clips(out, clips, seed=seed, split=split, frames=frames, size=size, encode=write)
+    result(out)

@@ -1,0 +1,157 @@
+"""The options that several commands of the command line share."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+PREPROCESSING = "Preprocessing options"
+
+Clip = Annotated[
+    Path,
+    typer.Argument(
+        metavar="VIDEO",
+        exists=True,
+        help="Video file that shows one person for at least one second.",
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        show_default="the one that the base names",
+        help="Recipe with the settings of the training: its name, or the path of a TOML file.",
+    ),
+]
+Base = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Base model: a name that `aa bases` lists as ready, or the path of its folder.",
+    ),
+]
+BaseOfWeights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        show_default="the base that the weights were learned on",
+        help="Base model: a name that `aa bases` lists as ready, or the path of its folder.",
+    ),
+]
+Scene = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORDS",
+        show_default="none, or what --caption finds",
+        help='Where the video was filmed, such as "in a room". '
+        "Named, the place does not become a part of what the token means.",
+    ),
+]
+ClassWord = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD",
+        show_default="person",
+        help="What the person is in one word, such as man or woman.",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=2**32 - 1,
+        help="Seed of the random numbers. The same seed gives the same result on one machine.",
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
+]
+
+PoseBackend = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=PREPROCESSING,
+        help="Pose detector: auto, exact, vitpose, dwpose, mediapipe or openpose. With auto, a "
+        "file of poses beside the video is used, or the best detector that needs no download.",
+    ),
+]
+MaskBackend = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=PREPROCESSING,
+        help="Segmentation of the person: auto, exact, grounded-sam or mediapipe. With auto, a "
+        "file of masks beside the video is used, or the best backend that needs no download.",
+    ),
+]
+Caption = Annotated[
+    Literal["template", "vlm", "openai"],
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=PREPROCESSING,
+        help="Caption backend: template, vlm (a vision-language model on this machine), "
+        "or openai (sends a few frames to a service that speaks OpenAI's protocol).",
+    ),
+]
+CaptionModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        show_default="the backend's own",
+        rich_help_panel=PREPROCESSING,
+        help="Model that writes the captions: for vlm a folder or a repository of the Hugging Face "
+        "hub, for openai the name of a model.",
+    ),
+]
+CaptionFallback = Annotated[
+    Literal["template"] | None,
+    typer.Option(
+        show_default="stop with an error",
+        rich_help_panel=PREPROCESSING,
+        help="Caption backend to fall back to when the model gives no usable answer.",
+    ),
+]
+Models = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        show_default="the Hugging Face cache or hub",
+        rich_help_panel=PREPROCESSING,
+        help="Folder with the weights of detectors and other public models, one folder for each.",
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        rich_help_panel=PREPROCESSING,
+        help="Download nothing and use only weights that are on this machine.",
+    ),
+]
+
+
+def renamed(old: str, new: str) -> Any:
+    """A hidden option of an earlier name, which gives the option `new` its value and warns.
+
+    Works for one release: remove it with the next.
+    """
+
+    def take(context: typer.Context, value: str | None) -> None:
+        if value is not None:
+            warning = f"aa: warning: {old} is now {new}; the old name ends with the next release"
+            typer.secho(warning, fg="yellow", err=True)
+            name = new.removeprefix("--").replace("-", "_")
+            context.default_map = {**(context.default_map or {}), name: value}
+
+    # Eager: before the option `new` looks for its default
+    return typer.Option(old, hidden=True, is_eager=True, callback=take)
+
+
+OldLooks = Annotated[str | None, renamed("--looks", "--appearance")]
+OldPose = Annotated[str | None, renamed("--pose", "--pose-backend")]
+OldMask = Annotated[str | None, renamed("--mask", "--mask-backend")]
+OldSeer = Annotated[str | None, renamed("--seer", "--detector")]

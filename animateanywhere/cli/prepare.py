@@ -1,0 +1,128 @@
+"""Commands that come before any long work: a subject folder, a check of the files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from animateanywhere.cli.app import result
+from animateanywhere.cli.options import (
+    Base,
+    Caption,
+    CaptionFallback,
+    CaptionModel,
+    ClassWord,
+    Clip,
+    Json,
+    MaskBackend,
+    Models,
+    Offline,
+    OldMask,
+    OldPose,
+    PoseBackend,
+    Recipe,
+    Scene,
+)
+from animateanywhere.core.files import require_writable
+from animateanywhere.core.naming import check_class_word
+from animateanywhere.core.paths import RUNS
+
+
+def prepare(
+    video: Clip,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Subject folder to write.")] = Path(
+        "runs/subject"
+    ),
+    scene: Scene = None,
+    class_word: ClassWord = None,
+    pose_backend: PoseBackend = "auto",
+    mask_backend: MaskBackend = "auto",
+    caption: Caption = "template",
+    caption_model: CaptionModel = None,
+    caption_fallback: CaptionFallback = None,
+    models: Models = None,
+    offline: Offline = False,
+    _pose: OldPose = None,
+    _mask: OldMask = None,
+) -> None:
+    """Turn a video into a subject folder: frames, masks, poses, captions.
+
+    Its report.html shows all of them. What you correct in the folder is kept when the command runs
+    again. `aa personalize` prepares its video by itself.
+
+    Example: aa prepare my_video.mp4 --scene "in a room"
+    """
+    check_class_word(class_word)
+    require_writable(out)
+    from animateanywhere.commands import prepare as command
+    from animateanywhere.preprocessing.backends import Backends
+    from animateanywhere.preprocessing.weights import WeightsLocation
+
+    location = WeightsLocation(models, offline)
+    backends = Backends(
+        pose_backend, mask_backend, caption, caption_model, caption_fallback, location
+    )
+    command.prepare(video, out, scene=scene, class_word=class_word, backends=backends)
+    result(out)
+
+
+def check(
+    video: Clip,
+    pose: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            show_default="none",
+            help="Motion to check as well: a video of a person, a skeleton video or a poses.json.",
+        ),
+    ] = None,
+    base: Base = "mini",
+    recipe: Recipe = None,
+    class_word: ClassWord = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default="runs/check/VIDEO/subject",
+            help="Subject folder to write, with what was found in the video.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    pose_backend: PoseBackend = "auto",
+    mask_backend: MaskBackend = "auto",
+    models: Models = None,
+    offline: Offline = False,
+) -> None:
+    """Check a video and a motion before any long work.
+
+    Reports what is wrong with the video to learn from and with the motion of --pose, and estimates
+    time and memory of `aa personalize` and `aa generate` from a few steps of each.
+
+    The verdict is "ready" or "usable with warnings", both with exit code 0, or "unusable", with
+    exit code 1.
+
+    Example: aa check my_video.mp4 --pose dance.mp4
+    """
+    check_class_word(class_word)
+    require_writable(out or RUNS)
+    from animateanywhere.commands import check as command
+    from animateanywhere.preprocessing.backends import Backends
+    from animateanywhere.preprocessing.weights import WeightsLocation
+
+    backends = Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline))
+    report = command.check(
+        video,
+        pose,
+        base=base,
+        recipe=recipe,
+        class_word=class_word,
+        out=out,
+        backends=backends,
+    )
+    if as_json:
+        typer.echo(command.to_json(report))
+    else:
+        command.show(report)
+    if report.verdict == "unusable":
+        raise typer.Exit(1)

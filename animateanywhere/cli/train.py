@@ -1,0 +1,155 @@
+"""Commands that train: a base model, a person's weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from animateanywhere.cli.app import result
+from animateanywhere.cli.options import (
+    Base,
+    Caption,
+    CaptionFallback,
+    CaptionModel,
+    ClassWord,
+    Clip,
+    MaskBackend,
+    Models,
+    Offline,
+    OldLooks,
+    OldMask,
+    OldPose,
+    PoseBackend,
+    Recipe,
+    Scene,
+    Seed,
+)
+from animateanywhere.core.files import require_writable
+from animateanywhere.core.naming import check_class_word, check_token
+from animateanywhere.core.paths import RUNS
+
+
+def personalize(
+    video: Clip,
+    token: Annotated[
+        str,
+        typer.Option(
+            metavar="WORD",
+            help="Rare word that will stand for this person in prompts, such as sks.",
+        ),
+    ],
+    class_word: ClassWord = None,
+    scene: Scene = None,
+    appearance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            show_default="from the recipe",
+            help='Hair and clothes in words, such as "in a red shirt", "" for none, or auto for '
+            "the words under which the base draws the person best.",
+        ),
+    ] = None,
+    base: Base = "mini",
+    recipe: Recipe = None,
+    vram: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB",
+            min=1,
+            show_default="all of the GPU in use",
+            help="GPU memory to stay within, in GB. Where whole weights do not fit, LoRA is used.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default="runs/TOKEN",
+            help="Folder to write the weights and all else of the run to.",
+        ),
+    ] = None,
+    pose_backend: PoseBackend = "auto",
+    mask_backend: MaskBackend = "auto",
+    caption: Caption = "template",
+    caption_model: CaptionModel = None,
+    caption_fallback: CaptionFallback = None,
+    models: Models = None,
+    offline: Offline = False,
+    _looks: OldLooks = None,
+    _pose: OldPose = None,
+    _mask: OldMask = None,
+) -> None:
+    """Learn the person of one short video under a token.
+
+    Writes personal weights, which `aa generate` finds by the token. To resume after a stop, run the
+    same command again.
+
+    Example: aa personalize my_video.mp4 --token sks --class-word man
+    """
+    check_token(token)
+    check_class_word(class_word)
+    require_writable(out or RUNS)
+    from animateanywhere.commands import personalize as command
+    from animateanywhere.preprocessing.backends import Backends
+    from animateanywhere.preprocessing.weights import WeightsLocation
+
+    location = WeightsLocation(models, offline)
+    weights = command.personalize(
+        video,
+        token,
+        command.PersonalizeOptions(
+            class_word=class_word,
+            base=base,
+            out=out,
+            scene=scene,
+            appearance=appearance,
+            recipe=recipe,
+            vram=vram,
+            seed=seed,
+            backends=Backends(
+                pose_backend, mask_backend, caption, caption_model, caption_fallback, location
+            ),
+        ),
+    )
+    result(weights)
+
+
+def base_train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="Recipe of the base: its name, as `aa bases` lists them, or the path of a TOML "
+            "file.",
+        ),
+    ] = "mini",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default="runs/base for mini, or runs/bases/RECIPE",
+            help="Folder to write the base to.",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            show_default="the weights that the recipe names",
+            help="Fine-tune of Stable Diffusion 1.5, one .safetensors file, to start from.",
+        ),
+    ] = None,
+) -> None:
+    """Train a base model, or gather one from public weights.
+
+    The base that comes with this package needs none of it. To resume after a stop, run the same
+    command again.
+
+    Example: aa base-train tiny --out runs/tiny
+    """
+    require_writable(out or RUNS)
+    from animateanywhere.commands import base_train as command
+
+    result(command.base_train(recipe, out, checkpoint))

@@ -1,0 +1,184 @@
+"""`aa check`: whether a clip can be learned, and a motion followed, before any long work."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from animateanywhere.backbones.base import Base, load_base
+from animateanywhere.backbones.low_memory import to_device
+from animateanywhere.commands.prepare import prepare
+from animateanywhere.core.device import best_device, memory_now, peak_memory
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import Estimate, in_words
+from animateanywhere.core.files import require_writable, write_aside
+from animateanywhere.core.findings import Finding, Verdict, read_findings, verdict
+from animateanywhere.core.paths import RUNS
+from animateanywhere.datasets.subject import Subject, read_settings
+from animateanywhere.methods.animate_anywhere.cost.predict import (
+    Prepared,
+    estimate_generation,
+    estimate_learning,
+)
+from animateanywhere.methods.animate_anywhere.generation import steps_of
+from animateanywhere.methods.animate_anywhere.personal_stages import recipe_of
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.driving import Driving, read_driving
+from animateanywhere.preprocessing.quality.motion import motion_findings
+
+FOLDER = RUNS / "check"
+COLORS = {"note": "dim", "warning": "yellow", "unusable": "red"}
+VERDICTS = {"ready": "green", "usable with warnings": "yellow", "unusable": "red"}
+
+
+class Report(NamedTuple):
+    """What a check found: findings by file name, predictions by command."""
+
+    verdict: Verdict
+    findings: dict[str, list[Finding]]
+    predictions: dict[str, Estimate]
+
+
+def check(
+    video: Path,
+    pose: Path | None = None,
+    *,
+    base: str = "mini",
+    recipe: str | None = None,
+    class_word: str | None = None,
+    out: Path | None = None,
+    backends: Backends | None = None,
+) -> Report:
+    """Look over a clip to learn from, and a motion to follow, and estimate time and memory.
+
+    The subject is prepared into `out`, else runs/check/<clip>/subject, to be looked at.
+    What is wrong with the files themselves is a finding; other wrong use raises UsageError.
+    """
+    model = load_base(base)
+    passes = to_device(model, best_device())  # as generation has it
+    settings = recipe_of(model, recipe)
+    out = out or FOLDER / video.stem / "subject"
+    require_writable(out)
+    size = int(model.config["size"])
+    found: dict[str, list[Finding]] = {video.name: []}
+    told: dict[str, Estimate] = {}
+    subject, prepared = None, Prepared()
+    try:
+        subject, prepared = _prepare(model, video, out, class_word, backends)
+        found[video.name] += read_findings(out)
+    except UsageError as error:
+        found[video.name].append(_about(video, error))
+    if subject is not None:
+        with passes:
+            learning, more = estimate_learning(model, subject, settings, 0, prepared=prepared)
+        found[video.name] += more
+        if learning is not None:
+            told["personalize"] = learning
+    if pose is not None:
+        found.setdefault(pose.name, [])
+        try:
+            driving, spent = _read(model, pose, backends, prepared)
+            found[pose.name] += _compare(driving, subject, size)
+            with passes:
+                generation, more = estimate_generation(
+                    model, len(driving.keypoints), steps_of(model), prepared=spent
+                )
+            found[pose.name] += [finding for finding in more if finding not in found[video.name]]
+            if generation is not None:
+                told["generate"] = generation
+        except UsageError as error:
+            found[pose.name].append(_about(pose, error))
+    return Report(verdict([one for some in found.values() for one in some]), found, told)
+
+
+def show(report: Report) -> None:
+    """Print a report for people, on stdout."""
+    console = Console(highlight=False)
+    for name, findings in report.findings.items():
+        table = Table(
+            title=escape(name),
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            show_header=False,
+        )
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for level, what, text in findings:
+            table.add_row(f"[{COLORS[level]}]{level}[/]", what, escape(text))
+        if not findings:
+            table.add_row("", "", "nothing to say against it")
+        console.print(table)
+    for command, told in report.predictions.items():
+        longest = sorted(told.parts.items(), key=lambda part: -part[1])[:3]
+        parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest if seconds >= 0.5)
+        console.print(f"aa {command}: about {in_words(told)} on this machine ({parts})")
+    console.print(f"[bold {VERDICTS[report.verdict]}]{report.verdict}[/]")
+
+
+def to_json(report: Report) -> str:
+    """A report as one JSON object."""
+    rows = [
+        {"file": name, **finding._asdict()}
+        for name, findings in report.findings.items()
+        for finding in findings
+    ]
+    told: dict[str, Any] = {
+        command: {"seconds": round(one.seconds, 1), "memory_gb": round(one.memory, 2),
+                  "parts": {name: round(seconds, 2) for name, seconds in one.parts.items()}}
+        for command, one in report.predictions.items()
+    }  # fmt: skip
+    return json.dumps({"verdict": report.verdict, "findings": rows, "prediction": told})
+
+
+def _prepare(
+    model: Base, video: Path, out: Path, class_word: str | None, backends: Backends | None
+) -> tuple[Subject, Prepared]:
+    """The subject, and what preparing it took, now or when it was prepared."""
+    record = out.with_name(f"{out.name}.json")
+    key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
+    size, fps = int(model.config["size"]), float(model.config["fps"])
+    subject = prepare(
+        video, out, class_word=class_word, backends=backends, size=size, fps=fps, tell=False
+    )
+    if key == read_settings(out)["key"] and record.is_file():
+        return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
+    took = Prepared(time.monotonic() - begun, max(memory_now() - held, 0), peak_memory())
+    with write_aside(record) as aside:
+        aside.write_text(json.dumps(took._asdict()) + "\n", encoding="utf-8")
+    return subject, took
+
+
+def _read(
+    model: Base, pose: Path, backends: Backends | None, prepared: Prepared
+) -> tuple[Driving, Prepared]:
+    """The motion, and what reading it took; prepared: what the subject took."""
+    begun, held, peak = time.monotonic(), memory_now(), peak_memory()
+    driving = read_driving(pose, float(model.config["fps"]), None, backends)
+    seconds, held = time.monotonic() - begun, max(memory_now() - held, 0.0)
+    if driving.kind == "person":  # what finds poses may have been loaded for the subject already
+        held = max(held, prepared.held)
+    return driving, Prepared(seconds, held, peak_memory() if peak_memory() > peak else 0.0)
+
+
+def _compare(driving: Driving, subject: Subject | None, size: int) -> list[Finding]:
+    if driving.pictures is not None:
+        text = "a skeleton in colors other than OpenPose's: used as it is, nothing can be compared"
+        return [Finding("warning", "skeleton", text)]
+    reference = None if subject is None else subject.keypoints
+    return motion_findings(driving.keypoints, driving.width, driving.height, reference, size)
+
+
+def _about(path: Path, error: UsageError) -> Finding:
+    """What is wrong with a file, as a finding; any other error goes on."""
+    begin, _, text = str(error).partition(f"{path}: ")
+    if begin or not text:
+        raise error
+    return Finding("unusable", "file", text)

@@ -1,0 +1,233 @@
+"""`aa prepare`: one video of a person -> a subject folder (frames, masks, poses, captions)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import folder_aside, require_writable, sha256
+from animateanywhere.core.findings import Finding, read_findings, tell_findings, write_findings
+from animateanywhere.core.messages import say
+from animateanywhere.datasets import corrections
+from animateanywhere.datasets.subject import (
+    Subject,
+    masks_to_uint8,
+    read_settings,
+    read_subject,
+    write_subject,
+)
+from animateanywhere.datasets.subject_report import write_report
+from animateanywhere.media import video
+from animateanywhere.pose import smoothing
+from animateanywhere.pose.skeleton_video import recognize
+from animateanywhere.pose.visibility import has_person
+from animateanywhere.preprocessing import exact
+from animateanywhere.preprocessing.backends import Backends, choose_backend
+from animateanywhere.preprocessing.captions import describe
+from animateanywhere.preprocessing.captions.template import fill_template
+from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop_squares
+from animateanywhere.preprocessing.masks import segment as mask_of
+from animateanywhere.preprocessing.pose import detect as pose_of
+from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
+
+VERSION = 3  # of what is done here: a change makes old folders stale
+SHORTEST, LONGEST = 8, 64  # frames
+DRAWN = {
+    "openpose18": "an OpenPose skeleton", "dwpose": "a DWPose skeleton",
+    "foreign": "a skeleton in unknown colors", "densepose": "a DensePose part map",
+}  # fmt: skip
+STILL = 12  # of 255: a smaller change is what video coding makes of one picture
+
+
+def prepare(
+    clip: str | Path,
+    out: str | Path,
+    *,
+    scene: str | None = None,
+    class_word: str | None = None,
+    backends: Backends | None = None,
+    size: int = 128,
+    fps: float = 8,
+    tell: bool = True,
+) -> Subject:
+    """Find the one person of a video and write the subject folder `out`; returns what is in it.
+
+    Takes at most 64 frames at `fps`, cuts a square around the person and scales it to `size`.
+    With the same clip and settings as before, the folder that is there is reused. What was
+    corrected by hand in it is kept and marked, also with other settings.
+
+    Args:
+        clip: video file.
+        out: folder to write; an older subject in it is replaced.
+        scene: where the clip is, for its captions, such as "in a room".
+        class_word: such as "man"; "person" if not given.
+        backends: of poses and masks; without, files beside the clip (`preprocessing.exact`), else
+            the best that needs no download.
+        size: pixels a side.
+        fps: of the frames taken.
+        tell: print what `verdict.read_findings` then gives, in as far as it is a warning.
+
+    Raises:
+        UsageError: bad file, nobody or several persons in it, too short, or `out` is something
+            else than a subject folder.
+    """
+    clip, out = Path(clip), Path(out)
+    if clip.suffix.lower() in video.PICTURE_SUFFIXES:
+        raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
+    require_writable(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / "subject.toml").is_file():
+        raise UsageError(f"{out}: holds files, and no subject; choose another folder")
+    if not clip.exists():
+        raise UsageError(f"{clip}: no such file")
+    poses_file, masks_file = exact.poses_file(clip), exact.masks_file(clip)
+    backends = backends or Backends()
+    pose = choose_backend("pose", backends, clip, poses_file)
+    mask = choose_backend("mask", backends, clip, masks_file)
+    files = [clip, poses_file if pose == "exact" else None, masks_file if mask == "exact" else None]
+    words = [backends.caption, backends.caption_model, scene, class_word]
+    key = _key(files, [VERSION, pose, mask, *words, size, fps])
+    by_hand = corrections.find_corrections(out)
+    if read_settings(out).get("key") == key and _all_shown(out, by_hand):
+        say(escape(f"{out}: from the same clip and settings, reused"))
+        _tell(
+            clip,
+            out,
+            corrections.corrected_frames(by_hand, by_hand.digests),
+            read_findings(out),
+            tell,
+        )
+        return read_subject(out)
+    describe.check_available(backends)
+    taken = video.read(clip, max_frames=LONGEST, fps=fps)
+    frames = taken.frames
+    _check_clip(frames, clip, fps)
+    if pose == "exact" and poses_file is not None:
+        keypoints = exact.poses(poses_file, frames, fps)
+        filled = np.zeros(keypoints.shape[:2], dtype=bool)
+    else:
+        found, persons = pose_of.estimate_poses(frames, pose, backends.location)
+        if persons > 1:
+            raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
+        keypoints, filled = smoothing.smooth(found, fps)
+    kept = _with_person(keypoints, clip)
+    frames, keypoints, filled = frames[kept], keypoints[kept], filled[kept]
+
+    height, width = frames.shape[1:3]
+    if pose == "exact" and height == width:
+        where = np.tile([width / 2, height / 2, width], (len(frames), 1))
+    else:
+        where = crop_squares(keypoints, height, width)
+    if mask == "exact" and masks_file is not None:
+        truth = exact.masks(masks_file, taken.frames, fps, clip)
+        masks = crop_frames(truth[kept], where, size).astype(np.float32) / 255
+    else:
+        masks = mask_of.extract(frames, keypoints, where, size, mask, backends.location)
+    empty = masks.mean((1, 2)) < EMPTY
+    if empty.mean() > 0.5:
+        raise UsageError(
+            f"{clip}: the person's outline is found in too few frames; "
+            f"put masks of your own beside it as {clip.stem}.masks.mp4"
+        )
+    word = class_word or "person"
+    said = describe.describe(frames, scene, backends)
+    subject = Subject(
+        folder=out,
+        frames=crop_frames(frames, where, size),
+        # Masks and poses as exact as their files
+        masks=masks_to_uint8(masks) / np.float32(255),
+        keypoints=np.round(crop_keypoints(keypoints, where, size), 3),
+        captions=[fill_template(word, said)] * len(frames),
+        fps=float(fps),
+        class_word=word,
+        scene=said.scene or None,
+    )
+    made = corrections.frame_digests(subject)
+    subject = corrections.apply_corrections(subject, made, by_hand)
+    marks = corrections.corrected_frames(by_hand, made)
+    findings = clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
+    if len(frames) < len(taken.frames):
+        used = f"frames {kept.start} to {kept.stop - 1} of {len(taken.frames)} are used"
+        findings.insert(0, Finding("warning", "person", f"not seen throughout: {used}"))
+    about: dict[str, str | int | float] = {
+        "size": size,
+        "source": clip.name,
+        "pose": pose,
+        "mask": mask,
+        "caption": backends.caption,
+        "key": key,
+    }
+    with folder_aside(out) as folder:
+        write_subject(subject, folder, about, filled)
+        corrections.write_digests(folder, made, marks)
+        write_findings(folder, findings)
+        write_report(folder / "report.html", subject, about, findings, marks, filled)
+    _tell(clip, out, marks, findings, tell)
+    say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
+    return subject
+
+
+def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
+    """Whether the folder is whole, and its report shows all that is corrected by hand."""
+    shown = corrections.read_digests(out)["by_hand"]
+    return not by_hand.missing and corrections.corrected_frames(by_hand, by_hand.digests) == shown
+
+
+def _tell(
+    clip: Path, out: Path, marks: dict[str, list[int]], findings: list[Finding], tell: bool
+) -> None:
+    kept = [f"{kind} {frame_ranges(indices)}" for kind, indices in marks.items() if indices]
+    if kept:
+        say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
+    if tell:
+        tell_findings(clip.name, findings)
+
+
+def _key(files: list[Path | None], settings: list[object]) -> str:
+    contents = [_digest(file) if file else "" for file in files]
+    return hashlib.sha256(repr((contents, settings)).encode()).hexdigest()[:32]
+
+
+def _digest(file: Path) -> str:
+    """Of a file, or of a folder of pictures."""
+    if file.is_file():
+        return sha256(file)
+    return "".join(
+        f"{part.name} {sha256(part)}" for part in sorted(file.iterdir()) if part.is_file()
+    )
+
+
+def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
+    kind = recognize(frames)
+    if kind is not None:
+        raise UsageError(
+            f"{clip}: {DRAWN[kind]}, not a person; give a video of the person (skeletons are for "
+            "the --pose of aa generate)"
+        )
+    seen = frames[:, ::3, ::3, 1].astype(np.int16)  # green is most of the light
+    changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2)) > STILL).sum())
+    if len(frames) < SHORTEST or changed < SHORTEST:
+        raise UsageError(
+            f"{clip}: too short: {changed} different frames at {fps:g} a second, "
+            f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
+        )
+
+
+def _with_person(keypoints: np.ndarray, clip: Path) -> slice:
+    """The longest stretch of frames that show somebody, since motion must not jump."""
+    shown = has_person(keypoints)
+    best, start = slice(0, 0), 0
+    for index in range(len(shown) + 1):
+        if index == len(shown) or not shown[index]:
+            if index - start > best.stop - best.start:
+                best = slice(start, index)
+            start = index + 1
+    if best.stop - best.start < SHORTEST:
+        raise UsageError(
+            f"{clip}: no person found: seen in {shown.sum()} of {len(shown)} frames, "
+            f"{SHORTEST} in a row are needed; give a clip that shows one person whole"
+        )
+    return best

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, messages, settings, paths and devices."""

@@ -1,0 +1,156 @@
+"""The reporter of the command line. All of it goes to stderr; stdout is for results.
+
+Of several processes (`accelerate launch`, `torchrun`) only the first speaks.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rich.console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from animateanywhere.core.device import peak_memory
+from animateanywhere.core.reporter import Bar, Level
+
+PLAIN_EVERY = 10.0  # seconds between lines when stderr is not a terminal
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@dataclass
+class Console:
+    """Lines and bars by Rich; where stderr is not a terminal, a plain line at most every 10 s, and
+    one when the outermost bar ends."""
+
+    live: Progress | None = None  # the display that nested bars join
+    plain_bars: int = 0  # how many are open, one within the other
+    last_line: float = 0.0  # seconds of the monotonic clock; all plain bars share the pace
+
+    def message(self, text: str, level: Level) -> None:
+        """Print a line; before a warning stands a yellow word."""
+        # Made anew each time so that a redirected or captured stderr is respected.
+        console = self.live.console if self.live else rich.console.Console(
+            stderr=True, highlight=False, quiet=not is_first()
+        )  # fmt: skip
+        word = "[yellow]warning:[/yellow] " if level == "warning" else ""
+        console.print(word + text, soft_wrap=True)
+
+    def picture(self, path: Path) -> None:
+        """Nothing: commands say themselves what they wrote."""
+
+    @contextmanager
+    def progress(self, description: str, total: int, done: int, memory: bool) -> Iterator[Bar]:
+        """A bar, or lines."""
+        if self.live is not None:
+            task = self.live.add_task(description, total=total, completed=done, fields="")
+            try:
+                yield _LiveBar(self.live, task, memory)
+            finally:
+                self.live.remove_task(task)
+            return
+        console = rich.console.Console(stderr=True, highlight=False)
+        if not console.is_terminal or not is_first():
+            with self._lines(description, total, done, memory) as bar:
+                yield bar
+            return
+        self.live = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fields]}", style="cyan", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left", style="dim"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        try:
+            with self.live as live:
+                task = live.add_task(description, total=total, completed=done, fields="")
+                yield _LiveBar(live, task, memory)
+        finally:
+            self.live = None
+
+    @contextmanager
+    def _lines(self, description: str, total: int, done: int, memory: bool) -> Iterator[Bar]:
+        bar = _PlainBar(self, description, total, done, memory, first=done, start=time.monotonic())
+        if self.plain_bars == 0:
+            self.last_line = bar.start
+        self.plain_bars += 1
+        try:
+            yield bar
+            if self.plain_bars == 1:
+                bar.show()
+        finally:
+            self.plain_bars -= 1
+
+
+@dataclass
+class _LiveBar:
+    live: Progress
+    task: TaskID
+    memory: bool
+    fields: dict[str, object] = field(default_factory=dict)
+
+    def advance(self, steps: int = 1, **fields: object) -> None:
+        self.fields.update(fields)
+        self.live.update(self.task, advance=steps, fields=_words(self.fields, self.memory))
+
+
+@dataclass
+class _PlainBar:
+    console: Console
+    description: str
+    total: int
+    done: int
+    memory: bool
+    first: int
+    start: float
+    fields: dict[str, object] = field(default_factory=dict)
+
+    def advance(self, steps: int = 1, **fields: object) -> None:
+        self.done += steps
+        self.fields.update(fields)
+        if time.monotonic() - self.console.last_line >= PLAIN_EVERY:
+            self.show()
+
+    def show(self) -> None:
+        self.console.last_line = time.monotonic()
+        if not is_first():
+            return
+        elapsed = self.console.last_line - self.start
+        made = self.done - self.first
+        left = elapsed / made * (self.total - self.done) if made > 0 else None
+        time_left = "" if not left else f", {_clock(left)} left"
+        words = _words(self.fields, self.memory)
+        line = f"{self.description} {self.done}/{self.total} {words}".rstrip()
+        print(f"{line} ({_clock(elapsed)}{time_left})", file=sys.stderr, flush=True)
+
+
+def _words(fields: dict[str, object], memory: bool) -> str:
+    words = [
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in fields.items()
+    ]
+    return "  ".join([*words, f"peak {peak_memory():.1f} GB"] if memory else words)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

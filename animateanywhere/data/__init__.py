@@ -1,1 +1,0 @@
-"""Data on its way: videos, skeletons, subjects, corpora."""

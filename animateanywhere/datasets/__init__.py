@@ -1,0 +1,1 @@
+"""Training data: subject folders (one person's prepared clip) and corpora of clips."""

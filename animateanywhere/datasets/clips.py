@@ -1,0 +1,165 @@
+"""Training corpora: clips with keypoints and captions, stored as memory-mapped arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import progress
+from animateanywhere.media.video import read
+from animateanywhere.pose.skeleton import Poses, draw, read_poses
+
+# frames (F, H, W, 3) uint8, keypoints (F, 18, 3) float32, captions
+ClipRow = tuple[np.ndarray, np.ndarray, list[str]]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """N clips of F frames each, on disk."""
+
+    folder: Path
+    frames: np.ndarray  # (N, F, H, W, 3) uint8, memory-mapped
+    keypoints: np.ndarray  # (N, F, 18, 3) float32
+    captions: list[list[str]]  # several for each clip
+
+    def skeletons(self, index: int) -> np.ndarray:
+        """Skeleton pictures of one clip, uint8 (F, H, W, 3)."""
+        return draw(self.keypoints[index], self.frames.shape[2], self.frames.shape[3])
+
+
+def open_corpus(
+    folder: Path, make: Callable[[int], Iterable[ClipRow]], count: int, frames: int, size: int
+) -> Corpus:
+    """Open the corpus in `folder`, and create those of its `count` clips that are missing.
+
+    `make(start)` yields the clips from number `start` on; an interrupted run resumes there. Raises
+    UsageError if it yields too few, or if the folder's arrays have another shape.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (count, frames, size, size, 3)
+    captions = _read_captions(folder / "captions.jsonl")
+    pixels = _open_array(folder / "frames.npy", shape, np.uint8)
+    points = _open_array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
+    start = len(captions)
+    if start < count:
+        with (
+            (folder / "captions.jsonl").open("a", encoding="utf-8") as file,
+            progress(f"corpus {folder.name}", total=count, done=start) as bar,
+        ):
+            for index, (clip, keypoints, texts) in enumerate(make(start), start):
+                if index >= count:
+                    break
+                pixels[index], points[index] = clip, keypoints
+                file.write(json.dumps(texts) + "\n")
+                captions.append(texts)
+                if index % 64 == 0:
+                    file.flush()
+                bar.advance(1)
+        pixels.flush()
+        points.flush()
+    if len(captions) < count:
+        raise UsageError(f"the corpus for {folder} has {len(captions)} clips; {count} are needed")
+    return Corpus(folder, pixels, points, captions)
+
+
+def clips_of_folder(
+    folder: Path, frames: int, size: int, fps: float
+) -> tuple[int, Callable[[int], Iterator[ClipRow]]]:
+    """Clips of a folder of videos: name.mp4, name.poses.json, name.txt (one caption a line).
+
+    Each video is cut into clips of `frames` frames as far as its poses reach. Returns their number
+    and `make(start)`, which decodes one video at a time, so that memory does not grow with the
+    folder. Raises UsageError if a video lacks poses or captions, or is shorter than its poses.
+    """
+    clips = [_read_clip(path, fps) for path in sorted(folder.glob("*.mp4"))
+             if not path.stem.endswith(".masks")]  # fmt: skip
+    counts = [len(moments) // frames for _, _, moments, _ in clips]
+    if not sum(counts):
+        raise UsageError(f"{folder} contains no clip of {frames} frames; fill it with `aa puppets`")
+
+    def make(start: int) -> Iterator[ClipRow]:
+        for (path, pose, moments, captions), count in zip(clips, counts, strict=True):
+            if start < count:
+                decoded = read(path, fps=fps).frames
+                height, width = decoded.shape[1:3]
+                if (height, width) != (size, size):
+                    raise UsageError(f"{path} is {width}x{height}; the corpus needs {size}x{size}")
+                # Rounding may remove the last frame of a clip
+                if len(decoded) < len(moments) - 1:
+                    raise UsageError(
+                        f"{path} has {len(decoded)} frames at {fps:g} fps but {len(moments)} "
+                        "poses; make both the same length"
+                    )
+                shown = np.minimum(np.arange(len(moments)), len(decoded) - 1)
+                keypoints = pose.keypoints[moments]
+                keypoints[..., :2] *= np.array([width / pose.width, height / pose.height])
+                for row in range(start, count):
+                    cut = slice(row * frames, (row + 1) * frames)
+                    yield decoded[shown[cut]], keypoints[cut], captions
+            start = max(start - count, 0)
+
+    return sum(counts), make
+
+
+def _read_clip(path: Path, fps: float) -> tuple[Path, Poses, np.ndarray, list[str]]:
+    """A video's path, its poses, each frame's index into them at `fps`, and its captions."""
+    text, poses = path.with_suffix(".txt"), path.with_suffix(".poses.json")
+    if not text.is_file() or not poses.is_file():
+        raise UsageError(f"{path} needs the files {poses.name} and {text.name} beside it")
+    pose = read_poses(poses)
+    count = int(len(pose.keypoints) * fps / pose.fps + 1e-6)
+    moments = np.round(np.arange(count) * pose.fps / fps).astype(int)
+    captions = [line.strip() for line in text.read_text(encoding="utf-8").split("\n")]
+    captions = [line for line in captions if line]
+    if not captions:
+        raise UsageError(f"{text} contains no caption; write one in each line")
+    return path, pose, np.minimum(moments, len(pose.keypoints) - 1), captions
+
+
+def cached_array(
+    path: Path, count: int, make: Callable[[int, int], np.ndarray], label: str, rows: int
+) -> np.ndarray:
+    """All rows of `make(start, stop)` for 0..count as float16, memory-mapped from `path`.
+
+    It is computed once, `rows` rows at a time. label: of the progress bar.
+    """
+    if not path.is_file():
+        first = make(0, min(rows, count))
+        with write_aside(path) as aside, progress(label, total=count) as bar:
+            shape = (count, *first.shape[1:])
+            array = open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
+            for start in range(0, count, rows):
+                stop = min(start + rows, count)
+                array[start:stop] = make(start, stop) if start else first
+                bar.advance(stop - start)
+            array.flush()
+    return np.load(path, mmap_mode="r")
+
+
+def _read_captions(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):  # a crash cut the last line
+        path.write_text("".join(whole), encoding="utf-8")
+    return [json.loads(line) for line in whole]
+
+
+def _open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
+    if path.is_file():
+        array: np.memmap = np.load(path, mmap_mode="r+")
+        if array.shape == shape:
+            return array
+        raise UsageError(
+            f"{path} was written for another recipe (its shape is {array.shape}, not {shape}); "
+            f"remove {path.parent} or give another --out"
+        )
+    return open_memmap(path, mode="w+", dtype=dtype, shape=shape)

@@ -1,1 +1,0 @@
-"""What is seen in a video: pose, mask, caption, driving skeleton."""

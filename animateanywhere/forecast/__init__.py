@@ -1,1 +1,0 @@
-"""What a command will take on this machine, told from a few real steps."""

@@ -1,1 +1,0 @@
-"""Learning one person: what is learned from, the stages, and which step is best."""

@@ -1,0 +1,182 @@
+"""The stages of base training; each leaves its part of the base in the folder of the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+
+from animateanywhere.backbones.base import Base, load_parts, token_ids
+from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.vae import decode_latents, encode_frames
+from animateanywhere.core.files import write_aside
+from animateanywhere.datasets.clips import Corpus
+from animateanywhere.evaluation.perception_training import train_perception
+from animateanywhere.media.video import contact_sheet
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.base_data import batches, encoded, vae_sources
+from animateanywhere.methods.animate_anywhere.base_samples import (
+    held_out_puppets,
+    sampler,
+    word_use,
+)
+from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
+from animateanywhere.methods.animate_anywhere.text_stage import Pairs, contrastive_loss, found
+from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss, draw_pictures
+from animateanywhere.metrics import psnr
+from animateanywhere.training.loop import fit
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of one base share."""
+
+    settings: Recipe
+    out: Path
+    images: Corpus  # single frames
+    clips: Corpus
+
+
+def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """An autoencoder whose latents are noisy while it trains, so that they come out smooth."""
+    base = _parts(run)
+    base.vae.to(memory_format=torch.channels_last)
+    frames, size = run.images.frames, run.settings.model.size
+    sources = vae_sources(run.settings, run.out / "corpus", run.images)
+    rule, pose_weight = run.settings.autoencoder, run.settings.loss.pose_weight
+
+    def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        parts = draw_pictures(sources, stage.batch, pose_weight, rule.face_weight, generator)
+        x, weight = (part.to(_device(vae)) for part in parts)
+        return autoencoder_loss(vae, x, weight, rule, generator)
+
+    held_out = np.concatenate([clip.frames for clip in held_out_puppets(size)])
+    folder = run.out / "training" / stage.name
+
+    def show(step: int) -> None:
+        rebuilt = decode_latents(base.vae, encode_frames(base.vae, held_out[:8]))
+        rows = [("render", held_out[:8]), ("through the VAE", rebuilt)]
+        contact_sheet(folder / "samples" / f"{step:06d}.png", rows)
+
+    fit(base.vae, stage, loss, folder, seed, show)
+    base.vae.register_to_config(scaling_factor=1.0)
+    some = np.linspace(0, len(frames) - 1, min(256, len(frames))).astype(int)
+    std = float(encode_frames(base.vae, frames[some, 0]).std())
+    base.vae.register_to_config(scaling_factor=1 / std)
+    _save(base.vae, run.out / "vae")
+    rebuilt = decode_latents(base.vae, encode_frames(base.vae, held_out))
+    return {"psnr_held_out": psnr(rebuilt, held_out)}
+
+
+def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """The text encoder alone, captions against pictures."""
+    base = _parts(run)
+    latents = encoded(base, run.out, run.images)
+    model = Pairs(base.text_encoder, *latents.shape[2:4])
+
+    def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randperm(len(latents), generator=generator)[: stage.batch].tolist()
+        options = [run.images.captions[row] for row in rows]
+        picks = torch.rand(len(rows), generator=generator).tolist()
+        texts = [words[int(pick * len(words))] for words, pick in zip(options, picks, strict=True)]
+        return contrastive_loss(model(*pairs(texts, torch.from_numpy(latents[rows, 0]))))
+
+    def pairs(texts: list[str], pictures: Tensor) -> tuple[Tensor, Tensor]:
+        device = _device(model)
+        return token_ids(base.tokenizer, texts).to(device), pictures.float().to(device)
+
+    fit(model, stage, loss, run.out / "training" / stage.name, seed)
+    _save(base.text_encoder, run.out / "text_encoder")
+    held_out = held_out_puppets(run.settings.model.size)
+    pictures = encode_frames(base.vae, np.concatenate([clip.frames for clip in held_out]))
+    with torch.no_grad():
+        similar = model(*pairs([clip.caption for clip in held_out], pictures))
+    return {"found_held_out": found(similar)}
+
+
+def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Text-image-pose triplets: the spatial UNet, and the text encoder where the recipe says so."""
+    base = _parts(run)
+    name, network = base.family.denoiser, base.family.build(base, False)
+    model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
+    rule = run.settings.loss
+    batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.pose_weight)
+
+    def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        made = batch(generator)
+        return method.loss(
+            base.family, model[name], made, generator, base.scheduler, rule, stage.timestep_shift
+        )
+
+    folder = run.out / "training" / stage.name
+    show, heard = sampler(base, network, folder, frames=1), word_use(base)
+
+    def sample(step: int) -> None:
+        show(step)
+        with write_aside(folder / "samples" / f"{step:06d}.json") as aside:
+            aside.write_text(json.dumps(heard(), indent=1) + "\n")
+
+    fit(model, stage, loss, folder, seed, sample)
+    _save(base.denoiser, run.out / name)
+    _save(base.text_encoder, run.out / "text_encoder")
+    return _last_loss(folder) | heard()
+
+
+def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Text-video-pose triplets: the temporal layers, put into the frozen image UNet."""
+    base = _parts(run)
+    rule = run.settings.loss
+    unet = method.build(base, rule, video=True)
+    batch = batches(base, stage, run.out, [(run.clips, 1.0)], rule.pose_weight)
+
+    def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        made = batch(generator)
+        share = run.settings.model.noise_share
+        return method.loss(
+            base.family, unet, made, generator, base.scheduler, rule, stage.timestep_shift, share
+        )
+
+    folder = run.out / "training" / stage.name
+    show = sampler(base, unet, folder, frames=run.settings.model.frames)
+    fit(unet, stage, loss, folder, seed, show)
+    _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # whose layers they are
+    return _last_loss(folder)
+
+
+def perception(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """The network that measures pose, mask and scene of what the base makes."""
+    return train_perception(run.out / "perception", stage, run.out / "training" / stage.name, seed)
+
+
+def _parts(run: Run) -> Base:
+    """The base as far as it is trained."""
+    return load_parts(run.out, run.settings.model.base_toml(), PartialState().device)
+
+
+def _save(part: Any, folder: Path) -> None:
+    """Save a part from the main process; the others wait for it."""
+    if PartialState().is_main_process:
+        save_part(part, folder)
+    PartialState().wait_for_everyone()
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _last_loss(folder: Path) -> dict[str, float]:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    recent = [json.loads(line)["loss"] for line in lines[-20:]]
+    return {"loss": float(np.mean(recent))}
+
+
+STAGES: dict[str, Callable[[Run, Stage, int], dict[str, float]]] = {
+    "vae": vae, "text": text, "image": image, "video": video, "perception": perception,
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a command will take on this machine, in time and memory."""

@@ -1,1 +1,0 @@
-"""Models: the base and its parts, mask-guided attention, personal weights, perception."""

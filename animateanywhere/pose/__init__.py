@@ -1,0 +1,1 @@
+"""Keypoints and skeletons: reading, drawing, smoothing, and retargeting to another body."""

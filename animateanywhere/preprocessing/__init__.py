@@ -1,0 +1,1 @@
+"""Preprocessing of a video: keypoints, segmentation masks, captions and quality findings."""

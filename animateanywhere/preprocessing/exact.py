@@ -1,0 +1,106 @@
+"""Exact poses and masks in files beside a clip: rendered ground truth, the output of another tool,
+or manual annotations.
+
+Beside CLIP.mp4: CLIP.poses.json, and CLIP.masks.mp4 (gray video), CLIP.masks.npz (`masks`) or
+CLIP.masks/ (a PNG for each frame of the clip, sorted by name).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.datasets.subject import read_picture
+from animateanywhere.media import video
+from animateanywhere.pose.skeleton import read_poses
+
+
+def poses_file(clip: Path) -> Path | None:
+    """CLIP.poses.json, or None if it does not exist."""
+    path = clip.with_suffix(".poses.json")
+    return path if path.is_file() else None
+
+
+def masks_file(clip: Path) -> Path | None:
+    """CLIP.masks.mp4, CLIP.masks.npz or the folder CLIP.masks, or None if none of them exists."""
+    paths = [clip.with_suffix(suffix) for suffix in (".masks.mp4", ".masks.npz")]
+    folder = clip.with_suffix(".masks")
+    return next((path for path in paths if path.is_file()), folder if folder.is_dir() else None)
+
+
+def poses(path: Path, frames: np.ndarray, fps: float) -> np.ndarray:
+    """Keypoints float32 (F, 18, 3) in pixels of frames (F, H, W, 3), which were read at fps.
+
+    Raises:
+        UsageError: the file is damaged, or shorter than the clip.
+    """
+    truth = read_poses(path)
+    out = _resample(truth.keypoints, truth.fps, len(frames), fps, path).copy()
+    height, width = frames.shape[1:3]
+    out[..., :2] *= np.array([width / truth.width, height / truth.height], np.float32)
+    return out
+
+
+def masks(path: Path, frames: np.ndarray, fps: float, clip: Path) -> np.ndarray:
+    """Masks uint8 (F, H, W), 255: the person, for frames (F, H, W, 3) read from clip at fps.
+
+    Raises:
+        UsageError: the file is damaged, or its size or length differs from the clip's.
+    """
+    if path.is_dir():
+        return _read_png_masks(path, frames, fps, clip)
+    if path.suffix == ".npz":
+        try:
+            found = np.load(path)["masks"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UsageError(f"{path}: contains no array `masks` ({error})") from None
+        found = _resample(found, video.rate(clip), len(frames), fps, path)
+    else:
+        gray = video.read(path, max_frames=len(frames), fps=fps).frames[..., 1]
+        found = _resample(gray, fps, len(frames), fps, path)
+    if found.shape != frames.shape[:3]:
+        raise UsageError(f"{path}: the masks and the clip differ in size; make both the same size")
+    return found.astype(np.uint8)
+
+
+def _read_png_masks(folder: Path, frames: np.ndarray, fps: float, clip: Path) -> np.ndarray:
+    """Masks as in `masks`, from a folder with one PNG for each frame of the clip."""
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png")
+    shown = video.times(clip)
+    if len(files) != len(shown):
+        raise UsageError(
+            f"{folder}: {len(files)} PNG files for the {len(shown)} frames of {clip.name}; "
+            "put one there for each frame"
+        )
+    # The frame that `video.read` takes is the nearest in time
+    times = shown[0] + np.arange(len(frames)) / fps
+    index = np.searchsorted((shown[1:] + shown[:-1]) / 2, times)
+    height, width = frames.shape[1:3]
+    reduced = max(height, width) == video.LONG_SIDE  # larger clips are scaled down when read
+    out = []
+    for file in (files[number] for number in index):
+        mask = Image.fromarray(read_picture(file, "L"))
+        same_shape = abs(mask.width * height - mask.height * width) <= max(mask.size)
+        if reduced and mask.width >= width and same_shape:
+            mask = mask.resize((width, height), Image.Resampling.BOX)
+        if mask.size != (width, height):
+            raise UsageError(
+                f"{file}: the mask has {mask.width} x {mask.height} pixels and the frames of the "
+                f"clip have {width} x {height}; make both the same size"
+            )
+        out.append(np.array(mask))
+    found = np.stack(out)
+    return found * np.uint8(255) if found.max() == 1 else found  # labels saved as 0 and 1
+
+
+def _resample(
+    rows: np.ndarray, fps: float, count: int, target_fps: float, path: Path
+) -> np.ndarray:
+    index = np.round(np.arange(count) * fps / target_fps).astype(int)
+    if index[-1] > len(rows):  # one frame of rounding is fine
+        raise UsageError(f"{path}: shorter than its clip; both must have the same number of frames")
+    return rows[index.clip(0, len(rows) - 1)]

@@ -1,0 +1,1 @@
+"""Pose estimators and person detectors."""

@@ -1,0 +1,1 @@
+"""Quality checks of a clip to learn from and of a motion to follow, as findings."""

@@ -1,0 +1,138 @@
+"""Weights of third-party models: found in a local folder or the hub's cache, or downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.markup import escape
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256
+from animateanywhere.core.messages import say
+
+CONFIG_FILES = ("*.json", "*.txt", "*.jinja")  # settings and vocabularies
+
+
+class Source(NamedTuple):
+    """A model on the Hugging Face hub."""
+
+    name: str  # of its folder in `WeightsLocation.models`
+    repo: str
+    files: tuple[str, ...] = ("*.safetensors",)  # of weights, all of them required; never pickles
+    revision: str = "main"  # some repositories have safetensors on a branch only
+
+
+class WeightsLocation(NamedTuple):
+    """Where to find weights: in a folder if given, then the hub's cache, then the hub itself."""
+
+    models: Path | None = None  # folder with one subfolder for each source
+    offline: bool = False  # download nothing, like HF_HUB_OFFLINE=1
+
+
+HUB = WeightsLocation()
+
+
+GROUNDING_DINO = Source("grounding-dino", "IDEA-Research/grounding-dino-tiny")
+SAM = Source("sam", "facebook/sam-vit-base")
+RT_DETR = Source("rt-detr", "PekingU/rtdetr_r50vd_coco_o365")
+VITPOSE = Source("vitpose", "usyd-community/vitpose-base-simple")
+CLIP = Source("clip", "openai/clip-vit-base-patch32", revision="refs/pr/15")
+DINO = Source("dino", "facebook/dino-vits16", revision="refs/pr/1")
+VIDEOMAE = Source("videomae", "MCG-NJU/videomae-base-ssv2")
+DWPOSE = Source("dwpose", "yzd-v/DWPose", ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"))
+
+
+def find_local(source: Source, location: WeightsLocation) -> Path | None:
+    """The local folder of a model, in `location` or in the hub's cache; None if it is in neither.
+
+    Raises UsageError if `location` has a folder for the model without the weights.
+    """
+    own = location.models / source.name if location.models else None
+    if own and own.is_dir():
+        if missing := _missing(source, own):
+            raise UsageError(
+                f"{own}: contains no {missing}; put it there (pickled weights, .bin, are not read)"
+            )
+        return own
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if not (Path(HF_HUB_CACHE) / f"models--{source.repo.replace('/', '--')}").is_dir():
+        return None  # without importing the client, which takes almost a second
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        patterns = [*source.files, *CONFIG_FILES]
+        cached = Path(
+            snapshot_download(
+                source.repo,
+                revision=source.revision,
+                allow_patterns=patterns,
+                local_files_only=True,
+            )
+        )
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    # An interrupted download leaves a folder too
+    return None if _missing(source, cached) else cached
+
+
+def _missing(source: Source, folder: Path) -> str | None:
+    return next((name for name in source.files if not list(folder.glob(name))), None)
+
+
+def fingerprint(source: Source, folder: Path) -> str:
+    """An identifier of weights, for cache keys: the source's name and a digest of its files."""
+    files = sorted(file for name in source.files for file in folder.glob(name))
+    digest = hashlib.sha256("".join(sha256(file) for file in files).encode())
+    return f"{source.name}-{digest.hexdigest()[:12]}"
+
+
+def fetch(source: Source, location: WeightsLocation) -> Path:
+    """The local folder of a model, downloaded if necessary; a message then gives its size.
+
+    Raises UsageError if the model is not local and either downloads are off or the hub fails.
+    """
+    found = find_local(source, location)
+    if found:
+        return found
+    remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
+    if location.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {
+        "1",
+        "ON",
+        "YES",
+        "TRUE",
+    }:
+        raise UsageError(f"{source.repo} is not on this machine, and downloads are off: {remedy}")
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        about = HfApi().model_info(
+            source.repo, revision=source.revision, files_metadata=True, timeout=20
+        )
+        size = sum(file.size or 0 for file in about.siblings or []
+                   if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
+        say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
+        patterns = [*source.files, *CONFIG_FILES]
+        return Path(
+            snapshot_download(source.repo, revision=source.revision, allow_patterns=patterns)
+        )
+    except Exception as error:  # of the hub's client, its transport or the system
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None
+
+
+def load(kind: Any, folder: Path) -> Any:
+    """A frozen model of class `kind` from a folder of safetensors, on the GPU if there is one."""
+    import torch
+
+    try:
+        model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)

@@ -1,0 +1,58 @@
+"""A training stage, as defined by a table `[[stage]]` of a recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from animateanywhere.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training stage: which parameters are trained, by which optimizer, for how long. Methods add
+    what they train on."""
+
+    name: str
+    kind: str  # a method names the kinds it has
+    steps: int
+    batch: int = 1  # images or clips per step and process
+    learning_rate: float = 1e-4
+    warmup: int = 0  # steps
+    decay: float = 0.0  # share of the steps at the end with linear decay of the learning rate to 0
+    train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
+    # Other learning rates: pattern on names -> factor of learning_rate
+    rates: dict[str, float] = field(default_factory=dict)
+    accumulate: int = 1  # batches a step
+    clip: float = 1.0  # maximum norm of the gradient
+    ema: float = 0.0  # decay; 0 is off
+    # "auto": bf16 where the GPU or the processor (AMX) computes it natively
+    precision: Literal["no", "bf16", "fp16", "auto"] = "no"
+    # "adamw8bit": its state needs a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    weight_decay: float = 0.01
+    log_every: int = 10  # steps
+    save_every: int = 200  # steps between checkpoints
+    sample_every: int = 0  # steps between samples to look at; 0 makes none
+
+
+def check_stages(stages: Sequence[Stage], where: str) -> None:
+    """Raise UsageError for values that would end in a crash after long work. where: the file."""
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{where}: two stages have one name")
+    for stage in stages:
+        here = f"{where}: stage {stage.name}"
+        for key in ("steps", "batch", "accumulate", "log_every", "save_every"):
+            if getattr(stage, key) < 1:
+                raise UsageError(f"{here}: {key} must be at least 1")
+        for pattern in (*stage.train, *stage.rates):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UsageError(f"{here}: the pattern {pattern}: {error}") from None
+        for pattern, rate in stage.rates.items():
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
+                raise UsageError(f"{here}: rates: {pattern} must be a number above 0")

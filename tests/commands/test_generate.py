@@ -1,0 +1,209 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from animateanywhere.backbones.base import encode_poses, load_base, write_base_toml
+from animateanywhere.backbones.create import create_base
+from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
+from animateanywhere.cli.main import main
+from animateanywhere.commands.generate import GenerateOptions, generate
+from animateanywhere.core.errors import UsageError
+from animateanywhere.media.video import read
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.generation import render
+from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
+from animateanywhere.pose.retarget import letterbox
+from animateanywhere.pose.skeleton import Poses, draw, write_poses
+from tests.backbones.test_personal_weights import metadata
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    create_base(load_recipe("tiny").model, folder, ["a man on a beach"])
+    write_base_toml(folder, {"name": "tiny", "size": SIZE, "frames": 4, "fps": 8})
+    return folder
+
+
+@pytest.fixture
+def pose(tmp_path, monkeypatch):
+    """A driving poses.json of ten frames, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "dance.json"
+    write_poses(path, Poses(walker(10), 100, 100, 8.0))
+    return path
+
+
+def walker(frames):
+    """A stick person upright in a 100 x 100 picture who moves to the right and lifts an arm."""
+    x = [50, 50, 42, 40, 39, 58, 60, 61, 45, 45, 45, 55, 55, 55, 48, 52, 46, 54]
+    y = [20, 30, 30, 42, 54, 30, 42, 54, 55, 70, 85, 55, 70, 85, 18, 18, 19, 19]
+    keypoints = np.repeat(np.stack([x, y, np.ones(18)], -1)[None], frames, axis=0)
+    keypoints[:, :, 0] += np.arange(frames)[:, None]
+    keypoints[:, 4, 1] -= 3 * np.arange(frames)
+    return keypoints.astype(np.float32)
+
+
+def learn(folder, path, token="sks"):
+    base = load_base(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "unet.conv_out.bias": base.denoiser.conv_out.bias + 0.5,
+        EMBEDDING: torch.ones(1, 32),
+    }
+    keypoints = json.dumps(letterbox(walker(1), 100, 100, SIZE).tolist())
+    more = {"base_folder": str(folder), "base_hash": base.hash, "keypoints": keypoints}
+    save_personal(path, tensors, metadata(token) | more)
+    return path
+
+
+def test_the_same_seed_gives_the_same_bytes(folder, pose, tmp_path):
+    def make(name, seed):
+        out = generate(
+            "a man",
+            pose,
+            GenerateOptions(base=folder, out=tmp_path / name, seed=seed, steps=2, frames=4),
+        )
+        return out.read_bytes(), out.with_suffix(".json").read_text()
+
+    first, again, other = make("a.mp4", 1), make("b.mp4", 1), make("c.mp4", 2)
+    assert first == again
+    assert first[0] != other[0]
+    video = read(tmp_path / "a.mp4")
+    assert video.frames.shape == (4, SIZE, SIZE, 3) and video.fps == 8
+
+
+def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
+    weights = learn(folder, pose.parent / "runs/sks/personal.safetensors")
+    sheet = pose.parent / "sheet.png"
+    out = generate(
+        "sks man on a beach", pose, GenerateOptions(steps=1, contact_sheet=sheet, sampler="ddim")
+    )
+    assert str(out) == "runs/sks/sks-man-on-a-beach-0.mp4"
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"sks: {weights.relative_to(pose.parent)}" in said
+    with Image.open(sheet) as picture:  # as it was, as fitted, the video
+        assert picture.height == 3 * 186
+    sidecar = json.loads(out.with_suffix(".json").read_text())
+    assert sidecar["prompt"] == "sks man on a beach" and sidecar["token"] == "sks"
+    assert sidecar["fit"] == "bones" and "no body" not in said
+    assert sidecar["sampler"] == "ddim" and sidecar["steps"] == 1 and sidecar["seed"] == 0
+    assert sidecar["frames"] == 10 and sidecar["base"]["hash"] == load_base(folder).hash
+
+
+def test_a_prompt_that_forgets_the_token_is_told_it(folder, pose, capsys):
+    weights = learn(folder, pose.parent / "elsewhere/personal.safetensors")
+    out = generate("a man on a beach", pose, GenerateOptions(weights=weights, steps=1, frames=4))
+    assert 'say "sks man"' in capsys.readouterr().err
+    assert out.parent.name == "sks"
+
+
+def test_other_settings_get_another_name(folder, pose):
+    def make(**settings):
+        return generate("a man", pose, GenerateOptions(base=folder, frames=4, **settings)).name
+
+    assert make(steps=1) == "a-man-0.mp4"
+    assert make(steps=1) == "a-man-0.mp4"  # the very same video
+    assert make(steps=2) == "a-man-0-2.mp4"
+    assert make(steps=1, seed=3) == "a-man-3.mp4"
+    assert make(steps=2) == "a-man-0-2.mp4"
+
+
+def test_personal_weights_change_the_video(folder, pose, tmp_path):
+    weights = learn(folder, tmp_path / "personal.safetensors")
+    kwargs = {"base": folder, "steps": 2, "frames": 4}
+    alone = generate("a man", pose, GenerateOptions(out=tmp_path / "a.mp4", **kwargs))
+    personal = generate(
+        "a man", pose, GenerateOptions(weights=weights, out=tmp_path / "b.mp4", **kwargs)
+    )
+    assert alone.read_bytes() != personal.read_bytes()
+
+
+def test_weights_of_another_base_are_refused(folder, pose, tmp_path):
+    weights = learn(folder, tmp_path / "personal.safetensors")
+    other = tmp_path / "other"
+    create_base(load_recipe("tiny").model, other, ["a man on a beach"], seed=5)
+    write_base_toml(other, {"name": "other", "size": SIZE, "frames": 4, "fps": 8})
+    with pytest.raises(UsageError, match="learned on base"):
+        generate("sks man", pose, GenerateOptions(weights=weights, base=other))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_video_follows_the_poses_beyond_the_training_length(folder):
+    """Windows of 4 over 10 frames: all of them are made, and each listens to its own pose."""
+    base = load_base(folder)
+    unet = method.build(base, Loss(guide=False), video=True).eval()
+    unet.conv_in.weight.data[:, 4:] = unet.conv_in.weight.data[:, :4]  # let poses be seen
+    poses = letterbox(walker(10), 100, 100, SIZE)
+    still = np.repeat(poses[:1], 10, axis=0)
+    mixed = np.concatenate([still[:9], poses[9:]])
+    drawn = (draw(k, SIZE, SIZE) for k in (still, mixed))
+    a, b = (
+        np.stack([*render(base, unet, "a man", encode_poses(base, pictures), 0, steps=2)])
+        for pictures in drawn
+    )
+    assert a.shape == (10, SIZE, SIZE, 3) and a.dtype == np.uint8
+    differs = [bool((x != y).any()) for x, y in zip(a, b, strict=True)]
+    assert differs[9] and not any(differs[:3])  # only the last window saw the last pose
+
+
+def test_what_the_skeleton_takes_is_chosen_and_told(folder, pose, tmp_path, capsys):
+    weights = learn(folder, tmp_path / "personal.safetensors")
+    drawn = {}
+    for fit in ("none", "frame", "bones"):
+        for own in (None, weights):
+            out = generate(
+                "sks man",
+                pose,
+                GenerateOptions(weights=own, base=folder, steps=1, frames=4, fit=fit),
+            )
+            sidecar = json.loads(out.with_suffix(".json").read_text())
+            assert sidecar["fit"] == fit
+            drawn[fit, own is not None] = sidecar["pose"]["sha256"]
+            said = " ".join(capsys.readouterr().err.split())
+            assert ("no body to fit to" in said) == (own is None and fit != "none")
+    assert drawn["none", True] == drawn["none", False] != drawn["bones", False]
+    assert drawn["frame", False] == drawn["bones", False]
+
+
+def test_weights_count_by_their_scale_and_add_up(folder, pose, tmp_path):
+    one = learn(folder, tmp_path / "one.safetensors")
+    two = learn(folder, tmp_path / "two.safetensors", "xyz")
+    bias = load_base(folder).denoiser.conv_out.bias
+
+    def moved(*files):
+        base, first = load_base(folder), {}
+        for file, scale in files:
+            load_personal(file, base, scale, first)
+        return base.denoiser.conv_out.bias - bias
+
+    assert torch.allclose(moved((one, 1.0)), torch.full_like(bias, 0.5))
+    assert torch.allclose(moved((one, 0.4)), torch.full_like(bias, 0.2))
+    assert torch.allclose(moved((one, 1.0), (two, 0.6)), torch.full_like(bias, 0.8))
+
+    def make(name, *flags):
+        out = tmp_path / f"{name}.mp4"
+        flags = ["--out", str(out), "--base", str(folder), "--steps", "4", "--frames", "4", *flags]
+        assert main(["generate", "a man", "--pose", str(pose), *flags]) == 0
+        return out.read_bytes()
+
+    alone = make("alone")
+    assert make("none", "--weights", f"{one}:0", "--weights", f"{two}:0.0") == alone
+    whole = make("whole", "--weights", str(one))
+    assert whole != alone
+    assert make("late", "--weights", str(one), "--late-only") not in (alone, whole)
+    assert make("late none", "--weights", f"{one}:0", "--late-only") == alone
+    record = json.loads((tmp_path / "none.json").read_text())
+    assert (record["scale"], [share for _, share in record["others"]]) == (0, [0])
+
+
+@pytest.mark.parametrize("text", ["{}:much", "{}:3", "{}:-1", "{}:nan", "{}.no", "{}.no:1"])
+def test_scales_and_files_that_are_none(folder, pose, tmp_path, capsys, text):
+    file = text.format(learn(folder, tmp_path / "own.safetensors"))
+    assert main(["generate", "sks", "--pose", str(pose), "--weights", file]) == 2
+    assert "own.safetensors" in capsys.readouterr().err

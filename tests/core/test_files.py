@@ -1,0 +1,159 @@
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.files import folder_aside, require_writable, sha256, write_aside
+
+
+def test_write_aside_replaces_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "clip.mp4"
+    with write_aside(path) as part:
+        assert part.parent == path.parent and part.suffix == ".mp4"
+        part.write_bytes(b"one")
+        assert not path.exists()
+    with write_aside(path) as part:
+        part.write_bytes(b"two")
+        assert path.read_bytes() == b"one"
+    assert path.read_bytes() == b"two"
+    assert os.listdir(path.parent) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_write_aside_keeps_the_old_file_on_an_exception(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(error), write_aside(path) as part:
+        part.write_bytes(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_write_aside_leaves_the_old_file_whole_when_killed(tmp_path: Path) -> None:
+    path = tmp_path / "state.bin"
+    path.write_bytes(b"old")
+    code = (
+        "import sys, time\nfrom animateanywhere.core.files import write_aside\n"
+        "with write_aside(sys.argv[1]) as part:\n"
+        "    part.write_bytes(b'half')\n    print('writing', flush=True)\n    time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline() == b"writing\n"
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert path.read_bytes() == b"old"
+
+
+def test_write_aside_refuses_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"), write_aside(tmp_path):
+        pass
+
+
+def test_a_full_disk_is_one_failure_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(Failure, match=r"disk full while writing .*out\.bin"),
+        write_aside(tmp_path / "out.bin") as part,
+    ):
+        part.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(Failure, match="disk full"), folder_aside(tmp_path / "out") as folder:
+        (folder / "a").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(Failure, match="disk full"), write_aside(tmp_path / "out.bin"):
+        raise RuntimeError("Error while serializing: No space left on device (os error 28)")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_the_system_itself_says_that_the_disk_is_full(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="disk full"), write_aside(tmp_path / "out.bin") as part:
+        part.symlink_to("/dev/full")
+        part.write_bytes(b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_aside_replaces_the_whole_folder(tmp_path: Path) -> None:
+    path = tmp_path / "subject"
+    with folder_aside(path) as part:
+        (part / "frames").mkdir()
+        (part / "frames" / "0.png").write_bytes(b"one")
+        assert not path.exists()
+    with folder_aside(path) as part:
+        (part / "subject.toml").write_bytes(b"two")
+        assert (path / "frames" / "0.png").read_bytes() == b"one"
+    assert os.listdir(path) == ["subject.toml"]
+    assert os.listdir(tmp_path) == ["subject"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_folder_aside_keeps_the_old_folder_on_an_exception(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "subject"
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(error), folder_aside(path) as part:
+        (part / "half").touch()
+        raise error
+    assert os.listdir(path) == ["old"]
+    assert os.listdir(tmp_path) == ["subject"]
+
+
+def test_folder_aside_refuses_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(UsageError, match="is a file"), folder_aside(path):
+        pass
+
+
+def test_sha256_of_more_than_one_buffer(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 4096
+    (tmp_path / "x").write_bytes(data)
+    assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_require_writable_makes_nothing(tmp_path: Path) -> None:
+    require_writable(tmp_path)
+    require_writable(tmp_path / "a" / "b")
+    assert os.listdir(tmp_path) == []
+
+
+def test_require_writable_refuses_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match=r"cannot write to .*not a (folder|directory)"):
+            require_writable(folder)
+
+
+def test_require_writable_refuses_a_locked_folder() -> None:
+    folder = tempfile.mkdtemp()
+    user = os.geteuid()
+    os.chmod(folder, 0o555)
+    try:
+        if user == 0:
+            os.seteuid(65534)  # root may write anywhere
+        for below in (folder, f"{folder}/new"):
+            with pytest.raises(UsageError, match="cannot write to .*permission denied"):
+                require_writable(below)
+    finally:
+        os.seteuid(user)
+        shutil.rmtree(folder)
+
+
+def test_errors_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError) as caught:
+        require_writable(tmp_path / "file" / str(time.time_ns()))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,201 @@
+"""Time and memory estimated: the sum is right, and the memory is what a run then takes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from safetensors.torch import load_file
+
+from animateanywhere.backbones.base import load_base
+from animateanywhere.core.device import free_memory, memory_now
+from animateanywhere.core.errors import Failure
+from animateanywhere.core.estimate import Estimate, clock, fits, in_words
+from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.methods.animate_anywhere import appearance_search
+from animateanywhere.methods.animate_anywhere.cost import measure
+from animateanywhere.methods.animate_anywhere.cost.measure import STEPS, shortened
+from animateanywhere.methods.animate_anywhere.cost.predict import (
+    Prepared,
+    estimate,
+    estimate_generation,
+    generating,
+    learning,
+)
+from animateanywhere.methods.animate_anywhere.cost.probe import busy, learn
+from animateanywhere.methods.animate_anywhere.settings import load_recipe
+
+MEASURED = {
+    "start": 5.0, "end": 0.5, "memory_start": 0.5, "busy": 0.0,
+    "generate": {"fixed": 0.3, "step": 0.4, "encode": 0.02, "decode": 0.01, "memory": 0.8},
+    "learn": {
+        "view": 0.02, "image_step": 0.03, "image": 0.05, "clip_step": 0.25, "clip": 0.3,
+        "vae_step": 0.2, "appearance_step": 0.4, "appearance_save": 0.7, "motion_step": 1.2,
+        "motion_save": 0.1, "appearance_score": 1.6, "motion_score": 2.2,
+        "look": 0.05, "fixed": 0.8, "memory": 1.4,
+    },
+}  # fmt: skip
+
+
+def test_learning_is_the_sum_of_its_parts() -> None:
+    recipe = load_recipe("personalize")
+    parts = learning(MEASURED, recipe, frames=32, length=16, poor=True)
+    assert parts == pytest.approx({
+        "beginning and end": 0.8,
+        "clip": 4 * 28 * 0.02,  # four are held out
+        "regularization images": 40 * (0.05 + 10 * 0.03 + 0.01),
+        "regularization clips": 3 * (0.3 + 10 * 0.25 + 16 * 0.01),
+        "vae": 28 * 0.03 + 80 * 0.2 + 68 * 0.01,
+        "synthetic backgrounds": 96 * (8 * 0.03 + 2 * 0.02 + 0.01)
+        + 4 * (8 * 0.25 + 16 * (2 * 0.02 + 0.01)),
+        "appearance search": appearance_search.TRIES * 0.05,
+        "appearance": 240 * 0.4 + 3 * 0.7,
+        "motion": 25 * 1.2 + 0.1,
+        "scoring": (1 + 3) * 1.6 + (1 + 2) * 2.2,
+    })  # fmt: skip
+    easy = learning(MEASURED, recipe, frames=32, length=16, made=(True, True))
+    off = replace(recipe, extras=replace(recipe.extras, checkpoint_selection=False))
+    assert learning(MEASURED, off, 32, 16)["clip"] == pytest.approx(4 * 32 * 0.02)
+    assert easy["regularization images"] == easy["regularization clips"] == 0
+    assert easy["vae"] == pytest.approx(28 * 0.03)
+
+
+def test_learning_is_linear_in_steps() -> None:
+    recipe = load_recipe("personalize-tiny")
+    seconds = []
+    for steps in (100, 200, 300):
+        stages = tuple(replace(stage, steps=steps, save_every=steps) for stage in recipe.stage)
+        seconds.append(sum(learning(MEASURED, replace(recipe, stage=stages), 32, 16).values()))
+    assert seconds[1] - seconds[0] == pytest.approx(100 * (0.4 + 1.2))
+    assert seconds[2] - seconds[1] == pytest.approx(100 * (0.4 + 1.2))
+
+
+def test_generation_goes_with_steps_and_windows() -> None:
+    one = generating(MEASURED, frames=16, steps=25, length=16)
+    assert one["steps"] == pytest.approx(25 * 0.4)
+    assert generating(MEASURED, 16, 50, 16)["steps"] == pytest.approx(2 * one["steps"])
+    assert generating(MEASURED, 8, 25, 16)["steps"] == pytest.approx(one["steps"] / 2)
+    assert generating(MEASURED, 28, 25, 16)["steps"] == pytest.approx(2 * one["steps"])
+    assert generating(MEASURED, 32, 25, 16)["pictures"] == pytest.approx(0.32)
+
+
+def test_recipes_of_other_lengths_are_measured_once() -> None:
+    recipe = load_recipe("personalize")
+    longer = replace(recipe, stage=tuple(replace(stage, steps=900) for stage in recipe.stage))
+    assert shortened(recipe) == shortened(longer)
+    assert {stage.steps for stage in shortened(recipe).stage} == {STEPS}
+    larger = replace(recipe, stage=tuple(replace(stage, batch=9) for stage in recipe.stage))
+    assert shortened(recipe) != shortened(larger)
+
+
+def test_another_process_loads_and_prepares_first() -> None:
+    prepared = Prepared(seconds=6.0, held=0.25, peak=1.1)
+    told = estimate(MEASURED, "learn", {"appearance": 100.0}, None, prepared)
+    assert told.seconds == pytest.approx(111.5)
+    assert told.memory == pytest.approx(1.65)
+    large = estimate(MEASURED, "generate", {}, None, Prepared(peak=2.5))
+    assert large.memory == 2.5
+
+
+def test_memory_that_does_not_fit_is_unusable() -> None:
+    assert fits(1.4, room=8.0) == []
+    assert [finding.level for finding in fits(7.5, room=8.0)] == ["warning"]
+    (finding,) = fits(30.0, room=8.0)
+    assert finding.level == "unusable"
+    assert "30.0 GB are needed, 8.0 GB are free; take a smaller batch" in finding.text
+    assert memory_now() < free_memory()
+    assert fits(1e4)[0].level == "unusable"
+
+
+def test_words() -> None:
+    assert [clock(seconds) for seconds in (8.4, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 5 min"]
+    assert in_words(Estimate(200, 1.44, {})) == "3 min 20 s and 1.4 GB"
+    assert in_words(Estimate(200, 23.7, {})) == "3 min 20 s and 24 GB"
+
+
+def test_a_busy_machine_is_noticed() -> None:
+    def times(*spent: float) -> tuple[float, float, float]:
+        return spent[0], spent[1], spent[2]
+
+    assert busy(times(0, 0, 0), times(20, 1, 18)) == pytest.approx(0.05)
+    assert busy(times(5, 5, 5), times(25, 6, 14)) == pytest.approx(0.5)
+    assert busy(times(0, 0, 0), times(20, 9, 2)) == 0  # others run, and there is room for us
+
+
+def test_the_run_in_small_learns_adapters_where_the_recipe_does(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe("personalize-tiny")
+    stages = tuple(replace(stage, lora_rank=2) for stage in recipe.stage)
+    with chdir(tmp_path):
+        measured = learn(load_base(tiny_base), shortened(replace(recipe, stage=stages)))
+        kept = load_file(tmp_path / "personal.safetensors")
+    assert any(name.endswith(".lora_A.weight") for name in kept)
+    assert {"unet.conv_in.weight"}.isdisjoint(kept)
+    for stage in recipe.stage:
+        assert measured[f"{stage.name}_step"] > 0 and measured[f"{stage.name}_save"] > 0
+
+
+def test_the_memory_of_a_run_is_foretold_within_15_percent(tiny_base: Path, tmp_path: Path) -> None:
+    """In processes of their own, as the peak is that of a process."""
+    clip, base = str(EXAMPLES / "reference.mp4"), ["--base", str(tiny_base)]
+
+    def aa(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "animateanywhere", *arguments],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pose = str(EXAMPLES / "driving.mp4")
+    told = json.loads(aa("check", clip, "--pose", pose, *base, "--json"))["prediction"]
+    aa("personalize", clip, "--token", "sks", *base)
+    aa("generate", "sks person", "--pose", pose, "--out", "runs/a.mp4")
+    for command, record in (
+        ("personalize", "runs/sks/estimate.json"), ("generate", "runs/a.estimate.json"),
+    ):  # fmt: skip
+        kept = json.loads((tmp_path / record).read_text())
+        took = kept["took"]["memory"]
+        assert told[command]["memory_gb"] == pytest.approx(took, rel=0.15)
+        assert kept["memory"] == pytest.approx(took, rel=0.15)  # at the head of the command
+
+
+def test_nothing_is_measured_where_a_second_base_does_not_fit(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    base = load_base(tiny_base)
+    assert measure.room_for_another(base)
+    size = sum(p.nbytes for n in ("unet", "vae") for p in base.parts[n].parameters())
+    little = SimpleNamespace(available=size)
+    monkeypatch.setattr(measure.psutil, "virtual_memory", lambda: little)
+    assert not measure.room_for_another(base)
+    monkeypatch.setattr(
+        "animateanywhere.methods.animate_anywhere.cost.measure.CACHE", tiny_base / "none"
+    )
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))  # would fail, were it run
+    assert estimate_generation(base, 16, 25) == (None, [])
+    assert "not estimated" in capsys.readouterr().err
+
+
+def test_a_failed_measurement_stops_a_check_and_not_the_work(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    base = load_base(tiny_base)
+    monkeypatch.setattr(
+        "animateanywhere.methods.animate_anywhere.cost.measure.CACHE", tiny_base / "none"
+    )
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setattr("animateanywhere.methods.animate_anywhere.cost.predict.WORTH", 0.0)
+    assert estimate_generation(base, 16, 25, time.monotonic()) == (None, [])
+    assert "not estimated" in capsys.readouterr().err
+    with pytest.raises(Failure, match="run in small failed"):
+        estimate_generation(base, 16, 25)

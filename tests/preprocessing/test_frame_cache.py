@@ -1,0 +1,67 @@
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from animateanywhere.preprocessing.frame_cache import cached_results
+
+FRAMES = np.random.default_rng(0).integers(0, 255, (6, 8, 9, 3), np.uint8)
+
+
+def counting_backend(analyzed, stop_at=None):
+    @contextmanager
+    def open_backend():
+        def analyze(frame, hint=None):
+            if stop_at is not None and len(analyzed) == stop_at:
+                raise KeyboardInterrupt
+            analyzed.append(frame)
+            return {"mean": np.float32(frame.mean() + (0 if hint is None else hint))}
+
+        yield analyze
+
+    return open_backend
+
+
+def test_the_same_pixels_are_analyzed_once():
+    analyzed = []
+    first = cached_results(FRAMES, "a-1", counting_backend(analyzed), "analyzing", workers=2)
+    assert [found["mean"] for found in first] == pytest.approx(FRAMES.mean((1, 2, 3)))
+    changed = FRAMES.copy()
+    changed[4, 0, 0] ^= 1
+    again = cached_results(changed[::-1], "a-1", counting_backend(analyzed), "analyzing")
+    assert len(analyzed) == 7 and again[1]["mean"] == changed[4].mean(dtype=np.float64).astype("f4")
+    cached_results(FRAMES, "a-2", counting_backend(analyzed), "analyzing")  # another version
+    assert len(analyzed) == 13
+
+
+def test_hints_are_part_of_the_key():
+    analyzed = []
+    for hint in (0.0, 0.0, 1.0):
+        cached_results(
+            FRAMES, "a-1", counting_backend(analyzed), "analyzing", hints=np.full((6, 1), hint)
+        )
+    assert len(analyzed) == 12
+
+
+def test_results_before_an_interruption_stay_cached():
+    analyzed = []
+    with pytest.raises(KeyboardInterrupt):
+        cached_results(FRAMES, "a-1", counting_backend(analyzed, stop_at=4), "analyzing")
+    cached_results(FRAMES, "a-1", counting_backend(analyzed), "analyzing")
+    assert len(analyzed) == 6
+
+
+def test_a_damaged_cache_entry_is_computed_again(empty_cache):
+    analyzed = []
+    cached_results(FRAMES, "a-1", counting_backend(analyzed), "analyzing")
+    files = sorted(empty_cache.rglob("*.npz"))
+    files[0].write_bytes(b"PK")
+    files[1].write_bytes(b"")
+    cached_results(FRAMES, "a-1", counting_backend(analyzed), "analyzing")
+    assert len(files) == 6 and len(analyzed) == 8
+
+
+def test_an_unwritable_cache_costs_time_only(empty_cache):
+    (empty_cache / "a-1").write_text("in the way")
+    analyzed = []
+    assert len(cached_results(FRAMES, "a-1", counting_backend(analyzed), "analyzing")) == 6
