@@ -61,7 +61,7 @@ def inject(
         network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=whole))
     own = [(name, p) for name, p in network.named_parameters() if ".lora_" in name]
     for _, factor in own:  # peft uses the layer's dtype; half precision would lose small updates
-        factor.data = factor.data.float()
+        factor.data = factor.data.to(torch.promote_types(factor.dtype, torch.float32))
     factors = [f"{part}.{name}" for name, _ in own]
     return (*factors, *filter(found, others))
 
