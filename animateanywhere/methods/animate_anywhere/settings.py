@@ -29,8 +29,8 @@ class Corpus:
     clips: int = 0  # number of clips of puppets to render, `model.frames` frames each
     captions: int = 4  # different captions for each clip
     # For the VAE stages only, in addition to `images`
-    portraits: int = 0  # number of frames of puppets close to the camera, with individual faces
     pictures: int = 0  # number of procedural pictures, so that the VAE is not limited to puppets
+    portraits: int = 0  # number of frames of puppets close to the camera, with individual faces
 
 
 @dataclass(frozen=True)
