@@ -40,6 +40,23 @@ def best_device() -> Device:
     )
 
 
+def resolve_precision(precision: str) -> str:
+    """The precision of passes, "no", "bf16" or "fp16", that a recipe's `precision` stands for here:
+    "auto" is bf16 if the device in use computes it in hardware, otherwise "no"."""
+    if precision != "auto":
+        return precision
+    import torch
+
+    match best_device():
+        case "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        case "cpu":
+            native = torch.cpu._is_amx_tile_supported()
+        case _:
+            native = False
+    return "bf16" if native else "no"
+
+
 def is_gpu(device: "torch.device | str") -> bool:
     """Whether a device is a GPU: networks are moved there and back to save memory."""
     return str(device).partition(":")[0] != "cpu"

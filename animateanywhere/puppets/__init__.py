@@ -3,13 +3,14 @@
 from animateanywhere.puppets.caption import caption, describe_identity
 from animateanywhere.puppets.clips import write_clips, write_sheet
 from animateanywhere.puppets.render import Clip, render, render_batch
-from animateanywhere.puppets.sample import is_held_out, sample_spec
+from animateanywhere.puppets.sample import is_held_out, sample_portrait, sample_spec
 from animateanywhere.puppets.spec import (
     MOTIONS,
     OBJECTS,
     PARTS,
     SCENES,
     Camera,
+    Detail,
     Identity,
     Motion,
     Scene,
@@ -24,6 +25,7 @@ __all__ = [
     "SCENES",
     "Camera",
     "Clip",
+    "Detail",
     "Identity",
     "Motion",
     "Scene",
@@ -34,6 +36,7 @@ __all__ = [
     "is_held_out",
     "render",
     "render_batch",
+    "sample_portrait",
     "sample_spec",
     "write_clips",
     "write_sheet",

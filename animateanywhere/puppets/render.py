@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from animateanywhere.puppets.caption import caption
+from animateanywhere.puppets.detail import details_of
 from animateanywhere.puppets.paint import Light
 from animateanywhere.puppets.posing import Posed, keypoints, pose_and_project
 from animateanywhere.puppets.ray_casting import cast_rays
@@ -85,7 +86,7 @@ def _background(image: Tensor, posed: Posed, light: Light, size: int, samples: i
 
 
 def _layers(
-    posed: list[Posed], table: np.ndarray, size: int, device: str
+    posed: list[Posed], specs: list[Spec], table: np.ndarray, size: int, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cast and shade all frames of some specs.
 
@@ -112,9 +113,11 @@ def _layers(
     hits, depth = cast_rays(put(cones), side, side)
     local = put(np.concatenate([p.local for p in posed]).astype(np.float32))
     colors = put(rgb)
+    details = details_of([spec.identity for spec in specs], [len(p.pan) for p in posed], device)
     tone, part = shade(
-        hits, colors[:, :, 0], colors[:, :, 1], put(kinds), put(table), local[:, 0], local[:, 1]
-    )
+        hits, colors[:, :, 0], colors[:, :, 1], put(kinds), put(table), local[:, 0], local[:, 1],
+        details,
+    )  # fmt: skip
     person = hits.cone < put(people)[hits.frame]
     area = total * side * side
     layer = torch.zeros(area, 5, device=device)
@@ -146,7 +149,7 @@ def _render(specs: list[Spec], times: list[np.ndarray], size: int, device: str) 
             image, light = paint(spec.scene, size, margin, device)
             table += [_attributes(spec, light)] * len(p.pan)
             grounds.append(_background(image, p, light, size, _SAMPLES))
-        layer, parts, depth = _layers(posed, np.array(table, np.float32), size, device)
+        layer, parts, depth = _layers(posed, some, np.array(table, np.float32), size, device)
         frames = torch.cat(grounds) * (1 - layer[:, 3:4]) + layer[:, :3]
         masks = (layer[:, 4] * 255).round().to(torch.uint8)
         parts = parts * (masks > 127)

@@ -1,7 +1,10 @@
 """Random specs from a seed; the two splits never share an appearance."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from animateanywhere.puppets.detail import sample_detail
 from animateanywhere.puppets.spec import (
     COLORS,
     HAIR_COLORS,
@@ -209,3 +212,25 @@ def sample_spec(seed: int, split: str = "train") -> Spec:
         sample_camera(rng),
         int(seed),
     )
+
+
+def sample_portrait(seed: int, split: str = "train") -> Spec:
+    """Draw the spec of a portrait: as `sample_spec`, but of a person with a `Detail`, who mostly
+    faces the camera and is closer to it: a third from the knees up, a third from the waist up, a
+    third head and shoulders."""
+    spec = sample_spec(seed, split)
+    rng = np.random.default_rng([seed, SPLITS.index(split), 24])
+    identity = replace(spec.identity, detail=sample_detail(rng, spec.identity))
+    low, high = ((0.9, 1.3), (1.4, 2.1), (2.2, 3.6))[rng.integers(3)]
+    scale = float(rng.uniform(low, high))
+    top = float(rng.uniform(0.04, 0.2))  # share of the frame above the head of a person who stands
+    camera = replace(
+        spec.camera, scale=scale, ground=top + 1.02 * identity.height * scale,
+        x=float(rng.normal(0, 0.08)), pitch=float(rng.uniform(-0.02, 0.1)),
+    )  # fmt: skip
+    yaw = float(rng.normal(0, 0.45)) if rng.random() < 0.8 else spec.motion.yaw
+    name = spec.motion.name
+    if scale > 1.4 and name in ("sit", "squat", "jump", "run", "kick", "turn"):
+        name = str(rng.choice(["idle", "walk", "wave", "dance", "raise"]))
+    motion = replace(spec.motion, name=name, yaw=yaw, travel=0.0)
+    return replace(spec, identity=identity, camera=camera, motion=motion)

@@ -1,15 +1,15 @@
 """Shading: the color and body part of each hit, with patterns, faces, folds and light."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from animateanywhere.puppets.body import BOTTOM, FACE, HAIR, HEAD, LIMB, SKIN, TOP, TORSO
+from animateanywhere.puppets.detail import DETAIL_COLUMN, Details
+from animateanywhere.puppets.faces import Look, detailed_face
+from animateanywhere.puppets.prints import print_at
 from animateanywhere.puppets.ray_casting import Hits
 from animateanywhere.puppets.spec import TOPS
 
-Look = Callable[[str], Tensor]  # a column of the table of attributes, one row a hit
 _NUMBERS = (
     "pattern", "top", "beard", "glasses", "bald", "woman", "hem", "neck", "side", "ambient",
 )  # fmt: skip
@@ -32,11 +32,13 @@ def shade(
     table: Tensor,
     torso: Tensor,
     head: Tensor,
+    details: Details | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Color (hits, 3) in 0..1 and part (hits,) of each hit.
 
     rgb1, rgb2 (F, P, 3); kinds (F, P, 4): kind, part, second part, cut; table (F, A) as in
-    COLUMN; torso and head (F, 3, 4) map screen points to local coordinates.
+    COLUMN; torso and head (F, 3, 4) map screen points to local coordinates. details: of the people
+    in the F frames, if anybody has any.
     """
     f, c = hits.frame, hits.cone
     rows = table[f]
@@ -45,11 +47,12 @@ def shade(
     rgb = _mix(rgb1[f, c], rgb2[f, c], beyond)
     part = torch.where(beyond, part2, part1).long()
     local = _to_local(torso, f, hits.point)
-    rgb, part = _clothe(hits, kind, local, rgb, part, lambda name: rows[:, COLUMN[name]])
+    rgb, part = _clothe(hits, kind, local, rgb, part, lambda name: rows[:, COLUMN[name]], details)
     relief = _relief(hits, kind, local, part)
     on_head = (kind == HEAD).nonzero()[:, 0]
     face = _to_local(head, f[on_head], hits.point[on_head])
-    painted = _face(face, rgb[on_head], lambda name: rows[on_head][:, COLUMN[name]])
+    own = None if details is None else details.table[f[on_head]]
+    painted = _face(face, rgb[on_head], lambda name: rows[on_head][:, COLUMN[name]], own)
     rgb, part = rgb.clone(), part.clone()
     rgb[on_head], part[on_head] = painted
     light, gloss = _light(hits.normal, part == HAIR, lambda name: rows[:, COLUMN[name]])
@@ -66,9 +69,15 @@ def _mix(rgb: Tensor, other: Tensor, where: Tensor) -> Tensor:
 
 
 def _clothe(
-    hits: Hits, kind: Tensor, local: Tensor, rgb: Tensor, part: Tensor, look: Look
+    hits: Hits,
+    kind: Tensor,
+    local: Tensor,
+    rgb: Tensor,
+    part: Tensor,
+    look: Look,
+    details: Details | None,
 ) -> tuple[Tensor, Tensor]:
-    """Paint the hem, pattern, jacket, collar and neckline on torso-local points."""
+    """Paint the hem, pattern, print, jacket, collar and neckline on torso-local points."""
     u, v, w = local.unbind(1)
     top, accent = look("top"), look("accent")
     onto, front = kind == TORSO, w > 0.0
@@ -83,6 +92,11 @@ def _clothe(
     code = torch.where(sleeve & ~skirt & (look("pattern") == 5), 0, look("pattern"))
     shown = (part == TOP) & (onto | sleeve) & ~(under & (top != _DRESS))
     rgb = _mix(rgb, accent, shown & _pattern(code, pu, pv, front))
+    if details is not None:
+        color, cover = print_at(details.prints, hits.frame, pu, pv)
+        everywhere = details.table[hits.frame, DETAIL_COLUMN["everywhere"]] > 0
+        chest = (onto & front) | skirt
+        rgb = _mix(rgb, color, shown & cover & (chest | everywhere))
 
     opening = u.abs() < 0.026 + 0.05 * (v - 0.1).clamp(min=0)
     below = torch.where((accent.mean(1) > 0.55)[:, None], accent, torch.full_like(accent, 0.9))
@@ -112,8 +126,21 @@ def _pattern(code: Tensor, u: Tensor, v: Tensor, front: Tensor) -> Tensor:
     )
 
 
-def _face(p: Tensor, rgb: Tensor, look: Look) -> tuple[Tensor, Tensor]:
-    """Paint eyes, brows, mouth, beard, glasses, hairline on head-local points."""
+def _face(p: Tensor, rgb: Tensor, look: Look, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Paint eyes, brows, mouth, beard, glasses, hairline on head-local points p (N, 3).
+
+    own: each point's row of the table of details; individual faces replace the plain ones.
+    """
+    rgb, part = _plain_face(p, rgb, look)
+    if own is None:
+        return rgb, part
+    mine, my_part = detailed_face(p, look, lambda name: own[:, DETAIL_COLUMN[name]])
+    detailed = own[:, DETAIL_COLUMN["detailed"]] > 0
+    return _mix(rgb, mine, detailed), torch.where(detailed & (part != SKIN), my_part, part)
+
+
+def _plain_face(p: Tensor, rgb: Tensor, look: Look) -> tuple[Tensor, Tensor]:
+    """The face of people without details: colors (N, 3) and parts (N,)."""
 
     def oval(dx: Tensor, dy: Tensor, rx: float, ry: float | Tensor) -> Tensor:
         return ((dx / rx) ** 2 + (dy / ry) ** 2 < 1) & front

@@ -58,6 +58,35 @@ RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Detail:
+    """Details of a person that captions do not describe: the print on the top and the face.
+
+    Lengths are in head-local units, as in `faces`. print_seed: seed of the print, 0 for none.
+    freckles, stubble: strength, 0..1. fringe: slope of the hairline. square: 2 for round glasses,
+    more for square ones.
+    """
+
+    print_seed: int
+    eye_gap: float
+    eye_width: float
+    eye_height: float
+    brow_height: float
+    brow_tilt: float
+    brow_width: float
+    mouth_width: float
+    mouth_height: float
+    mouth_place: float
+    nose: float
+    freckles: float
+    stubble: float
+    hairline: float
+    fringe: float
+    square: float
+    iris_rgb: RGB
+    lip_rgb: RGB
+
+
+@dataclass(frozen=True)
 class Identity:
     """Everything that belongs to the person; colors are RGB in 0..1, names as in COLORS."""
 
@@ -94,6 +123,7 @@ class Identity:
     bag_rgb: RGB
     legs: float = 1.0  # factor of thighs and shins; 1 for all sampled identities
     arms: float = 1.0
+    detail: Detail | None = None  # `sample_portrait` sets it, `sample_spec` does not
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ class Stage:
     accumulate: int = 1  # batches per step
     clip: float = 1.0  # maximum norm of the gradient
     ema: float = 0.0  # decay of the exponential moving average of the weights; 0 is off
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    # Of the passes: "no" is float32; "auto" is bf16 where the device in use computes it in hardware
+    # (NVIDIA GPUs since Ampere, processors with AMX), elsewhere "no"
+    precision: Literal["no", "bf16", "fp16", "auto"] = "no"
     # "adamw8bit": its state needs a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     weight_decay: float = 0.01

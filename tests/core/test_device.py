@@ -12,6 +12,7 @@ from animateanywhere.core.device import (
     is_gpu,
     memory_now,
     peak_memory,
+    resolve_precision,
     synchronize,
 )
 from animateanywhere.core.errors import UsageError
@@ -32,6 +33,19 @@ def test_the_best_device(
 ) -> None:
     pretend(monkeypatch, cuda, mps)
     assert best_device() == expected
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps", "cpu"])
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_is_bf16_where_the_device_computes_it_in_hardware(
+    monkeypatch: pytest.MonkeyPatch, device: str, native: bool
+) -> None:
+    pretend(monkeypatch, device == "cuda", device == "mps")
+    answers = {"cuda": not native, "cpu": not native} | {device: native}  # only its own counts
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: answers["cuda"])
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: answers["cpu"])
+    assert resolve_precision("auto") == ("bf16" if native and device != "mps" else "no")
+    assert [resolve_precision(name) for name in ("no", "bf16", "fp16")] == ["no", "bf16", "fp16"]
 
 
 def test_the_environment_names_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

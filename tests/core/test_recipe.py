@@ -69,6 +69,7 @@ def test_cross_attention_patterns_spare_the_motion_modules(tiny_base: Path) -> N
         ("seed = 'one'", "must be int"),
         ("[loss]\nweaken = 1", "must be bool"),
         ("[extras]\nbackground_augmentation = 1.5", "background_augmentation is a share"),
+        ("[autoencoder]\nnoise = -0.1", r"noise of \[autoencoder\] must be at least 0"),
         ("[extras]\nbackground_clips = 0", "background_clips must be at least 1"),
         ("[[stage]]\nname = 'a'\nkind = 'image'", "steps is missing"),
         ("[[stage]]\nname = 'a'\nkind = 'picture'\nsteps = 1", "must be one of"),

@@ -88,6 +88,30 @@ def test_a_killed_run_resumes_with_the_same_losses(
         assert torch.equal(mine, theirs)
 
 
+def test_a_run_in_channels_last_resumes_with_the_same_losses(tmp_path: Path) -> None:
+    """The fused optimizer reads its state in the memory format of the weight."""
+
+    def convolution() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def error(net: nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        x = torch.randn(4, 3, 8, 8, generator=generator)
+        scale = torch.arange(3.0)[:, None, None]  # gradients differ between channels
+        return (net(x * scale) - 1).square().mean(), {}
+
+    def dies(net: nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        if len(losses(tmp_path / "cut")) == 8:
+            raise Killed
+        return error(net, generator)
+
+    fit(convolution(), stage(), error, tmp_path / "whole", seed=3)
+    with pytest.raises(Killed):
+        fit(convolution(), stage(), dies, tmp_path / "cut", seed=3)
+    fit(convolution(), stage(), error, tmp_path / "cut", seed=3)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
 def test_ctrl_c_saves_the_step(tmp_path: Path) -> None:
     calls = 0
 

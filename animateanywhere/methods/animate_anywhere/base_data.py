@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from animateanywhere.datasets.clips import (
     clips_of_folder,
     open_corpus,
 )
+from animateanywhere.datasets.procedural import picture
 from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
+from animateanywhere.methods.animate_anywhere.vae_stage import Source
 from animateanywhere.pose.skeleton import heat
 
 BATCH_RENDER = 16  # puppets rendered at once
@@ -70,6 +73,43 @@ def puppet_clips(settings: Recipe, start: int) -> Iterator[ClipRow]:
         spec = puppets.sample_spec(_seed(settings, "clips", number))
         clip = puppets.render(spec, frames=model.frames, size=model.size, fps=model.fps)
         yield clip.frames, clip.keypoints, _captions(spec, corpus.captions)
+
+
+def vae_sources(settings: Recipe, folder: Path, images: Corpus) -> list[Source]:
+    """The corpora that the VAE learns from: single frames, and portraits and procedural pictures if
+    the recipe asks for them. If it does, half of the rows of a batch are procedural.
+
+    folder: for portraits and procedural pictures, which are rendered where they are missing.
+    images: the corpus of single frames.
+    """
+    size, counts = settings.model.size, settings.corpus
+    kinds = {"portraits": (counts.portraits, portraits), "pictures": (counts.pictures, procedural)}
+    sources = [Source(images, 1.0)]
+    for name, (count, make) in kinds.items():
+        if count:
+            corpus = open_corpus(folder / name, partial(make, settings), count, 1, size)
+            share = 2.0 if name == "pictures" and counts.portraits else 1.0
+            sources.append(Source(corpus, share, upright=name == "portraits"))
+    return sources
+
+
+def procedural(settings: Recipe, start: int) -> Iterator[ClipRow]:
+    """Generate procedural pictures, without people, from number `start` on."""
+    nobody = np.zeros((1, 18, 3), np.float32)
+    for number in range(start, settings.corpus.pictures):
+        seed = _seed(settings, "images", number)
+        yield picture(seed, settings.model.size)[None], nobody, [""]
+
+
+def portraits(settings: Recipe, start: int) -> Iterator[ClipRow]:
+    """Render single frames of portraits (`puppets.sample_portrait`) from number `start` on."""
+    model, corpus = settings.model, settings.corpus
+    for first in range(start, corpus.portraits, BATCH_RENDER):
+        seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
+        specs = [puppets.sample_portrait(seed) for seed in seeds]
+        times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
+        for clip in puppets.render_batch(specs, times, size=model.size):
+            yield clip.frames, clip.keypoints, [""]
 
 
 def _seed(settings: Recipe, kind: str, number: int) -> int:

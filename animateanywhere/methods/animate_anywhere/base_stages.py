@@ -12,18 +12,16 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from animateanywhere.backbones.base import Base, load_parts, token_ids
 from animateanywhere.backbones.create import save_part
-from animateanywhere.backbones.vae import decode_latents, encode_frames, to_pixels, vae_encode
+from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.files import write_aside
 from animateanywhere.datasets.clips import Corpus
-from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.evaluation.perception_training import train_perception
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.base_data import batches, encoded
+from animateanywhere.methods.animate_anywhere.base_data import batches, encoded, vae_sources
 from animateanywhere.methods.animate_anywhere.base_samples import (
     caption_errors,
     held_out_puppets,
@@ -35,8 +33,8 @@ from animateanywhere.methods.animate_anywhere.text_stage import (
     contrastive_loss,
     retrieval_accuracy,
 )
+from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss, draw_pictures
 from animateanywhere.metrics import psnr
-from animateanywhere.pose.skeleton import heat
 from animateanywhere.training.loop import fit
 
 
@@ -51,21 +49,17 @@ class Run:
 
 
 def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
-    """Train the autoencoder. Noise is added to its latents in training, for a smooth latent
-    space."""
+    """Train the autoencoder on people and procedural pictures (see `vae_stage`)."""
     base = _parts(run)
+    base.vae.to(memory_format=torch.channels_last)  # 1.13 times as fast on a processor
     frames, size = run.images.frames, run.settings.model.size
+    sources = vae_sources(run.settings, run.out / "corpus", run.images)
+    rule, pose_weight = run.settings.autoencoder, run.settings.loss.pose_weight
 
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = torch.randint(len(frames), (stage.batch,), generator=generator).sort().values.numpy()
-        x = to_pixels(torch.from_numpy(frames[rows, 0])).to(_device(vae))
-        latents = vae_encode(vae, x)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        y = vae.decode(latents + 0.05 * noise).sample
-        near = torch.from_numpy(heat(run.images.keypoints[rows, 0], size, size // 8)).to(x)
-        near = F.interpolate(near[:, None], (size, size))  # (B, 1, H, W)
-        weight = 1 + run.settings.loss.pose_weight * near
-        return reconstruction(y, x, weight) + 1e-3 * latents.square().mean(), {}
+        parts = draw_pictures(sources, stage.batch, pose_weight, rule.face_weight, generator)
+        x, weight = (part.to(_device(vae)) for part in parts)
+        return autoencoder_loss(vae, x, weight, rule, generator)
 
     held_out = np.concatenate([clip.frames for clip in held_out_puppets(size)])
     folder = run.out / "training" / stage.name

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core import recipe as recipes
+from animateanywhere.core.device import resolve_precision
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import warn
 from animateanywhere.core.schema import build
@@ -30,6 +31,22 @@ class Corpus:
     images: int = 0  # number of single frames of puppets to render
     clips: int = 0  # number of clips of puppets to render, `model.frames` frames each
     captions: int = 4  # different captions for each clip
+    # For the VAE stages only, in addition to `images`
+    pictures: int = 0  # number of procedural pictures, so that the VAE is not limited to puppets
+    portraits: int = 0  # number of frames of puppets close to the camera, with individual faces
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """The loss of the VAE stages (`vae_stage`), in addition to `loss.pose_weight`."""
+
+    # Noise on the latents in training, for a smooth latent space: the mean of its standard
+    # deviation, as a share of that of the latents
+    noise: float = 0.05
+    # Weight of a second reconstruction, of the downsampled picture from downsampled latents, which
+    # makes latents easier to generate; 0 disables it
+    equivariance: float = 0.0
+    face_weight: float = 0.0  # additional weight of the pixels of faces
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,7 @@ class Recipe:
     personalize: str = "personalize"  # default recipe to learn a person on this base
     model: Model = field(default_factory=Model)
     corpus: Corpus = field(default_factory=Corpus)
+    autoencoder: Autoencoder = field(default_factory=Autoencoder)
     loss: Loss = field(default_factory=Loss)
     personal: Personal = field(default_factory=Personal)
     extras: Extras = field(default_factory=Extras)
@@ -125,8 +143,9 @@ class Recipe:
 
     @property
     def precision(self) -> str:
-        """The precision of learning a person: the first of a stage that is not "no"."""
-        given = (stage.precision for stage in self.personal_stages)
+        """The precision of learning a person on this machine: the first of a stage that is not
+        "no"."""
+        given = (resolve_precision(stage.precision) for stage in self.personal_stages)
         return next((precision for precision in given if precision != "no"), "no")
 
     @property
@@ -215,6 +234,9 @@ def _check(recipe: Recipe, where: str) -> None:
             raise UsageError(f"{where}: {key} is a share and must be 0 to 1")
     if recipe.extras.patience < 0:
         raise UsageError(f"{where}: patience must be at least 0")
+    for key, value in dataclasses.asdict(recipe.autoencoder).items():
+        if value < 0:
+            raise UsageError(f"{where}: {key} of [autoencoder] must be at least 0")
     for stage in recipe.stage:
         here = f"{where}: stage {stage.name}"
         if stage.frames < 1:

@@ -22,6 +22,7 @@ from animateanywhere.backbones.low_memory import halve
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.token_embedding import TokenEmbedding
 from animateanywhere.backbones.vae import decoded_pixels, encode_frames, latent_count
+from animateanywhere.core.device import resolve_precision
 from animateanywhere.core.messages import quietly
 from animateanywhere.methods.animate_anywhere import appearance_search, generation, method
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
@@ -167,7 +168,8 @@ def _fitting_vae(base: Base) -> Peak:
 
 def step(base: Base, stage: Stage, recipe: Recipe) -> Peak:
     """A step of a stage, on a base on the meta device."""
-    halve(base, stage.precision if stage.lora_rank else "no")
+    precision = resolve_precision(stage.precision)
+    halve(base, precision if stage.lora_rank else "no")
     token = TokenEmbedding(base.text_encoder, 0) if base.family.learns_tokens else None
     parts, stage = networks(base, stage, recipe, 0, token)
     reads = token is not None and ("text_encoder" in parts or "token_embedding" in parts)
@@ -177,7 +179,7 @@ def step(base: Base, stage: Stage, recipe: Recipe) -> Peak:
     running = *parts.values(), *_beside(base), *([base.text_encoder] if reads else [])
     with FakeTensorMode(allow_non_fake_inputs=True):
         weights = fill(*running)
-        with counted(stage.precision, *running) as count:
+        with counted(precision, *running) as count:
             saving = _hold_states(count, learns, stage.optimizer, bool(stage.ema))
             batch = _batch(base, stage, token if reads else None)
             loss, _ = method.loss(

@@ -23,7 +23,7 @@ def _eight_bits(recipe: Recipe) -> Recipe:
 
 def _adapters(recipe: Recipe) -> Recipe:
     def in_half(stage: Stage) -> Stage:
-        return replace(stage, precision="bf16") if stage.precision == "no" else stage
+        return replace(stage, precision="bf16") if stage.precision in ("no", "auto") else stage
 
     return by_lora(each_stage(recipe, in_half))
 
