@@ -43,7 +43,10 @@ def _vae(table: dict[str, Any]) -> Any:
     kind = VAES.get(table.get("_class_name", "AutoencoderKL"))
     if kind is None:
         raise UsageError(f"model.vae: _class_name must be one of {', '.join(VAES)}")
-    return part_of(kind, table, "vae")
+    vae = part_of(kind, {key: table[key] for key in table if key != "latent_patch"}, "vae")
+    if "latent_patch" in table:  # not an argument of diffusers' classes
+        vae.register_to_config(latent_patch=table["latent_patch"])
+    return vae
 
 
 def with_checkpoint(model: Model, file: Path) -> Model:

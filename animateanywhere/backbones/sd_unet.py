@@ -22,7 +22,13 @@ from animateanywhere.backbones.family import Base, Checkpoint, Family, token_ids
 from animateanywhere.backbones.guided_attention import Region, guide
 from animateanywhere.backbones.sources import load_config, part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
-from animateanywhere.backbones.vae import VAES, encode_frames, latent_channels, spatial_factor
+from animateanywhere.backbones.vae import (
+    VAES,
+    encode_frames,
+    encoded_channels,
+    latent_channels,
+    spatial_factor,
+)
 
 IMAGE_PARTS: dict[str, Any] = {
     "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "vae": VAES,
@@ -37,14 +43,14 @@ def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
     if name != "unet":
         return create_part(name, model, captions)
     unet = create_unet(model, out)
-    widen_conv_in(unet, load_config(out / "vae")["latent_channels"])
+    widen_conv_in(unet, encoded_channels(load_config(out / "vae")))
     return unet
 
 
 def create_unet(model: Model, out: Path) -> Any:
     """The UNet for images: with the channels of the VAE in `out` if it is new, unchanged if it is
     loaded."""
-    channels = load_config(out / "vae")["latent_channels"]
+    channels = encoded_channels(load_config(out / "vae"))
     config = {"in_channels": channels, "out_channels": channels, **model.unet}
     return part_of(UNet2DConditionModel, model.unet if "from" in model.unet else config, "unet")
 

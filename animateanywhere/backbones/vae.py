@@ -8,13 +8,14 @@ argument `clip` that says which are meant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan, AutoencoderTiny
 from torch import Tensor
+from torch.nn import functional as F
 
 VAES = {
     "AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL,
@@ -67,12 +68,12 @@ def decoded_pixels(
 ) -> Iterator[Tensor]:
     """`decoded` as pixels (n, 3, H, W) of about [-1, 1], on the VAE's device."""
     if clip and temporal_factor(vae) > 1:
-        yield from _decode_clip(vae, _raw(vae, latents))
+        yield from _decode_clip(vae, raw_latents(vae, latents))
         return
     size = latents.shape[-1] * spatial_factor(vae)
     for part in latents.split(slice_size or at_once(size, DECODED)):
         with torch.no_grad():
-            pixels = _vae_decode(vae, _raw(vae, part))
+            pixels = _vae_decode(vae, raw_latents(vae, part))
         yield pixels
 
 
@@ -127,12 +128,23 @@ def spatial_factor(vae: Any) -> int:
     if temporal_factor(vae) > 1:
         return int(config.scale_factor_spatial)
     channels = getattr(config, "block_out_channels", None) or config.encoder_block_out_channels
-    return 2 ** (len(channels) - 1)
+    return int(2 ** (len(channels) - 1) * latent_patch(vae.config))
 
 
 def latent_channels(vae: Any) -> int:
-    """Number of channels of a latent."""
-    return int(vae.config.z_dim if temporal_factor(vae) > 1 else vae.config.latent_channels)
+    """Number of channels of a latent, after folding."""
+    return int(vae.config.z_dim) if temporal_factor(vae) > 1 else encoded_channels(vae.config)
+
+
+def encoded_channels(config: Mapping[str, Any]) -> int:
+    """Channels of what `encode_frames` returns, from the config of a VAE for single frames."""
+    return int(config["latent_channels"] * latent_patch(config) ** 2)
+
+
+def latent_patch(config: Mapping[str, Any]) -> int:
+    """Side of the patches into which latents are folded: each becomes one position, its values
+    channels. A key of ours in the VAE's config. A VAE at 4x then suits a UNet made for 8x."""
+    return int(config.get("latent_patch", 1))
 
 
 def _vae_decode(vae: Any, latents: Tensor) -> Tensor:
@@ -185,12 +197,13 @@ def _chunks(frames: int, packed: int) -> Iterator[tuple[int, int]]:
 
 def _scaled(vae: Any, latents: Tensor) -> Tensor:
     shift, scale = _moments(vae, latents)
-    return (latents.float() - shift) * scale
+    return F.pixel_unshuffle((latents.float() - shift) * scale, latent_patch(vae.config))
 
 
-def _raw(vae: Any, latents: Tensor) -> Tensor:
+def raw_latents(vae: Any, latents: Tensor) -> Tensor:
+    """What the VAE decodes, from latents as `encode_frames` returns them."""
     shift, scale = _moments(vae, latents)
-    return latents / scale + shift
+    return F.pixel_shuffle(latents, latent_patch(vae.config)) / scale + shift
 
 
 def _moments(vae: Any, like: Tensor) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from animateanywhere.backbones.base import Base, noise_share
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.personal_weights import EMBEDDING
 from animateanywhere.backbones.token_embedding import TokenEmbedding
-from animateanywhere.backbones.vae import decode_latents, encode_frames, to_pixels
+from animateanywhere.backbones.vae import decode_latents, encode_frames, raw_latents, to_pixels
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
 from animateanywhere.datasets.subject import Subject
@@ -192,12 +192,11 @@ def fit_vae(
     others = prior.latents[:SHOWN].flatten(0, 1)
     pixels = to_pixels(torch.from_numpy(subject.frames)).to(latents)
     kept = to_pixels(torch.from_numpy(decode_latents(vae, others))).to(latents)
-    scale = vae.config.scaling_factor
 
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(pixels), (6,), generator=generator)
         more = torch.randint(len(kept), (2,), generator=generator)
-        decoded = vae.decode(torch.cat([latents[rows], others[more]]) / scale).sample
+        decoded = vae.decode(raw_latents(vae, torch.cat([latents[rows], others[more]]))).sample
         wanted = torch.cat([pixels[rows], kept[more]])
         return reconstruction(decoded, wanted, torch.ones_like(wanted)), {}
 
