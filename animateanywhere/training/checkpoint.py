@@ -45,7 +45,6 @@ def load_checkpoint(
     if not path.is_file():
         return 0
     state: dict[int, dict[str, Any]] = {}
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     with safe_open(path, "pt") as file, torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(file.get_tensor(f"model.{name}"))
@@ -53,9 +52,6 @@ def load_checkpoint(
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
                 value = file.get_tensor(key)
-                if value.shape == weights[int(index)].shape:
-                    # In the weight's memory format, which fused optimizers take for granted
-                    value = torch.empty_like(weights[int(index)], dtype=value.dtype).copy_(value)
                 whole = name == "step" and not value.is_floating_point()  # as in bitsandbytes
                 state.setdefault(int(index), {})[name] = int(value) if whole else value
         for index, value in enumerate(shadow):
