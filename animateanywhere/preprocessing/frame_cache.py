@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,11 @@ def cached_results(
             progress(label, total=len(frames), done=len(frames) - len(missing)) as bar,
             ThreadPoolExecutor(workers) as pool,
         ):
-            parts = [pool.submit(work, missing[start::workers]) for start in range(workers)]
+            # A copy of the context for each thread, so that its messages reach our reporter
+            parts = [
+                pool.submit(copy_context().run, work, missing[start::workers])
+                for start in range(workers)
+            ]
             try:
                 for part in parts:
                     part.result()

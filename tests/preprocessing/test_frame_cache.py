@@ -3,6 +3,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from animateanywhere.core.messages import reporting_to, say
+from animateanywhere.core.reporter import Events
 from animateanywhere.preprocessing.frame_cache import cached_results
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (6, 8, 9, 3), np.uint8)
@@ -65,3 +67,16 @@ def test_an_unwritable_cache_costs_time_only(empty_cache):
     (empty_cache / "a-1").write_text("in the way")
     analyzed = []
     assert len(cached_results(FRAMES, "a-1", counting_backend(analyzed), "analyzing")) == 6
+
+
+def test_messages_of_a_detector_reach_the_reporter_from_its_threads():
+    @contextmanager
+    def open_backend():
+        say("downloading")
+        yield lambda frame: {"mean": np.float32(0)}
+
+    reporter = Events()
+    with reporting_to(reporter):
+        cached_results(FRAMES, "a-1", open_backend, "analyzing", workers=2)
+    said = [event["text"] for event in reporter.events if event["kind"] == "message"]
+    assert said == ["downloading"] * 2
