@@ -41,5 +41,6 @@ class TokenEmbedding(nn.Module):
 
     def _splice(self, table: nn.Module, arguments: tuple[Tensor], known: Tensor) -> Tensor:
         (ids,) = arguments  # (B, T)
-        own = F.embedding(torch.zeros_like(ids), self.weight)  # (B, T, D)
+        # The encoder may have been moved to another device since
+        own = F.embedding(torch.zeros_like(ids), self.weight.to(known))  # (B, T, D)
         return torch.where((ids == self.index)[..., None], own, known)

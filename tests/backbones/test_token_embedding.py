@@ -59,3 +59,11 @@ def test_one_row_is_all_that_it_is(base: Base) -> None:
     token = TokenEmbedding(base.text_encoder, add_token(base, "sks"))
     assert [name for name, _ in token.named_parameters()] == ["weight"]
     assert set(token.state_dict()) == {"weight"}
+
+
+def test_it_follows_its_encoder_to_another_device(base: Base) -> None:
+    token = TokenEmbedding(base.text_encoder, add_token(base, "sks"))
+    base.text_encoder.to("meta")
+    with token.spliced():
+        ids = token_ids(base.tokenizer, PROMPTS).to("meta")
+        assert base.text_encoder(ids).last_hidden_state.is_meta

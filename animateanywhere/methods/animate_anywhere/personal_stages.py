@@ -156,18 +156,23 @@ def networks(
     if settings.personal.train_text_encoder and stage.kind == "appearance":
         stage = replace(stage, train=(*stage.train, r"^text_encoder\."))
     parts = nn.ModuleDict({model.family.denoiser: network})
-    if token is not None and any(re.search(pattern, TOKEN) for pattern in stage.train):
+    # The token and the text encoder are trained only if a pattern names them, which ".*" does not.
+    # A pattern for the encoder's table of embeddings stands for the token: other rows are frozen.
+    names = (f"text_encoder.{name}" for name, _ in model.text_encoder.named_parameters())
+    table = {name for name in names if name.endswith("token_embedding.weight")}
+    words = [pattern for pattern in stage.train if re.search(WORDS, pattern)]
+    if token is not None and any(re.search(p, name) for p in words for name in (TOKEN, *table)):
         parts["token_embedding"] = token
+        stage = replace(stage, train=(*stage.train, f"^{re.escape(TOKEN)}$"))
     if any("text_encoder" in pattern for pattern in stage.train):
         parts["text_encoder"] = model.text_encoder
     if stage.lora_rank:
-        names = lora.inject(parts, stage.lora_rank, stage.train, seed, model.family.denoiser)
+        chosen = lora.inject(parts, stage.lora_rank, stage.train, seed, model.family.denoiser)
     else:
         found = re.compile("|".join(f"(?:{pattern})" for pattern in stage.train))
-        names = tuple(name for name, _ in parts.named_parameters() if found.search(name))
-    table = re.compile(r"^text_encoder\..*token_embedding")  # embeddings of known words are frozen
-    names = tuple(name for name in names if not table.search(name))
-    return parts, replace(stage, train=tuple(f"^{re.escape(name)}$" for name in names))
+        chosen = tuple(name for name, _ in parts.named_parameters() if found.search(name))
+    exact = tuple(f"^{re.escape(name)}$" for name in chosen if name not in table)
+    return parts, replace(stage, train=exact)
 
 
 def fit_vae(
