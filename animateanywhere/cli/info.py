@@ -9,12 +9,13 @@ import typer
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import Seed
 from animateanywhere.core.files import require_writable
+from animateanywhere.core.paths import RUNS
 
 
 def demo(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder to write everything to.")
-    ] = Path("runs/demo"),
+    ] = RUNS / "demo",
     fast: Annotated[
         bool,
         typer.Option(

@@ -30,8 +30,8 @@ from animateanywhere.core.paths import RUNS
 
 def prepare(
     video: Clip,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Subject folder to write.")] = Path(
-        "runs/subject"
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Subject folder to write.")] = (
+        RUNS / "subject"
     ),
     scene: Scene = None,
     class_word: ClassWord = None,

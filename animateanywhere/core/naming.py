@@ -15,9 +15,10 @@ COMMON_WORDS = frozenset(
     jumping sit sitting stand standing wave waving turn turning squat squatting
     video photo picture image clip scene background style""".split()
 )
+# Folders in runs/, where each token has a folder too
 OTHER_FOLDERS = frozenset(
-    {"base", "bases", "bench", "demo", "evaluate", "puppets", "regularization", "subject"}
-)  # folders in runs/, where each token has a folder too
+    """base bases bench check demo evaluate predictions puppets regularization subject""".split()
+)
 
 
 def check_token(token: str) -> None:
