@@ -1,4 +1,4 @@
-"""`aa demo`: learn a person nobody trained on, put him elsewhere, and compare with the truth."""
+"""`aa demo`: learn a held-out rendered person, generate videos, compare with the ground truth."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CASES = (
 
 
 def stage_spec(motion: str, scene: str, thing: str, layout: int = 7, person: int = PERSON) -> Spec:
-    """The demo's person doing something somewhere, seen whole and from the front."""
+    """The demo's person with a motion, in a scene, in full view and from the front."""
     spec = sample_spec(person, "held-out")
     return replace(
         spec,
@@ -52,14 +52,14 @@ def stage_spec(motion: str, scene: str, thing: str, layout: int = 7, person: int
 
 
 def reference_spec() -> Spec:
-    """What the reference clip shows; the cases of `CASES` change parts of it."""
+    """The specification of the reference clip; the cases of `CASES` change parts of it."""
     return stage_spec("walk", "room", "none")
 
 
 def make_examples(folder: Path = EXAMPLES) -> None:
-    """Write what `examples/` holds: a reference clip of 4 s with exact masks and poses, and a
-    driving skeleton of another person. `python -c "from animateanywhere import demo;
-    demo.make_examples()"` makes them anew."""
+    """Write the contents of `examples/`: a reference clip of 4 s with exact masks and poses, and a
+    driving skeleton of another person. To create them again: `python -c "from
+    animateanywhere.commands import demo; demo.make_examples()"`."""
     clip = render(reference_spec(), frames=32, size=SIZE, fps=FPS)
     folder.mkdir(parents=True, exist_ok=True)
     write_reference(clip, folder)
@@ -71,10 +71,10 @@ def make_examples(folder: Path = EXAMPLES) -> None:
 
 
 def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
-    """Personalize on the example, generate, measure, show; returns the folder `out`.
+    """Learn the person of the example, generate, measure and show; returns the folder `out`.
 
-    fast: fewer training steps and one generation. What is there already, of the same base, is not
-    made again. Writes `contact_sheet.png`, `report.json`, and a folder of videos a case.
+    fast: fewer training steps and one video. Finished stages with the same base and settings are
+    not repeated. Writes `contact_sheet.png`, `report.json`, and a folder of videos for each case.
     """
     folder = find_base(base)
     config = base_config(folder)
@@ -145,14 +145,14 @@ def _report(
 
 
 def _record(out: Path, key: dict[str, Any]) -> dict[str, Any]:
-    """What a run of the same kind (base, length) has done in `out` so far."""
+    """The finished stages in `out` of a run with the same key (base and settings)."""
     path = out / "stages.json"
     record = json.loads(path.read_text()) if path.is_file() else {}
     return record if record.get("key") == key else {"key": key, "stages": {}}
 
 
 def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) -> Path:
-    """The file that `make` makes, made once; its seconds are kept."""
+    """The file that `make` returns, computed once; its seconds are recorded."""
     record = _record(out, key)
     before = record["stages"].get(name)
     if before is not None and (out / before["file"]).exists():
@@ -168,7 +168,7 @@ def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) 
 
 
 def _show(results: dict[str, dict[str, float]]) -> None:
-    """A table of the results beside their aims, on stderr."""
+    """Print a table of the results and their aims to stderr."""
     mine, words = results["personalized"], results["words_only"]
     aims: dict[str, tuple[str, Callable[[float], bool]]] = {
         "pck": ("at least 0.9", lambda x: x >= 0.9),
@@ -185,6 +185,6 @@ def _show(results: dict[str, dict[str, float]]) -> None:
     for name, value in mine.items():
         other = words.get(name, float("nan"))
         aim, reached = aims.get(name, ("", None))
-        verdict = "" if reached is None else "reached" if reached(value) else "[red]short[/red]"
+        verdict = "" if reached is None else "reached" if reached(value) else "[red]missed[/red]"
         table.add_row(name, f"{value:.3f}", f"{other:.3f}", aim, verdict)
     Console(stderr=True).print(table)
