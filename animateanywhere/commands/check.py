@@ -55,10 +55,10 @@ def check(
     out: Path | None = None,
     backends: Backends | None = None,
 ) -> Report:
-    """Look over a clip to learn from, and a motion to follow, and estimate time and memory.
+    """Check a clip to learn from and a motion to follow, and estimate time and memory.
 
-    The subject is prepared into `out`, else runs/check/<clip>/subject, to be looked at.
-    What is wrong with the files themselves is a finding; other wrong use raises UsageError.
+    The subject is prepared into `out`, by default runs/check/<clip>/subject, where users can look
+    at it. Faults of the files themselves are findings; other wrong use raises UsageError.
     """
     model = load_base(base)
     passes = to_device(model, best_device())  # as generation has it
@@ -100,7 +100,7 @@ def check(
 
 
 def show(report: Report) -> None:
-    """Print a report for people, on stdout."""
+    """Print a report as tables to stdout."""
     console = Console(highlight=False)
     for name, findings in report.findings.items():
         table = Table(
@@ -116,7 +116,7 @@ def show(report: Report) -> None:
         for level, what, text in findings:
             table.add_row(f"[{COLORS[level]}]{level}[/]", what, escape(text))
         if not findings:
-            table.add_row("", "", "nothing to say against it")
+            table.add_row("", "", "no findings")
         console.print(table)
     for command, estimate in report.estimates.items():
         longest = sorted(estimate.parts.items(), key=lambda part: -part[1])[:3]
@@ -150,12 +150,12 @@ def _row(estimate: Estimate) -> dict[str, Any]:
 def _prepare(
     model: Base, video: Path, out: Path, class_word: str | None, backends: Backends | None
 ) -> tuple[Subject, Prepared]:
-    """The subject, and what preparing it took, now or when it was prepared."""
+    """The subject, and the time and memory of preparing it, now or when it was prepared."""
     record = out.with_name(f"{out.name}.json")
     key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
     size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
-        video, out, class_word=class_word, backends=backends, size=size, fps=fps, tell=False
+        video, out, class_word=class_word, backends=backends, size=size, fps=fps, report=False
     )
     if key == read_settings(out)["key"] and record.is_file():
         return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
@@ -168,11 +168,11 @@ def _prepare(
 def _read(
     model: Base, pose: Path, backends: Backends | None, prepared: Prepared
 ) -> tuple[Driving, Prepared]:
-    """The motion, and what reading it took; prepared: what the subject took."""
+    """The motion, and the time and memory of reading it; prepared: those of the subject."""
     begun, held, peak = time.monotonic(), memory_now(), peak_memory()
     driving = read_driving(pose, float(model.config["fps"]), None, backends)
     seconds, held = time.monotonic() - begun, max(memory_now() - held, 0.0)
-    if driving.kind == "person":  # what finds poses may have been loaded for the subject already
+    if driving.kind == "person":  # the detector may have been loaded for the subject already
         held = max(held, prepared.held)
     return driving, Prepared(seconds, held, peak_memory() if peak_memory() > peak else 0.0)
 
@@ -186,7 +186,7 @@ def _compare(driving: Driving, subject: Subject | None, size: int) -> list[Findi
 
 
 def _about(path: Path, error: UsageError) -> Finding:
-    """What is wrong with a file, as a finding; any other error goes on."""
+    """An error about a file as a finding; any other error is raised."""
     begin, _, text = str(error).partition(f"{path}: ")
     if begin or not text:
         raise error

@@ -53,7 +53,7 @@ def prepare(
     backends: Backends | None = None,
     size: int = 128,
     fps: float = 8,
-    tell: bool = True,
+    report: bool = True,
 ) -> Subject:
     """Find the one person of a video and write the subject folder `out`; returns what is in it.
 
@@ -64,7 +64,7 @@ def prepare(
     scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
     "person" without. backends: of poses, masks and captions; without, files beside the clip
     (`preprocessing.exact`), else the best that needs no download. size: pixels a side. fps: of the
-    frames taken. tell: report what the findings warn of.
+    frames taken. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
     is something else than a subject folder.
@@ -79,7 +79,7 @@ def prepare(
     if read_settings(out).get("key") == key and _all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
         marks = corrections.corrected_frames(by_hand, by_hand.digests)
-        _tell(clip, out, marks, read_findings(out), tell)
+        _report(clip, out, marks, read_findings(out), report)
         return read_subject(out)
 
     describe.check_available(backends)
@@ -121,7 +121,7 @@ def prepare(
         corrections.write_digests(folder, digests, marks)
         write_findings(folder, findings)
         write_report(folder / "report.html", subject, about, findings, marks, filled)
-    _tell(clip, out, marks, findings, tell)
+    _report(clip, out, marks, findings, report)
     say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
     return subject
 
@@ -181,13 +181,13 @@ def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
     return not by_hand.missing and corrections.corrected_frames(by_hand, by_hand.digests) == shown
 
 
-def _tell(
-    clip: Path, out: Path, marks: dict[str, list[int]], findings: list[Finding], tell: bool
+def _report(
+    clip: Path, out: Path, marks: dict[str, list[int]], findings: list[Finding], report: bool
 ) -> None:
     kept = [f"{kind} {frame_ranges(indices)}" for kind, indices in marks.items() if indices]
     if kept:
-        say(escape(f"{out}: kept as corrected by hand: {'; '.join(kept)}"))
-    if tell:
+        say(escape(f"{out}: kept as corrected manually: {'; '.join(kept)}"))
+    if report:
         warn_findings(clip.name, findings)
 
 

@@ -1,4 +1,4 @@
-"""Estimates of time and memory: what something will take, whether it fits, what it took."""
+"""Estimates of time and memory, whether the memory suffices, and comparison with real values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from animateanywhere.core.findings import Finding
 from animateanywhere.core.messages import say
 
 FILE = "estimate.json"  # in a run's folder
-FULL = 0.9  # of the free memory: above, a little more elsewhere ends the run
+FULL = 0.9  # of the free memory; with more, another program that grows a little ends the run
 NEAR = 0.87  # of a value: nearer ones are not worth a range
 REMEDY = "take a smaller batch, fewer frames or a smaller base, or a machine with more"
 
 
 class Estimate(NamedTuple):
-    """What something takes; also what it took."""
+    """The time and memory of a command, estimated or measured."""
 
     seconds: float
     memory: float  # GB at the peak
@@ -68,14 +68,14 @@ def clock(seconds: float) -> str:
 
 
 def keep(path: Path, estimate: Estimate, took: Estimate | None = None) -> None:
-    """Write what was estimated as JSON, and in the end what it took."""
+    """Write an estimate as JSON; took: the measured values, at the end."""
     record = {**estimate._asdict(), **({"took": took._asdict()} if took else {})}
     with write_aside(path) as aside:
         aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def compare(path: Path, estimate: Estimate | None, begun: float) -> None:
-    """Say, and keep, what it took beside what was estimated."""
+    """Report the measured time and memory next to the estimate, and write both to `path`."""
     if estimate is not None:
         took = Estimate(time.monotonic() - begun, peak_memory(), {})
         keep(path, estimate, took)
