@@ -42,7 +42,7 @@ class Events:
     """A reporter that records events, as JSON objects, and passes each to `on_event`.
 
     The key `kind` is "message" (further keys: text, plain; level), "progress" (stage; step; total;
-    eta, seconds left or None; fields such as loss) or "picture" (path).
+    eta, seconds left or None; fields such as loss), "end" (stage; step; total) or "picture" (path).
     """
 
     on_event: Callable[[Event], None] | None = None
@@ -59,7 +59,10 @@ class Events:
     ) -> Iterator["_EventBar"]:
         bar = _EventBar(self._record, description, total, done, first=done)
         bar.advance(0)
-        yield bar
+        try:
+            yield bar
+        finally:
+            self._record("end", stage=description, step=bar.step, total=total)
 
     def picture(self, path: Path) -> None:
         self._record("picture", path=str(path))

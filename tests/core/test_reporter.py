@@ -38,6 +38,7 @@ def test_events_are_recorded_and_handed_on(monkeypatch: pytest.MonkeyPatch) -> N
         {**steps, "step": 2, "eta": None},
         {**steps, "step": 4, "eta": 18.0, "loss": 0.5},
         {**steps, "step": 5, "eta": 10.0, "loss": 0.5},
+        {"kind": "end", "stage": "appearance", "step": 5, "total": 10},
         {"kind": "picture", "path": "sheet.png"},
     ]
 
@@ -77,7 +78,7 @@ def test_quietly_drops_messages_only() -> None:
         say("again and again")
         with progress("steps", total=1) as bar:
             bar.advance()
-    assert [event["kind"] for event in reporter.events] == ["progress", "progress"]
+    assert [event["kind"] for event in reporter.events] == ["progress", "progress", "end"]
     assert current() is not reporter
 
 
