@@ -25,7 +25,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.datasets.clips import clips_of_folder
 from animateanywhere.media import video
-from animateanywhere.methods.animate_anywhere import base_stages
+from animateanywhere.methods.animate_anywhere import base_stages, vae_stage
 from animateanywhere.methods.animate_anywhere.base_data import corpora
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Stage, load_recipe, to_dict
 from animateanywhere.pose import skeleton
@@ -121,7 +121,7 @@ def test_stages_pass_on_what_recipe_and_base_say(
         loss_fn(model, torch.Generator())
 
     monkeypatch.setattr(base_stages.method, "loss", loss)
-    monkeypatch.setattr(base_stages, "reconstruction", rebuilt)
+    monkeypatch.setattr(vae_stage, "reconstruction", rebuilt)
     monkeypatch.setattr(base_stages, "fit", fit)
     monkeypatch.setattr(base_stages, "sampler", lambda *given, **options: None)
     monkeypatch.setattr(base_stages, "caption_errors", lambda base: dict)
