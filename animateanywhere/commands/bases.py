@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import NamedTuple
 
 from rich.console import Console
@@ -27,9 +28,9 @@ def bases() -> list[Row]:
     """All bases for which there is a recipe, sorted by name."""
     rows = []
     for path in sorted(recipes_folder().glob("*.toml")):
+        if "model" not in tomllib.loads(path.read_text(encoding="utf-8")):
+            continue  # it learns a person, or belongs to another method
         recipe = load_recipe(path)
-        if recipe.stages("appearance", "motion"):
-            continue
         model = recipe.model
         try:
             folder = find_base(recipe.name)

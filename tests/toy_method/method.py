@@ -39,9 +39,10 @@ def loss(base: Base, network: Any, x0: Tensor, text: Tensor, generator: torch.Ge
     """Plain denoising without a pose. x0: (1, 1, C, h, w). text: (1, T, D)."""
     t = draw_timesteps(base.scheduler, len(x0), 1.0, generator)
     noise, levels = torch.randn(x0.shape, generator=generator), level(base.scheduler, t)
-    x = add_noise(x0, noise, levels)
-    prediction = base.family.predict(network, x, t, torch.zeros_like(x), text)
-    return (target(x0, noise, levels, "v_prediction") - prediction).square().mean()
+    x, no_pose = add_noise(x0, noise, levels), torch.zeros(1, 1, *base.family.pose_shape(base))
+    prediction = base.family.predict(network, x, t, no_pose, text)
+    kind = base.scheduler.config.prediction_type
+    return (target(x0, noise, levels, kind) - prediction).square().mean()
 
 
 def learn(base: Base, frame: np.ndarray, recipe: Recipe, out: Path) -> Any:
@@ -59,8 +60,10 @@ def draw(base: Base, network: Any, caption: str, seed: int, steps: int) -> np.nd
     text, scheduler = encode_text(base, [caption]), make_scheduler(base.scheduler.config)
     noise = torch.randn((1, 1, *latent_shape(base)), generator=torch.Generator().manual_seed(seed))
 
+    no_pose = torch.zeros(1, 1, *base.family.pose_shape(base))
+
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        return base.family.predict(network, x, t.reshape(1), torch.zeros_like(x), text)
+        return base.family.predict(network, x, t.reshape(1), no_pose, text)
 
     return decode_latents(base.vae, sample(denoise, noise, scheduler, steps)[0])
 
