@@ -20,13 +20,12 @@ from transformers.utils import logging as transformers_logging
 from animateanywhere.backbones import controlnet, sd_unet, wan_vace
 from animateanywhere.backbones.family import Base as Base
 from animateanywhere.backbones.family import Family as Family
+from animateanywhere.backbones.family import latent_shape as latent_shape
 from animateanywhere.backbones.family import token_ids as token_ids
 from animateanywhere.backbones.sources import load_config
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import (
-    latent_channels,
     latent_count,
-    spatial_factor,
     temporal_factor,
 )
 from animateanywhere.core.errors import UsageError
@@ -178,12 +177,6 @@ def encode_poses(base: Base, pictures: np.ndarray, clip: bool = False) -> Tensor
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
     """Encode B prompts as the text encoder's last hidden states, (B, T, D) float."""
     return base.family.encode_text(base, prompts)
-
-
-def latent_shape(base: Base) -> tuple[int, int, int]:
-    """Shape (C, h, w) of the latent of one frame at the base's size."""
-    side = base.config["size"] // spatial_factor(base.vae)
-    return latent_channels(base.vae), side, side
 
 
 def window_length(base: Base) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.guided_attention import Region
 from animateanywhere.backbones.spec import Model
+from animateanywhere.backbones.vae import latent_channels, spatial_factor
 
 
 class Predict(Protocol):
@@ -149,3 +150,9 @@ class Base:
         shared = self.family.auxiliary
         own = {n: copy.deepcopy(part) for n, part in self.denoising.items() if n not in shared}
         return replace(self, parts={**self.parts, **own})
+
+
+def latent_shape(base: Base) -> tuple[int, int, int]:
+    """Shape (C, h, w) of the latent of one frame at the base's size."""
+    side = base.config["size"] // spatial_factor(base.vae)
+    return latent_channels(base.vae), side, side

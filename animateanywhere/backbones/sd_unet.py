@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from animateanywhere.backbones.create_tokenizer import clip_tokenizer, init_text_encoder
-from animateanywhere.backbones.family import Base, Checkpoint, Family, token_ids
+from animateanywhere.backbones.family import Base, Checkpoint, Family, latent_shape, token_ids
 from animateanywhere.backbones.guided_attention import Region, guide
 from animateanywhere.backbones.sources import load_config, part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
@@ -26,8 +26,6 @@ from animateanywhere.backbones.vae import (
     VAES,
     encode_frames,
     encoded_channels,
-    latent_channels,
-    spatial_factor,
 )
 
 IMAGE_PARTS: dict[str, Any] = {
@@ -168,11 +166,6 @@ def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
     return encode_frames(base.vae, pictures)
 
 
-def pose_shape(base: Base) -> tuple[int, ...]:
-    side = base.config["size"] // spatial_factor(base.vae)
-    return latent_channels(base.vae), side, side
-
-
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
     """Encode B prompts as the text encoder's last hidden states, (B, T, D)."""
     ids = token_ids(base.tokenizer, prompts).to(base.text_encoder.device)
@@ -242,7 +235,7 @@ FAMILY = Family(
     predict=predict,
     encode_pose=encode_pose,
     encode_text=encode_text,
-    pose_shape=pose_shape,
+    pose_shape=latent_shape,  # the pose is encoded by the same VAE
     text_shape=text_shape,
     read_lora=read_lora,
     kohya_name=kohya_name,

@@ -153,11 +153,13 @@ def batches(
         device = base.denoiser.device
         clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
         x, pose_latents = (torch.from_numpy(part).float().to(device) for part in (clean, pose))
+        states = encode_text(base, captions)
+        if not pose_weight:
+            return Batch(x, pose_latents, states)
         cells = heat(keypoints.reshape(-1, 18, 3), base.config["size"], clean.shape[-1])
         near = torch.from_numpy(cells).unflatten(0, clean.shape[:2])[:, :, None].to(device)
         # weight · (near + background · (1 − near)) = 1 + pose_weight · near
         weight = x.new_full((len(x),), 1 + pose_weight)
-        states = encode_text(base, captions)
         return Batch(x, pose_latents, states, near, background=1 / weight, weight=weight)
 
     return draw
