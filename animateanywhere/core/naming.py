@@ -2,11 +2,15 @@
 
 from animateanywhere.core.errors import UsageError
 
+# Nouns for a person
+PERSON_WORDS = frozenset(
+    """man men woman women person people guy lady gentleman boy girl child kid teenager adult human
+    someone figure dancer walker runner hiker surfer skater skier athlete player singer actor
+    actress model father mother friend puppet character""".split()
+)
 # Words with a meaning to the base, which learning a person under them would change
-COMMON_WORDS = frozenset(
+COMMON_WORDS = PERSON_WORDS | frozenset(
     """a an the his her their and with without in on at by of to from under over near next
-    man men woman women person people guy lady boy girl child kid adult human someone figure
-    dancer walker runner player singer actor model father mother friend puppet character
     hair face head body arm hand leg shirt tshirt top jacket hoodie sweater dress skirt pants
     trousers jeans shorts shoes boots sneakers hat cap bag backpack glasses beard logo
     red orange yellow green blue purple pink brown black white gray grey dark light bright

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.core.errors import Failure
+from animateanywhere.core.naming import PERSON_WORDS
 
 SCENES = (
     "on a beach", "in a forest", "on a street", "in a park", "in a room", "in a kitchen",
@@ -26,6 +27,7 @@ OBJECTS = (
 )  # fmt: skip
 
 
+ADJECTIVES = ("young", "old", "elderly", "tall", "short", "small", "little", "slim", "big", "happy")
 PICTURES, MAX_SIDE = 4, 512  # shown to a model of each clip, and their longer side in pixels
 NOTHING = {"", "none", "nothing"}
 WORN = frozenset(
@@ -83,16 +85,18 @@ def fill_template(class_word: str, description: Description) -> str:
 def with_appearance(text: str, token: str, class_word: str, appearance: str) -> str:
     """Insert the appearance words into a caption or prompt.
 
-    They follow "<token> <class word>", otherwise the token, otherwise they are appended. A text
-    that contains them already is returned unchanged.
+    They follow the token and the noun for the person behind it (the class word, or another one such
+    as "young woman"), otherwise the token, otherwise they are appended. A text that contains them
+    already is returned unchanged.
     """
     if not appearance or appearance in text:
         return text
-    for person in (rf"{re.escape(token)}\s+{re.escape(class_word)}", re.escape(token)):
-        found = re.search(rf"(?<!\w){person}(?!\w)", text, re.IGNORECASE)
-        if found:
-            return f"{text[: found.end()]} {appearance}{text[found.end() :]}"
-    return f"{text} {appearance}"
+    nouns = "|".join(map(re.escape, sorted({class_word.lower(), *PERSON_WORDS})))
+    noun = rf"(?:\s+(?:(?:{'|'.join(ADJECTIVES)})\s+)*(?:{nouns}))*"
+    found = re.search(rf"(?<!\w){re.escape(token)}{noun}(?!\w)", text, re.IGNORECASE)
+    if found is None:
+        return f"{text} {appearance}"
+    return f"{text[: found.end()]} {appearance}{text[found.end() :]}"
 
 
 def sample_pictures(frames: np.ndarray) -> list[Image.Image]:
