@@ -39,6 +39,7 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.cost import history
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
 from animateanywhere.methods.animate_anywhere.generation import (
     Sampling,
@@ -139,7 +140,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     shown = sample_and_write(loaded, full, poses, len(motion), out, options)
     with write_aside(out.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    compare(out.with_suffix(".estimate.json"), estimate, begun)
+    took = compare(out.with_suffix(".estimate.json"), estimate, begun)
+    history.add(base, None, estimate, took)
     if options.contact_sheet is not None:
         write_sheet(options.contact_sheet, prompt, motion, fit, shown)
     say(f"wrote [bold]{escape(str(out))}[/bold]")

@@ -32,6 +32,7 @@ from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_appearance
 from animateanywhere.methods.animate_anywhere.background_augmentation import augment_backgrounds
+from animateanywhere.methods.animate_anywhere.cost import history
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_learning
 from animateanywhere.methods.animate_anywhere.cost.vram import fitted
 from animateanywhere.methods.animate_anywhere.model_card import write_personal_card
@@ -110,7 +111,7 @@ def personalize(
         tensors, found = _learn(model, subject, token, settings, options.seed, out)
     save_personal(path, tensors, run | found, half=True)
     write_personal_card(path, str(model.config.get("license") or ""))
-    compare(out / ESTIMATE, estimate, begun)
+    history.add(model, settings, estimate, compare(out / ESTIMATE, estimate, begun))
     say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
     say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
     return path

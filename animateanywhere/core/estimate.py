@@ -47,9 +47,9 @@ def too_much() -> Finding:
 def in_words(taken: Estimate) -> str:
     """Such as "3 min 20 s and 1.4 GB", or "2 min 5 s to 3 min 20 s and 1.2 to 1.4 GB"."""
     seconds, memory = taken.least or (taken.seconds, taken.memory)
-    words = clock(taken.seconds)
-    if seconds < NEAR * taken.seconds:
-        words = f"{clock(seconds)} to {words}"
+    words, first = clock(taken.seconds), clock(seconds)
+    if seconds < NEAR * taken.seconds and first != words:
+        words = f"{first} to {words}"
     return f"{words} and {_gigabytes(memory, taken.memory, 1 if taken.memory < 10 else 0)}"
 
 
@@ -74,9 +74,11 @@ def keep(path: Path, estimate: Estimate, took: Estimate | None = None) -> None:
         aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def compare(path: Path, estimate: Estimate | None, begun: float) -> None:
-    """Report the measured time and memory next to the estimate, and write both to `path`."""
+def compare(path: Path, estimate: Estimate | None, begun: float) -> float:
+    """Report the measured time and memory next to the estimate, and write both to `path`; returns
+    the seconds."""
+    took = Estimate(time.monotonic() - begun, peak_memory(), {})
     if estimate is not None:
-        took = Estimate(time.monotonic() - begun, peak_memory(), {})
         keep(path, estimate, took)
         say(f"took {in_words(took)}; estimated {in_words(estimate)}")
+    return took.seconds

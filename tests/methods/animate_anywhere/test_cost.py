@@ -20,7 +20,7 @@ from animateanywhere.core.errors import Failure
 from animateanywhere.core.estimate import Estimate, clock, fits, in_words
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.methods.animate_anywhere import appearance_search
-from animateanywhere.methods.animate_anywhere.cost import measure, memory, predict
+from animateanywhere.methods.animate_anywhere.cost import cache, history, measure, memory, predict
 from animateanywhere.methods.animate_anywhere.cost.clock import busy, scheduled
 from animateanywhere.methods.animate_anywhere.cost.measure import STEPS, shortened
 from animateanywhere.methods.animate_anywhere.cost.predict import (
@@ -97,7 +97,7 @@ def test_recipes_of_other_lengths_are_measured_once() -> None:
 
 def test_another_process_loads_and_prepares_first() -> None:
     prepared = Prepared(seconds=6.0, held=0.75, peak=1.1)
-    whole = estimate(MEASURED, (1.5, 1.7), {"appearance": 100.0}, prepared)
+    whole = estimate(MEASURED, (1.5, 1.7), {"appearance": 100.0}, prepared, [1.0])
     assert whole.seconds == pytest.approx(111.5)
     assert whole.least == pytest.approx((111.5, 1.5))
     assert whole.memory == 1.7
@@ -106,11 +106,34 @@ def test_another_process_loads_and_prepares_first() -> None:
 def test_time_measured_beside_other_programs_is_a_range() -> None:
     measured = {**MEASURED, "busy": 0.5}
     begun = time.monotonic() - 10
-    found = estimate(measured, (1.4, 1.4), {"appearance": 100.0}, begun)
+    found = estimate(measured, (1.4, 1.4), {"appearance": 100.0}, begun, [1.0])
     assert found.least is not None
     assert found.seconds == pytest.approx(110, abs=1)
     assert found.least[0] == pytest.approx(60, abs=1)  # what is so far stays
     assert in_words(found) == "1 min 0 s to 1 min 50 s and 1.4 GB"
+
+
+def test_finished_runs_correct_the_next_estimate(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "CACHE", tmp_path)
+    base, begun, parts = load_base(tiny_base), time.monotonic() - 10, {"appearance": 100.0}
+
+    def spoken() -> str:
+        found = estimate(MEASURED, (1.4, 1.4), parts, begun, history.ratios(base, None))
+        return in_words(found).partition(" and ")[0]
+
+    assert spoken() == "1 min 0 s to 1 min 50 s"  # nothing ran yet
+    told = estimate(MEASURED, (1.4, 1.4), parts, begun, history.FIRST)
+    history.add(base, None, told, took=60)
+    assert spoken() == "1 min 0 s"
+    history.add(base, None, told, took=85)
+    assert spoken() == "1 min 0 s to 1 min 25 s"
+    for _ in range(history.KEPT):
+        history.add(base, None, told, took=110)
+    assert spoken() == "1 min 50 s"
+    history.add(base, None, None, took=1)
+    assert spoken() == "1 min 50 s"
 
 
 def test_what_a_process_needs(tiny_base: Path) -> None:
@@ -138,6 +161,7 @@ def test_words() -> None:
     assert [clock(seconds) for seconds in (8.4, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 5 min"]
     assert in_words(Estimate(200, 1.44, {})) == "3 min 20 s and 1.4 GB"
     assert in_words(Estimate(200, 23.7, {})) == "3 min 20 s and 24 GB"
+    assert in_words(Estimate(1.4, 1.44, {}, (0.6, 1.44))) == "1 s and 1.4 GB"
 
 
 def test_waiting_for_a_processor_is_noticed() -> None:

@@ -8,6 +8,7 @@ what is held now, and what the work takes beside it (`memory`).
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from animateanywhere.core.estimate import Estimate, fits, too_much
 from animateanywhere.core.findings import Finding
 from animateanywhere.core.messages import warn
 from animateanywhere.datasets.subject import Subject
-from animateanywhere.methods.animate_anywhere.cost import memory, seconds
+from animateanywhere.methods.animate_anywhere.cost import history, memory, seconds
 from animateanywhere.methods.animate_anywhere.cost.measure import (
     BUSY,
     Probe,
@@ -75,7 +76,8 @@ def estimate_learning(
     poor = bool(recipe.extras.fit_vae_steps) and _poor(base, subject, recipe)
     length = clip_frames(base, recipe)
     parts = seconds.learning(measured, recipe, len(subject.frames), length, poor, (images, clips))
-    return estimate(measured, peak, parts, start), findings
+    ratios = history.ratios(base, recipe)
+    return estimate(measured, peak, parts, start, ratios), findings
 
 
 def estimate_generation(
@@ -86,12 +88,17 @@ def estimate_generation(
     if measured is None:
         return None, findings
     parts = seconds.generating(measured, frames, steps, window_length(base), base.packed)
-    return estimate(measured, peak, parts, start), findings
+    return estimate(measured, peak, parts, start, history.ratios(base, None)), findings
 
 
-def estimate(measured: Probe, peak: Range, parts: dict[str, float], start: Start) -> Estimate:
-    """The sum of parts, with what comes before them. Other programs may have slowed the profiling
-    run down: at least it is what it would have been without them."""
+def estimate(
+    measured: Probe, peak: Range, parts: dict[str, float], start: Start, ratios: Sequence[float]
+) -> Estimate:
+    """The sum of parts, with what comes before them.
+
+    It is a range: by the ratios of earlier runs (`history`), and where other programs may have
+    slowed the profiling run down, at least what it would have been without them.
+    """
     if isinstance(start, Prepared):
         before = {"preparing": start.seconds}
         parts = {"loading": measured["start"] + measured["end"], **parts}
@@ -99,8 +106,8 @@ def estimate(measured: Probe, peak: Range, parts: dict[str, float], start: Start
         before = {"so far": time.monotonic() - start}
     alone = 1 - measured["busy"] if measured["busy"] >= BUSY else 1.0
     first, rest = sum(before.values()), sum(parts.values())
-    least = first + alone * rest, peak[0]
-    return Estimate(first + rest, peak[1], {**before, **parts}, least)
+    least = first + alone * min(ratios) * rest, peak[0]
+    return Estimate(first + max(ratios) * rest, peak[1], {**before, **parts}, least)
 
 
 def _known(
