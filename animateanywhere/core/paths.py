@@ -1,5 +1,7 @@
 """Folders: those that come with the package, and those that commands write to."""
 
+import shlex
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -13,3 +15,14 @@ def recipes_folder() -> Path:
     """The folder of recipes: in the package when installed, next to it in a checkout."""
     inside = PACKAGE / "recipes"
     return inside if inside.is_dir() else PACKAGE.parent / "recipes"
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra, for messages: from the checkout, with its pins, or where
+    the package was installed without one, by its name."""
+    pip = [Path(sys.executable).name, "-m", "pip", "install"]
+    checkout = PACKAGE.parent
+    if (checkout / "constraints.txt").is_file():
+        pins = ["--constraint", str(checkout / "constraints.txt")]
+        return shlex.join([*pip, *pins, "--editable", f"{checkout}[{extra}]"])
+    return shlex.join([*pip, f"animateanywhere[{extra}]"])

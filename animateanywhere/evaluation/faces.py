@@ -16,6 +16,7 @@ import numpy as np
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import progress
+from animateanywhere.core.paths import install_command
 from animateanywhere.evaluation.embed import ImageEmbedder
 from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -34,7 +35,7 @@ def face_embedder(location: WeightsLocation) -> ImageEmbedder:
         UsageError: the package or its models are missing.
     """
     if not find_spec("insightface"):
-        raise UsageError("insightface is not installed: pip install 'animateanywhere[faces]'")
+        raise UsageError(f"insightface is not installed; run: {install_command('faces')}")
     own = location.models / "insightface" if location.models else None
     root = own if own and own.is_dir() else ROOT.expanduser()
     if len(list((root / "models" / PACK).glob("*.onnx"))) < 2:  # a detector and ArcFace

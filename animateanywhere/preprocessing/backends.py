@@ -12,6 +12,7 @@ from pathlib import Path
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
+from animateanywhere.core.paths import install_command
 from animateanywhere.preprocessing.pose import openpose
 from animateanywhere.preprocessing.weights import (
     DWPOSE,
@@ -71,8 +72,8 @@ def choose_backend(
     if requested != "auto":
         if not _installed(requested):
             raise UsageError(
-                f"--{kind}-backend {requested}: its packages are not installed: "
-                f"pip install 'animateanywhere[{requested}]'"
+                f"--{kind}-backend {requested}: its packages are not installed; run: "
+                + install_command(requested)
             )
         for source in NEEDED_WEIGHTS.get(requested, ()):
             fetch(source, settings.location)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.paths import install_command
 from animateanywhere.training.stage import Stage
 
 
@@ -31,8 +32,8 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], stage: Stage) -> Any:
             kind = importlib.import_module("bitsandbytes.optim").AdamW8bit
         except ImportError:
             raise UsageError(
-                f"the optimizer of stage {stage.name} needs bitsandbytes: "
-                "pip install 'animateanywhere[vram]'"
+                f"the optimizer of stage {stage.name} needs bitsandbytes; run: "
+                + install_command("vram")
             ) from None
     rate, decay = stage.learning_rate, stage.weight_decay
     return kind(_groups(parameters, stage), rate, (0.9, 0.99), weight_decay=decay)

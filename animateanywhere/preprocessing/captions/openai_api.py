@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import say
+from animateanywhere.core.paths import install_command
 from animateanywhere.preprocessing.captions.template import (
     Description,
     parse_answer,
@@ -59,8 +60,8 @@ def connect() -> Any:
         import openai
     except ImportError:
         raise UsageError(
-            "--caption openai: the openai package is not installed: "
-            "pip install 'animateanywhere[openai]'"
+            "--caption openai: the openai package is not installed; run: "
+            + install_command("openai")
         ) from None
     if not os.environ.get("OPENAI_API_KEY"):
         raise UsageError(
