@@ -19,6 +19,17 @@ from filelock import FileLock
 torch.set_num_threads(1)
 
 
+def needs_blazepose() -> None:
+    """Skip the test where LiteRT or BlazePose's model files are missing."""
+    from animateanywhere.core.errors import UsageError
+    from animateanywhere.preprocessing import model_files
+
+    try:
+        model_files.require()
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty frame cache for each test, outside of the working folder."""

@@ -12,6 +12,7 @@ import pytest
 from animateanywhere.cli import main
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.media import video
+from tests.conftest import needs_blazepose
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_bad_clips_end_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if spoil is _nobody:
-        pytest.importorskip("mediapipe", reason="finding nobody needs the extra `offline`")
+        needs_blazepose()
     clip = place / "my clip ü.mp4"
     spoil(clip)
     lines = {

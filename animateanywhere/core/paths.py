@@ -1,5 +1,6 @@
 """Folders: those that come with the package, and those that commands write to."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -26,3 +27,10 @@ def install_command(extra: str) -> str:
         pins = ["--constraint", str(checkout / "constraints.txt")]
         return shlex.join([*pip, *pins, "--editable", f"{checkout}[{extra}]"])
     return shlex.join([*pip, f"animateanywhere[{extra}]"])
+
+
+def cache_folder() -> Path:
+    """The folder of downloaded model files: AA_CACHE, else in the user's cache."""
+    if own := os.environ.get("AA_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "animateanywhere"

@@ -40,7 +40,7 @@ FILLED = 0.53  # of its bounding box that a person fills, as in benchmarks witho
 
 def person_height(masks: NDArray) -> float:
     """Height of the person in pixels: median over frames of the mask's extent. `(F, H, W)`."""
-    rows = (soft(masks) > 0.5).any(axis=2)  # (F, H)
+    rows = np.any(soft(masks) > 0.5, axis=2)  # (F, H)
     spans = [np.ptp(np.flatnonzero(row)) + 1 for row in rows if row.any()]
     return float(np.median(spans)) if spans else float("nan")
 

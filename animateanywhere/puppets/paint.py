@@ -48,7 +48,7 @@ def vary(rng: np.random.Generator, rgb: RGB, amount: float = 0.07) -> RGB:
 
 def one(rng: np.random.Generator, options: Sequence[T]) -> T:
     """One of the options."""
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def canvas(size: int, margin: int, device: str) -> Canvas:

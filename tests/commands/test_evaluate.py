@@ -21,6 +21,7 @@ from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.weights import WeightsLocation
 from animateanywhere.puppets import Spec, render, sample_spec
 from tests.commands.test_generate import learn
+from tests.conftest import needs_blazepose
 from tests.evaluation.test_embed import write_models
 from tests.media.test_video import audio_only
 
@@ -268,7 +269,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_videos_are_one_clear_line(place: Path, name: str, seer: str, capsys: Caught) -> None:
     if seer == "backends":
-        pytest.importorskip("mediapipe")
+        needs_blazepose()
     make, words = BAD[name]
     make(place / name)
     assert main.main(["evaluate", str(place / name), "--detector", seer, "--fast"]) == 2
@@ -350,7 +351,7 @@ def test_a_picture_is_a_reference_too(clips: Path, place: Path) -> None:
 
 
 def test_real_clips_by_mediapipe(place: Path) -> None:
-    pytest.importorskip("mediapipe")
+    needs_blazepose()
     real = Path(__file__).parents[3] / "shared" / "real"
     dance, moonwalk = real / "AnyCharV" / "dance1.mp4", real / "ControlVideo" / "moonwalk.mp4"
     if not dance.is_file():

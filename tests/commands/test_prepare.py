@@ -11,6 +11,7 @@ from animateanywhere.datasets.subject import read_subject
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.backends import Backends
+from tests.conftest import needs_blazepose
 from tests.pose.test_skeleton import pose as standing
 from tests.preprocessing.test_detectors import real
 
@@ -193,7 +194,7 @@ def test_bad_clips_are_refused_and_nothing_is_written(tmp_path):
 
 
 def test_nobody(tmp_path):
-    pytest.importorskip("mediapipe", reason="mediapipe (extra offline) is not installed")
+    needs_blazepose()
     noise = np.random.default_rng(0).integers(90, 160, (10, 96, 128, 3), np.uint8)
     video.write(tmp_path / "a.mp4", noise, 8)
     with pytest.raises(UsageError, match="no person found: seen in 0 of 10 frames"):

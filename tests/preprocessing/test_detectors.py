@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +6,7 @@ import pytest
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
+from animateanywhere.preprocessing import model_files
 from animateanywhere.preprocessing.captions.template import (
     ACTIONS,
     OBJECTS,
@@ -19,13 +19,14 @@ from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop
 from animateanywhere.preprocessing.driving import read_driving
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect, mediapipe, people
+from tests.conftest import needs_blazepose
 from tests.pose.test_skeleton import pose as standing
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 
 
 def real(name):
-    pytest.importorskip("mediapipe", reason="mediapipe (extra offline) is not installed")
+    needs_blazepose()
     if not (REAL / name).is_file():
         pytest.skip(f"{REAL / name} is not there: real clips are not part of the project")
     return REAL / name
@@ -59,10 +60,22 @@ def test_unknown_backends_are_refused():
         segment.extract(frames, np.zeros((1, 18, 3)), np.ones((1, 3)), 8, backend="guess")
 
 
-def test_a_missing_mediapipe_is_reported_with_the_install_command(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.pose", None)
-    with pytest.raises(UsageError, match=r"pip install"):
-        mediapipe.extract(np.zeros((1, 32, 32, 3), np.uint8))
+def test_missing_and_damaged_files_are_reported_with_the_command(monkeypatch, tmp_path):
+    frames = np.zeros((1, 32, 32, 3), np.uint8)
+    monkeypatch.setenv("AA_CACHE", str(tmp_path))
+    monkeypatch.setattr(model_files, "find_spec", lambda name: object())
+    with pytest.raises(
+        UsageError, match=r"pose_detection\.tflite is missing: run `aa models fetch`"
+    ):
+        mediapipe.extract(frames)
+    model_files.folder().mkdir(parents=True)
+    for file in model_files.FILES:
+        (model_files.folder() / file.name).write_bytes(bytes(file.size))
+    with pytest.raises(UsageError, match=r"tflite is damaged: run `aa models fetch`"):
+        people.detect_persons(frames[0])
+    monkeypatch.setattr(model_files, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"litert is not installed.*pip install .*\[offline\]"):
+        mediapipe.extract(frames)
 
 
 def test_landmarks_are_converted_to_openpose_keypoints():
@@ -161,7 +174,7 @@ def test_part_maps_are_rejected_and_unknown_colors_used_unchanged(tmp_path, caps
 
 
 def test_a_driving_video_without_a_person_is_rejected(tmp_path):
-    pytest.importorskip("mediapipe", reason="mediapipe (extra offline) is not installed")
+    needs_blazepose()
     noise = np.random.default_rng(0).integers(90, 160, (4, 96, 128, 3), np.uint8)
     video.write(tmp_path / "a.mp4", noise, 8)
     with pytest.raises(UsageError, match="no skeleton and no person"):
@@ -179,7 +192,7 @@ def test_people_and_pose_on_a_real_clip(capfd):
     assert masks.shape == (3, 96, 96) and 0.05 < masks.mean() < 0.5
     x, y = crop_keypoints(keypoints, where, 96)[0, 8, :2].astype(int)
     assert masks[0, y, x] > 0.8
-    assert "W0000" not in capfd.readouterr().err
+    assert "INFO" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

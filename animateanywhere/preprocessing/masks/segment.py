@@ -10,7 +10,7 @@ from scipy.ndimage import label
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints
-from animateanywhere.preprocessing.mediapipe_graph import pose_and_mask
+from animateanywhere.preprocessing.pose.blazepose.frames import pose_and_mask
 from animateanywhere.preprocessing.weights import HUB, WeightsLocation
 
 BACKENDS = ("mediapipe", "grounded-sam")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from animateanywhere.pose.keypoints import in_frame
-from animateanywhere.preprocessing.mediapipe_graph import pose_and_mask
+from animateanywhere.preprocessing.pose.blazepose.frames import pose_and_mask
 
 # MediaPipe's landmark for each OpenPose keypoint; -1: the neck, between the shoulders
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
@@ -25,7 +25,7 @@ def extract(frames: np.ndarray) -> np.ndarray:
         the face in a back view, and for frames without a detected person.
 
     Raises:
-        UsageError: mediapipe is not installed.
+        UsageError: LiteRT or the model files are missing.
     """
     height, width = frames.shape[1:3]
     keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)

@@ -1,5 +1,4 @@
-"""Detection and counting of persons: MediaPipe's detector without its limit to one person, or the
-bounding boxes of another detector."""
+"""Detection and counting of persons: BlazePose's detector, or the bounding boxes of another one."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
-from animateanywhere.preprocessing.mediapipe_graph import VERSION, WORKERS, detections
+from animateanywhere.preprocessing.pose.blazepose.frames import VERSION, WORKERS, opened
 
 MIN_SCORE = 0.75  # passers-by score 0.8 to 0.95, false detections up to 0.72
 SAMPLED_FRAMES = 5  # frames of a clip
@@ -18,7 +17,7 @@ SAME_PERSON = 0.4  # of the larger radius: detections with nearer centers are du
 
 
 def count_persons(frames: np.ndarray) -> int:
-    """The number of persons of comparable size in a clip, uint8 (F, H, W, 3), by MediaPipe."""
+    """The number of persons of comparable size in a clip, uint8 (F, H, W, 3), by BlazePose."""
     sampled = frames[np.linspace(0, len(frames) - 1, min(len(frames), SAMPLED_FRAMES)).astype(int)]
     return count_comparable(detect_all(sampled))
 
@@ -46,7 +45,7 @@ def detect_persons(frame: np.ndarray) -> np.ndarray:
         standing height) in pixels, score.
 
     Raises:
-        UsageError: mediapipe is not installed.
+        UsageError: LiteRT or the model files are missing.
     """
     return detect_all(frame[None])[0]
 
@@ -61,20 +60,20 @@ def detect_all(frames: np.ndarray) -> list[np.ndarray]:
 
 @contextmanager
 def _open_detector() -> Iterator[FrameFunction]:
-    with detections() as detect:
+    with opened() as networks:
 
         def detect_in_windows(frame: np.ndarray) -> FrameResult:
             persons = []
             for left, top, side in _windows(*frame.shape[:2]):
                 window = frame[top : top + side, left : left + side] if side else frame
-                height, width = window.shape[:2]
-                for detection in detect(window):
-                    points = detection.location_data.relative_keypoints
-                    x, y = points[0].x * width, points[0].y * height
-                    radius = float(np.hypot(points[1].x * width - x, points[1].y * height - y))
+                found = networks.detect(window)
+                radii = np.hypot(*(found.points[:, 1] - found.points[:, 0]).T)
+                for (x, y), radius, score in zip(
+                    found.points[:, 0], radii, found.scores, strict=True
+                ):
                     # A body larger than its window is extrapolated from a fragment
-                    if detection.score[0] >= MIN_SCORE and (not side or radius < 0.9 * side):
-                        persons.append((x + left, y + top, radius, detection.score[0]))
+                    if score >= MIN_SCORE and (not side or radius < 0.9 * side):
+                        persons.append((x + left, y + top, radius, score))
             return {"persons": _without_duplicates(persons)}
 
         yield detect_in_windows

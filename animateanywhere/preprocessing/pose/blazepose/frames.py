@@ -1,0 +1,123 @@
+"""BlazePose over the frames of a clip, each by itself, with results cached on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from animateanywhere.preprocessing import model_files
+from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
+from animateanywhere.preprocessing.pose.blazepose.networks import BlazePose, Person
+from animateanywhere.preprocessing.pose.blazepose.region import around_person
+
+VERSION = f"blazepose-{model_files.VERSION}-1"  # the last digit: of our own steps
+WORKERS = 2  # each runs on little more than one core
+SAME_BODY = 0.1  # of the body's size: landmarks that differ less on average are one person's
+
+
+def pose_and_mask(frames: np.ndarray) -> list[FrameResult]:
+    """Landmarks and mask of the most certain person in each frame.
+
+    Frames are processed independently: at 8 frames a second a fast dancer leaves the region in
+    which a tracker would search.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+
+    Returns:
+        For each frame "points", float32 (33, 4): x and y in 0..1, z in frame widths, visibility;
+        (0, 4) if no person is detected; and "mask", uint8 (H, W), 255: the person.
+
+    Raises:
+        UsageError: LiteRT or the model files are missing.
+    """
+    return cached_results(frames, VERSION, _open_first, "estimating pose and mask", workers=WORKERS)
+
+
+def all_persons(frames: np.ndarray) -> list[FrameResult]:
+    """Landmarks and masks of all persons in each frame, by descending score.
+
+    The detector sees the whole frame in 224 x 224 pixels, which passers-by far behind are too small
+    for; `people.detect_persons` looks closer.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+
+    Returns:
+        For each frame, for its N persons: "points", float32 (N, 33, 4) as in `pose_and_mask`;
+        "masks", uint8 (N, H, W), 255: that person, where bodies overlap both; "circles", float32
+        (N, 3): x, y of the hips' center and radius of the body around it, in pixels; "scores",
+        float32 (N,) in 0.5..1, of the detector.
+
+    Raises:
+        UsageError: LiteRT or the model files are missing.
+    """
+    return cached_results(
+        frames, f"all-{VERSION}", _open_all, "estimating poses and masks", workers=WORKERS
+    )
+
+
+@contextmanager
+def opened() -> Iterator[BlazePose]:
+    """Both networks, for one thread.
+
+    Raises:
+        UsageError: LiteRT or the model files are missing.
+    """
+    yield BlazePose(*model_files.require())
+
+
+@contextmanager
+def _open_first() -> Iterator[FrameFunction]:
+    with opened() as networks:
+
+        def estimate(frame: np.ndarray) -> FrameResult:
+            found = networks.detect(frame).points[:1]
+            person = networks.landmarks(frame, around_person(*found[0, :2])) if len(found) else None
+            if person is None:
+                nothing = np.zeros(frame.shape[:2], np.uint8)
+                return {"points": np.zeros((0, 4), np.float32), "mask": nothing}
+            return {"points": person.points, "mask": _bytes(person.mask)}
+
+        yield estimate
+
+
+@contextmanager
+def _open_all() -> Iterator[FrameFunction]:
+    with opened() as networks:
+
+        def estimate(frame: np.ndarray) -> FrameResult:
+            height, width = frame.shape[:2]
+            found = networks.detect(frame)
+            persons: list[Person] = []
+            kept = []
+            for index, points in enumerate(found.points):
+                person = networks.landmarks(frame, around_person(points[0], points[1]))
+                if person and not any(_same(person, other, height, width) for other in persons):
+                    persons.append(person)
+                    kept.append(index)
+            hips, rim = found.points[kept, 0], found.points[kept, 1]
+            masks = [_bytes(person.mask) for person in persons]
+            return {
+                "points": np.array([person.points for person in persons], np.float32).reshape(
+                    -1, 33, 4
+                ),
+                "masks": np.array(masks, np.uint8).reshape(-1, height, width),
+                "circles": np.column_stack([hips, np.hypot(*(rim - hips).T)]).astype(np.float32),
+                "scores": found.scores[kept].astype(np.float32),
+            }
+
+        yield estimate
+
+
+def _same(one: Person, other: Person, height: int, width: int) -> bool:
+    """Whether two squares led the landmark network to one body, as happens where persons touch."""
+    size = (width, height)
+    apart = np.hypot(*((one.points - other.points)[:, :2] * size).T).mean()
+    return bool(apart < SAME_BODY * np.ptp(one.points[:, :2] * size, axis=0).max())
+
+
+def _bytes(mask: np.ndarray) -> np.ndarray:
+    return (mask.clip(0, 1) * 255 + 0.5).astype(np.uint8)
