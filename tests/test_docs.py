@@ -78,7 +78,7 @@ def options(name: str) -> set[str]:
 
 def wrong_code(text: str) -> list[str]:
     """What inline code names that is not there: commands, their options, options, files."""
-    flags = set().union(*map(options, COMMANDS)) | {"--version"}
+    flags = set().union(*map(options, COMMANDS)) | {"--version", "--install-completion"}
     scripts = "".join(file.read_text() for file in (ROOT / "benchmarks").glob("*.py"))
     flags |= set(re.findall(r'"(--[a-z0-9-]+)"', scripts))
     wrong = []

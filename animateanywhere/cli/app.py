@@ -15,8 +15,7 @@ app = typer.Typer(
     "`aa COMMAND --help` explains a command and its options.\n\n"
     "Example: aa demo --fast",
     rich_markup_mode=None,  # see `cli.help`
-    add_completion=False,  # its two options would stand in every help, before all that is used
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 160},
 )
 
 

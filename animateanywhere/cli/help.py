@@ -7,6 +7,7 @@ double the time that help takes. The groups are Typer's own `rich_help_panel`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # Typer has no public names for these
     from typer._click import Context, HelpFormatter
     from typer._click.core import Command as AnyCommand
 
+# Typer's options that set up tab completion in a shell, once; docs/quickstart.md has them
+COMPLETION = {"install_completion", "show_completion"}
 SHORT = 24  # characters of notes that stay on one line
 NO_BREAK_SPACE, NO_BREAK_HYPHEN = "\u00a0", "\u2011"
 
@@ -31,7 +34,8 @@ class Row(NamedTuple):
 
 def rows(command: AnyCommand, context: Context) -> list[Row]:
     """The parameters of a command that are not hidden, arguments first."""
-    shown = [param for param in command.get_params(context) if not getattr(param, "hidden", False)]
+    shown = [param for param in command.get_params(context)
+             if not getattr(param, "hidden", False) and param.name not in COMPLETION]  # fmt: skip
     found = [_row(param, context) for param in shown if isinstance(param, TyperArgument)]
     found += [_row(param, context) for param in shown if isinstance(param, TyperOption)]
     panels = list(dict.fromkeys(row.panel for row in found))
@@ -56,6 +60,17 @@ def first_paragraph(command: AnyCommand) -> str:
 
 class Command(TyperCommand):
     """A command whose usage line shows what must be given, and whose options come in groups."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        empty = any(word == "" or word.endswith("=") for word in given)
+        current = any(word and Path(word.partition("=")[2] or word) == Path() for word in given)
+        for param in self.params:
+            # As a path, nothing is the current folder
+            if empty and not current and ctx.params.get(param.name or "") == Path():
+                raise typer.BadParameter("it is empty", ctx=ctx, param=param)
+        return rest
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         pieces = []

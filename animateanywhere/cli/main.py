@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_environment()
     debug = os.environ.get("AA_DEBUG", "0") not in ("", "0")
     try:
+        _check_encoding(arguments)
         code = app(arguments, prog_name="aa", standalone_mode=False)
     except typer.TyperException as error:
         return _fail(_wrong_use(error), 2)
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            return _fail(f"{error.filename}: {error.strerror}", 1)
         if isinstance(error, ImportError | RuntimeError):
             from animateanywhere.preprocessing.pose.openpose import torchvision_fault
 
@@ -73,6 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == 130:
         return _fail("stopped; to go on, run the same command again", 130)
     return code if isinstance(code, int) else 0
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = word.encode(errors="replace").decode()
+            raise UsageError(
+                f"{shown}: not UTF-8 text; rename the file, or type the text anew"
+            ) from None
 
 
 def _fail(message: str, code: int) -> int:

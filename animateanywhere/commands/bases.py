@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
 
 from animateanywhere.backbones.base import BUNDLED, find_base
 from animateanywhere.core.errors import UsageError
@@ -41,17 +41,16 @@ def bases() -> list[Row]:
         made = f"aa base-train {recipe.name}: {_makes(recipe)}"
         size = f"{model.size} px, {model.frames} frames"
         rows.append(Row(recipe.name, size, model.license or "yours", model.needs, ready, made))
-    return rows
+    return sorted(rows)
 
 
 def show(rows: list[Row]) -> None:
-    """Print a table to stderr."""
-    table = Table(box=None)
-    for column in ("name", "videos", "license", "needs", "ready, or how to get it"):
-        table.add_column(column, overflow="fold")
+    """Print a paragraph for each base to stderr."""
+    console = Console(stderr=True, highlight=False)
     for row in rows:
-        table.add_row(*map(escape, row[:-2]), escape(row.ready or row.made))
-    Console(stderr=True, highlight=False).print(table)
+        console.print(f"[bold]{escape(row.name)}[/]: {escape(row.videos)}; {escape(row.license)}")
+        about = escape(f"needs {row.needs}\n{'ready: ' * bool(row.ready)}{row.ready or row.made}")
+        console.print(Padding(about, (0, 0, 1, 2), expand=False))
 
 
 def _makes(recipe: Recipe) -> str:

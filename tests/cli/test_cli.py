@@ -71,6 +71,16 @@ def test_commands_are_grouped_in_the_order_in_which_people_need_them(
     ]
 
 
+def test_tab_completion_can_be_set_up() -> None:
+    shown = aa("--show-completion", "bash")
+    assert shown.returncode == 0 and "complete" in shown.stdout
+    found = aa(
+        _AA_COMPLETE="complete_bash", COMP_WORDS="aa gener", COMP_CWORD="1",
+        _TYPER_COMPLETE_ARGS="aa gener",
+    )  # fmt: skip
+    assert found.stdout.split() == ["generate"]
+
+
 @pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_whole_at_any_width(
@@ -260,6 +270,10 @@ def test_a_wrong_value_of_an_old_name_is_wrong_use(
         (["check", "missing.mp4"], "missing.mp4"),
         (["check", "VIDEO", "--pose", "missing.mp4"], "missing.mp4"),
         (["check", "VIDEO", "--out", "VIDEO"], "cannot write"),
+        (["check", "VIDEO", "--out", ""], "Invalid value for '--out': it is empty"),
+        (["check", "VIDEO", "--out="], "Invalid value for '--out': it is empty"),
+        (["personalize", "", "--token", "sks"], "Invalid value for 'VIDEO': it is empty"),
+        (["generate", "a man \udcff", "--pose", "VIDEO"], "a man ?: not UTF-8 text"),
     ],
 )
 def test_wrong_use_is_one_line_and_code_2(
@@ -322,8 +336,7 @@ def _own_commands(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             OSError(28, "No space left on device", "x.mp4"),
             1,
-            "unexpected OSError: [Errno 28] No space left on device: 'x.mp4'; "
-            "set AA_DEBUG=1 for the traceback",
+            "x.mp4: No space left on device",
         ),
         (
             ValueError("shape (1, 2)\nis not [3]"),
