@@ -67,6 +67,7 @@ class Command(TyperCommand):
         empty = any(word == "" or word.endswith("=") for word in given)
         current = any(word and Path(word.partition("=")[2] or word) == Path() for word in given)
         for param in self.params:
+            assert isinstance(param, TyperArgument | TyperOption)
             # As a path, nothing is the current folder
             if empty and not current and ctx.params.get(param.name or "") == Path():
                 raise typer.BadParameter("it is empty", ctx=ctx, param=param)
