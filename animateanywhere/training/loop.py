@@ -218,20 +218,24 @@ class _Log:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block.
+    """Ctrl-C and SIGTERM take effect at the end of the block.
 
-    Within the queue that TensorBoard's writer shares with its thread, it would leave a lock held,
+    Within the queue that TensorBoard's writer shares with its thread, they would leave a lock held,
     and closing the writer would wait for two minutes or forever.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
+    handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}
     came: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    for kind, handler in handlers.items():
+        if callable(handler):
+            signal.signal(kind, lambda number, frame: came.append((number, frame)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            handler(*came[0])
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
+        for number, frame in came[:1]:
+            handler = handlers[signal.Signals(number)]
+            assert callable(handler)
+            handler(number, frame)

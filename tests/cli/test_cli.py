@@ -371,7 +371,10 @@ def test_the_traceback_comes_when_asked_for(
     assert err.endswith("aa: unexpected ValueError: odd\n")
 
 
-def test_ctrl_c_stops_a_real_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_stop_a_real_run(
+    stop: signal.Signals, code: int, tmp_path: Path
+) -> None:
     command = ["puppets", "--out", str(tmp_path / "out"), "--clips", "100000"]
     # Tests run in the background inherit an ignored Ctrl-C; a user's command does not.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -386,9 +389,9 @@ def test_ctrl_c_stops_a_real_run(tmp_path: Path) -> None:
     while not list(tmp_path.glob("**/*.mp4")) and time.monotonic() < until:
         assert child.poll() is None, child.communicate()
         time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(stop)
     _, err = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.returncode == code
     assert err.splitlines()[-1] == "aa: stopped; to go on, run the same command again"
     assert "Traceback" not in err
     assert list(tmp_path.glob("**/*.part*")) == []

@@ -342,19 +342,20 @@ def test_its_progress_is_reported(tmp_path: Path) -> None:
     assert steps[-2]["eta"] > 0 == steps[-1]["eta"]
 
 
-def test_ctrl_c_while_a_step_is_logged_waits_for_the_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_step_is_logged_waits_for_the_log(kind: signal.Signals) -> None:
     """In the middle of it, TensorBoard's thread would be waited for in vain."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(kind, signal.default_int_handler)
     done = []
     try:
         with pytest.raises(KeyboardInterrupt), loop._without_interrupts():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(kind)
             done.append("logged")
-        assert done == ["logged"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert done == ["logged"] and signal.getsignal(kind) is signal.default_int_handler
         with loop._without_interrupts():
             done.append("again")
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(kind, before)
     assert done == ["logged", "again"]
 
 
