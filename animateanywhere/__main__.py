@@ -5,23 +5,25 @@ import signal
 import sys
 from types import FrameType
 
-from animateanywhere.core.errors import Terminated
-
 
 def run() -> int:
-    """Run `aa` and return its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run `aa` and return its exit code: that of `main`, or 143 where SIGTERM ended it."""
+    terminated = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        terminated.append(number)
+        raise KeyboardInterrupt  # what Ctrl-C saves is saved
+
+    signal.signal(signal.SIGTERM, terminate)
     atexit.register(_ignore_signals)
     try:  # loading takes a moment, in which Ctrl-C can come too
         from animateanywhere.cli.main import main
-    except KeyboardInterrupt as error:
+
+        code = main()
+    except KeyboardInterrupt:
         print("aa: stopped; to go on, run the same command again", file=sys.stderr)
-        return 143 if isinstance(error, Terminated) else 130
-    return main()
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+        code = 130
+    return 143 if terminated and code == 130 else code
 
 
 def _ignore_signals() -> None:

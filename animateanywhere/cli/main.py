@@ -16,7 +16,7 @@ import typer
 from animateanywhere.cli import evaluate, generate, info, prepare, share, train
 from animateanywhere.cli.app import app
 from animateanywhere.cli.help import Command
-from animateanywhere.core.errors import Failure, Terminated, UsageError
+from animateanywhere.core.errors import Failure, UsageError
 
 # In the order in which people need them, as `aa --help` shows it
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -46,8 +46,7 @@ for panel, commands in COMMANDS.items():
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `aa` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted, 143
-    terminated."""
+    """Run `aa` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     _set_environment()
     debug = os.environ.get("AA_DEBUG", "0") not in ("", "0")
@@ -60,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt as error:
-        code = 143 if isinstance(error, Terminated) else 130
+    except KeyboardInterrupt:
+        code = 130
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -74,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _fail(why, 2)
         hint = "" if debug else "; set AA_DEBUG=1 for the traceback"
         return _fail(f"unexpected {type(error).__name__}: {error}{hint}", 1)
-    if code in (130, 143):
-        return _fail("stopped; to go on, run the same command again", code)
+    if code == 130:
+        return _fail("stopped; to go on, run the same command again", 130)
     return code if isinstance(code, int) else 0
 
 

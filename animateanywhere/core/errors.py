@@ -7,7 +7,3 @@ class UsageError(Exception):
 
 class Failure(Exception):
     """Correct use that failed nonetheless: disk full, diverged training. Exit code 1."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers and `kill` send it: what Ctrl-C saves is saved."""
