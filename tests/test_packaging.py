@@ -13,7 +13,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # Where a package imports under another name than it is installed by.
 IMPORTED_AS = {
+    "ai-edge-litert": "ai_edge_litert",
     "controlnet-aux": "controlnet_aux",
+    "dlib-bin": "dlib",
     "huggingface-hub": "huggingface_hub",
     "pillow": "PIL",
     "pyyaml": "yaml",

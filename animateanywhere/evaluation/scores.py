@@ -29,7 +29,7 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "reference_delta_e": ("person's colors compared with the reference, CIEDE2000", False),
     "clip_i": ("person's similarity to the reference, by CLIP", True),
     "dino_i": ("person's similarity to the reference, by DINO", True),
-    "face_identity": ("face's similarity to the reference, by ArcFace", True),
+    "face_distance": ("face's distance to the reference; from 0.6 on another person", False),
     "clip_t": ("frames' similarity to the prompt, by CLIP", True),
     "leak": ("leakage of the reference's background", False),
     "subject_consistency": ("person's consistency between frames, by DINO", True),
@@ -40,15 +40,15 @@ METRICS: dict[str, tuple[str, bool | None]] = {
 }
 # The metrics that need each input beside the video
 NEEDED_INPUTS = {
-    "reference": ("reference_delta_e", "clip_i", "dino_i", "face_identity", "leak"),
+    "reference": ("reference_delta_e", "clip_i", "dino_i", "face_distance", "leak"),
     "motion": ("pck", "oks", "dynamic_degree_asked"),
     "prompt": ("clip_t",),
     "clip": ("clip_i", "clip_t", "background_consistency"),
     "dino": ("dino_i", "subject_consistency"),
-    "faces": ("face_identity",),
+    "faces": ("face_distance",),
 }
 REASONS = {
-    "face_identity": "no face is detected in the video or in the reference",
+    "face_distance": "no face is detected in the video or in the reference",
     "leak": "the person covers the background",
     "flicker": "fewer than two frames show the background",
     "subject_consistency": "fewer than two frames show a person",
@@ -79,7 +79,7 @@ def networks(location: WeightsLocation, fast: bool = False) -> Networks:
     loaders: dict[str, Callable[[], dict[str, ImageEmbedder | TextEmbedder]]] = {
         "clip": lambda: dict(zip(("clip", "words"), embed.clip_embedders(location), strict=True)),
         "dino": lambda: {"dino": embed.dino_embedder(location)},
-        "faces": lambda: {"faces": face_embedder(location)},
+        "faces": lambda: {"faces": face_embedder()},
     }
     for name, loader in loaders.items():
         try:
@@ -143,7 +143,7 @@ def score(
                 scores[name] = _similarity(net, some, known)
         if embedders.faces is not None:
             pictures = _sampled(person)[0], _sampled(reference)[0]
-            scores["face_identity"] = _similarity(embedders.faces, *pictures)
+            scores["face_distance"] = metrics.distance(*map(embedders.faces, pictures))
     if embedders.clip is not None:
         scores["background_consistency"] = metrics.consistency(
             embedders.clip(embed.backgrounds(frames, observed.masks))

@@ -15,12 +15,25 @@ def similarity(a: NDArray, b: NDArray) -> float:
     With CLIP embeddings of persons it is CLIP-I, with DINO embeddings DINO-I, with those of frames
     and the prompt CLIP-T: DreamBooth (Ruiz et al. 2023, section 4.1), the average pairwise cosine
     similarity of generated and real images. The inputs differ: frames instead of images, and the
-    person cut out on plain gray, so that the scene does not count (see `evaluation.embed`). With
-    ArcFace embeddings (Deng et al. 2019) it is the identity of the face.
+    person cut out on plain gray, so that the scene does not count (see `evaluation.embed`).
     """
     if not len(a) or not len(b):
         return float("nan")
     return float((_unit(a) @ _unit(b).T).mean())
+
+
+def distance(a: NDArray, b: NDArray) -> float:
+    """Mean Euclidean distance of all pairs of rows of `a` `(N, D)` and `b` `(M, D)`; `nan` without
+    rows.
+
+    With dlib's embeddings of faces it is the identity: two pictures of a person are less than 0.6
+    apart, by its authors. On frames of four clips and seven photographs, 95 % of the pairs of one
+    person (0.13 to 0.65, median 0.43) and 2 % of those of two persons (0.41 to 1.02, median 0.75).
+    """
+    if not len(a) or not len(b):
+        return float("nan")
+    apart = a[:, None].astype(np.float64) - b[None]  # (N, M, D)
+    return float(np.sqrt((apart**2).sum(-1)).mean())
 
 
 def consistency(features: NDArray) -> float:

@@ -14,6 +14,7 @@ from animateanywhere.commands.evaluate import _missing, evaluate
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.evaluation import faces
 from animateanywhere.evaluation.scores import METRICS, NEEDED_INPUTS
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
@@ -122,16 +123,21 @@ def test_json_is_all_that_comes_on_stdout(clips: Path, place: Path, capsys: Caug
 
 
 def test_with_networks_every_metric_but_the_face_is_there(
-    clips: Path, place: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Caught
+    clips: Path,
+    place: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Caught,
 ) -> None:
+    monkeypatch.setattr(faces, "WEIGHTS", "no_such_package")
     models = write_models(tmp_path_factory.mktemp("models"))
     arguments = ["evaluate", str(clips / "asked.mp4"), "--reference", str(REFERENCE), "--pose",
                  str(clips / "asked.poses.json"), "--prompt", "a man on a beach", "--detector",
                  "puppets", "--models", str(models), "--offline", "--json"]  # fmt: skip
     assert main.main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
-    assert set(report["missing"]) == {"face_identity"}
-    assert "insightface" in report["missing"]["face_identity"]
+    assert set(report["missing"]) == {"face_distance"}
+    assert "dlib or its weights are not installed" in report["missing"]["face_distance"]
     for name in ("clip_i", "dino_i", "clip_t"):
         assert -1 <= report["mean"][name] <= 1
     for name in ("subject_consistency", "background_consistency"):

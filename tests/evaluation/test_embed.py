@@ -1,7 +1,5 @@
 """CLIP and DINO of their real classes, tiny and random, saved to a folder and loaded from it."""
 
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from transformers import (
 from animateanywhere import metrics
 from animateanywhere.core.errors import UsageError
 from animateanywhere.evaluation import embed, faces
+from animateanywhere.media import video
 from animateanywhere.preprocessing.weights import CLIP, DINO, WeightsLocation, fetch, find_local
 from animateanywhere.puppets import render, sample_spec
 
@@ -175,48 +174,23 @@ def test_missing_weights_are_a_one_line_error_with_a_remedy(tmp_path: Path) -> N
     assert "\n" not in str(error.value) and str(tmp_path / "dino") in str(error.value)
 
 
-def test_faces_need_the_package_and_its_models(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: tuple
-) -> None:
-    """With a stand-in for insightface, by the calls that 2.1 takes."""
-    asked = {}
+def test_faces_need_the_package_and_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "WEIGHTS", "no_such_package")
+    with pytest.raises(UsageError, match=r"not installed; run: .*\[faces\]"):
+        faces.face_embedder()
 
-    class FaceAnalysis:
-        def __init__(self, name: str, root: str, allowed_modules: list[str]) -> None:
-            asked.update(name=name, root=root, modules=allowed_modules)
 
-        def prepare(self, ctx_id: int, det_size: tuple[int, int]) -> None:
-            asked["ready"] = True
-
-        def get(self, picture: np.ndarray) -> list[types.SimpleNamespace]:
-            if picture.mean() < 100:  # no face
-                return []
-            small = types.SimpleNamespace(bbox=(0, 0, 5, 5), normed_embedding=np.array([0.0, 1]))
-            mean = picture[0, 0, ::-1] / np.linalg.norm(picture[0, 0])  # as RGB
-            large = types.SimpleNamespace(bbox=(0, 0, 9, 9), normed_embedding=mean[:2])
-            return [small, large]
-
-    location = WeightsLocation(tmp_path, offline=True)
-    monkeypatch.setattr(faces, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="not installed"):
-        faces.face_embedder(location)
-    monkeypatch.setattr(faces, "find_spec", lambda name: True)
-    monkeypatch.setattr(faces, "ROOT", tmp_path / "home")
-    with pytest.raises(UsageError, match="put its .onnx files there"):
-        faces.face_embedder(location)
-    models = tmp_path / "insightface" / "models" / "buffalo_l"
-    models.mkdir(parents=True)
-    for name in ("det_10g.onnx", "w600k_r50.onnx"):
-        (models / name).touch()
-    package, app = types.ModuleType("insightface"), types.ModuleType("insightface.app")
-    app.FaceAnalysis = FaceAnalysis  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "insightface", package)
-    monkeypatch.setitem(sys.modules, "insightface.app", app)
-    frames = np.zeros((3, 8, 8, 3), np.uint8)
-    frames[1:] = (200, 150, 0)
-    rows = faces.face_embedder(location)(frames)
-    assert asked == {"name": "buffalo_l", "root": str(tmp_path / "insightface"),
-                     "modules": ["detection", "recognition"], "ready": True}  # fmt: skip
-    assert np.allclose(rows, [[0.8, 0.6]] * 2)  # the largest face, colors in the package's order
-    assert metrics.similarity(rows, rows) == pytest.approx(1)
-    assert faces.face_embedder(location)(frames[:1]).shape == (0, 512)
+def test_faces_of_one_person_are_nearer_than_the_threshold() -> None:
+    pytest.importorskip("dlib", reason="the faces extra is not installed")
+    embedder = faces.face_embedder()
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    assert embedder(noise).shape == (0, faces.LENGTH)
+    rows = {}
+    for name in ("AnyCharV/dance1.mp4", "ControlVideo/moonwalk.mp4"):
+        path = Path(__file__).parents[3] / "shared" / "real" / name
+        if not path.is_file():
+            pytest.skip(f"{path} is not there: real clips are not part of the project")
+        rows[name] = embedder(video.read(path, max_frames=24, fps=8).frames[::6])
+    one, other = rows.values()
+    assert len(one) >= 2 and len(other) >= 2
+    assert metrics.distance(one, one[::-1]) < 0.6 < metrics.distance(one, other)

@@ -356,6 +356,8 @@ def test_similarity_and_consistency_closed_forms() -> None:
     assert metrics.similarity(a, b) == 0.5
     assert metrics.similarity(-b, b) == -1
     assert np.isnan(metrics.similarity(a[:0], b))
+    assert metrics.distance(np.array([[0, 0], [3, 4]]), np.array([[0, 0]])) == 2.5
+    assert np.isnan(metrics.distance(a[:0], b))
     same = np.tile(b, (4, 1))
     assert metrics.consistency(same) == 1
     # second frame: 0.6 to the first and to the one before; third: back to the first
