@@ -5,12 +5,7 @@
 #          docker run --rm --volume "$PWD:/data" animateanywhere demo --fast
 #   CUDA:  docker build --build-arg TORCH_INDEX=URL_FOR_CUDA --tag animateanywhere:cuda .
 #          docker run --rm --gpus all --volume "$PWD:/data" animateanywhere:cuda bases
-FROM python:3.12-slim
-
-# libgl1 and its kin: mediapipe
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libegl1 libgl1 libgles2 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/*
+FROM python:3.13-slim
 
 WORKDIR /opt/animateanywhere
 COPY constraints.txt ./
@@ -23,6 +18,8 @@ COPY animateanywhere ./animateanywhere
 COPY recipes ./recipes
 COPY examples ./examples
 RUN pip install --no-cache-dir --constraint constraints.txt '.[offline]'
+ENV AA_CACHE=/opt/animateanywhere/cache
+RUN aa models fetch
 
 # Commands read and write here, runs/ too; what a hub sends is kept in runs/hub.
 WORKDIR /data

@@ -1,4 +1,5 @@
-# `make` lists the targets. Everything is installed into .venv of this folder, and nowhere else.
+# `make` lists the targets. All is installed into .venv of this folder, but for BlazePose's model files:
+# `aa models fetch` keeps them in the user's cache, for all environments.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint docs
@@ -6,9 +7,9 @@ SHELL := /bin/bash
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Override with `make PYTHON=/path/to/python3.12`.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
-  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+# Override with `make PYTHON=/path/to/python3.13`.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
   && echo "$$p" && break; done)
 
 # What the caller's shell points at must not leak in.
@@ -21,11 +22,12 @@ help: ## list the targets
 setup: $(STAMP) ## install the pinned environment into .venv (once)
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found" >&2; exit 1; }
 	@echo "Installing into $(VENV); this takes a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[offline,test,lint,docs]'
+	@$(RUN) -m animateanywhere models fetch || true # it says what to do; all else works without
 	@touch $@
 
 demo: setup ## learn a bundled person, generate and measure; pictures in runs/demo

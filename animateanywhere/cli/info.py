@@ -1,4 +1,4 @@
-"""Commands that show what there is: the demo, the bases, rendered people."""
+"""Commands that show what there is: the demo, the bases, networks, rendered people."""
 
 import sys
 from pathlib import Path
@@ -48,6 +48,37 @@ def bases() -> None:
     for row in rows:
         if row.ready and not sys.stdout.isatty():
             typer.echo(row.name)
+
+
+def models(
+    action: Annotated[
+        Literal["fetch"] | None,
+        typer.Argument(
+            metavar="fetch",
+            show_default="list them",
+            help="Download BlazePose's files, unless they are there.",
+        ),
+    ] = None,
+) -> None:
+    """List the networks that find people, poses and masks, and get those of the default backend.
+
+    `aa models fetch` downloads MediaPipe's published package by pip and keeps only the two networks
+    in it, 9 MB, in the user's cache or the folder AA_CACHE. The package itself is not installed.
+
+    Example: aa models fetch
+    """
+    from animateanywhere.commands import models as command
+
+    if action == "fetch":
+        from animateanywhere.preprocessing.model_files import fetch
+
+        result(fetch())
+        return
+    rows = command.models()
+    command.show(rows)
+    for row in rows:
+        if row.ready and not sys.stdout.isatty():
+            typer.echo(f"{row.name}\t{row.ready}")
 
 
 def puppets(

@@ -25,7 +25,11 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "personalize": train.personalize,
         "generate": generate.generate,
     },
-    "Prepare and check": {"prepare": prepare.prepare, "check": prepare.check},
+    "Prepare and check": {
+        "prepare": prepare.prepare,
+        "check": prepare.check,
+        "models": info.models,
+    },
     "Measure": {"evaluate": evaluate.evaluate},
     "Share": {"export": share.export, "push": share.push},
     "Base models": {

@@ -73,8 +73,9 @@ PoseBackend = Annotated[
     typer.Option(
         metavar="NAME",
         rich_help_panel=PREPROCESSING,
-        help="Pose detector: auto, exact, vitpose, dwpose, mediapipe or openpose. With auto, a "
-        "file of poses beside the video is used, or the best detector that needs no download.",
+        help="Pose detector: auto, exact, vitpose, dwpose, mediapipe (its BlazePose networks, run "
+        "by LiteRT) or openpose. With auto, a file of poses beside the video is used, or the best "
+        "detector that needs no download.",
     ),
 ]
 MaskBackend = Annotated[
@@ -82,8 +83,9 @@ MaskBackend = Annotated[
     typer.Option(
         metavar="NAME",
         rich_help_panel=PREPROCESSING,
-        help="Segmentation of the person: auto, exact, grounded-sam or mediapipe. With auto, a "
-        "file of masks beside the video is used, or the best backend that needs no download.",
+        help="Segmentation of the person: auto, exact, grounded-sam or mediapipe (BlazePose). With "
+        "auto, a file of masks beside the video is used, or the best backend that needs no "
+        "download.",
     ),
 ]
 Caption = Annotated[

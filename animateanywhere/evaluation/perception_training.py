@@ -184,7 +184,8 @@ def _cached_samples(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
     """The training samples, rendered once and read from `path` afterwards."""
     if not path.is_file():
         with write_aside(path) as aside, aside.open("wb") as file:
-            np.savez(file, **render_samples(range(seed, seed + count), "train"))
+            # numpy 2.4 has a parameter of its own among the arrays' names
+            np.savez(file, allow_pickle=False, **render_samples(range(seed, seed + count), "train"))
     return dict(np.load(path))
 
 

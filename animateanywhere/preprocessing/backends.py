@@ -13,6 +13,7 @@ from pathlib import Path
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import install_command
+from animateanywhere.preprocessing import model_files
 from animateanywhere.preprocessing.pose import openpose
 from animateanywhere.preprocessing.weights import (
     DWPOSE,
@@ -75,6 +76,8 @@ def choose_backend(
                 f"--{kind}-backend {requested}: its packages are not installed; run: "
                 + install_command(requested)
             )
+        if requested == "mediapipe":
+            model_files.require()
         for source in NEEDED_WEIGHTS.get(requested, ()):
             fetch(source, settings.location)
         if requested == "openpose":
@@ -90,6 +93,8 @@ def choose_backend(
         if all(find_local(source, settings.location) for source in NEEDED_WEIGHTS.get(backend, ())):
             break
         without_weights.append(backend)
+    if backend == "mediapipe":
+        model_files.require()
     why = ""
     if without_weights:
         names, best = " and ".join(without_weights), without_weights[0]

@@ -68,13 +68,17 @@ def fault(file: ModelFile) -> str | None:
     return None
 
 
+def litert_is_installed() -> bool:
+    return find_spec("ai_edge_litert") is not None
+
+
 def require() -> tuple[Path, Path]:
     """The local model files of the detector and of the landmark network.
 
     Raises:
         UsageError: one is missing or damaged, or LiteRT is not installed.
     """
-    if find_spec("ai_edge_litert") is None:
+    if not litert_is_installed():
         raise UsageError(
             "ai-edge-litert is not installed; give a poses.json, or run: "
             + install_command("offline")

@@ -66,8 +66,8 @@ def test_commands_are_grouped_in_the_order_in_which_people_need_them(
     assert headings == [*main.COMMANDS, "Options"]
     shown = re.findall(r"^  ([a-z][a-z-]+)  ", out, re.MULTILINE)
     assert shown == [
-        *("demo", "personalize", "generate", "prepare", "check", "evaluate", "export", "push"),
-        *("base-train", "bases", "puppets"),
+        *("demo", "personalize", "generate", "prepare", "check", "models", "evaluate"),
+        *("export", "push", "base-train", "bases", "puppets"),
     ]
 
 

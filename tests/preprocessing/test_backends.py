@@ -42,6 +42,7 @@ from animateanywhere.preprocessing.weights import (
     load,
 )
 from animateanywhere.puppets import render, sample_spec
+from tests.conftest import needs_blazepose
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 96, 72, 3), dtype=np.uint8)
 
@@ -227,6 +228,7 @@ def test_the_box_is_selected_by_overlap_with_the_pose(models: Path) -> None:
 def test_auto_selects_the_best_local_backend(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    needs_blazepose()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     clip = tmp_path / "a.mp4"
     assert choose_backend("pose", Backends(location=WeightsLocation(models)), clip) == "vitpose"
@@ -279,6 +281,7 @@ def test_a_folder_without_weights_is_reported(models: Path, tmp_path: Path) -> N
 def test_a_missing_package_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    needs_blazepose()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for backend in ("dwpose", "openpose"):
         monkeypatch.setitem(PACKAGES, backend, ("no_such_package",))
