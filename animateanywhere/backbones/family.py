@@ -21,6 +21,10 @@ from animateanywhere.backbones.guided_attention import Region
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import latent_channels, spatial_factor
 
+# A key of ours in the scheduler's config: the schedule of the betas in work with images, where it
+# differs from `beta_schedule`, that of clips
+IMAGE_BETAS = "image_beta_schedule"
+
 
 class Predict(Protocol):
     """One forward pass of a network from `Family.build`.
@@ -121,7 +125,21 @@ class Base:
 
     @property
     def scheduler(self) -> Any:
+        """The scheduler for clips; see `scheduler_for`."""
         return self.parts["scheduler"]
+
+    def scheduler_for(self, network: Any) -> Any:
+        """The scheduler for a network from `Family.build`.
+
+        Networks for images and for clips may have been trained with different noise schedules:
+        Stable Diffusion 1.5 with `scaled_linear` betas, AnimateDiff's temporal layers in it with
+        `linear` ones, under which step 500 is as noisy as step 600 of the former. The scheduler's
+        config then has `image_beta_schedule`, for the image network.
+        """
+        own = self.scheduler.config.get(IMAGE_BETAS)
+        if own is None or network is not self.denoiser:
+            return self.scheduler
+        return type(self.scheduler).from_config(self.scheduler.config, beta_schedule=own)
 
     @property
     def denoiser(self) -> Any:

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from animateanywhere.backbones.create_tokenizer import clip_tokenizer, init_text_encoder
-from animateanywhere.backbones.family import Base, Checkpoint, Family, latent_shape, token_ids
+from animateanywhere.backbones.family import (
+    IMAGE_BETAS,
+    Base,
+    Checkpoint,
+    Family,
+    latent_shape,
+    token_ids,
+)
 from animateanywhere.backbones.guided_attention import Region, guide
 from animateanywhere.backbones.sources import load_config, part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
@@ -33,6 +40,7 @@ IMAGE_PARTS: dict[str, Any] = {
     "scheduler": DDPMScheduler, "unet": UNet2DConditionModel,
 }  # fmt: skip
 SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
+EACH_FRAME = "norm_each_frame"  # a key of ours in the adapter's config, see `motion_unet`
 
 
 def create(name: str, model: Model, out: Path, captions: list[str]) -> Any:
@@ -69,9 +77,13 @@ def create_part(name: str, model: Model, captions: list[str]) -> Any:
         if fresh:
             init_text_encoder(encoder)
         return encoder
-    part = part_of(FAMILY.parts[name], table, name)
-    if name == "motion_adapter" and fresh:
-        zero_init(part)
+    own = {key: table[key] for key in (EACH_FRAME, IMAGE_BETAS) if key in table}
+    part = part_of(FAMILY.parts[name], {k: v for k, v in table.items() if k not in own}, name)
+    if name == "motion_adapter":
+        if fresh:
+            zero_init(part)
+        own = {EACH_FRAME: part.config.get(EACH_FRAME, not fresh)} | own
+    part.register_to_config(**own)
     return part
 
 
@@ -114,11 +126,40 @@ def build(base: Base, video: bool) -> Any:
 
 def motion_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
     """Insert temporal layers into an image UNet. Spatial weights are shared with `unet` and
-    temporal weights with `adapter`, not copied: training one changes the other."""
+    temporal weights with `adapter`, not copied: training one changes the other.
+
+    A temporal transformer begins with a GroupNorm. AnimateDiff's own code, with which the public
+    adapters were trained (v1, v2 and v3, and others made with it), takes its statistics in each
+    frame by itself; diffusers takes them over all frames of a clip. The entry `norm_each_frame` of
+    the adapter's config says which: True by default for adapters that are loaded from a source,
+    False for new ones and where it is missing, as in the bundled base, which was trained so.
+
+    The norms outside of the temporal layers are those of an image UNet, in each frame by itself, as
+    in v2 and v3 (`use_inflated_groupnorm`). v1 was trained with statistics over all frames there.
+    """
     with torch.device("meta"):
         network = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
+        if adapter.config.get(EACH_FRAME):
+            normalize_each_frame(network)
     network.load_state_dict({**unet.state_dict(), **adapter.state_dict()}, assign=True)
     return network
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """GroupNorm of a clip (B, C, F, H, W) with statistics of each frame by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = rearrange(x, "b c f h w -> (b f) c h w")
+        return rearrange(super().forward(frames), "(b f) c h w -> b c f h w", f=x.shape[2])
+
+
+def normalize_each_frame(network: nn.Module) -> None:
+    """Let the temporal transformers of a network normalize each frame by itself, in place; their
+    norms get new weights."""
+    for layer in network.modules():
+        if isinstance(layer, AnimateDiffTransformer3D):
+            norm = layer.norm
+            layer.norm = FrameGroupNorm(norm.num_groups, norm.num_channels, norm.eps)
 
 
 def predict(

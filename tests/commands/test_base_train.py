@@ -92,6 +92,10 @@ def test_stages_pass_on_what_recipe_and_base_say(
 ) -> None:
     out = tmp_path / "base"
     shutil.copytree(trained, out)
+    schedule = out / "scheduler/scheduler_config.json"
+    schedule.write_text(
+        json.dumps(json.loads(schedule.read_text()) | {"image_beta_schedule": "linear"})
+    )
     recipe = load_recipe("tiny")
     recipe = replace(
         recipe,
@@ -130,6 +134,8 @@ def test_stages_pass_on_what_recipe_and_base_say(
         base_stages.STAGES[name](run, stage, 0)
     assert [row["timestep_shift"] for row in passed] == [2.0, 3.0]
     assert [row["noise_share"] for row in passed] == [0.0, 0.4]  # frames alone share with none
+    betas = [row["scheduler"].config.beta_schedule for row in passed]
+    assert betas == ["linear", "scaled_linear"]
     assert all(row["settings"] == recipe.loss for row in passed)
     for row in passed:  # 1 beside the limbs, up to 1 + pose_weight on them
         batch = row["batch"]

@@ -253,6 +253,7 @@ def test_stages_pass_on_what_recipe_and_base_say(
 ) -> None:
     base = load_base(tiny_base)
     base.config["noise_share"] = 0.4
+    base.scheduler.register_to_config(image_beta_schedule="linear")
     recipe = load_recipe("personalize-tiny")
     shifts = {"appearance": (2.0, False), "motion": (3.0, True)}
     stages = [
@@ -287,7 +288,8 @@ def test_stages_pass_on_what_recipe_and_base_say(
     assert [(row["timestep_shift"], row["row_by_row"]) for row in passed] == list(shifts.values())
     assert [row["noise_share"] for row in passed] == [0.4, 0.4]
     assert all(row["settings"] == recipe.loss for row in passed)
-    assert all(row["scheduler"] is base.scheduler for row in passed)
+    betas = [row["scheduler"].config.beta_schedule for row in passed]
+    assert betas == ["linear", base.scheduler.config.beta_schedule] and len(set(betas)) == 2
     assert [len(row["batch"].latents) for row in passed] == [2 + 2, 1 + 1]
 
 

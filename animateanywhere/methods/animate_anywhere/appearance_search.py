@@ -73,7 +73,8 @@ def errors(model: Base, subject: Subject, bar: Bar, seed: int = 0) -> Error:
         x.repeat(len(TIMES), 1, 1, 1)[:, None] for x in encode_clip(model, subject.take(some))
     )
     latents, poses, masks = repeated  # (B, 1, C, h, w)
-    scheduler: Any = model.scheduler
+    network = method.build(model, Loss(guide=False), video=False)
+    scheduler: Any = model.scheduler_for(network)
     last = scheduler.config.num_train_timesteps - 1
     times = torch.tensor([round(last * share) for share in TIMES])
     times = times.repeat_interleave(len(some)).to(latents.device)  # (B,)
@@ -81,7 +82,6 @@ def errors(model: Base, subject: Subject, bar: Bar, seed: int = 0) -> Error:
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents)
     x = add_noise(latents, noise, levels)  # (B, 1, C, h, w)
     wanted = target(latents, noise, levels, scheduler.config.prediction_type)
-    network = method.build(model, Loss(guide=False), video=False)
     known: dict[str, float] = {}
 
     @torch.no_grad()

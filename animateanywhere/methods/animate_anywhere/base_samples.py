@@ -80,10 +80,11 @@ def caption_errors(base: Base) -> Callable[[], dict[str, float]]:
         "person_no_caption": [""] * HELD_OUT,
     }
     network = base.family.build(base, False)
-    last = torch.full((HELD_OUT,), base.scheduler.config.num_train_timesteps - 1)
+    scheduler = base.scheduler_for(network)
+    last = torch.full((HELD_OUT,), scheduler.config.num_train_timesteps - 1)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
-    levels = level(base.scheduler, last.to(latents.device))
-    kind = base.scheduler.config.prediction_type
+    levels = level(scheduler, last.to(latents.device))
+    kind = scheduler.config.prediction_type
     # Factor from the squared error of v or of the noise to that of the clean latents
     share = levels.noise[0] ** 2 / (levels.signal[0] ** 2 if kind == "epsilon" else 1)
 

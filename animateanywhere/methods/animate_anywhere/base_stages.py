@@ -111,13 +111,13 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base = _parts(run)
     name, network = base.family.denoiser, base.family.build(base, False)
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
-    rule = run.settings.loss
+    rule, scheduler = run.settings.loss, base.scheduler_for(network)
     batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.pose_weight)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)
         return method.loss(
-            base.family, model[name], rows, generator, base.scheduler, rule, stage.timestep_shift
+            base.family, model[name], rows, generator, scheduler, rule, stage.timestep_shift
         )
 
     folder = run.out / "training" / stage.name
@@ -139,13 +139,14 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base = _parts(run)
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
+    scheduler = base.scheduler_for(unet)
     batch = batches(base, stage, run.out, [(run.clips, 1.0)], rule.pose_weight)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)
         share = run.settings.model.noise_share
         return method.loss(
-            base.family, unet, rows, generator, base.scheduler, rule, stage.timestep_shift, share
+            base.family, unet, rows, generator, scheduler, rule, stage.timestep_shift, share
         )
 
     folder = run.out / "training" / stage.name

@@ -97,7 +97,8 @@ def render_latents(
     the network was trained with are denoised in overlapping windows, one at a time, so that memory
     does not grow with length.
     """
-    scheduler = make_scheduler(base.scheduler.config, sampling.sampler or sampler_of(base))
+    config = base.scheduler_for(unet).config
+    scheduler = make_scheduler(config, sampling.sampler or sampler_of(base))
     steps = sampling.steps or steps_of(base)
     scale = sampling.guidance_scale
     scale = base.config["guidance_scale"] if scale is None else scale
@@ -143,7 +144,7 @@ def render_images(
     unet: the network for images. pose_latents: (N, *pose_shape). steps: number of denoising steps.
     on_step: called after each step with the number of images in the batch.
     """
-    scheduler = make_scheduler(base.scheduler.config, sampler_of(base))
+    scheduler = make_scheduler(base.scheduler_for(unet).config, sampler_of(base))
     scale, rescale = base.config["guidance_scale"], guidance_rescale(base)
     generator = torch.Generator().manual_seed(seed)
     latents = []

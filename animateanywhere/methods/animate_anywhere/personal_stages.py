@@ -96,9 +96,11 @@ def _stage(
     if stage.kind != "motion" and "motion_adapter" in model.parts:
         model.parts["motion_adapter"].cpu()
 
+    scheduler = model.scheduler_for(parts[name])
+
     def loss(parts: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         return method.loss(
-            model.family, parts[name], batch(generator), generator, model.scheduler, settings.loss,
+            model.family, parts[name], batch(generator), generator, scheduler, settings.loss,
             stage.timestep_shift, noise_share(model), stage.row_by_row,
         )  # fmt: skip
 
