@@ -38,6 +38,14 @@ diffusers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
+# Entries of configs that change what weights mean: scales of the latents, the noise schedule, and
+# how temporal layers normalize. Others follow from the weights, or name files and versions.
+DECISIVE = (
+    "scaling_factor", "shift_factor", "latents_mean", "latents_std", "latent_patch",
+    "beta_schedule", "image_beta_schedule", "beta_start", "beta_end", "trained_betas",
+    "num_train_timesteps", "prediction_type", "rescale_betas_zero_snr", "flow_shift",
+    "norm_each_frame",
+)  # fmt: skip
 BUNDLED = ASSETS / "mini"
 TRAINED = RUNS / "base"  # output of `aa base-train mini`
 BASES = RUNS / "bases"  # output of `aa base-train` with other recipes: a folder for each, by name
@@ -117,8 +125,10 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{folder}: base is incomplete or damaged: {reason}") from None
-    digest = "" if meta else hash_of(folder)
-    return Base(folder, config, digest, parts, family, temporal_factor(parts["vae"]))
+    digest, earlier = ("", "") if meta else _hashes(folder)
+    return Base(
+        folder, config, digest, parts, family, temporal_factor(parts["vae"]), earlier_hash=earlier
+    )
 
 
 def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> Any:
@@ -149,12 +159,30 @@ def _require(folder: Path) -> None:
 
 
 def hash_of(folder: Path) -> str:
-    """SHA-256 over the weights that personal weights depend on (`Family.hashed`), 64 hex digits."""
-    digest = hashlib.sha256()
-    for part in family_in(folder).hashed:
-        for path in sorted((folder / part).glob("*.safetensors")):
-            digest.update(sha256(path).encode())
-    return digest.hexdigest()
+    """SHA-256 over what personal weights depend on, 64 hex digits: the weights of denoiser, text
+    encoder (`Family.hashed`) and VAE, and the entries `DECISIVE` of the parts' configs."""
+    return _hashes(folder)[0]
+
+
+def _hashes(folder: Path) -> tuple[str, str]:
+    """`hash_of`, and what it was before VAE and configs were included."""
+    family, digest = family_in(folder), hashlib.sha256()
+    for part in family.hashed:
+        _update(digest, folder / part)
+    earlier = digest.hexdigest()
+    _update(digest, folder / "vae")
+    for part in sorted(family.parts):
+        for path in (folder / part).glob("*config.json"):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            known = {key: config[key] for key in DECISIVE if config.get(key) is not None}
+            if known:
+                digest.update(json.dumps([part, known]).encode())
+    return digest.hexdigest(), earlier
+
+
+def _update(digest: Any, part: Path) -> None:
+    for path in sorted(part.glob("*.safetensors")):
+        digest.update(sha256(path).encode())
 
 
 def write_base_toml(folder: Path, config: dict[str, Any]) -> None:

@@ -109,6 +109,9 @@ class Base:
     parts: dict[str, Any]  # by folder name, see `Family.parts`
     family: Family
     packed: int = 1  # frames that share one latent, see `vae.temporal_factor`
+    # The hash that earlier versions gave this base, without VAE and noise schedule; it is still in
+    # weights that were learned then
+    earlier_hash: str = ""
     text_cache: dict[str, Tensor] = field(default_factory=dict)  # states (T, D) by prompt
 
     @property

@@ -97,7 +97,7 @@ def read_fitting(path: Path, base: Base) -> Fitting:
     Raises UsageError as `read_metadata` does, and for weights that were learned on another base.
     """
     metadata, tensors = _read(path, tensors=True)
-    if metadata["base_hash"] != base.hash:
+    if metadata["base_hash"] not in (base.hash, base.earlier_hash):
         raise UsageError(
             f"{path}: learned on base {metadata['base']} ({metadata['base_hash'][:8]}), but this "
             f"is another one ({base.hash[:8]}): give that base with --base, or personalize again"

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -127,15 +129,49 @@ def test_the_bundled_form_is_half_and_loads(tiny_base: Path, tmp_path: Path) -> 
     assert small < 0.6 * (source / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
 
 
-def test_the_hash_is_of_the_weights(tiny_base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["unet", "motion_adapter", "vae"])
+def test_the_hash_is_of_the_weights(tiny_base: Path, tmp_path: Path, part: str) -> None:
     other = tmp_path / "other"
     shutil.copytree(tiny_base, other)
     assert hash_of(other) == hash_of(tiny_base)
-    path = other / "unet" / "diffusion_pytorch_model.safetensors"
+    path = other / part / "diffusion_pytorch_model.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     assert hash_of(other) != hash_of(tiny_base)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "matters"),
+    [
+        ("scheduler/scheduler_config.json", "prediction_type", "epsilon", True),
+        ("scheduler/scheduler_config.json", "image_beta_schedule", "linear", True),
+        ("scheduler/scheduler_config.json", "_diffusers_version", "9", False),
+        ("scheduler/scheduler_config.json", "new_option", None, False),
+        ("vae/config.json", "scaling_factor", 0.5, True),
+        ("motion_adapter/config.json", "norm_each_frame", True, True),
+        ("unet/config.json", "_name_or_path", "elsewhere", False),
+    ],
+)
+def test_the_hash_is_of_what_gives_weights_a_meaning(
+    tiny_base: Path, tmp_path: Path, file: str, key: str, value: object, matters: bool
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    config = json.loads((other / file).read_text())
+    (other / file).write_text(json.dumps(config | {key: value}))
+    assert (hash_of(other) != hash_of(tiny_base)) == matters
+
+
+def test_a_base_knows_its_earlier_hash(tiny_base: Path) -> None:
+    """Of version 0.1: of the files of three parts."""
+    parts = ("unet/diffusion_pytorch_model", "motion_adapter/diffusion_pytorch_model",
+             "text_encoder/model")  # fmt: skip
+    known = "".join(
+        hashlib.sha256((tiny_base / f"{part}.safetensors").read_bytes()).hexdigest()
+        for part in parts
+    )
+    assert load_base(tiny_base).earlier_hash == hashlib.sha256(known.encode()).hexdigest()
 
 
 def test_bad_bases_are_named(tiny_base: Path, tmp_path: Path) -> None:

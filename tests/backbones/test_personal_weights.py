@@ -244,6 +244,14 @@ def test_a_token_grows_a_full_embedding(folder):
     assert add_token(base, "sks") == index
 
 
+def test_weights_of_an_earlier_version_know_the_base_by_its_earlier_hash(folder, tmp_path):
+    base = load_base(folder)
+    path = tmp_path / "personal.safetensors"
+    assert base.earlier_hash != base.hash
+    save_personal(path, learned(base), metadata(base_hash=base.earlier_hash))
+    assert load_personal(path, base)["token"] == "sks"
+
+
 def test_weights_of_another_base_are_refused_and_nothing_is_touched(folder, tmp_path):
     base = load_base(folder)
     tensors = learned(base)
