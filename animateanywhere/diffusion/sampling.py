@@ -7,6 +7,7 @@ shape, in the scheduler's prediction type. Guidance and windows are functions ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from diffusers import (
 from torch import Tensor
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.diffusion.losses import FLOW
+from animateanywhere.diffusion.losses import FLOW, video_noise
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Scheduler = Any  # of diffusers, whose lazy imports hide the types
@@ -71,6 +72,7 @@ def sample(
     steps: int,
     generator: torch.Generator | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
+    noise_share: float = 0.0,
 ) -> Tensor:
     """Sample latents from noise.
 
@@ -78,22 +80,43 @@ def sample(
         denoiser: see the module's docstring.
         x: unit Gaussian noise (B, F, C, h, w), float32; the state keeps its dtype.
         steps: number of denoising steps.
-        generator: for samplers that draw noise, such as "lcm".
+        generator: for samplers that draw noise: "lcm". None: torch's global one.
         on_step: called after each step with the number of steps done and the state.
+        noise_share: of the noise that such a sampler draws, see `losses.video_noise`.
 
     Returns:
         Latents of the shape and dtype of x.
     """
-    _set_timesteps(scheduler, steps, x.device)
+    set_timesteps(scheduler, steps, x.device)
     x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # flow schedulers do not define it: 1
-    draws = {} if isinstance(scheduler, UniPCMultistepScheduler) else {"generator": generator}
     scaled = getattr(scheduler, "scale_model_input", lambda x, _: x)
     for done, t in enumerate(scheduler.timesteps, start=1):
         prediction = denoiser(scaled(x, t), t).to(x.dtype)
-        x = scheduler.step(prediction, t, x, **draws, return_dict=False)[0]
+        if isinstance(scheduler, LCMScheduler):
+            x = _lcm_step(scheduler, prediction, t, x, generator or torch.default_generator,
+                          noise_share)  # fmt: skip
+        else:
+            x = scheduler.step(prediction, t, x, return_dict=False)[0]
         if on_step is not None:
             on_step(done, x)
     return x
+
+
+def _lcm_step(
+    scheduler: Scheduler, prediction: Tensor, t: Tensor, x: Tensor, generator: torch.Generator,
+    noise_share: float,
+) -> Tensor:  # fmt: skip
+    """A step of LCM: from the prediction to clean latents, and with new noise to the next timestep.
+
+    diffusers' own draws independent noise for each frame; `noise_share` must be that of training.
+    """
+    with torch.random.fork_rng([]):  # what it draws is not used
+        clean: Tensor = scheduler.step(prediction, t, x, return_dict=False)[1]
+    if scheduler.step_index == len(scheduler.timesteps):
+        return clean
+    noise = video_noise(x.shape, generator, noise_share).to(x)
+    following: Tensor = scheduler.add_noise(clean, noise, scheduler.timesteps[scheduler.step_index])
+    return following
 
 
 def guided(cond: Tensor, uncond: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
@@ -126,18 +149,18 @@ def windows(frames: int, length: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + length) for start in starts]
 
 
-def free_noise(noise: Tensor, length: int, stride: int, generator: torch.Generator) -> Tensor:
+def free_noise(noise: Tensor, ranges: list[tuple[int, int]], generator: torch.Generator) -> Tensor:
     """Noise (B, F, C, h, w) for a long video by shuffling that of its first window.
 
-    FreeNoise (Qiu et al. 2023, arXiv 2310.15169, section 3.2): each segment of `stride` frames
-    beyond the first `length` has the noise of the segment `length` frames before it, in another
-    order, so that all windows start from the same noise and agree in content.
+    FreeNoise (Qiu et al. 2023, arXiv 2310.15169, section 3.2): the frames that a window has beyond
+    the one before it get the noise of the frames it leaves behind, in another order. So each window
+    starts from the noise of the first, every frame of it once, and all agree in content. ranges: as
+    from `windows`, which need not be evenly spaced.
     """
     out = noise.clone()
-    for start in range(length, noise.shape[1], stride):
-        stop = min(start + stride, noise.shape[1])
-        order = torch.randperm(stride, generator=generator)[: stop - start]
-        out[:, start:stop] = out[:, start - length + order]
+    for (start, stop), (next_start, next_stop) in pairwise(ranges):
+        left = start + torch.randperm(next_start - start, generator=generator)
+        out[:, stop:next_stop] = out[:, left]
     return out
 
 
@@ -165,23 +188,21 @@ def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, i
     return denoiser
 
 
-def switch_denoisers(first: Denoiser, then: Denoiser, steps: int) -> Denoiser:
-    """A denoiser that is `first` for the first `steps` calls and `then` for the rest.
+def switch_denoisers(first: Denoiser, then: Denoiser, last: float) -> Denoiser:
+    """A denoiser that is `first` for timesteps above `last`, and `then` from there on.
 
-    For samplers with one call per step, such as all samplers here.
+    last: the first timestep of `then`, such as an entry of `scheduler.timesteps`.
     """
-    calls = 0
 
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return (first if calls <= steps else then)(x, t)
+        return (first if t > last else then)(x, t)
 
     return denoiser
 
 
-def _set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> None:
-    """Set the timesteps; a multistep solver with trailing spacing gets more of them near the data.
+def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> None:
+    """Set the timesteps of a sampler, as `sample` does: with trailing spacing, a multistep solver
+    gets more of them near the data.
 
     Evenly spaced, the last of 25 steps jumps from sigma 0.19 to 0 and blurs: for Gaussian data of
     standard deviation 0.35 (0.1) the sampled deviation was 13 % (56 %) too small. With spacing by

@@ -27,6 +27,7 @@ from animateanywhere.diffusion.sampling import (
     free_noise,
     make_scheduler,
     sample,
+    set_timesteps,
     switch_denoisers,
     windows,
 )
@@ -105,10 +106,11 @@ def render_latents(
     count, length = len(pose_latents), window_length(base)
     # Noise drawn on the CPU is the same for every device
     generator = torch.Generator().manual_seed(seed)
-    noise = video_noise((1, count, *latent_shape(base)), generator, noise_share(base))
-    overlap = length // 4
+    share = noise_share(base)
+    noise = video_noise((1, count, *latent_shape(base)), generator, share)
+    ranges = windows(count, length, length // 4)
     if sampling.free:
-        noise = free_noise(noise, length, length - overlap, generator)
+        noise = free_noise(noise, ranges, generator)
     noise = noise.to(pose_latents.device)
     rescale = guidance_rescale(base)
 
@@ -122,12 +124,14 @@ def render_latents(
                 base.family, unet, conditions.window(start, stop), scale, rescale
             )
 
-        return blend(denoiser_of, windows(count, length, overlap))
+        return blend(denoiser_of, ranges)
 
     denoiser = windowed(unet, prompt)
     if sampling.early is not None:
-        denoiser = switch_denoisers(windowed(*sampling.early), denoiser, round(steps * (1 - LATE)))
-    return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step())[0]
+        set_timesteps(scheduler, steps, noise.device)
+        late = scheduler.timesteps[round(steps * (1 - LATE)) :].tolist()  # [] with a single step
+        denoiser = switch_denoisers(windowed(*sampling.early), denoiser, max(late, default=-1))
+    return sample(denoiser, noise, scheduler, steps, generator, lambda *_: on_step(), share)[0]
 
 
 def render_images(

@@ -75,3 +75,11 @@ def test_the_scale_of_guidance_may_be_given(base: Base, monkeypatch: pytest.Monk
         for scale in (None, 1.0)
     )
     torch.testing.assert_close(ours, (0.7 * 3 + 0.3 * 7) / 3 * plain)
+
+
+def test_frames_that_share_their_noise_share_what_lcm_adds(base: Base) -> None:
+    base.config["noise_share"] = 1.0
+    poses = torch.zeros(3, *latent_shape(base))
+    lcm = Sampling(sampler="lcm", steps=4, guidance_scale=1.0)
+    found = render_latents(base, torch.nn.Identity(), "a man", poses, 5, lcm)
+    assert torch.equal(found[0], found[2])
