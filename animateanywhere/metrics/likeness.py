@@ -48,9 +48,11 @@ def person_ssim(result: NDArray, truth: NDArray, mask: NDArray) -> float:
 def matched_delta_e(result: NDArray, truth: NDArray) -> float:
     """Mean CIEDE2000 of Lab pixels `(N, 3)` of the truth, matched to pixels `(M, 3)` of the result.
 
-    A pixel of the result may be used twice, which compensates for their random sampling.
+    Every pixel of the truth is matched. A pixel of the result may be used twice, which compensates
+    for their random sampling, or as often as there are more pixels of the truth.
     """
-    cost = np.tile(deltaE_ciede2000(truth[:, None], result[None]), 2)
+    times = max(2, -(-len(truth) // len(result)))
+    cost = np.tile(deltaE_ciede2000(truth[:, None], result[None]), times)
     return float(cost[linear_sum_assignment(cost)].mean())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ def save_checkpoint(
     parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     shadow: Sequence[Tensor],
+    scaler: Any = None,
 ) -> None:
-    """Write parameters, optimizer state and EMA weights (`shadow`) of a step, atomically."""
+    """Write parameters, optimizer state, EMA weights (`shadow`) and the state of a `GradScaler`
+    (with fp16) of a step, atomically."""
     tensors = {f"model.{name}": p.detach() for name, p in parameters.items()}
     for index, state in optimizer.state_dict()["state"].items():
         flat = {k: v for k, v in state.items() if not isinstance(v, dict)}
@@ -32,7 +35,8 @@ def save_checkpoint(
     tensors |= {f"ema.{index}": value for index, value in enumerate(shadow)}
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with write_aside(path) as aside:
-        save_file(tensors, aside, metadata={"step": str(step)})
+        scale = {} if scaler is None else scaler.state_dict()
+        save_file(tensors, aside, metadata={"step": str(step), "scaler": json.dumps(scale)})
 
 
 def load_checkpoint(
@@ -40,6 +44,7 @@ def load_checkpoint(
     parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     shadow: Sequence[Tensor],
+    scaler: Any = None,
 ) -> int:
     """Load a checkpoint of `save_checkpoint` in place; returns its step, 0 if there is none."""
     if not path.is_file():
@@ -64,4 +69,7 @@ def load_checkpoint(
             for name, value in values.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        scale = json.loads(file.metadata().get("scaler", "{}"))  # earlier versions have none
+        if scaler is not None and scale:
+            scaler.load_state_dict(scale)
         return int(file.metadata()["step"])

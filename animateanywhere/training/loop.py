@@ -97,14 +97,15 @@ def fit(
     optimizer, ema = make_optimizer(parameters, stage), Ema(parameters, stage.ema)
     checkpoint = folder / "checkpoint.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
-    step = load_checkpoint(checkpoint, parameters, optimizer, ema.shadow)
+    scaler = accelerator.scaler
+    step = load_checkpoint(checkpoint, parameters, optimizer, ema.shadow, scaler)
     ema.resume(step)
     if 0 < step < stage.steps:
         say(f"resuming {stage.name} after step {step} of {stage.steps}")
 
     def save() -> None:
         if main:
-            save_checkpoint(checkpoint, step, parameters, optimizer, ema.shadow)
+            save_checkpoint(checkpoint, step, parameters, optimizer, ema.shadow, scaler)
 
     def should_stop() -> bool:
         stop = [False]

@@ -15,6 +15,9 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import install_command
 from animateanywhere.training.stage import Stage
 
+# Parameters that weight decay would only pull back: the embedding of a learned token
+NOT_DECAYED = r"^token_embedding\."
+
 
 def learning_rate(stage: Stage, step: int) -> float:
     """Linear warm-up, constant, and linear decay to 0 over the last `decay` of the steps."""
@@ -24,8 +27,9 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 
 def make_optimizer(parameters: Mapping[str, nn.Parameter], stage: Stage) -> Any:
-    """AdamW, its groups with their `rate` relative to the stage's learning rate. Raises UsageError
-    where its package is not installed, or a pattern of `rates` matches nothing."""
+    """AdamW, its groups with their `rate` relative to the stage's learning rate. The embedding of a
+    learned token is not decayed. Raises UsageError where its package is not installed, or a pattern
+    of `rates` matches nothing."""
     kind: Any = partial(torch.optim.AdamW, fused=True)
     if stage.optimizer == "adamw8bit":
         try:
@@ -35,17 +39,21 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], stage: Stage) -> Any:
                 f"the optimizer of stage {stage.name} needs bitsandbytes; run: "
                 + install_command("vram")
             ) from None
-    rate, decay = stage.learning_rate, stage.weight_decay
-    return kind(_groups(parameters, stage), rate, (0.9, 0.99), weight_decay=decay)
+    return kind(_groups(parameters, stage), stage.learning_rate, (0.9, 0.99))
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     used: set[str] = set()
     for name, parameter in parameters.items():
-        pattern = next((p for p in stage.rates if re.search(p, name)), None)
-        used |= {pattern} if pattern else set()
-        groups.setdefault(stage.rates[pattern] if pattern else 1.0, []).append(parameter)
+        found = [pattern for pattern in stage.rates if re.search(pattern, name)]
+        used |= set(found)
+        rate = stage.rates[found[0]] if found else 1.0
+        decay = 0.0 if re.search(NOT_DECAYED, name) else stage.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
     for pattern in stage.rates.keys() - used:
         raise UsageError(f"the pattern {pattern} of `rates` matches no trainable parameter")
-    return [{"params": some, "rate": rate} for rate, some in groups.items()]
+    return [
+        {"params": some, "rate": rate, "weight_decay": decay}
+        for (rate, decay), some in groups.items()
+    ]

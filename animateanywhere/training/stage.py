@@ -26,7 +26,7 @@ class Stage:
     warmup: int = 0  # steps
     decay: float = 0.0  # share of the steps at the end with linear decay of the learning rate to 0
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
-    # Other learning rates: pattern on names -> factor of learning_rate
+    # Other learning rates: pattern on names -> factor of learning_rate; the first that matches
     rates: dict[str, float] = field(default_factory=dict)
     accumulate: int = 1  # batches per step
     clip: float = 1.0  # maximum norm of the gradient

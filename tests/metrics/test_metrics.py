@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from skimage.color import deltaE_ciede2000
 
 from animateanywhere import metrics
+from animateanywhere.metrics.likeness import matched_delta_e
 from animateanywhere.metrics.pose import MIRROR
 from animateanywhere.pose.keypoints import KEYPOINTS
 from animateanywhere.puppets import PARTS, render, sample_spec
@@ -95,6 +97,15 @@ def clips() -> dict:
 def _delta_e(clips: dict, frames: np.ndarray, masks: np.ndarray) -> dict[str, float]:
     truth = clips["truth"]
     return metrics.person_delta_e(frames, truth.frames, truth.parts, PARTS, masks)
+
+
+@pytest.mark.parametrize("count", [48, 24, 23, 12, 1])
+def test_no_pixel_of_the_truth_is_left_out(count: int) -> None:
+    """Half of them are of a color that the result does not have, however few pixels that has."""
+    red, green = [50.0, 60.0, 0.0], [50.0, -60.0, 0.0]
+    truth, result = np.array([red] * 24 + [green] * 24), np.array([red] * count)
+    far = deltaE_ciede2000(red, green)
+    assert matched_delta_e(result, truth) == pytest.approx(far / 2)
 
 
 def test_delta_e_orders_copy_pose_and_person(clips: dict) -> None:

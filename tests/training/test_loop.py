@@ -406,3 +406,29 @@ def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
     whole = train(4, resume=False)
     train(2, resume=False)
     assert torch.equal(train(4, resume=True), whole)
+
+
+def test_a_resumed_run_in_float16_goes_on_with_its_scale(tmp_path: Path) -> None:
+    """What the loop does on a GPU, with the scaler of a processor."""
+
+    def train(steps: int, resume: bool) -> list[float]:
+        net = model()
+        parameters = dict(net.named_parameters())
+        optimizer = torch.optim.AdamW(net.parameters(), 0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14, growth_interval=2)
+        path, seen = tmp_path / "checkpoint.safetensors", []
+        start = load_checkpoint(path, parameters, optimizer, [], scaler) if resume else 0
+        for step in range(start, steps):
+            value, _ = loss(net, step_generator(0, 0, step))
+            scaler.scale(value * (float("inf") if step == 1 else 1)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            seen.append(scaler.get_scale())
+        save_checkpoint(path, steps, parameters, optimizer, [], scaler)
+        return seen
+
+    whole = train(7, resume=False)
+    assert len(set(whole)) == 3  # it falls, and grows again after two steps
+    train(3, resume=False)
+    assert train(7, resume=True) == whole[3:]

@@ -279,16 +279,15 @@ def by_lora(recipe: Recipe, rank: int = 16) -> Recipe:
     """A copy of a recipe that trains LoRA in place of full weights, in stages that do not already.
 
     Factors are initialized to zero and need a higher learning rate: six times that of full weights,
-    measured on the bundled base, and at least 1e-4, as is usual for Stable Diffusion.
+    measured on the bundled base, and at least 1e-4, as is usual for Stable Diffusion. Token and
+    text encoder, which get no factors, keep theirs.
     """
 
     def change(stage: Stage) -> Stage:
         if stage.lora_rank:
             return stage
-        rate = max(6 * stage.learning_rate, 1e-4)
-        slower = stage.learning_rate / rate  # other parameters keep their learning rate
-        rates = {name: times * slower for name, times in stage.rates.items()}
-        return replace(stage, lora_rank=rank, learning_rate=rate, rates=rates)
+        faster = max(6.0, 1e-4 / stage.learning_rate)
+        return replace(stage, lora_rank=rank, rates=stage.rates | {r"\.lora_[AB]\.": faster})
 
     return each_stage(recipe, change)
 
