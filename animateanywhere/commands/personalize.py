@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, load_base
-from animateanywhere.backbones.low_memory import room_for_vae, to_device
+from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.device import best_device, gpu_memory
@@ -31,20 +31,18 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_appearance
-from animateanywhere.methods.animate_anywhere.background_augmentation import augment_backgrounds
 from animateanywhere.methods.animate_anywhere.cost import history
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_learning
 from animateanywhere.methods.animate_anywhere.cost.vram import fitted
 from animateanywhere.methods.animate_anywhere.model_card import write_personal_card
 from animateanywhere.methods.animate_anywhere.personal_stages import (
-    StageData,
     fit_vae,
     learn,
     recipe_of,
 )
-from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames, prior_data
+from animateanywhere.methods.animate_anywhere.prior_preservation import prior_data
 from animateanywhere.methods.animate_anywhere.settings import Recipe, to_dict
-from animateanywhere.methods.animate_anywhere.subject_data import encode_subject
+from animateanywhere.methods.animate_anywhere.stage_data import make_data
 from animateanywhere.methods.animate_anywhere.validation import learned_part, make_validations
 from animateanywhere.preprocessing.backends import Backends
 
@@ -139,40 +137,33 @@ def _learn(
     scored = settings.extras.checkpoint_selection
     training = learned_part(subject) if scored else subject
     if settings.extras.appearance == AUTO:
-        words = find_appearance(model, training)
+        words = _appearance(model, training, out)
         settings = replace(settings, extras=replace(settings.extras, appearance=words))
         say(f'appearance of {escape(token)}: "{escape(words)}"; --appearance sets other words')
-    length = clip_frames(model, settings)
-    with room_for_vae(model):
-        rows = encode_subject(model, training, token, settings, length)
-    augmented = [
-        augment_backgrounds(model, training, token, settings, seed, frames, out)
-        for frames in (1, length)
-        if settings.extras.background_augmentation
-    ]
-    images, clips = augmented or (None, None)
-    data = {
-        "appearance": StageData(
-            rows, prior_data(model, subject.class_word, settings, seed, video=False), images
-        ),
-        "motion": StageData(
-            rows.clips or rows,
-            prior_data(model, subject.class_word, settings, seed, video=True),
-            clips,
-        ),
-    }
+    data, token_index = make_data(model, training, token, settings, seed, out)
     tensors: dict[str, Tensor] = {}
     if settings.extras.fit_vae_steps:
-        tensors |= fit_vae(model, training, data["appearance"].prior, settings, out, seed)
+        others = prior_data(model, subject.class_word, settings, seed, video=False)
+        tensors |= fit_vae(model, training, others, settings, out, seed)
     validations = make_validations(model, settings, subject, token) if scored else {}
     # Everything is encoded: free the VAE's memory
     model.parts["vae"] = model.vae.cpu() if scored else nn.Identity()
-    changed, selected = learn(model, settings, data, rows.token_index, out, seed, validations)
+    changed, selected = learn(model, settings, data, token_index, out, seed, validations)
     found = {"appearance": settings.extras.appearance}
     if scored:
         checkpoint_selection.plot(out)
         found["selected_steps"] = json.dumps(selected)
     return tensors | changed, found
+
+
+def _appearance(model: Base, subject: Subject, out: Path) -> str:
+    """Words for the appearance, searched once in a run: a GPU may not find the same again."""
+    kept = out / "training" / "appearance.txt"
+    if not kept.is_file():
+        words = find_appearance(model, subject)
+        with write_aside(kept) as aside:
+            aside.write_text(words, encoding="utf-8")
+    return kept.read_text(encoding="utf-8")
 
 
 def _estimate(

@@ -27,9 +27,12 @@ from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES, recipes_folder
 from animateanywhere.datasets.subject import Subject
-from animateanywhere.methods.animate_anywhere import personal_stages
+from animateanywhere.methods.animate_anywhere import (
+    background_augmentation,
+    personal_stages,
+    stage_data,
+)
 from animateanywhere.methods.animate_anywhere.background_augmentation import augment_backgrounds
-from animateanywhere.methods.animate_anywhere.personal_stages import StageData
 from animateanywhere.methods.animate_anywhere.prior_preservation import (
     PriorData,
     cache_file,
@@ -44,6 +47,7 @@ from animateanywhere.methods.animate_anywhere.settings import (
     Stage,
     load_recipe,
 )
+from animateanywhere.methods.animate_anywhere.stage_data import StageData
 from animateanywhere.methods.animate_anywhere.subject_data import (
     Clips,
     SubjectData,
@@ -231,16 +235,17 @@ def test_without_extras_nothing_of_ours_runs(
     def never(*given: object) -> None:
         raise AssertionError("an extra ran")
 
-    for name in ("augment_backgrounds", "find_appearance", "fit_vae", "make_validations"):
+    monkeypatch.setattr(stage_data, "augment_backgrounds", never)
+    for name in ("find_appearance", "fit_vae", "make_validations"):
         monkeypatch.setattr(command, name, never)
     seen: list[SubjectData] = []
-    real = command.encode_subject
+    real = stage_data.encode_subject
 
     def encode(*given: Any) -> SubjectData:
         seen.append(real(*given))
         return seen[-1]
 
-    monkeypatch.setattr(command, "encode_subject", encode)
+    monkeypatch.setattr(stage_data, "encode_subject", encode)
     about = read_metadata(learn(tiny_base, recipe, estimate=False))
     assert about["appearance"] == "" and "chosen" not in about
     (rows,) = seen
@@ -309,8 +314,44 @@ def test_a_stopped_run_goes_on(
     with pytest.raises(KeyboardInterrupt):
         learn(tiny_base, out=place / "cut")
     monkeypatch.setattr(personal_stages.method, "loss", real)
+    # A GPU may generate other pictures the second time
+    monkeypatch.setattr(background_augmentation, "_generate_scenes", None)
     assert not (place / "cut" / "personal.safetensors").exists()
     assert learn(tiny_base, out=place / "cut").read_bytes() == learned.read_bytes()
+
+
+def test_words_are_searched_once_in_a_run(
+    tiny_base: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter(["in a red shirt", "in a blue shirt"])
+    monkeypatch.setattr(command, "find_appearance", lambda *given: next(found))
+
+    def stops(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "learn", stops)
+    auto = replace(BARE, extras=replace(NO_EXTRAS, appearance="auto"))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            learn(tiny_base, auto)
+    monkeypatch.setattr(command, "learn", personal_stages.learn)
+    assert read_metadata(learn(tiny_base, auto))["appearance"] == "in a red shirt"
+
+
+def test_no_data_is_made_that_no_stage_uses(tiny_base: Path, place: Path) -> None:
+    extras = replace(TINY.extras, checkpoint_selection=False)
+    appearance, motion = TINY.stage
+    alone = replace(TINY, stage=(replace(appearance, prior_batch=0),), extras=extras)
+    learn(tiny_base, alone, out=place / "images")
+    assert not (place / "runs/regularization").exists()
+    made = place / "images/training"
+    assert [file.name for file in made.glob("backgrounds*")] == ["backgrounds_images.safetensors"]
+    clips = replace(TINY, stage=(motion,), extras=extras)
+    learn(tiny_base, clips, out=place / "clips")
+    (regular,) = (place / "runs/regularization").glob("*.safetensors")
+    assert load_file(regular)["latents"].shape[1] == motion.frames
+    made = place / "clips/training"
+    assert [file.name for file in made.glob("backgrounds*")] == ["backgrounds_clips.safetensors"]
 
 
 def test_each_switch_changes_the_result(tiny_base: Path, place: Path) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base, encode_poses, encode_text
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, each_clip, encode_frames, whole_clip
+from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
@@ -44,7 +46,9 @@ def augment_backgrounds(
     """The subject in front of synthetic backgrounds, in all placements: pictures if `length` is 1,
     otherwise clips of at most `length` frames. Writes a contact sheet of pictures to `out`.
 
-    Parts of the base's person that the filmed person does not cover count as background.
+    Parts of the base's person that the filmed person does not cover count as background. What the
+    base generates is kept in `out`/training: a GPU may not give the same pictures again, and a
+    resumed run needs the same.
     """
     extras, word = settings.extras, subject.class_word
     who = f"{word} {extras.appearance}".strip()
@@ -68,14 +72,19 @@ def augment_backgrounds(
     with room_for_vae(model):
         poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
     prompts = [text.replace(f"{token} ", "") for text in captions]
-    generated = _generate_scenes(model, prompts, poses, seed, video)
+    kept = out / "training" / f"backgrounds_{'clips' if video else 'images'}.safetensors"
+    if not kept.is_file():
+        scenes = _generate_scenes(model, prompts, poses, seed, video)
+        with write_aside(kept) as aside:
+            save_file({"latents": scenes.cpu().contiguous()}, aside)
+    generated = load_file(kept, device=str(poses.device))["latents"]
     with room_for_vae(model):
         if video:
-            scenes = np.concatenate([decode_latents(model.vae, x, clip=True) for x in generated])
+            behind = np.concatenate([decode_latents(model.vae, x, clip=True) for x in generated])
         else:
-            scenes = decode_latents(model.vae, generated[:, 0])
+            behind = decode_latents(model.vae, generated[:, 0])
     mask = masks[..., None]
-    shown = (mask * filmed + (1 - mask) * scenes).round().astype(np.uint8)
+    shown = (mask * filmed + (1 - mask) * behind).round().astype(np.uint8)
     if not video:
         rows = range(0, min(count, SHOWN), 8)
         contact_sheet(out / SHEET, [(captions[at], shown[at : at + 8]) for at in rows])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.methods.animate_anywhere import checkpoint_selection, method
 from animateanywhere.methods.animate_anywhere.prior_preservation import SHOWN, PriorData
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage, load_recipe
-from animateanywhere.methods.animate_anywhere.subject_data import Clips, SubjectData, batches
+from animateanywhere.methods.animate_anywhere.stage_data import StageData
+from animateanywhere.methods.animate_anywhere.subject_data import batches
 from animateanywhere.methods.animate_anywhere.validation import Validation
 from animateanywhere.metrics import psnr
 from animateanywhere.training.loop import fit
@@ -34,15 +35,6 @@ from animateanywhere.training.loop import fit
 LARGE = 256  # pixels a side above which gradient checkpointing is used
 WORDS = "text_encoder|token_embedding"  # in `train`: only for bases that learn tokens
 TOKEN = "token_embedding.weight"  # name of the learned token's embedding among the parameters
-
-
-@dataclass(frozen=True)
-class StageData:
-    """The data of a stage."""
-
-    subject: SubjectData | Clips
-    prior: PriorData
-    augmented: Clips | None = None  # the subject in front of synthetic backgrounds
 
 
 def learn(

@@ -158,6 +158,10 @@ class Recipe:
         """The stages that learn a person."""
         return self.stages("appearance", "motion")
 
+    def uses_prior(self, kind: Kind) -> bool:
+        """Whether regularization data for stages of a kind is used."""
+        return any(stage.prior_batch for stage in self.stages(kind))
+
     def stages(self, *kinds: Kind) -> tuple[Stage, ...]:
         """The stages of some kinds, in order."""
         return tuple(stage for stage in self.stage if stage.kind in kinds)

@@ -71,7 +71,7 @@ def encode_subject(
     person, scenes = [token, word, appearance], [subject.scene or ""]
     tokens = token_regions(model, captions, person, scenes)
     clips = None
-    if model.packs_clips:
+    if model.packs_clips and settings.stages("motion"):
         clips = _clips(model, subject, captions, tokens, placements, length)
     latents, poses, masks = (torch.stack(part) for part in zip(*encoded, strict=True))
     return SubjectData(latents, poses, masks, captions, tokens, token, index, clips)
@@ -157,7 +157,7 @@ def batches(
     model: Base,
     stage: Stage,
     subject: SubjectData | Clips,
-    prior: PriorData,
+    prior: PriorData | None,
     settings: Recipe,
     text_learns: bool,
     augmented: Clips | None = None,
@@ -165,13 +165,15 @@ def batches(
     """A function that draws a batch with a random generator: subject rows, then regularization
     rows, of `stage.frames` frames each.
 
+    prior: None only if the stage has no regularization rows.
     text_learns: the token or the text encoder is trained, so text states are encoded in each step
     and not once. augmented: the subject in front of synthetic backgrounds, for a share of its rows.
     Captions are dropped (`stage.dropout`) from regularization rows only: if the empty prompt
     learned the subject as well, guidance would push away from the person.
     """
     frames = latent_count(stage.frames, model.packed)
-    frames = min(frames, subject.latents.shape[1], prior.latents.shape[1])
+    others = [some for some in (prior, augmented) if some is not None]
+    frames = min(frames, *(some.latents.shape[1] for some in (subject, *others)))
     share = settings.extras.background_augmentation
     # alpha is inside the norm of eq. 1
     filmed = settings.loss.alpha**2 if settings.loss.weaken else 1.0
@@ -189,8 +191,8 @@ def batches(
         return dict(zip(unique, encode_text(model, unique), strict=True))
 
     with torch.no_grad():
-        others = augmented.captions if augmented else []
-        fixed = encode(["", *subject.captions, *others, *prior.captions])
+        captions = (caption for some in others for caption in some.captions)
+        fixed = encode(["", *subject.captions, *captions])
 
     def draw_rows(generator: torch.Generator) -> Batch:
         def pick(most: int) -> int:
@@ -211,6 +213,7 @@ def batches(
             weight.append(1.0)
         neutral = torch.full_like(rows[0][2], 0.5)
         for _ in range(stage.prior_batch):
+            assert prior is not None
             clip, start = pick(len(prior.latents)), pick(starts(prior))
             cut = clip, slice(start, start + frames)
             rows.append(

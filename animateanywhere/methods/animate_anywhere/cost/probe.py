@@ -44,9 +44,10 @@ from animateanywhere.methods.animate_anywhere.generation import (
     render_images,
     render_latents,
 )
-from animateanywhere.methods.animate_anywhere.personal_stages import StageData, fit_vae
+from animateanywhere.methods.animate_anywhere.personal_stages import fit_vae
 from animateanywhere.methods.animate_anywhere.personal_stages import learn as learn_stages
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, from_dict
+from animateanywhere.methods.animate_anywhere.stage_data import StageData
 from animateanywhere.methods.animate_anywhere.subject_data import encode_subject
 from animateanywhere.pose.skeleton import KEYPOINTS
 

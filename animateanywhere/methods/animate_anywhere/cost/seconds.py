@@ -34,7 +34,10 @@ def learning(
     if recipe.extras.checkpoint_selection:
         frames -= len(held_out(frames))
     parts = {"beginning and end": unit["fixed"], "clip": extras.placements * frames * unit["frame"]}
-    counts = (own.prior_images, own.prior_clips)
+    images = recipe.uses_prior("appearance") or extras.fit_vae_steps
+    counts = (
+        own.prior_images if images else 0, own.prior_clips if recipe.uses_prior("motion") else 0
+    )  # fmt: skip
     for name, count, there, each in zip(("image", "clip"), counts, made, (1, length), strict=True):
         if own.prior == "puppets":
             seconds = unit[name] + each * frame["encode"]
@@ -44,10 +47,12 @@ def learning(
         parts[f"regularization {name}s"] = 0.0 if there else count * seconds + shown
     if extras.background_augmentation:
         each = 2 * frame["encode"] + frame["decode"]
+        image = BACKGROUND_STEPS * unit["background_step"] + each
+        clip = BACKGROUND_STEPS * unit["clip_step"] + length * each
         parts["synthetic backgrounds"] = (
-            extras.background_images * (BACKGROUND_STEPS * unit["background_step"] + each)
-            + extras.background_clips * (BACKGROUND_STEPS * unit["clip_step"] + length * each)
-        )  # fmt: skip
+            bool(recipe.stages("appearance")) * extras.background_images * image
+            + bool(recipe.stages("motion")) * extras.background_clips * clip
+        )
     if extras.appearance == appearance_search.AUTO:
         parts["appearance search"] = appearance_search.TRIES * unit["phrase"]
     if extras.fit_vae_steps:
