@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -88,6 +88,9 @@ class Family:
     architecture: Callable[[Base], tuple[str, str]]  # its name in ModelSpec, and in kohya's tools
     optional: tuple[str, ...] = ()  # parts that a base may lack
     auxiliary: tuple[str, ...] = ()  # networks that run with the denoiser and are never trained
+    # Precision of generation on a GPU: "fp16", or "bf16", in which the network was trained, if the
+    # GPU computes it in hardware
+    half: Literal["fp16", "bf16"] = "fp16"
     pretrained: bool = False  # whether all parts are published weights, so no training is needed
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from animateanywhere.backbones.family import Base, Family
+from animateanywhere.core.device import is_gpu, resolve_precision
 from animateanywhere.core.errors import UsageError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -23,11 +24,11 @@ def to_device(
 ) -> AbstractContextManager[None]:
     """Move a base to a device and set its precision; return the autocast context for its passes.
 
-    precision: "no" (float32), "bf16" or "fp16"; None for generation: fp16 on a GPU, "no" on a CPU.
+    precision: "no" (float32), "bf16" or "fp16"; None for generation (`generation_precision`).
     half_weights: store weights in that precision too, which is right if only adapters train.
     """
     if precision is None:
-        precision = "no" if device == "cpu" else "fp16"
+        precision = generation_precision(base.family, device)
     if half_weights:
         halve(base, precision)
     convert(
@@ -36,6 +37,14 @@ def to_device(
         lambda tensor: tensor.to(device),
     )  # fmt: skip
     return autocast(device, precision)
+
+
+def generation_precision(family: Family, device: str | torch.device) -> str:
+    """The precision of generation: "no" on a CPU; on a GPU the family's, "bf16" or "fp16", and fp16
+    on one that only emulates bf16."""
+    if not is_gpu(device):
+        return "no"
+    return "bf16" if family.half == resolve_precision("auto") else "fp16"
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 Most VAEs encode pictures one by one. Wan's VAE compresses time as well: a clip of 1 + 4n frames
 becomes 1 + n latents, the first of one frame and each other of four, and each depends on the frames
 before it. Since the latents of a clip then differ from those of its frames, functions here have an
-argument `clip` that says which are meant.
+argument `clip` that says which are meant. Its passes are in float32 within autocast too, as in
+diffusers' pipelines: in bfloat16, in which Wan's transformer runs, pixels would be wrong by 1.7 %
+of their deviation, for 0.4 GB less of 5.6 (random weights; 512 x 512, estimated).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -110,7 +113,8 @@ def vae_encode(vae: Any, pixels: Tensor) -> Tensor:
     """Encode pixels (N, 3, H, W) in [-1, 1] as unscaled latents (N, C, h, w): the mode of the
     posterior if the VAE has one."""
     if temporal_factor(vae) > 1:
-        return vae.encode(pixels[:, :, None]).latent_dist.mode()[:, :, 0]
+        with _in_float32(pixels):
+            return vae.encode(pixels[:, :, None]).latent_dist.mode()[:, :, 0]
     output = vae.encode(pixels)
     if hasattr(output, "latent_dist"):  # AutoencoderKL
         return output.latent_dist.mode()
@@ -150,7 +154,8 @@ def latent_patch(config: Mapping[str, Any]) -> int:
 def _vae_decode(vae: Any, latents: Tensor) -> Tensor:
     """Raw latents (N, C, h, w), each a picture -> pixels (N, 3, H, W)."""
     if temporal_factor(vae) > 1:
-        return vae.decode(latents[:, :, None]).sample[:, :, 0]
+        with _in_float32(latents):
+            return vae.decode(latents[:, :, None].float()).sample[:, :, 0]
     return vae.decode(latents).sample
 
 
@@ -167,13 +172,16 @@ def _encode_clip(vae: Any, frames: np.ndarray | Tensor, device: torch.device) ->
         short = stop - start - len(pixels)
         pixels = torch.cat([pixels, pixels[-1:].expand(short, -1, -1, -1)])
         vae._enc_conv_idx = [0]
-        parts.append(
-            vae.encoder(
-                pixels.transpose(0, 1)[None].to(vae.dtype),
-                feat_cache=vae._enc_feat_map, feat_idx=vae._enc_conv_idx,
-            )
-        )  # fmt: skip
-    mean = vae.quant_conv(torch.cat(parts, 2))[0].chunk(2)[0]  # (C, T, h, w), of mean and variance
+        with _in_float32(pixels):
+            parts.append(
+                vae.encoder(
+                    pixels.transpose(0, 1)[None].to(vae.dtype),
+                    feat_cache=vae._enc_feat_map, feat_idx=vae._enc_conv_idx,
+                )
+            )  # fmt: skip
+    with _in_float32(parts[0]):
+        moments = vae.quant_conv(torch.cat(parts, 2))
+    mean = moments[0].chunk(2)[0]  # (C, T, h, w), of mean and variance
     vae.clear_cache()
     return mean.transpose(0, 1)
 
@@ -185,9 +193,14 @@ def _decode_clip(vae: Any, latents: Tensor) -> Iterator[Tensor]:
     vae.clear_cache()
     cache = vae._feat_map  # features of earlier frames; other calls replace the VAE's own
     for number in range(len(latents)):
-        latent = vae.post_quant_conv(latents[number][None, :, None].to(vae.dtype))
-        pixels = vae.decoder(latent, feat_cache=cache, feat_idx=[0], first_chunk=number == 0)
+        with _in_float32(latents):
+            latent = vae.post_quant_conv(latents[number][None, :, None].to(vae.dtype))
+            pixels = vae.decoder(latent, feat_cache=cache, feat_idx=[0], first_chunk=number == 0)
         yield pixels[0].transpose(0, 1)
+
+
+def _in_float32(like: Tensor) -> AbstractContextManager[None]:
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def _chunks(frames: int, packed: int) -> Iterator[tuple[int, int]]:

@@ -309,5 +309,6 @@ FAMILY = Family(
     read_lora=read_lora,
     kohya_name=kohya_name,
     architecture=architecture,
+    half="bf16",  # as in diffusers' pipeline
     pretrained=True,
 )  # fmt: skip

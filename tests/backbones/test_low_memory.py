@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import UNetMotionModel
 
+from animateanywhere.backbones import sd_unet, wan_vace
 from animateanywhere.backbones.base import (
     Base,
     base_config,
@@ -20,11 +21,12 @@ from animateanywhere.backbones.base import (
     load_parts,
 )
 from animateanywhere.backbones.lora import merge
-from animateanywhere.backbones.low_memory import recompute, to_device
+from animateanywhere.backbones.low_memory import generation_precision, recompute, to_device
 from animateanywhere.backbones.sd_unet import motion_unet
 from animateanywhere.backbones.token_embedding import TokenEmbedding
 from animateanywhere.backbones.vae import latent_count
 from animateanywhere.cli.main import main
+from animateanywhere.core import device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
@@ -192,6 +194,17 @@ def test_what_adapters_learned_of_clips_is_in_the_image_unet(tiny_base: Path) ->
     changed = [name for name, p in own.items() if not torch.equal(p, before[name])]
     assert changed and all(torch.equal(own[name], after[name]) for name in own)
     assert by_lora(rule) == rule
+
+
+@pytest.mark.parametrize(("native", "wan"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_generates_in_the_precision_of_the_base(
+    monkeypatch: pytest.MonkeyPatch, native: bool, wan: str
+) -> None:
+    monkeypatch.setattr(device, "best_device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert generation_precision(wan_vace.FAMILY, "cuda") == wan
+    assert generation_precision(sd_unet.FAMILY, "cuda") == "fp16"
+    assert generation_precision(wan_vace.FAMILY, "cpu") == "no"
 
 
 def test_half_precision_halves_weights_and_shows_the_same(tiny_base: Path) -> None:

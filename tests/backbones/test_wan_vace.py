@@ -33,7 +33,13 @@ from animateanywhere.backbones.guided_attention import Region
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.personal_weights import load_personal, read_metadata, save_personal
 from animateanywhere.backbones.spec import Model
-from animateanywhere.backbones.vae import decode_latents, decoded, encode_frames, whole_clip
+from animateanywhere.backbones.vae import (
+    decode_latents,
+    decoded,
+    decoded_pixels,
+    encode_frames,
+    whole_clip,
+)
 from animateanywhere.backbones.wan_vace import LENGTH, own_name, predict
 from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
@@ -125,6 +131,17 @@ def test_a_clip_that_ends_within_a_latent_keeps_its_last_frame(folder: Path) -> 
     torch.testing.assert_close(short, full)
     assert [whole_clip(n, 4) for n in (1, 4, 5, 8, 81)] == [1, 1, 5, 5, 81]
     assert window_length(base) == 3
+
+
+def test_the_vae_runs_in_float32_within_autocast(folder: Path) -> None:
+    base = load_base(folder)
+    frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    for clip in (True, False):
+        whole = encode_frames(base.vae, frames, clip=clip)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(encode_frames(base.vae, frames, clip=clip), whole)
+            shown = list(decoded_pixels(base.vae, whole, clip=clip))
+        assert all(map(torch.equal, shown, decoded_pixels(base.vae, whole, clip=clip)))
 
 
 def test_states_of_prompts_are_cached_and_padded_with_zeros(folder: Path) -> None:

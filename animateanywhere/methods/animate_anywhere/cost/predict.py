@@ -16,8 +16,9 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere.backbones.base import Base, window_length
+from animateanywhere.backbones.low_memory import generation_precision
 from animateanywhere.backbones.vae import decode_latents, encode_frames
-from animateanywhere.core.device import is_gpu, memory_now, peak_memory
+from animateanywhere.core.device import memory_now, peak_memory
 from animateanywhere.core.errors import Failure
 from animateanywhere.core.estimate import Estimate, fits, too_much
 from animateanywhere.core.findings import Finding
@@ -140,7 +141,7 @@ def _memory(base: Base, recipe: Recipe | None, start: Start) -> Range:
     if recipe is not None:
         peaks = memory.learning(base.folder, base.config, recipe)
     else:
-        precision = "fp16" if is_gpu(base.denoiser.device) else "no"  # as `to_device` has it
+        precision = generation_precision(base.family, base.denoiser.device)
         peaks = memory.generating(base.folder, base.config, precision)
     held, so_far = memory_now(), peak_memory()
     if isinstance(start, Prepared):
