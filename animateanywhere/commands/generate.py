@@ -243,9 +243,9 @@ def sample_and_write(
     with loaded.autocast:
         frames = render(base, network, prompt, poses, options.seed, sampling)
         frames = islice(frames, count)  # the last latent may contain more
-        with _room_for_vae(loaded, network):
-            frames = _copy_some(frames, set(some.tolist()), kept)
-            video.write(out, frames, float(base.config["fps"]))
+        frames = _within(_room_for_vae(loaded, network), frames)
+        frames = _copy_some(frames, set(some.tolist()), kept)
+        video.write(out, frames, float(base.config["fps"]))
     return np.stack(kept)
 
 
@@ -328,6 +328,15 @@ def _estimate(
 def _room_for_vae(loaded: Loaded, *networks: Any) -> AbstractContextManager[None]:
     waiting = [] if loaded.untouched is None else [loaded.untouched.denoiser]
     return room_for_vae(loaded.base, *networks, *waiting)
+
+
+def _within(
+    context: AbstractContextManager[None], frames: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Pass frames on, within a context. If its end fails, for want of memory, it does so before the
+    last frame is taken, and no video is left without its sidecar."""
+    with context:
+        yield from frames
 
 
 def _copy_some(

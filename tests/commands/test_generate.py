@@ -1,4 +1,5 @@
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from animateanywhere.backbones.base import encode_poses, load_base, write_base_t
 from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.cli.main import main
+from animateanywhere.commands import generate as command
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media.video import read
@@ -205,3 +207,23 @@ def test_invalid_scales_and_files(folder, pose, tmp_path, capsys, text):
     file = text.format(learn(folder, tmp_path / "own.safetensors"))
     assert main(["generate", "sks", "--pose", str(pose), "--weights", file]) == 2
     assert "own.safetensors" in capsys.readouterr().err
+
+
+def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch):
+    """Out of memory after the last frame is decoded: when the denoiser returns to the GPU."""
+    real, rooms = command._room_for_vae, 0
+
+    @contextmanager
+    def room(*given):
+        nonlocal rooms
+        rooms += 1
+        with real(*given):
+            yield
+        if rooms == 2:  # the first is for the skeletons
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(command, "_room_for_vae", room)
+    out = pose.with_name("a.mp4")
+    with pytest.raises(torch.OutOfMemoryError):
+        generate("a man", pose, GenerateOptions(base=str(folder), frames=3, steps=1, out=out))
+    assert rooms == 2 and list(pose.parent.iterdir()) == [pose]
