@@ -127,6 +127,39 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def controlnet_model() -> Any:
+    """Small parts of the classes of recipes/sd15-openpose.toml."""
+    from animateanywhere.methods.animate_anywhere.settings import load_recipe
+
+    vae = {
+        "_class_name": "AutoencoderKL", "latent_channels": 4, "block_out_channels": [8, 8, 8, 8],
+        "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "norm_num_groups": 4, "layers_per_block": 1,
+    }  # fmt: skip
+    control = {"conditioning_embedding_out_channels": [8, 8, 16, 16]}
+    return replace(load_recipe("tiny").model, vae=vae, controlnet=control)
+
+
+@pytest.fixture(scope="session")
+def tiny_controlnet(tmp_path_factory: pytest.TempPathFactory, controlnet_model: Any) -> Path:
+    """An untrained base whose ControlNet has an effect, unlike a new one."""
+    from animateanywhere.backbones.base import load_base, write_base_toml
+    from animateanywhere.backbones.create import create_base, save_part
+
+    def make(folder: Path) -> None:
+        create_base(controlnet_model, folder, ["a man on a beach"])
+        own = {"name": "led", "guidance_scale": 2.0}
+        write_base_toml(folder, controlnet_model.base_toml() | own)
+        control = load_base(folder).parts["controlnet"]
+        generator = torch.Generator().manual_seed(1)
+        for parameter in control.parameters():
+            parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
+        save_part(control, folder / "controlnet")
+
+    return once(tmp_path_factory, "controlnet", make)
+
+
+@pytest.fixture(scope="session")
 def wan_model() -> Any:
     """The parts of recipes/wan-vace-1.3b.toml, small ones of the same classes."""
     from animateanywhere.methods.animate_anywhere.settings import load_recipe

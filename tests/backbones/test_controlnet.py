@@ -22,7 +22,7 @@ from animateanywhere.backbones.base import (
     load_base,
     write_base_toml,
 )
-from animateanywhere.backbones.create import create_base, save_part
+from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.personal_weights import read_metadata
 from animateanywhere.backbones.spec import Model
 from animateanywhere.cli.main import main
@@ -39,38 +39,18 @@ from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
 
 Pictures = Callable[[int], np.ndarray]
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
-VAE: dict[str, Any] = {
-    "_class_name": "AutoencoderKL", "latent_channels": 4, "block_out_channels": [8, 8, 8, 8],
-    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "norm_num_groups": 4, "layers_per_block": 1,
-}  # fmt: skip
 
 
-def model() -> Model:
-    led = {"conditioning_embedding_out_channels": [8, 8, 16, 16]}
-    return replace(load_recipe("tiny").model, vae=VAE, controlnet=led)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny base of SD 1.5's classes whose ControlNet has an effect, unlike a new one."""
-    out = tmp_path_factory.mktemp("led")
-    create_base(model(), out, ["a man on a beach"])
-    own = model().base_toml() | {"name": "led", "guidance_scale": 2.0}
-    write_base_toml(out, own)
-    base = load_base(out)
-    generator = torch.Generator().manual_seed(1)
-    for parameter in base.parts["controlnet"].parameters():
-        parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
-    save_part(base.parts["controlnet"], out / "controlnet")
-    return out
+@pytest.fixture
+def folder(tiny_controlnet: Path) -> Path:
+    return tiny_controlnet
 
 
 def test_a_fresh_one_changes_nothing_and_no_input_is_widened(
-    pictures: Pictures, tmp_path: Path
+    pictures: Pictures, tmp_path: Path, controlnet_model: Model
 ) -> None:
-    create_base(model(), tmp_path, ["a man"])
-    write_base_toml(tmp_path, model().base_toml() | {"name": "led"})
+    create_base(controlnet_model, tmp_path, ["a man"])
+    write_base_toml(tmp_path, controlnet_model.base_toml() | {"name": "led"})
     base = load_base(tmp_path)
     assert base.denoiser.config["in_channels"] == 4
     x, text = torch.randn(1, 2, 4, 8, 8), encode_text(base, ["a man"])
