@@ -12,6 +12,7 @@ from animateanywhere.cli.options import (
     Models,
     Offline,
     OldLooks,
+    PersonToFollow,
     PoseBackend,
     Seed,
 )
@@ -80,6 +81,7 @@ def generate(
             "gives it the person's height and place, bones also the lengths of the person's bones.",
         ),
     ] = "bones",
+    person: PersonToFollow = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -192,6 +194,7 @@ def generate(
             steps=steps,
             sampler=sampler,
             fit=fit,
+            person=person,
             free_noise=free_noise,
             compiled=compiled,
             contact_sheet=contact_sheet,

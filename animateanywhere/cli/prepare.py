@@ -19,6 +19,7 @@ from animateanywhere.cli.options import (
     Offline,
     OldMask,
     OldPose,
+    Person,
     PoseBackend,
     Recipe,
     Scene,
@@ -35,6 +36,7 @@ def prepare(
     ),
     scene: Scene = None,
     class_word: ClassWord = None,
+    person: Person = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -62,7 +64,9 @@ def prepare(
     backends = Backends(
         pose_backend, mask_backend, caption, caption_model, caption_fallback, location
     )
-    command.prepare(video, out, scene=scene, class_word=class_word, backends=backends)
+    command.prepare(
+        video, out, scene=scene, class_word=class_word, backends=backends, person=person
+    )
     result(out)
 
 
@@ -80,6 +84,7 @@ def check(
     base: Base = "mini",
     recipe: Recipe = None,
     class_word: ClassWord = None,
+    person: Person = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -117,6 +122,7 @@ def check(
         base=base,
         recipe=recipe,
         class_word=class_word,
+        person=person,
         out=out,
         backends=backends,
     )

@@ -19,6 +19,7 @@ from animateanywhere.cli.options import (
     OldLooks,
     OldMask,
     OldPose,
+    Person,
     PoseBackend,
     Recipe,
     Scene,
@@ -39,6 +40,7 @@ def personalize(
         ),
     ],
     class_word: ClassWord = None,
+    person: Person = None,
     scene: Scene = None,
     appearance: Annotated[
         str | None,
@@ -100,6 +102,7 @@ def personalize(
         token,
         command.PersonalizeOptions(
             class_word=class_word,
+            person=person,
             base=base,
             out=out,
             scene=scene,

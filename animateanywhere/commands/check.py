@@ -52,6 +52,7 @@ def check(
     base: str = "mini",
     recipe: str | None = None,
     class_word: str | None = None,
+    person: int | None = None,
     out: Path | None = None,
     backends: Backends | None = None,
 ) -> Report:
@@ -71,7 +72,7 @@ def check(
     estimates: dict[str, Estimate] = {}
     subject, prepared = None, Prepared(0.0, 0.0, 0.0)
     try:
-        subject, prepared = _prepare(model, video, out, class_word, backends)
+        subject, prepared = _prepare(model, video, out, class_word, person, backends)
         found[video.name] += read_findings(out)
     except UsageError as error:
         found[video.name].append(_about(video, error))
@@ -86,7 +87,7 @@ def check(
         found.setdefault(pose.name, [])
         try:
             driving, spent = _read(model, pose, backends, prepared)
-            found[pose.name] += _compare(driving, subject, size)
+            found[pose.name] += _compare(driving, subject, size, float(model.config["fps"]))
             with passes:
                 start = spent._replace(held=loaded + spent.held)
                 frames, steps = len(driving.keypoints), steps_of(model)
@@ -148,15 +149,21 @@ def _row(estimate: Estimate) -> dict[str, Any]:
 
 
 def _prepare(
-    model: Base, video: Path, out: Path, class_word: str | None, backends: Backends | None
+    model: Base,
+    video: Path,
+    out: Path,
+    class_word: str | None,
+    person: int | None,
+    backends: Backends | None,
 ) -> tuple[Subject, Prepared]:
     """The subject, and the time and memory of preparing it, now or when it was prepared."""
     record = out.with_name(f"{out.name}.json")
     key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
     size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
-        video, out, class_word=class_word, backends=backends, size=size, fps=fps, report=False
-    )
+        video, out, class_word=class_word, backends=backends, person=person, size=size, fps=fps,
+        report=False,
+    )  # fmt: skip
     if key == read_settings(out)["key"] and record.is_file():
         return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
     took = Prepared(time.monotonic() - begun, max(memory_now() - held, 0), peak_memory())
@@ -177,12 +184,12 @@ def _read(
     return driving, Prepared(seconds, held, peak_memory() if peak_memory() > peak else 0.0)
 
 
-def _compare(driving: Driving, subject: Subject | None, size: int) -> list[Finding]:
+def _compare(driving: Driving, subject: Subject | None, size: int, fps: float) -> list[Finding]:
     if driving.pictures is not None:
         text = "a skeleton in colors other than OpenPose's: used as it is, nothing can be compared"
         return [Finding("warning", "skeleton", text)]
     reference = None if subject is None else subject.keypoints
-    return motion_findings(driving.keypoints, driving.width, driving.height, reference, size)
+    return motion_findings(driving.keypoints, driving.width, driving.height, reference, size, fps)
 
 
 def _about(path: Path, error: UsageError) -> Finding:

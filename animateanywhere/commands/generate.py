@@ -79,6 +79,7 @@ class GenerateOptions:
     steps: int | None = None  # denoising steps; None: the base's default
     sampler: str | None = None  # None: the base's default
     fit: retarget.Fit = "bones"  # how the skeleton is adapted to the learned person
+    person: int | None = None  # number of the one to follow, of several; None: 1
     # If longer than the base's clips: start all windows from the same noise (`sampling.free_noise`)
     free_noise: bool = False
     compiled: bool = False  # torch.compile: up to a minute first, then faster steps
@@ -127,7 +128,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     base, learned = loaded.base, loaded.learned
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
-    driving = read_driving(pose, float(base.config["fps"]), options.frames, options.backends)
+    fps = float(base.config["fps"])
+    driving = read_driving(pose, fps, options.frames, options.backends, person=options.person)
     estimate = _estimate(loaded, len(driving.keypoints), options, begun)
     motion, fit = read_motion(driving, pose.name, base, learned, options.fit)
     poses, digest = encode_motion(loaded, motion)
@@ -199,7 +201,8 @@ def read_motion(
         return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
     build = learned_keypoints(learned)
     where = (driving.width, driving.height, size)
-    warn_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
+    fps = float(base.config["fps"])
+    warn_findings(name, motion_findings(driving.keypoints, *where[:2], build, size, fps))
     if fit != "none" and build is None:
         say(
             "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "
@@ -256,10 +259,11 @@ def sidecar(
     """Everything that a video depends on, as JSON data. kind: of the driving motion. digest: of its
     skeleton pictures. count: of frames."""
     base = loaded.base
+    followed = {} if options.person is None else {"person": options.person}
     return {
         "prompt": prompt,
         "full_prompt": full,
-        "pose": {"file": pose.name, "kind": kind, "sha256": digest},
+        "pose": {"file": pose.name, "kind": kind, "sha256": digest} | followed,
         "fit": options.fit,
         "token": loaded.learned.get("token"),
         "weights": None if loaded.weights is None else sha256(loaded.weights),

@@ -60,6 +60,7 @@ class PersonalizeOptions:
     # Words for hair and clothes ("in a red shirt"), "" for none, "auto" to search them; None: as
     # the recipe says
     appearance: str | None = None
+    person: int | None = None  # number of the one to learn, of several in the video
     recipe: str | Path | Recipe | None = None  # None: the base's own
     seed: int = 0
     backends: Backends | None = None  # detectors of poses and masks
@@ -90,6 +91,7 @@ def personalize(
         out / "subject",
         scene=options.scene,
         class_word=options.class_word,
+        person=options.person,
         backends=options.backends,
         size=int(model.config["size"]),
         fps=float(model.config["fps"]),
