@@ -24,7 +24,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # `aa --help` and wrong use are answered without these.
 LIGHT = ("__main__", "cli.*", "core.errors", "core.console", "core.files", "core.paths",
          "core.naming", "core.schema",
-         "core.reporter", "core.messages", "core.device")  # fmt: skip
+         "core.reporter", "core.messages", "core.device", "core.run_folder")  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "av", "mediapipe", "numpy", "skimage"}
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -6,8 +6,9 @@ import math
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffix) to write; it becomes `path` at the end.
 
     On any exception, including Ctrl-C, the temporary file is removed and an existing `path` is left
-    unchanged. Parent folders are created.
+    unchanged. Parent folders are created. The file's mode follows the umask, whoever wrote it.
 
     Raises:
         Failure: the disk is full.
@@ -34,6 +35,7 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield part
+        _set_modes(path.parent, [part])
         _flush(part)
         os.replace(part, path)
         _flush(path.parent)
@@ -46,11 +48,14 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+def folder_aside(
+    path: str | os.PathLike[str], own: Collection[str] | None = None
+) -> Iterator[Path]:
     """Yield a new temporary sibling folder to fill; at the end it replaces the folder `path`.
 
-    An existing folder is deleted with its contents, so use this only for folders that the program
-    itself creates. Cleans up as `write_aside` does.
+    own: names of what the program writes into such a folder; all else in an existing folder is
+    kept. With None an existing folder is deleted with its contents, so use that only for folders
+    within a run folder. Cleans up as `write_aside` does.
 
     Raises:
         Failure: the disk is full.
@@ -64,10 +69,11 @@ def folder_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
+        _set_modes(part, list(part.rglob("*")))
         for file in part.rglob("*"):
             _flush(file)
         _flush(part)
-        _swap(part, path)
+        _swap(part, path, own)
     except BaseException as error:
         full = _disk_is_full(error, path.parent)
         shutil.rmtree(part, ignore_errors=True)
@@ -80,6 +86,20 @@ def sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes, 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_free(path: Path, overwrite: bool, own: bool = False) -> None:
+    """Check that a file may be written: it is new, `own` (a former result of the same kind), or the
+    user said `--overwrite`.
+
+    Raises:
+        UsageError: the file is somebody else's.
+    """
+    if not (own or overwrite) and path.exists():
+        raise UsageError(
+            f"{path} exists and was not written by this command: choose another name, or add "
+            "--overwrite"
+        )
 
 
 def require_writable(folder: str | os.PathLike[str]) -> None:
@@ -110,7 +130,18 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _swap(new: Path, path: Path) -> None:
+def _set_modes(folder: Path, files: Iterable[Path]) -> None:
+    """Give files the mode of a new file: safetensors makes them unreadable for others (0600)."""
+    probe = folder / f".{secrets.token_hex(4)}.part"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for file in files:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
+
+
+def _swap(new: Path, path: Path, own: Collection[str] | None) -> None:
     if not path.exists():
         os.replace(new, path)
         return
@@ -121,6 +152,9 @@ def _swap(new: Path, path: Path) -> None:
     except BaseException:
         os.replace(old, path)
         raise
+    for entry in old.iterdir():
+        if own is not None and entry.name not in own and not (path / entry.name).exists():
+            os.replace(entry, path / entry.name)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -10,9 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.files import folder_aside, require_writable, sha256, write_aside
+from animateanywhere.core.files import (
+    folder_aside,
+    require_free,
+    require_writable,
+    sha256,
+    write_aside,
+)
 
 
 def test_write_aside_replaces_only_at_the_end(tmp_path: Path) -> None:
@@ -157,3 +166,42 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         require_writable(tmp_path / "file" / str(time.time_ns()))
     assert "\n" not in str(caught.value)
+
+
+def test_what_users_put_into_a_folder_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "subject"
+    (path / "frames").mkdir(parents=True)
+    (path / "frames" / "7.png").touch()
+    (path / "contact.png").touch()
+    (path / "notes.txt").write_text("mine")
+    with folder_aside(path, {"frames", "contact.png"}) as part:
+        (part / "frames").mkdir()
+    assert sorted(os.listdir(path)) == ["frames", "notes.txt"]
+    assert (path / "notes.txt").read_text() == "mine" and not os.listdir(path / "frames")
+    assert os.listdir(tmp_path) == ["subject"]
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_modes_of_files_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    """safetensors writes 0600 always."""
+    before = os.umask(umask)
+    try:
+        with write_aside(tmp_path / "a.safetensors") as part:
+            save_file({"x": torch.ones(1)}, part)
+        with folder_aside(tmp_path / "b") as folder:
+            save_file({"x": torch.ones(1)}, folder / "model.safetensors")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "a.safetensors", tmp_path / "b" / "model.safetensors"):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert os.listdir(tmp_path / "b") == ["model.safetensors"]
+
+
+def test_foreign_files_are_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    require_free(path, overwrite=False)
+    path.touch()
+    for overwrite, own in ((True, False), (False, True)):
+        require_free(path, overwrite, own)
+    with pytest.raises(UsageError, match=r"x\.mp4 exists .* --overwrite"):
+        require_free(path, overwrite=False)

@@ -1,0 +1,103 @@
+"""A run folder: the mark by which the program knows it as its own, and the lock of its owner.
+
+The mark is one small file. It names the command, and the process that works in the folder, which
+holds the kernel's lock on that file (flock) until it ends, also by kill -9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from rich.markup import escape
+
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import warn
+
+MARK = ".animateanywhere"
+VIDEOS = "generate"  # a folder with nothing but videos, which every command may take over
+
+
+def mark(folder: Path, command: str) -> None:
+    """Create a folder with a mark; nothing if the folder already contains files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        _write(folder / MARK, command)
+
+
+@contextmanager
+def owned(
+    folder: Path, command: str, known: Callable[[Path], bool] = lambda folder: False
+) -> Iterator[None]:
+    """Own a run folder, created if it is missing, for the duration of the block.
+
+    known: recognizes folders of the command that have no mark, as earlier versions wrote them. A
+    folder in which nothing is written is removed again. Where the file system has no locks, the
+    user is warned. Raises UsageError for a folder that contains other files, Failure if another
+    process owns it.
+    """
+    require_own(folder, command, known)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MARK
+    with path.open("a", encoding="utf-8") as file:
+        _lock(file, folder)
+        _write(path, command, os.getpid())
+        try:
+            yield
+        finally:
+            if [entry.name for entry in folder.iterdir()] == [MARK]:
+                path.unlink()
+                folder.rmdir()
+
+
+def require_own(
+    folder: Path, command: str, known: Callable[[Path], bool] = lambda folder: False
+) -> None:
+    """Check that a folder is new, empty, or one of a command; arguments as for `owned`.
+
+    Raises UsageError with what is in it.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file: give the name of a folder to write")
+    names = sorted(entry.name for entry in folder.iterdir())
+    if not names or _read(folder / MARK).get("command") in (command, VIDEOS) or known(folder):
+        return
+    found = next((name for name in names if name != MARK), MARK)
+    raise UsageError(
+        f"{folder} is not a folder of `aa {command}` and contains other files, such as {found}: "
+        "choose a new or empty folder"
+    )
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        process = _read(folder / MARK).get("process")
+        who = f"process {process}" if process else "another process"
+        raise Failure(
+            f"{folder} is in use by {who} of aa: wait until it has ended, or choose another folder"
+        ) from None
+    except (OSError, ImportError):  # network file systems without locks, Windows
+        warn(escape(f"{folder}: no locks on this file system: start no second aa in this folder"))
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, command: str, process: int | None = None) -> None:
+    # In place, since the lock is on this very file
+    path.write_text(json.dumps({"command": command, "process": process}) + "\n", encoding="utf-8")

@@ -1,0 +1,93 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
+from animateanywhere.core.run_folder import MARK, VIDEOS, mark, owned
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "train.py").write_text("print()")
+    (tmp_path / "run.json").write_text("{}")
+    before = contents(tmp_path)
+    wanted = pytest.raises(UsageError, match=r"contains other files, such as run\.json")
+    with wanted as caught, owned(tmp_path, "personalize"):
+        raise AssertionError("entered")
+    assert contents(tmp_path) == before and "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="is a file"), owned(tmp_path / "run.json", "demo"):
+        pass
+    with owned(tmp_path, "personalize", lambda folder: (folder / "run.json").is_file()):
+        pass  # of an earlier version
+    assert json.loads((tmp_path / MARK).read_text())["command"] == "personalize"
+
+
+def test_a_folder_is_of_one_command(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "run"
+    for _ in range(2):
+        with owned(folder, "personalize"):
+            (folder / "weights").touch()
+    with pytest.raises(UsageError, match="is not a folder of `aa demo`"), owned(folder, "demo"):
+        pass
+    (folder / MARK).write_text("damaged")
+    with pytest.raises(UsageError), owned(folder, "personalize"):
+        pass
+
+
+def test_a_folder_of_videos_may_be_taken_over(tmp_path: Path) -> None:
+    mark(tmp_path / "sks", VIDEOS)
+    (tmp_path / "sks" / "video.mp4").touch()
+    with owned(tmp_path / "sks", "personalize"):
+        pass
+    mark(tmp_path / "sks", VIDEOS)  # it is not empty: nothing is done
+    assert json.loads((tmp_path / "sks" / MARK).read_text())["command"] == "personalize"
+
+
+def test_an_unused_folder_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), owned(tmp_path / "run", "demo"):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_owner_until_its_process_ends(tmp_path: Path) -> None:
+    """The second process is refused and named the first; kill -9 releases the folder."""
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from animateanywhere.core.run_folder import owned\n"
+        "with owned(Path(sys.argv[1]), 'demo'):\n    print(flush=True)\n    time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline() == b"\n"
+    refused = pytest.raises(Failure, match=f"in use by process {child.pid} of aa: wait")
+    with refused, owned(tmp_path, "demo"):
+        raise AssertionError("entered")
+    assert (tmp_path / MARK).is_file()
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    with owned(tmp_path, "demo"):
+        assert json.loads((tmp_path / MARK).read_text())["process"] == os.getpid()
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*given: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    events = Events()
+    with reporting_to(events), owned(tmp_path, "demo"):
+        pass
+    assert "no locks on this file system" in str(events.__dict__)
