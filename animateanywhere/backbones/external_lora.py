@@ -3,41 +3,145 @@ Luo et al. 2023, arXiv 2311.05556; distilled Wan)."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from diffusers.utils import convert_unet_state_dict_to_peft
 from rich.markup import escape
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from torch import Tensor
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.weight_kinds import LORA, TEXT, kind_of
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.messages import warn
+from animateanywhere.core.messages import say, warn
+from animateanywhere.core.tensor_file import read_tensors, require_finite
+
+LEAST = 0.5  # share of a file's layers that must be in the base
+NAMED = 3  # of the layers that are not
+CONFIG = "lora_adapter_metadata"  # key of diffusers and peft, whose files have no alphas
 
 
 def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
-    """Merge a LoRA into the denoiser's weights, in place.
+    """Merge a LoRA into the denoiser's weights, in place, and print how many layers it has.
 
-    Tensor names may be those of diffusers, of kohya's tools, or of Wan. scale: factor on the LoRA's
-    change of the weights. Layers of the text encoder are ignored, with a warning; the pose channels
-    of a UNet's widened input are not changed. Raises UsageError for a file that is not a LoRA, or
-    that belongs to another family of bases.
+    Tensor names may be those of diffusers, of kohya's tools, or of Wan; alphas are tensors, or in
+    the metadata as diffusers writes it. scale: factor on the LoRA's change of the weights. Layers
+    of the text encoder, and layers that the base does not have, are ignored with a warning; the
+    pose channels of a UNet's widened input are not changed.
+
+    Raises UsageError for a file that is not readable as safetensors, has values that are not
+    finite, is not a LoRA, or has less than half of its layers in the base.
     """
     name, network = base.family.denoiser, base.denoiser
+    tensors, about = _read(file)
+    kind, is_lora = kind_of(tensors)
+    wrong = f"{file}: {kind}, not a LoRA for base {base.config['name']}"
+    if not is_lora:
+        raise UsageError(f"{wrong}: only LoRA can be added")
+    own, layers = _sorted_out(tensors)
+    if not layers:
+        raise UsageError(f"{wrong}: it has no layers of a {name}")
     try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{file}: not readable as safetensors ({reason})") from None
+        found, alphas = base.family.read_lora(own, network)
+        fitting, others = _fitting(found, network, name)
+    except (KeyError, ValueError, RuntimeError, IndexError, TypeError, AttributeError) as error:
+        raise UsageError(f"{wrong} ({_first_line(error)})") from None
+    count = f"{len(fitting)} of {len(layers)} layers"
+    left = [*others, *sorted({key for key in tensors if not LORA.search(key)})]
+    if len(fitting) < LEAST * len(layers):
+        raise UsageError(f"{wrong}: {count} fit{_names(left)}")
+    used = {key: tensor for some in fitting.values() for key, tensor in some.items()}
+    config = None if alphas else _config(file, about, name, list(fitting))
     try:
-        found, alphas = base.family.read_lora(tensors, network)
-        own = {key: value for key, value in found.items() if key.startswith(f"{name}.")}
-        if not own:
-            raise ValueError(f"it has no layers of a {name}")
-        network.load_lora_adapter(own, prefix=name, network_alphas=alphas)
+        network.load_lora_adapter(used, prefix=name, network_alphas=alphas, metadata=config)
     except (KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"{file}: not a LoRA for base {base.config['name']} ({reason})") from None
+        raise UsageError(f"{wrong} ({_first_line(error)})") from None
     network.fuse_lora(lora_scale=scale)
     network.unload_lora()
-    if len(own) < len(found):
+    say(escape(f"{file}: {count} of {kind}"))
+    if left or len(fitting) < len(layers):
+        missing = len(layers) - len(fitting)
+        warn(escape(f"{file}: ignored: {missing} layers that the base does not have{_names(left)}"))
+    if any(TEXT.match(key) for key in tensors):
         warn(escape(f"{file}: its layers of the text encoder are ignored"))
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        tensors, about = read_tensors(file)
+    except UsageError as error:
+        hint = "" if file.suffix == ".safetensors" else "; other formats can run code"
+        raise UsageError(f"{error}{hint}") from None
+    require_finite(file, tensors)
+    return tensors, about
+
+
+def _sorted_out(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
+    """The tensors of the denoiser's LoRA, and the names of its layers in the file."""
+    own = {key: t for key, t in tensors.items() if LORA.search(key) and not TEXT.match(key)}
+    return own, {LORA.sub("", key) for key in own}
+
+
+def _fitting(
+    found: Mapping[str, Tensor], network: Any, prefix: str
+) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Tensors of layers that the network has, in peft's names, by layer; and other layers' names.
+
+    found: from `Family.read_lora`. prefix: of the network's layers.
+    """
+    inner = {key.removeprefix(f"{prefix}."): t for key, t in found.items()
+             if key.startswith(f"{prefix}.")}  # fmt: skip
+    if inner and not any("lora_A" in key for key in inner):
+        inner = convert_unet_state_dict_to_peft(inner)
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in inner.items():
+        layers.setdefault(key.partition(".lora_")[0], {})[f"{prefix}.{key}"] = tensor
+    shapes = {n: tuple(p.shape) for n, p in network.named_parameters()}
+    fitting = {
+        layer: some for layer, some in layers.items()
+        if _shape(some) == shapes.get(f"{layer}.weight", ())
+    }  # fmt: skip
+    return fitting, sorted(layers.keys() - fitting.keys())
+
+
+def _shape(factors: Mapping[str, Tensor]) -> tuple[int, ...] | None:
+    """Shape of the weight that a layer's factors belong to; None if they do not match."""
+    a = next((t for key, t in factors.items() if ".lora_A" in key and t.ndim > 1), None)
+    b = next((t for key, t in factors.items() if ".lora_B" in key and t.ndim > 1), None)
+    if a is None or b is None or a.ndim != b.ndim or len(a) != b.shape[1]:
+        return None
+    return len(b), *a.shape[1:]
+
+
+def _config(
+    file: Path, about: Mapping[str, str], prefix: str, layers: list[str]
+) -> dict[str, Any] | None:
+    """The LoRA's settings in the metadata, rank and alpha among them, as diffusers passes them on;
+    None without any. layers: those to add it to."""
+    from peft import LoraConfig
+
+    if CONFIG not in about:
+        return None
+    known = {field.name for field in fields(LoraConfig)}  # a newer peft may write others
+    try:
+        stored = json.loads(about[CONFIG])
+        config = {key: value for key, value in stored.items() if key.startswith(f"{prefix}.")
+                  and key.removeprefix(f"{prefix}.") in known}  # fmt: skip
+    except (ValueError, AttributeError, RecursionError):
+        raise UsageError(f"{file}: its metadata {CONFIG} is damaged; copy it again") from None
+    return config | {f"{prefix}.target_modules": layers} if config else None
+
+
+def _names(left: list[str]) -> str:
+    """Such as ", such as a, b and 7 others"."""
+    if not left:
+        return ""
+    more = f" and {len(left) - NAMED} others" if len(left) > NAMED else ""
+    return f", such as {', '.join(left[:NAMED])}{more}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
