@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.lib.format import open_memmap
+from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.messages import progress
+from animateanywhere.core.messages import progress, warn
 from animateanywhere.media.video import read
 from animateanywhere.pose.skeleton import Poses, draw, read_poses
 
@@ -40,14 +42,17 @@ def open_corpus(
 ) -> Corpus:
     """Open the corpus in `folder`, and create those of its `count` clips that are missing.
 
-    `make(start)` yields the clips from number `start` on; an interrupted run resumes there. Raises
-    UsageError if it yields too few, or if the folder's arrays have another shape.
+    `make(start)` yields the clips from number `start` on; an interrupted run resumes there. Damaged
+    files are created again, with a warning. Raises UsageError if `make` yields too few, or if the
+    folder's arrays have another shape.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = (count, frames, size, size, 3)
+    pixels, empty = _open_array(folder / "frames.npy", shape, np.uint8)
+    points, also = _open_array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
+    if empty or also:
+        (folder / "captions.jsonl").unlink(missing_ok=True)
     captions = _read_captions(folder / "captions.jsonl")
-    pixels = _open_array(folder / "frames.npy", shape, np.uint8)
-    points = _open_array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
     start = len(captions)
     if start < count:
         with (
@@ -129,9 +134,11 @@ def cached_array(
 ) -> np.ndarray:
     """All rows of `make(start, stop)` for 0..count as float16, memory-mapped from `path`.
 
-    It is computed once, `rows` rows at a time. label: of the progress bar.
+    It is computed once, `rows` rows at a time, and again, with a warning, if the file is damaged.
+    label: of the progress bar.
     """
-    if not path.is_file():
+    known = _load(path, "r")
+    if known is None or len(known) != count:
         first = make(0, min(rows, count))
         with write_aside(path) as aside, progress(label, total=count) as bar:
             shape = (count, *first.shape[1:])
@@ -141,26 +148,50 @@ def cached_array(
                 array[start:stop] = make(start, stop) if start else first
                 bar.advance(stop - start)
             array.flush()
-    return np.load(path, mmap_mode="r")
+        known = np.load(path, mmap_mode="r")
+    assert known is not None
+    return known
+
+
+def _load(path: Path, mode: Literal["r", "r+"]) -> np.memmap | None:
+    """A memory-mapped array; None if it is missing or, with a warning, damaged."""
+    if not path.is_file():
+        return None
+    try:
+        array: np.memmap = np.load(path, mmap_mode="r")  # "r+" would fill up a cut file by zeros
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        warn(escape(f"{path}: damaged ({reason}); it is made again"))
+        return None
+    return array if mode == "r" else np.load(path, mmap_mode=mode)
 
 
 def _read_captions(path: Path) -> list[list[str]]:
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    if len(whole) < len(lines):  # a crash cut the last line
-        path.write_text("".join(whole), encoding="utf-8")
-    return [json.loads(line) for line in whole]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    captions: list[list[str]] = []
+    for line in lines:
+        try:
+            texts = json.loads(line) if line.endswith("\n") else None
+        except ValueError:
+            texts = None
+        if not isinstance(texts, list):  # a crash cut it, or it is damaged: go on from here
+            path.write_text("".join(lines[: len(captions)]), encoding="utf-8")
+            break
+        captions.append(texts)
+    return captions
 
 
-def _open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
-    if not path.is_file():
+def _open_array(path: Path, shape: tuple[int, ...], dtype: type) -> tuple[np.memmap, bool]:
+    """An array, and whether it is new, of zeros, because it was missing or damaged."""
+    array = _load(path, "r+")
+    if array is None:
         with write_aside(path) as aside:
             _create_array(aside, shape, dtype)
-    array: np.memmap = np.load(path, mmap_mode="r+")
+        return np.load(path, mmap_mode="r+"), True
     if array.shape == shape:
-        return array
+        return array, False
     raise UsageError(
         f"{path} was written for another recipe (its shape is {array.shape}, not {shape}); "
         f"remove {path.parent} or give another --out"

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
+from rich.markup import escape
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from animateanywhere.core.files import folder_aside, write_aside
-from animateanywhere.core.messages import progress
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import folder_aside
+from animateanywhere.core.messages import progress, warn
+from animateanywhere.core.tensor_file import read_tensors, write_tensors
 from animateanywhere.evaluation.perception import (
     CELL,
     SIDE,
@@ -28,6 +31,7 @@ from animateanywhere.puppets import SCENES, Clip, render_batch, sample_spec
 from animateanywhere.training.loop import fit, step_generator
 from animateanywhere.training.stage import Stage
 
+SAMPLES = "samples.safetensors"  # rendered, until the training ends
 SPAN = 4.0  # seconds of a motion from which frames are drawn
 
 
@@ -141,7 +145,7 @@ def train_perception(
     most = stage.steps * stage.batch
     samples, held_out = min(samples, most), min(held_out, most)
     with PartialState().main_process_first():
-        data = _cached_samples(folder / "samples.npz", seed, samples)
+        data = _cached_samples(folder / SAMPLES, seed, samples)
     torch.manual_seed(seed)
     net = Perception(list(SCENES))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -176,17 +180,20 @@ def train_perception(
         record = {"held_out": scores, "frames": held_out, "steps": stage.steps,
                   "batch": stage.batch, "seed": seed, "samples": samples}  # fmt: skip
         (aside / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
-    (folder / "samples.npz").unlink()
+    (folder / SAMPLES).unlink(missing_ok=True)
     return scores
 
 
 def _cached_samples(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
     """The training samples, rendered once and read from `path` afterwards."""
-    if not path.is_file():
-        with write_aside(path) as aside, aside.open("wb") as file:
-            # numpy 2.4 has a parameter of its own among the arrays' names
-            np.savez(file, allow_pickle=False, **render_samples(range(seed, seed + count), "train"))
-    return dict(np.load(path))
+    if path.is_file():
+        try:
+            return {name: x.numpy() for name, x in read_tensors(path)[0].items()}
+        except UsageError as error:
+            warn(escape(f"{error}; it is made again"))
+    samples = render_samples(range(seed, seed + count), "train")
+    write_tensors(path, {name: torch.from_numpy(x) for name, x in samples.items()})
+    return samples
 
 
 @torch.no_grad()

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from scipy.stats import bootstrap
 
 from animateanywhere.core.files import finite, write_aside
-from animateanywhere.core.messages import say
+from animateanywhere.core.messages import say, warn
 
 LEVEL = 0.95  # of the confidence intervals
 COLUMNS = {
@@ -70,9 +71,12 @@ def read_scores(folder: Path, base: str) -> dict[str, dict[str, float]]:
     """Subject -> metric -> value of a method's folder, for the subjects scored on `base`."""
     out = {}
     for file in sorted(folder.glob("*/scores.json")):
-        record = json.loads(file.read_text())
-        if record["key"]["base"] == base:
-            out[file.parent.name] = record["scores"]
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if record["key"]["base"] == base:
+                out[file.parent.name] = record["scores"]
+        except (OSError, ValueError, TypeError, KeyError):
+            warn(escape(f"{file}: damaged; left out of the report"))
     return out
 
 

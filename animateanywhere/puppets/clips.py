@@ -56,8 +56,8 @@ def write_clips(
 
 
 def _write_truth(path: Path, clip: Clip) -> None:
-    with write_aside(path.with_suffix(".masks.npz")) as tmp, tmp.open("wb") as file:
-        np.savez_compressed(file, masks=clip.masks, parts=clip.parts)
+    with write_aside(path.with_suffix(".masks.npz")) as tmp:
+        np.savez_compressed(tmp, masks=clip.masks, parts=clip.parts)
     height, width = clip.masks.shape[1:]
     keypoints = [[[round(float(v), 3) for v in point] for point in pose] for pose in clip.keypoints]
     poses = {

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from rich.markup import escape
 from torch import Tensor
 
-from animateanywhere.core.files import write_aside
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import warn
+from animateanywhere.core.tensor_file import checked, write_tensors
 
 
 def save_checkpoint(
@@ -33,10 +34,10 @@ def save_checkpoint(
             flat |= inner
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in flat.items()}
     tensors |= {f"ema.{index}": value for index, value in enumerate(shadow)}
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    with write_aside(path) as aside:
-        scale = {} if scaler is None else scaler.state_dict()
-        save_file(tensors, aside, metadata={"step": str(step), "scaler": json.dumps(scale)})
+    scale = {} if scaler is None else scaler.state_dict()
+    # Copied, since tensors in a file must not share memory
+    copies = {name: t.detach().clone() for name, t in tensors.items()}
+    write_tensors(path, copies, {"step": str(step), "scaler": json.dumps(scale)})
 
 
 def load_checkpoint(
@@ -46,11 +47,33 @@ def load_checkpoint(
     shadow: Sequence[Tensor],
     scaler: Any = None,
 ) -> int:
-    """Load a checkpoint of `save_checkpoint` in place; returns its step, 0 if there is none."""
+    """Load a checkpoint of `save_checkpoint` in place; returns its step, 0 if there is none.
+
+    Nothing is changed, and 0 returned with a warning, if it is damaged or of other parameters.
+    """
     if not path.is_file():
         return 0
+    try:
+        return _load(path, parameters, optimizer, shadow, scaler)
+    except UsageError as error:
+        warn(escape(f"{error}; this stage starts from the beginning"))
+        return 0
+
+
+def _load(
+    path: Path,
+    parameters: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    shadow: Sequence[Tensor],
+    scaler: Any,
+) -> int:
     state: dict[int, dict[str, Any]] = {}
-    with safe_open(path, "pt") as file, torch.no_grad():
+    with checked(path) as file, torch.no_grad():
+        wanted = {f"model.{name}": list(p.shape) for name, p in parameters.items()}
+        wanted |= {f"ema.{index}": list(value.shape) for index, value in enumerate(shadow)}
+        found = {n: file.get_slice(n).get_shape() for n in file.keys() if "optimizer." not in n}  # noqa: SIM118
+        if found != wanted:
+            raise UsageError(f"{path}: of a run with other parameters")
         for name, parameter in parameters.items():
             parameter.copy_(file.get_tensor(f"model.{name}"))
         for key in file.keys():  # noqa: SIM118 - not a dict

@@ -194,8 +194,10 @@ class _Log:
         if not active:
             return
         path = folder / "log.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if start and path.is_file() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
+        lines = (
+            path.read_text(errors="replace").splitlines(True) if start and path.is_file() else []
+        )
+        kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= start]
         path.write_text("".join(kept))
         self.file = path.open("a")
         with _without_interrupts():
@@ -215,6 +217,14 @@ class _Log:
             self.file.close()
             with _without_interrupts():
                 self.board.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of log.jsonl; infinite for a damaged line."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 @contextmanager

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from rich.markup import escape
 from torch import Tensor, nn
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.messages import picture, say
+from animateanywhere.core.messages import picture, say, warn
+from animateanywhere.core.tensor_file import checked, read_tensors, write_tensors
 from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.validation import PARTS, Validation, generate, score
 from animateanywhere.training.stage import Stage
@@ -72,11 +75,8 @@ def scorer(
             finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
             own.append({"stage": stage.name, "step": step, **finite})
             if best(own) is own[-1]:  # written before the record, which implies that they exist
-                kept = {name: p.detach().cpu().contiguous() for name, p in parameters.items()}
-                with write_aside(out / "training" / stage.name / BEST) as aside:
-                    save_file(kept, aside)
-            with write_aside(out / FILE) as aside:
-                aside.write_text(json.dumps([*record, own[-1]], indent=1) + "\n", encoding="utf-8")
+                write_tensors(out / "training" / stage.name / BEST, parameters)
+            _write(out, [*record, own[-1]])
         return should_stop(own, recipe.extras.patience)
 
     return on_save
@@ -86,7 +86,7 @@ def restore(parameters: Mapping[str, Tensor], stage: Stage, out: Path) -> int:
     """Load the best weights of a stage into `parameters`, in place; return and print their step."""
     own = [row for row in read(out) if row["stage"] == stage.name]
     selected, last = best(own), own[-1]
-    kept = load_file(out / "training" / stage.name / BEST)
+    kept, _ = read_tensors(out / "training" / stage.name / BEST)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(kept[name])
@@ -108,15 +108,48 @@ def restore(parameters: Mapping[str, Tensor], stage: Stage, out: Path) -> int:
     return int(selected["step"])
 
 
+def check_kept(stage: Stage, out: Path) -> None:
+    """Check the best weights of a stage that is resumed; the stage starts from the beginning, with
+    a warning, if they are missing or damaged. Raises UsageError as `read` does."""
+    record, folder = read(out), out / "training" / stage.name
+    if all(row["stage"] != stage.name for row in record):
+        return
+    try:
+        with checked(folder / BEST):
+            return
+    except UsageError as error:
+        warn(escape(f"{error}; stage {stage.name} starts from the beginning"))
+    shutil.rmtree(folder)
+    _write(out, [row for row in record if row["stage"] != stage.name])
+
+
 def in_words(score: Score) -> str:
     """A score as text: "identity 0.52, scene 0.40, leak 0.03"."""
     return ", ".join(f"{name} {score[name]:.2f}" for name in PARTS if score[name] is not None)
 
 
 def read(out: Path) -> list[Score]:
-    """All scores of a run so far, in order."""
+    """All scores of a run so far, in order. Raises UsageError if their file is damaged."""
     path = out / FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        known = {"stage": str, "step": int}
+        if all(isinstance(row[key], kind) for row in record for key, kind in known.items()) and all(
+            row[name] is None or isinstance(row[name], int | float)
+            for row in record
+            for name in ("score", *PARTS)
+        ):
+            return list(record)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise UsageError(f"{path}: damaged; delete it")
+
+
+def _write(out: Path, record: Sequence[Score]) -> None:
+    with write_aside(out / FILE) as aside:
+        aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def plot(out: Path) -> None:

@@ -98,6 +98,7 @@ def _stage(
 
     score = None
     if validation is not None:
+        checkpoint_selection.check_kept(stage, out)
         score = checkpoint_selection.scorer(model, parts, stage, validation, settings, out)
     trained = fit(parts, stage, loss, out / "training" / stage.name, seed, on_save=score)
     step = None if score is None else checkpoint_selection.restore(trained, stage, out)

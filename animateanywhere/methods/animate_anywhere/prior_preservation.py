@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from rich.markup import escape
 from torch import Tensor
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import Base, encode_text, noise_share
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, encode_frames, whole_clip
-from animateanywhere.core.files import write_aside
-from animateanywhere.core.messages import progress, say
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.reporter import Bar
+from animateanywhere.core.tensor_file import read_tensors, write_tensors
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
@@ -52,7 +53,8 @@ def prior_data(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     length = clip_frames(base, settings) if video else 1
     specs = sample_people(class_word, count, seed if video else seed + 1)
     captions = [caption_of(spec, class_word) for spec in specs]
-    if not path.is_file():
+    clips = _cached(path)
+    if clips is None:
         what = f"regularization {'clips' if video else 'images'}"
         if personal.prior == "puppets":
             say(f"rendering {count} {what} of other people")
@@ -63,13 +65,23 @@ def prior_data(base: Base, class_word: str, settings: Recipe, seed: int, video: 
             steps = personal.prior_steps
             with progress(what, total=count * steps) as bar:
                 latents, poses = generate_prior(base, specs, captions, steps, seed, length, bar)
-        with write_aside(path) as aside:
-            clips = {"latents": latents, "poses": poses}
-            save_file({name: x.cpu().contiguous() for name, x in clips.items()}, aside)
+        clips = {"latents": latents, "poses": poses}
+        write_tensors(path, clips)
         with room_for_vae(base):
             contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
-    stored = load_file(path, device=str(base.denoiser.device))
-    return PriorData(stored["latents"], stored["poses"], captions)
+    device = base.denoiser.device
+    return PriorData(clips["latents"].to(device), clips["poses"].to(device), captions)
+
+
+def _cached(path: Path) -> dict[str, Tensor] | None:
+    """The data in a cache file; None if it is missing or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return read_tensors(path)[0]
+    except UsageError as error:
+        warn(escape(f"{error}; it is made again"))
+        return None
 
 
 def clip_frames(model: Base, settings: Recipe) -> int:

@@ -26,9 +26,19 @@ def write(path: Path, result: Any) -> None:
         aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
+def read(path: Path) -> Any:
+    """A result; None if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def cached(make: Callable[[], Any], *key: Any) -> Any:
     """What `make` returns, JSON data; made once."""
     path = file_of(*key)
-    if not path.is_file():
+    found = read(path)
+    if found is None:
         write(path, make())
-    return json.loads(path.read_text(encoding="utf-8"))
+        found = read(path)
+    return found

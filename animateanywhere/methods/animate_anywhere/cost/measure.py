@@ -50,10 +50,9 @@ def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe |
     """
     short = None if recipe is None else shortened(recipe)
     path = _file(base, short)
-    if path.is_file():
-        made = json.loads(path.read_text(encoding="utf-8"))
-        if made["busy"] < BUSY or time.time() - path.stat().st_mtime < SOON:
-            return made
+    made = cache.read(path)
+    if made is not None and (made["busy"] < BUSY or time.time() - path.stat().st_mtime < SOON):
+        return made
     if not run:
         return None
     made = _run(base, short)
