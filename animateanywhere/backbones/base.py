@@ -147,6 +147,9 @@ def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> 
         dtype = torch.bfloat16 if frozen else torch.float32
         option = "dtype" if of_transformers else "torch_dtype"
         model = kind.from_pretrained(folder, use_safetensors=True, **{option: dtype})
+        for key, parameter in model.named_parameters():
+            if not parameter.isfinite().all():
+                raise ValueError(f"{key} of {folder.name} is not finite")
         model = model.to("cpu" if frozen else device)
     return model.eval().requires_grad_(False)
 

@@ -88,6 +88,19 @@ def save_part(part: Any, folder: Path, half: bool = False) -> None:
         part.save_pretrained(aside)
         if half:
             part.float()
+        for file in aside.glob("*.json"):
+            _forget_source(file)
+
+
+def _forget_source(file: Path) -> None:
+    """Remove the folder that a part was loaded from, on this machine, from its config."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for key in ("_name_or_path", "name_or_path"):
+        source = config.get(key) if isinstance(config, dict) else None
+        if isinstance(source, str) and (Path(source).is_absolute() or Path(source).exists()):
+            del config[key]
+            text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+            file.write_text(text, encoding="utf-8")
 
 
 def bundle(base: Path, out: Path) -> None:
@@ -96,10 +109,6 @@ def bundle(base: Path, out: Path) -> None:
     parts = load_base(base)
     for name, part in parts.networks.items():
         save_part(part, out / name, half=True)
-        about = out / name / "config.json"
-        settings = json.loads(about.read_text(encoding="utf-8"))
-        settings.pop("_name_or_path", None)  # a folder of the machine it was trained on
-        about.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     for name in ("tokenizer", "scheduler", "perception"):
         shutil.copytree(base / name, out / name, dirs_exist_ok=True)
     for record in (*base.glob("training/*/log.jsonl"), *base.glob("training/*/done.json")):

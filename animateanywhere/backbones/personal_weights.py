@@ -11,25 +11,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.markup import escape
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from transformers import AddedToken
 
 from animateanywhere.backbones import lora
 from animateanywhere.backbones.family import Base
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import warn
 from animateanywhere.core.paths import RUNS
+from animateanywhere.core.tensor_file import (
+    read_about,
+    read_tensors,
+    require_finite,
+    write_tensors,
+)
 
 FILE = "personal.safetensors"
+RECORD = "run.json"  # beside it: what the run depends on, and where its base is on this machine
 FORMAT = "animateanywhere-personal-1"
 PARTS = ("unet", "transformer", "motion_adapter", "text_encoder", "vae")
 EMBEDDING = "token_embedding"
@@ -58,9 +63,8 @@ def save_personal(
             tensor = tensor.half()
         if not tensor.isfinite().all():
             raise Failure(f"{name} is not finite: training diverged; lower the learning rate")
-        ready[name] = tensor.detach().cpu().contiguous()
-    with write_aside(path) as tmp:
-        tmp.write_bytes(_sorted_header(save(ready, {**metadata, "format": FORMAT})))
+        ready[name] = tensor
+    write_tensors(path, ready, {**metadata, "format": FORMAT})
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -72,11 +76,25 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _read(path, tensors=False)[0]
 
 
-def base_of(metadata: Mapping[str, str]) -> str:
-    """The base of personal weights, for `find_base`: its folder, or its name if the folder is gone
-    (runs are moved between machines)."""
+def require_whole(path: Path) -> dict[str, str]:
+    """Read a file completely, and return its metadata. Raises UsageError as `read_metadata` does,
+    and for values that are damaged."""
+    return _read(path, tensors=True)[0]
+
+
+def base_of(metadata: Mapping[str, str], path: Path | None = None) -> str:
+    """The base of personal weights, for `find_base`: its folder, or its name if that is unknown.
+
+    path: of the weights. The folder is written in the `run.json` beside them, and not in the
+    weights, which are shared (version 0.1 wrote it there); it is gone on another machine.
+    """
     folder = metadata.get("base_folder")
-    if folder is not None and (Path(folder) / "base.toml").is_file():
+    if path is not None:
+        with suppress(OSError, ValueError, AttributeError):
+            run = json.loads((path.parent / RECORD).read_text(encoding="utf-8"))
+            if run.get("base_hash") == metadata.get("base_hash"):
+                folder = run.get("base_folder", folder)
+    if isinstance(folder, str) and (Path(folder) / "base.toml").is_file():
         return folder
     return metadata.get("base", "mini")
 
@@ -208,35 +226,16 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give a file, such as {path / FILE}")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            content = (
-                {name: file.get_tensor(name) for name in file.offset_keys()} if tensors else {}
-            )
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path}: not readable as safetensors ({reason}); copy it again") from None
+        content, metadata = read_tensors(path) if tensors else ({}, read_about(path))
+    except UsageError as error:
+        raise UsageError(f"{error}; copy it again" if path.exists() else str(error)) from None
     if metadata.get("format") != FORMAT or any(key not in metadata for key in METADATA):
         raise UsageError(f"{path}: not personal weights of AnimateAnywhere: give a {FILE}")
-    for name, tensor in content.items():
-        if not tensor.isfinite().all():
-            raise UsageError(f"{path}: {name} is not finite; damaged? copy it again")
+    require_finite(path, content)
     for old, new in RENAMED.items():
         if old in metadata:
             metadata.setdefault(new, metadata.pop(old))
     return metadata, content
-
-
-def _sorted_header(file: bytes) -> bytes:
-    """Sort the metadata of a safetensors file, which the library writes in random order."""
-    size = int.from_bytes(file[:8], "little")
-    header = json.loads(file[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + file[8 + size :]
 
 
 def learned_keypoints(learned: dict[str, str]) -> np.ndarray | None:

@@ -20,6 +20,8 @@ from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan, Autoencode
 from torch import Tensor
 from torch.nn import functional as F
 
+from animateanywhere.core.errors import Failure
+
 VAES = {
     "AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL,
     "AutoencoderKLWan": AutoencoderKLWan, "AutoencoderTiny": AutoencoderTiny,
@@ -60,8 +62,16 @@ def decode_latents(
 def decoded(
     vae: Any, latents: Tensor, slice_size: int | None = None, clip: bool = False
 ) -> Iterator[np.ndarray]:
-    """`decode_latents` as an iterator over a few frames (n, H, W, 3) at a time, to bound memory."""
+    """`decode_latents` as an iterator over a few frames (n, H, W, 3) at a time, to bound memory.
+
+    Raises Failure for values that are not finite, which would become black pixels.
+    """
     for pixels in decoded_pixels(vae, latents, slice_size, clip):
+        if not pixels.isfinite().all():
+            raise Failure(
+                "the generated frames are not finite numbers (NaN): lower the guidance scale or "
+                "the strength of weights and LoRA, or use float32 where half precision overflows"
+            )
         pixels = (pixels.float().permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255)
         yield pixels.to(torch.uint8).cpu().numpy()
 

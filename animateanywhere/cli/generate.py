@@ -12,6 +12,7 @@ from animateanywhere.cli.options import (
     Models,
     Offline,
     OldLooks,
+    Overwrite,
     PersonToFollow,
     PoseBackend,
     Seed,
@@ -100,6 +101,7 @@ def generate(
             help="MP4 file to write; a JSON file beside it records all settings.",
         ),
     ] = None,
+    overwrite: Overwrite = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
@@ -187,6 +189,7 @@ def generate(
             late_only=late_only,
             base=base,
             out=out,
+            overwrite=overwrite,
             seed=seed,
             frames=frames,
             appearance=appearance,

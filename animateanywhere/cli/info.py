@@ -10,6 +10,7 @@ from animateanywhere.cli.app import result
 from animateanywhere.cli.options import Seed
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.paths import RUNS
+from animateanywhere.core.run_folder import owned
 
 
 def demo(
@@ -112,5 +113,6 @@ def puppets(
     from animateanywhere.media.video import write
     from animateanywhere.puppets import write_clips
 
-    write_clips(out, clips, seed=seed, split=split, frames=frames, size=size, encode=write)
+    with owned(out, "puppets", lambda folder: any(folder.glob("clip[0-9]*.poses.json"))):
+        write_clips(out, clips, seed=seed, split=split, frames=frames, size=size, encode=write)
     result(out)

@@ -64,6 +64,13 @@ Seed = Annotated[
         help="Seed of the random numbers. The same seed gives the same result on one machine.",
     ),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace existing files of the same name also if another program wrote them.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
 ]

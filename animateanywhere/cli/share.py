@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from animateanywhere.cli.app import result
-from animateanywhere.cli.options import BaseOfWeights
+from animateanywhere.cli.options import BaseOfWeights, Overwrite
 from animateanywhere.core.files import require_writable
 
 
@@ -44,6 +44,7 @@ def export(
         ),
     ] = 32,
     base: BaseOfWeights = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write personal weights in the format of another tool.
 
@@ -55,7 +56,7 @@ def export(
     require_writable(weights.parent if out is None else out.parent)
     from animateanywhere.commands import export as command
 
-    result(command.export(weights, kind, out, rank=rank, base=base))
+    result(command.export(weights, kind, out, rank=rank, base=base, overwrite=overwrite))
 
 
 def push(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 
 from animateanywhere.backbones.base import BASES, TRAINED, family_of, hash_of, write_base_toml
@@ -17,6 +19,7 @@ from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import say
+from animateanywhere.core.run_folder import owned
 from animateanywhere.methods.animate_anywhere.base_data import corpora
 from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
@@ -39,7 +42,8 @@ def base_train(
 
     Each stage writes its part of the base to `out`, and its log and checkpoint to
     `out/training/<stage>`. Returns `out`, a base in diffusers layout. Raises UsageError for a
-    recipe that makes no base, and if `out` belongs to another recipe.
+    recipe that makes no base, and if `out` belongs to another recipe or contains other files;
+    Failure if another process works in it.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     family = family_of(settings.model.tables())
@@ -55,8 +59,15 @@ def base_train(
         settings = replace(settings, name=checkpoint.stem, model=model)
     out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
     # The first process may encode for hours while the others wait
-    PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2))
-    parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
+    main = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2)).is_main_process
+    with owned(out, "base-train", _is_run) if main else nullcontext():
+        return _train(settings, out)
+
+
+def _train(settings: Recipe, out: Path) -> Path:
+    """`base_train` in its folder."""
+    ready = not settings.stage
+    parts = without_places({k: to_dict(settings)[k] for k in ("seed", "model", "corpus", "loss")})
     _require_same(out / "recipe.json", parts)
     report_downloads(settings.model, out)
     with PartialState().main_process_first():
@@ -72,6 +83,8 @@ def base_train(
             say(f"stage {stage.name}: already finished")
             continue
         say(f"stage {stage.name}: {stage.steps} steps")
+        # New layers are drawn from the global generator: the same ones, whichever stage is resumed
+        torch.manual_seed(settings.seed + number)
         metrics = STAGES[stage.kind](run, stage, settings.seed + number)
         if PartialState().is_main_process:
             with write_aside(done) as aside:
@@ -87,15 +100,43 @@ def base_train(
 
 
 def _require_same(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings to `path`; raise UsageError if other settings were used there before."""
+    """Write the settings to `path`; raise UsageError if other settings were used there before, or
+    if these are damaged."""
     text = json.dumps(settings, indent=1) + "\n"
-    if path.is_file() and current_names(_read(path)) != json.loads(text):
-        raise UsageError(
-            f"{path.parent} was made with another recipe: remove it, or give another --out"
-        )
+    if path.is_file():
+        before = _read(path)
+        if before is None:
+            raise UsageError(
+                f"{path}: damaged; delete it if {path.parent} was made with this recipe, otherwise "
+                "give another --out"
+            )
+        if without_places(current_names(before)) != json.loads(text):
+            raise UsageError(
+                f"{path.parent} was made with another recipe: remove it, or give another --out"
+            )
     if PartialState().is_main_process:
         with write_aside(path) as aside:
             aside.write_text(text, encoding="utf-8")
+
+
+def without_places(settings: Any) -> Any:
+    """Settings with local files and folders by their names alone: bases are published with them."""
+    if isinstance(settings, dict):
+        return {key: without_places(value) for key, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [without_places(value) for value in settings]
+    is_place = isinstance(settings, str) and (Path(settings).is_absolute() or _exists(settings))
+    return Path(settings).name if is_place else settings
+
+
+def _exists(text: str) -> bool:
+    return "/" in text and Path(text).exists()
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder without a mark is of a training of version 0.1, which wrote none."""
+    found = _read(folder / "recipe.json") if (folder / "recipe.json").is_file() else None
+    return isinstance(found, dict) and {"seed", "model", "corpus"} <= found.keys()
 
 
 def _read(path: Path) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import base_config, find_base, hash_of, load_base
@@ -18,7 +19,8 @@ from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import require_writable, write_aside
-from animateanywhere.core.messages import progress, quietly
+from animateanywhere.core.messages import progress, quietly, warn
+from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation import embed
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
 from animateanywhere.evaluation.report import write_report
@@ -103,16 +105,24 @@ def benchmark(
         ["ours", "words_only", "dreambooth", "vae", "truth"] if fast else list(METHODS)
     )
     chosen = {name: named(name) for name in names}
-    setting = Setting(fast, hard)
     require_writable(out)
+    with owned(out, "benchmark", lambda folder: any(folder.glob("*/*/*/scores.json"))):
+        return _benchmark(out, chosen, Setting(fast, hard), subjects, base, models)
+
+
+def _benchmark(
+    out: Path, chosen: dict[str, Method], setting: Setting, subjects: int | None, base: str,
+    models: WeightsLocation,
+) -> Path:  # fmt: skip
+    """`benchmark` in its folder."""
     folder = find_base(base)
     config = base_config(folder)
-    times = (2 if hard else 1) / (FASTER if fast else 1)
+    times = (2 if setting.hard else 1) / (FASTER if setting.fast else 1)
     recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
     net = load_perception(perception_of(folder))
     embedder = embed.videomae_embedder(models) if find_local(VIDEOMAE, models) else None
-    people = range(subjects or (3 if fast else SUBJECTS))
-    with progress("benchmark", total=len(people) * len(names)) as bar:
+    people = range(subjects or (3 if setting.fast else SUBJECTS))
+    with progress("benchmark", total=len(people) * len(chosen)) as bar:
         for number in people:
             one = subject(number, config, setting)
             for name, method in chosen.items():
@@ -184,10 +194,9 @@ def score(
         "hard": setting.hard, "recipe": to_dict(recipe) if method.change else None,
     }))  # fmt: skip
     record = place / "scores.json"
-    if record.is_file():
-        before = json.loads(record.read_text())
-        if before["key"] == key:
-            return before["scores"]
+    before = _read(record)
+    if before.get("key") == key and isinstance(before.get("scores"), dict):
+        return before["scores"]
     with quietly():
         cases = generate_cases(one, method, recipe, setting, place, base)
     rows = [measure(net, frames, true, one.reference)
@@ -197,6 +206,17 @@ def score(
     with write_aside(record) as aside:
         aside.write_text(json.dumps({"key": key, "scores": means, "cases": rows}, indent=1) + "\n")
     return means
+
+
+def _read(record: Path) -> dict[str, Any]:
+    """A subject's record; {} without one, and with a warning if it is damaged."""
+    if not record.is_file():
+        return {}
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        warn(escape(f"{record}: damaged; it is made again"))
+        return {}
 
 
 def generate_cases(
@@ -237,7 +257,9 @@ def generate_cases(
         generate(
             prompt,
             pose,
-            GenerateOptions(weights=weights, base=base, out=target, fit="none", seed=number),
+            GenerateOptions(
+                weights=weights, base=base, out=target, overwrite=True, fit="none", seed=number
+            ),
         )
         videos.append(video.read(target).frames)
     return videos

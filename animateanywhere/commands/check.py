@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,8 +165,9 @@ def _prepare(
         video, out, class_word=class_word, backends=backends, person=person, size=size, fps=fps,
         report=False,
     )  # fmt: skip
-    if key == read_settings(out)["key"] and record.is_file():
-        return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
+    if key == read_settings(out)["key"]:
+        with suppress(OSError, ValueError, TypeError):  # missing or damaged
+            return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
     took = Prepared(time.monotonic() - begun, max(memory_now() - held, 0), peak_memory())
     with write_aside(record) as aside:
         aside.write_text(json.dumps(took._asdict()) + "\n", encoding="utf-8")

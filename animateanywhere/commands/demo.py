@@ -20,6 +20,7 @@ from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation.perception import load_perception, perception_of
 from animateanywhere.evaluation.truth import compare, mean, measure, write_reference
 from animateanywhere.media import video
@@ -76,6 +77,12 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     fast: fewer training steps and one video. Finished stages with the same base and settings are
     not repeated. Writes `contact_sheet.png`, `report.json`, and a folder of videos for each case.
     """
+    with owned(out, "demo", lambda folder: "stages" in _read(folder / "stages.json")):
+        return _demo(out, fast, base)
+
+
+def _demo(out: Path, fast: bool, base: str) -> Path:
+    """`demo` in its folder."""
     folder = find_base(base)
     config = base_config(folder)
     size, frames, fps = int(config["size"]), int(config["frames"]), float(config["fps"])
@@ -109,7 +116,7 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
             who = f"{TOKEN} {CLASS_WORD}" if personal else describe_identity(spec.identity)
             prompt = caption(spec, seed=1, person=who, appearance=False)
             target, own = out / name / f"{method}.mp4", weights if personal else None
-            wanted = GenerateOptions(weights=own, base=base, out=target, fit="none")
+            wanted = GenerateOptions(weights=own, base=base, out=target, overwrite=True, fit="none")
             make = partial(generate, prompt, out / name / "driving.poses.json", wanted)
             made = video.read(_stage(out, key, f"{name}, {method}", make)).frames
             rows.append((f"{method}: {prompt}", made))
@@ -146,9 +153,16 @@ def _report(
 
 def _record(out: Path, key: dict[str, Any]) -> dict[str, Any]:
     """The finished stages in `out` of a run with the same key (base and settings)."""
-    path = out / "stages.json"
-    record = json.loads(path.read_text()) if path.is_file() else {}
+    record = _read(out / "stages.json")
     return record if record.get("key") == key else {"key": key, "stages": {}}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The record of the stages; {} without one, or if it is damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) -> Path:

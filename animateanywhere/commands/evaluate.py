@@ -18,6 +18,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.messages import progress, say
 from animateanywhere.core.paths import RUNS
+from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.datasets.subject import overlay_skeletons, read_settings
 from animateanywhere.evaluation.observe import Observed, observe, observe_reference
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
@@ -84,6 +85,7 @@ def evaluate(
     out = out or FOLDER / (path.resolve().stem or "video")
     require_writable(out)
     targets = find_targets(path)
+    require_own(out, "evaluate", _is_result)
     nets, others = networks(backends.location, fast), unrelated_scenes()
     settled = False
     known: dict[tuple[Path, bool], Observed] = {}
@@ -126,7 +128,8 @@ def evaluate(
             rows += _rows(title, observed, requested)
             bar.advance(1)
     evaluation = Evaluation(out, numbers, _mean(numbers), _missing(reasons))
-    _write(evaluation, rows)
+    with owned(out, "evaluate", _is_result):
+        _write(evaluation, rows)
     _report_missing(evaluation)
     return evaluation
 
@@ -239,6 +242,11 @@ def _write(evaluation: Evaluation, rows: list[tuple[str, np.ndarray]]) -> None:
     with write_aside(out / "table.md") as aside:
         aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     video.contact_sheet(out / "contact_sheet.png", rows)
+
+
+def _is_result(folder: Path) -> bool:
+    """Whether a folder without a mark is a result of version 0.1, which wrote none."""
+    return all((folder / n).is_file() for n in ("metrics.json", "table.md", "contact_sheet.png"))
 
 
 def _report_missing(evaluation: Evaluation) -> None:

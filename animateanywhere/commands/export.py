@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,8 +32,10 @@ from animateanywhere.backbones.personal_weights import (
 )
 from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import folder_aside, write_aside
+from animateanywhere.core.files import folder_aside, require_free, write_aside
 from animateanywhere.core.messages import progress, say, warn
+from animateanywhere.core.run_folder import owned
+from animateanywhere.core.tensor_file import read_about
 from animateanywhere.diffusion.losses import FLOW
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
@@ -41,13 +44,14 @@ RANK = 32
 
 def export(
     weights: Path, kind: Format, out: Path | None = None, *, rank: int = RANK,
-    base: str | None = None,
+    base: str | None = None, overwrite: bool = False,
 ) -> Path:  # fmt: skip
     """Write personal weights in another format; returns the file or folder.
 
     out: by default next to the weights, named after token and format. rank: of the approximation
-    of full weights (LoRA keeps its rank). base: the base of the weights, if it was moved. Raises
-    UsageError as `load_personal` does, and for an unusable `out`.
+    of full weights (LoRA keeps its rank). base: the base of the weights, if it was moved.
+    overwrite: replace files that are not earlier exports, too. Raises UsageError as `load_personal`
+    does, and for an unusable `out`.
     """
     metadata = read_metadata(weights)
     out = out or weights.with_name(f"{metadata['token']}-{kind}" + _suffix(kind))
@@ -55,16 +59,17 @@ def export(
         raise UsageError(f"--out {out}: for {kind}, give the name of a {_suffix(kind) or 'folder'}")
     if out.resolve() == weights.resolve():
         raise UsageError(f"--out {out} would overwrite the weights: give another name")
-    marker = _MARKERS.get(kind)
-    if marker and out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
-        raise UsageError(f"--out {out} contains other files: give a new folder")
-    model = load_base(base or base_of(metadata))
-    if kind == "base":
-        _write_base(weights, model, metadata, out)
-    else:
-        fitting = read_fitting(weights, model)
-        pairs = fitting.pairs | low_rank(fitting, rank)
-        _WRITE[kind](pairs, fitting.embedding, model, metadata, out)
+    for path in _files(kind, metadata, out):
+        require_free(path, overwrite, _is_export(path))
+    in_folder = kind in _FOLDERS
+    with owned(out, "export", _FOLDERS[kind]) if in_folder else nullcontext():
+        model = load_base(base or base_of(metadata, weights))
+        if kind == "base":
+            _write_base(weights, model, metadata, out)
+        else:
+            fitting = read_fitting(weights, model)
+            pairs = fitting.pairs | low_rank(fitting, rank)
+            _WRITE[kind](pairs, fitting.embedding, model, metadata, out)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
@@ -180,17 +185,17 @@ def _as_diffusers(
     for name, (a, b) in pairs.items():
         layer = name.removesuffix(".weight")
         factors |= {layer + lora.A: a.contiguous(), layer + lora.B: b.contiguous()}
-    with folder_aside(out) as aside:
+    with folder_aside(out, (LORA, EMBEDS)) as aside:
         if factors:
             more = {
                 "format": "pt",
                 "trigger_phrase": f"{metadata['token']} {metadata['class_word']}",
                 "appearance": metadata.get("appearance", ""),
             }
-            save_file(factors, aside / "pytorch_lora_weights.safetensors", more)
+            save_file(factors, aside / LORA, more)
         if embedding is not None:
             row = {metadata["token"]: embedding[0].float().contiguous()}
-            save_file(row, aside / "learned_embeds.safetensors", {"format": "pt"})
+            save_file(row, aside / EMBEDS, {"format": "pt"})
 
 
 def _as_kohya(
@@ -206,31 +211,65 @@ def _as_kohya(
     if factors:
         about = kohya_metadata(pairs, model, metadata, out.stem)
         with write_aside(out) as aside:
-            save_file(factors, aside, {"format": "pt", **about})
+            save_file(factors, aside, {"format": "pt", "software": SOFTWARE, **about})
     if embedding is not None:
         path = (embeddings or out.parent) / f"{metadata['token']}.safetensors"
         with write_aside(path) as aside:
-            save_file({"emb_params": embedding.float().contiguous()}, aside, {"format": "pt"})
+            row = {"emb_params": embedding.float().contiguous()}
+            save_file(row, aside, {"format": "pt", "software": SOFTWARE})
         say(f"wrote the token's embedding: {escape(str(path))}")
 
 
 def _as_comfyui(
     pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
 ) -> None:
-    name = f"{metadata['token']}-{metadata['class_word']}.safetensors"
-    _as_kohya(pairs, embedding, model, metadata, out / "loras" / name, out / "embeddings")
+    path = out / "loras" / _comfyui_name(metadata)
+    _as_kohya(pairs, embedding, model, metadata, path, out / "embeddings")
     word = "" if embedding is None else "embedding:"
     say(f'use in prompts: "{word}{metadata["token"]} {metadata["class_word"]}"')
 
 
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:
     load_personal(weights, model)
-    with folder_aside(out) as aside:
+    with folder_aside(out, (*model.parts, "base.toml")) as aside:
         for name, part in model.parts.items():
             save_part(part, aside / name)
         own = {key: value for key, value in model.config.items() if key != "hash"}
         write_base_toml(aside, own | {"name": f"{own['name']}-{metadata['token']}"})
 
 
-_MARKERS = {"diffusers": "pytorch_lora_weights.safetensors", "base": "base.toml"}
+def _files(kind: Format, metadata: Mapping[str, str], out: Path) -> list[Path]:
+    """The single files that an export writes among others."""
+    token, name = f"{metadata['token']}.safetensors", _comfyui_name(metadata)
+    if kind == "kohya":
+        return [out, out.parent / token]
+    return [out / "loras" / name, out / "embeddings" / token] if kind == "comfyui" else []
+
+
+def _comfyui_name(metadata: Mapping[str, str]) -> str:
+    return f"{metadata['token']}-{metadata['class_word']}.safetensors"
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file says that it was written here."""
+    try:
+        about = read_about(path)
+    except UsageError:
+        return False
+    return SOFTWARE in (about.get("software", "") + about.get("modelspec.description", ""))
+
+
+def _is_diffusers(folder: Path) -> bool:
+    """Whether a folder without a mark is an export of version 0.1, which wrote none."""
+    return (folder / LORA).is_file() and "trigger_phrase" in read_about(folder / LORA)
+
+
+def _is_base(folder: Path) -> bool:
+    """The same of a base; bases that were trained here have a recipe."""
+    return (folder / "base.toml").is_file() and not (folder / "recipe.json").exists()
+
+
+LORA, EMBEDS = "pytorch_lora_weights.safetensors", "learned_embeds.safetensors"
+SOFTWARE = "AnimateAnywhere"  # in the metadata
+_FOLDERS = {"diffusers": _is_diffusers, "base": _is_base}
 _WRITE: dict[str, Any] = {"diffusers": _as_diffusers, "kohya": _as_kohya, "comfyui": _as_comfyui}

@@ -32,10 +32,11 @@ from animateanywhere.backbones.personal_weights import (
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
-from animateanywhere.core.files import require_writable, sha256, write_aside
+from animateanywhere.core.files import require_free, require_writable, sha256, write_aside
 from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
+from animateanywhere.core.run_folder import VIDEOS, mark
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere import method
@@ -69,7 +70,8 @@ class GenerateOptions:
     lora: Sequence[tuple[Path, float]] = ()
     late_only: bool = False  # apply the weights only in the last quarter of the denoising steps
     base: str | None = None  # name or folder; None: the base that the weights were learned on
-    out: Path | None = None  # .mp4 to (over)write; None: a new file in runs/<token>
+    out: Path | None = None  # .mp4 to write; None: a new file in runs/<token>
+    overwrite: bool = False  # files that are not earlier results of this command, too
     seed: int = 0
     frames: int | None = None  # maximum length; None: that of the motion
     # Words for hair and clothes to add to the prompt, "" for none; None: those that the weights
@@ -123,7 +125,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     UsageError for unusable input, and if the video does not fit into memory.
     """
     begun = time.monotonic()
-    _check_out(options.out, pose)
+    _check_out(options, pose)
     loaded = load(prompt, options)
     base, learned = loaded.base, loaded.learned
     options = _resolved(options, base)
@@ -138,6 +140,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
+        mark(folder, VIDEOS)
         out = _free_name(folder / f"{_slug(prompt)}-{options.seed}.mp4", settings)
     shown = sample_and_write(loaded, full, poses, len(motion), out, options)
     with write_aside(out.with_suffix(".json")) as aside:
@@ -154,7 +157,7 @@ def load(prompt: str, options: GenerateOptions) -> Loaded:
     """Load the base, apply personal weights and LoRA files, and move it to its device."""
     weights, learned = _choose_weights(prompt, options.weights)
     require_writable(RUNS if options.out is None else options.out.parent)
-    base = load_base(options.base or base_of(learned))
+    base = load_base(options.base or base_of(learned, weights))
     files = [] if weights is None else [(weights, options.scale), *options.others]
     untouched = base.copy() if options.late_only and files else None
     first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
@@ -300,9 +303,20 @@ def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.nda
     video.contact_sheet(path, rows)
 
 
-def _check_out(out: Path | None, pose: Path) -> None:
-    if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
-        raise UsageError(f"--out {out} would overwrite the motion {pose}: give another name")
+def _check_out(options: GenerateOptions, pose: Path) -> None:
+    """Raise UsageError where the result would overwrite the motion or, without `overwrite`, files
+    that are not of an earlier result."""
+    out, own = options.out, False
+    if out is not None:
+        own = _sidecar(out) is not None
+        for path in (out, out.with_suffix(".json"), out.with_suffix(".estimate.json")):
+            if pose.resolve() == path.resolve():
+                raise UsageError(
+                    f"--out {out} would overwrite the motion {pose}: give another name"
+                )
+            require_free(path, options.overwrite, own)
+    if options.contact_sheet is not None:
+        require_free(options.contact_sheet, options.overwrite, own)
 
 
 def _resolved(options: GenerateOptions, base: Base) -> GenerateOptions:
@@ -381,11 +395,14 @@ def _free_name(path: Path, settings: dict[str, Any]) -> Path:
 
 
 def _sidecar(path: Path) -> Any:
+    """The record beside a video of this command; None for another file, or without one."""
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if isinstance(record, dict) and "said" in record:  # the key's name in earlier versions
+    if not isinstance(record, dict) or not {"prompt", "pose", "fit"} <= record.keys():
+        return None
+    if "said" in record:  # the key's name in earlier versions
         record["full_prompt"] = record.pop("said")
     return record
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +19,16 @@ from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, load_base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
-from animateanywhere.commands.prepare import prepare
+from animateanywhere.commands.personal_run import bind, finished, is_run, keep_earlier, read_run
+from animateanywhere.commands.prepare import clip_digest, prepare
 from animateanywhere.core.device import best_device, gpu_memory
 from animateanywhere.core.estimate import FILE as ESTIMATE
 from animateanywhere.core.estimate import Estimate, compare, in_words, keep
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import read_findings, refuse, warn_findings
-from animateanywhere.core.messages import say, warn
+from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
+from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_appearance
@@ -74,9 +75,11 @@ def personalize(
 ) -> Path:
     """Learn the person in `video` under the word `token`; return the path of the personal weights.
 
-    Run again with the same arguments, it resumes or does nothing; results of other clips or
-    settings in the folder are replaced. Raises UsageError for unusable input, a recipe that is not
-    for the base, and if memory is too small.
+    Run again with the same arguments, it resumes or does nothing. With another clip or other
+    settings, the finished weights in the folder stay until the new ones are complete, and a copy of
+    them and their files is kept in `earlier/1`, `earlier/2`... Raises UsageError for unusable
+    input, a folder of other files, a recipe that is not for the base, and if memory is too small;
+    Failure if another process works in the folder.
     """
     begun = time.monotonic()
     model = load_base(options.base)
@@ -86,6 +89,18 @@ def personalize(
         settings = replace(settings, extras=replace(settings.extras, appearance=words))
     out = options.out or RUNS / token
     require_writable(out)
+    with owned(out, "personalize", is_run):
+        return _learn_video(video, token, model, settings, options, out, begun)
+
+
+def _learn_video(
+    video: Path, token: str, model: Base, settings: Recipe, options: PersonalizeOptions, out: Path,
+    begun: float,
+) -> Path:  # fmt: skip
+    """`personalize` in its folder."""
+    source = f"{clip_digest(video)} {options.person}" if video.exists() else ""
+    if read_run(out).get("clip") != source:
+        keep_earlier(out)  # `prepare` replaces the subject
     subject = prepare(
         video,
         out / "subject",
@@ -100,7 +115,8 @@ def personalize(
     if vram is not None:
         settings = fitted(model.folder, model.config, settings, vram)
     path, run = out / FILE, _record(model, subject, token, settings, options.seed)
-    if _same_run(out, run) and path.is_file():
+    bind(out, run, {"clip": source, "base_folder": str(model.folder)})
+    if finished(path, run):
         say(f"{escape(str(path))} already exists, from the same clip and settings")
         return path
 
@@ -109,6 +125,7 @@ def personalize(
         since = begun if options.estimate else None
         estimate = _estimate(model, subject, settings, options.seed, out, since)
         tensors, found = _learn(model, subject, token, settings, options.seed, out)
+    keep_earlier(out)
     save_personal(path, tensors, run | found, half=True)
     write_personal_card(path, str(model.config.get("license") or ""))
     history.add(model, settings, estimate, compare(out / ESTIMATE, estimate, begun))
@@ -125,7 +142,7 @@ def _record(
     return {
         "subject": hashlib.sha256(pixels).hexdigest(),
         "token": token, "class_word": subject.class_word, "base": str(model.config["name"]),
-        "base_folder": str(model.folder), "base_hash": model.hash, "seed": str(seed),
+        "base_hash": model.hash, "seed": str(seed),
         "captions": json.dumps(subject.captions), "recipe": json.dumps(to_dict(settings)),
         "version": __version__, "keypoints": json.dumps(subject.keypoints.round(1).tolist()),
     }  # fmt: skip
@@ -182,22 +199,3 @@ def _estimate(
         keep(out / ESTIMATE, estimate)
         say(f"learning takes about {in_words(estimate)} on this machine")
     return estimate
-
-
-def _same_run(out: Path, run: dict[str, str]) -> bool:
-    """Whether `out` is the folder of this run; training of another run in it is deleted."""
-    record = out / "run.json"
-    text = json.dumps(run, indent=1) + "\n"
-    if record.is_file() and record.read_text(encoding="utf-8") == text:
-        return True
-    if record.is_file():
-        warn(
-            f"{escape(str(out))} is of a run with another clip or settings, or of another version: "
-            "it is replaced, and training starts from the beginning"
-        )
-        (out / FILE).unlink(missing_ok=True)
-    shutil.rmtree(out / "training", ignore_errors=True)
-    (out / checkpoint_selection.FILE).unlink(missing_ok=True)
-    with write_aside(record) as aside:
-        aside.write_text(text, encoding="utf-8")
-    return False

@@ -11,8 +11,15 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_writable, sha256
-from animateanywhere.core.findings import Finding, read_findings, warn_findings, write_findings
+from animateanywhere.core.findings import (
+    Finding,
+    findings_are_whole,
+    read_findings,
+    warn_findings,
+    write_findings,
+)
 from animateanywhere.core.messages import say
+from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import (
     Subject,
@@ -41,6 +48,11 @@ DRAWN = {
     "openpose18": "an OpenPose skeleton", "dwpose": "a DWPose skeleton",
     "foreign": "a skeleton in unknown colors", "densepose": "a DensePose part map",
 }  # fmt: skip
+# Of a subject folder; what users put there beside them is kept
+FILES = frozenset(
+    """frames masks poses.json captions.jsonl subject.toml contact.png report.html made.json
+    findings.json""".split()
+)
 STILL = 12  # of 255: a smaller change is what video coding makes of one picture
 
 
@@ -69,10 +81,19 @@ def prepare(
     taken. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
-    is something else than a subject folder.
+    is something else than a subject folder; Failure if another process works in it.
     """
     clip, out, backends = Path(clip), Path(out), backends or Backends()
     _check_paths(clip, out)
+    with owned(out, "prepare", lambda folder: (folder / "subject.toml").is_file()):
+        return _prepare(clip, out, scene, class_word, backends, person, size, fps, report)
+
+
+def _prepare(
+    clip: Path, out: Path, scene: str | None, class_word: str | None, backends: Backends,
+    person: int | None, size: int, fps: float, report: bool,
+) -> Subject:  # fmt: skip
+    """`prepare` in its folder."""
     chosen = _choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word, person]
     files = [clip, chosen.poses_file, chosen.masks_file]
@@ -122,7 +143,7 @@ def prepare(
         "size": size, "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
         "caption": backends.caption, "key": key,
     }  # fmt: skip
-    with folder_aside(out) as folder:
+    with folder_aside(out, FILES) as folder:
         write_subject(subject, folder, about, filled)
         corrections.write_digests(folder, digests, marks)
         write_findings(folder, findings)
@@ -140,8 +161,6 @@ def _check_paths(clip: Path, out: Path) -> None:
     if clip.suffix.lower() in video.PICTURE_SUFFIXES:
         raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
     require_writable(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / "subject.toml").is_file():
-        raise UsageError(f"{out}: holds files, and no subject; choose another folder")
     if not clip.exists():
         raise UsageError(f"{clip}: no such file")
 
@@ -189,7 +208,8 @@ def _squares(frames: np.ndarray, keypoints: np.ndarray, exactly: bool) -> np.nda
 def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
     """Whether the folder is whole, and its report shows all manual corrections."""
     shown = corrections.read_digests(out)["by_hand"]
-    return not by_hand.missing and corrections.corrected_frames(by_hand, by_hand.digests) == shown
+    whole = not by_hand.missing and findings_are_whole(out)
+    return whole and corrections.corrected_frames(by_hand, by_hand.digests) == shown
 
 
 def _report(
@@ -203,12 +223,12 @@ def _report(
 
 
 def _key(files: list[Path | None], settings: list[object]) -> str:
-    contents = [_digest(file) if file else "" for file in files]
+    contents = [clip_digest(file) if file else "" for file in files]
     return hashlib.sha256(repr((contents, settings)).encode()).hexdigest()[:32]
 
 
-def _digest(file: Path) -> str:
-    """Of a file, or of a folder of pictures."""
+def clip_digest(file: Path) -> str:
+    """A digest of the contents of a clip: a file, or a folder of pictures."""
     if file.is_file():
         return sha256(file)
     return "".join(

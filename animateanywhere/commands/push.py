@@ -84,7 +84,9 @@ def _write_card(path: Path, personal: bool) -> None:
         return
     license = ""
     with suppress(UsageError):  # the base is not on this machine
-        license = str(base_config(find_base(base_of(read_metadata(path)))).get("license") or "")
+        license = str(
+            base_config(find_base(base_of(read_metadata(path), path))).get("license") or ""
+        )
     write_personal_card(path, license)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from rich.markup import escape
 
@@ -57,8 +57,18 @@ def write_findings(folder: Path, findings: list[Finding]) -> None:
 
 def read_findings(folder: Path) -> list[Finding]:
     """Read `findings.json`; [] if there is no valid file, as in folders created manually."""
+    return _read(folder) or []
+
+
+def findings_are_whole(folder: Path) -> bool:
+    """Whether `findings.json` can be read: without it, an unusable clip would seem ready."""
+    return _read(folder) is not None
+
+
+def _read(folder: Path) -> list[Finding] | None:
     try:
         rows = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return [Finding(row["level"], row["what"], row["text"]) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
+        findings = [Finding(row["level"], row["what"], row["text"]) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return findings if all(one.level in get_args(Level) for one in findings) else None

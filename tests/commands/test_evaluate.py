@@ -96,7 +96,7 @@ def test_all_is_written_and_all_that_is_missing_is_reported(
     assert captured.out == f"{Path('a b/ö')}\n"
     out = place / "a b" / "ö"
     assert {file.name for file in out.iterdir()} == {
-        "metrics.json", "table.md", "contact_sheet.png"
+        ".animateanywhere", "metrics.json", "table.md", "contact_sheet.png"
     }  # fmt: skip
     report = json.loads((out / "metrics.json").read_text())
     assert set(report) == {"videos", "mean", "missing"}

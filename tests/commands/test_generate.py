@@ -1,18 +1,21 @@
 import json
+import shutil
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from animateanywhere.backbones.base import encode_poses, load_base, write_base_toml
 from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
+from animateanywhere.backbones.vae import decode_latents
 from animateanywhere.cli.main import main
 from animateanywhere.commands import generate as command
 from animateanywhere.commands.generate import GenerateOptions, generate
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.media.video import read
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render
@@ -227,3 +230,37 @@ def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         generate("a man", pose, GenerateOptions(base=str(folder), frames=3, steps=1, out=out))
     assert rooms == 2 and list(pose.parent.iterdir()) == [pose]
+
+
+def test_files_of_others_are_not_overwritten(folder, pose, tmp_path, capsys):
+    video, record, sheet = (tmp_path / name for name in ("x.mp4", "x.json", "sheet.png"))
+    command = ["generate", "a man", "--pose", str(pose), "--base", str(folder), "--steps", "1",
+               "--frames", "2", "--out", str(video)]  # fmt: skip
+    for file, more in ((video, []), (record, []), (sheet, ["--contact-sheet", str(sheet)])):
+        file.write_text('{"mine": 1}')
+        assert main([*command, *more]) == 2
+        assert f"{file.name} exists and was not written by" in " ".join(
+            capsys.readouterr().err.split()
+        )
+        assert file.read_text() == '{"mine": 1}'
+        file.unlink()
+    video.write_text("mine")
+    assert main([*command, "--overwrite"]) == 0
+    made = video.read_bytes()
+    assert main(command) == 0 and video.read_bytes() == made  # its own result is replaced
+
+
+def test_values_that_are_not_finite_are_an_error(folder, pose, tmp_path):
+    """And no black video."""
+    base = load_base(folder)
+    with pytest.raises(Failure, match=r"not finite numbers \(NaN\)"):
+        decode_latents(base.vae, torch.full((1, 4, 8, 8), 3e38))
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    file = broken / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.startswith("decoder"))
+    save_file(weights | {name: weights[name] * float("nan")}, file, {"format": "pt"})
+    with pytest.raises(UsageError, match=f"damaged: {name} of vae is not finite"):
+        generate("a man", pose, GenerateOptions(base=broken, out=tmp_path / "x.mp4"))
+    assert not (tmp_path / "x.mp4").exists()

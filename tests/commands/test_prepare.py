@@ -165,7 +165,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     rendered(clip)
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="choose another folder"):
+    with pytest.raises(UsageError, match="contains other files"):
         prepare(clip, out)
     assert (out / "thesis.txt").read_text() == "years of work"
 

@@ -89,7 +89,7 @@ def run(tmp_path: Path) -> Path:
     }  # fmt: skip
     save_personal(folder / "personal.safetensors", {EMBEDDING: torch.ones(1, 32)}, about)
     scores = [{"stage": "appearance", "step": step, "identity": 0.5 + step / 1000, "scene": 0.2,
-               "leak": None} for step in (80, 160)]  # fmt: skip
+               "leak": None, "score": 0.7} for step in (80, 160)]  # fmt: skip
     (folder / "scores.json").write_text(json.dumps(scores))
     return folder
 
