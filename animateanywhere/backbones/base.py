@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -22,7 +21,12 @@ from animateanywhere.backbones.family import Base as Base
 from animateanywhere.backbones.family import Family as Family
 from animateanywhere.backbones.family import latent_shape as latent_shape
 from animateanywhere.backbones.family import token_ids as token_ids
-from animateanywhere.backbones.sources import load_config
+from animateanywhere.backbones.sources import (
+    LOADING,
+    from_folder,
+    load_config,
+    require_vocabulary,
+)
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import (
     latent_count,
@@ -117,13 +121,16 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
             place = folder / name
             if (meta and name == "tokenizer") or (name in family.optional and not place.is_dir()):
                 continue
-            _require(place)
+            if not place.is_dir():  # the libraries would look for a repository of that name
+                raise OSError(f"it has no folder {name}")
             if name == "vae":
                 kind = kind[load_config(place)["_class_name"]]
             frozen = name == "text_encoder" and not family.learns_tokens
             parts[name] = _load(kind, place, device, frozen)
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        if "tokenizer" in parts:
+            require_vocabulary(parts["tokenizer"], load_config(folder / "text_encoder"))
+    except LOADING as error:
+        reason = str(error).strip().splitlines()[0]
         raise UsageError(f"{folder}: base is incomplete or damaged: {reason}") from None
     digest, earlier = ("", "") if meta else _hashes(folder)
     return Base(
@@ -135,27 +142,17 @@ def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> 
     """Load one part in float32, whatever its files store: training and CPUs need it. A frozen text
     encoder is loaded in bfloat16 to main memory."""
     if not issubclass(kind, nn.Module):
-        return kind.from_pretrained(folder)
-    of_transformers = issubclass(kind, PreTrainedModel)
+        return from_folder(kind, folder)
     if torch.device(device).type == "meta":
         with torch.device("meta"):
-            if of_transformers:
+            if issubclass(kind, PreTrainedModel):
                 model = kind(kind.config_class.from_pretrained(folder))
             else:
                 model = kind.from_config(load_config(folder))
     else:
-        dtype = torch.bfloat16 if frozen else torch.float32
-        option = "dtype" if of_transformers else "torch_dtype"
-        model = kind.from_pretrained(folder, use_safetensors=True, **{option: dtype})
+        model = from_folder(kind, folder, torch.bfloat16 if frozen else torch.float32)
         model = model.to("cpu" if frozen else device)
     return model.eval().requires_grad_(False)
-
-
-def _require(folder: Path) -> None:
-    """Raise OSError if a folder is missing: `from_pretrained` would look for a repository of that
-    name on a hub."""
-    if not folder.is_dir():
-        raise OSError(f"it has no folder {folder.name}")
 
 
 def hash_of(folder: Path) -> str:
