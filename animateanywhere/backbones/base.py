@@ -103,6 +103,27 @@ def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> 
     return load_parts(folder, config | base_config(folder), device)
 
 
+def open_base(name: str | Path, needed: Container[str], hash: str) -> Base:
+    """A base of which only the parts `needed` are loaded, to the CPU; of the others there are only
+    shapes, on the meta device, and there is no tokenizer.
+
+    hash: expected of it. If base.toml states it, the gigabytes that it is made of are not read.
+    Raises UsageError as `load_base` does.
+    """
+    folder = find_base(name)
+    config = {"guidance_scale": Model.guidance_scale} | base_config(folder)
+    base = load_parts(folder, config, "meta")
+    for part in base.networks:
+        if part in needed:
+            try:
+                base.parts[part] = _load(type(base.parts[part]), folder / part, "cpu", False)
+            except LOADING as error:
+                raise _damaged(folder, error) from None
+    stated = config.get("hash") == hash
+    base.hash, base.earlier_hash = (hash, "") if stated else _hashes(folder)
+    return base
+
+
 def base_config(folder: Path) -> dict[str, Any]:
     """The contents of base.toml of a finished base: name, size, frames, fps, license..."""
     return tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
@@ -130,12 +151,16 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
         if "tokenizer" in parts:
             require_vocabulary(parts["tokenizer"], load_config(folder / "text_encoder"))
     except LOADING as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"{folder}: base is incomplete or damaged: {reason}") from None
+        raise _damaged(folder, error) from None
     digest, earlier = ("", "") if meta else _hashes(folder)
     return Base(
         folder, config, digest, parts, family, temporal_factor(parts["vae"]), earlier_hash=earlier
     )
+
+
+def _damaged(folder: Path, error: Exception) -> UsageError:
+    reason = str(error).strip().splitlines()[0]
+    return UsageError(f"{folder}: base is incomplete or damaged: {reason}")
 
 
 def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> Any:

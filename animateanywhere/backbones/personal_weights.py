@@ -72,6 +72,16 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _read(path, tensors=False)[0]
 
 
+def whole_parts(path: Path) -> set[str]:
+    """The parts of a base of which a file has full tensors, without reading them. Raises UsageError
+    as `read_metadata` does."""
+    read_metadata(path)
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.offset_keys() if not name.endswith((lora.A, lora.B))]
+    adapter = "motion_adapter" if any(".motion_modules." in name for name in names) else ""
+    return {*(name.partition(".")[0] for name in names), adapter} - {EMBEDDING, ""}
+
+
 def base_of(metadata: Mapping[str, str]) -> str:
     """The base of personal weights, for `find_base`: its folder, or its name if the folder is gone
     (runs are moved between machines)."""

@@ -20,19 +20,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from animateanywhere.backbones import lora
-from animateanywhere.backbones.base import Base, Family, load_base, write_base_toml
+from animateanywhere.backbones.base import Base, Family, load_base, open_base, write_base_toml
 from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.low_rank import low_rank
 from animateanywhere.backbones.personal_weights import (
-    Fitting,
     base_of,
     load_personal,
     read_fitting,
     read_metadata,
+    whole_parts,
 )
 from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, write_aside
-from animateanywhere.core.messages import progress, say, warn
+from animateanywhere.core.messages import say, warn
 from animateanywhere.diffusion.losses import FLOW
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
@@ -58,53 +59,17 @@ def export(
     marker = _MARKERS.get(kind)
     if marker and out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
         raise UsageError(f"--out {out} contains other files: give a new folder")
-    model = load_base(base or base_of(metadata))
+    place = base or base_of(metadata)
     if kind == "base":
-        _write_base(weights, model, metadata, out)
+        _write_base(weights, load_base(place), metadata, out)
     else:
+        # LoRA is written as it is: of the base, only names and shapes are needed
+        model = open_base(place, whole_parts(weights), metadata["base_hash"])
         fitting = read_fitting(weights, model)
         pairs = fitting.pairs | low_rank(fitting, rank)
         _WRITE[kind](pairs, fitting.embedding, model, metadata, out)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
-
-
-def low_rank(fitting: Fitting, rank: int) -> lora.Pairs:
-    """Approximate the changes of full weights by factors of a rank (truncated singular value
-    decomposition, optimal in the Frobenius norm), and print the share of the changes they keep.
-
-    Vectors (biases and norms) are left out: these formats have no adapters for them.
-    """
-    pairs: lora.Pairs = {}
-    if not fitting.whole:
-        return pairs
-    kept = total = 0.0
-    left = []
-    with progress("low-rank approximation", total=len(fitting.whole)) as bar:
-        for name, tensor in fitting.whole.items():
-            change = tensor.float() - fitting.targets[name].float()
-            energy = float(change.square().sum())
-            total += energy
-            if change.ndim in (2, 4) and name.endswith(".weight"):
-                u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
-                few = min(rank, len(s))
-                root = s[:few].sqrt()
-                a, b = root[:, None] * v[:few], u[:, :few] * root
-                if change.ndim == 4:
-                    a, b = a.view(few, *change.shape[1:]), b[:, :, None, None]
-                pairs[name] = (a.contiguous(), b.contiguous())
-                kept += float(s[:few].square().sum())
-            else:
-                left.append(name)
-            bar.advance(1)
-    share = kept / total if total else 1.0
-    say(f"rank {rank} keeps {share:.1%} of the learned changes ({len(left)} vectors left out)")
-    if share < 0.9:
-        warn(
-            "much of what was learned is lost: give a higher --rank, or learn with "
-            "--recipe personalize-lora"
-        )
-    return pairs
 
 
 def kohya_names(pairs: lora.Pairs, family: Family, channels: int) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from animateanywhere.backbones import lora
 from animateanywhere.backbones.base import Base, encode_text, load_base
 from animateanywhere.backbones.external_lora import add_lora
+from animateanywhere.backbones.low_rank import factors
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.cli import main
 from animateanywhere.commands.export import export
@@ -324,3 +326,44 @@ def test_the_workflow_for_comfyui_is_connected_and_names_what_export_writes(
     assert (out / "loras" / kinds["LoraLoader"]["lora_name"]).is_file()
     assert (out / "embeddings" / "sks.safetensors").is_file()
     assert "embedding:sks man" in nodes["3"]["inputs"]["text"]
+
+
+def test_lora_is_written_without_reading_the_base(
+    adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Gigabytes for a public one. Its hash is in its base.toml."""
+    hollow = tmp_path / "hollow"
+    shutil.copytree(tiny_base, hollow)
+    for file in hollow.rglob("*.safetensors"):
+        file.write_bytes(b"")
+    for kind in ("kohya", "diffusers"):
+        whole = export(adapter, kind, tmp_path / f"a{_SUFFIX[kind]}", base=str(tiny_base))  # type: ignore[arg-type]
+        other = export(adapter, kind, tmp_path / f"b{_SUFFIX[kind]}", base=str(hollow))  # type: ignore[arg-type]
+        name = "" if kind == "kohya" else "pytorch_lora_weights.safetensors"
+        first, second = load_file(whole / name), load_file(other / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    toml = hollow / "base.toml"  # of other weights: then they are read
+    toml.write_text(toml.read_text().replace(load_base(tiny_base).hash, "0" * 64))
+    with pytest.raises(UsageError, match="learned on base tiny"):
+        export(adapter, "kohya", tmp_path / "c.safetensors", base=str(hollow))
+
+
+_SUFFIX = {"kohya": ".safetensors", "diffusers": ""}
+
+
+@pytest.mark.parametrize("shape", [(160, 300), (300, 40, 3, 3)])
+def test_the_quick_approximation_keeps_what_the_best_one_keeps(shape: tuple[int, ...]) -> None:
+    """Of changes as training makes them: few directions, and noise in all others."""
+    generator = torch.Generator().manual_seed(1)
+    matrix = torch.randn(shape, generator=generator).flatten(1)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    change = (u * (s * torch.linspace(0, 8, len(s)).neg().exp())) @ v
+    change = change + 1e-3 * torch.randn(change.shape, generator=generator)
+    a, b, kept = factors(change.view(shape), 16)
+    best = float(torch.linalg.svdvals(change)[:16].square().sum())
+    assert 0.999 * best < kept < 1.001 * best
+    lost = float((change - lora.product(a, b).flatten(1)).square().sum())
+    assert lost == pytest.approx(float(change.square().sum()) - kept, rel=1e-3)
+    again = factors(change.view(shape), 16)
+    assert torch.equal(a, again[0]) and torch.equal(b, again[1])
