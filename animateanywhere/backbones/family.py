@@ -78,6 +78,9 @@ class Family:
     # Skeleton pictures (N, H, W, 3) uint8, and whether they are consecutive frames -> the pose
     # condition (T, *pose_shape)
     encode_pose: Callable[[Base, np.ndarray, bool], Tensor]
+    # Keypoints (N, 18, 3) in pixels, height and width -> skeleton pictures (N, H, W, 3) uint8, as
+    # the network was trained on
+    draw: Callable[[np.ndarray, int, int], np.ndarray]
     encode_text: Callable[[Base, list[str]], Tensor]  # prompts -> states (B, T, D)
     pose_shape: Callable[[Base], tuple[int, ...]]  # shape of one frame's pose condition
     text_shape: Callable[[Base], tuple[int, int]]  # (T, D) of a prompt's states; T may be typical

@@ -34,6 +34,7 @@ from animateanywhere.backbones.vae import (
     encode_frames,
     encoded_channels,
 )
+from animateanywhere.pose import skeleton
 
 IMAGE_PARTS: dict[str, Any] = {
     "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "vae": VAES,
@@ -275,6 +276,7 @@ FAMILY = Family(
     guide=guide,
     predict=predict,
     encode_pose=encode_pose,
+    draw=skeleton.draw,
     encode_text=encode_text,
     pose_shape=latent_shape,  # the pose is encoded by the same VAE
     text_shape=text_shape,
