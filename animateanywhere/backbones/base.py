@@ -208,7 +208,21 @@ def _update(digest: Any, part: Path) -> None:
 
 
 def write_base_toml(folder: Path, config: dict[str, Any]) -> None:
-    """Write base.toml last: a folder with it is a finished base."""
+    """Write base.toml last: a folder with it is a finished base. And model_index.json, by which
+    diffusers' `DiffusionPipeline.from_pretrained` loads it, where a pipeline of theirs fits."""
+    family = family_in(folder)
+    if family.pipeline and all((folder / name).is_dir() for name in family.parts):
+        index: dict[str, Any] = {"_class_name": family.pipeline, "_diffusers_version": "0.42.0"}
+        for name, kind in family.parts.items():
+            if name == "vae":
+                kind = kind[load_config(folder / name)["_class_name"]]
+            index[name] = [kind.__module__.partition(".")[0], kind.__name__]
+        if index["scheduler"][1] == "DDPMScheduler":  # that of training, with the same config
+            index["scheduler"][1] = "DDIMScheduler"
+        if "unet" in index:  # parts that a picture in place of a prompt needs
+            index |= {name: [None, None] for name in ("feature_extractor", "image_encoder")}
+        with write_aside(folder / "model_index.json") as aside:
+            aside.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in config.items()]
     with write_aside(folder / "base.toml") as aside:
         aside.write_text("".join(lines), encoding="utf-8")

@@ -111,4 +111,5 @@ FAMILY = replace(
     pose_shape=pose_shape,
     auxiliary=("controlnet",),
     pretrained=True,
+    pipeline="AnimateDiffControlNetPipeline",
 )

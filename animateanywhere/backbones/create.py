@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from rich.markup import escape
 from safetensors import SafetensorError, safe_open
+from transformers import CLIPTokenizer
 
 from animateanywhere.backbones.base import Family, family_of, load_base, write_base_toml
 from animateanywhere.backbones.sources import (
@@ -178,6 +179,8 @@ def save_part(part: Any, folder: Path, half: bool = False) -> None:
         if half:
             part = part.half()
         part.save_pretrained(aside)
+        if isinstance(part, CLIPTokenizer):  # vocab.json and merges.txt, for transformers 4
+            part.backend_tokenizer.model.save(str(aside))
         if half:
             part.float()
 

@@ -94,6 +94,9 @@ class Family:
     # Precision of generation on a GPU: "fp16", or "bf16", in which the network was trained, if the
     # GPU computes it in hardware
     half: Literal["fp16", "bf16"] = "fp16"
+    # diffusers' pipeline that a base of this family can be loaded as; None: none of them takes the
+    # pose beside the latent
+    pipeline: str | None = None
     pretrained: bool = False  # whether all parts are published weights, so no training is needed
 
 

@@ -40,6 +40,7 @@ IMAGE_PARTS: dict[str, Any] = {
     "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "vae": VAES,
     "scheduler": DDPMScheduler, "unet": UNet2DConditionModel,
 }  # fmt: skip
+OWN = "animateanywhere-"  # begins the names of architectures that no other tool has
 SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
 EACH_FRAME = "norm_each_frame"  # a key of ours in the adapter's config, see `motion_unet`
 
@@ -250,7 +251,7 @@ def architecture(base: Base) -> tuple[str, str]:
     config = base.denoiser.config
     if ([*config.block_out_channels], config.cross_attention_dim) == SD15:
         return "stable-diffusion-v1", "sd_v1"
-    own = f"animateanywhere-{base.config['name']}"
+    own = f"{OWN}{base.config['name']}"
     return own, own
 
 

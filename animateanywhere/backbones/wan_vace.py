@@ -310,6 +310,7 @@ FAMILY = Family(
     text_shape=text_shape,
     read_lora=read_lora,
     kohya_name=kohya_name,
+    pipeline="WanVACEPipeline",
     architecture=architecture,
     half="bf16",  # as in diffusers' pipeline
     pretrained=True,

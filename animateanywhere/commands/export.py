@@ -30,14 +30,21 @@ from animateanywhere.backbones.personal_weights import (
     read_metadata,
     whole_parts,
 )
+from animateanywhere.backbones.sd_unet import OWN
 from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, write_aside
 from animateanywhere.core.messages import say, warn
+from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.diffusion.losses import FLOW
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
 RANK = 32
+# By the denoiser: what is generated, and the workflow of the examples that does it
+WORKFLOWS = {
+    "unet": {"picture": "comfyui_workflow.json", "animatediff": "comfyui_animatediff.json"},
+    "transformer": {"vace": "comfyui_wan_vace.json"},
+}
 
 
 def export(
@@ -66,6 +73,13 @@ def export(
         # LoRA is written as it is: of the base, only names and shapes are needed
         model = open_base(place, whole_parts(weights), metadata["base_hash"])
         fitting = read_fitting(weights, model)
+        if model.family.architecture(model)[1].startswith(OWN):
+            warn(
+                escape(
+                    f"no other tool can run base {model.config['name']}, so these weights are of "
+                    "no use there: personalize on a public base (`aa bases`)"
+                )
+            )
         pairs = fitting.pairs | low_rank(fitting, rank)
         _WRITE[kind](pairs, fitting.embedding, model, metadata, out)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
@@ -182,10 +196,34 @@ def _as_kohya(
 def _as_comfyui(
     pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
 ) -> None:
-    name = f"{metadata['token']}-{metadata['class_word']}.safetensors"
-    _as_kohya(pairs, embedding, model, metadata, out / "loras" / name, out / "embeddings")
+    name = f"{metadata['token']}-{metadata['class_word']}"
+    file = out / "loras" / f"{name}.safetensors"
+    _as_kohya(pairs, embedding, model, metadata, file, out / "embeddings")
     word = "" if embedding is None else "embedding:"
-    say(f'use in prompts: "{word}{metadata["token"]} {metadata["class_word"]}"')
+    person = f"{word}{metadata['token']} {metadata['class_word']}"
+    phrase = " ".join(filter(None, (person, metadata.get("appearance", ""))))
+    if file.is_file():
+        for kind, example in WORKFLOWS[model.family.denoiser].items():
+            _write_workflow(out / "workflows" / f"{name}-{kind}.json", example, name, phrase)
+    say(escape(f'use in prompts: "{phrase} on a beach"'))
+
+
+def _write_workflow(path: Path, example: str, name: str, phrase: str) -> None:
+    """Write a workflow of the examples with the person's file and words filled in."""
+    nodes = json.loads((EXAMPLES / example).read_text(encoding="utf-8"))
+    for node in nodes.values():
+        inputs = node["inputs"]
+        if "lora_name" in inputs:
+            inputs["lora_name"] = f"{name}.safetensors"
+            node["_meta"]["title"] = "The learned person"
+        if inputs.get("text"):
+            inputs["text"] = f"{phrase} on a beach"
+        if "filename_prefix" in inputs:
+            inputs["filename_prefix"] = name
+        node["_meta"]["title"] = node["_meta"]["title"].replace("sks", name)
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(nodes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    say(escape(f"wrote a workflow, to open in ComfyUI: {path}"))
 
 
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:

@@ -75,7 +75,7 @@ def files_of(path: Path) -> tuple[Path, list[str]]:
         file = path if path.is_file() else path / FILE
         return file.parent, [file.name, NAME, "scores.json", "scores.png"]
     parts = (*family_in(path).parts, "perception")
-    return path, [NAME, "base.toml", "recipe.*", "training/*/*.json*",
+    return path, [NAME, "base.toml", "model_index.json", "recipe.*", "training/*/*.json*",
                   *(f"{part}/*" for part in parts)]  # fmt: skip
 
 

@@ -290,7 +290,7 @@ def test_weights_of_another_base_are_refused(tiny_base: Path, tmp_path: Path) ->
     assert main.main(["export", str(tmp_path), "--format", "kohya"]) == 2
 
 
-# What ComfyUI's own nodes take from others, by name of the input, and give, in order
+# What nodes of ComfyUI and AnimateDiff-Evolved take from others, by name of the input, and give
 NODES: dict[str, tuple[dict[str, str], list[str]]] = {
     "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"]),
     "LoraLoader": ({"model": "MODEL", "clip": "CLIP"}, ["MODEL", "CLIP"]),
@@ -306,26 +306,57 @@ NODES: dict[str, tuple[dict[str, str], list[str]]] = {
         {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING",
          "latent_image": "LATENT"}, ["LATENT"],
     ),
+    "LoraLoaderModelOnly": ({"model": "MODEL"}, ["MODEL"]),
+    "LoadVideo": ({}, ["VIDEO"]),
+    "GetVideoComponents": ({"video": "VIDEO"}, ["IMAGE", "AUDIO", "FLOAT"]),
+    "CreateVideo": ({"images": "IMAGE"}, ["VIDEO"]),
+    "SaveVideo": ({"video": "VIDEO"}, []),
+    "ADE_LoadAnimateDiffModel": ({}, ["MOTION_MODEL_ADE"]),
+    "ADE_ApplyAnimateDiffModelSimple": ({"motion_model": "MOTION_MODEL_ADE"}, ["M_MODELS"]),
+    "ADE_UseEvolvedSampling": ({"model": "MODEL", "m_models": "M_MODELS"}, ["MODEL"]),
+    "UNETLoader": ({}, ["MODEL"]), "CLIPLoader": ({}, ["CLIP"]), "VAELoader": ({}, ["VAE"]),
+    "ModelSamplingSD3": ({"model": "MODEL"}, ["MODEL"]),
+    "WanVaceToVideo": (
+        {"positive": "CONDITIONING", "negative": "CONDITIONING", "vae": "VAE",
+         "control_video": "IMAGE"}, ["CONDITIONING", "CONDITIONING", "LATENT", "INT"],
+    ),
+    "TrimVideoLatent": ({"samples": "LATENT", "trim_amount": "INT"}, ["LATENT"]),
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"]),
     "SaveImage": ({"images": "IMAGE"}, []),
 }  # fmt: skip
 
 
-def test_the_workflow_for_comfyui_is_connected_and_names_what_export_writes(
-    adapter: Path,
-) -> None:
-    nodes = json.loads((EXAMPLES / "comfyui_workflow.json").read_text())
+def connected(nodes: dict[str, Any]) -> None:
     for node in nodes.values():
         takes, _ = NODES[node["class_type"]]
         links = {n: value for n, value in node["inputs"].items() if isinstance(value, list)}
         assert links.keys() == takes.keys()
         for name, (source, place) in links.items():
             assert NODES[nodes[source]["class_type"]][1][place] == takes[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["comfyui_workflow.json", "comfyui_animatediff.json", "comfyui_wan_vace.json"]
+)
+def test_workflows_for_comfyui_are_connected(name: str) -> None:
+    connected(json.loads((EXAMPLES / name).read_text()))
+
+
+def test_workflows_are_filled_in(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = export(adapter, "comfyui")
-    kinds = {node["class_type"]: node["inputs"] for node in nodes.values()}
-    assert (out / "loras" / kinds["LoraLoader"]["lora_name"]).is_file()
+    said = " ".join(capsys.readouterr().err.split())
+    assert 'use in prompts: "embedding:sks man in a red shirt on a beach"' in said
+    assert "no other tool can run base tiny" in said
+    files = sorted((out / "workflows").iterdir())
+    assert [file.name for file in files] == ["sks-man-animatediff.json", "sks-man-picture.json"]
+    for file in files:
+        nodes = json.loads(file.read_text())
+        connected(nodes)
+        kinds = {node["class_type"]: node["inputs"] for node in nodes.values()}
+        assert (out / "loras" / kinds["LoraLoader"]["lora_name"]).is_file()
+        texts = [n["inputs"]["text"] for n in nodes.values() if n["class_type"] == "CLIPTextEncode"]
+        assert texts == ["embedding:sks man in a red shirt on a beach", ""]
     assert (out / "embeddings" / "sks.safetensors").is_file()
-    assert "embedding:sks man" in nodes["3"]["inputs"]["text"]
 
 
 def test_lora_is_written_without_reading_the_base(
