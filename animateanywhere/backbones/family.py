@@ -24,6 +24,7 @@ from animateanywhere.backbones.vae import latent_channels, spatial_factor
 # A key of ours in the scheduler's config: the schedule of the betas in work with images, where it
 # differs from `beta_schedule`, that of clips
 IMAGE_BETAS = "image_beta_schedule"
+OWN = "animateanywhere-"  # begins the names of architectures that no other tool has
 
 
 class Predict(Protocol):

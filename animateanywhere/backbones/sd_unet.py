@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from animateanywhere.backbones.create_tokenizer import clip_tokenizer, init_text_encoder
 from animateanywhere.backbones.family import (
     IMAGE_BETAS,
+    OWN,
     Base,
     Checkpoint,
     Family,
@@ -40,7 +41,6 @@ IMAGE_PARTS: dict[str, Any] = {
     "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "vae": VAES,
     "scheduler": DDPMScheduler, "unet": UNet2DConditionModel,
 }  # fmt: skip
-OWN = "animateanywhere-"  # begins the names of architectures that no other tool has
 SD15 = ([320, 640, 1280, 1280], 768)  # block_out_channels, cross_attention_dim
 EACH_FRAME = "norm_each_frame"  # a key of ours in the adapter's config, see `motion_unet`
 

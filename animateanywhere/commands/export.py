@@ -22,6 +22,7 @@ from torch import Tensor
 from animateanywhere.backbones import lora
 from animateanywhere.backbones.base import Base, Family, load_base, open_base, write_base_toml
 from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.family import OWN
 from animateanywhere.backbones.low_rank import low_rank
 from animateanywhere.backbones.personal_weights import (
     base_of,
@@ -30,7 +31,6 @@ from animateanywhere.backbones.personal_weights import (
     read_metadata,
     whole_parts,
 )
-from animateanywhere.backbones.sd_unet import OWN
 from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, write_aside
