@@ -151,6 +151,7 @@ def pose(
             "OpenPose's colors, or a .json file with the keypoints.",
         ),
     ],
+    person: Person = None,
     pose_backend: PoseBackend = "auto",
     models: Models = None,
     offline: Offline = False,
@@ -168,4 +169,4 @@ def pose(
     from animateanywhere.preprocessing.weights import WeightsLocation
 
     backends = Backends(pose_backend, location=WeightsLocation(models, offline))
-    result(command.pose(source, out, backends=backends))
+    result(command.pose(source, out, backends, person))

@@ -17,13 +17,15 @@ from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import read_driving
 
 
-def pose(source: Path, out: Path, backends: Backends | None = None) -> Path:
+def pose(
+    source: Path, out: Path, backends: Backends | None = None, person: int | None = None
+) -> Path:
     """Write the keypoints of a motion as `aa generate` reads it, unfitted; returns `out`.
 
     source: a video of a person, a skeleton video or a poses.json. out: .mp4 or a folder of PNG
     pictures, drawn as OpenPose's (`openpose_drawing`), of the size of the source; or .json, a
-    poses.json. The frame rate stays. Raises UsageError as `read_driving` does, and for a folder
-    with other files.
+    poses.json. The frame rate stays. person: the number of one of several. Raises UsageError as
+    `read_driving` does, and for a folder with other files.
     """
     if out.suffix.lower() not in (".mp4", ".json", ""):
         raise UsageError(f"--out {out}: give a .mp4 file, a folder, or a .json file of poses")
@@ -32,7 +34,7 @@ def pose(source: Path, out: Path, backends: Backends | None = None) -> Path:
     if out.is_dir() and any(not _is_ours(file) for file in out.iterdir()):
         raise UsageError(f"--out {out} contains other files: give a new folder")
     rate = _rate(source)
-    motion = read_driving(source, rate, backends=backends)
+    motion = read_driving(source, rate, backends=backends, person=person)
     size = f"{motion.width} x {motion.height}"
     if out.suffix.lower() == ".json":
         if motion.pictures is not None:
