@@ -37,7 +37,6 @@ from animateanywhere.methods.animate_anywhere import checkpoint_selection, metho
 from animateanywhere.methods.animate_anywhere.generation import Sampling
 from animateanywhere.methods.animate_anywhere.generation import render as generate
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, load_recipe
-from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Clip, caption, describe_identity, render
 
 FPS, SIZE, FRAMES, STEPS = 8.0, 128, 4, 10
@@ -62,7 +61,7 @@ def measured(base: Base, unet: nn.Module, who: str, reference: Clip, cases: list
     rows = []
     for case in cases:
         prompt = caption(case.spec, seed=1, person=who, appearance=False)
-        poses = encode_poses(base, skeleton.draw(case.keypoints, SIZE, SIZE))
+        poses = encode_poses(base, base.family.draw(case.keypoints, SIZE, SIZE))
         frames = np.stack([*generate(base, unet, prompt, poses, 0, Sampling(steps=STEPS))])
         rows.append(truth.measure(net, frames, case, reference))
     found = truth.mean(rows)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -22,7 +21,12 @@ from animateanywhere.backbones.family import Base as Base
 from animateanywhere.backbones.family import Family as Family
 from animateanywhere.backbones.family import latent_shape as latent_shape
 from animateanywhere.backbones.family import token_ids as token_ids
-from animateanywhere.backbones.sources import load_config
+from animateanywhere.backbones.sources import (
+    LOADING,
+    from_folder,
+    load_config,
+    require_vocabulary,
+)
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import (
     latent_count,
@@ -99,6 +103,27 @@ def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> 
     return load_parts(folder, config | base_config(folder), device)
 
 
+def open_base(name: str | Path, needed: Container[str], hash: str) -> Base:
+    """A base of which only the parts `needed` are loaded, to the CPU; of the others there are only
+    shapes, on the meta device, and there is no tokenizer.
+
+    hash: expected of it. If base.toml states it, the gigabytes that it is made of are not read.
+    Raises UsageError as `load_base` does.
+    """
+    folder = find_base(name)
+    config = {"guidance_scale": Model.guidance_scale} | base_config(folder)
+    base = load_parts(folder, config, "meta")
+    for part in base.networks:
+        if part in needed:
+            try:
+                base.parts[part] = _load(type(base.parts[part]), folder / part, "cpu", False)
+            except LOADING as error:
+                raise _damaged(folder, error) from None
+    stated = config.get("hash") == hash
+    base.hash, base.earlier_hash = (hash, "") if stated else _hashes(folder)
+    return base
+
+
 def base_config(folder: Path) -> dict[str, Any]:
     """The contents of base.toml of a finished base: name, size, frames, fps, license..."""
     return tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
@@ -117,48 +142,45 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
             place = folder / name
             if (meta and name == "tokenizer") or (name in family.optional and not place.is_dir()):
                 continue
-            _require(place)
+            if not place.is_dir():  # the libraries would look for a repository of that name
+                raise OSError(f"it has no folder {name}")
             if name == "vae":
                 kind = kind[load_config(place)["_class_name"]]
             frozen = name == "text_encoder" and not family.learns_tokens
             parts[name] = _load(kind, place, device, frozen)
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{folder}: base is incomplete or damaged: {reason}") from None
+        if "tokenizer" in parts:
+            require_vocabulary(parts["tokenizer"], load_config(folder / "text_encoder"))
+    except LOADING as error:
+        raise _damaged(folder, error) from None
     digest, earlier = ("", "") if meta else _hashes(folder)
     return Base(
         folder, config, digest, parts, family, temporal_factor(parts["vae"]), earlier_hash=earlier
     )
 
 
+def _damaged(folder: Path, error: Exception) -> UsageError:
+    reason = str(error).strip().splitlines()[0]
+    return UsageError(f"{folder}: base is incomplete or damaged: {reason}")
+
+
 def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> Any:
     """Load one part in float32, whatever its files store: training and CPUs need it. A frozen text
     encoder is loaded in bfloat16 to main memory."""
     if not issubclass(kind, nn.Module):
-        return kind.from_pretrained(folder)
-    of_transformers = issubclass(kind, PreTrainedModel)
+        return from_folder(kind, folder)
     if torch.device(device).type == "meta":
         with torch.device("meta"):
-            if of_transformers:
+            if issubclass(kind, PreTrainedModel):
                 model = kind(kind.config_class.from_pretrained(folder))
             else:
                 model = kind.from_config(load_config(folder))
     else:
-        dtype = torch.bfloat16 if frozen else torch.float32
-        option = "dtype" if of_transformers else "torch_dtype"
-        model = kind.from_pretrained(folder, use_safetensors=True, **{option: dtype})
+        model = from_folder(kind, folder, torch.bfloat16 if frozen else torch.float32)
         for key, parameter in model.named_parameters():
             if not parameter.isfinite().all():
                 raise ValueError(f"{key} of {folder.name} is not finite")
         model = model.to("cpu" if frozen else device)
     return model.eval().requires_grad_(False)
-
-
-def _require(folder: Path) -> None:
-    """Raise OSError if a folder is missing: `from_pretrained` would look for a repository of that
-    name on a hub."""
-    if not folder.is_dir():
-        raise OSError(f"it has no folder {folder.name}")
 
 
 def hash_of(folder: Path) -> str:
@@ -189,7 +211,21 @@ def _update(digest: Any, part: Path) -> None:
 
 
 def write_base_toml(folder: Path, config: dict[str, Any]) -> None:
-    """Write base.toml last: a folder with it is a finished base."""
+    """Write base.toml last: a folder with it is a finished base. And model_index.json, by which
+    diffusers' `DiffusionPipeline.from_pretrained` loads it, where a pipeline of theirs fits."""
+    family = family_in(folder)
+    if family.pipeline and all((folder / name).is_dir() for name in family.parts):
+        index: dict[str, Any] = {"_class_name": family.pipeline, "_diffusers_version": "0.42.0"}
+        for name, kind in family.parts.items():
+            if name == "vae":
+                kind = kind[load_config(folder / name)["_class_name"]]
+            index[name] = [kind.__module__.partition(".")[0], kind.__name__]
+        if index["scheduler"][1] == "DDPMScheduler":  # that of training, with the same config
+            index["scheduler"][1] = "DDIMScheduler"
+        if "unet" in index:  # parts that a picture in place of a prompt needs
+            index |= {name: [None, None] for name in ("feature_extractor", "image_encoder")}
+        with write_aside(folder / "model_index.json") as aside:
+            aside.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in config.items()]
     with write_aside(folder / "base.toml") as aside:
         aside.write_text("".join(lines), encoding="utf-8")

@@ -24,6 +24,7 @@ from animateanywhere.backbones.family import Base
 from animateanywhere.backbones.guided_attention import Region
 from animateanywhere.backbones.sources import load_config, part_of
 from animateanywhere.backbones.spec import Model
+from animateanywhere.pose import openpose_drawing
 
 # Config entries that a new ControlNet shares with its UNet
 FROM_UNET = (
@@ -106,7 +107,9 @@ FAMILY = replace(
     build=build,
     predict=predict,
     encode_pose=encode_pose,
+    draw=openpose_drawing.draw,
     pose_shape=pose_shape,
     auxiliary=("controlnet",),
     pretrained=True,
+    pipeline="AnimateDiffControlNetPipeline",
 )

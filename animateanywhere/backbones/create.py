@@ -4,39 +4,132 @@ file and widened for poses."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from safetensors import SafetensorError, safe_open
+from transformers import CLIPTokenizer
 
-from animateanywhere.backbones.base import family_of, load_base, write_base_toml
-from animateanywhere.backbones.sources import part_of
+from animateanywhere.backbones.base import Family, family_of, load_base, write_base_toml
+from animateanywhere.backbones.sources import (
+    LOADING,
+    fetch,
+    files_of,
+    from_folder,
+    load_config,
+    part_of,
+    place_of,
+    require_vocabulary,
+)
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import VAES
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside
+from animateanywhere.core.hub import in_cache
+from animateanywhere.core.messages import say, warn
 
 
 def create_base(model: Model, out: Path, captions: list[str], seed: int = 0) -> None:
     """Create the parts of a base that are missing in `out`, in diffusers layout.
 
     A part whose table has `from` is loaded from that folder or hub repository (`subfolder` names
-    the folder inside); other parts are built from their config with new weights. captions: the
-    corpus that a new tokenizer is trained on. Raises UsageError for a table that is wrong.
+    the folder inside); other parts are built from their config with new weights. Files of a hub are
+    shared with its cache, where the disk allows it. captions: the corpus that a new tokenizer is
+    trained on. Raises UsageError for a table that is wrong, and errors as `sources.fetch` does.
     """
     torch.manual_seed(seed)  # diffusers draws initial weights from the global generator
     family = family_of(model.tables())
+    if "from" in model.text_encoder:
+        _drop_incomplete_tokenizer(family, out)
+    existing = [name for name in family.parts if (out / name).is_dir()]
+    model = fetch(model, existing, out)
     for name in family.parts:
-        if (out / name).is_dir():
+        if name in existing:
             continue
         if name == "vae":
             part = _vae(model.vae)
         else:
             part = family.create(name, model, out, captions)
-        save_part(part, out / name)
+        files = _cached(name, model)
+        if not files:
+            save_part(part, out / name)
+        elif name == "tokenizer":
+            _save_tokenizer(part, files, out / name)
+        elif _is_stored(part, files):
+            _share(files, out / name)
+        else:
+            say(escape(f"{name}: changed for this base, so a copy is written to {out / name}"))
+            save_part(part, out / name)
+
+
+def _drop_incomplete_tokenizer(family: Family, out: Path) -> None:
+    """Remove a tokenizer of an earlier version, which did not notice that its files were missing.
+    Also one without the text encoder to check it against."""
+    folder = out / "tokenizer"
+    if not folder.is_dir():
+        return
+    try:
+        tokenizer = from_folder(family.parts["tokenizer"], folder)
+        require_vocabulary(tokenizer, load_config(out / "text_encoder"))
+    except LOADING as error:
+        if (out / "text_encoder").is_dir():
+            warn(escape(f"{folder}: {error}; it is gathered again"))
+        shutil.rmtree(folder)
+
+
+def _cached(name: str, model: Model) -> list[Path]:
+    """The files of a part in the hub's cache; empty if it is from elsewhere or new."""
+    words = name == "tokenizer"
+    table = model.text_encoder if words else getattr(model, name)
+    source = table.get("config", table.get("from")) if words else table.get("from")
+    if source is None or not in_cache(Path(source)):
+        return []
+    folder = Path(source) / (name if words else place_of(name, table))
+    return [folder / file for file in files_of(name, sorted(f.name for f in folder.iterdir()))]
+
+
+def _is_stored(part: Any, files: list[Path]) -> bool:
+    """Whether files in the hub's cache can serve as those of a part: creation has changed no
+    shapes, and has not reduced the precision, as it does for frozen text encoders."""
+    if not isinstance(part, torch.nn.Module):
+        return True
+    before, now = load_config(files[0].parent), part.config
+    same = all(
+        getattr(now, key, None) == before.get(key) for key in ("in_channels", "latent_patch")
+    )
+    size = sum(tensor.nbytes for tensor in part.parameters())
+    return same and sum(f.stat().st_size for f in files if f.suffix == ".safetensors") < 1.2 * size
+
+
+def _share(files: list[Path], folder: Path) -> None:
+    """Make a part of files in the hub's cache: by hard links, which take no space, or by copies
+    where the disk has no links."""
+    with folder_aside(folder) as aside:
+        for file in files:
+            _link(file, aside)
+
+
+def _save_tokenizer(tokenizer: Any, files: list[Path], folder: Path) -> None:
+    """Save a tokenizer with the vocabularies of its source, which older versions of transformers
+    read."""
+    with folder_aside(folder) as aside:
+        tokenizer.save_pretrained(aside)
+        for file in files:
+            if not (aside / file.name).exists():
+                _link(file, aside)
+
+
+def _link(file: Path, folder: Path) -> None:
+    target = file.resolve()  # in the cache, files are symbolic links
+    try:
+        os.link(target, folder / file.name)
+    except OSError:
+        shutil.copyfile(target, folder / file.name)
 
 
 def _vae(table: dict[str, Any]) -> Any:
@@ -86,6 +179,8 @@ def save_part(part: Any, folder: Path, half: bool = False) -> None:
         if half:
             part = part.half()
         part.save_pretrained(aside)
+        if isinstance(part, CLIPTokenizer):  # vocab.json and merges.txt, for transformers 4
+            part.backend_tokenizer.model.save(str(aside))
         if half:
             part.float()
         for file in aside.glob("*.json"):

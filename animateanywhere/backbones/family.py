@@ -24,6 +24,7 @@ from animateanywhere.backbones.vae import latent_channels, spatial_factor
 # A key of ours in the scheduler's config: the schedule of the betas in work with images, where it
 # differs from `beta_schedule`, that of clips
 IMAGE_BETAS = "image_beta_schedule"
+OWN = "animateanywhere-"  # begins the names of architectures that no other tool has
 
 
 class Predict(Protocol):
@@ -78,6 +79,9 @@ class Family:
     # Skeleton pictures (N, H, W, 3) uint8, and whether they are consecutive frames -> the pose
     # condition (T, *pose_shape)
     encode_pose: Callable[[Base, np.ndarray, bool], Tensor]
+    # Keypoints (N, 18, 3) in pixels, height and width -> skeleton pictures (N, H, W, 3) uint8, as
+    # the network was trained on
+    draw: Callable[[np.ndarray, int, int], np.ndarray]
     encode_text: Callable[[Base, list[str]], Tensor]  # prompts -> states (B, T, D)
     pose_shape: Callable[[Base], tuple[int, ...]]  # shape of one frame's pose condition
     text_shape: Callable[[Base], tuple[int, int]]  # (T, D) of a prompt's states; T may be typical
@@ -91,6 +95,9 @@ class Family:
     # Precision of generation on a GPU: "fp16", or "bf16", in which the network was trained, if the
     # GPU computes it in hardware
     half: Literal["fp16", "bf16"] = "fp16"
+    # diffusers' pipeline that a base of this family can be loaded as; None: none of them takes the
+    # pose beside the latent
+    pipeline: str | None = None
     pretrained: bool = False  # whether all parts are published weights, so no training is needed
 
 

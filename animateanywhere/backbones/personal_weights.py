@@ -28,6 +28,7 @@ from animateanywhere.core.messages import warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.tensor_file import (
     read_about,
+    read_names,
     read_tensors,
     require_finite,
     write_tensors,
@@ -80,6 +81,15 @@ def require_whole(path: Path) -> dict[str, str]:
     """Read a file completely, and return its metadata. Raises UsageError as `read_metadata` does,
     and for values that are damaged."""
     return _read(path, tensors=True)[0]
+
+
+def whole_parts(path: Path) -> set[str]:
+    """The parts of a base of which a file has full tensors, without reading them. Raises UsageError
+    as `read_metadata` does."""
+    read_metadata(path)
+    names = [name for name in read_names(path) if not name.endswith((lora.A, lora.B))]
+    adapter = "motion_adapter" if any(".motion_modules." in name for name in names) else ""
+    return {*(name.partition(".")[0] for name in names), adapter} - {EMBEDDING, ""}
 
 
 def base_of(metadata: Mapping[str, str], path: Path | None = None) -> str:

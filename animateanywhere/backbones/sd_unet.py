@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from animateanywhere.backbones.create_tokenizer import clip_tokenizer, init_text_encoder
 from animateanywhere.backbones.family import (
     IMAGE_BETAS,
+    OWN,
     Base,
     Checkpoint,
     Family,
@@ -34,6 +35,7 @@ from animateanywhere.backbones.vae import (
     encode_frames,
     encoded_channels,
 )
+from animateanywhere.pose import skeleton
 
 IMAGE_PARTS: dict[str, Any] = {
     "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "vae": VAES,
@@ -249,7 +251,7 @@ def architecture(base: Base) -> tuple[str, str]:
     config = base.denoiser.config
     if ([*config.block_out_channels], config.cross_attention_dim) == SD15:
         return "stable-diffusion-v1", "sd_v1"
-    own = f"animateanywhere-{base.config['name']}"
+    own = f"{OWN}{base.config['name']}"
     return own, own
 
 
@@ -275,6 +277,7 @@ FAMILY = Family(
     guide=guide,
     predict=predict,
     encode_pose=encode_pose,
+    draw=skeleton.draw,
     encode_text=encode_text,
     pose_shape=latent_shape,  # the pose is encoded by the same VAE
     text_shape=text_shape,

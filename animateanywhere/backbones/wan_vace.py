@@ -36,6 +36,7 @@ from animateanywhere.backbones.guided_attention import Region, guided_attention
 from animateanywhere.backbones.sources import part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import VAES, encode_frames, spatial_factor
+from animateanywhere.pose import openpose_drawing
 
 # Names of layers in diffusers' transformer, and in Wan's original code
 OWN_NAMES = {
@@ -303,11 +304,13 @@ FAMILY = Family(
     guide=guide,
     predict=predict,
     encode_pose=encode_pose,
+    draw=openpose_drawing.draw,
     encode_text=encode_text,
     pose_shape=pose_shape,
     text_shape=text_shape,
     read_lora=read_lora,
     kohya_name=kohya_name,
+    pipeline="WanVACEPipeline",
     architecture=architecture,
     half="bf16",  # as in diffusers' pipeline
     pretrained=True,

@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
     "Prepare and check": {
         "prepare": prepare.prepare,
         "check": prepare.check,
+        "pose": prepare.pose,
         "models": info.models,
     },
     "Measure": {"evaluate": evaluate.evaluate},

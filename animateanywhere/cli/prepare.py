@@ -132,3 +132,41 @@ def check(
         command.show(report)
     if report.verdict == "unusable":
         raise typer.Exit(1)
+
+
+def pose(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO",
+            exists=True,
+            help="Motion: a video of a person, a skeleton video or a poses.json.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="What to write: a .mp4 file or a folder of PNG pictures, with skeletons in "
+            "OpenPose's colors, or a .json file with the keypoints.",
+        ),
+    ],
+    person: Person = None,
+    pose_backend: PoseBackend = "auto",
+    models: Models = None,
+    offline: Offline = False,
+) -> None:
+    """Write the motion of a video as skeleton pictures, for ControlNets in other tools.
+
+    The skeleton keeps its size and place; `aa generate` needs no such file, and fits the motion to
+    the learned person.
+
+    Example: aa pose dance.mp4 --out skeletons.mp4
+    """
+    require_writable(out.parent)
+    from animateanywhere.commands import pose as command
+    from animateanywhere.preprocessing.backends import Backends
+    from animateanywhere.preprocessing.weights import WeightsLocation
+
+    backends = Backends(pose_backend, location=WeightsLocation(models, offline))
+    result(command.pose(source, out, backends, person))

@@ -14,7 +14,6 @@ from accelerate import PartialState
 
 from animateanywhere.backbones.base import BASES, TRAINED, family_of, hash_of, write_base_toml
 from animateanywhere.backbones.create import create_base, with_checkpoint
-from animateanywhere.backbones.sources import report_downloads
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
@@ -68,8 +67,9 @@ def _train(settings: Recipe, out: Path) -> Path:
     """`base_train` in its folder."""
     ready = not settings.stage
     parts = without_places({k: to_dict(settings)[k] for k in ("seed", "model", "corpus", "loss")})
+    if PartialState().is_main_process and not _is_begun(out):
+        (out / "recipe.json").unlink(missing_ok=True)  # of a download that failed
     _require_same(out / "recipe.json", parts)
-    report_downloads(settings.model, out)
     with PartialState().main_process_first():
         found = () if ready else corpora(settings, out / "corpus")
         words = [text for corpus in found for row in corpus.captions for text in row]
@@ -97,6 +97,10 @@ def _train(settings: Recipe, out: Path) -> Path:
         write_base_toml(out, config)
     say(f"base written to {out}")
     return out
+
+
+def _is_begun(out: Path) -> bool:
+    return out.is_dir() and any(path.is_dir() for path in out.iterdir())
 
 
 def _require_same(path: Path, settings: dict[str, Any]) -> None:

@@ -21,25 +21,34 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from animateanywhere.backbones import lora
-from animateanywhere.backbones.base import Base, Family, load_base, write_base_toml
+from animateanywhere.backbones.base import Base, Family, load_base, open_base, write_base_toml
 from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.family import OWN
+from animateanywhere.backbones.low_rank import low_rank
 from animateanywhere.backbones.personal_weights import (
-    Fitting,
     base_of,
     load_personal,
     read_fitting,
     read_metadata,
+    whole_parts,
 )
 from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_free, write_aside
-from animateanywhere.core.messages import progress, say, warn
+from animateanywhere.core.messages import say, warn
+from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import owned
-from animateanywhere.core.tensor_file import read_about
+from animateanywhere.core.tensor_file import read_about, sort_metadata
 from animateanywhere.diffusion.losses import FLOW
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
 RANK = 32
+LEARNED = "The learned person"  # title of a node in the workflows written here
+# By the denoiser: what is generated, and the workflow of the examples that does it
+WORKFLOWS = {
+    "unet": {"picture": "comfyui_workflow.json", "animatediff": "comfyui_animatediff.json"},
+    "transformer": {"vace": "comfyui_wan_vace.json"},
+}
 
 
 def export(
@@ -61,55 +70,33 @@ def export(
         raise UsageError(f"--out {out} would overwrite the weights: give another name")
     for path in _files(kind, metadata, out):
         require_free(path, overwrite, _is_export(path))
+    place = base or base_of(metadata, weights)
     in_folder = kind in _FOLDERS
     with owned(out, "export", _FOLDERS[kind]) if in_folder else nullcontext():
-        model = load_base(base or base_of(metadata, weights))
         if kind == "base":
-            _write_base(weights, model, metadata, out)
+            _write_base(weights, load_base(place), metadata, out)
         else:
-            fitting = read_fitting(weights, model)
-            pairs = fitting.pairs | low_rank(fitting, rank)
-            _WRITE[kind](pairs, fitting.embedding, model, metadata, out)
+            _write_lora(weights, place, kind, metadata, out, rank)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
 
-def low_rank(fitting: Fitting, rank: int) -> lora.Pairs:
-    """Approximate the changes of full weights by factors of a rank (truncated singular value
-    decomposition, optimal in the Frobenius norm), and print the share of the changes they keep.
-
-    Vectors (biases and norms) are left out: these formats have no adapters for them.
-    """
-    pairs: lora.Pairs = {}
-    if not fitting.whole:
-        return pairs
-    kept = total = 0.0
-    left = []
-    with progress("low-rank approximation", total=len(fitting.whole)) as bar:
-        for name, tensor in fitting.whole.items():
-            change = tensor.float() - fitting.targets[name].float()
-            energy = float(change.square().sum())
-            total += energy
-            if change.ndim in (2, 4) and name.endswith(".weight"):
-                u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
-                few = min(rank, len(s))
-                root = s[:few].sqrt()
-                a, b = root[:, None] * v[:few], u[:, :few] * root
-                if change.ndim == 4:
-                    a, b = a.view(few, *change.shape[1:]), b[:, :, None, None]
-                pairs[name] = (a.contiguous(), b.contiguous())
-                kept += float(s[:few].square().sum())
-            else:
-                left.append(name)
-            bar.advance(1)
-    share = kept / total if total else 1.0
-    say(f"rank {rank} keeps {share:.1%} of the learned changes ({len(left)} vectors left out)")
-    if share < 0.9:
+def _write_lora(
+    weights: Path, place: str, kind: Format, metadata: Mapping[str, str], out: Path, rank: int
+) -> None:
+    """Write all formats but "base". place: the base. LoRA is written as it is, so of the base only
+    names and shapes are needed."""
+    model = open_base(place, whole_parts(weights), metadata["base_hash"])
+    fitting = read_fitting(weights, model)
+    if model.family.architecture(model)[1].startswith(OWN):
         warn(
-            "much of what was learned is lost: give a higher --rank, or learn with "
-            "--recipe personalize-lora"
+            escape(
+                f"no other tool can run base {model.config['name']}, so these weights are of "
+                "no use there: personalize on a public base (`aa bases`)"
+            )
         )
-    return pairs
+    pairs = fitting.pairs | low_rank(fitting, rank)
+    _WRITE[kind](pairs, fitting.embedding, model, metadata, out)
 
 
 def kohya_names(pairs: lora.Pairs, family: Family, channels: int) -> dict[str, Tensor]:
@@ -178,6 +165,11 @@ def _suffix(kind: Format) -> str:
     return ".safetensors" if kind == "kohya" else ""
 
 
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    save_file(tensors, path, metadata)
+    sort_metadata(path)  # equal weights give equal files
+
+
 def _as_diffusers(
     pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
 ) -> None:
@@ -192,10 +184,10 @@ def _as_diffusers(
                 "trigger_phrase": f"{metadata['token']} {metadata['class_word']}",
                 "appearance": metadata.get("appearance", ""),
             }
-            save_file(factors, aside / LORA, more)
+            _save(factors, aside / LORA, more)
         if embedding is not None:
             row = {metadata["token"]: embedding[0].float().contiguous()}
-            save_file(row, aside / EMBEDS, {"format": "pt"})
+            _save(row, aside / EMBEDS, {"format": "pt"})
 
 
 def _as_kohya(
@@ -211,22 +203,46 @@ def _as_kohya(
     if factors:
         about = kohya_metadata(pairs, model, metadata, out.stem)
         with write_aside(out) as aside:
-            save_file(factors, aside, {"format": "pt", "software": SOFTWARE, **about})
+            _save(factors, aside, {"format": "pt", "software": SOFTWARE, **about})
     if embedding is not None:
         path = (embeddings or out.parent) / f"{metadata['token']}.safetensors"
         with write_aside(path) as aside:
             row = {"emb_params": embedding.float().contiguous()}
-            save_file(row, aside, {"format": "pt", "software": SOFTWARE})
+            _save(row, aside, {"format": "pt", "software": SOFTWARE})
         say(f"wrote the token's embedding: {escape(str(path))}")
 
 
 def _as_comfyui(
     pairs: lora.Pairs, embedding: Tensor | None, model: Base, metadata: Mapping[str, str], out: Path
 ) -> None:
-    path = out / "loras" / _comfyui_name(metadata)
-    _as_kohya(pairs, embedding, model, metadata, path, out / "embeddings")
+    name = _name(metadata)
+    file = out / "loras" / f"{name}.safetensors"
+    _as_kohya(pairs, embedding, model, metadata, file, out / "embeddings")
     word = "" if embedding is None else "embedding:"
-    say(f'use in prompts: "{word}{metadata["token"]} {metadata["class_word"]}"')
+    person = f"{word}{metadata['token']} {metadata['class_word']}"
+    phrase = " ".join(filter(None, (person, metadata.get("appearance", ""))))
+    if file.is_file():
+        for kind, example in WORKFLOWS[model.family.denoiser].items():
+            _write_workflow(_workflow(out, name, kind), example, name, phrase)
+    say(escape(f'use in prompts: "{phrase} on a beach"'))
+
+
+def _write_workflow(path: Path, example: str, name: str, phrase: str) -> None:
+    """Write a workflow of the examples with the person's file and words filled in."""
+    nodes = json.loads((EXAMPLES / example).read_text(encoding="utf-8"))
+    for node in nodes.values():
+        inputs = node["inputs"]
+        if "lora_name" in inputs:
+            inputs["lora_name"] = f"{name}.safetensors"
+            node["_meta"]["title"] = LEARNED
+        if inputs.get("text"):
+            inputs["text"] = f"{phrase} on a beach"
+        if "filename_prefix" in inputs:
+            inputs["filename_prefix"] = name
+        node["_meta"]["title"] = node["_meta"]["title"].replace("sks", name)
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(nodes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    say(escape(f"wrote a workflow, to open in ComfyUI: {path}"))
 
 
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:
@@ -240,21 +256,30 @@ def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Pa
 
 def _files(kind: Format, metadata: Mapping[str, str], out: Path) -> list[Path]:
     """The single files that an export writes among others."""
-    token, name = f"{metadata['token']}.safetensors", _comfyui_name(metadata)
+    token, name = f"{metadata['token']}.safetensors", _name(metadata)
     if kind == "kohya":
         return [out, out.parent / token]
-    return [out / "loras" / name, out / "embeddings" / token] if kind == "comfyui" else []
+    if kind != "comfyui":
+        return []
+    flows = [_workflow(out, name, flow) for kinds in WORKFLOWS.values() for flow in kinds]
+    return [out / "loras" / f"{name}.safetensors", out / "embeddings" / token, *flows]
 
 
-def _comfyui_name(metadata: Mapping[str, str]) -> str:
-    return f"{metadata['token']}-{metadata['class_word']}.safetensors"
+def _name(metadata: Mapping[str, str]) -> str:
+    return f"{metadata['token']}-{metadata['class_word']}"
+
+
+def _workflow(out: Path, name: str, kind: str) -> Path:
+    return out / "workflows" / f"{name}-{kind}.json"
 
 
 def _is_export(path: Path) -> bool:
     """Whether a file says that it was written here."""
     try:
+        if path.suffix == ".json":
+            return LEARNED in path.read_text(encoding="utf-8")
         about = read_about(path)
-    except UsageError:
+    except (UsageError, OSError, ValueError):
         return False
     return SOFTWARE in (about.get("software", "") + about.get("modelspec.description", ""))
 

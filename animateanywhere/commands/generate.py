@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -106,6 +106,8 @@ class Motion(NamedTuple):
     fitted: np.ndarray | None  # keypoints (F, 18, 3), in pixels of the base
     pictures: np.ndarray | None  # (F, H, W, 3) uint8
     size: int  # pixels a side of the base's frames
+    # Draws fitted keypoints as the base is used to, see `Family.draw`
+    draw: Callable[[np.ndarray, int, int], np.ndarray] = skeleton.draw
 
     def __len__(self) -> int:
         return len(self.driving.keypoints if self.pictures is None else self.pictures)
@@ -115,7 +117,7 @@ class Motion(NamedTuple):
         if self.pictures is not None:
             return self.pictures[which]
         assert self.fitted is not None
-        return skeleton.draw(self.fitted[which], self.size, self.size)
+        return self.draw(self.fitted[which], self.size, self.size)
 
 
 def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions()) -> Path:
@@ -211,7 +213,8 @@ def read_motion(
             "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "
             "average height"
         )
-    return Motion(driving, retarget.fit(driving.keypoints, *where, fit, build), None, size), fit
+    fitted = retarget.fit(driving.keypoints, *where, fit, build)
+    return Motion(driving, fitted, None, size, base.family.draw), fit
 
 
 def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
@@ -297,7 +300,7 @@ def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.nda
         driving, size = motion.driving, motion.size
         before = retarget.letterbox(driving.keypoints[some], driving.width, driving.height, size)
         rows[:1] = [
-            ("driving", skeleton.draw(before, size, size)),
+            ("driving", motion.draw(before, size, size)),
             (f"fitted ({fit})", motion.skeletons(some)),
         ]
     video.contact_sheet(path, rows)

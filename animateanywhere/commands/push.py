@@ -10,6 +10,7 @@ from rich.markup import escape
 from animateanywhere.backbones.base import base_config, family_in, find_base, hash_of
 from animateanywhere.backbones.personal_weights import FILE, base_of, read_metadata
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.hub import explain
 from animateanywhere.core.messages import say, warn
 from animateanywhere.methods.animate_anywhere.model_card import (
     NAME,
@@ -74,7 +75,7 @@ def files_of(path: Path) -> tuple[Path, list[str]]:
         file = path if path.is_file() else path / FILE
         return file.parent, [file.name, NAME, "scores.json", "scores.png"]
     parts = (*family_in(path).parts, "perception")
-    return path, [NAME, "base.toml", "recipe.*", "training/*/*.json*",
+    return path, [NAME, "base.toml", "model_index.json", "recipe.*", "training/*/*.json*",
                   *(f"{part}/*" for part in parts)]  # fmt: skip
 
 
@@ -92,11 +93,9 @@ def _write_card(path: Path, personal: bool) -> None:
 
 def _reason(error: Exception) -> str:
     """An error of the hub in one line."""
-    response = getattr(error, "response", None)
-    code = getattr(response, "status_code", None)
+    code = getattr(getattr(error, "response", None), "status_code", None)
     if code == 401:
         return "not logged in to the hub: set HF_TOKEN, or run `hf auth login`"
     if code == 403:
         return "your token has no write access to it: use a token with write access"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0] + "; is there a network? run the same command again"
+    return explain(error)

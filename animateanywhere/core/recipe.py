@@ -53,8 +53,12 @@ def find_recipe(name_or_path: str | Path) -> Path:
     if path.suffix != ".toml":
         path = recipes_folder() / f"{name_or_path}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in recipes_folder().glob("*.toml")))
-        raise UsageError(f"no recipe {name_or_path}: give a .toml file or one of {known}")
+        known = sorted(p.stem for p in recipes_folder().glob("*.toml"))
+        near = difflib.get_close_matches(str(name_or_path), known, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(
+            f"no recipe {name_or_path}: {meant}give a .toml file or one of {', '.join(known)}"
+        )
     return path
 
 

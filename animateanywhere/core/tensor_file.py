@@ -35,7 +35,7 @@ def write_tensors(
         _add(digest, name, tensor)
     with write_aside(path) as aside:
         save_file(ready, aside, {**about, CHECKSUM: digest.hexdigest()})
-        _sort_metadata(aside)
+        sort_metadata(aside)
 
 
 @contextmanager
@@ -75,6 +75,14 @@ def read_about(path: Path) -> dict[str, str]:
         return {key: text for key, text in (file.metadata() or {}).items() if key != CHECKSUM}
 
 
+def read_names(path: Path) -> list[str]:
+    """The names of a file's tensors. Raises as `checked`."""
+    from safetensors import safe_open
+
+    with _reading(path), safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Errors of the library as UsageError with the path."""
@@ -107,7 +115,7 @@ def _add(digest: Any, name: str, tensor: Tensor) -> None:
     digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
-def _sort_metadata(path: Path) -> None:
+def sort_metadata(path: Path) -> None:
     """Sort a file's metadata, in place: the library writes it in random order."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")

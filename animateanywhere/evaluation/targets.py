@@ -18,7 +18,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import warn
 from animateanywhere.evaluation.observe import Observed
-from animateanywhere.pose import retarget, skeleton
+from animateanywhere.pose import openpose_drawing, retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import Driving, read_driving
 
@@ -142,8 +142,11 @@ def requested_motion(
     if sidecar is not None:
         fitted = _fit_motion(driving, sidecar, target)
         size = int(sidecar["size"])
-        drawn = hashlib.sha256(skeleton.draw(fitted, size, size).tobytes()).hexdigest()
-        if drawn == sidecar["pose"].get("sha256"):
+        digests = [
+            hashlib.sha256(draw(fitted, size, size).tobytes()).hexdigest()
+            for draw in (skeleton.draw, openpose_drawing.draw)  # as the base is used to
+        ]
+        if sidecar["pose"].get("sha256") in digests:
             fitted[..., :2] *= max(observed.frames.shape[1:3]) / size
             return fitted[: len(observed.frames)]
         if not trusted:

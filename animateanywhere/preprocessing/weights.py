@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.markup import escape
 
+from animateanywhere.core import hub
 from animateanywhere.core.device import best_device
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import say
 
@@ -59,27 +59,12 @@ def find_local(source: Source, location: WeightsLocation) -> Path | None:
                 f"{own}: contains no {missing}; put it there (pickled weights, .bin, are not read)"
             )
         return own
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    if not (Path(HF_HUB_CACHE) / f"models--{source.repo.replace('/', '--')}").is_dir():
-        return None  # without importing the client, which takes almost a second
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        patterns = [*source.files, *CONFIG_FILES]
-        cached = Path(
-            snapshot_download(
-                source.repo,
-                revision=source.revision,
-                allow_patterns=patterns,
-                local_files_only=True,
-            )
-        )
-    except (LocalEntryNotFoundError, OSError, ValueError):
+    cached = hub.look_up_cached(source.repo, source.revision)
+    if cached is None:
         return None
+    folder = hub.cached_folder(cached)
     # An interrupted download leaves a folder too
-    return None if _missing(source, cached) else cached
+    return None if _missing(source, folder) else folder
 
 
 def _missing(source: Source, folder: Path) -> str | None:
@@ -102,29 +87,20 @@ def fetch(source: Source, location: WeightsLocation) -> Path:
     if found:
         return found
     remedy = f"put {source.repo} into DIR/{source.name} and give --models DIR"
-    if location.offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {
-        "1",
-        "ON",
-        "YES",
-        "TRUE",
-    }:
+    if location.offline or hub.is_offline():
         raise UsageError(f"{source.repo} is not on this machine, and downloads are off: {remedy}")
-    from huggingface_hub import HfApi, snapshot_download
-
     try:
-        about = HfApi().model_info(
-            source.repo, revision=source.revision, files_metadata=True, timeout=20
-        )
-        size = sum(file.size or 0 for file in about.siblings or []
-                   if any(fnmatch(file.rfilename, name) for name in source.files))  # fmt: skip
+        repository = hub.look_up(source.repo, source.revision)
+        paths = [
+            path for path in sorted(repository.files)
+            if any(fnmatch(path, pattern) for pattern in (*source.files, *CONFIG_FILES))
+        ]  # fmt: skip
+        size = sum(repository.files[path] for path in hub.missing_in_cache(repository, paths))
         say(escape(f"downloading {source.repo}: {size / 1e6:.0f} MB"))
-        patterns = [*source.files, *CONFIG_FILES]
-        return Path(
-            snapshot_download(source.repo, revision=source.revision, allow_patterns=patterns)
-        )
-    except Exception as error:  # of the hub's client, its transport or the system
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{source.repo} cannot be downloaded ({first}): {remedy}") from None
+        hub.require_space(hub.cache_folder(), size, "set HF_HOME to a folder on another disk")
+        return hub.download(repository, paths)
+    except (UsageError, Failure) as error:
+        raise UsageError(f"{error}; or {remedy}") from None
 
 
 def load(kind: Any, folder: Path) -> Any:

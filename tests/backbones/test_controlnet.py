@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AnimateDiffControlNetPipeline, AutoencoderKL
+from diffusers import (
+    AnimateDiffControlNetPipeline,
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    WanVACEPipeline,
+)
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -191,3 +197,22 @@ def test_bases_are_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "sd15-openpose" in err and "apache-2.0" in err
     assert main(["generate", "a man", "--pose", str(POSE), "--base", "sd15"]) == 2
     assert "aa bases" in capsys.readouterr().err
+
+
+def test_diffusers_loads_a_base_as_its_own_pipeline(folder: Path, tiny_wan: Path) -> None:
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    assert isinstance(pipe, AnimateDiffControlNetPipeline)
+    assert isinstance(pipe.scheduler, DDIMScheduler)
+    pictures = [Image.new("RGB", (64, 64))] * 2
+    options = {"num_inference_steps": 1, "height": 64, "width": 64, "output_type": "np"}
+    made = pipe("a man", num_frames=2, conditioning_frames=pictures, **options).frames
+    assert made.shape == (1, 2, 64, 64, 3) and np.isfinite(made).all()
+    assert isinstance(DiffusionPipeline.from_pretrained(tiny_wan), WanVACEPipeline)
+
+
+def test_a_tokenizer_has_the_files_of_older_transformers(folder: Path) -> None:
+    words = json.loads((folder / "tokenizer" / "vocab.json").read_text())
+    merges = (folder / "tokenizer" / "merges.txt").read_text().splitlines()
+    tokenizer = load_base(folder).tokenizer
+    assert words == tokenizer.get_vocab()
+    assert all(left + right in words for left, right in (line.split(" ") for line in merges[1:]))

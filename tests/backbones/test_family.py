@@ -28,6 +28,7 @@ from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
 from animateanywhere.methods.animate_anywhere.settings import Loss
+from animateanywhere.pose import skeleton
 
 PACKAGE = Path(__file__).parents[2] / "animateanywhere"
 # What only asks which backbone there is: families, their classes, and parts that tell them apart
@@ -133,6 +134,7 @@ def fourth(base: Base) -> Base:
         checkpoint=sd_unet.FAMILY.checkpoint, create=unknown,
         build=lambda base, video: base.denoiser, guide=lambda network, gamma: None, predict=mix,
         encode_pose=see, encode_text=read, pose_shape=lambda base: (1, *latent_shape(base)[1:]),
+        draw=skeleton.draw,
         text_shape=lambda base: (1, 1), read_lora=unknown, kohya_name=lambda layer: None,
         architecture=lambda base: ("mixer", "mixer"), auxiliary=("poses",),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from animateanywhere.backbones import lora
 from animateanywhere.backbones.base import Base, encode_text, load_base
 from animateanywhere.backbones.external_lora import add_lora
+from animateanywhere.backbones.low_rank import factors
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.cli import main
 from animateanywhere.commands.export import export
@@ -288,7 +290,7 @@ def test_weights_of_another_base_are_refused(tiny_base: Path, tmp_path: Path) ->
     assert main.main(["export", str(tmp_path), "--format", "kohya"]) == 2
 
 
-# What ComfyUI's own nodes take from others, by name of the input, and give, in order
+# What nodes of ComfyUI and AnimateDiff-Evolved take from others, by name of the input, and give
 NODES: dict[str, tuple[dict[str, str], list[str]]] = {
     "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"]),
     "LoraLoader": ({"model": "MODEL", "clip": "CLIP"}, ["MODEL", "CLIP"]),
@@ -304,23 +306,95 @@ NODES: dict[str, tuple[dict[str, str], list[str]]] = {
         {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING",
          "latent_image": "LATENT"}, ["LATENT"],
     ),
+    "LoraLoaderModelOnly": ({"model": "MODEL"}, ["MODEL"]),
+    "LoadVideo": ({}, ["VIDEO"]),
+    "GetVideoComponents": ({"video": "VIDEO"}, ["IMAGE", "AUDIO", "FLOAT"]),
+    "CreateVideo": ({"images": "IMAGE"}, ["VIDEO"]),
+    "SaveVideo": ({"video": "VIDEO"}, []),
+    "ADE_LoadAnimateDiffModel": ({}, ["MOTION_MODEL_ADE"]),
+    "ADE_ApplyAnimateDiffModelSimple": ({"motion_model": "MOTION_MODEL_ADE"}, ["M_MODELS"]),
+    "ADE_UseEvolvedSampling": ({"model": "MODEL", "m_models": "M_MODELS"}, ["MODEL"]),
+    "UNETLoader": ({}, ["MODEL"]), "CLIPLoader": ({}, ["CLIP"]), "VAELoader": ({}, ["VAE"]),
+    "ModelSamplingSD3": ({"model": "MODEL"}, ["MODEL"]),
+    "WanVaceToVideo": (
+        {"positive": "CONDITIONING", "negative": "CONDITIONING", "vae": "VAE",
+         "control_video": "IMAGE"}, ["CONDITIONING", "CONDITIONING", "LATENT", "INT"],
+    ),
+    "TrimVideoLatent": ({"samples": "LATENT", "trim_amount": "INT"}, ["LATENT"]),
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"]),
     "SaveImage": ({"images": "IMAGE"}, []),
 }  # fmt: skip
 
 
-def test_the_workflow_for_comfyui_is_connected_and_names_what_export_writes(
-    adapter: Path,
-) -> None:
-    nodes = json.loads((EXAMPLES / "comfyui_workflow.json").read_text())
+def connected(nodes: dict[str, Any]) -> None:
     for node in nodes.values():
         takes, _ = NODES[node["class_type"]]
         links = {n: value for n, value in node["inputs"].items() if isinstance(value, list)}
         assert links.keys() == takes.keys()
         for name, (source, place) in links.items():
             assert NODES[nodes[source]["class_type"]][1][place] == takes[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["comfyui_workflow.json", "comfyui_animatediff.json", "comfyui_wan_vace.json"]
+)
+def test_workflows_for_comfyui_are_connected(name: str) -> None:
+    connected(json.loads((EXAMPLES / name).read_text()))
+
+
+def test_workflows_are_filled_in(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = export(adapter, "comfyui")
-    kinds = {node["class_type"]: node["inputs"] for node in nodes.values()}
-    assert (out / "loras" / kinds["LoraLoader"]["lora_name"]).is_file()
+    said = " ".join(capsys.readouterr().err.split())
+    assert 'use in prompts: "embedding:sks man in a red shirt on a beach"' in said
+    assert "no other tool can run base tiny" in said
+    files = sorted((out / "workflows").iterdir())
+    assert [file.name for file in files] == ["sks-man-animatediff.json", "sks-man-picture.json"]
+    for file in files:
+        nodes = json.loads(file.read_text())
+        connected(nodes)
+        kinds = {node["class_type"]: node["inputs"] for node in nodes.values()}
+        assert (out / "loras" / kinds["LoraLoader"]["lora_name"]).is_file()
+        texts = [n["inputs"]["text"] for n in nodes.values() if n["class_type"] == "CLIPTextEncode"]
+        assert texts == ["embedding:sks man in a red shirt on a beach", ""]
     assert (out / "embeddings" / "sks.safetensors").is_file()
-    assert "embedding:sks man" in nodes["3"]["inputs"]["text"]
+
+
+def test_lora_is_written_without_reading_the_base(
+    adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Gigabytes for a public one. Its hash is in its base.toml."""
+    hollow = tmp_path / "hollow"
+    shutil.copytree(tiny_base, hollow)
+    for file in hollow.rglob("*.safetensors"):
+        file.write_bytes(b"")
+    for kind in ("kohya", "diffusers"):
+        whole = export(adapter, kind, tmp_path / f"a{_SUFFIX[kind]}", base=str(tiny_base))  # type: ignore[arg-type]
+        other = export(adapter, kind, tmp_path / f"b{_SUFFIX[kind]}", base=str(hollow))  # type: ignore[arg-type]
+        name = "" if kind == "kohya" else "pytorch_lora_weights.safetensors"
+        first, second = load_file(whole / name), load_file(other / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    toml = hollow / "base.toml"  # of other weights: then they are read
+    toml.write_text(toml.read_text().replace(load_base(tiny_base).hash, "0" * 64))
+    with pytest.raises(UsageError, match="learned on base tiny"):
+        export(adapter, "kohya", tmp_path / "c.safetensors", base=str(hollow))
+
+
+_SUFFIX = {"kohya": ".safetensors", "diffusers": ""}
+
+
+@pytest.mark.parametrize("shape", [(160, 300), (300, 40, 3, 3)])
+def test_the_quick_approximation_keeps_what_the_best_one_keeps(shape: tuple[int, ...]) -> None:
+    """Of changes as training makes them: few directions, and noise in all others."""
+    generator = torch.Generator().manual_seed(1)
+    matrix = torch.randn(shape, generator=generator).flatten(1)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    change = (u * (s * torch.linspace(0, 8, len(s)).neg().exp())) @ v
+    change = change + 1e-3 * torch.randn(change.shape, generator=generator)
+    a, b, kept = factors(change.view(shape), 16)
+    best = float(torch.linalg.svdvals(change)[:16].square().sum())
+    assert 0.999 * best < kept < 1.001 * best
+    lost = float((change - lora.product(a, b).flatten(1)).square().sum())
+    assert lost == pytest.approx(float(change.square().sum()) - kept, rel=1e-3)
+    again = factors(change.view(shape), 16)
+    assert torch.equal(a, again[0]) and torch.equal(b, again[1])

@@ -1,25 +1,24 @@
 """Bases of one .safetensors file, as fine-tunes of Stable Diffusion are passed on."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.backbones.base import load_base
 from animateanywhere.backbones.create import save_part, with_checkpoint
 from animateanywhere.backbones.create_tokenizer import clip_tokenizer
-from animateanywhere.backbones.sources import report_downloads
 from animateanywhere.backbones.spec import Model
 from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.core.errors import UsageError
-from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
+from animateanywhere.methods.animate_anywhere.settings import Recipe
 
 LAYERS = 2  # of a block of the UNet
 RESNET = {
@@ -138,12 +137,22 @@ def recipe_of(folder: Path) -> Recipe:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("where", ["folder", "cache"])
 def test_a_base_is_gathered_from_one_file(
-    parts: tuple[Path, dict[str, nn.Module]], file: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    where: str, parts: tuple[Path, dict[str, nn.Module]], file: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     folder, own = parts
-    made = base_train(recipe_of(folder), tmp_path / "base", file)
+    recipe = recipe_of(folder)
+    if where == "cache":  # of a hub that does not answer
+        cache = tmp_path / "cache" / "models--sd--one"
+        shutil.copytree(folder, cache / "snapshots" / "abc")
+        (cache / "refs").mkdir()
+        (cache / "refs" / "main").write_text("abc")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+        recipe = recipe_of(Path("sd/one"))
+    made = base_train(recipe, tmp_path / "base", file)
     assert "config and tokenizer of" in capsys.readouterr().err.replace("\n", " ")
     base = load_base(made)
     assert base.config["name"] == "fine tune é" and not base.config["license"]
@@ -183,8 +192,6 @@ def test_a_file_that_is_not_a_checkpoint_is_rejected(
 def test_a_file_of_other_shapes_is_rejected(
     parts: tuple[Path, dict[str, nn.Module]], file: Path, tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file
-
     tensors = load_file(file)
     name = "model.diffusion_model.middle_block.0.in_layers.2.weight"
     tensors[name] = tensors[name][:, :5].contiguous()
@@ -194,33 +201,16 @@ def test_a_file_of_other_shapes_is_rejected(
         base_train(recipe_of(parts[0]), tmp_path / "base", wrong)
 
 
-def test_downloads_are_announced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_checkpoint_without_some_weights_is_rejected(
+    parts: tuple[Path, dict[str, nn.Module]], file: Path, tmp_path: Path
 ) -> None:
-    """One file of several precisions, or all pieces of one that is in pieces."""
-    hub = {
-        "transformer": {
-            "diffusion_pytorch_model.safetensors": 4,
-            "diffusion_pytorch_model.fp16.safetensors": 2,
-        },
-        "vae": {"config.json": 0, "diffusion_pytorch_model.safetensors": 1},
-        "text_encoder": {f"model-0000{n}-of-00002.safetensors": 5 for n in (1, 2)},
-    }  # fmt: skip
-
-    def listed(self: object, source: str, folder: str) -> list[SimpleNamespace]:
-        return [
-            SimpleNamespace(path=f"{folder}/{name}", size=size * 10**9)
-            for name, size in hub[folder].items()
-        ]
-
-    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_tree", listed)
-    report_downloads(load_recipe("wan-vace-1.3b").model, tmp_path)
-    said = " ".join(capsys.readouterr().err.split())
-    for path, size in (
-        ("transformer/diffusion_pytorch_model.safetensors", 4),
-        ("vae/diffusion_pytorch_model.safetensors", 1),
-        ("text_encoder/model-00001-of-00002.safetensors", 5),
-        ("text_encoder/model-00002-of-00002.safetensors", 5),
+    for name, part in (
+        ("model.diffusion_model.middle_block.0.in_layers.2.weight", "unet"),
+        ("first_stage_model.encoder.conv_in.weight", "vae"),
+        ("cond_stage_model.transformer.text_model.final_layer_norm.weight", "text_encoder"),
     ):
-        assert f"Wan-AI/Wan2.1-VACE-1.3B-diffusers/{path}, {size}.00 GB" in said
-    assert "fp16" not in said
+        tensors = load_file(file)
+        del tensors[name]
+        save_file(tensors, tmp_path / "lacking.safetensors")
+        with pytest.raises(UsageError, match=f"cannot load {part} from .*missing.*weight"):
+            base_train(recipe_of(parts[0]), tmp_path / part, tmp_path / "lacking.safetensors")

@@ -32,7 +32,6 @@ from animateanywhere.methods.animate_anywhere.generation import (
 )
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import Clips, placed, token_regions
-from animateanywhere.pose.skeleton import draw
 from animateanywhere.preprocessing.captions import template
 
 SHEET = "background_augmentation.png"
@@ -68,7 +67,7 @@ def augment_backgrounds(
         for name in ("frames", "masks", "keypoints")
     )  # (P·F, ...)
     clips = (count, length, *filmed.shape[1:])
-    skeletons = draw(keypoints, *filmed.shape[1:3]).reshape(clips)
+    skeletons = model.family.draw(keypoints, *filmed.shape[1:3]).reshape(clips)
     with room_for_vae(model):
         poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
     prompts = [text.replace(f"{token} ", "") for text in captions]

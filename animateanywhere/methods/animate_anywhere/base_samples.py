@@ -15,7 +15,7 @@ from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.diffusion.losses import add_noise, level, target
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
-from animateanywhere.pose.skeleton import draw, heat
+from animateanywhere.pose.skeleton import heat
 
 IMAGES, CLIPS, STEPS = 8, 2, 15
 TOGETHER = 8  # renders in one pass of the UNet
@@ -36,7 +36,7 @@ def sampler(base: Base, unet: nn.Module, folder: Path, frames: int) -> Callable[
         puppets.render(puppets.sample_spec(n, split="held-out"), frames, size, fps)
         for n in range(IMAGES if frames == 1 else CLIPS)
     ]
-    skeletons = [draw(clip.keypoints, size, size) for clip in clips]
+    skeletons = [base.family.draw(clip.keypoints, size, size) for clip in clips]
 
     def show(step: int) -> None:
         samples = []
@@ -72,7 +72,7 @@ def caption_errors(base: Base) -> Callable[[], dict[str, float]]:
     frames = np.concatenate([clip.frames for clip in clips])
     keypoints = np.concatenate([clip.keypoints for clip in clips])
     latents = encode_frames(base.vae, frames)[:, None]  # (N, 1, C, h, w)
-    pose_latents = encode_poses(base, draw(keypoints, size, size))[:, None]
+    pose_latents = encode_poses(base, base.family.draw(keypoints, size, size))[:, None]
     near = torch.from_numpy(heat(keypoints, size, latents.shape[-1])).to(latents)
     captions = {
         "person_full": [puppets.caption(spec, spec.seed) for spec in specs],

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from animateanywhere.backbones.base import Base, encode_poses
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.datasets.subject import Subject
-from animateanywhere.pose.skeleton import draw
 
 
 class EncodedClip(NamedTuple):
@@ -35,7 +34,7 @@ def encode_clip(base: Base, clip: Subject, video: bool = False) -> EncodedClip:
 def encode_skeletons(base: Base, keypoints: np.ndarray, size: int, video: bool = False) -> Tensor:
     """Draw keypoints (N, 18, 3) as pictures of `size` pixels a side, and encode them as pose
     conditions (T, *pose_shape)."""
-    return encode_poses(base, draw(keypoints, size, size), clip=video)
+    return encode_poses(base, base.family.draw(keypoints, size, size), clip=video)
 
 
 def latent_masks(masks: np.ndarray, latents: Tensor) -> Tensor:

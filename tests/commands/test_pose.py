@@ -1,0 +1,42 @@
+"""Motions as files for other tools."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere.cli.main import main
+from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.media import video
+from animateanywhere.pose import openpose_drawing, skeleton, skeleton_video
+
+POSES = EXAMPLES / "driving.poses.json"
+
+
+def test_poses_become_a_video_and_pictures_and_come_back(place: Path) -> None:
+    given = skeleton.read_poses(POSES)
+    large = given._replace(keypoints=given.keypoints[:6] * (4, 4, 1), width=512, height=512)
+    skeleton.write_poses(place / "large.json", large)
+    assert main(["pose", "large.json", "--out", "a.mp4"]) == 0
+    assert main(["pose", "large.json", "--out", "pictures"]) == 0
+    assert main(["pose", "large.json", "--out", "pictures"]) == 0  # replaces its own
+    clip = video.read(place / "a.mp4")
+    assert clip.frames.shape == (6, 512, 512, 3) and clip.fps == pytest.approx(given.fps)
+    assert skeleton_video.recognize(clip.frames) == "openpose18"
+    pictures = sorted((place / "pictures").iterdir())
+    assert len(pictures) == 6
+    wanted = openpose_drawing.draw(large.keypoints, 512, 512)[2]
+    assert np.array_equal(np.asarray(Image.open(pictures[2])), wanted)
+    assert main(["pose", "a.mp4", "--out", "again.json"]) == 0
+    again = skeleton.read_poses(place / "again.json")
+    apart = np.hypot(*(again.keypoints - large.keypoints)[..., :2].T)
+    assert (again.width, again.height) == (512, 512) and np.median(apart) < 3
+
+
+def test_unusable_outputs_are_refused(place: Path) -> None:
+    (place / "own").mkdir()
+    (place / "own" / "letter.txt").write_text("dear")
+    for out in ("own", "a.avi", str(POSES)):
+        assert main(["pose", str(POSES), "--out", out]) == 2
+    assert (place / "own" / "letter.txt").read_text() == "dear"
