@@ -8,11 +8,13 @@ import typer
 
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
+    INPUT,
     BaseOfWeights,
     Models,
     Offline,
     OldLooks,
     PoseBackend,
+    PoseFps,
     Seed,
 )
 from animateanywhere.core.errors import UsageError
@@ -89,6 +91,18 @@ def generate(
             help="Largest number of frames.",
         ),
     ] = None,
+    start: Annotated[
+        float,
+        typer.Option(
+            "--start",
+            "--pose-start",
+            metavar="SECONDS",
+            min=0,
+            rich_help_panel=INPUT,
+            help="Where in the motion of --pose to start.",
+        ),
+    ] = 0,
+    pose_fps: PoseFps = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -169,6 +183,7 @@ def generate(
     _check_file("--out", out or RUNS / "any.mp4", ".mp4")
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands import generate as command
+    from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -194,6 +209,7 @@ def generate(
             fit=fit,
             free_noise=free_noise,
             compiled=compiled,
+            part=Part(start, None, pose_fps),
             contact_sheet=contact_sheet,
             backends=Backends(pose_backend, location=WeightsLocation(models, offline)),
         ),

@@ -29,6 +29,7 @@ from animateanywhere.core.findings import read_findings, refuse, warn_findings
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_appearance
 from animateanywhere.methods.animate_anywhere.cost import history
@@ -62,6 +63,7 @@ class PersonalizeOptions:
     appearance: str | None = None
     recipe: str | Path | Recipe | None = None  # None: the base's own
     seed: int = 0
+    part: Part = WHOLE  # of the clip
     backends: Backends | None = None  # detectors of poses and masks
     # Memory in GiB; the recipe is adapted until it fits (`cost.vram`). None: that of the GPU
     vram: float | None = None
@@ -93,6 +95,7 @@ def personalize(
         backends=options.backends,
         size=int(model.config["size"]),
         fps=float(model.config["fps"]),
+        part=options.part,
     )
     vram = options.vram or gpu_memory()
     if vram is not None:

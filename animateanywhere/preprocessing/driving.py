@@ -11,6 +11,7 @@ from rich.markup import escape
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.media import video
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose import skeleton, skeleton_video, smoothing
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing.backends import Backends, choose_backend
@@ -31,7 +32,11 @@ class Driving(NamedTuple):
 
 
 def read_driving(
-    path: str | Path, fps: float, frames: int | None = None, backends: Backends | None = None
+    path: str | Path,
+    fps: float,
+    frames: int | None = None,
+    backends: Backends | None = None,
+    part: Part = WHOLE,
 ) -> Driving:
     """Keypoints of a poses.json, a skeleton video (OpenPose or DWPose colors) or a person's video.
 
@@ -41,6 +46,7 @@ def read_driving(
         fps: frame rate of the result; the motion keeps its speed.
         frames: maximum number of frames [default: MAX_FRAMES].
         backends: its pose backend is used for a video of a person.
+        part: of the file.
 
     Raises:
         UsageError: the file cannot be read, is a DensePose rendering, or shows no person.
@@ -49,14 +55,32 @@ def read_driving(
     limit = frames or MAX_FRAMES
     if path.suffix.lower() == ".json":
         poses = skeleton.read_poses(path)
-        keypoints = _resample(poses.keypoints, poses.fps, fps)[:limit]
+        keypoints = _resample(poses.keypoints, part.fps or poses.fps, fps)
+        length = len(keypoints) / fps
+        if not part.start < length:
+            raise UsageError(
+                f"{path}: nothing is left after {part.start:g} s; it lasts {length:.1f} s"
+            )
+        keypoints = keypoints[int(part.start * fps) :]
+        if frames is None and len(keypoints) > limit:
+            _say_limit(path, part.start, limit / fps, length)
+        keypoints = keypoints[:limit]
         if not (keypoints[..., 2] >= skeleton.VISIBLE).any():
             raise UsageError(
                 f"{path}: no keypoint in it has a confidence of at least {skeleton.VISIBLE}"
             )
         say(escape(f"{path.name}: poses.json, {len(keypoints)} frames"))
         return Driving(keypoints, poses.width, poses.height, "poses.json")
-    clip = video.read(path, max_frames=limit, fps=fps)
+    clip = video.read(path, max_frames=limit, fps=fps, part=part)
+    if path.is_dir() and part.fps is None:
+        say(
+            escape(
+                f"{path.name}: a folder of pictures, taken as {fps:g} a second; --pose-fps sets "
+                "another rate"
+            )
+        )
+    if frames is None and clip.more:
+        _say_limit(path, part.start, limit / fps, clip.length)
     height, width = clip.frames.shape[1:3]
     kind = skeleton_video.recognize(clip.frames)
     if kind == "densepose":
@@ -73,12 +97,14 @@ def read_driving(
                 "video, or a poses.json"
             )
         )
-        nothing = np.zeros((len(clip.frames), 18, 3), np.float32)
-        return Driving(nothing, width, height, "foreign", clip.frames)
+        pictures = clip.frames[_nearest_read(clip)]
+        nothing = np.zeros((len(pictures), 18, 3), np.float32)
+        return Driving(nothing, width, height, "foreign", pictures)
     if kind is None:
         keypoints = _estimate_poses(clip.frames, path, backends or Backends())
     else:
         keypoints = skeleton_video.recover(clip.frames)
+    keypoints = keypoints[_nearest_read(clip)]
     found = has_person(keypoints)
     if found.mean() < MIN_PERSON_SHARE:
         raise UsageError(
@@ -93,6 +119,22 @@ def read_driving(
         keypoints = _fill_with_nearest(keypoints, found)
     steady, _ = smoothing.smooth(keypoints, fps)
     return Driving(steady, width, height, kind or "person")
+
+
+def _nearest_read(clip: video.Video) -> np.ndarray:
+    """For each moment of a clip the nearest frame that was read: damaged ones are not there."""
+    places = np.round((clip.times - clip.times[0]) * clip.fps).astype(int)
+    return np.abs(np.arange(places[-1] + 1)[:, None] - places).argmin(1)
+
+
+def _say_limit(path: Path, start: float, used: float, length: float | None) -> None:
+    whole = f" of {length:.0f} s" if length else ""
+    say(
+        escape(
+            f"{path.name}: {start:.0f} to {start + used:.0f} s{whole} are used, the longest "
+            "motion; --start and --frames choose another part"
+        )
+    )
 
 
 def _estimate_poses(frames: np.ndarray, path: Path, backends: Backends) -> np.ndarray:

@@ -34,6 +34,7 @@ COARSE = 128  # pixels a side, enough to measure the flicker of an outline
 SMALL = 0.75  # of the base's size: below, upscaling invents most of the detail
 DARK = 70.0  # luma of the person's brightest tenth: in daylight and rooms 129 to 221, backlit 45
 OVEREXPOSED = 0.25  # share of the person above luma 250; a white shirt in stage light gives 0.00
+TURNED = 0.5  # share of the frames in which neck and hips are seen
 STILL = 0.1  # mean joint speed in body heights per second: an almost still hiker 0.09, others 0.18
 
 
@@ -59,7 +60,7 @@ def clip_findings(
     inside = crop_keypoints(keypoints, squares, size)
     blur = _blur(pictures, masks)
     found = [
-        *_parts(keypoints), *_views(keypoints), *_size(squares, size),
+        *orientation(keypoints), *_parts(keypoints), *_views(keypoints), *_size(squares, size),
         *(blur or _drawing(frames, squares, masks)), *_cuts(frames, fps),
         *_camera(frames, keypoints, fps), *_masks(masks, inside), *_light(pictures, masks),
         *_motion(keypoints, fps),
@@ -71,6 +72,28 @@ def worst_first(findings: list[Finding]) -> list[Finding]:
     """Findings sorted by severity: unusable, warning, note."""
     order = ("unusable", "warning", "note")
     return sorted(findings, key=lambda finding: order.index(finding.level))
+
+
+def orientation(keypoints: np.ndarray) -> list[Finding]:
+    """Somebody upside down or lying in most frames: the file was probably not turned upright."""
+    torso = [1, 8, 11]  # neck, hips
+    seen = (keypoints[:, torso, 2] >= VISIBLE).all(1)
+    if not seen.any():
+        return []
+    up = keypoints[seen, 1, :2] - keypoints[seen][:, [8, 11], :2].mean(1)  # hips to neck
+    where = np.round(np.degrees(np.arctan2(up[:, 0], -up[:, 1])) / 90).astype(int) % 4
+    for quarter, words, back in (
+        (1, "lies with the head to the right", "90 degrees counterclockwise"),
+        (2, "stands on the head", "180 degrees"),
+        (3, "lies with the head to the left", "90 degrees clockwise"),
+    ):
+        if (where == quarter).mean() > TURNED:
+            text = (
+                f"the person {words} in {(where == quarter).sum()} of {len(where)} frames: the "
+                f"video is probably not upright; turn it by {back}"
+            )
+            return [Finding("warning", "orientation", text)]
+    return []
 
 
 def _parts(keypoints: np.ndarray) -> list[Finding]:

@@ -14,7 +14,12 @@ from animateanywhere.pose.visibility import (
     view_directions,
     view_shares,
 )
-from animateanywhere.preprocessing.quality.clip import MIN_VIEW_SHARE, frame_ranges, worst_first
+from animateanywhere.preprocessing.quality.clip import (
+    MIN_VIEW_SHARE,
+    frame_ranges,
+    orientation,
+    worst_first,
+)
 
 MIN_SHARE = 0.1  # of a motion's frames that show a body part or view, for it to count
 MAX_SCALE = 1.5  # times larger or smaller than the learned person in their frame
@@ -47,6 +52,7 @@ def motion_findings(
     if len(empty):
         text = f"no skeleton in {len(empty)} of {len(keypoints)} frames ({frame_ranges(empty)})"
         found.append(Finding("warning", "skeleton", f"{text}; add poses for them, or remove them"))
+    found += orientation(keypoints)
     found += _leaving(keypoints, visible, width, height)
     if reference is not None and len(reference):
         found += _not_in_reference(keypoints, reference)
