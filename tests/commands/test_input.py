@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animateanywhere.commands.prepare import _with_person, prepare
+from animateanywhere.commands.prepare import _outlines, _with_person, prepare
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import read_findings
 from animateanywhere.datasets.subject import read_settings
@@ -22,7 +22,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
-def cut_out(path: Path, outline: bool = True) -> np.ndarray:
+def cut_out(path: Path) -> np.ndarray:
     """Turn a rendered clip with files beside it into one with alpha; returns the masks."""
     clip = path.with_name("opaque.mp4")
     _, thick = rendered(clip)
@@ -30,9 +30,6 @@ def cut_out(path: Path, outline: bool = True) -> np.ndarray:
     for axis in (1, 2):
         for step in (-3, 3):
             grown |= np.roll(thick, step, axis)
-    if not outline:
-        grown = np.zeros_like(thick)
-        grown[:, :40, :40] = True
     frames = np.concatenate([video.read(clip).frames, grown[..., None].astype(np.uint8) * 255], -1)
     if path.suffix == ".webm":
         with_alpha_webm(path, frames, "libvpx-vp9")
@@ -55,23 +52,16 @@ def test_alpha_that_cuts_out_the_person_is_the_mask(
     assert (np.abs(subject.frames[~masks].astype(int) - 128) < 9).all()  # nothing comes back
 
 
-def test_alpha_that_is_something_else_is_named_and_not_used(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clip = tmp_path / "a.webp"
-    cut_out(clip, outline=False)
-    asked: list[str] = []
-
-    def segment(
-        frames, keypoints, where, size, backend, location
-    ):  # detectors are tested elsewhere
-        asked.append(backend)
-        return np.full((len(frames), size, size), 0.3, np.float32)
-
-    monkeypatch.setattr("animateanywhere.commands.prepare.mask_of.extract", segment)
-    prepare(clip, tmp_path / "out")
-    assert asked == ["mediapipe"]
-    assert "is not the person's outline, and not used" in said(capsys)
+def test_alpha_that_is_something_else_is_no_outline(tmp_path: Path) -> None:
+    """Rounded corners, a title, a hole where the person is."""
+    keypoints, _ = rendered(tmp_path / "opaque.mp4")
+    person = cut_out(tmp_path / "a.webp").astype(np.uint8) * 255
+    corners = np.full_like(person, 255)
+    corners[:, :9, :9] = 0
+    title = np.zeros_like(person)
+    title[:, -20:] = 255
+    given = [_outlines(alpha, keypoints) for alpha in (person, corners, title, 255 - person)]
+    assert given == [True, False, False, False]
 
 
 def late(path: Path, absent: int, present: int) -> None:
