@@ -177,10 +177,12 @@ def _read_person(
     elif read.more and kept.stop == len(read.frames) and kept.start >= fps:
         late = float(read.times[kept.start])
     if late is not None:
-        say(escape(f"{clip.name}: the person comes into view at {late:.1f} s, used from there on"))
         read = video.read(clip, max_frames=LONGEST, fps=fps, part=part._replace(start=late))
         keypoints, filled = _find_poses(read, chosen, backends)
         kept = _with_person(keypoints, read.times, fps)
+        begin = read.times[kept.start] if kept.stop else late
+        say(escape(f"{clip.name}: the person comes into view at {begin:.1f} s, used from there on"))
+    _check_moves(read)
     if kept.stop - kept.start < SHORTEST:
         shown = has_person(keypoints)
         raise UsageError(
@@ -193,7 +195,7 @@ def _read_person(
 
 
 def _arrival(read: video.Video, chosen: _Chosen, backends: Backends) -> float | None:
-    """When somebody is first seen after what was read, in seconds; None for nobody."""
+    """Just before somebody is first seen after what was read, in seconds; None for nobody."""
     end = float(read.times[-1]) + 1 / read.fps
     with quietly(), suppress(UsageError):  # nothing more that can be read
         rest = video.read(read.path, max_frames=SEARCHED, fps=1 / STEP, part=Part(end))
@@ -202,7 +204,7 @@ def _arrival(read: video.Video, chosen: _Chosen, backends: Backends) -> float | 
         else:
             keypoints, _ = pose_of.estimate_poses(rest.frames, chosen.pose, backends.location)
         found = np.flatnonzero(has_person(keypoints))
-        return float(rest.times[found[0]]) if len(found) else None
+        return max(float(rest.times[found[0]]) - STEP, end) if len(found) else None
     return None
 
 
@@ -314,13 +316,23 @@ def _check_clip(read: video.Video) -> None:
             f"{clip}: {DRAWN[kind]}, not a person; give a video of the person (skeletons are for "
             "the --pose of aa generate)"
         )
-    seen = frames[:, ::3, ::3, 1].astype(np.int16)  # green is most of the light
+    if len(frames) < SHORTEST:
+        raise _too_short(read, len(frames))
+
+
+def _check_moves(read: video.Video) -> None:
+    """Refuse a picture that was made a video, once it is sure that nobody comes later."""
+    seen = read.frames[:, ::3, ::3, 1].astype(np.int16)  # green is most of the light
     changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2)) > STILL).sum())
-    if len(frames) < SHORTEST or changed < SHORTEST:
-        raise UsageError(
-            f"{clip}: too short: {changed} different frames at {read.fps:g} a second, "
-            f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
-        )
+    if changed < SHORTEST:
+        raise _too_short(read, changed)
+
+
+def _too_short(read: video.Video, different: int) -> UsageError:
+    return UsageError(
+        f"{read.path}: too short: {different} different frames at {read.fps:g} a second, "
+        f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
+    )
 
 
 def _left_out(kept: slice, count: int) -> list[Finding]:

@@ -79,10 +79,8 @@ def test_a_person_who_comes_late_is_found(
     clip = tmp_path / "a.mp4"
     late(clip, absent, 80)
     subject = prepare(clip, tmp_path / "out")
-    words = said(capsys)
-    assert f"comes into view at {absent / 8 + (absent == 100) * 1.5:.1f} s" in words or absent == 40
-    assert "used from there on" in words
-    assert len(subject.frames) == 64
+    assert f"comes into view at {absent / 8:.1f} s, used from there on" in said(capsys)
+    assert len(subject.frames) >= 60
 
 
 def test_nobody_in_the_first_seconds_of_a_long_clip_names_the_option(tmp_path: Path) -> None:
