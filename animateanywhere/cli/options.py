@@ -33,6 +33,7 @@ Frames = Annotated[
     typer.Option(
         metavar="N",
         min=8,
+        max=64,
         show_default="64",
         rich_help_panel=INPUT,
         help="Largest number of frames of VIDEO to learn from, at the frame rate of the base.",

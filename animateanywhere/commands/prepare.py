@@ -318,10 +318,12 @@ def _check_clip(read: video.Video) -> None:
         )
     if len(frames) < SHORTEST:
         raise _too_short(read, len(frames))
+    if not read.more:
+        _check_moves(read)
 
 
 def _check_moves(read: video.Video) -> None:
-    """Refuse a picture that was made a video, once it is sure that nobody comes later."""
+    """Refuse a picture that was made a video, where nobody can come later."""
     seen = read.frames[:, ::3, ::3, 1].astype(np.int16)  # green is most of the light
     changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2)) > STILL).sum())
     if changed < SHORTEST:

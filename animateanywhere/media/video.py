@@ -89,10 +89,13 @@ def read(
         raise UsageError(
             f"{path}: contains no frame that can be decoded; it is truncated or damaged"
         )
-    for finding in source.findings[said:]:
-        _say(path, finding)
     whole = [taken.frames[index] for index in kept]
     taken.frames.clear()
+    if len({frame.shape[:2] for frame in whole}) > 1:
+        height, width = whole[0].shape[:2]
+        source.note(f"frames of several sizes, all scaled to {width} x {height}", "warning")
+    for finding in source.findings[said:]:
+        _say(path, finding)
     frames, alpha = _stack(whole)
     times = part.start + np.array(kept) / target
     return Video(

@@ -272,6 +272,19 @@ def test_a_jump_of_the_timestamps_is_closed_and_named(tmp_path: Path) -> None:
     assert any("timestamps jump at 0.9 s" in finding.text for finding in clip.findings)
 
 
+def test_frames_of_several_sizes_are_scaled_to_the_first_and_named(tmp_path: Path) -> None:
+    """Two recordings in a row, as of a camera that was turned."""
+    sizes = ((64, 96), (96, 64))
+    parts = [
+        encode(tmp_path / f"{number}.ts", moving_square(12, *size), "mpeg2video", fps=25)
+        for number, size in enumerate(sizes)
+    ]
+    (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    clip = video.read(tmp_path / "a.ts")
+    assert clip.frames.shape[1:3] == (64, 96) and len(clip.frames) >= 20
+    assert any("several sizes, all scaled to 96 x 64" in f.text for f in clip.findings)
+
+
 def test_pixels_that_are_not_square(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as file:
