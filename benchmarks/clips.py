@@ -25,6 +25,7 @@ from rich.progress import track
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
+from animateanywhere.media.pictures import PICTURE_SUFFIXES
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import frame_cache
@@ -42,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     files = sorted(
         path for path in options.folder.rglob("*")
-        if path.suffix.lower() in VIDEOS | video.PICTURE_SUFFIXES
+        if path.suffix.lower() in VIDEOS | PICTURE_SUFFIXES
     )  # fmt: skip
     if not files:
         parser.error(f"{options.folder}: no clips in it")
@@ -51,7 +52,7 @@ def main() -> None:
         frame_cache.CACHE = Path(scratch) / "cache"  # nothing is cached from earlier runs
         for path in track(files, "clips", transient=True):
             clip = path
-            if path.suffix.lower() in video.PICTURE_SUFFIXES:
+            if path.suffix.lower() in PICTURE_SUFFIXES:
                 clip = Path(scratch) / f"{path.stem}.mp4"
                 _pan(path, clip, options.fps)
             name = f"{path.stem}{' (panned)' if clip != path else ''}"

@@ -8,6 +8,7 @@ import typer
 
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
+    INPUT,
     BaseOfWeights,
     Models,
     Offline,
@@ -15,6 +16,7 @@ from animateanywhere.cli.options import (
     Overwrite,
     PersonToFollow,
     PoseBackend,
+    PoseFps,
     Seed,
 )
 from animateanywhere.core.errors import UsageError
@@ -92,6 +94,18 @@ def generate(
             help="Largest number of frames.",
         ),
     ] = None,
+    start: Annotated[
+        float,
+        typer.Option(
+            "--start",
+            "--pose-start",
+            metavar="SECONDS",
+            min=0,
+            rich_help_panel=INPUT,
+            help="Where in the motion of --pose to start.",
+        ),
+    ] = 0,
+    pose_fps: PoseFps = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -173,6 +187,7 @@ def generate(
     _check_file("--out", out or RUNS / "any.mp4", ".mp4")
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands import generate as command
+    from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -200,6 +215,7 @@ def generate(
             person=person,
             free_noise=free_noise,
             compiled=compiled,
+            part=Part(start, None, pose_fps),
             contact_sheet=contact_sheet,
             backends=Backends(pose_backend, location=WeightsLocation(models, offline)),
         ),

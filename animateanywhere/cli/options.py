@@ -12,7 +12,64 @@ Clip = Annotated[
     typer.Argument(
         metavar="VIDEO",
         exists=True,
-        help="Video file that shows one person for at least one second.",
+        help="Video that shows one person for at least one second: a file or a folder of pictures.",
+    ),
+]
+INPUT = "Part of the input"
+_INPUT_FPS_HELP = (
+    "Frames per second of {what} itself: of a folder of pictures, or of a file whose rate is wrong."
+)
+Start = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        rich_help_panel=INPUT,
+        help="Where in VIDEO to start. What is learned from lasts at most 64 frames from there.",
+    ),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=8,
+        max=64,
+        show_default="64",
+        rich_help_panel=INPUT,
+        help="Largest number of frames of VIDEO to learn from, at the frame rate of the base.",
+    ),
+]
+InputFps = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        min=0.01,
+        max=240,
+        show_default="as the file says; a folder: that of the base",
+        rich_help_panel=INPUT,
+        help=_INPUT_FPS_HELP.format(what="VIDEO"),
+    ),
+]
+PoseStart = Annotated[
+    float,
+    typer.Option(
+        "--pose-start",
+        metavar="SECONDS",
+        min=0,
+        rich_help_panel=INPUT,
+        help="Where in the motion of --pose to start.",
+    ),
+]
+PoseFps = Annotated[
+    float | None,
+    typer.Option(
+        "--pose-fps",
+        metavar="RATE",
+        min=0.01,
+        max=240,
+        show_default="as the file says; a folder: that of the base",
+        rich_help_panel=INPUT,
+        help=_INPUT_FPS_HELP.format(what="the motion of --pose"),
     ),
 ]
 Recipe = Annotated[
@@ -111,8 +168,8 @@ MaskBackend = Annotated[
         metavar="NAME",
         rich_help_panel=PREPROCESSING,
         help="Segmentation of the person: auto, exact, grounded-sam or mediapipe (BlazePose). With "
-        "auto, a file of masks beside the video is used, or the best backend that needs no "
-        "download.",
+        "auto, a file of masks beside the video or its alpha channel is used, or the best backend "
+        "that needs no download.",
     ),
 ]
 Caption = Annotated[

@@ -13,6 +13,8 @@ from animateanywhere.cli.options import (
     CaptionModel,
     ClassWord,
     Clip,
+    Frames,
+    InputFps,
     Json,
     MaskBackend,
     Models,
@@ -21,8 +23,11 @@ from animateanywhere.cli.options import (
     OldPose,
     Person,
     PoseBackend,
+    PoseFps,
+    PoseStart,
     Recipe,
     Scene,
+    Start,
 )
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.naming import check_class_word
@@ -37,6 +42,9 @@ def prepare(
     scene: Scene = None,
     class_word: ClassWord = None,
     person: Person = None,
+    start: Start = 0,
+    frames: Frames = None,
+    input_fps: InputFps = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -57,6 +65,7 @@ def prepare(
     check_class_word(class_word)
     require_writable(out)
     from animateanywhere.commands import prepare as command
+    from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -65,8 +74,9 @@ def prepare(
         pose_backend, mask_backend, caption, caption_model, caption_fallback, location
     )
     command.prepare(
-        video, out, scene=scene, class_word=class_word, backends=backends, person=person
-    )
+        video, out, scene=scene, class_word=class_word, backends=backends, person=person,
+        part=Part(start, frames, input_fps),
+    )  # fmt: skip
     result(out)
 
 
@@ -94,6 +104,11 @@ def check(
         ),
     ] = None,
     as_json: Json = False,
+    start: Start = 0,
+    frames: Frames = None,
+    input_fps: InputFps = None,
+    pose_start: PoseStart = 0,
+    pose_fps: PoseFps = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     models: Models = None,
@@ -112,6 +127,7 @@ def check(
     check_class_word(class_word)
     require_writable(out or RUNS)
     from animateanywhere.commands import check as command
+    from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -125,6 +141,8 @@ def check(
         person=person,
         out=out,
         backends=backends,
+        part=Part(start, frames, input_fps),
+        pose_part=Part(pose_start, None, pose_fps),
     )
     if as_json:
         typer.echo(command.to_json(report))

@@ -13,6 +13,8 @@ from animateanywhere.cli.options import (
     CaptionModel,
     ClassWord,
     Clip,
+    Frames,
+    InputFps,
     MaskBackend,
     Models,
     Offline,
@@ -24,6 +26,7 @@ from animateanywhere.cli.options import (
     Recipe,
     Scene,
     Seed,
+    Start,
 )
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.naming import check_class_word, check_token
@@ -71,6 +74,9 @@ def personalize(
             help="Folder to write the weights and all else of the run to.",
         ),
     ] = None,
+    start: Start = 0,
+    frames: Frames = None,
+    input_fps: InputFps = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -93,6 +99,7 @@ def personalize(
     check_class_word(class_word)
     require_writable(out or RUNS)
     from animateanywhere.commands import personalize as command
+    from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -110,6 +117,7 @@ def personalize(
             recipe=recipe,
             vram=vram,
             seed=seed,
+            part=Part(start, frames, input_fps),
             backends=Backends(
                 pose_backend, mask_backend, caption, caption_model, caption_fallback, location
             ),

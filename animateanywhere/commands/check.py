@@ -22,6 +22,7 @@ from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import Finding, Verdict, read_findings, verdict
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_settings
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.cost.predict import (
     Prepared,
     estimate_generation,
@@ -56,11 +57,14 @@ def check(
     person: int | None = None,
     out: Path | None = None,
     backends: Backends | None = None,
+    part: Part = WHOLE,
+    pose_part: Part = WHOLE,
 ) -> Report:
     """Check a clip to learn from and a motion to follow, and estimate time and memory.
 
     The subject is prepared into `out`, by default runs/check/<clip>/subject, where users can look
-    at it. Faults of the files themselves are findings; other wrong use raises UsageError.
+    at it. part, pose_part: of the clip and of the motion. Faults of the files themselves are
+    findings; other wrong use raises UsageError.
     """
     model = load_base(base)
     passes = to_device(model, best_device())  # as generation has it
@@ -73,7 +77,7 @@ def check(
     estimates: dict[str, Estimate] = {}
     subject, prepared = None, Prepared(0.0, 0.0, 0.0)
     try:
-        subject, prepared = _prepare(model, video, out, class_word, person, backends)
+        subject, prepared = _prepare(model, video, out, class_word, person, backends, part)
         found[video.name] += read_findings(out)
     except UsageError as error:
         found[video.name].append(_about(video, error))
@@ -87,7 +91,7 @@ def check(
     if pose is not None:
         found.setdefault(pose.name, [])
         try:
-            driving, spent = _read(model, pose, backends, prepared)
+            driving, spent = _read(model, pose, backends, prepared, pose_part)
             found[pose.name] += _compare(driving, subject, size, float(model.config["fps"]))
             with passes:
                 start = spent._replace(held=loaded + spent.held)
@@ -156,6 +160,7 @@ def _prepare(
     class_word: str | None,
     person: int | None,
     backends: Backends | None,
+    part: Part,
 ) -> tuple[Subject, Prepared]:
     """The subject, and the time and memory of preparing it, now or when it was prepared."""
     record = out.with_name(f"{out.name}.json")
@@ -163,7 +168,7 @@ def _prepare(
     size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
         video, out, class_word=class_word, backends=backends, person=person, size=size, fps=fps,
-        report=False,
+        part=part, report=False,
     )  # fmt: skip
     if key == read_settings(out)["key"]:
         with suppress(OSError, ValueError, TypeError):  # missing or damaged
@@ -175,11 +180,11 @@ def _prepare(
 
 
 def _read(
-    model: Base, pose: Path, backends: Backends | None, prepared: Prepared
+    model: Base, pose: Path, backends: Backends | None, prepared: Prepared, part: Part
 ) -> tuple[Driving, Prepared]:
     """The motion, and the time and memory of reading it; prepared: those of the subject."""
     begun, held, peak = time.monotonic(), memory_now(), peak_memory()
-    driving = read_driving(pose, float(model.config["fps"]), None, backends)
+    driving = read_driving(pose, float(model.config["fps"]), backends=backends, part=part)
     seconds, held = time.monotonic() - begun, max(memory_now() - held, 0.0)
     if driving.kind == "person":  # the detector may have been loaded for the subject already
         held = max(held, prepared.held)

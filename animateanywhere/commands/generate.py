@@ -39,6 +39,7 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import VIDEOS, mark
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.cost import history
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
@@ -85,6 +86,7 @@ class GenerateOptions:
     # If longer than the base's clips: start all windows from the same noise (`sampling.free_noise`)
     free_noise: bool = False
     compiled: bool = False  # torch.compile: up to a minute first, then faster steps
+    part: Part = WHOLE  # of the motion; its number of frames is that of `frames`
     contact_sheet: Path | None = None  # PNG of the skeleton before and after fitting, and the video
     backends: Backends | None = None  # pose detectors for a driving video of a person
 
@@ -133,7 +135,9 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
     fps = float(base.config["fps"])
-    driving = read_driving(pose, fps, options.frames, options.backends, person=options.person)
+    driving = read_driving(
+        pose, fps, options.frames, options.backends, person=options.person, part=options.part
+    )
     estimate = _estimate(loaded, len(driving.keypoints), options, begun)
     motion, fit = read_motion(driving, pose.name, base, learned, options.fit)
     poses, digest = encode_motion(loaded, motion)
@@ -269,7 +273,14 @@ def sidecar(
     return {
         "prompt": prompt,
         "full_prompt": full,
-        "pose": {"file": pose.name, "kind": kind, "sha256": digest} | followed,
+        "pose": {
+            "file": pose.name,
+            "kind": kind,
+            "sha256": digest,
+            "start": options.part.start,
+            "fps": options.part.fps,
+        }
+        | followed,
         "fit": options.fit,
         "token": loaded.learned.get("token"),
         "weights": None if loaded.weights is None else sha256(loaded.weights),

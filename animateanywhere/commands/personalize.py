@@ -30,6 +30,7 @@ from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets.subject import Subject
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_appearance
 from animateanywhere.methods.animate_anywhere.cost import history
@@ -64,6 +65,7 @@ class PersonalizeOptions:
     person: int | None = None  # number of the one to learn, of several in the video
     recipe: str | Path | Recipe | None = None  # None: the base's own
     seed: int = 0
+    part: Part = WHOLE  # of the clip
     backends: Backends | None = None  # detectors of poses and masks
     # Memory in GiB; the recipe is adapted until it fits (`cost.vram`). None: that of the GPU
     vram: float | None = None
@@ -110,6 +112,7 @@ def _learn_video(
         backends=options.backends,
         size=int(model.config["size"]),
         fps=float(model.config["fps"]),
+        part=options.part,
     )
     vram = options.vram or gpu_memory()
     if vram is not None:

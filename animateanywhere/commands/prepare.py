@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from rich.markup import escape
@@ -18,7 +17,7 @@ from animateanywhere.core.findings import (
     warn_findings,
     write_findings,
 )
-from animateanywhere.core.messages import say
+from animateanywhere.core.messages import quietly, say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import (
@@ -30,30 +29,23 @@ from animateanywhere.datasets.subject import (
 )
 from animateanywhere.datasets.subject_report import write_report
 from animateanywhere.media import video
-from animateanywhere.pose.skeleton_video import recognize
-from animateanywhere.pose.visibility import has_person
-from animateanywhere.preprocessing import exact
-from animateanywhere.preprocessing.backends import Backends, choose_backend
+from animateanywhere.media.pictures import folder_files
+from animateanywhere.media.source import WHOLE, Part
+from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import describe
 from animateanywhere.preprocessing.captions.template import fill_template
 from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop_squares
 from animateanywhere.preprocessing.masks import segment as mask_of
-from animateanywhere.preprocessing.pose import detect as pose_of
 from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
-from animateanywhere.preprocessing.reference import PEOPLE, Reference, choose_reference
+from animateanywhere.preprocessing.reference import PEOPLE
+from animateanywhere.preprocessing.reference_clip import choose, outline_of, read_person
 
-VERSION = 4  # of what is done here: a change makes old folders stale
-SHORTEST, LONGEST = 8, 64  # frames
-DRAWN = {
-    "openpose18": "an OpenPose skeleton", "dwpose": "a DWPose skeleton",
-    "foreign": "a skeleton in unknown colors", "densepose": "a DensePose part map",
-}  # fmt: skip
+VERSION = 5  # of what is done here: a change makes old folders stale
 # Of a subject folder; what users put there beside them is kept
 FILES = frozenset(
     """frames masks poses.json captions.jsonl subject.toml contact.png report.html made.json
     findings.json""".split()
 )
-STILL = 12  # of 255: a smaller change is what video coding makes of one picture
 
 
 def prepare(
@@ -66,11 +58,14 @@ def prepare(
     person: int | None = None,
     size: int = 128,
     fps: float = 8,
+    part: Part = WHOLE,
     report: bool = True,
 ) -> Subject:
     """Find the one person of a video and write the subject folder `out`; returns what is in it.
 
-    Takes at most 64 frames at `fps`, cuts a square around the person and scales it to `size`.
+    Takes at most 64 frames at `fps` from where the person comes into view, cuts a square around the
+    person and scales it to `size`. A clip with an alpha channel that outlines the person needs no
+    segmentation.
     With the same clip and settings as before, the folder that is there is reused. What was
     corrected in it manually is kept and marked, also with other settings.
 
@@ -78,7 +73,7 @@ def prepare(
     "person" without. backends: of poses, masks and captions; without, files beside the clip
     (`preprocessing.exact`), else the best that needs no download. person: number of the one to
     learn, the most prominent is 1; None: the only one. size: pixels a side. fps: of the frames
-    taken. report: print warnings of the findings.
+    taken. part: of the clip. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
     is something else than a subject folder; Failure if another process works in it.
@@ -86,18 +81,19 @@ def prepare(
     clip, out, backends = Path(clip), Path(out), backends or Backends()
     _check_paths(clip, out)
     with owned(out, "prepare", lambda folder: (folder / "subject.toml").is_file()):
-        return _prepare(clip, out, scene, class_word, backends, person, size, fps, report)
+        return _prepare(clip, out, scene, class_word, backends, person, size, fps, part, report)
 
 
 def _prepare(
     clip: Path, out: Path, scene: str | None, class_word: str | None, backends: Backends,
-    person: int | None, size: int, fps: float, report: bool,
+    person: int | None, size: int, fps: float, part: Part, report: bool,
 ) -> Subject:  # fmt: skip
     """`prepare` in its folder."""
-    chosen = _choose(clip, backends)
+    with quietly():  # said when the file has been read
+        chosen = choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word, person]
     files = [clip, chosen.poses_file, chosen.masks_file]
-    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, size, fps])
+    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, size, fps, *part])
     by_hand = corrections.find_corrections(out)
     if read_settings(out).get("key") == key and _all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
@@ -106,15 +102,13 @@ def _prepare(
         return read_subject(out)
 
     describe.check_available(backends)
-    taken = video.read(clip, max_frames=LONGEST, fps=fps).frames
-    _check_clip(taken, clip, fps)
-    someone = _find_person(clip, taken, fps, chosen, backends, person, out)
-    keypoints, filled = someone.keypoints, someone.filled
-    kept = _with_person(keypoints, clip)
-    frames, keypoints, filled = taken[kept], keypoints[kept], filled[kept]
+    picture = out.with_name(f"{out.name}-people.png")
+    read, someone, kept = read_person(clip, fps, part, chosen, backends, person, picture)
+    frames, filled = read.frames[kept], someone.filled[kept]
+    keypoints = someone.keypoints[kept]
     where = _squares(frames, keypoints, exactly=chosen.poses_file is not None)
-    if chosen.masks_file is not None:
-        truth = exact.masks(chosen.masks_file, taken, fps, clip)[kept]
+    chosen, truth = outline_of(chosen, read, kept, keypoints, part, backends)
+    if truth is not None:
         outline = crop_frames(truth, where, size) / np.float32(255)
     else:
         others = [one[kept] for one in someone.others]
@@ -137,7 +131,7 @@ def _prepare(
     digests = corrections.frame_digests(subject)
     subject = corrections.apply_corrections(subject, digests, by_hand)
     marks = corrections.corrected_frames(by_hand, digests)
-    findings = [*someone.findings, *_left_out(kept, len(taken), someone.findings)]
+    findings = [*someone.findings, *_left_out(kept, len(read.frames), someone.findings)]
     findings += clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
     about: dict[str, str | int | float] = {
         "size": size, "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
@@ -146,8 +140,10 @@ def _prepare(
     with folder_aside(out, FILES) as folder:
         write_subject(subject, folder, about, filled)
         corrections.write_digests(folder, digests, marks)
-        write_findings(folder, findings)
-        write_report(folder / "report.html", subject, about, findings, marks, filled)
+        write_findings(folder, read.findings + findings)
+        write_report(
+            folder / "report.html", subject, about, read.findings + findings, marks, filled
+        )
     _report(clip, out, marks, findings, report)
     # With exact poses nobody has counted the people
     one = f"one {word}" if chosen.poses_file is None else f"poses of a {word}"
@@ -158,42 +154,8 @@ def _prepare(
 
 
 def _check_paths(clip: Path, out: Path) -> None:
-    if clip.suffix.lower() in video.PICTURE_SUFFIXES:
-        raise UsageError(f"{clip}: a single picture; give a video of at least 1 s")
     require_writable(out)
-    if not clip.exists():
-        raise UsageError(f"{clip}: no such file")
-
-
-class _Chosen(NamedTuple):
-    """Backends, and the files beside the clip that the exact ones read."""
-
-    pose: str
-    mask: str
-    poses_file: Path | None
-    masks_file: Path | None
-
-
-def _choose(clip: Path, backends: Backends) -> _Chosen:
-    poses, masks = exact.poses_file(clip), exact.masks_file(clip)
-    pose = choose_backend("pose", backends, clip, poses)
-    mask = choose_backend("mask", backends, clip, masks)
-    poses, masks = poses if pose == "exact" else None, masks if mask == "exact" else None
-    return _Chosen(pose, mask, poses, masks)
-
-
-def _find_person(
-    clip: Path, frames: np.ndarray, fps: float, chosen: _Chosen, backends: Backends,
-    number: int | None, out: Path,
-) -> Reference:  # fmt: skip
-    if chosen.poses_file is not None:
-        if number not in (None, 1):
-            raise UsageError(f"--person {number}: {chosen.poses_file} holds one person's poses")
-        keypoints = exact.poses(chosen.poses_file, frames, fps)
-        return Reference(keypoints, np.zeros(keypoints.shape[:2], dtype=bool), [], [])
-    people = pose_of.find_people(frames, chosen.pose, backends.location)
-    picture = out.with_name(f"{out.name}-people.png")
-    return choose_reference(people, number, frames, fps, clip, picture)
+    video.check_file(clip)
 
 
 def _squares(frames: np.ndarray, keypoints: np.ndarray, exactly: bool) -> np.ndarray:
@@ -231,25 +193,7 @@ def clip_digest(file: Path) -> str:
     """A digest of the contents of a clip: a file, or a folder of pictures."""
     if file.is_file():
         return sha256(file)
-    return "".join(
-        f"{part.name} {sha256(part)}" for part in sorted(file.iterdir()) if part.is_file()
-    )
-
-
-def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
-    kind = recognize(frames)
-    if kind is not None:
-        raise UsageError(
-            f"{clip}: {DRAWN[kind]}, not a person; give a video of the person (skeletons are for "
-            "the --pose of aa generate)"
-        )
-    seen = frames[:, ::3, ::3, 1].astype(np.int16)  # green is most of the light
-    changed = 1 + int((np.abs(np.diff(seen, axis=0)).max((1, 2)) > STILL).sum())
-    if len(frames) < SHORTEST or changed < SHORTEST:
-        raise UsageError(
-            f"{clip}: too short: {changed} different frames at {fps:g} a second, "
-            f"{SHORTEST} are needed; give a clip of 1 s or longer, best 2 to 8 s"
-        )
+    return "".join(f"{part.name} {sha256(part)}" for part in folder_files(file)[0])
 
 
 def _left_out(kept: slice, count: int, findings: list[Finding]) -> list[Finding]:
@@ -266,17 +210,3 @@ def _check_outline(masks: np.ndarray, clip: Path) -> None:
             f"{clip}: the person's outline is found in too few frames; "
             f"put masks of your own beside it as {clip.stem}.masks.mp4"
         )
-
-
-def _with_person(keypoints: np.ndarray, clip: Path) -> slice:
-    """The longest stretch of frames that show somebody, since motion must not jump."""
-    shown = has_person(keypoints)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], shown, [False]]))).tolist()
-    stretches = [slice(*ends) for ends in zip(edges[::2], edges[1::2], strict=True)]
-    best = max(stretches, key=lambda some: some.stop - some.start, default=slice(0, 0))
-    if best.stop - best.start < SHORTEST:
-        raise UsageError(
-            f"{clip}: no person found: seen in {shown.sum()} of {len(shown)} frames, "
-            f"{SHORTEST} in a row are needed; give a clip that shows one person whole"
-        )
-    return best

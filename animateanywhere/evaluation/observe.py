@@ -95,14 +95,15 @@ def observe_reference(
         )
     poses_file, masks_file = exact.poses_file(path), exact.masks_file(path)
     size = SIDE if masks_file is None else video.LONG_SIDE  # mask files have the clip's size
-    frames, fps, _ = video.read(path, max_frames=most, fps=REFERENCE_FPS, size=size)
+    clip = video.read(path, max_frames=most, fps=REFERENCE_FPS, size=size)
+    frames = clip.frames
     if poses_file is None or masks_file is None:
         keypoints, masks = _estimate(frames, path, backends, net)
     if poses_file is not None:
-        keypoints = exact.poses(poses_file, frames, fps)
+        keypoints = exact.poses(poses_file, clip)
     if masks_file is not None:
-        masks = exact.masks(masks_file, frames, fps, path) / np.float32(255)
-    return Observed(frames, masks, keypoints, fps)
+        masks = exact.masks(masks_file, clip) / np.float32(255)
+    return Observed(frames, masks, keypoints, clip.fps)
 
 
 def _estimate(

@@ -1,255 +1,249 @@
-"""Reading of videos from phones and editors, and writing of H.264 for any player, through PyAV."""
+"""Reading of videos from phones and editors, through PyAV and Pillow; writing is in `writing`.
+
+What a file says of itself (`container`, `color`, `decoding`, `pictures`) is obeyed, or named in a
+message.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
-from itertools import chain
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image
+from rich.markup import escape
 
 from animateanywhere.core import messages
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import write_aside
+from animateanywhere.core.findings import Finding
+from animateanywhere.media import container, decoding, pictures
+from animateanywhere.media.source import WHOLE, Part, Source, on_gray
+from animateanywhere.media.writing import contact_sheet, sheet_frames, write
 
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-PICTURES_FPS = 8.0
-COLUMNS = 8  # of a contact sheet
-TRANSPARENT_GRAY = 128  # shown through transparent pixels
+__all__ = ["Video", "check_file", "contact_sheet", "frame_times", "read", "sheet_frames", "write"]
+
 LONG_SIDE = 1280  # pixels: 64 frames of 4K would be 1.6 GB, of this 0.2 GB
+MOST_BYTES = 3 * 2**30  # of all frames, where no number of frames is asked for
+MOST_DAMAGED = 0.5  # share of the frames
 
 
 class Video(NamedTuple):
-    """A decoded clip: frames uint8 (F, H, W, 3) RGB, upright, at a constant fps."""
+    """A decoded clip: frames uint8 (F, H, W, 3) RGB in BT.709, upright, at a constant fps.
+
+    Frames that were damaged are not among them: `times` has a gap there.
+    """
 
     frames: np.ndarray
     fps: float
     path: Path
+    source_fps: float  # average frames per second of the file
+    times: np.ndarray  # (F,) seconds since the first frame of the file
+    alpha: np.ndarray | None  # uint8 (F, H, W), 255: opaque; None if all of it is opaque
+    length: float | None  # seconds of the whole file, None if it does not tell
+    more: bool  # whether something is left after the last frame
+    findings: list[Finding]  # what a user should know of the file; `read` has said it
 
 
 def read(
-    path: str | Path, max_frames: int | None = None, fps: float | None = None, size: int = LONG_SIDE
+    path: str | Path,
+    max_frames: int | None = None,
+    fps: float | None = None,
+    size: int = LONG_SIDE,
+    part: Part = WHOLE,
 ) -> Video:
-    """Decode a video, a GIF, a picture or a folder of pictures (sorted by name).
+    """Decode a video, an animation, a picture or a folder of pictures (in natural order).
 
-    Rotation flags are applied, pixels made square, transparency is blended with gray, and variable
-    frame rates are resampled to a constant one by timestamps.
+    Edit lists, rotation and mirroring are obeyed, pixels made square, interlaced video is
+    deinterlaced, any color space becomes BT.709 (HDR is tone-mapped), transparency is blended with
+    gray, and variable frame rates are resampled to a constant one by timestamps. Damaged frames are
+    left out. Messages say what was done that a user would not expect.
 
     Args:
         path: the file or folder.
         max_frames: stop after this number of frames.
         fps: frame rate of the result; None keeps the file's average (pictures: 8).
         size: a longer side than this many pixels is scaled down while decoding.
+        part: the part to read.
 
     Raises:
-        UsageError: the file is missing, empty, truncated, not a video, or has only sound.
+        UsageError: the file is missing, empty, not a video, has only sound or mostly damaged
+            frames, or ends before `part.start`.
     """
     path = Path(path)
-    if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES)[
-            :max_frames
-        ]
-        if not files:
-            raise UsageError(f"{path}: a folder without pictures; give a video file")
-        pictures = [_read_picture(file, size) for file in files]
-        return Video(_same_size(pictures), fps or PICTURES_FPS, path)
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise UsageError(f"{path}: the file is empty")
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return Video(_read_picture(path, size)[None], fps or PICTURES_FPS, path)
-    try:
-        with _open(path) as container:
-            stream = _stream(container, path)
-            target_fps = fps or float(stream.average_rate or stream.guessed_rate or 25)
-            frames: list[np.ndarray] = []
-            last = None
-            for frame in _resample(container, stream, target_fps, path):
-                frames.append(frames[-1] if frame is last else _upright(frame, stream, size))
-                last = frame
-                if len(frames) == max_frames:
-                    break
-    except av.error.FFmpegError as error:
-        reason = error.strerror or type(error).__name__
-        raise UsageError(
-            f"{path}: cannot be read as a video ({reason}); it is truncated, damaged or not a "
-            "video file"
-        ) from None
-    if not frames:
+    limit = min((n for n in (max_frames, part.frames) if n is not None), default=None)
+    with _open(path, size, fps, part) as source:
+        said = len(source.findings)
+        for finding in source.findings:  # of the whole file, before the work
+            _say(path, finding)
+        target = fps or source.fps
+        taken = _take(source, target, part.start, limit)
+        kept = _undamaged(taken, source, path)
+    seen = source.damage is None or len(source.damage()[0])
+    if not taken.frames and part.start and seen:
+        last = f"; it lasts {source.length:.1f} s" if source.length else ""
+        raise UsageError(f"{path}: nothing is left after {part.start:g} s{last}")
+    if not kept:
         raise UsageError(
             f"{path}: contains no frame that can be decoded; it is truncated or damaged"
         )
-    return Video(_same_size(frames), target_fps, path)
+    whole = [taken.frames[index] for index in kept]
+    taken.frames.clear()
+    if len({frame.shape[:2] for frame in whole}) > 1:
+        height, width = whole[0].shape[:2]
+        source.note(f"frames of several sizes, all scaled to {width} x {height}", "warning")
+    for finding in source.findings[said:]:
+        _say(path, finding)
+    frames, alpha = _stack(whole)
+    times = part.start + np.array(kept) / target
+    return Video(
+        frames, target, path, source.fps, times, alpha, source.length, taken.more, source.findings
+    )
 
 
-def rate(path: Path) -> float:
-    """The average frame rate of a video file, in frames per second."""
-    with _open(path) as container:
-        stream = _stream(container, path)
-        return float(stream.average_rate or stream.guessed_rate or 25)
-
-
-def times(path: Path) -> np.ndarray:
-    """The time in seconds, (N,), of each frame of a video file in order, without decoding."""
-    with _open(path) as container:
-        stream = _stream(container, path)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        # An edit list may discard frames that are only needed to decode others
-        stamps = sorted(packet.pts for packet in packets
-                        if packet.pts is not None and not packet.is_discard)  # fmt: skip
-        if not stamps:  # as `read` treats a file without timestamps
-            return np.arange(len(packets)) / float(stream.average_rate or 25)
-        return np.array(stamps) * float(stream.time_base or 1)
-
-
-def write(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
-    """Write frames, an array or iterable of uint8 (H, W, 3), as H.264 mp4 for streaming.
-
-    Odd sizes are padded by repeating the edge. The same frames give the same bytes. The file is
-    written completely or not at all. crf: quality of libx264, lower is better.
-    """
-    pictures = iter(frames)
-    first = next(pictures, None)
-    if first is None or first.ndim != 3 or first.shape[-1] != 3 or first.dtype != np.uint8:
-        found = "none" if first is None else f"{first.dtype} {first.shape}"
-        raise ValueError(f"frames must be uint8 (H, W, 3), got {found}")
-    height, width = first.shape[:2]
-    room = ((0, height % 2), (0, width % 2), (0, 0))
-    with write_aside(path) as tmp:
-        options = {"movflags": "+faststart", "fflags": "+bitexact"}
-        with av.open(f"file:{tmp}", "w", format="mp4", container_options=options) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = height + height % 2, width + width % 2
-            stream.pix_fmt = "yuv420p"
-            # One thread and no encoder banner: the bytes do not depend on machine or build
-            stream.codec_context.thread_count = 1
-            stream.codec_context.flags |= av.codec.context.Flags.bitexact
-            # With frames of 32 pixels the macroblock tree reads uninitialized memory
-            stream.options = {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
-            for picture in chain([first], pictures):
-                whole = np.ascontiguousarray(np.pad(picture, room, mode="edge"))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(whole, format="rgb24")))
-            container.mux(stream.encode())
-
-
-def contact_sheet(
-    path: str | Path,
-    rows: Sequence[tuple[str, np.ndarray]],
-    columns: int = COLUMNS,
-    cell: int = 160,
-) -> None:
-    """Write a PNG with one labeled row for each (label, frames uint8 (F, H, W, 3)).
-
-    A row shows up to `columns` frames, evenly spread over the clip, each `cell` pixels high.
-    """
-    font = ImageFont.load_default(size=14)
-    strips = []
-    for label, frames in rows:
-        picked = sheet_frames(len(frames), columns)
-        width = max(round(frames.shape[2] * cell / frames.shape[1]), 1)
-        strip = Image.new("RGB", ((width + 4) * len(picked) + 4, cell + 26), "white")
-        for place, index in enumerate(picked):
-            picture = Image.fromarray(frames[index]).resize((width, cell), Image.Resampling.LANCZOS)
-            strip.paste(picture, (4 + place * (width + 4), 22))
-        ImageDraw.Draw(strip).text((4, 2), label, fill="black", font=font)
-        strips.append(strip)
-    sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
-    top = 0
-    for strip in strips:
-        sheet.paste(strip, (0, top))
-        top += strip.height
-    with write_aside(path) as tmp:
-        sheet.save(tmp, format="PNG", compress_level=3)  # a tenth larger, four times as fast
-    messages.picture(Path(path))
-
-
-def sheet_frames(count: int, columns: int = COLUMNS) -> np.ndarray:
-    """Indices of the frames that a contact sheet shows of a clip of `count` frames."""
-    return np.linspace(0, count - 1, min(columns, count)).round().astype(int)
-
-
-def _open(path: Path) -> av.container.InputContainer:
-    # file: so that a colon does not start a protocol; titles may have any encoding
-    return av.open(f"file:{path}", metadata_errors="replace")
-
-
-def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    if container.format.name == "tty":  # ffmpeg draws any text file as a terminal
-        raise UsageError(f"{path}: a text file, not a video")
-    cover = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & cover]
-    if not streams:
-        found = "only sound" if container.streams.audio else "no video"
-        raise UsageError(f"{path}: contains {found}; give a file with a video stream")
-    streams[0].thread_type = "AUTO"
-    return streams[0]
-
-
-def _resample(
-    container: av.container.InputContainer, stream: av.VideoStream, rate: float, path: Path
-) -> Iterator[av.VideoFrame]:
-    """Yield, for each k, the frame nearest in time to start + k / rate."""
-    gap = 1 / float(stream.average_rate or rate)  # duration of the last frame
-    previous, time, start, count, decoded = None, 0.0, 0.0, 0, 0
-    for frame in container.decode(stream):
-        # In files without timestamps, frames are assumed to be evenly spaced
-        now = frame.time if frame.time is not None else decoded * gap
-        if previous is None:
-            start = now
-        else:
-            while start + count / rate <= (time + now) / 2:
-                yield previous
-                count += 1
-        previous, time, decoded = frame, now, decoded + 1
-    # A moov box at the start has the number of frames before a truncation
-    if decoded < 0.9 * stream.frames - 2:
-        raise UsageError(
-            f"{path}: truncated: only {decoded} of its {stream.frames} frames exist; copy it again"
-        )
-    while previous is not None and start + count / rate < time + gap / 2:
-        yield previous
-        count += 1
-
-
-def _upright(frame: av.VideoFrame, stream: av.VideoStream, size: int) -> np.ndarray:
-    """uint8 (H, W, 3): square pixels, no side longer than size, rotated as the file says."""
-    squeeze = float(stream.sample_aspect_ratio or 1) or 1.0
-    width, height = frame.width * squeeze, float(frame.height)
-    scale = min(1.0, size / max(width, height))
-    width, height = max(round(width * scale), 1), max(round(height * scale), 1)
-    clear = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
-    picture = frame.reformat(width, height, "rgba" if clear else "rgb24", interpolation="AREA")
-    pixels = picture.to_ndarray()
-    pixels = _on_gray(pixels) if clear else pixels
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-
-
-def _on_gray(pixels: np.ndarray) -> np.ndarray:
-    alpha = pixels[..., 3:].astype(np.float32) / 255
-    return (pixels[..., :3] * alpha + TRANSPARENT_GRAY * (1 - alpha) + 0.5).astype(np.uint8)
-
-
-def _read_picture(path: Path, size: int) -> np.ndarray:
+def check_file(path: Path) -> None:
+    """Raise UsageError where no file or folder can be read again and again: it is missing, empty,
+    a pipe or a device."""
     try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (size, size))
-            upright = ImageOps.exif_transpose(picture)
-            upright.thumbnail((size, size), Image.Resampling.LANCZOS)
-            return _on_gray(np.array(upright.convert("RGBA")))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise UsageError(f"{path}: cannot be read as a picture ({error})".splitlines()[0]) from None
+        about = path.stat()
+    except OSError:
+        raise UsageError(f"{path}: no such file") from None
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise UsageError(
+            f"{path}: a pipe or device, which can be read only once; save it as a file first"
+        )
+    if stat.S_ISREG(about.st_mode) and about.st_size == 0:
+        raise UsageError(f"{path}: the file is empty")
 
 
-def _same_size(frames: list[np.ndarray]) -> np.ndarray:
-    """Stack frames (F, H, W, 3); those of another size than the first are resized to it."""
+def frame_times(clip: Video, part: Part = WHOLE) -> np.ndarray:
+    """The time in seconds, (N,), of each frame of a clip's file in order, without decoding.
+
+    clip: as read from `part` of the file.
+    """
+    path = clip.path
+    if path.is_dir():
+        count = len(pictures.folder_files(path)[0])
+        return np.arange(count) / (part.fps or clip.fps)
+    if pictures.is_picture(path):
+        with pictures.open_animation(path, 16, part) as source:
+            return np.array([time for time, _ in source.pictures][:-1])
+    with container.open_container(path) as file:
+        stream = container.choose_stream(file, path)
+        # An edit list may discard frames that are only needed to decode others
+        stamps = [packet.pts for packet in file.demux(stream)
+                  if packet.size and not packet.is_discard]  # fmt: skip
+        untimed = None in stamps or not stamps or not decoding.has_times(file)
+        if part.fps or untimed:  # as `read` treats it
+            return np.arange(len(stamps)) / (part.fps or decoding.average_fps(stream))
+        known = np.sort(np.array(stamps))
+        return (known - known[0]) * float(stream.time_base or 1)
+
+
+class _Taken(NamedTuple):
+    """Pixels at the places of the result; the number of the picture that each shows."""
+
+    frames: list[np.ndarray]
+    numbers: list[int]
+    more: bool  # stopped before the end
+    unreadable: dict[int, UsageError]  # pictures of a folder, by number
+
+
+def _open(path: Path, size: int, fps: float | None, part: Part) -> AbstractContextManager[Source]:
+    if path.is_dir():
+        return pictures.open_folder(path, size, part.fps or fps or pictures.PICTURES_FPS)
+    check_file(path)
+    if pictures.is_picture(path):
+        return pictures.open_animation(path, size, part)
+    return decoding.open_video(path, size, part)
+
+
+def _take(source: Source, rate: float, start: float, limit: int | None) -> _Taken:
+    """The picture nearest in time to start + k / rate, for each k."""
+    frames: list[np.ndarray] = []
+    numbers: list[int] = []
+    unreadable: dict[int, UsageError] = {}
+    last, pixels, more = -1, None, False
+    for number, picture in _nearest(source.pictures, rate, start):
+        if limit is not None and len(frames) == limit:
+            more = True
+            break
+        if number != last:
+            last = number
+            try:
+                pixels = source.convert(picture)
+            except pictures.MixedSizes:
+                raise
+            except UsageError as error:
+                unreadable[number], pixels = error, None
+        if pixels is None:
+            pixels = frames[-1] if frames else np.zeros((1, 1, 3), np.uint8)
+        frames.append(pixels)
+        numbers.append(number)
+        if limit is None and len(frames) * pixels.nbytes > MOST_BYTES:
+            more = True
+            source.note(f"only the first {len(frames) / rate:.0f} s fit into memory", "warning")
+            break
+    return _Taken(frames, numbers, more, unreadable)
+
+
+def _nearest(
+    timed: Iterator[tuple[float, Any]], rate: float, start: float
+) -> Iterator[tuple[int, Any]]:
+    """For each k, the number and the picture nearest in time to start + k / rate."""
+    previous, time, count, number = None, 0.0, 0, -1
+    for now, picture in timed:
+        if previous is not None:
+            middle = (time + now) / 2
+            while start + count / rate < middle or (
+                picture is not None and start + count / rate == middle
+            ):
+                yield number, previous
+                count += 1
+        previous, time, number = picture, now, number + 1
+
+
+def _undamaged(taken: _Taken, source: Source, path: Path) -> list[int]:
+    """Places of the result whose pictures are whole. Raises UsageError if most are damaged."""
+    bad, lost = (np.zeros(0, bool), 0) if source.damage is None else source.damage()
+    if taken.unreadable:
+        bad = np.zeros(max(taken.numbers) + 1, bool)
+        bad[list(taken.unreadable)] = True
+    count, total = int(bad.sum()) + lost, len(bad) + lost
+    if count:
+        text = f"{count} of {total} frames are damaged"
+        if count > MOST_DAMAGED * total:
+            why = next(iter(taken.unreadable.values()), None)
+            raise why or UsageError(
+                f"{path}: {text}, or predicted from damaged ones; copy it again"
+            )
+        source.note(f"{text} and left out", "warning")
+    return [index for index, number in enumerate(taken.numbers)
+            if number >= len(bad) or not bad[number]]  # fmt: skip
+
+
+def _stack(frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Frames (F, H, W, 3), of the size of the first, and alpha (F, H, W), if it shows anything.
+    Empties the list, so that all exist only once."""
     height, width = frames[0].shape[:2]
-    return np.stack([
-        frame if frame.shape[:2] == (height, width)
-        else np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS))
-        for frame in frames
-    ])  # fmt: skip
+    out = np.empty((len(frames), height, width, 3), np.uint8)
+    alpha = None
+    for index in reversed(range(len(frames))):
+        frame = frames.pop()
+        if frame.shape[:2] != (height, width):
+            picture = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
+            frame = np.array(picture)
+        if frame.shape[2] == 4 and frame[..., 3].min() < 255:
+            if alpha is None:
+                alpha = np.full(out.shape[:3], 255, np.uint8)
+            alpha[index] = frame[..., 3]
+            frame = on_gray(frame)
+        out[index] = frame[..., :3]
+    return out, alpha
+
+
+def _say(path: Path, finding: Finding) -> None:
+    tell = messages.warn if finding.level == "warning" else messages.say
+    tell(escape(f"{path.name}: {finding.text}"))

@@ -13,6 +13,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.media import video
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose import skeleton, skeleton_video, smoothing
 from animateanywhere.pose.body import has_human_limbs
 from animateanywhere.pose.visibility import has_person
@@ -49,6 +50,7 @@ def read_driving(
     frames: int | None = None,
     backends: Backends | None = None,
     person: int | None = None,
+    part: Part = WHOLE,
 ) -> Driving:
     """Keypoints of a poses.json, a skeleton video (OpenPose or DWPose colors) or a person's video.
 
@@ -59,6 +61,7 @@ def read_driving(
         frames: maximum number of frames [default: MAX_FRAMES].
         backends: its pose backend is used for a video of a person.
         person: number of the person to follow, of several; None: 1, the most prominent.
+        part: of the file.
 
     Raises:
         UsageError: the file cannot be read, is a DensePose rendering, or shows no person, or no
@@ -68,7 +71,16 @@ def read_driving(
     limit = frames or MAX_FRAMES
     if path.suffix.lower() == ".json":
         poses = skeleton.read_all_poses(path)
-        everybody = _resample(poses.keypoints, poses.fps, fps)[:limit]  # (F, P, 18, 3)
+        everybody = _resample(poses.keypoints, part.fps or poses.fps, fps)  # (F, P, 18, 3)
+        length = len(everybody) / fps
+        if not part.start < length:
+            raise UsageError(
+                f"{path}: nothing is left after {part.start:g} s; it lasts {length:.1f} s"
+            )
+        everybody = everybody[int(part.start * fps) :]
+        if frames is None and len(everybody) > limit:
+            _say_limit(path, part.start, limit / fps, length)
+        everybody = everybody[:limit]
         keypoints, one = _of_poses(everybody, poses, path, person)
         if not (keypoints[..., 2] >= skeleton.VISIBLE).any():
             raise UsageError(
@@ -76,7 +88,16 @@ def read_driving(
             )
         say(escape(f"{path.name}: poses.json, {len(keypoints)} frames{one}"))
         return Driving(keypoints, poses.width, poses.height, "poses.json")
-    clip = video.read(path, max_frames=limit, fps=fps)
+    clip = video.read(path, max_frames=limit, fps=fps, part=part)
+    if path.is_dir() and part.fps is None:
+        say(
+            escape(
+                f"{path.name}: a folder of pictures, taken as {fps:g} a second; --pose-fps sets "
+                "another rate"
+            )
+        )
+    if frames is None and clip.more:
+        _say_limit(path, part.start, limit / fps, clip.length)
     height, width = clip.frames.shape[1:3]
     drawing = skeleton_video.inspect(clip.frames)
     kind = drawing.kind
@@ -94,8 +115,9 @@ def read_driving(
                 "video, or a poses.json"
             )
         )
-        nothing = np.zeros((len(clip.frames), 18, 3), np.float32)
-        return Driving(nothing, width, height, "foreign", clip.frames)
+        pictures = clip.frames[_nearest_read(clip)]
+        nothing = np.zeros((len(pictures), 18, 3), np.float32)
+        return Driving(nothing, width, height, "foreign", pictures)
     if kind is None:
         people = _estimate_poses(clip.frames, path, backends or Backends())
     else:
@@ -107,6 +129,7 @@ def read_driving(
             say(escape(f"{path.name}: {finding.text}"))
     else:
         keypoints[~has_human_limbs(keypoints), :, 2] = 0
+    keypoints = keypoints[_nearest_read(clip)]
     found = has_person(keypoints)
     if found.mean() < MIN_PERSON_SHARE:
         raise UsageError(
@@ -123,6 +146,22 @@ def read_driving(
         keypoints = _fill_with_nearest(keypoints, found)
     steady, _ = smoothing.smooth(keypoints, fps)
     return Driving(steady, width, height, kind or "person")
+
+
+def _nearest_read(clip: video.Video) -> np.ndarray:
+    """For each moment of a clip the nearest frame that was read: damaged ones are not there."""
+    places = np.round((clip.times - clip.times[0]) * clip.fps).astype(int)
+    return np.abs(np.arange(places[-1] + 1)[:, None] - places).argmin(1)
+
+
+def _say_limit(path: Path, start: float, used: float, length: float | None) -> None:
+    whole = f" of {length:.0f} s" if length else ""
+    say(
+        escape(
+            f"{path.name}: {start:.0f} to {start + used:.0f} s{whole} are used, the longest "
+            "motion; --start and --frames choose another part"
+        )
+    )
 
 
 def _estimate_poses(frames: np.ndarray, path: Path, backends: Backends) -> People:

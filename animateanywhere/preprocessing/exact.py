@@ -2,7 +2,7 @@
 or manual annotations.
 
 Beside CLIP.mp4: CLIP.poses.json, and CLIP.masks.mp4 (gray video), CLIP.masks.npz (`masks`) or
-CLIP.masks/ (a PNG for each frame of the clip, sorted by name).
+CLIP.masks/ (a PNG for each frame of the clip, in natural order).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from PIL import Image
 from animateanywhere.core.errors import UsageError
 from animateanywhere.datasets.subject import read_picture
 from animateanywhere.media import video
+from animateanywhere.media.pictures import folder_files
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose.skeleton import read_poses
 
 
@@ -32,54 +34,56 @@ def masks_file(clip: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), folder if folder.is_dir() else None)
 
 
-def poses(path: Path, frames: np.ndarray, fps: float) -> np.ndarray:
-    """Keypoints float32 (F, 18, 3) in pixels of frames (F, H, W, 3), which were read at fps.
+def poses(path: Path, clip: video.Video) -> np.ndarray:
+    """Keypoints float32 (F, 18, 3) in pixels of the frames of a clip.
 
     Raises:
         UsageError: the file is damaged, or shorter than the clip.
     """
     truth = read_poses(path)
-    out = _resample(truth.keypoints, truth.fps, len(frames), fps, path).copy()
-    height, width = frames.shape[1:3]
+    out = truth.keypoints[_at(clip.times, truth.fps, len(truth.keypoints), path)].copy()
+    height, width = clip.frames.shape[1:3]
     out[..., :2] *= np.array([width / truth.width, height / truth.height], np.float32)
     return out
 
 
-def masks(path: Path, frames: np.ndarray, fps: float, clip: Path) -> np.ndarray:
-    """Masks uint8 (F, H, W), 255: the person, for frames (F, H, W, 3) read from clip at fps.
+def masks(path: Path, clip: video.Video, part: Part = WHOLE) -> np.ndarray:
+    """Masks uint8 (F, H, W), 255: the person, for the frames of a clip, read from `part` of it.
 
     Raises:
         UsageError: the file is damaged, or its size or length differs from the clip's.
     """
     if path.is_dir():
-        return _read_png_masks(path, frames, fps, clip)
+        return _read_png_masks(path, clip, part)
     if path.suffix == ".npz":
         try:
             found = np.load(path)["masks"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path}: contains no array `masks` ({error})") from None
-        found = _resample(found, video.rate(clip), len(frames), fps, path)
+        found = found[_at(clip.times, clip.source_fps, len(found), path)]
     else:
-        gray = video.read(path, max_frames=len(frames), fps=fps).frames[..., 1]
-        found = _resample(gray, fps, len(frames), fps, path)
-    if found.shape != frames.shape[:3]:
+        since = clip.times - clip.times[0]
+        begin = Part(clip.times[0], fps=part.fps)
+        most = round(since[-1] * clip.fps) + 1
+        gray = video.read(path, max_frames=most, fps=clip.fps, part=begin).frames[..., 1]
+        found = gray[_at(since, clip.fps, len(gray), path)]
+    if found.shape != clip.frames.shape[:3]:
         raise UsageError(f"{path}: the masks and the clip differ in size; make both the same size")
     return found.astype(np.uint8)
 
 
-def _read_png_masks(folder: Path, frames: np.ndarray, fps: float, clip: Path) -> np.ndarray:
+def _read_png_masks(folder: Path, clip: video.Video, part: Part) -> np.ndarray:
     """Masks as in `masks`, from a folder with one PNG for each frame of the clip."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png")
-    shown = video.times(clip)
+    files = [file for file in folder_files(folder)[0] if file.suffix.lower() == ".png"]
+    shown = video.frame_times(clip, part)
     if len(files) != len(shown):
         raise UsageError(
-            f"{folder}: {len(files)} PNG files for the {len(shown)} frames of {clip.name}; "
+            f"{folder}: {len(files)} PNG files for the {len(shown)} frames of {clip.path.name}; "
             "put one there for each frame"
         )
     # The frame that `video.read` takes is the nearest in time
-    times = shown[0] + np.arange(len(frames)) / fps
-    index = np.searchsorted((shown[1:] + shown[:-1]) / 2, times)
-    height, width = frames.shape[1:3]
+    index = np.searchsorted((shown[1:] + shown[:-1]) / 2, clip.times)
+    height, width = clip.frames.shape[1:3]
     reduced = max(height, width) == video.LONG_SIDE  # larger clips are scaled down when read
     out = []
     for file in (files[number] for number in index):
@@ -97,10 +101,9 @@ def _read_png_masks(folder: Path, frames: np.ndarray, fps: float, clip: Path) ->
     return found * np.uint8(255) if found.max() == 1 else found  # labels saved as 0 and 1
 
 
-def _resample(
-    rows: np.ndarray, fps: float, count: int, target_fps: float, path: Path
-) -> np.ndarray:
-    index = np.round(np.arange(count) * fps / target_fps).astype(int)
-    if index[-1] > len(rows):  # one frame of rounding is fine
+def _at(times: np.ndarray, fps: float, count: int, path: Path) -> np.ndarray:
+    """Indices of the rows, `count` at `fps`, that belong to times in seconds."""
+    index = np.round(times * fps).astype(int)
+    if index[-1] > count:  # one frame of rounding is fine
         raise UsageError(f"{path}: shorter than its clip; both must have the same number of frames")
-    return rows[index.clip(0, len(rows) - 1)]
+    return index.clip(0, count - 1)

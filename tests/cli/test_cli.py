@@ -421,6 +421,7 @@ def test_defaults_are_those_of_the_functions() -> None:
     from animateanywhere.commands.generate import GenerateOptions
     from animateanywhere.commands.personalize import PersonalizeOptions
     from animateanywhere.commands.prepare import prepare
+    from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -430,9 +431,10 @@ def test_defaults_are_those_of_the_functions() -> None:
         (cli_prepare.prepare, prepare, {"video": "clip"}),
     ):
         theirs: dict[str, inspect.Parameter] = {}
-        for whole in (Backends, WeightsLocation, function):
+        for whole in (Backends, WeightsLocation, Part, function):
             theirs |= inspect.signature(whole).parameters
         arguments = ("prompt", "pose", "video", "token", "lora")  # or another form of the same
+        arguments += ("input_fps", "pose_fps")
         for name, parameter in inspect.signature(command).parameters.items():
             if name.startswith("_") or name in arguments:  # an option's earlier name
                 continue

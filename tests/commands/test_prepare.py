@@ -199,11 +199,11 @@ def test_bad_clips_are_refused_and_nothing_is_written(tmp_path):
         prepare(clip, out)
     with pytest.raises(UsageError, match="no such file"):
         prepare(tmp_path / "b.mp4", out)
-    (tmp_path / "b.png").touch()
+    Image.new("RGB", (64, 64)).save(tmp_path / "b.png")
     with pytest.raises(UsageError, match="single picture"):
         prepare(tmp_path / "b.png", out)
     with pytest.raises(UsageError, match="exact: there is no b.poses"):
-        (tmp_path / "b.mp4").touch()
+        (tmp_path / "b.mp4").write_bytes(b"0")
         prepare(tmp_path / "b.mp4", out, backends=Backends(pose="exact"))
     assert not out.exists()
 

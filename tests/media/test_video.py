@@ -9,6 +9,7 @@ from PIL import Image
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.media import video
+from animateanywhere.media.source import TRANSPARENT_GRAY
 
 
 def moving_bar(frames=12, height=48, width=64):
@@ -101,7 +102,7 @@ def test_transparency_is_blended_with_gray(tmp_path):
     frames[:, :, 16:] = (250, 0, 0, 255)
     encode(tmp_path / "a.mov", frames, codec="qtrle", pix_fmt="argb", source="rgba")
     out = video.read(tmp_path / "a.mov").frames
-    assert (out[:, :, :16] == video.TRANSPARENT_GRAY).all()
+    assert (out[:, :, :16] == TRANSPARENT_GRAY).all()
     assert (out[:, :, 16:] == (250, 0, 0)).all()
 
 

@@ -52,9 +52,9 @@ def test_each_picture_belongs_to_the_frame_at_its_time(tmp_path: Path) -> None:
         container.mux(stream.encode())
     folder = save(clip, np.broadcast_to(grays.astype(np.uint8)[:, None, None], (20, 64, 64)))
     for fps in (8, 11, 25, 60):
-        frames = video.read(clip, fps=fps).frames
-        masks = exact.masks(folder, frames, fps, clip)
-        assert np.abs(masks.astype(int) - frames[..., 1]).max() <= 3
+        read = video.read(clip, fps=fps)
+        masks = exact.masks(folder, read)
+        assert np.abs(masks.astype(int) - read.frames[..., 1]).max() <= 3
 
 
 def test_labels_and_large_clips(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_labels_and_large_clips(tmp_path: Path) -> None:
     label = np.zeros((90, 1600), np.uint8)
     label[:, 800:] = 1  # 0 and 1, as labels are saved
     folder = save(clip, np.stack([label] * 3))
-    frames = video.read(clip).frames
-    assert frames.shape == (3, 72, 1280, 3)
-    masks = exact.masks(folder, frames, 8, clip)
+    read = video.read(clip)
+    assert read.frames.shape == (3, 72, 1280, 3)
+    masks = exact.masks(folder, read)
     assert masks.shape == (3, 72, 1280) and masks.dtype == np.uint8
     assert not masks[..., :630].any() and (masks[..., 650:] == 255).all()
 

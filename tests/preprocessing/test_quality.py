@@ -57,6 +57,23 @@ def test_a_clean_clip_has_no_warnings(motion, scene):
     assert "camera" not in found
 
 
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [(1, "90 degrees clockwise"), (2, "180 degrees"), (3, "90 degrees counterclockwise")],
+)
+def test_a_clip_that_is_not_upright(clip, turns, words):
+    """Turned counterclockwise by quarters, as a file whose orientation was lost."""
+    x, y, seen = np.moveaxis(clip.keypoints, -1, 0)
+    size = clip.frames.shape[1]
+    for _ in range(turns):
+        x, y = y, size - x
+    turned = np.stack([x, y, seen], -1)
+    finding = find(clip, np.rot90(clip.frames, turns, (1, 2)), turned)["rotation"]
+    assert finding.level == "warning" and f"turn it by {words}:" in finding.text
+    assert "rotation" in {found.what for found in motion_findings(turned, size, size)}
+    assert "rotation" not in find(clip)
+
+
 def test_blur(clip):
     for sigma, warned in ((0.5, False), (3.0, True)):  # pixels of 256, twice those of the base
         blurred = np.stack([gaussian_filter(frame, (sigma, sigma, 0)) for frame in clip.frames])
