@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,28 +9,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import Base, encode_poses, load_base
-from animateanywhere.backbones.external_lora import add_lora
-from animateanywhere.backbones.low_memory import compile_blocks, room_for_vae, to_device
-from animateanywhere.backbones.personal_weights import (
-    base_of,
-    find_weights,
-    learned_keypoints,
-    load_personal,
-    mentions,
-    read_metadata,
-)
-from animateanywhere.core.device import best_device
+from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
+from animateanywhere.backbones.low_memory import compile_blocks
+from animateanywhere.backbones.personal_weights import mentions
+from animateanywhere.commands.sidecar import free_name, write_sidecar
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
-from animateanywhere.core.files import require_writable, sha256, write_aside
+from animateanywhere.core.files import require_writable, sha256
 from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
@@ -41,6 +32,7 @@ from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.cost import history
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
+from animateanywhere.methods.animate_anywhere.driving_motion import encode_motion, fit_motion
 from animateanywhere.methods.animate_anywhere.generation import (
     Sampling,
     render,
@@ -48,13 +40,10 @@ from animateanywhere.methods.animate_anywhere.generation import (
     steps_of,
 )
 from animateanywhere.methods.animate_anywhere.settings import Loss
-from animateanywhere.pose import retarget, skeleton
+from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions.template import with_appearance
-from animateanywhere.preprocessing.driving import Driving, read_driving
-from animateanywhere.preprocessing.quality.motion import motion_findings
-
-SLICE = 16  # skeletons that are drawn and encoded at once
+from animateanywhere.preprocessing.driving import read_driving
 
 
 @dataclass(frozen=True)
@@ -86,35 +75,6 @@ class GenerateOptions:
     backends: Backends | None = None  # pose detectors for a driving video of a person
 
 
-class Loaded(NamedTuple):
-    """A base with all weights applied."""
-
-    base: Base
-    untouched: Base | None  # the base without personal weights, with `late_only`
-    learned: dict[str, str]  # metadata of the personal weights, {} without any
-    weights: Path | None
-    autocast: AbstractContextManager[None]  # for forward passes
-
-
-class Motion(NamedTuple):
-    """The motion of a video: fitted keypoints or, from a skeleton video, pictures."""
-
-    driving: Driving
-    fitted: np.ndarray | None  # keypoints (F, 18, 3), in pixels of the base
-    pictures: np.ndarray | None  # (F, H, W, 3) uint8
-    size: int  # pixels a side of the base's frames
-
-    def __len__(self) -> int:
-        return len(self.driving.keypoints if self.pictures is None else self.pictures)
-
-    def skeletons(self, which: np.ndarray) -> np.ndarray:
-        """Skeleton pictures (N, H, W, 3) uint8 of the frames with these indices (N,)."""
-        if self.pictures is not None:
-            return self.pictures[which]
-        assert self.fitted is not None
-        return skeleton.draw(self.fitted[which], self.size, self.size)
-
-
 def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions()) -> Path:
     """Generate a video, and a JSON sidecar with all settings; returns the video's path.
 
@@ -123,49 +83,38 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     """
     begun = time.monotonic()
     _check_out(options.out, pose)
-    loaded = load(prompt, options)
+    loaded = _load(prompt, options)
     base, learned = loaded.base, loaded.learned
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
     driving = read_driving(pose, float(base.config["fps"]), options.frames, options.backends)
     estimate = _estimate(loaded, len(driving.keypoints), options, begun)
-    motion, fit = read_motion(driving, pose.name, base, learned, options.fit)
+    motion, fit = fit_motion(driving, pose.name, base, learned, options.fit)
     poses, digest = encode_motion(loaded, motion)
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
     settings["fit"] = fit
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
-        out = _free_name(folder / f"{_slug(prompt)}-{options.seed}.mp4", settings)
+        out = free_name(folder, prompt, options.seed, ".mp4", settings)
     shown = sample_and_write(loaded, full, poses, len(motion), out, options)
-    with write_aside(out.with_suffix(".json")) as aside:
-        aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_sidecar(out, settings)
     took = compare(out.with_suffix(".estimate.json"), estimate, begun)
     history.add(base, None, estimate, took)
     if options.contact_sheet is not None:
-        write_sheet(options.contact_sheet, prompt, motion, fit, shown)
+        rows = motion.rows(video.sheet_frames(len(motion)), fit)
+        video.contact_sheet(options.contact_sheet, [*rows, (prompt, shown)])
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
 
-def load(prompt: str, options: GenerateOptions) -> Loaded:
-    """Load the base, apply personal weights and LoRA files, and move it to its device."""
-    weights, learned = _choose_weights(prompt, options.weights)
+def _load(prompt: str, options: GenerateOptions) -> Loaded:
+    weights, learned = choose_weights(prompt, options.weights)
     require_writable(RUNS if options.out is None else options.out.parent)
-    base = load_base(options.base or base_of(learned))
-    files = [] if weights is None else [(weights, options.scale), *options.others]
-    untouched = base.copy() if options.late_only and files else None
-    first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
-    for file, share in files:
-        load_personal(file, base, share, first)
-    for file, share in options.lora:  # after full weights, which replace the base's
-        for one in filter(None, (base, untouched)):
-            add_lora(one, file, share)
-    device = best_device()
-    passes = to_device(base, device)
-    if untouched is not None:
-        to_device(untouched, device)
-    return Loaded(base, untouched, learned, weights, passes)
+    return load_with_weights(
+        options.base, weights, learned, options.scale, options.others, options.lora,
+        options.late_only,
+    )  # fmt: skip
 
 
 def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
@@ -185,41 +134,6 @@ def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
         limit = tokenizer.model_max_length - 2
         warn(f"the prompt is too long: everything after {limit} tokens is ignored")
     return full
-
-
-def read_motion(
-    driving: Driving, name: str, base: Base, learned: dict[str, str], fit: retarget.Fit
-) -> tuple[Motion, retarget.Fit]:
-    """Fit a driving motion to the learned person; return it, and the fit that was used.
-
-    name: of the motion's file, for messages. learned: metadata of the personal weights.
-    """
-    size = int(base.config["size"])
-    if driving.pictures is not None:
-        return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
-    build = learned_keypoints(learned)
-    where = (driving.width, driving.height, size)
-    warn_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
-    if fit != "none" and build is None:
-        say(
-            "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "
-            "average height"
-        )
-    return Motion(driving, retarget.fit(driving.keypoints, *where, fit, build), None, size), fit
-
-
-def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
-    """Draw and encode the skeletons: the pose condition (T, *pose_shape), and the SHA-256 of the
-    pictures."""
-    base, digest, poses = loaded.base, hashlib.sha256(), []
-    # A VAE that compresses time needs the whole clip
-    parts = 1 if base.packs_clips else -(-len(motion) // SLICE)
-    with loaded.autocast, _room_for_vae(loaded):
-        for some in np.array_split(np.arange(len(motion)), parts):
-            pictures = motion.skeletons(some)
-            digest.update(pictures.tobytes())
-            poses.append(encode_poses(base, pictures, clip=True))
-    return torch.cat(poses), digest.hexdigest()
 
 
 def sample_and_write(
@@ -243,7 +157,7 @@ def sample_and_write(
     with loaded.autocast:
         frames = render(base, network, prompt, poses, options.seed, sampling)
         frames = islice(frames, count)  # the last latent may contain more
-        frames = _within(_room_for_vae(loaded, network), frames)
+        frames = _within(loaded.room_for_vae(network), frames)
         frames = _copy_some(frames, set(some.tolist()), kept)
         video.write(out, frames, float(base.config["fps"]))
     return np.stack(kept)
@@ -282,20 +196,6 @@ def sidecar(
     }
 
 
-def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.ndarray) -> None:
-    """Write a contact sheet: the driving skeleton before and after fitting, and the video."""
-    some = video.sheet_frames(len(motion))
-    rows = [("driving", motion.skeletons(some)), (prompt, shown)]
-    if fit != "none":
-        driving, size = motion.driving, motion.size
-        before = retarget.letterbox(driving.keypoints[some], driving.width, driving.height, size)
-        rows[:1] = [
-            ("driving", skeleton.draw(before, size, size)),
-            (f"fitted ({fit})", motion.skeletons(some)),
-        ]
-    video.contact_sheet(path, rows)
-
-
 def _check_out(out: Path | None, pose: Path) -> None:
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
         raise UsageError(f"--out {out} would overwrite the motion {pose}: give another name")
@@ -325,11 +225,6 @@ def _estimate(
     return estimate
 
 
-def _room_for_vae(loaded: Loaded, *networks: Any) -> AbstractContextManager[None]:
-    waiting = [] if loaded.untouched is None else [loaded.untouched.denoiser]
-    return room_for_vae(loaded.base, *networks, *waiting)
-
-
 def _within(
     context: AbstractContextManager[None], frames: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
@@ -347,44 +242,3 @@ def _copy_some(
         if number in which:
             copies.append(frame)
         yield frame
-
-
-def _choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict[str, str]]:
-    """The personal weights to use, if any, and their metadata; prints which."""
-    if weights is not None:
-        learned = read_metadata(weights)
-        token, kind = learned["token"], learned["class_word"]
-        if not mentions(prompt, token):
-            warn(escape(f'the prompt does not name the person: use "{token} {kind}" in it'))
-    else:
-        found = find_weights(prompt, RUNS)
-        if found is None:
-            say("no learned token in the prompt: generating with the base alone")
-            return None, {}
-        weights, token = found
-        learned = read_metadata(weights)
-    say(escape(f"weights of {token}: {weights}"))
-    return weights, learned
-
-
-def _free_name(path: Path, settings: dict[str, Any]) -> Path:
-    """The path, with a number appended if a video with other settings is there."""
-    number, free = 1, path
-    while free.exists() and _sidecar(free) != settings:
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}.mp4")
-    return free
-
-
-def _sidecar(path: Path) -> Any:
-    try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if isinstance(record, dict) and "said" in record:  # the key's name in earlier versions
-        record["full_prompt"] = record.pop("said")
-    return record
-
-
-def _slug(prompt: str) -> str:
-    return "-".join(re.findall(r"\w+", prompt.lower()))[:60] or "video"

@@ -1,0 +1,85 @@
+"""The driving motion of a generated video: fitted to the learned person, drawn and encoded."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from animateanywhere.backbones.base import Base, encode_poses
+from animateanywhere.backbones.loading import Loaded
+from animateanywhere.backbones.personal_weights import learned_keypoints
+from animateanywhere.core.findings import warn_findings
+from animateanywhere.core.messages import say
+from animateanywhere.pose import retarget, skeleton
+from animateanywhere.preprocessing.driving import Driving
+from animateanywhere.preprocessing.quality.motion import motion_findings
+
+SLICE = 16  # skeletons that are drawn and encoded at once
+
+
+class Motion(NamedTuple):
+    """The motion of a video: fitted keypoints or, from a skeleton video, pictures."""
+
+    driving: Driving
+    fitted: np.ndarray | None  # keypoints (F, 18, 3), in pixels of the base
+    pictures: np.ndarray | None  # (F, H, W, 3) uint8
+    size: int  # pixels a side of the base's frames
+
+    def __len__(self) -> int:
+        return len(self.driving.keypoints if self.pictures is None else self.pictures)
+
+    def skeletons(self, which: np.ndarray) -> np.ndarray:
+        """Skeleton pictures (N, H, W, 3) uint8 of the frames with these indices (N,)."""
+        if self.pictures is not None:
+            return self.pictures[which]
+        assert self.fitted is not None
+        return skeleton.draw(self.fitted[which], self.size, self.size)
+
+    def rows(self, which: np.ndarray, fit: str) -> list[tuple[str, np.ndarray]]:
+        """Rows of a contact sheet for these frames (N,): the skeleton before and after fitting."""
+        if fit == "none":
+            return [("driving", self.skeletons(which))]
+        driving, size = self.driving, self.size
+        before = retarget.letterbox(driving.keypoints[which], driving.width, driving.height, size)
+        return [
+            ("driving", skeleton.draw(before, size, size)),
+            (f"fitted ({fit})", self.skeletons(which)),
+        ]
+
+
+def fit_motion(
+    driving: Driving, name: str, base: Base, learned: dict[str, str], fit: retarget.Fit
+) -> tuple[Motion, retarget.Fit]:
+    """Fit a driving motion to the learned person; return it, and the fit that was used.
+
+    name: of the motion's file, for messages. learned: metadata of the personal weights.
+    """
+    size = int(base.config["size"])
+    if driving.pictures is not None:
+        return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
+    build = learned_keypoints(learned)
+    where = (driving.width, driving.height, size)
+    warn_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
+    if fit != "none" and build is None:
+        say(
+            "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "
+            "average height"
+        )
+    return Motion(driving, retarget.fit(driving.keypoints, *where, fit, build), None, size), fit
+
+
+def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
+    """Draw and encode the skeletons: the pose condition (T, *pose_shape), and the SHA-256 of the
+    pictures."""
+    base, digest, poses = loaded.base, hashlib.sha256(), []
+    # A VAE that compresses time needs the whole clip
+    parts = 1 if base.packs_clips else -(-len(motion) // SLICE)
+    with loaded.autocast, loaded.room_for_vae():
+        for some in np.array_split(np.arange(len(motion)), parts):
+            pictures = motion.skeletons(some)
+            digest.update(pictures.tobytes())
+            poses.append(encode_poses(base, pictures, clip=True))
+    return torch.cat(poses), digest.hexdigest()
