@@ -24,6 +24,7 @@ from animateanywhere.backbones.family import (
     Checkpoint,
     Family,
     latent_shape,
+    latent_stride,
     token_ids,
 )
 from animateanywhere.backbones.guided_attention import Region, guide
@@ -277,6 +278,7 @@ FAMILY = Family(
     encode_pose=encode_pose,
     encode_text=encode_text,
     pose_shape=latent_shape,  # the pose is encoded by the same VAE
+    stride=latent_stride,
     text_shape=text_shape,
     read_lora=read_lora,
     kohya_name=kohya_name,

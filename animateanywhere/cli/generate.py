@@ -9,11 +9,14 @@ import typer
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
     BaseOfWeights,
+    FrameAspect,
+    FrameSize,
     Models,
     Offline,
     OldLooks,
     PoseBackend,
     Seed,
+    frame_shape,
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
@@ -89,6 +92,8 @@ def generate(
             help="Largest number of frames.",
         ),
     ] = None,
+    size: FrameSize = None,
+    aspect: FrameAspect = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -166,6 +171,7 @@ def generate(
     """
     if not prompt.strip():
         raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
+    shape = frame_shape(size, aspect)
     _check_file("--out", out or RUNS / "any.mp4", ".mp4")
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands import generate as command
@@ -187,6 +193,8 @@ def generate(
             out=out,
             seed=seed,
             frames=frames,
+            size=shape[0],
+            aspect=shape[1],
             appearance=appearance,
             guidance_scale=guidance,
             steps=steps,

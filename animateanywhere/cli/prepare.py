@@ -13,6 +13,8 @@ from animateanywhere.cli.options import (
     CaptionModel,
     ClassWord,
     Clip,
+    FrameAspect,
+    FrameSize,
     Json,
     MaskBackend,
     Models,
@@ -22,8 +24,10 @@ from animateanywhere.cli.options import (
     PoseBackend,
     Recipe,
     Scene,
+    frame_shape,
 )
 from animateanywhere.core.files import require_writable
+from animateanywhere.core.frame_size import parse_size
 from animateanywhere.core.naming import check_class_word
 from animateanywhere.core.paths import RUNS
 
@@ -35,6 +39,12 @@ def prepare(
     ),
     scene: Scene = None,
     class_word: ClassWord = None,
+    size: Annotated[
+        str,
+        typer.Option(
+            metavar="WxH", help="Width and height in pixels that the crops are scaled to."
+        ),
+    ] = "128x128",
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -53,6 +63,8 @@ def prepare(
     Example: aa prepare my_video.mp4 --scene "in a room"
     """
     check_class_word(class_word)
+    frame = parse_size(size)
+    assert frame is not None
     require_writable(out)
     from animateanywhere.commands import prepare as command
     from animateanywhere.preprocessing.backends import Backends
@@ -62,7 +74,7 @@ def prepare(
     backends = Backends(
         pose_backend, mask_backend, caption, caption_model, caption_fallback, location
     )
-    command.prepare(video, out, scene=scene, class_word=class_word, backends=backends)
+    command.prepare(video, out, scene=scene, class_word=class_word, size=frame, backends=backends)
     result(out)
 
 
@@ -80,6 +92,8 @@ def check(
     base: Base = "mini",
     recipe: Recipe = None,
     class_word: ClassWord = None,
+    size: FrameSize = None,
+    aspect: FrameAspect = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -105,6 +119,7 @@ def check(
     Example: aa check my_video.mp4 --pose dance.mp4
     """
     check_class_word(class_word)
+    shape = frame_shape(size, aspect)
     require_writable(out or RUNS)
     from animateanywhere.commands import check as command
     from animateanywhere.preprocessing.backends import Backends
@@ -117,6 +132,8 @@ def check(
         base=base,
         recipe=recipe,
         class_word=class_word,
+        size=shape[0],
+        aspect=shape[1],
         out=out,
         backends=backends,
     )

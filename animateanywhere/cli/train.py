@@ -13,6 +13,8 @@ from animateanywhere.cli.options import (
     CaptionModel,
     ClassWord,
     Clip,
+    FrameAspect,
+    FrameSize,
     MaskBackend,
     Models,
     Offline,
@@ -23,6 +25,7 @@ from animateanywhere.cli.options import (
     Recipe,
     Scene,
     Seed,
+    frame_shape,
 )
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.naming import check_class_word, check_token
@@ -60,6 +63,8 @@ def personalize(
             help="GPU memory to stay within, in GB. Where whole weights do not fit, LoRA is used.",
         ),
     ] = None,
+    size: FrameSize = None,
+    aspect: FrameAspect = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -89,6 +94,7 @@ def personalize(
     """
     check_token(token)
     check_class_word(class_word)
+    shape = frame_shape(size, aspect)
     require_writable(out or RUNS)
     from animateanywhere.commands import personalize as command
     from animateanywhere.preprocessing.backends import Backends
@@ -105,6 +111,8 @@ def personalize(
             scene=scene,
             appearance=appearance,
             recipe=recipe,
+            size=shape[0],
+            aspect=shape[1],
             vram=vram,
             seed=seed,
             backends=Backends(

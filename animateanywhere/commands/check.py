@@ -12,13 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from animateanywhere.backbones.base import Base, load_base
+from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.low_memory import to_device
-from animateanywhere.commands.prepare import prepare
+from animateanywhere.commands.prepare import clip_size, prepare
 from animateanywhere.core.device import best_device, memory_now, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import Finding, Verdict, read_findings, verdict
+from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_settings
 from animateanywhere.methods.animate_anywhere.cost.predict import (
@@ -52,13 +54,16 @@ def check(
     base: str = "mini",
     recipe: str | None = None,
     class_word: str | None = None,
+    size: Size | None = None,
+    aspect: Aspect | None = None,
     out: Path | None = None,
     backends: Backends | None = None,
 ) -> Report:
     """Check a clip to learn from and a motion to follow, and estimate time and memory.
 
     The subject is prepared into `out`, by default runs/check/<clip>/subject, where users can look
-    at it. Faults of the files themselves are findings; other wrong use raises UsageError.
+    at it. size, aspect: of the frames, as for `frame_shape.in_frames`. Faults of the files
+    themselves are findings; other wrong use raises UsageError.
     """
     model = load_base(base)
     passes = to_device(model, best_device())  # as generation has it
@@ -66,11 +71,11 @@ def check(
     settings = recipe_of(model, recipe)
     out = out or FOLDER / video.stem / "subject"
     require_writable(out)
-    size = int(model.config["size"])
     found: dict[str, list[Finding]] = {video.name: []}
     estimates: dict[str, Estimate] = {}
     subject, prepared = None, Prepared(0.0, 0.0, 0.0)
     try:
+        model = in_frames(model, clip_size(video), "the video", size, aspect)
         subject, prepared = _prepare(model, video, out, class_word, backends)
         found[video.name] += read_findings(out)
     except UsageError as error:
@@ -86,7 +91,8 @@ def check(
         found.setdefault(pose.name, [])
         try:
             driving, spent = _read(model, pose, backends, prepared)
-            found[pose.name] += _compare(driving, subject, size)
+            found[pose.name] += _compare(driving, subject)
+            model = in_frames(model, driving.size, "the motion", size, aspect)
             with passes:
                 start = spent._replace(held=loaded + spent.held)
                 frames, steps = len(driving.keypoints), steps_of(model)
@@ -153,10 +159,10 @@ def _prepare(
     """The subject, and the time and memory of preparing it, now or when it was prepared."""
     record = out.with_name(f"{out.name}.json")
     key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
-    size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
-        video, out, class_word=class_word, backends=backends, size=size, fps=fps, report=False
-    )
+        video, out, class_word=class_word, backends=backends, size=model.frame,
+        fps=float(model.config["fps"]), report=False,
+    )  # fmt: skip
     if key == read_settings(out)["key"] and record.is_file():
         return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
     took = Prepared(time.monotonic() - begun, max(memory_now() - held, 0), peak_memory())
@@ -177,12 +183,12 @@ def _read(
     return driving, Prepared(seconds, held, peak_memory() if peak_memory() > peak else 0.0)
 
 
-def _compare(driving: Driving, subject: Subject | None, size: int) -> list[Finding]:
+def _compare(driving: Driving, subject: Subject | None) -> list[Finding]:
     if driving.pictures is not None:
         text = "a skeleton in colors other than OpenPose's: used as it is, nothing can be compared"
         return [Finding("warning", "skeleton", text)]
-    reference = None if subject is None else subject.keypoints
-    return motion_findings(driving.keypoints, driving.width, driving.height, reference, size)
+    learned = () if subject is None else (subject.keypoints, subject.size)
+    return motion_findings(driving.keypoints, driving.size, *learned)
 
 
 def _about(path: Path, error: UsageError) -> Finding:

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
 from animateanywhere.backbones.low_memory import compile_blocks
 from animateanywhere.backbones.personal_weights import mentions
@@ -25,6 +26,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_writable, sha256
 from animateanywhere.core.findings import refuse, warn_findings
+from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion.sampling import make_scheduler
@@ -61,6 +63,9 @@ class GenerateOptions:
     out: Path | None = None  # .mp4 to (over)write; None: a new file in runs/<token>
     seed: int = 0
     frames: int | None = None  # maximum length; None: that of the motion
+    # Of the frames, as for `frame_shape.in_frames`; None: that of the motion, where the base can
+    size: Size | None = None
+    aspect: Aspect | None = None
     # Words for hair and clothes to add to the prompt, "" for none; None: those that the weights
     # were learned with
     appearance: str | None = None
@@ -88,6 +93,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
     driving = read_driving(pose, float(base.config["fps"]), options.frames, options.backends)
+    base = in_frames(base, driving.size, "the motion", options.size, options.aspect)
+    loaded = loaded._replace(base=base)
     estimate = _estimate(loaded, len(driving.keypoints), options, begun)
     motion, fit = fit_motion(driving, pose.name, base, learned, options.fit)
     poses, digest = encode_motion(loaded, motion)
@@ -185,7 +192,7 @@ def sidecar(
         "seed": options.seed,
         "frames": count,
         "fps": float(base.config["fps"]),
-        "size": int(base.config["size"]),
+        "size": list(base.frame),
         "sampler": options.sampler,
         "free_noise": options.free_noise,
         "compiled": options.compiled,

@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, load_base
+from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
-from animateanywhere.commands.prepare import prepare
+from animateanywhere.commands.prepare import clip_size, prepare
 from animateanywhere.core.device import best_device, gpu_memory
 from animateanywhere.core.estimate import FILE as ESTIMATE
 from animateanywhere.core.estimate import Estimate, compare, in_words, keep
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import read_findings, refuse, warn_findings
+from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject
@@ -61,6 +63,9 @@ class PersonalizeOptions:
     # the recipe says
     appearance: str | None = None
     recipe: str | Path | Recipe | None = None  # None: the base's own
+    # Of the frames, as for `frame_shape.in_frames`; None: that of the clip, where the base can
+    size: Size | None = None
+    aspect: Aspect | None = None
     seed: int = 0
     backends: Backends | None = None  # detectors of poses and masks
     # Memory in GiB; the recipe is adapted until it fits (`cost.vram`). None: that of the GPU
@@ -79,6 +84,7 @@ def personalize(
     """
     begun = time.monotonic()
     model = load_base(options.base)
+    model = in_frames(model, clip_size(video), "the video", options.size, options.aspect)
     settings = recipe_of(model, options.recipe)
     if options.appearance is not None:
         words = options.appearance.strip()
@@ -91,7 +97,7 @@ def personalize(
         scene=options.scene,
         class_word=options.class_word,
         backends=options.backends,
-        size=int(model.config["size"]),
+        size=model.frame,
         fps=float(model.config["fps"]),
     )
     vram = options.vram or gpu_memory()
@@ -126,6 +132,7 @@ def _record(
         "base_folder": str(model.folder), "base_hash": model.hash, "seed": str(seed),
         "captions": json.dumps(subject.captions), "recipe": json.dumps(to_dict(settings)),
         "version": __version__, "keypoints": json.dumps(subject.keypoints.round(1).tolist()),
+        "frame": str(subject.size),
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_writable, sha256
 from animateanywhere.core.findings import Finding, read_findings, warn_findings, write_findings
+from animateanywhere.core.frame_size import Size, square
 from animateanywhere.core.messages import say
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import (
@@ -30,12 +31,14 @@ from animateanywhere.preprocessing import exact
 from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.captions import describe
 from animateanywhere.preprocessing.captions.template import fill_template
-from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop_squares
+from animateanywhere.preprocessing.crop import crop_boxes, crop_frames, crop_keypoints
 from animateanywhere.preprocessing.masks import segment as mask_of
 from animateanywhere.preprocessing.pose import detect as pose_of
 from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
 
 VERSION = 3  # of what is done here: a change makes old folders stale
+SIZE = square(128)  # of the bundled base's frames
+SAME = 0.05  # relative difference of the aspects of a clip and of its crop
 SHORTEST, LONGEST = 8, 64  # frames
 DRAWN = {
     "openpose18": "an OpenPose skeleton", "dwpose": "a DWPose skeleton",
@@ -51,19 +54,19 @@ def prepare(
     scene: str | None = None,
     class_word: str | None = None,
     backends: Backends | None = None,
-    size: int = 128,
+    size: Size = SIZE,
     fps: float = 8,
     report: bool = True,
 ) -> Subject:
     """Find the one person of a video and write the subject folder `out`; returns what is in it.
 
-    Takes at most 64 frames at `fps`, cuts a square around the person and scales it to `size`.
+    Takes at most 64 frames at `fps`, crops them around the person and scales that to `size`.
     With the same clip and settings as before, the folder that is there is reused. What was
     corrected in it manually is kept and marked, also with other settings.
 
     scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
     "person" without. backends: of poses, masks and captions; without, files beside the clip
-    (`preprocessing.exact`), else the best that needs no download. size: pixels a side. fps: of the
+    (`preprocessing.exact`), else the best that needs no download. size: of the crops. fps: of the
     frames taken. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
@@ -74,7 +77,7 @@ def prepare(
     chosen = _choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word]
     files = [clip, chosen.poses_file, chosen.masks_file]
-    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, size, fps])
+    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, str(size), fps])
     by_hand = corrections.find_corrections(out)
     if read_settings(out).get("key") == key and _all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
@@ -88,7 +91,7 @@ def prepare(
     keypoints, filled = _find_poses(clip, taken, fps, chosen, backends)
     kept = _with_person(keypoints, clip)
     frames, keypoints, filled = taken[kept], keypoints[kept], filled[kept]
-    where = _squares(frames, keypoints, exactly=chosen.poses_file is not None)
+    where = _boxes(frames, keypoints, size.aspect, exactly=chosen.poses_file is not None)
     if chosen.masks_file is not None:
         truth = exact.masks(chosen.masks_file, taken, fps, clip)[kept]
         outline = crop_frames(truth, where, size) / np.float32(255)
@@ -113,7 +116,7 @@ def prepare(
     findings = _left_out(kept, len(taken))
     findings += clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
     about: dict[str, str | int | float] = {
-        "size": size, "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
+        "size": str(size), "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
         "caption": backends.caption, "key": key,
     }  # fmt: skip
     with folder_aside(out) as folder:
@@ -124,6 +127,12 @@ def prepare(
     _report(clip, out, marks, findings, report)
     say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
     return subject
+
+
+def clip_size(clip: Path) -> Size:
+    """The size of a clip's frames. Raises UsageError as `video.read` does."""
+    first = video.read(clip, max_frames=1).frames
+    return Size(first.shape[2], first.shape[1])
 
 
 def _check_paths(clip: Path, out: Path) -> None:
@@ -166,13 +175,13 @@ def _find_poses(
     return smoothing.smooth(found, fps)
 
 
-def _squares(frames: np.ndarray, keypoints: np.ndarray, exactly: bool) -> np.ndarray:
-    """Squares around the person as of `crop_squares`; the whole of square frames whose poses are
-    exact."""
+def _boxes(frames: np.ndarray, keypoints: np.ndarray, aspect: float, exactly: bool) -> np.ndarray:
+    """Boxes around the person as of `crop_boxes`; the whole of frames of this aspect whose poses
+    are exact."""
     height, width = frames.shape[1:3]
-    if exactly and height == width:
-        return np.tile([width / 2, height / 2, width], (len(frames), 1))
-    return crop_squares(keypoints, height, width)
+    if exactly and abs(width / height / aspect - 1) < SAME:
+        return np.tile([width / 2, height / 2, min(height, width / aspect)], (len(frames), 1))
+    return crop_boxes(keypoints, height, width, aspect)
 
 
 def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:

@@ -35,4 +35,6 @@ def _read(video: Path) -> Any:
         return None
     if isinstance(record, dict) and "said" in record:  # the key's name in earlier versions
         record["full_prompt"] = record.pop("said")
+    if isinstance(record, dict) and isinstance(record.get("size"), int):  # a square, in those too
+        record["size"] = [record["size"]] * 2
     return record

@@ -13,9 +13,15 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere import metrics
-from animateanywhere.backbones.personal_weights import FILE, learned_keypoints, read_metadata
+from animateanywhere.backbones.personal_weights import (
+    FILE,
+    learned_frame,
+    learned_keypoints,
+    read_metadata,
+)
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
+from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import warn
 from animateanywhere.evaluation.observe import Observed
 from animateanywhere.pose import retarget, skeleton
@@ -81,17 +87,28 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
         ) from None
     if not isinstance(sidecar, dict) or not {"prompt", "pose", "fit"} <= sidecar.keys():
         return None  # written by another tool
-    numbers = [sidecar.get(key) for key in ("frames", "fps", "size")]
+    numbers = [sidecar.get(key) for key in ("frames", "fps")]
     valid = (
         isinstance(sidecar["prompt"], str)
         and all(isinstance(sidecar.get(key), dict) for key in ("pose", "base"))
         and all(isinstance(number, int | float) and number > 0 for number in numbers)
+        and frame_of(sidecar) is not None
         and sidecar["fit"] in get_args(retarget.Fit)
         and isinstance(sidecar.get("token"), str | None)
     )
     if not valid:
         raise UsageError(f"{path}: damaged; delete it, or generate {video.name} again")
     return sidecar
+
+
+def frame_of(sidecar: dict[str, Any]) -> Size | None:
+    """The size of the frames that a sidecar names: [width, height], or the side of a square in
+    those of earlier versions. None if it names none."""
+    size = sidecar.get("size")
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        return None
+    return Size(*sides)
 
 
 def find_motion(target: Target, given: Path | None) -> Path:
@@ -139,11 +156,12 @@ def requested_motion(
             f"{path.name}: its keypoints cannot be identified, so poses cannot be compared"
         )
     if sidecar is not None:
-        fitted = _fit_motion(driving, sidecar, target)
-        size = int(sidecar["size"])
-        drawn = hashlib.sha256(skeleton.draw(fitted, size, size).tobytes()).hexdigest()
-        if drawn == sidecar["pose"].get("sha256"):
-            fitted[..., :2] *= max(observed.frames.shape[1:3]) / size
+        frame = frame_of(sidecar)
+        assert frame is not None  # checked by `read_sidecar`
+        fitted = _fit_motion(driving, frame, sidecar, target)
+        drawn = skeleton.draw(fitted, frame.height, frame.width)
+        if hashlib.sha256(drawn.tobytes()).hexdigest() == sidecar["pose"].get("sha256"):
+            fitted[..., :2] *= max(observed.frames.shape[1:3]) / max(frame)
             return fitted[: len(observed.frames)]
         if not trusted:
             raise UsageError(f"{path}: its skeletons differ from those of {target.video.name}")
@@ -157,13 +175,15 @@ def requested_motion(
     return metrics.align_motion(driving.keypoints[:count], observed.keypoints[:count])
 
 
-def _fit_motion(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.ndarray:
+def _fit_motion(
+    driving: Driving, frame: Size, sidecar: dict[str, Any], target: Target
+) -> np.ndarray:
     """The motion as `aa generate` fitted it to the person of the weights, (F, 18, 3)."""
-    build = None
+    build, learned = None, None
     weights = sidecar.get("weights")
     for file in (target.run / FILE, target.video.parent / FILE):
         if weights is not None and file.is_file() and sha256(file) == weights:
-            build = learned_keypoints(read_metadata(file))
+            metadata = read_metadata(file)
+            build, learned = learned_keypoints(metadata), learned_frame(metadata)
             break
-    where = driving.width, driving.height, int(sidecar["size"])
-    return retarget.fit(driving.keypoints, *where, sidecar["fit"], build)
+    return retarget.fit(driving.keypoints, driving.size, frame, sidecar["fit"], build, learned)

@@ -13,6 +13,7 @@ from animateanywhere.cli.main import main
 from animateanywhere.commands import generate as command
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.media.video import read
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render
@@ -58,7 +59,7 @@ def learn(folder, path, token="sks"):
         "unet.conv_out.bias": base.denoiser.conv_out.bias + 0.5,
         EMBEDDING: torch.ones(1, 32),
     }
-    keypoints = json.dumps(letterbox(walker(1), 100, 100, SIZE).tolist())
+    keypoints = json.dumps(letterbox(walker(1), square(100), square(SIZE)).tolist())
     more = {"base_folder": str(folder), "base_hash": base.hash, "keypoints": keypoints}
     save_personal(path, tensors, metadata(token) | more)
     return path
@@ -141,7 +142,7 @@ def test_the_video_follows_the_poses_beyond_the_training_length(folder):
     base = load_base(folder)
     unet = method.build(base, Loss(guide=False), video=True).eval()
     unet.conv_in.weight.data[:, 4:] = unet.conv_in.weight.data[:, :4]  # let poses be seen
-    poses = letterbox(walker(10), 100, 100, SIZE)
+    poses = letterbox(walker(10), square(100), square(SIZE))
     still = np.repeat(poses[:1], 10, axis=0)
     mixed = np.concatenate([still[:9], poses[9:]])
     drawn = (draw(k, SIZE, SIZE) for k in (still, mixed))

@@ -7,6 +7,7 @@ from PIL import Image
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.datasets.subject import read_subject
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
@@ -108,7 +109,7 @@ def test_corrections_are_never_lost_silently(tmp_path):
     prepare(clip, out)
     correct(out)
     with pytest.raises(UsageError, match="contains 3 manual corrections"):
-        prepare(clip, out, size=64)
+        prepare(clip, out, size=square(64))
     assert read_subject(out).masks[3].min() == 1
     Image.new("L", (64, 64), 255).save(out / "masks" / "0003.png")
     with pytest.raises(UsageError, match=r"0003.png: not 128 x 128 pixels"):

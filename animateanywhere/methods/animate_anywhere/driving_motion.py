@@ -10,8 +10,9 @@ import torch
 
 from animateanywhere.backbones.base import Base, encode_poses
 from animateanywhere.backbones.loading import Loaded
-from animateanywhere.backbones.personal_weights import learned_keypoints
+from animateanywhere.backbones.personal_weights import learned_frame, learned_keypoints
 from animateanywhere.core.findings import warn_findings
+from animateanywhere.core.frame_size import Size, square
 from animateanywhere.core.messages import say
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.preprocessing.driving import Driving
@@ -26,7 +27,7 @@ class Motion(NamedTuple):
     driving: Driving
     fitted: np.ndarray | None  # keypoints (F, 18, 3), in pixels of the base
     pictures: np.ndarray | None  # (F, H, W, 3) uint8
-    size: int  # pixels a side of the base's frames
+    frame: Size  # of the video to generate
 
     def __len__(self) -> int:
         return len(self.driving.keypoints if self.pictures is None else self.pictures)
@@ -36,16 +37,15 @@ class Motion(NamedTuple):
         if self.pictures is not None:
             return self.pictures[which]
         assert self.fitted is not None
-        return skeleton.draw(self.fitted[which], self.size, self.size)
+        return skeleton.draw(self.fitted[which], self.frame.height, self.frame.width)
 
     def rows(self, which: np.ndarray, fit: str) -> list[tuple[str, np.ndarray]]:
         """Rows of a contact sheet for these frames (N,): the skeleton before and after fitting."""
         if fit == "none":
             return [("driving", self.skeletons(which))]
-        driving, size = self.driving, self.size
-        before = retarget.letterbox(driving.keypoints[which], driving.width, driving.height, size)
+        before = retarget.letterbox(self.driving.keypoints[which], self.driving.size, self.frame)
         return [
-            ("driving", skeleton.draw(before, size, size)),
+            ("driving", skeleton.draw(before, self.frame.height, self.frame.width)),
             (f"fitted ({fit})", self.skeletons(which)),
         ]
 
@@ -57,18 +57,19 @@ def fit_motion(
 
     name: of the motion's file, for messages. learned: metadata of the personal weights.
     """
-    size = int(base.config["size"])
+    frame = base.frame
     if driving.pictures is not None:
-        return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
+        return Motion(driving, None, retarget.pad(driving.pictures, frame), frame), "none"
     build = learned_keypoints(learned)
-    where = (driving.width, driving.height, size)
-    warn_findings(name, motion_findings(driving.keypoints, *where[:2], build, size))
+    theirs = learned_frame(learned) or square(int(base.config["size"]))
+    warn_findings(name, motion_findings(driving.keypoints, driving.size, build, theirs))
     if fit != "none" and build is None:
         say(
             "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "
             "average height"
         )
-    return Motion(driving, retarget.fit(driving.keypoints, *where, fit, build), None, size), fit
+    fitted = retarget.fit(driving.keypoints, driving.size, frame, fit, build, theirs)
+    return Motion(driving, fitted, None, frame), fit
 
 
 def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
