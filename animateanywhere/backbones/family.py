@@ -88,6 +88,8 @@ class Family:
     # The name of a layer ("unet.conv_in") in kohya's tools; None if they have no such layer
     kohya_name: Callable[[str], str | None]
     architecture: Callable[[Base], tuple[str, str]]  # its name in ModelSpec, and in kohya's tools
+    # A prompt with weights (`prompt_weights`) -> states (1, T, D); None if its weights are ignored
+    encode_weighted: Callable[[Base, str], Tensor] | None = None
     optional: tuple[str, ...] = ()  # parts that a base may lack
     auxiliary: tuple[str, ...] = ()  # networks that run with the denoiser and are never trained
     # Precision of generation on a GPU: "fp16", or "bf16", in which the network was trained, if the

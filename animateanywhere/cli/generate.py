@@ -67,6 +67,15 @@ def generate(
         ),
     ] = False,
     base: BaseOfWeights = None,
+    negative: Annotated[
+        str,
+        typer.Option(
+            metavar="WORDS",
+            show_default="none",
+            help="What is not to be seen, such as blurry or extra fingers. It needs a guidance "
+            "scale above 1.",
+        ),
+    ] = "",
     appearance: Annotated[
         str | None,
         typer.Option(
@@ -165,7 +174,8 @@ def generate(
 ) -> None:
     """Generate a video of the prompt that follows a motion.
 
-    The prompt says who and where, --pose how to move. The same arguments give the same video.
+    The prompt says who and where, --pose how to move. The same arguments give the same video. A
+    word in brackets counts more, as in "(red hat:1.3)" or "(red hat)", or less, as in "[red hat]".
 
     Example: aa generate "sks man on a beach" --pose dance.mp4
     """
@@ -196,6 +206,7 @@ def generate(
             size=shape[0],
             aspect=shape[1],
             appearance=appearance,
+            negative=negative,
             guidance_scale=guidance,
             steps=steps,
             sampler=sampler,

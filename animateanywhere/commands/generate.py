@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -20,7 +19,6 @@ from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
 from animateanywhere.backbones.low_memory import compile_blocks
-from animateanywhere.backbones.personal_weights import mentions
 from animateanywhere.commands.sidecar import free_name, write_sidecar
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
@@ -41,10 +39,14 @@ from animateanywhere.methods.animate_anywhere.generation import (
     sampler_of,
     steps_of,
 )
+from animateanywhere.methods.animate_anywhere.prompt import (
+    check_prompt,
+    full_prompt,
+    without_token,
+)
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.captions.template import with_appearance
 from animateanywhere.preprocessing.driving import read_driving
 
 
@@ -69,6 +71,7 @@ class GenerateOptions:
     # Words for hair and clothes to add to the prompt, "" for none; None: those that the weights
     # were learned with
     appearance: str | None = None
+    negative: str = ""  # prompt to move away from
     guidance_scale: float | None = None  # None: the base's default
     steps: int | None = None  # denoising steps; None: the base's default
     sampler: str | None = None  # None: the base's default
@@ -92,6 +95,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     base, learned = loaded.base, loaded.learned
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
+    check_prompt(options.negative, base, "negative prompt")
     driving = read_driving(pose, float(base.config["fps"]), options.frames, options.backends)
     base = in_frames(base, driving.size, "the motion", options.size, options.aspect)
     loaded = loaded._replace(base=base)
@@ -124,25 +128,6 @@ def _load(prompt: str, options: GenerateOptions) -> Loaded:
     )  # fmt: skip
 
 
-def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
-    """The prompt with words for the person's appearance inserted after token and class word.
-
-    appearance: these words; None for those that the weights were learned with.
-    """
-    full, learned = prompt, loaded.learned
-    if loaded.weights is not None and mentions(prompt, learned["token"]):
-        known = learned.get("appearance", "")
-        words = known if appearance is None else appearance.strip()
-        full = with_appearance(prompt, learned["token"], learned["class_word"], words)
-    if full != prompt:
-        say(f'prompt with appearance: "{escape(full)}"; --appearance "" leaves it out')
-    tokenizer = loaded.base.tokenizer
-    if len(tokenizer(full).input_ids) > tokenizer.model_max_length:
-        limit = tokenizer.model_max_length - 2
-        warn(f"the prompt is too long: everything after {limit} tokens is ignored")
-    return full
-
-
 def sample_and_write(
     loaded: Loaded, prompt: str, poses: torch.Tensor, count: int, out: Path,
     options: GenerateOptions,
@@ -151,16 +136,16 @@ def sample_and_write(
     (N, H, W, 3) uint8."""
     base, early = loaded.base, None
     if loaded.untouched is not None:
-        token = re.escape(loaded.learned["token"])
-        plain = re.sub(rf"(?<!\w){token}(?!\w) ?", "", prompt, flags=re.I)
-        early = (method.build(loaded.untouched, Loss(guide=False), video=True).eval(), plain)
+        alone = method.build(loaded.untouched, Loss(guide=False), video=True).eval()
+        early = (alone, without_token(prompt, loaded.learned["token"]))
     network = method.build(base, Loss(guide=False), video=True).eval()
     if options.compiled:
         compile_blocks(network, base.family)
     some, kept = video.sheet_frames(count), list[np.ndarray]()
     sampling = Sampling(
-        options.guidance_scale, options.steps, options.sampler, early, options.free_noise
-    )
+        options.guidance_scale, options.steps, options.sampler, early, options.free_noise,
+        options.negative, weighted=True,
+    )  # fmt: skip
     with loaded.autocast:
         frames = render(base, network, prompt, poses, options.seed, sampling)
         frames = islice(frames, count)  # the last latent may contain more
@@ -180,6 +165,7 @@ def sidecar(
     return {
         "prompt": prompt,
         "full_prompt": full,
+        "negative": options.negative,
         "pose": {"file": pose.name, "kind": kind, "sha256": digest},
         "fit": options.fit,
         "token": loaded.learned.get("token"),
@@ -214,6 +200,8 @@ def _resolved(options: GenerateOptions, base: Base) -> GenerateOptions:
     scale, sampler = options.guidance_scale, options.sampler or sampler_of(base)
     make_scheduler(base.scheduler.config, sampler)
     scale = float(base.config["guidance_scale"]) if scale is None else scale
+    if options.negative and scale == 1:
+        warn("--negative has no effect at a guidance scale of 1: give --guidance 3, for example")
     steps = options.steps or steps_of(base)
     return replace(options, guidance_scale=scale, steps=steps, sampler=sampler)
 

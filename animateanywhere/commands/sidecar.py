@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.core.files import write_aside
 
 
@@ -19,7 +20,7 @@ def write_sidecar(video: Path, settings: dict[str, Any]) -> None:
 def free_name(folder: Path, prompt: str, seed: int, suffix: str, settings: dict[str, Any]) -> Path:
     """A file in `folder` named by the prompt, with a number appended if a video with other settings
     has the name."""
-    words = "-".join(re.findall(r"\w+", prompt.lower()))[:60] or "video"
+    words = "-".join(re.findall(r"\w+", plain(prompt).lower()))[:60] or "video"
     name, number = f"{words}-{seed}", 1
     free = folder / f"{name}{suffix}"
     while free.exists() and _read(free) != settings:
@@ -35,6 +36,8 @@ def _read(video: Path) -> Any:
         return None
     if isinstance(record, dict) and "said" in record:  # the key's name in earlier versions
         record["full_prompt"] = record.pop("said")
+    if isinstance(record, dict):
+        record.setdefault("negative", "")  # not in them
     if isinstance(record, dict) and isinstance(record.get("size"), int):  # a square, in those too
         record["size"] = [record["size"]] * 2
     return record

@@ -19,6 +19,7 @@ from animateanywhere.backbones.personal_weights import (
     learned_keypoints,
     read_metadata,
 )
+from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.frame_size import Size
@@ -42,7 +43,7 @@ class Target:
 
     def prompt(self, given: str | None) -> str | None:
         """The prompt without the learned token, which CLIP does not know."""
-        prompt = given or (self.sidecar or {}).get("prompt")
+        prompt = given or plain((self.sidecar or {}).get("prompt") or "")
         token = (self.sidecar or {}).get("token")
         if prompt and token:
             prompt = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)\s*", "", prompt, flags=re.IGNORECASE)

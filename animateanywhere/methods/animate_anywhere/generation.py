@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.base import (
     Base,
+    encode_prompts,
     encode_text,
     guidance_rescale,
     latent_shape,
@@ -45,7 +46,9 @@ class Sampling:
 
     steps: number of denoising steps. early: another network and prompt for all steps but the last
     share `LATE`, so that learned weights change the appearance, while motion and layout are the
-    base's. free: all windows start from the noise of the first (`sampling.free_noise`).
+    base's. free: all windows start from the noise of the first (`sampling.free_noise`). negative:
+    the prompt to move away from, "" by default. weighted: words of the prompts may have weights
+    (`prompt_weights`); captions are taken literally.
     """
 
     guidance_scale: float | None = None
@@ -53,6 +56,8 @@ class Sampling:
     sampler: str | None = None
     early: tuple[nn.Module, str] | None = None
     free: bool = False
+    negative: str = ""
+    weighted: bool = False
 
 
 DEFAULTS = Sampling()
@@ -115,8 +120,9 @@ def render_latents(
     rescale = guidance_rescale(base)
 
     def windowed(unet: nn.Module, prompt: str) -> Denoiser:
+        encode = encode_prompts if sampling.weighted else encode_text
         with torch.no_grad():
-            prompted, empty = encode_text(base, [prompt, ""]).split(1)
+            prompted, empty = encode(base, [prompt, sampling.negative]).split(1)
         conditions = Conditions(pose_latents[None], prompted, empty)
 
         def denoiser_of(start: int, stop: int) -> Denoiser:
