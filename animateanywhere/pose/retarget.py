@@ -92,12 +92,14 @@ def fit(
         shown_height = min(frame.width * source.height / source.width, frame.height)
         bottom = frame.height / 2 + shown_height / 2
         fitted = _fit_to(out, own, bottom, mode, reference, learned or frame, frame)
-        low, high = _extent(fitted, 0, shown)
-        narrow = ROOM * frame.width / max(high - low, 1e-3)
-        if narrow < 1 and frame.width < (learned or frame).width:
-            fitted = _fit_to(out, own, bottom, mode, reference, learned or frame, frame, narrow)
+        ends = _extent(fitted, 0, shown)
+        if frame.width < (learned or frame).width:  # to the last finger: there is no room to spare
+            narrow = ROOM * frame.width / max(float(np.ptp(fitted[..., 0][shown])), 1e-3)
+            if narrow < 1:
+                fitted = _fit_to(out, own, bottom, mode, reference, learned or frame, frame, narrow)
+            ends = float(fitted[..., 0][shown].min()), float(fitted[..., 0][shown].max())
         out = fitted
-        out[..., 0] += _shift_inside(*_extent(out, 0, shown), frame.width)
+        out[..., 0] += _shift_inside(*ends, frame.width)
     outside = ((out[..., :2] < 0) | (out[..., :2] > frame)).any(-1)
     out[..., 2] = np.where(outside | ~shown, 0, out[..., 2])
     return out
