@@ -20,6 +20,7 @@ from animateanywhere.cli.options import (
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
+from animateanywhere.core.formats import GIF_FPS, format_of
 from animateanywhere.core.paths import RUNS
 
 SAMPLING = "Sampling options"
@@ -109,9 +110,33 @@ def generate(
         typer.Option(
             metavar="FILE",
             show_default="a new file in runs/TOKEN",
-            help="MP4 file to write; a JSON file beside it records all settings.",
+            help="File to write: .mp4, .webm, .gif, .webp, or a name without a suffix for a folder "
+            "of PNG pictures. A JSON file beside it records all settings.",
         ),
     ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=120,
+            show_default="that of the base",
+            help="Frames per second of the file. Generation keeps the base's rate: frames are "
+            "repeated or left out, and none is made in between.",
+        ),
+    ] = None,
+    loop: Annotated[
+        bool,
+        typer.Option(
+            "--loop",
+            help="Let the end of the video lead to its beginning. If the motion does not end where "
+            "it begins, the video plays forth and back.",
+        ),
+    ] = False,
+    no_audio: Annotated[
+        bool,
+        typer.Option("--no-audio", help="Leave out the sound of the driving video."),
+    ] = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
@@ -182,7 +207,9 @@ def generate(
     if not prompt.strip():
         raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
     shape = frame_shape(size, aspect)
-    _check_file("--out", out or RUNS / "any.mp4", ".mp4")
+    suffix = format_of(out or RUNS / "any.mp4")
+    if suffix == ".gif" and (fps or 0) > GIF_FPS:
+        raise UsageError(f"--fps {fps:g}: a GIF shows at most {GIF_FPS:g} frames per second")
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands import generate as command
     from animateanywhere.preprocessing.backends import Backends
@@ -213,6 +240,9 @@ def generate(
             fit=fit,
             free_noise=free_noise,
             compiled=compiled,
+            fps=fps,
+            loop=loop,
+            sound=not no_audio,
             contact_sheet=contact_sheet,
             backends=Backends(pose_backend, location=WeightsLocation(models, offline)),
         ),

@@ -24,11 +24,14 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_writable, sha256
 from animateanywhere.core.findings import refuse, warn_findings
+from animateanywhere.core.formats import format_of
 from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion.sampling import make_scheduler
-from animateanywhere.media import video
+from animateanywhere.media import output, video
+from animateanywhere.media.output import Loop
+from animateanywhere.media.sound import Sound
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.cost import history
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
@@ -38,6 +41,12 @@ from animateanywhere.methods.animate_anywhere.generation import (
     render,
     sampler_of,
     steps_of,
+)
+from animateanywhere.methods.animate_anywhere.playback import (
+    Playback,
+    loop_of,
+    playback_of,
+    sound_of,
 )
 from animateanywhere.methods.animate_anywhere.prompt import (
     check_prompt,
@@ -62,7 +71,7 @@ class GenerateOptions:
     lora: Sequence[tuple[Path, float]] = ()
     late_only: bool = False  # apply the weights only in the last quarter of the denoising steps
     base: str | None = None  # name or folder; None: the base that the weights were learned on
-    out: Path | None = None  # .mp4 to (over)write; None: a new file in runs/<token>
+    out: Path | None = None  # to (over)write (`core.formats`); None: a new .mp4 in runs/<token>
     seed: int = 0
     frames: int | None = None  # maximum length; None: that of the motion
     # Of the frames, as for `frame_shape.in_frames`; None: that of the motion, where the base can
@@ -79,6 +88,9 @@ class GenerateOptions:
     # If longer than the base's clips: start all windows from the same noise (`sampling.free_noise`)
     free_noise: bool = False
     compiled: bool = False  # torch.compile: up to a minute first, then faster steps
+    fps: float | None = None  # of the video; None: the base's, at which it is generated
+    loop: bool = False  # let the end lead to the beginning, see `playback.loop_of`
+    sound: bool = True  # keep the sound of a driving video
     contact_sheet: Path | None = None  # PNG of the skeleton before and after fitting, and the video
     backends: Backends | None = None  # pose detectors for a driving video of a person
 
@@ -99,22 +111,26 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     driving = read_driving(pose, float(base.config["fps"]), options.frames, options.backends)
     base = in_frames(base, driving.size, "the motion", options.size, options.aspect)
     loaded = loaded._replace(base=base)
-    estimate = _estimate(loaded, len(driving.keypoints), options, begun)
+    loop = loop_of(driving, base) if options.loop else None
+    estimate = _estimate(loaded, len(driving.keypoints), options, loop, begun)
     motion, fit = fit_motion(driving, pose.name, base, learned, options.fit)
     poses, digest = encode_motion(loaded, motion)
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
-    settings["fit"] = fit
+    shown = playback_of(len(motion), base, options.fps, loop)
+    suffix = ".mp4" if options.out is None else options.out.suffix.lower()
+    sound = sound_of(pose, shown, base, suffix) if options.sound else None
+    settings |= {"fit": fit, "output": {"fps": shown.fps, "loop": loop, "sound": sound is not None}}
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
         out = free_name(folder, prompt, options.seed, ".mp4", settings)
-    shown = sample_and_write(loaded, full, poses, len(motion), out, options)
+    pictures = sample_and_write(loaded, full, poses, shown, sound, out, options)
     write_sidecar(out, settings)
     took = compare(out.with_suffix(".estimate.json"), estimate, begun)
     history.add(base, None, estimate, took)
     if options.contact_sheet is not None:
         rows = motion.rows(video.sheet_frames(len(motion)), fit)
-        video.contact_sheet(options.contact_sheet, [*rows, (prompt, shown)])
+        video.contact_sheet(options.contact_sheet, [*rows, (prompt, pictures)])
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
@@ -129,11 +145,11 @@ def _load(prompt: str, options: GenerateOptions) -> Loaded:
 
 
 def sample_and_write(
-    loaded: Loaded, prompt: str, poses: torch.Tensor, count: int, out: Path,
-    options: GenerateOptions,
+    loaded: Loaded, prompt: str, poses: torch.Tensor, shown: Playback, sound: Sound | None,
+    out: Path, options: GenerateOptions,
 ) -> np.ndarray:  # fmt: skip
-    """Sample `count` frames and write them to `out`; return those for the contact sheet,
-    (N, H, W, 3) uint8."""
+    """Sample frames and write them to `out`; return those for the contact sheet, (N, H, W, 3)
+    uint8."""
     base, early = loaded.base, None
     if loaded.untouched is not None:
         alone = method.build(loaded.untouched, Loss(guide=False), video=True).eval()
@@ -141,17 +157,17 @@ def sample_and_write(
     network = method.build(base, Loss(guide=False), video=True).eval()
     if options.compiled:
         compile_blocks(network, base.family)
-    some, kept = video.sheet_frames(count), list[np.ndarray]()
+    some, kept = video.sheet_frames(shown.total), list[np.ndarray]()
     sampling = Sampling(
         options.guidance_scale, options.steps, options.sampler, early, options.free_noise,
-        options.negative, weighted=True,
+        options.negative, weighted=True, circle=shown.loop == "circle",
     )  # fmt: skip
     with loaded.autocast:
         frames = render(base, network, prompt, poses, options.seed, sampling)
-        frames = islice(frames, count)  # the last latent may contain more
+        frames = islice(frames, shown.total)  # the last latent may contain more
         frames = _within(loaded.room_for_vae(network), frames)
-        frames = _copy_some(frames, set(some.tolist()), kept)
-        video.write(out, frames, float(base.config["fps"]))
+        frames = output.arranged(_copy_some(frames, set(some.tolist()), kept), shown.order)
+        output.write(out, frames, len(shown.order), shown.fps, sound)
     return np.stack(kept)
 
 
@@ -190,6 +206,8 @@ def sidecar(
 
 
 def _check_out(out: Path | None, pose: Path) -> None:
+    if out is not None:
+        format_of(out)
     if out is not None and pose.resolve() in (out.resolve(), out.with_suffix(".json").resolve()):
         raise UsageError(f"--out {out} would overwrite the motion {pose}: give another name")
 
@@ -207,12 +225,14 @@ def _resolved(options: GenerateOptions, base: Base) -> GenerateOptions:
 
 
 def _estimate(
-    loaded: Loaded, frames: int, options: GenerateOptions, begun: float
+    loaded: Loaded, frames: int, options: GenerateOptions, loop: Loop | None, begun: float
 ) -> Estimate | None:
     """Estimate and print time and memory. Raises UsageError if memory is too small."""
     assert options.steps is not None
     with loaded.autocast:
-        estimate, findings = estimate_generation(loaded.base, frames, options.steps, begun)
+        estimate, findings = estimate_generation(
+            loaded.base, frames, options.steps, begun, loop == "circle"
+        )
     warn_findings("generation", findings)
     refuse("generation", findings)
     if estimate is not None:

@@ -38,6 +38,7 @@ def _read(video: Path) -> Any:
         record["full_prompt"] = record.pop("said")
     if isinstance(record, dict):
         record.setdefault("negative", "")  # not in them
+        record.setdefault("output", {"fps": record.get("fps"), "loop": None, "sound": False})
     if isinstance(record, dict) and isinstance(record.get("size"), int):  # a square, in those too
         record["size"] = [record["size"]] * 2
     return record

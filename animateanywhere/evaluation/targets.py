@@ -25,10 +25,12 @@ from animateanywhere.core.files import sha256
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import warn
 from animateanywhere.evaluation.observe import Observed
+from animateanywhere.media.output import playback
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import Driving, read_driving
 
+VIDEOS = (".mp4", ".webm", ".gif")  # formats of `aa generate` that can be measured
 SUBJECT = "subject"  # folder in a run of `aa personalize`
 
 
@@ -58,15 +60,15 @@ def find_targets(path: Path) -> list[Target]:
     if not path.is_dir():
         return [Target(path.stem, path, read_sidecar(path), path.parent)]
     found = []
-    for video in sorted(path.rglob("*.mp4")):
+    for video in sorted(one for one in path.rglob("*") if one.suffix.lower() in VIDEOS):
         sidecar = read_sidecar(video)
         if sidecar is not None:
             name = video.relative_to(path).with_suffix("").as_posix()
             found.append(Target(name, video, sidecar, path))
     if not found:
         raise UsageError(
-            f"{path}: contains no video of `aa generate` (an .mp4 with a .json beside it); "
-            "generate one, or give a video file"
+            f"{path}: contains no video of `aa generate` (.mp4, .webm or .gif with a .json beside "
+            "it); generate one, or give a video file"
         )
     return found
 
@@ -162,6 +164,7 @@ def requested_motion(
         fitted = _fit_motion(driving, frame, sidecar, target)
         drawn = skeleton.draw(fitted, frame.height, frame.width)
         if hashlib.sha256(drawn.tobytes()).hexdigest() == sidecar["pose"].get("sha256"):
+            fitted = fitted[_shown(sidecar, len(fitted))]
             fitted[..., :2] *= max(observed.frames.shape[1:3]) / max(frame)
             return fitted[: len(observed.frames)]
         if not trusted:
@@ -174,6 +177,14 @@ def requested_motion(
             escape(f"{path.name}: only its first {count} frames are compared, at {fps:g} a second")
         )
     return metrics.align_motion(driving.keypoints[:count], observed.keypoints[:count])
+
+
+def _shown(sidecar: dict[str, Any], count: int) -> np.ndarray:
+    """Indices of the `count` generated frames in the order in which the video shows them."""
+    told, fps = sidecar.get("output"), float(sidecar["fps"])
+    if not isinstance(told, dict):  # of an earlier version
+        return np.arange(count)
+    return playback(count, fps, float(told.get("fps") or fps), told.get("loop"))
 
 
 def _fit_motion(

@@ -15,9 +15,12 @@ from animateanywhere.core.findings import warn_findings
 from animateanywhere.core.frame_size import Size, square
 from animateanywhere.core.messages import say
 from animateanywhere.pose import retarget, skeleton
+from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.preprocessing.driving import Driving
 from animateanywhere.preprocessing.quality.motion import motion_findings
 
+CLOSE = 1.5  # times the usual step from frame to frame
+JITTER = 0.01  # of the frame's height
 SLICE = 16  # skeletons that are drawn and encoded at once
 
 
@@ -48,6 +51,22 @@ class Motion(NamedTuple):
             ("driving", skeleton.draw(before, self.frame.height, self.frame.width)),
             (f"fitted ({fit})", self.skeletons(which)),
         ]
+
+
+def closes(driving: Driving) -> bool:
+    """Whether the last pose of a motion leads to the first: it is no further from it than `CLOSE`
+    usual steps between frames, or than joints jitter."""
+    points, seen = driving.keypoints[..., :2], driving.keypoints[..., 2] >= VISIBLE
+    if driving.pictures is not None or len(points) < 3:
+        return False
+    pairs = [(i, i + 1) for i in range(len(points) - 1)] + [(len(points) - 1, 0)]
+    moves = []
+    for a, b in pairs:
+        both = seen[a] & seen[b]
+        if not both.any():
+            return False
+        moves.append(float(np.linalg.norm(points[a] - points[b], axis=-1)[both].mean()))
+    return moves[-1] <= max(CLOSE * float(np.median(moves[:-1])), JITTER * driving.height)
 
 
 def fit_motion(
