@@ -242,7 +242,7 @@ def generate(
             compiled=compiled,
             fps=fps,
             loop=loop,
-            sound=not no_audio,
+            no_audio=no_audio,
             contact_sheet=contact_sheet,
             backends=Backends(pose_backend, location=WeightsLocation(models, offline)),
         ),

@@ -40,11 +40,13 @@ def prepare(
     scene: Scene = None,
     class_word: ClassWord = None,
     size: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="WxH", help="Width and height in pixels that the crops are scaled to."
+            metavar="WxH",
+            show_default="128x128",
+            help="Width and height in pixels that the crops are scaled to.",
         ),
-    ] = "128x128",
+    ] = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -64,7 +66,6 @@ def prepare(
     """
     check_class_word(class_word)
     frame = parse_size(size)
-    assert frame is not None
     require_writable(out)
     from animateanywhere.commands import prepare as command
     from animateanywhere.preprocessing.backends import Backends

@@ -90,7 +90,7 @@ class GenerateOptions:
     compiled: bool = False  # torch.compile: up to a minute first, then faster steps
     fps: float | None = None  # of the video; None: the base's, at which it is generated
     loop: bool = False  # let the end lead to the beginning, see `playback.loop_of`
-    sound: bool = True  # keep the sound of a driving video
+    no_audio: bool = False  # leave out the sound of the driving video
     contact_sheet: Path | None = None  # PNG of the skeleton before and after fitting, and the video
     backends: Backends | None = None  # pose detectors for a driving video of a person
 
@@ -118,7 +118,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
     shown = playback_of(len(motion), base, options.fps, loop)
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
-    sound = sound_of(pose, shown, base, suffix) if options.sound else None
+    sound = None if options.no_audio else sound_of(pose, shown, base, suffix)
     settings |= {"fit": fit, "output": {"fps": shown.fps, "loop": loop, "sound": sound is not None}}
     out = options.out
     if out is None:

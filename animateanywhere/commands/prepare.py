@@ -54,7 +54,7 @@ def prepare(
     scene: str | None = None,
     class_word: str | None = None,
     backends: Backends | None = None,
-    size: Size = SIZE,
+    size: Size | None = None,
     fps: float = 8,
     report: bool = True,
 ) -> Subject:
@@ -66,13 +66,14 @@ def prepare(
 
     scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
     "person" without. backends: of poses, masks and captions; without, files beside the clip
-    (`preprocessing.exact`), else the best that needs no download. size: of the crops. fps: of the
-    frames taken. report: print warnings of the findings.
+    (`preprocessing.exact`), else the best that needs no download. size: of the crops [default:
+    SIZE]. fps: of the frames taken. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
     is something else than a subject folder.
     """
     clip, out, backends = Path(clip), Path(out), backends or Backends()
+    size = size or SIZE
     _check_paths(clip, out)
     chosen = _choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word]
