@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from animateanywhere.backbones import loading
 from animateanywhere.backbones.base import encode_poses, load_base, write_base_toml
 from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.cli.main import main
-from animateanywhere.commands import generate as command
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
@@ -210,9 +210,10 @@ def test_invalid_scales_and_files(folder, pose, tmp_path, capsys, text):
     assert "own.safetensors" in capsys.readouterr().err
 
 
-def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch):
+@pytest.mark.parametrize("more", [{}, {"fps": 4.0}, {"loop": True}])
+def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch, more):
     """Out of memory after the last frame is decoded: when the denoiser returns to the GPU."""
-    real, rooms = command._room_for_vae, 0
+    real, rooms = loading.room_for_vae, 0
 
     @contextmanager
     def room(*given):
@@ -223,8 +224,8 @@ def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch):
         if rooms == 2:  # the first is for the skeletons
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(command, "_room_for_vae", room)
+    monkeypatch.setattr(loading, "room_for_vae", room)
     out = pose.with_name("a.mp4")
     with pytest.raises(torch.OutOfMemoryError):
-        generate("a man", pose, GenerateOptions(base=str(folder), frames=3, steps=1, out=out))
+        generate("a man", pose, GenerateOptions(base=folder, frames=3, steps=1, out=out, **more))
     assert rooms == 2 and list(pose.parent.iterdir()) == [pose]

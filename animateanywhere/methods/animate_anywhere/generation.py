@@ -134,7 +134,7 @@ def render_latents(
             )
 
         if sampling.circle:
-            return blend_circle(denoiser_of, count, length, overlap)
+            return blend_circle(denoiser_of, count, length, length // 4)
         return blend(denoiser_of, ranges)
 
     denoiser = windowed(unet, prompt)
