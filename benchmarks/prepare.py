@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/prepare.py CLIP.mp4 --size 512
 
 Prepares the clip's first 64 frames, scaled to `--size` pixels a side, three times, and prints the
-best time of each part as a Markdown table. Nothing is cached between runs. The start of Python and
-MediaPipe (5 s) is not included.
+best time of each part as a Markdown table. Nothing is cached between runs. The start of Python
+is not included.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ from animateanywhere.commands import prepare as command
 from animateanywhere.core import frame_size
 from animateanywhere.media import video
 from animateanywhere.preprocessing.masks import segment
-from animateanywhere.preprocessing.pose import mediapipe, people
+from animateanywhere.preprocessing.pose import detect
 
 PARTS = (
-    ("decode", video, "read"), ("pose", mediapipe, "extract"), ("mask", segment, "extract"),
+    ("decode", video, "read"), ("pose", detect, "find_people"), ("mask", segment, "extract"),
     ("crop", command, "crop_frames"), ("write", command, "write_subject"),
-    ("count persons", people, "count_persons"), ("findings", command, "clip_findings"),
+    ("findings", command, "clip_findings"),
     ("report.html", command, "write_report"),
 )  # fmt: skip
 CORE = 5  # the first parts, which are timed together as well
@@ -41,7 +40,6 @@ def main() -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("--size", type=int, default=512)
     options = parser.parse_args()
-    import_module("mediapipe.python.solutions")
     with tempfile.TemporaryDirectory() as place:
         square = Path(place) / "clip.mp4"
         taken = video.read(options.clip, max_frames=64)

@@ -14,6 +14,7 @@ from animateanywhere.cli.options import (
     Models,
     Offline,
     OldLooks,
+    PersonToFollow,
     PoseBackend,
     Seed,
     frame_shape,
@@ -93,6 +94,7 @@ def generate(
             "gives it the person's height and place, bones also the lengths of the person's bones.",
         ),
     ] = "bones",
+    person: PersonToFollow = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -238,6 +240,7 @@ def generate(
             steps=steps,
             sampler=sampler,
             fit=fit,
+            person=person,
             free_noise=free_noise,
             compiled=compiled,
             fps=fps,

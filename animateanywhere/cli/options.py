@@ -91,6 +91,26 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
 ]
 
+Person = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        show_default="the only one",
+        help="Number of the person to learn where the video shows several; 1 is the most "
+        "prominent. A picture with the numbers is written when there are several.",
+    ),
+]
+PersonToFollow = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        show_default="1, the most prominent",
+        help="Number of the person to follow where the motion shows several. A picture with the "
+        "numbers is written when there are several.",
+    ),
+]
 PoseBackend = Annotated[
     str,
     typer.Option(

@@ -21,6 +21,7 @@ from animateanywhere.cli.options import (
     Offline,
     OldMask,
     OldPose,
+    Person,
     PoseBackend,
     Recipe,
     Scene,
@@ -39,6 +40,7 @@ def prepare(
     ),
     scene: Scene = None,
     class_word: ClassWord = None,
+    person: Person = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -75,7 +77,9 @@ def prepare(
     backends = Backends(
         pose_backend, mask_backend, caption, caption_model, caption_fallback, location
     )
-    command.prepare(video, out, scene=scene, class_word=class_word, size=frame, backends=backends)
+    command.prepare(
+        video, out, scene=scene, class_word=class_word, size=frame, backends=backends, person=person
+    )
     result(out)
 
 
@@ -93,6 +97,7 @@ def check(
     base: Base = "mini",
     recipe: Recipe = None,
     class_word: ClassWord = None,
+    person: Person = None,
     size: FrameSize = None,
     aspect: FrameAspect = None,
     out: Annotated[
@@ -135,6 +140,7 @@ def check(
         class_word=class_word,
         size=shape[0],
         aspect=shape[1],
+        person=person,
         out=out,
         backends=backends,
     )

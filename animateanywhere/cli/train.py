@@ -21,6 +21,7 @@ from animateanywhere.cli.options import (
     OldLooks,
     OldMask,
     OldPose,
+    Person,
     PoseBackend,
     Recipe,
     Scene,
@@ -42,6 +43,7 @@ def personalize(
         ),
     ],
     class_word: ClassWord = None,
+    person: Person = None,
     scene: Scene = None,
     appearance: Annotated[
         str | None,
@@ -106,6 +108,7 @@ def personalize(
         token,
         command.PersonalizeOptions(
             class_word=class_word,
+            person=person,
             base=base,
             out=out,
             scene=scene,

@@ -54,6 +54,7 @@ def check(
     base: str = "mini",
     recipe: str | None = None,
     class_word: str | None = None,
+    person: int | None = None,
     size: Size | None = None,
     aspect: Aspect | None = None,
     out: Path | None = None,
@@ -76,7 +77,7 @@ def check(
     subject, prepared = None, Prepared(0.0, 0.0, 0.0)
     try:
         model = in_frames(model, clip_size(video), "the video", size, aspect)
-        subject, prepared = _prepare(model, video, out, class_word, backends)
+        subject, prepared = _prepare(model, video, out, class_word, person, backends)
         found[video.name] += read_findings(out)
     except UsageError as error:
         found[video.name].append(_about(video, error))
@@ -91,7 +92,7 @@ def check(
         found.setdefault(pose.name, [])
         try:
             driving, spent = _read(model, pose, backends, prepared)
-            found[pose.name] += _compare(driving, subject)
+            found[pose.name] += _compare(driving, subject, float(model.config["fps"]))
             model = in_frames(model, driving.size, "the motion", size, aspect)
             with passes:
                 start = spent._replace(held=loaded + spent.held)
@@ -154,13 +155,18 @@ def _row(estimate: Estimate) -> dict[str, Any]:
 
 
 def _prepare(
-    model: Base, video: Path, out: Path, class_word: str | None, backends: Backends | None
+    model: Base,
+    video: Path,
+    out: Path,
+    class_word: str | None,
+    person: int | None,
+    backends: Backends | None,
 ) -> tuple[Subject, Prepared]:
     """The subject, and the time and memory of preparing it, now or when it was prepared."""
     record = out.with_name(f"{out.name}.json")
     key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
     subject = prepare(
-        video, out, class_word=class_word, backends=backends, size=model.frame,
+        video, out, class_word=class_word, backends=backends, person=person, size=model.frame,
         fps=float(model.config["fps"]), report=False,
     )  # fmt: skip
     if key == read_settings(out)["key"] and record.is_file():
@@ -183,12 +189,13 @@ def _read(
     return driving, Prepared(seconds, held, peak_memory() if peak_memory() > peak else 0.0)
 
 
-def _compare(driving: Driving, subject: Subject | None) -> list[Finding]:
+def _compare(driving: Driving, subject: Subject | None, fps: float) -> list[Finding]:
     if driving.pictures is not None:
         text = "a skeleton in colors other than OpenPose's: used as it is, nothing can be compared"
         return [Finding("warning", "skeleton", text)]
-    learned = () if subject is None else (subject.keypoints, subject.size)
-    return motion_findings(driving.keypoints, driving.size, *learned)
+    reference = None if subject is None else subject.keypoints
+    theirs = None if subject is None else subject.size
+    return motion_findings(driving.keypoints, driving.size, reference, theirs, fps)
 
 
 def _about(path: Path, error: UsageError) -> Finding:

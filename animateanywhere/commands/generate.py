@@ -85,6 +85,7 @@ class GenerateOptions:
     steps: int | None = None  # denoising steps; None: the base's default
     sampler: str | None = None  # None: the base's default
     fit: retarget.Fit = "bones"  # how the skeleton is adapted to the learned person
+    person: int | None = None  # number of the one to follow, of several; None: 1
     # If longer than the base's clips: start all windows from the same noise (`sampling.free_noise`)
     free_noise: bool = False
     compiled: bool = False  # torch.compile: up to a minute first, then faster steps
@@ -108,7 +109,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
     check_prompt(options.negative, base, "negative prompt")
-    driving = read_driving(pose, float(base.config["fps"]), options.frames, options.backends)
+    fps = float(base.config["fps"])
+    driving = read_driving(pose, fps, options.frames, options.backends, person=options.person)
     base = in_frames(base, driving.size, "the motion", options.size, options.aspect)
     loaded = loaded._replace(base=base)
     loop = loop_of(driving, base) if options.loop else None
@@ -178,11 +180,12 @@ def sidecar(
     """Everything that a video depends on, as JSON data. kind: of the driving motion. digest: of its
     skeleton pictures. count: of frames."""
     base = loaded.base
+    followed = {} if options.person is None else {"person": options.person}
     return {
         "prompt": prompt,
         "full_prompt": full,
         "negative": options.negative,
-        "pose": {"file": pose.name, "kind": kind, "sha256": digest},
+        "pose": {"file": pose.name, "kind": kind, "sha256": digest} | followed,
         "fit": options.fit,
         "token": loaded.learned.get("token"),
         "weights": None if loaded.weights is None else sha256(loaded.weights),

@@ -62,6 +62,7 @@ class PersonalizeOptions:
     # Words for hair and clothes ("in a red shirt"), "" for none, "auto" to search them; None: as
     # the recipe says
     appearance: str | None = None
+    person: int | None = None  # number of the one to learn, of several in the video
     recipe: str | Path | Recipe | None = None  # None: the base's own
     # Of the frames, as for `frame_shape.in_frames`; None: that of the clip, where the base can
     size: Size | None = None
@@ -96,6 +97,7 @@ def personalize(
         out / "subject",
         scene=options.scene,
         class_word=options.class_word,
+        person=options.person,
         backends=options.backends,
         size=model.frame,
         fps=float(model.config["fps"]),

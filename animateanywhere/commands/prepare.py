@@ -24,7 +24,6 @@ from animateanywhere.datasets.subject import (
 )
 from animateanywhere.datasets.subject_report import write_report
 from animateanywhere.media import video
-from animateanywhere.pose import smoothing
 from animateanywhere.pose.skeleton_video import recognize
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import exact
@@ -35,8 +34,9 @@ from animateanywhere.preprocessing.crop import crop_boxes, crop_frames, crop_key
 from animateanywhere.preprocessing.masks import segment as mask_of
 from animateanywhere.preprocessing.pose import detect as pose_of
 from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
+from animateanywhere.preprocessing.reference import PEOPLE, Reference, choose_reference
 
-VERSION = 3  # of what is done here: a change makes old folders stale
+VERSION = 4  # of what is done here: a change makes old folders stale
 SIZE = square(128)  # of the bundled base's frames
 SAME = 0.05  # relative difference of the aspects of a clip and of its crop
 SHORTEST, LONGEST = 8, 64  # frames
@@ -54,6 +54,7 @@ def prepare(
     scene: str | None = None,
     class_word: str | None = None,
     backends: Backends | None = None,
+    person: int | None = None,
     size: Size | None = None,
     fps: float = 8,
     report: bool = True,
@@ -66,8 +67,9 @@ def prepare(
 
     scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
     "person" without. backends: of poses, masks and captions; without, files beside the clip
-    (`preprocessing.exact`), else the best that needs no download. size: of the crops [default:
-    SIZE]. fps: of the frames taken. report: print warnings of the findings.
+    (`preprocessing.exact`), else the best that needs no download. person: number of the one to
+    learn, the most prominent is 1; None: the only one. size: of the crops [default: SIZE]. fps: of
+    the frames taken. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
     is something else than a subject folder.
@@ -76,7 +78,7 @@ def prepare(
     size = size or SIZE
     _check_paths(clip, out)
     chosen = _choose(clip, backends)
-    words = [backends.caption, backends.caption_model, scene, class_word]
+    words = [backends.caption, backends.caption_model, scene, class_word, person]
     files = [clip, chosen.poses_file, chosen.masks_file]
     key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, str(size), fps])
     by_hand = corrections.find_corrections(out)
@@ -89,7 +91,8 @@ def prepare(
     describe.check_available(backends)
     taken = video.read(clip, max_frames=LONGEST, fps=fps).frames
     _check_clip(taken, clip, fps)
-    keypoints, filled = _find_poses(clip, taken, fps, chosen, backends)
+    someone = _find_person(clip, taken, fps, chosen, backends, person, out)
+    keypoints, filled = someone.keypoints, someone.filled
     kept = _with_person(keypoints, clip)
     frames, keypoints, filled = taken[kept], keypoints[kept], filled[kept]
     where = _boxes(frames, keypoints, size.aspect, exactly=chosen.poses_file is not None)
@@ -97,7 +100,10 @@ def prepare(
         truth = exact.masks(chosen.masks_file, taken, fps, clip)[kept]
         outline = crop_frames(truth, where, size) / np.float32(255)
     else:
-        outline = mask_of.extract(frames, keypoints, where, size, chosen.mask, backends.location)
+        others = [one[kept] for one in someone.others]
+        outline = mask_of.extract(
+            frames, keypoints, where, size, chosen.mask, backends.location, others
+        )
     _check_outline(outline, clip)
     word = class_word or "person"
     said = describe.describe(frames, scene, backends)
@@ -114,7 +120,7 @@ def prepare(
     digests = corrections.frame_digests(subject)
     subject = corrections.apply_corrections(subject, digests, by_hand)
     marks = corrections.corrected_frames(by_hand, digests)
-    findings = _left_out(kept, len(taken))
+    findings = [*someone.findings, *_left_out(kept, len(taken), someone.findings)]
     findings += clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
     about: dict[str, str | int | float] = {
         "size": str(size), "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
@@ -126,7 +132,11 @@ def prepare(
         write_findings(folder, findings)
         write_report(folder / "report.html", subject, about, findings, marks, filled)
     _report(clip, out, marks, findings, report)
-    say(escape(f"{clip.name}: one {word} in {len(frames)} frames; look at {out / 'report.html'}"))
+    # With exact poses nobody has counted the people
+    one = f"one {word}" if chosen.poses_file is None else f"poses of a {word}"
+    if person is not None and any(found.what == PEOPLE for found in someone.findings):
+        one = f"person {person} alone, the others masked out,"
+    say(escape(f"{clip.name}: {one} in {len(frames)} frames; look at {out / 'report.html'}"))
     return subject
 
 
@@ -163,17 +173,18 @@ def _choose(clip: Path, backends: Backends) -> _Chosen:
     return _Chosen(pose, mask, poses, masks)
 
 
-def _find_poses(
-    clip: Path, frames: np.ndarray, fps: float, chosen: _Chosen, backends: Backends
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (F, 18, 3) of the one person, and where (F, 18) they are filled in."""
+def _find_person(
+    clip: Path, frames: np.ndarray, fps: float, chosen: _Chosen, backends: Backends,
+    number: int | None, out: Path,
+) -> Reference:  # fmt: skip
     if chosen.poses_file is not None:
+        if number not in (None, 1):
+            raise UsageError(f"--person {number}: {chosen.poses_file} holds one person's poses")
         keypoints = exact.poses(chosen.poses_file, frames, fps)
-        return keypoints, np.zeros(keypoints.shape[:2], dtype=bool)
-    found, persons = pose_of.estimate_poses(frames, chosen.pose, backends.location)
-    if persons > 1:
-        raise UsageError(f"{clip}: {persons} persons seen; cut the clip to the one to learn")
-    return smoothing.smooth(found, fps)
+        return Reference(keypoints, np.zeros(keypoints.shape[:2], dtype=bool), [], [])
+    people = pose_of.find_people(frames, chosen.pose, backends.location)
+    picture = out.with_name(f"{out.name}-people.png")
+    return choose_reference(people, number, frames, fps, clip, picture)
 
 
 def _boxes(frames: np.ndarray, keypoints: np.ndarray, aspect: float, exactly: bool) -> np.ndarray:
@@ -231,8 +242,9 @@ def _check_clip(frames: np.ndarray, clip: Path, fps: float) -> None:
         )
 
 
-def _left_out(kept: slice, count: int) -> list[Finding]:
-    if kept.stop - kept.start == count:
+def _left_out(kept: slice, count: int, findings: list[Finding]) -> list[Finding]:
+    cut = any(one.what == PEOPLE and one.level == "warning" for one in findings)
+    if kept.stop - kept.start == count or cut:
         return []
     used = f"frames {kept.start} to {kept.stop - 1} of {count} are used"
     return [Finding("warning", "person", f"not seen throughout: {used}")]

@@ -153,7 +153,8 @@ def requested_motion(
     sidecar = target.sidecar
     if sidecar is not None:
         frames, fps = int(sidecar["frames"]), float(sidecar["fps"])
-    driving = read_driving(path, fps, frames, backends)
+    person = sidecar["pose"].get("person") if sidecar is not None else None
+    driving = read_driving(path, fps, frames, backends, person=person)
     if driving.pictures is not None:
         raise UsageError(
             f"{path.name}: its keypoints cannot be identified, so poses cannot be compared"

@@ -29,6 +29,7 @@ NEAR, FAR = 0.015, 0.4  # mean log foreshortening of the longest views, if weak 
 WRONG = 1e-3  # probability density of a wrong detection, for any length
 LONGEST = 0.9  # quantile that represents the longest views
 STILL = 0.1  # change of log size over a clip due to bending; beyond, it is due to depth
+STRETCHED = 1.8
 STRAIGHT = 0.93  # height of a standing leg over its length: knees are rarely straight
 STANCE = 0.7  # quantile of the lower ankle's y at which it stands; jumps are above
 
@@ -111,6 +112,27 @@ def _explanations(excess: np.ndarray, known: list[int]) -> tuple[np.ndarray, np.
     density.append(np.full_like(excess, np.log(WRONG)))
     hidden.append(-excess)
     return np.stack(density), np.stack(hidden)
+
+
+def has_human_limbs(keypoints: np.ndarray) -> np.ndarray:
+    """bool (F,): whether the limbs of each pose of (F, 18, 3) are of possible lengths.
+
+    Foreshortening only shortens: at most one of the visible bones may be longer than STRETCHED
+    times its length in a body of average proportions.
+    """
+    pairs = [(bone, a, b) for bone, ends in enumerate(PAIRS) for a, b in ends]
+    apart = np.stack(
+        [joint_positions(keypoints, a) - joint_positions(keypoints, b) for _, a, b in pairs]
+    )
+    heights = np.hypot(apart[..., 0], apart[..., 1]) / SHARE[[bone for bone, _, _ in pairs], None]
+    known = np.isfinite(heights).any(0)
+    if not known.any():
+        return known
+    tall = np.nanmedian(heights[:, known], axis=0)  # one standing height for each frame
+    out = known.copy()
+    longest = np.maximum(tall, np.median(tall))
+    out[known] = (heights[:, known] > STRETCHED * longest).sum(0) <= 1
+    return out
 
 
 def stature(body: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
 
 __all__ = [
     "COLORS", "KEYPOINTS", "LIMBS", "VISIBLE",
-    "Poses", "draw", "heat", "read_poses", "write_poses",
+    "Poses", "draw", "heat", "limb_distances", "read_all_poses", "read_poses", "write_poses",
 ]  # fmt: skip
 
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
@@ -79,22 +79,30 @@ def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
     Returns:
         float32 (F, cells, cells) in [0, 1]; 0 in frames without visible limbs.
     """
-    centers = (np.arange(cells, dtype=np.float32) + 0.5) * size / cells
-    grid = np.stack(np.meshgrid(centers, centers), -1)  # (h, w, 2): x, y
     out = np.zeros((len(keypoints), cells, cells), np.float32)
     for picture, pose in zip(out, keypoints, strict=True):
-        visible = pose[:, 2] >= VISIBLE
-        ends = np.array([(a, b) for a, b in LIMBS if visible[a] and visible[b]])
-        if not len(ends):
-            continue
-        start, along = pose[ends[:, 0], :2], pose[ends[:, 1], :2] - pose[ends[:, 0], :2]  # (L, 2)
-        apart = grid[:, :, None] - start  # (h, w, L, 2)
-        share = (apart * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)
-        nearest = np.clip(share, 0, 1)[..., None] * along
-        distance = np.linalg.norm(apart - nearest, axis=-1).min(-1)  # (h, w)
-        reach = 0.1 * max(np.ptp(pose[visible, :2], axis=0).max(), 1)
-        picture[:] = np.clip(2 - distance / reach, 0, 1)
+        distance = limb_distances(pose, size, cells)
+        if np.isfinite(distance).all():
+            reach = 0.1 * max(np.ptp(pose[pose[:, 2] >= VISIBLE, :2], axis=0).max(), 1)
+            picture[:] = np.clip(2 - distance / reach, 0, 1)
     return out
+
+
+def limb_distances(pose: np.ndarray, size: int, cells: int) -> np.ndarray:
+    """Distances (cells, cells) in pixels of a grid's centers from the nearest visible limb of a
+    pose (18, 3) in a size x size frame; infinite without one."""
+    centers = (np.arange(cells, dtype=np.float32) + 0.5) * size / cells
+    grid = np.stack(np.meshgrid(centers, centers), -1)  # (h, w, 2): x, y
+    visible = pose[:, 2] >= VISIBLE
+    ends = np.array([(a, b) for a, b in LIMBS if visible[a] and visible[b]])
+    if not len(ends):
+        return np.full((cells, cells), np.inf, np.float32)
+    start, along = pose[ends[:, 0], :2], pose[ends[:, 1], :2] - pose[ends[:, 0], :2]  # (L, 2)
+    apart = grid[:, :, None] - start  # (h, w, L, 2)
+    share = (apart * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)
+    nearest = np.clip(share, 0, 1)[..., None] * along
+    distances: np.ndarray = np.linalg.norm(apart - nearest, axis=-1).min(-1)
+    return distances
 
 
 def _capsule(
@@ -138,7 +146,19 @@ def write_poses(path: Path, poses: Poses) -> None:
 
 
 def read_poses(path: Path) -> Poses:
-    """Read a `poses.json`. Raises UsageError if it is missing or damaged."""
+    """Read a `poses.json` of one person. Raises UsageError if it is missing or damaged."""
+    poses = read_all_poses(path)
+    if poses.keypoints.shape[1] > 1:
+        raise UsageError(
+            f"{path}: poses of {poses.keypoints.shape[1]} persons; keypoints must be F x 18 x 3 "
+            "numbers, of one person"
+        )
+    return poses._replace(keypoints=poses.keypoints[:, 0])
+
+
+def read_all_poses(path: Path) -> Poses:
+    """Read a `poses.json` of one or several persons: keypoints (F, P, 18, 3), in any order and with
+    confidence 0 for those who are not there. Raises UsageError if it is missing or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -155,11 +175,15 @@ def read_poses(path: Path) -> Poses:
         raise UsageError(
             f"{path}: width, height, fps or keypoints are missing or invalid ({error})"
         ) from None
-    if keypoints.ndim != 3 or keypoints.shape[1:] != (len(KEYPOINTS), 3) or not len(keypoints):
-        raise UsageError(f"{path}: keypoints must be F x 18 x 3 numbers, got {keypoints.shape}")
+    if keypoints.ndim == 3:
+        keypoints = keypoints[:, None]
+    if keypoints.ndim != 4 or keypoints.shape[2:] != (len(KEYPOINTS), 3) or not keypoints.size:
+        raise UsageError(
+            f"{path}: keypoints must be F x 18 x 3 numbers, or F x P x 18 x 3 of P persons"
+        )
     if not np.isfinite(keypoints).all() or min(width, height, fps) <= 0:
         raise UsageError(f"{path}: a number is not finite, or a size or the fps is not positive")
-    filled_mask = np.zeros(keypoints.shape[:2], dtype=bool)
+    filled_mask = np.zeros((len(keypoints), len(KEYPOINTS)), dtype=bool)
     inside = (filled >= 0).all(1) & (filled < filled_mask.shape).all(1)
     filled_mask[tuple(filled[inside].T)] = True
     return Poses(keypoints, width, height, fps, filled_mask)

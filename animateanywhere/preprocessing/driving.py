@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,11 +12,23 @@ from rich.markup import escape
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import say, warn
+from animateanywhere.core.paths import RUNS
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton, skeleton_video, smoothing
+from animateanywhere.pose.body import has_human_limbs
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.pose import detect
+from animateanywhere.preprocessing.pose.people import (
+    People,
+    choose,
+    follow_people,
+    is_alone,
+    only_person,
+    persons_of,
+    write_numbered,
+)
+from animateanywhere.preprocessing.reference import corrected_limbs
 
 MIN_PERSON_SHARE = 0.25  # share of frames that must show a person
 MAX_FRAMES = 512  # frames; a minute at 8 a second
@@ -36,7 +49,11 @@ class Driving(NamedTuple):
 
 
 def read_driving(
-    path: str | Path, fps: float, frames: int | None = None, backends: Backends | None = None
+    path: str | Path,
+    fps: float,
+    frames: int | None = None,
+    backends: Backends | None = None,
+    person: int | None = None,
 ) -> Driving:
     """Keypoints of a poses.json, a skeleton video (OpenPose or DWPose colors) or a person's video.
 
@@ -46,24 +63,28 @@ def read_driving(
         fps: frame rate of the result; the motion keeps its speed.
         frames: maximum number of frames [default: MAX_FRAMES].
         backends: its pose backend is used for a video of a person.
+        person: number of the person to follow, of several; None: 1, the most prominent.
 
     Raises:
-        UsageError: the file cannot be read, is a DensePose rendering, or shows no person.
+        UsageError: the file cannot be read, is a DensePose rendering, or shows no person, or no
+            person with this number.
     """
     path = Path(path)
     limit = frames or MAX_FRAMES
     if path.suffix.lower() == ".json":
-        poses = skeleton.read_poses(path)
-        keypoints = _resample(poses.keypoints, poses.fps, fps)[:limit]
+        poses = skeleton.read_all_poses(path)
+        everybody = _resample(poses.keypoints, poses.fps, fps)[:limit]  # (F, P, 18, 3)
+        keypoints, one = _of_poses(everybody, poses, path, person)
         if not (keypoints[..., 2] >= skeleton.VISIBLE).any():
             raise UsageError(
                 f"{path}: no keypoint in it has a confidence of at least {skeleton.VISIBLE}"
             )
-        say(escape(f"{path.name}: poses.json, {len(keypoints)} frames"))
+        say(escape(f"{path.name}: poses.json, {len(keypoints)} frames{one}"))
         return Driving(keypoints, poses.width, poses.height, "poses.json")
     clip = video.read(path, max_frames=limit, fps=fps)
     height, width = clip.frames.shape[1:3]
-    kind = skeleton_video.recognize(clip.frames)
+    drawing = skeleton_video.inspect(clip.frames)
+    kind = drawing.kind
     if kind == "densepose":
         raise UsageError(
             f"{path}: a DensePose part map, which contains no keypoints; "
@@ -81,9 +102,16 @@ def read_driving(
         nothing = np.zeros((len(clip.frames), 18, 3), np.float32)
         return Driving(nothing, width, height, "foreign", clip.frames)
     if kind is None:
-        keypoints = _estimate_poses(clip.frames, path, backends or Backends())
+        people = _estimate_poses(clip.frames, path, backends or Backends())
     else:
-        keypoints = skeleton_video.recover(clip.frames)
+        people = _recover(clip.frames, drawing)
+    keypoints, one = _chosen(people, person, path, len(clip.frames), lambda k: clip.frames[k])
+    if kind is None:
+        keypoints, findings = corrected_limbs(keypoints)
+        for finding in findings:
+            say(escape(f"{path.name}: {finding.text}"))
+    else:
+        keypoints[~has_human_limbs(keypoints), :, 2] = 0
     found = has_person(keypoints)
     if found.mean() < MIN_PERSON_SHARE:
         raise UsageError(
@@ -92,7 +120,9 @@ def read_driving(
         )
     words = {"openpose18": "an OpenPose skeleton", "dwpose": "a DWPose skeleton"}
     what = words.get(kind or "", "a person")
-    say(escape(f"{path.name}: {what}, detected in {found.sum()} of {len(found)} frames"))
+    order = " with red and blue exchanged" if drawing.exchanged else ""
+    counted = f"detected in {found.sum()} of {len(found)} frames"
+    say(escape(f"{path.name}: {what}{order}, {counted}{one}"))
     if not found.all():
         warn(escape(f"{path.name}: frames without {what} repeat the pose of the nearest frame"))
         keypoints = _fill_with_nearest(keypoints, found)
@@ -100,16 +130,59 @@ def read_driving(
     return Driving(steady, width, height, kind or "person")
 
 
-def _estimate_poses(frames: np.ndarray, path: Path, backends: Backends) -> np.ndarray:
+def _estimate_poses(frames: np.ndarray, path: Path, backends: Backends) -> People:
     backend = choose_backend("pose", backends, path)
-    keypoints, persons = detect.estimate_poses(frames, backend, backends.location)
-    if persons > 1:
-        warn(
-            escape(
-                f"{path.name}: {persons} persons detected; the motion of the most prominent is used"
-            )
-        )
-    return keypoints
+    return detect.find_people(frames, backend, backends.location)
+
+
+def _recover(frames: np.ndarray, drawing: skeleton_video.Drawing) -> People:
+    found = [persons_of(one) for one in skeleton_video.recover_people(frames, drawing)]
+    return People([only_person(found)], []) if is_alone(found) else follow_people(found)
+
+
+def _of_poses(
+    everybody: np.ndarray, poses: skeleton.Poses, path: Path, person: int | None
+) -> tuple[np.ndarray, str]:
+    """As of `_chosen`, of the poses (F, P, 18, 3) of a file."""
+    found = [persons_of(one) for one in everybody]
+    if is_alone(found) or everybody.shape[1] == 1:
+        if person not in (None, 1):
+            raise UsageError(f"--person {person}: {path} holds one person's poses")
+        most = everybody[..., 2].sum(-1).argmax(1)
+        return everybody[np.arange(len(everybody)), most], ""
+
+    def draw(index: int) -> np.ndarray:
+        return skeleton.draw(everybody[index], poses.height, poses.width).max(0)
+
+    return _chosen(follow_people(found), person, path, len(everybody), draw)
+
+
+def _chosen(
+    people: People,
+    person: int | None,
+    path: Path,
+    frames: int,
+    frame: Callable[[int], np.ndarray],
+) -> tuple[np.ndarray, str]:
+    """Keypoints (F, 18, 3) of the person to follow, and who it is in words, "" of the only one.
+
+    frames: their number; frame: gives one of them, to number the persons in it.
+    """
+    count = len(people.tracks)
+    if not count:
+        return np.zeros((frames, 18, 3), np.float32), ""
+    picture = RUNS / f"{path.stem}-people.png"
+    if count > 1:
+        write_numbered(picture, frame, people)
+    keypoints = choose(people, person or 1, path, picture).keypoints.copy()
+    if count == 1:
+        return keypoints, ""
+    if person is not None:
+        return keypoints, f"; person {person} of {count} is followed (numbered in {picture})"
+    return keypoints, (
+        f"; of {count} persons, person 1, the most prominent, is followed; --person N follows "
+        f"another (numbered in {picture})"
+    )
 
 
 def _resample(keypoints: np.ndarray, fps: float, target_fps: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.backends import Backends
 from tests.conftest import needs_blazepose
 from tests.pose.test_skeleton import pose as standing
-from tests.preprocessing.test_detectors import real
+from tests.preprocessing.test_detectors import failing, real
 
 
 def rendered(path, frames=12, size=128):
@@ -146,6 +146,21 @@ def test_the_report_is_self_contained_and_escapes(tmp_path):
     assert addresses and all(one.startswith(("data:image/", "#f")) for one in addresses)
 
 
+def test_a_late_second_person_is_left_out_or_masked_out(tmp_path, capsys):
+    clip = failing("walk_in.mp4")
+    alone = prepare(clip, tmp_path / "alone", size=64)
+    assert 20 <= len(alone.frames) <= 24
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 persons of comparable size (person 1 in frames 0 to 30, 2 in frames 2" in said
+    assert f"one person in {len(alone.frames)} frames" in said
+    assert (tmp_path / "alone-people.png").is_file()
+    chosen = prepare(clip, tmp_path / "chosen", size=64, person=1)
+    assert len(chosen.frames) == 31
+    areas = chosen.masks.mean((1, 2))
+    assert areas[24:].mean() < 1.3 * areas[:20].mean()
+    assert "person 1 alone, the others masked out" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     clip, out = tmp_path / "a.mp4", tmp_path / "out"
     rendered(clip)
@@ -206,7 +221,7 @@ def test_two_real_persons(tmp_path):
     picture = video.read(real("magic-animate/multi1_source.png"), size=256).frames[0]
     moved = np.stack([np.roll(picture, shift, axis=1) for shift in range(9)])
     video.write(tmp_path / "a.mp4", moved, 8)
-    with pytest.raises(UsageError, match="2 persons seen"):
+    with pytest.raises(UsageError, match=r"2 persons of comparable size.*--person N"):
         prepare(tmp_path / "a.mp4", tmp_path / "out")
 
 

@@ -7,8 +7,8 @@ import pytest
 from animateanywhere import puppets
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
-from animateanywhere.pose import skeleton
-from animateanywhere.pose.skeleton_video import recognize, recover
+from animateanywhere.pose import body, skeleton
+from animateanywhere.pose.skeleton_video import inspect, recognize, recover, recover_people
 
 STANDING = np.array([
     (64, 25), (64, 38), (52, 38), (45, 55), (40, 70), (76, 38), (88, 50), (96, 35), (56, 72),
@@ -184,3 +184,97 @@ def test_the_heatmap_covers_the_body():
     assert warm[0].max() == 0 and warm[15].max() == 0
     pose[..., 2] = 0
     assert skeleton.heat(pose, 128, 16).max() == 0  # no person
+
+
+def in_full_view(seed, size, frames=3):
+    """Keypoints of a rendered person, all of them drawn, as other tools draw them."""
+    spec = puppets.sample_spec(seed, split="held-out")
+    points = puppets.render(spec, frames=frames, size=64).keypoints
+    return points * (size / 64, size / 64, 0) + (0, 0, 1)
+
+
+def drawn_with(monkeypatch, points, size, width):
+    """Lines and discs of `width` pixels."""
+    monkeypatch.setattr(skeleton, "LIMB_RADIUS", width / 2 / size)
+    monkeypatch.setattr(skeleton, "JOINT_RADIUS", width / 2 / size)
+    return skeleton.draw(points, size, size)
+
+
+def near(found, points, size):
+    """Share of the keypoints of (F, 18, 3) that were recovered within 2 % of the size."""
+    return (np.hypot(*(found - points)[..., :2].transpose(2, 0, 1)) <= 0.02 * size).mean()
+
+
+@pytest.mark.parametrize(
+    ("ground", "width", "extras", "exchanged"),
+    [("black", 4, False, True), ("black", 10, False, True), ("black", 4, True, True),
+     ("white", 4, False, True), ("white", 10, False, True), ("white", 4, False, False),
+     ("photo", 4, False, True), ("photo", 10, False, True), ("photo", 10, False, False)],
+)  # fmt: skip
+def test_red_and_blue_exchanged_are_recognized(
+    ground, width, extras, exchanged, tmp_path, monkeypatch
+):
+    """Under both orders the colors are the palette's; only one of them connects joints by limbs."""
+    points = in_full_view(5, 320)
+    pictures = drawn_with(monkeypatch, points, 320, width)
+    if extras:
+        pictures = hands_and_face(pictures, points)
+    if ground != "black":
+        spec = puppets.sample_spec(9)
+        photo = puppets.render(spec, frames=3, size=80).frames.repeat(4, 1).repeat(4, 2)
+        behind = 255 if ground == "white" else photo
+        pictures = np.where(pictures.max(-1, keepdims=True) > 60, pictures, behind).astype(np.uint8)
+    if exchanged:
+        pictures = pictures[..., ::-1]
+    video.write(tmp_path / "a.mp4", np.ascontiguousarray(pictures), 8, crf=23)
+    frames = video.read(tmp_path / "a.mp4").frames
+    drawing = inspect(frames)
+    assert drawing.kind in ("openpose18", "dwpose") and drawing.exchanged == exchanged
+    found = np.stack([people[0] for people in recover_people(frames, drawing)])
+    assert near(found, points, 320) > 0.9
+
+
+def test_other_palettes_with_many_colors_stay_foreign():
+    """The colors of OpenPose on other limbs: joints are not connected by limbs in their colors."""
+    points = in_full_view(5, 384)
+    colors = np.random.default_rng(0).permutation(skeleton.COLORS)
+    pictures = np.zeros((3, 384, 384, 3), np.float32)
+    for picture, pose in zip(pictures, points.tolist(), strict=True):
+        for (a, b), color in zip(skeleton.LIMBS, colors, strict=False):
+            skeleton._capsule(picture, pose[a][:2], pose[b][:2], 4, color * 0.6)
+        for joint, color in zip(pose, np.roll(colors, 5, 0), strict=True):
+            skeleton._capsule(picture, joint[:2], joint[:2], 4, color.astype(np.float32))
+    assert inspect(pictures.astype(np.uint8)).kind == "foreign"
+
+
+def test_several_drawn_people_are_recovered():
+    one, two = in_full_view(5, 320), in_full_view(6, 320)
+    two[..., 0] += 240
+    pictures = np.maximum(skeleton.draw(one, 384, 640), skeleton.draw(two, 384, 640))
+    found = recover_people(pictures, inspect(pictures))
+    assert [len(people) for people in found] == [2, 2, 2]
+    for points in (one, two):
+        ordered = np.stack([
+            people[np.abs(people[:, 1, 0] - pose[1, 0]).argmin()]
+            for people, pose in zip(found, points, strict=True)
+        ])  # fmt: skip
+        assert near(ordered, points, 384) > 0.9
+
+
+def test_one_person_is_never_recovered_as_two():
+    for seed in range(4):
+        points = puppets.render(puppets.sample_spec(seed), frames=2, size=64).keypoints
+        pictures = skeleton.draw(points * (4, 4, 1), 256, 256)
+        assert max(map(len, recover_people(pictures, inspect(pictures)))) == 1
+
+
+def test_scrambled_skeletons_are_not_human():
+    points = in_full_view(5, 256)
+    assert body.has_human_limbs(points).all()
+    for seed in range(20):
+        other = puppets.render(puppets.sample_spec(seed), frames=4, size=64).keypoints
+        assert body.has_human_limbs(other).all()
+    rng = np.random.default_rng(0)
+    scrambled = [body.has_human_limbs(points[:, rng.permutation(18)]) for _ in range(20)]
+    assert np.mean(scrambled) < 0.2
+    assert not body.has_human_limbs(np.zeros((1, 18, 3))).any()

@@ -32,7 +32,6 @@ from animateanywhere.media import video
 from animateanywhere.preprocessing.backends import PACKAGES, Backends, choose_backend
 from animateanywhere.preprocessing.masks import grounded_sam
 from animateanywhere.preprocessing.pose import coco, openpose, people, vitpose
-from animateanywhere.preprocessing.tracking import intersection_over_union, track
 from animateanywhere.preprocessing.weights import (
     DWPOSE,
     HUB,
@@ -120,9 +119,11 @@ def sure(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_vitpose_gives_openpose_keypoints(
     models: Path, sure: None, capsys: pytest.CaptureFixture
 ) -> None:
-    keypoints, persons = vitpose.extract(FRAMES, WeightsLocation(models))
-    assert keypoints.shape == (3, 18, 3) and keypoints.dtype == np.float32
-    assert np.isfinite(keypoints).all() and persons >= 1
+    found = vitpose.extract(FRAMES, WeightsLocation(models))
+    assert len(found) == 3 and min(len(persons.boxes) for persons in found) >= 1
+    keypoints = np.concatenate([persons.keypoints for persons in found])
+    assert keypoints.shape[1:] == (18, 3) and keypoints.dtype == np.float32
+    assert np.isfinite(keypoints).all()
     assert capsys.readouterr().err.count("detecting persons") == 1  # looked for once
     seen = keypoints[..., 2] > 0
     assert seen.any()
@@ -135,7 +136,8 @@ def test_cached_frames_need_no_model(
     """The same pixels give the same poses and masks without loading anything again."""
 
     def find() -> tuple[np.ndarray, np.ndarray]:
-        keypoints, _ = vitpose.extract(FRAMES, WeightsLocation(models))
+        found = vitpose.extract(FRAMES, WeightsLocation(models))
+        keypoints = np.stack([persons.keypoints[0] for persons in found])
         return keypoints, grounded_sam.extract(FRAMES, keypoints, WeightsLocation(models))
 
     first = find()
@@ -163,8 +165,8 @@ def test_a_picture_without_a_person_has_no_keypoints(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vitpose, "MIN_SCORE", 1.1)
-    keypoints, persons = vitpose.extract(FRAMES, WeightsLocation(models))
-    assert not keypoints.any() and persons == 0
+    found = vitpose.extract(FRAMES, WeightsLocation(models))
+    assert not any(len(persons.boxes) for persons in found)
 
 
 def test_grounded_sam_gives_soft_masks(models: Path, sure: None) -> None:
@@ -204,19 +206,6 @@ def test_edge_refinement_keeps_fingers() -> None:
     assert (grounded_sam._refine_edges(mask, frame)[31, 10:54] > 0.9).all()
     unseen = np.full((64, 64, 3), 90, np.uint8)
     assert not (grounded_sam._refine_edges(mask, unseen)[20:28] > 0).any()
-
-
-def test_tracking_stays_with_one_person() -> None:
-    """Two people pass; the nearer one is followed, also where the other is surer."""
-    near = np.array([[10 + 5 * i, 10, 50 + 5 * i, 90, 0.8] for i in range(9)])
-    far = np.array([[100 - 6 * i, 40, 116 - 6 * i, 80, 0.99] for i in range(9)])
-    found = [np.stack([far[i], near[i]]) for i in range(9)]
-    found[4] = found[4][:1]  # the nearer person is missed, and the other is at another position
-    boxes = track(found)
-    assert np.isnan(boxes[4]).all()
-    assert np.allclose(np.delete(boxes, 4, 0), np.delete(near[:, :4], 4, 0))
-    assert np.isnan(track([np.zeros((0, 5))] * 2)).all()
-    assert intersection_over_union(near[:1], near[0]) == pytest.approx(1)
 
 
 def test_the_box_is_selected_by_overlap_with_the_pose(models: Path) -> None:
@@ -340,16 +329,16 @@ def test_a_torchvision_of_another_torch_is_reported(
     sys.modules.pop("torchvision", None)
 
 
-def test_openpose_persons_are_tracked() -> None:
+def test_openpose_persons_are_gathered() -> None:
     candidates = np.array([[10.0 + i, 20 + 2 * i, 0.9, i] for i in range(20)])
     rows = np.full((2, 20), -1.0)
     rows[0, :18], rows[1, [0, 1]] = np.arange(18), (18, 19)
     persons = openpose._persons(candidates, rows)
     assert persons[0, :, 0].tolist() == [10 + i for i in range(18)]
     assert persons[1, :2, 1].tolist() == [56, 58] and not persons[1, 2:].any()
-    boxes = openpose._boxes(persons)
-    assert boxes.shape == (2, 5) and boxes[:, 4] == pytest.approx(0.9)
-    assert openpose._boxes(openpose._persons(np.zeros(0), rows[:0])).shape == (0, 5)
+    found = people.persons_of(persons)
+    assert len(found.boxes) == 2 and found.scores == pytest.approx([0.9, 0.9])
+    assert len(people.persons_of(openpose._persons(np.zeros(0), rows[:0])).boxes) == 0
 
 
 def test_prepare_with_transformers_backends_end_to_end(
@@ -357,29 +346,18 @@ def test_prepare_with_transformers_backends_end_to_end(
     tmp_path: Path,
     sure: None,
     capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With random weights the detections are arbitrary; the path from clip to subject is real."""
-    monkeypatch.setattr(people, "COMPARABLE", 2.0)
     clip = tmp_path / "a clip.mp4"
     moving = np.repeat(FRAMES, 4, 0)[:, :64, :64].copy()
     moving[:, 10:20, 10:20] += np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
     video.write(clip, moving, 8)
     try:
-        subject = prepare(
-            clip,
-            tmp_path / "out",
-            size=square(32),
-            backends=Backends(location=WeightsLocation(models)),
-        )
+        backends = Backends(location=WeightsLocation(models))
+        subject = prepare(clip, tmp_path / "out", size=square(32), backends=backends, person=1)
     except UsageError as error:  # no detection in the noise is valid too
         assert "no person found" in str(error) or "outline" in str(error)
     else:
         assert read_settings(subject.folder)["pose"] == "vitpose"
     said = capsys.readouterr().err
     assert "poses: vitpose" in said and "masks: grounded-sam" in said
-
-
-def test_persons_are_counted_from_bounding_boxes() -> None:
-    two = np.array([[0, 0, 20, 60, 0.9], [40, 0, 60, 58, 0.8], [70, 0, 74, 8, 0.9]])
-    assert people.count_boxes([two, two[:2], two[:0]]) == 2

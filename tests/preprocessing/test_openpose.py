@@ -100,7 +100,8 @@ def test_keypoints_have_the_positions_of_the_detections(
     body = openpose._network(openpose.weights(location))
     body.model = Perfect([[other, joints] for joints in true], height=200)
     monkeypatch.setattr(openpose, "_network", lambda _: body)
-    keypoints, persons = openpose.extract(np.zeros((3, 200, 280, 3), np.uint8), location)
+    frames = np.zeros((3, 200, 280, 3), np.uint8)
+    keypoints, persons = detect.estimate_poses(frames, "openpose", location)
     assert persons == 2
     assert (keypoints[..., 2] > 0.3).all()
     error = np.linalg.norm(keypoints[..., :2] - true, axis=-1)

@@ -16,7 +16,7 @@ from animateanywhere.media import video
 from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
 from animateanywhere.preprocessing.crop import crop_boxes, crop_frames
 from animateanywhere.preprocessing.masks import segment
-from animateanywhere.preprocessing.pose import mediapipe
+from animateanywhere.preprocessing.pose import detect
 from animateanywhere.preprocessing.quality import footage
 from animateanywhere.preprocessing.quality.clip import clip_findings, frame_ranges
 from animateanywhere.preprocessing.quality.motion import motion_findings
@@ -104,7 +104,7 @@ def test_a_drawing_is_distinguished_from_a_photograph(clip):
     for name, drawn in (("AnyCharV/cartoon1.jpg", True), ("AnyCharV/human6.jpg", False),
                         ("magic-animate/demo4.png", False)):  # fmt: skip
         frames = video.read(real(name)).frames
-        keypoints = mediapipe.extract(frames)
+        keypoints = detect.estimate_poses(frames)[0]
         where = crop_boxes(keypoints, *frames.shape[1:3])
         masks = segment.extract(frames, keypoints, where, square(SIZE))
         found = clip_findings(

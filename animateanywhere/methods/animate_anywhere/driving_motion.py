@@ -79,9 +79,9 @@ def fit_motion(
     frame = base.frame
     if driving.pictures is not None:
         return Motion(driving, None, retarget.pad(driving.pictures, frame), frame), "none"
-    build = learned_keypoints(learned)
+    build, fps = learned_keypoints(learned), float(base.config["fps"])
     theirs = learned_frame(learned) or square(int(base.config["size"]))
-    warn_findings(name, motion_findings(driving.keypoints, driving.size, build, theirs))
+    warn_findings(name, motion_findings(driving.keypoints, driving.size, build, theirs, fps))
     if fit != "none" and build is None:
         say(
             "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "

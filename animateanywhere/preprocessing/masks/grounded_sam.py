@@ -13,7 +13,7 @@ from scipy.ndimage import binary_fill_holes, uniform_filter
 from animateanywhere.core.errors import UsageError
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
-from animateanywhere.preprocessing.tracking import intersection_over_union, keypoint_boxes, track
+from animateanywhere.preprocessing.tracking import intersection_over_union, keypoint_boxes
 from animateanywhere.preprocessing.weights import (
     GROUNDING_DINO,
     HUB,
@@ -27,6 +27,7 @@ from animateanywhere.preprocessing.weights import (
 VERSION = 1  # of the post-processing, part of the cache key
 PROMPT = "a person."
 MIN_SCORE = 0.3  # of a bounding box
+SAME_PERSON_IOU = 0.15  # minimum overlap with the box of the next frame
 # Of the guided filter: radius in pixels, and regularization (variance of colors in 0..1)
 REACH, SMOOTH = 3, 1e-3
 
@@ -128,13 +129,19 @@ def _detect_boxes(frames: np.ndarray, location: WeightsLocation) -> list[np.ndar
 
 
 def _person_boxes(found: list[np.ndarray], poses: np.ndarray) -> np.ndarray:
-    """The person's box in each frame, (F, 4): by overlap with the pose, else by tracking."""
-    boxes = track(found)
-    for index, (frame, pose) in enumerate(zip(found, poses, strict=True)):
-        if len(frame) and np.isfinite(pose).all():
-            boxes[index] = frame[np.argmax(intersection_over_union(frame, pose)), :4]
-        elif np.isfinite(pose).all():
-            boxes[index] = pose  # the detector missed the person that the pose shows
+    """The person's box in each frame, (F, 4): by overlap with the pose, or in frames without a pose
+    with the box of the frame before or after."""
+    boxes = poses.copy()
+    for index, frame in enumerate(found):
+        if len(frame) and np.isfinite(poses[index]).all():
+            boxes[index] = frame[np.argmax(intersection_over_union(frame, poses[index])), :4]
+    for order in (range(1, len(found)), range(len(found) - 2, -1, -1)):
+        for index in order:
+            near = boxes[index - 1 if order.step > 0 else index + 1]
+            if len(found[index]) and np.isnan(boxes[index]).any() and np.isfinite(near).all():
+                shared = intersection_over_union(found[index], near)
+                if shared.max() >= SAME_PERSON_IOU:
+                    boxes[index] = found[index][np.argmax(shared), :4]
     return boxes
 
 

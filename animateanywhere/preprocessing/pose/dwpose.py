@@ -13,8 +13,9 @@ import numpy as np
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
-from animateanywhere.preprocessing.pose import coco, people
-from animateanywhere.preprocessing.tracking import track
+from animateanywhere.preprocessing.pose import coco
+from animateanywhere.preprocessing.pose.people import comparable, persons_of
+from animateanywhere.preprocessing.tracking import Persons
 from animateanywhere.preprocessing.weights import DWPOSE, HUB, WeightsLocation, fetch, fingerprint
 
 MIN_SCORE = 0.5  # of a bounding box
@@ -22,16 +23,12 @@ PERSON = 0  # index of the class in COCO
 BODY_KEYPOINTS = 17  # the first of 133 keypoints; feet, face and hands follow
 
 
-def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.ndarray, int]:
-    """Keypoints of the most prominent person.
+def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> list[Persons]:
+    """The persons of comparable size in each frame.
 
     Args:
         frames: uint8 (F, H, W, 3).
         location: of the weights `dwpose`.
-
-    Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence in 0..1, 0 in frames without the person;
-        and the number of persons of comparable size.
 
     Raises:
         UsageError: the weights are missing, cannot be downloaded, or cannot be read.
@@ -61,24 +58,24 @@ def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.nda
         network = _network(RTMPose, pose_file)
         network.model_input_size = _input_size(network, pose_file)[::-1]
 
-        def estimate(frame: np.ndarray, box: np.ndarray) -> FrameResult:
-            if not np.isfinite(box).all():
-                return {"keypoints": np.zeros((18, 3), np.float32)}
+        def estimate(frame: np.ndarray, boxes: np.ndarray) -> FrameResult:
+            if not len(boxes):  # rtmlib would take the whole frame
+                return {"keypoints": np.zeros((0, 18, 3), np.float32)}
             # Trained on RGB (bgr_to_rgb in its config), and rtmlib does not convert
-            points, scores = network(frame, bboxes=[box])
-            body = np.column_stack(
-                [points[0, :BODY_KEYPOINTS], scores[0, :BODY_KEYPOINTS].clip(0, 1)]
-            )
-            return {"keypoints": coco.coco_to_openpose(body, *frame.shape[:2])}
+            points, scores = network(frame, bboxes=list(boxes[:, :4]))
+            bodies = np.dstack([points, scores.clip(0, 1)])[:, :BODY_KEYPOINTS]
+            found = [coco.coco_to_openpose(one, *frame.shape[:2]) for one in bodies]
+            return {"keypoints": np.stack(found)}
 
         yield estimate
 
     name = fingerprint(DWPOSE, folder)
     box_name = f"{name}-boxes-{MIN_SCORE}"
     detections = cached_results(frames, box_name, detector, "detecting persons")
-    boxes = [result["boxes"] for result in detections]
-    results = cached_results(frames, name, estimator, "estimating poses", track(boxes))
-    return np.stack([result["keypoints"] for result in results]), people.count_boxes(boxes)
+    boxes = [comparable(result["boxes"]) for result in detections]
+    results = cached_results(frames, f"{name}-persons", estimator, "estimating poses", boxes)
+    return [persons_of(result["keypoints"], None, here[:, :4])
+            for result, here in zip(results, boxes, strict=True)]  # fmt: skip
 
 
 def _network(kind: Any, file: Path, **options: Any) -> Any:

@@ -4,35 +4,57 @@ from __future__ import annotations
 
 import numpy as np
 
-from animateanywhere.pose.keypoints import in_frame
-from animateanywhere.preprocessing.pose.blazepose.frames import pose_and_mask
+from animateanywhere.pose.keypoints import VISIBLE, in_frame
+from animateanywhere.preprocessing.frame_cache import FrameResult
+from animateanywhere.preprocessing.pose.blazepose.frames import all_persons
+from animateanywhere.preprocessing.pose.people import persons_of
+from animateanywhere.preprocessing.tracking import (
+    Persons,
+    box_sizes,
+    keypoint_boxes,
+    similarity,
+)
 
 # MediaPipe's landmark for each OpenPose keypoint; -1: the neck, between the shoulders
 FROM_MEDIAPIPE = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
+SAME_POSE = 0.4  # similarity of a pose to a smoothed one of the same person
 NOSE, EYES, EARS = 0, (14, 15), (16, 17)  # of OpenPose-18
 
 
-def extract(frames: np.ndarray) -> np.ndarray:
-    """Keypoints of the most prominent person by MediaPipe (BlazePose GHUM, full; about 35 ms a
-    frame on one core).
+def extract(frames: np.ndarray) -> list[Persons]:
+    """The persons of comparable size in each frame, by MediaPipe (BlazePose GHUM, full; about 35 ms
+    a person on one core).
+
+    The confidence is 0 for keypoints out of the frame and for the face in a back view.
 
     Args:
         frames: uint8 (F, H, W, 3).
 
-    Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence; 0 for keypoints out of the frame, for
-        the face in a back view, and for frames without a detected person.
-
     Raises:
         UsageError: LiteRT or the model files are missing.
     """
-    height, width = frames.shape[1:3]
-    keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    for index, result in enumerate(pose_and_mask(frames)):
-        if len(result["points"]):
-            keypoints[index] = _openpose(result["points"], height, width)
-    return keypoints
+    size = frames.shape[1:3]
+    return [persons_of(_poses(result, *size), result["scores"]) for result in all_persons(frames)]
+
+
+def masks(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Masks uint8 (F, H, W), 255: the person with these keypoints, (F, 18, 3); 0 in frames in which
+    MediaPipe finds nobody in that pose."""
+    out = np.zeros(frames.shape[:3], np.uint8)
+    for index, (result, pose) in enumerate(zip(all_persons(frames), keypoints, strict=True)):
+        found = _poses(result, *frames.shape[1:3])
+        size = float(np.nan_to_num(box_sizes(keypoint_boxes(pose[None], VISIBLE)))[0])
+        alike = [similarity(pose, other, size) for other in found]
+        if max(alike, default=0.0) > SAME_POSE:
+            out[index] = result["masks"][int(np.argmax(alike))]
+    return out
+
+
+def _poses(result: FrameResult, height: int, width: int) -> np.ndarray:
+    """Keypoints (N, 18, 3) of the persons in a frame."""
+    poses = [_openpose(points, height, width) for points in result["points"]]
+    return np.array(poses, np.float32).reshape(-1, 18, 3)
 
 
 def _openpose(points: np.ndarray, height: int, width: int) -> np.ndarray:

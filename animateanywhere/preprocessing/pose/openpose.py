@@ -20,10 +20,10 @@ from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import say
-from animateanywhere.pose.keypoints import VISIBLE, in_frame
+from animateanywhere.pose.keypoints import in_frame
 from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
-from animateanywhere.preprocessing.pose import people
-from animateanywhere.preprocessing.tracking import intersection_over_union, keypoint_boxes, track
+from animateanywhere.preprocessing.pose.people import persons_of
+from animateanywhere.preprocessing.tracking import Persons
 from animateanywhere.preprocessing.weights import HUB, WeightsLocation
 
 NAME = "body_pose_model"
@@ -33,16 +33,12 @@ CONVERT = (
 )
 
 
-def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.ndarray, int]:
-    """Keypoints of the most prominent person.
+def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> list[Persons]:
+    """The persons in each frame.
 
     Args:
         frames: uint8 (F, H, W, 3).
         location: of the weights, `openpose/body_pose_model.safetensors`.
-
-    Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence in 0..1, 0 for undetected keypoints; and
-        the number of persons of comparable size.
 
     Raises:
         UsageError: the weights are missing, or torchvision does not fit the installed torch.
@@ -60,15 +56,10 @@ def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.nda
         yield estimate
 
     name = f"openpose-{sha256(file)[:12]}"
-    persons = [result["persons"] for result in
-               cached_results(frames, name, open_backend, "estimating poses")]  # fmt: skip
-    boxes = [_boxes(found) for found in persons]
-    keypoints = np.zeros((len(frames), 18, 3), dtype=np.float32)
-    for index, box in enumerate(track(boxes)):
-        if np.isfinite(box).all():
-            person = persons[index][np.argmax(intersection_over_union(boxes[index], box))]
-            keypoints[index] = in_frame(person, *frames.shape[1:3])
-    return keypoints, people.count_boxes(boxes)
+    results = cached_results(frames, name, open_backend, "estimating poses")
+    size = frames.shape[1:3]
+    return [persons_of(np.array([in_frame(one, *size) for one in result["persons"]])
+                       .reshape(-1, 18, 3)) for result in results]  # fmt: skip
 
 
 def weights(location: WeightsLocation) -> Path:
@@ -147,11 +138,3 @@ def _persons(candidates: np.ndarray, rows: np.ndarray) -> np.ndarray:
     found = np.where(ids[..., None] >= 0, candidates[ids, :3], 0)
     found[..., 2] = found[..., 2].clip(0, 1)
     return found
-
-
-def _boxes(persons: np.ndarray) -> np.ndarray:
-    """Boxes (N, 5) of persons (N, 18, 3): left, top, right, bottom, mean score of the detected."""
-    detected = persons[..., 2] > 0
-    score = persons[..., 2].sum(1) / np.maximum(detected.sum(1), 1)
-    boxes = np.column_stack([keypoint_boxes(persons, VISIBLE), score])
-    return np.nan_to_num(boxes)

@@ -1,113 +1,162 @@
-"""Detection and counting of persons: BlazePose's detector, or the bounding boxes of another one."""
+"""Who is in a clip: the tracked persons of comparable size, and the one that is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
-from animateanywhere.preprocessing.pose.blazepose.frames import VERSION, WORKERS, opened
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import write_aside
+from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.preprocessing import clothes
+from animateanywhere.preprocessing.tracking import (
+    Persons,
+    Track,
+    box_sizes,
+    intersection_over_union,
+    keypoint_boxes,
+    similarity,
+    track,
+)
 
-MIN_SCORE = 0.75  # passers-by score 0.8 to 0.95, false detections up to 0.72
-SAMPLED_FRAMES = 5  # frames of a clip
-COMPARABLE = 0.35  # of the largest person's size: smaller ones are background
-SAME_PERSON = 0.4  # of the larger radius: detections with nearer centers are duplicates
+COMPARABLE = 0.35  # of the most prominent person's size: smaller ones are background
+MOST = 12  # persons whose poses are estimated in one frame
+SHORTEST, WITHIN = 3, 5  # frames: who is detected in fewer is nobody, or passes too fast to matter
+SAME_POSE, SAME_BOX = 0.75, 0.6  # similarity and overlap of two detections of one person
+COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
 
-def count_persons(frames: np.ndarray) -> int:
-    """The number of persons of comparable size in a clip, uint8 (F, H, W, 3), by BlazePose."""
-    sampled = frames[np.linspace(0, len(frames) - 1, min(len(frames), SAMPLED_FRAMES)).astype(int)]
-    return count_comparable(detect_all(sampled))
+class People(NamedTuple):
+    """Persons of a clip: those of comparable size, most prominent first, and the background's."""
+
+    tracks: list[Track]
+    background: list[Track]
+
+    def others(self, number: int) -> list[Track]:
+        """Everybody besides person `number`, counted from 1."""
+        return [*self.tracks[: number - 1], *self.tracks[number:], *self.background]
 
 
-def count_boxes(frames: list[np.ndarray]) -> int:
-    """The number of persons of comparable size from each frame's boxes.
+def persons_of(
+    keypoints: np.ndarray, scores: np.ndarray | None = None, boxes: np.ndarray | None = None
+) -> Persons:
+    """The persons of a frame with keypoints (N, 18, 3); without those that have no visible body and
+    without duplicates. Scores and boxes are by default those of the visible keypoints."""
+    shown = keypoints[..., 2] >= VISIBLE
+    if scores is None:
+        scores = (keypoints[..., 2] * shown).sum(1) / np.maximum(shown.sum(1), 1)
+    boxes = keypoint_boxes(keypoints, VISIBLE) if boxes is None else boxes
+    kept: list[int] = []
+    for number in np.argsort(-scores):
+        if shown[number].sum() >= 2 and not any(
+            _same(keypoints[[number, other]], boxes[[number, other]]) for other in kept
+        ):
+            kept.append(int(number))
+    nothing = np.empty((len(kept), 0))
+    return Persons(boxes[kept], keypoints[kept].astype(np.float32), scores[kept], nothing)
 
-    frames: for each frame float (N, 5), left, top, right, bottom in pixels, score.
+
+def comparable(boxes: np.ndarray) -> np.ndarray:
+    """Those of a frame's boxes (N, 4 or more) that are of comparable size with the largest, at most
+    MOST."""
+    sizes = box_sizes(boxes)
+    largest = np.argsort(-sizes, kind="stable")[:MOST]
+    return boxes[largest[sizes[largest] >= COMPARABLE * sizes.max(initial=0)]]
+
+
+def _same(poses: np.ndarray, boxes: np.ndarray) -> bool:
+    if intersection_over_union(boxes[:1], boxes[1])[0] < SAME_BOX:
+        return False
+    return similarity(poses[0], poses[1], float(box_sizes(boxes).max())) > SAME_POSE
+
+
+def follow_people(found: Sequence[Persons], frames: np.ndarray | None = None) -> People:
+    """Track everybody through a clip.
+
+    Args:
+        found: the persons of each frame.
+        frames: uint8 (F, H, W, 3), whose colors help to tell people apart; None for drawings.
     """
-    found = []
-    for boxes in frames:
-        middle, half = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 3] - boxes[:, 1]) / 2
-        found.append(np.column_stack([middle, half, boxes[:, 4]]))
-    return count_comparable(found)
+    if frames is not None:
+        found = [persons._replace(colors=clothes.colors(frame, persons.keypoints))
+                 for persons, frame in zip(found, frames, strict=True)]  # fmt: skip
+    tracks = [one for one in track(found) if _is_there(one)]
+    near = [one for one in tracks if one.size >= COMPARABLE * tracks[0].size]
+    return People(near, [one for one in tracks if one.size < COMPARABLE * tracks[0].size])
 
 
-def detect_persons(frame: np.ndarray) -> np.ndarray:
-    """Detect all persons in a frame, uint8 (H, W, 3), by descending score.
+def is_alone(found: Sequence[Persons]) -> bool:
+    """Whether no frame shows two persons."""
+    return max((len(persons.boxes) for persons in found), default=0) <= 1
 
-    The detector's input has 224 x 224 pixels, so besides the whole frame it runs on overlapping
-    square windows with a side of the frame's shorter side and of half of it.
 
-    Returns:
-        float32 (N, 4): x, y of the hips' center and radius of the body around it (about half the
-        standing height) in pixels, score.
+def only_person(found: Sequence[Persons]) -> Track:
+    """The one person of frames that never show two."""
+    index = np.array([len(persons.boxes) - 1 for persons in found])
+    keypoints = np.zeros((len(found), 18, 3), np.float32)
+    boxes = np.full((len(found), 4), np.nan)
+    for frame in np.flatnonzero(index == 0):
+        keypoints[frame], boxes[frame] = found[frame].keypoints[0], found[frame].boxes[0]
+    return Track(index, keypoints, boxes)
+
+
+def _is_there(one: Track) -> bool:
+    """Whether a track is a person who stays for some frames, and no series of wrong detections."""
+    near = np.convolve(one.present, np.ones(WITHIN))
+    return bool(near.max() >= min(SHORTEST, len(one.present)))
+
+
+def choose(people: People, number: int, path: Path, picture: Path) -> Track:
+    """Person `number`, counted from 1.
 
     Raises:
-        UsageError: LiteRT or the model files are missing.
+        UsageError: there are fewer persons. path: of the clip; picture: with their numbers.
     """
-    return detect_all(frame[None])[0]
+    count = len(people.tracks)
+    if number > count:
+        where = f" (numbered in {picture})" if count > 1 else ""
+        counted = "one person is" if count == 1 else f"{count} persons are"
+        raise UsageError(f"--person {number}: {counted} seen in {path}{where}")
+    return people.tracks[number - 1]
 
 
-def detect_all(frames: np.ndarray) -> list[np.ndarray]:
-    """`detect_persons` for each frame of uint8 (F, H, W, 3)."""
-    results = cached_results(
-        frames, f"people-{VERSION}", _open_detector, "counting persons", workers=WORKERS
-    )
-    return [result["persons"] for result in results]
+def write_numbered(path: Path, frame: Callable[[int], np.ndarray], people: People) -> None:
+    """Write a PNG of the frame that shows most of the persons, with a numbered box around each, and
+    beside it the frames that show the others.
 
-
-@contextmanager
-def _open_detector() -> Iterator[FrameFunction]:
-    with opened() as networks:
-
-        def detect_in_windows(frame: np.ndarray) -> FrameResult:
-            persons = []
-            for left, top, side in _windows(*frame.shape[:2]):
-                window = frame[top : top + side, left : left + side] if side else frame
-                found = networks.detect(window)
-                radii = np.hypot(*(found.points[:, 1] - found.points[:, 0]).T)
-                for (x, y), radius, score in zip(
-                    found.points[:, 0], radii, found.scores, strict=True
-                ):
-                    # A body larger than its window is extrapolated from a fragment
-                    if score >= MIN_SCORE and (not side or radius < 0.9 * side):
-                        persons.append((x + left, y + top, radius, score))
-            return {"persons": _without_duplicates(persons)}
-
-        yield detect_in_windows
-
-
-def count_comparable(found: list[np.ndarray]) -> int:
-    """The number of persons of comparable size: the median over frames with a detection, or 0.
-
-    found: for each frame float (N, 4) as from `detect_persons`.
+    frame: gives a frame of the clip, uint8 (H, W, 3).
     """
-    counts = []
-    for persons in found:
-        if len(persons):
-            counts.append(int((persons[:, 2] >= COMPARABLE * persons[:, 2].max()).sum()))
-    return int(np.median(counts)) if counts else 0
+    shown = np.array([one.present for one in people.tracks])  # (P, F)
+    area = np.array([np.nan_to_num(np.prod(one.boxes[:, 2:] - one.boxes[:, :2], axis=1))
+                     for one in people.tracks])  # fmt: skip
+    score = shown * (1 + area / area.max(1, keepdims=True))
+    left, pictures = np.ones(len(shown), dtype=bool), []
+    while left.any():
+        index = int(score[left].sum(0).argmax())
+        pictures.append(_numbered(frame(index), people, index))
+        left &= ~shown[:, index]
+    with write_aside(path) as aside:
+        Image.fromarray(np.concatenate(pictures, axis=1)).save(aside, format="PNG")
 
 
-def _windows(height: int, width: int) -> list[tuple[int, int, int]]:
-    """Windows (left, top, side) in pixels; side 0 stands for the whole frame."""
-    short = min(height, width)
-    windows = [(0, 0, 0)]
-    for side in (short, short // 2):
-        if side < 96 or side == height == width:
+def _numbered(frame: np.ndarray, people: People, index: int) -> np.ndarray:
+    """Frame `index` of a clip, uint8 (H, W, 3), with a numbered box around each of its persons."""
+    picture = Image.fromarray(frame)
+    draw = ImageDraw.Draw(picture)
+    unit = max(min(picture.size) // 150, 1)
+    font = ImageFont.load_default(size=max(min(picture.size) // 12, 12))
+    for number in range(len(people.tracks), 0, -1):
+        box = people.tracks[number - 1].boxes[index]
+        if not np.isfinite(box).all():
             continue
-        steps_x, steps_y = (-(-2 * (length - side) // side) + 1 for length in (width, height))
-        for top in np.linspace(0, height - side, steps_y).astype(int):
-            for left in np.linspace(0, width - side, steps_x).astype(int):
-                windows.append((int(left), int(top), side))
-    return windows
-
-
-def _without_duplicates(persons: list[tuple[float, float, float, float]]) -> np.ndarray:
-    kept: list[tuple[float, float, float, float]] = []
-    for x, y, radius, score in sorted(persons, key=lambda person: -person[3]):
-        if all(np.hypot(x - a, y - b) > SAME_PERSON * max(radius, r) for a, b, r, _ in kept):
-            kept.append((x, y, radius, score))
-    return np.array(kept, dtype=np.float32).reshape(-1, 4)
+        left, top = (max(float(side), 0.0) for side in box[:2])
+        color = COLORS[(number - 1) % len(COLORS)]
+        draw.rectangle([left, top, float(box[2]), float(box[3])], outline=color, width=unit * 2)
+        text = draw.textbbox((left, top), str(number), font=font)
+        draw.rectangle([left, top, text[2] + 4 * unit, text[3] + 2 * unit], fill=color)
+        draw.text((left + 2 * unit, top), str(number), fill="white", font=font)
+    return np.asarray(picture)

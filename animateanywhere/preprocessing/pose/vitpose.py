@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult, cached_results
-from animateanywhere.preprocessing.pose import coco, people
-from animateanywhere.preprocessing.tracking import track
+from animateanywhere.preprocessing.pose import coco
+from animateanywhere.preprocessing.pose.people import comparable, persons_of
+from animateanywhere.preprocessing.tracking import Persons
 from animateanywhere.preprocessing.weights import (
     HUB,
     RT_DETR,
@@ -25,22 +26,18 @@ from animateanywhere.preprocessing.weights import (
 MIN_SCORE = 0.5  # of a bounding box
 
 
-def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.ndarray, int]:
-    """Keypoints of the most prominent person.
+def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> list[Persons]:
+    """The persons of comparable size in each frame.
 
     Args:
         frames: uint8 (F, H, W, 3).
         location: of the weights `rt-detr` and `vitpose`.
 
-    Returns:
-        float32 (F, 18, 3): x, y in pixels and confidence in 0..1, 0 in frames without the person;
-        and the number of persons of comparable size.
-
     Raises:
         UsageError: the weights are missing and cannot be downloaded.
     """
     folder = fetch(VITPOSE, location)
-    boxes = detect_persons(frames, location)
+    boxes = [comparable(found) for found in detect_persons(frames, location)]
 
     @contextmanager
     def open_backend() -> Iterator[FrameFunction]:
@@ -50,22 +47,23 @@ def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> tuple[np.nda
         processor: Any = VitPoseImageProcessorPil.from_pretrained(folder)
         model = load(VitPoseForPoseEstimation, folder)
 
-        def estimate(frame: np.ndarray, box: np.ndarray) -> FrameResult:
-            if not np.isfinite(box).all():
-                return {"keypoints": np.zeros((18, 3), np.float32)}
-            xywh = [np.array([[*box[:2], *(box[2:] - box[:2])]])]  # left, top, w, h
+        def estimate(frame: np.ndarray, boxes: np.ndarray) -> FrameResult:
+            if not len(boxes):
+                return {"keypoints": np.zeros((0, 18, 3), np.float32)}
+            xywh = [np.column_stack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]])]
             inputs = processor(frame, boxes=xywh, return_tensors="pt").to(model.device)
-            poses = processor.post_process_pose_estimation(model(**inputs), boxes=xywh)
-            points = np.column_stack([poses[0][0]["keypoints"], poses[0][0]["scores"]])
-            return {"keypoints": coco.coco_to_openpose(points, *frame.shape[:2])}
+            poses = processor.post_process_pose_estimation(model(**inputs), boxes=xywh)[0]
+            points = [np.column_stack([one["keypoints"], one["scores"]]) for one in poses]
+            found = [coco.coco_to_openpose(one, *frame.shape[:2]) for one in points]
+            return {"keypoints": np.stack(found)}
 
         with torch.no_grad():
             yield estimate
 
-    results = cached_results(
-        frames, fingerprint(VITPOSE, folder), open_backend, "estimating poses", track(boxes)
-    )
-    return np.stack([result["keypoints"] for result in results]), people.count_boxes(boxes)
+    name = f"{fingerprint(VITPOSE, folder)}-persons"
+    results = cached_results(frames, name, open_backend, "estimating poses", boxes)
+    return [persons_of(result["keypoints"], here[:, 4], here[:, :4])
+            for result, here in zip(results, boxes, strict=True)]  # fmt: skip
 
 
 def detect_persons(frames: np.ndarray, location: WeightsLocation = HUB) -> list[np.ndarray]:

@@ -12,10 +12,12 @@ import numpy as np
 
 from animateanywhere.core.findings import Finding, Level
 from animateanywhere.core.frame_size import Size
+from animateanywhere.pose.continuity import jumps
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
 from animateanywhere.preprocessing.crop import crop_keypoints
 from animateanywhere.preprocessing.quality import footage
+from animateanywhere.preprocessing.quality.upright import rotation_findings
 
 MIN_PART_SHARE = 0.5  # share of frames; a body part shown in fewer is learned poorly
 MIN_VIEW_SHARE = 0.05  # of the frames: at least one frame of a clip to learn a view from
@@ -60,7 +62,8 @@ def clip_findings(
     inside = crop_keypoints(keypoints, boxes, size)
     blur = _blur(pictures, masks)
     found = [
-        *_parts(keypoints), *_views(keypoints), *_size(boxes, size.height),
+        *(rotation_findings(keypoints) or _views(keypoints)), *jump_findings(keypoints, fps),
+        *_parts(keypoints), *_size(boxes, size.height),
         *(blur or _drawing(frames, boxes, masks)), *_cuts(frames, fps),
         *_camera(frames, keypoints, fps), *_masks(masks, inside), *_light(pictures, masks),
         *_motion(keypoints, fps),
@@ -72,6 +75,18 @@ def worst_first(findings: list[Finding]) -> list[Finding]:
     """Findings sorted by severity: unusable, warning, note."""
     order = ("unusable", "warning", "note")
     return sorted(findings, key=lambda finding: order.index(finding.level))
+
+
+def jump_findings(keypoints: np.ndarray, fps: float) -> list[Finding]:
+    """A warning where the body of (F, 18, 3) jumps as no person does."""
+    where = jumps(keypoints, fps)
+    if not len(where):
+        return []
+    text = (
+        f"the person's position jumps in frames {frame_ranges(where)}: a cut, another person or a "
+        "wrong detection; cut the clip there, or correct the poses"
+    )
+    return [Finding("warning", "jump", text)]
 
 
 def _parts(keypoints: np.ndarray) -> list[Finding]:

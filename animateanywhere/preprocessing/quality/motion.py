@@ -15,7 +15,13 @@ from animateanywhere.pose.visibility import (
     view_directions,
     view_shares,
 )
-from animateanywhere.preprocessing.quality.clip import MIN_VIEW_SHARE, frame_ranges, worst_first
+from animateanywhere.preprocessing.quality.clip import (
+    MIN_VIEW_SHARE,
+    frame_ranges,
+    jump_findings,
+    worst_first,
+)
+from animateanywhere.preprocessing.quality.upright import rotation_findings
 
 MIN_SHARE = 0.1  # of a motion's frames that show a body part or view, for it to count
 MAX_SCALE = 1.5  # times larger or smaller than the learned person in their frame
@@ -31,6 +37,7 @@ def motion_findings(
     source: Size,
     reference: np.ndarray | None = None,
     learned: Size | None = None,
+    fps: float = 8.0,
 ) -> list[Finding]:
     """Findings about a driving motion, most severe first.
 
@@ -38,6 +45,7 @@ def motion_findings(
         keypoints: (F, 18, 3) in pixels of a picture of size `source`.
         reference: (N, 18, 3), the learned person's keypoints if known, in pixels of a frame of size
             `learned`.
+        fps: frame rate of the motion.
     """
     visible = keypoints[..., 2] >= VISIBLE
     empty = np.flatnonzero(~has_person(keypoints))
@@ -47,6 +55,7 @@ def motion_findings(
     if len(empty):
         text = f"no skeleton in {len(empty)} of {len(keypoints)} frames ({frame_ranges(empty)})"
         found.append(Finding("warning", "skeleton", f"{text}; add poses for them, or remove them"))
+    found += [*rotation_findings(keypoints), *jump_findings(keypoints, fps)]
     found += _leaving(keypoints, visible, *source)
     if reference is not None and learned is not None and len(reference):
         found += _not_in_reference(keypoints, reference)

@@ -12,8 +12,12 @@ from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult
 from animateanywhere.preprocessing.pose.blazepose.networks import BlazePose, Person
 from animateanywhere.preprocessing.pose.blazepose.region import around_person
 
-VERSION = f"blazepose-{model_files.VERSION}-1"  # the last digit: of our own steps
+VERSION = f"blazepose-{model_files.VERSION}-2"  # the last digit: of our own steps
 WORKERS = 2  # each runs on little more than one core
+LONG = 1.2  # times as long as wide: a frame that is looked at in windows, too
+MIN_WINDOW_SCORE = 0.75  # in windows, passers-by score 0.8 to 0.95, false detections up to 0.72
+COMPARABLE = 0.3  # of the largest person's size
+SAME_PERSON = 0.25  # of the larger radius: detections with nearer centers are duplicates
 SAME_BODY = 0.1  # of the body's size: landmarks that differ less on average are one person's
 
 
@@ -39,8 +43,8 @@ def pose_and_mask(frames: np.ndarray) -> list[FrameResult]:
 def all_persons(frames: np.ndarray) -> list[FrameResult]:
     """Landmarks and masks of all persons in each frame, by descending score.
 
-    The detector sees the whole frame in 224 x 224 pixels, which passers-by far behind are too small
-    for; `people.detect_persons` looks closer.
+    The detector sees 224 x 224 pixels, so it looks at the whole frame and, in long frames, at
+    overlapping squares of it. Persons far smaller than the largest are background and left out.
 
     Args:
         frames: uint8 (F, H, W, 3).
@@ -90,15 +94,15 @@ def _open_all() -> Iterator[FrameFunction]:
 
         def estimate(frame: np.ndarray) -> FrameResult:
             height, width = frame.shape[:2]
-            found = networks.detect(frame)
+            places, scores = _in_windows(networks, frame)
             persons: list[Person] = []
             kept = []
-            for index, points in enumerate(found.points):
-                person = networks.landmarks(frame, around_person(points[0], points[1]))
+            for index, (hips, rim) in enumerate(places):
+                person = networks.landmarks(frame, around_person(hips, rim))
                 if person and not any(_same(person, other, height, width) for other in persons):
                     persons.append(person)
                     kept.append(index)
-            hips, rim = found.points[kept, 0], found.points[kept, 1]
+            hips, rim = places[kept, 0], places[kept, 1]
             masks = [_bytes(person.mask) for person in persons]
             return {
                 "points": np.array([person.points for person in persons], np.float32).reshape(
@@ -106,10 +110,46 @@ def _open_all() -> Iterator[FrameFunction]:
                 ),
                 "masks": np.array(masks, np.uint8).reshape(-1, height, width),
                 "circles": np.column_stack([hips, np.hypot(*(rim - hips).T)]).astype(np.float32),
-                "scores": found.scores[kept].astype(np.float32),
+                "scores": scores[kept].astype(np.float32),
             }
 
         yield estimate
+
+
+def _in_windows(networks: BlazePose, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Persons of comparable size in a frame, found in it and in its windows, by descending score:
+    float (N, 2, 2), the hips' center and a point on the circle around the body; scores (N,)."""
+    places, scores = [], []
+    for left, top, side in _windows(*frame.shape[:2]):
+        found = networks.detect(frame[top : top + side, left : left + side] if side else frame)
+        radii = np.hypot(*(found.points[:, 1] - found.points[:, 0]).T)
+        # A body larger than its window is extrapolated from a fragment
+        good = (found.scores >= MIN_WINDOW_SCORE) & (radii < 0.9 * side) | (side == 0)
+        places.append(found.points[good, :2] + (left, top))
+        scores.append(found.scores[good])
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    candidates, certain = np.concatenate(places)[order], np.concatenate(scores)[order]
+    radii = np.hypot(*(candidates[:, 1] - candidates[:, 0]).T)
+    kept: list[int] = []
+    for index in np.flatnonzero(radii >= COMPARABLE * radii.max(initial=0)):
+        apart = np.hypot(*(candidates[kept, 0] - candidates[index, 0]).T)
+        if (apart > SAME_PERSON * np.maximum(radii[kept], radii[index])).all():
+            kept.append(int(index))
+    return candidates[kept], certain[kept]
+
+
+def _windows(height: int, width: int) -> list[tuple[int, int, int]]:
+    """Windows (left, top, side) in pixels; side 0 stands for the whole frame."""
+    side = min(height, width)
+    windows = [(0, 0, 0)]
+    if max(height, width) > LONG * side:
+        steps_x, steps_y = (-(-2 * (length - side) // side) + 1 for length in (width, height))
+        windows += [
+            (int(left), int(top), side)
+            for top in np.linspace(0, height - side, steps_y)
+            for left in np.linspace(0, width - side, steps_x)
+        ]
+    return windows
 
 
 def _same(one: Person, other: Person, height: int, width: int) -> bool:
