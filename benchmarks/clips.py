@@ -16,7 +16,6 @@ import shutil
 import tempfile
 import time
 from contextlib import redirect_stderr
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -48,7 +47,6 @@ def main() -> None:
     )  # fmt: skip
     if not files:
         parser.error(f"{options.folder}: no clips in it")
-    import_module("mediapipe.python.solutions")
     references, drivings = [], []
     with tempfile.TemporaryDirectory() as scratch:
         frame_cache.CACHE = Path(scratch) / "cache"  # nothing is cached from earlier runs

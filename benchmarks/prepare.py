@@ -1,4 +1,4 @@
-"""Speed of `aa prepare` with MediaPipe, in total and of each part.
+"""Speed of `aa prepare` with BlazePose, in total and of each part.
 
     .venv/bin/python benchmarks/prepare.py CLIP.mp4 --size 512
 

@@ -45,7 +45,9 @@ def test_all_that_is_imported_is_declared() -> None:
     core = declared(PROJECT["dependencies"])
     backends = [EXTRAS[name] for name in ("offline", "openai", "dwpose", "faces", "openpose")]
     assert imported("animateanywhere") <= core | declared(*backends)
-    assert imported("tests") - {"tests"} <= core | declared(EXTRAS["test"], EXTRAS["openpose"])
+    assert imported("tests") - {"benchmarks", "tests"} <= core | declared(
+        EXTRAS["test"], EXTRAS["openpose"]
+    )
 
 
 def test_constraints_pin_every_dependency_within_its_range() -> None:

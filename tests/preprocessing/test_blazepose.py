@@ -1,7 +1,6 @@
 """BlazePose's steps in numbers checked by hand, and the whole against MediaPipe's own."""
 
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,25 +13,11 @@ from animateanywhere.preprocessing import model_files
 from animateanywhere.preprocessing.pose.blazepose import detector, frames, networks, region
 from animateanywhere.preprocessing.pose.blazepose.detector import Detections
 from animateanywhere.preprocessing.pose.blazepose.region import Region
+from benchmarks.blazepose import agreement
 from tests.conftest import needs_blazepose
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 CLIPS = ("AnyCharV/dance1.mp4", "Tune-A-Video/man-surfing.mp4", "finetrainers/hiker_tiny.mp4")
-# MediaPipe 0.10.21 over frames in a file, in whatever Python has it
-REFERENCE = """
-import sys
-import numpy as np
-from mediapipe.python.solutions.pose import Pose
-arrays = {}
-with Pose(static_image_mode=True, model_complexity=1, enable_segmentation=True) as pose:
-    for name, frames in np.load(sys.argv[1]).items():
-        found = [pose.process(frame) for frame in frames]
-        arrays[name + ".points"] = [
-            [(p.x, p.y, p.z, p.visibility) for p in one.pose_landmarks.landmark] for one in found
-        ]
-        arrays[name + ".masks"] = [one.segmentation_mask for one in found]
-np.savez(sys.argv[2], **arrays)
-"""
 
 
 @pytest.fixture
@@ -164,9 +149,8 @@ def test_noise_shows_nobody(opened: networks.BlazePose) -> None:
     noise = np.random.default_rng(0).integers(90, 160, (96, 128, 3), np.uint8)
     assert len(opened.detect(noise).scores) == 0
     assert opened.landmarks(noise, Region(64, 48, 90)) is None
-    for results in (frames.pose_and_mask(noise[None]), frames.all_persons(noise[None])):
-        assert results[0]["points"].size == 0
-        assert not any(results[0][name].any() for name in ("mask", "masks") if name in results[0])
+    found = frames.all_persons(noise[None])[0]
+    assert found["points"].shape == (0, 33, 4) and found["masks"].shape == (0, 96, 128)
 
 
 def test_both_persons_of_a_picture_are_found(opened: networks.BlazePose) -> None:
@@ -179,30 +163,16 @@ def test_both_persons_of_a_picture_are_found(opened: networks.BlazePose) -> None
     assert hips[0] + hips[1] == pytest.approx(2 * width, abs=0.03 * width)  # mirrored
     first = both["masks"][np.argmin(both["circles"][:, 0])]
     assert first[:, :width].mean() > 20 * first[:, width:].mean()
-    again = frames.pose_and_mask(one[None])[0]
-    assert (again["points"] == alone["points"][0]).all()
-    assert (again["mask"] == alone["masks"][0]).all()
 
 
-def test_it_agrees_with_mediapipe_on_real_clips(opened: networks.BlazePose, tmp_path: Path) -> None:
+def test_it_agrees_with_mediapipe_on_real_clips(opened: networks.BlazePose) -> None:
     """MEDIAPIPE_PYTHON may name a Python with MediaPipe 0.10.21, which newer ones cannot have."""
     python = sys.executable if find_spec("mediapipe") else os.environ.get("MEDIAPIPE_PYTHON")
     if not python:
         pytest.skip("mediapipe is not installed here, and MEDIAPIPE_PYTHON names no Python with it")
     clips = {str(index): real(name, 4) for index, name in enumerate(CLIPS)}
-    np.savez(tmp_path / "frames.npz", **clips)
-    subprocess.run(
-        [python, "-c", REFERENCE, str(tmp_path / "frames.npz"), str(tmp_path / "truth.npz")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    truth = np.load(tmp_path / "truth.npz")
-    apart, ious = [], []
-    for name, clip in clips.items():
-        for index, found in enumerate(frames.pose_and_mask(clip)):
-            expected = truth[f"{name}.points"][index]
-            apart.append(np.hypot(*((found["points"] - expected)[:, :2] * clip.shape[2:0:-1]).T))
-            assert np.abs(found["points"][:, 3] - expected[:, 3]).max() < 0.01
-            ours, theirs = found["mask"] > 127, truth[f"{name}.masks"][index] > 0.5
-            ious.append((ours & theirs).sum() / (ours | theirs).sum())
-    assert np.median(apart) < 0.02 and np.max(apart) < 0.5  # pixels
-    assert min(ious) > 0.997
+    for one in agreement(python, clips).values():
+        assert one.frames_of_one_only == 0 and len(one.ious) == 4
+        assert np.median(one.distances) < 0.02 and one.distances.max() < 0.5  # pixels
+        assert one.visibilities.max() < 0.01
+        assert one.ious.min() > 0.997

@@ -20,7 +20,7 @@ def find_people(
     Args:
         frames: uint8 (F, H, W, 3).
         backend: one of BACKENDS.
-        location: of its weights; "mediapipe" needs none.
+        location: of its weights; those of "mediapipe" are in the cache.
 
     Raises:
         UsageError: unknown backend, or its package or weights are missing.

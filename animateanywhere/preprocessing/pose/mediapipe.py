@@ -23,7 +23,7 @@ NOSE, EYES, EARS = 0, (14, 15), (16, 17)  # of OpenPose-18
 
 
 def extract(frames: np.ndarray) -> list[Persons]:
-    """The persons of comparable size in each frame, by MediaPipe (BlazePose GHUM, full; about 35 ms
+    """The persons of comparable size in each frame, by BlazePose (GHUM, full; about 50 ms
     a person on one core).
 
     The confidence is 0 for keypoints out of the frame and for the face in a back view.

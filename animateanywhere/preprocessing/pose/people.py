@@ -99,7 +99,7 @@ def only_person(found: Sequence[Persons]) -> Track:
     index = np.array([len(persons.boxes) - 1 for persons in found])
     keypoints = np.zeros((len(found), 18, 3), np.float32)
     boxes = np.full((len(found), 4), np.nan)
-    for frame in np.flatnonzero(index == 0):
+    for frame in np.flatnonzero(index == 0).tolist():
         keypoints[frame], boxes[frame] = found[frame].keypoints[0], found[frame].boxes[0]
     return Track(index, keypoints, boxes)
 

@@ -21,25 +21,6 @@ SAME_PERSON = 0.25  # of the larger radius: detections with nearer centers are d
 SAME_BODY = 0.1  # of the body's size: landmarks that differ less on average are one person's
 
 
-def pose_and_mask(frames: np.ndarray) -> list[FrameResult]:
-    """Landmarks and mask of the most certain person in each frame.
-
-    Frames are processed independently: at 8 frames a second a fast dancer leaves the region in
-    which a tracker would search.
-
-    Args:
-        frames: uint8 (F, H, W, 3).
-
-    Returns:
-        For each frame "points", float32 (33, 4): x and y in 0..1, z in frame widths, visibility;
-        (0, 4) if no person is detected; and "mask", uint8 (H, W), 255: the person.
-
-    Raises:
-        UsageError: LiteRT or the model files are missing.
-    """
-    return cached_results(frames, VERSION, _open_first, "estimating pose and mask", workers=WORKERS)
-
-
 def all_persons(frames: np.ndarray) -> list[FrameResult]:
     """Landmarks and masks of all persons in each frame, by descending score.
 
@@ -50,10 +31,10 @@ def all_persons(frames: np.ndarray) -> list[FrameResult]:
         frames: uint8 (F, H, W, 3).
 
     Returns:
-        For each frame, for its N persons: "points", float32 (N, 33, 4) as in `pose_and_mask`;
-        "masks", uint8 (N, H, W), 255: that person, where bodies overlap both; "circles", float32
-        (N, 3): x, y of the hips' center and radius of the body around it, in pixels; "scores",
-        float32 (N,) in 0.5..1, of the detector.
+        For each frame, for its N persons: "points", float32 (N, 33, 4): x and y in 0..1, z in
+        frame widths, visibility; "masks", uint8 (N, H, W), 255: that person, where bodies overlap
+        both; "circles", float32 (N, 3): x, y of the hips' center and radius of the body around it,
+        in pixels; "scores", float32 (N,) in 0.5..1, of the detector.
 
     Raises:
         UsageError: LiteRT or the model files are missing.
@@ -71,21 +52,6 @@ def opened() -> Iterator[BlazePose]:
         UsageError: LiteRT or the model files are missing.
     """
     yield BlazePose(*model_files.require())
-
-
-@contextmanager
-def _open_first() -> Iterator[FrameFunction]:
-    with opened() as networks:
-
-        def estimate(frame: np.ndarray) -> FrameResult:
-            found = networks.detect(frame).points[:1]
-            person = networks.landmarks(frame, around_person(*found[0, :2])) if len(found) else None
-            if person is None:
-                nothing = np.zeros(frame.shape[:2], np.uint8)
-                return {"points": np.zeros((0, 4), np.float32), "mask": nothing}
-            return {"points": person.points, "mask": _bytes(person.mask)}
-
-        yield estimate
 
 
 @contextmanager
