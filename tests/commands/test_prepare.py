@@ -148,13 +148,13 @@ def test_the_report_is_self_contained_and_escapes(tmp_path):
 
 def test_a_late_second_person_is_left_out_or_masked_out(tmp_path, capsys):
     clip = failing("walk_in.mp4")
-    alone = prepare(clip, tmp_path / "alone", size=64)
+    alone = prepare(clip, tmp_path / "alone", size=square(64))
     assert 20 <= len(alone.frames) <= 24
     said = " ".join(capsys.readouterr().err.split())
     assert "2 persons of comparable size (person 1 in frames 0 to 30, 2 in frames 2" in said
     assert f"one person in {len(alone.frames)} frames" in said
     assert (tmp_path / "alone-people.png").is_file()
-    chosen = prepare(clip, tmp_path / "chosen", size=64, person=1)
+    chosen = prepare(clip, tmp_path / "chosen", size=square(64), person=1)
     assert len(chosen.frames) == 31
     areas = chosen.masks.mean((1, 2))
     assert areas[24:].mean() < 1.3 * areas[:20].mean()
