@@ -24,6 +24,7 @@ from rich.progress import track
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.media import video
 from animateanywhere.media.pictures import PICTURE_SUFFIXES
 from animateanywhere.pose.keypoints import VISIBLE
@@ -76,7 +77,7 @@ def _reference(name: str, clip: Path, out: Path, size: int, fps: float) -> str:
     start = time.perf_counter()
     try:
         with redirect_stderr(output):
-            subject = prepare(clip, out, class_word="person", size=size, fps=fps)
+            subject = prepare(clip, out, class_word="person", size=square(size), fps=fps)
     except UsageError as error:
         return f"| {name} | | | | | **refused**: {_short(str(error), clip)} |"
     seconds = (time.perf_counter() - start) / len(subject.frames)

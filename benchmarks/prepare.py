@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.commands import prepare as command
+from animateanywhere.core import frame_size
 from animateanywhere.media import video
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect
@@ -53,7 +54,7 @@ def main() -> None:
             os.chdir(tempfile.mkdtemp(dir=place))  # a frame cache of its own
             spent.clear()
             begun = time.perf_counter()
-            command.prepare(square, "subject", size=options.size, fps=taken.fps)
+            command.prepare(square, "subject", size=frame_size.square(options.size), fps=taken.fps)
             spent["total"] = time.perf_counter() - begun
             best = {name: min(value, best.get(name, value)) for name, value in spent.items()}
     core = sum(best[name] for name, *_ in PARTS[:CORE])

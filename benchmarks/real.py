@@ -41,6 +41,7 @@ from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import finite, sha256, write_aside
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress, say
 from animateanywhere.datasets.subject import overlay_skeletons, read_subject
 from animateanywhere.evaluation import real
@@ -271,7 +272,7 @@ def make(
     (F, H, W, 3) uint8, and its motion."""
     fit = "none" if driving.pictures is not None else fit
     build = None if weights is None else learned_keypoints(read_metadata(weights))
-    motion = real.motion_of(driving, run.size, fit, build)
+    motion = real.motion_of(driving, square(run.size), fit, build)
     wanted = {
         "prompt": prompt, "fit": fit, "seed": 0, "version": __version__,
         "weights": None if weights is None else sha256(weights),
@@ -282,7 +283,13 @@ def make(
             prompt,
             file,
             GenerateOptions(
-                weights=weights, base=run.base, out=out, fit=fit, frames=FRAMES, backends=DETECTORS
+                weights=weights,
+                base=run.base,
+                out=out,
+                fit=fit,
+                frames=FRAMES,
+                backends=DETECTORS,
+                size=square(run.size),
             ),
         )
     return video.read(out).frames, motion

@@ -23,12 +23,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress
 from animateanywhere.media import video
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.puppets import Spec, render, sample_spec
 
 SIZE = 128
+FRAME = square(SIZE)
 MODES: tuple[retarget.Fit, ...] = ("none", "frame", "bones")
 
 
@@ -100,7 +102,7 @@ def height(points: np.ndarray, one: Pair) -> float:
 def table(name: str, pairs: list[Pair]) -> None:
     rows = {}
     for mode in MODES:
-        fitted = [retarget.fit(p.driving, SIZE, SIZE, SIZE, mode, p.reference) for p in pairs]
+        fitted = [retarget.fit(p.driving, FRAME, FRAME, mode, p.reference) for p in pairs]
         rows[mode] = np.nanmean([compare(f, p) for f, p in zip(fitted, pairs, strict=True)], 0)
     for mode, (error, aligned_error, sliding, ground) in rows.items():
         ratios = error / rows["none"][0], aligned_error / rows["none"][1]
@@ -118,7 +120,7 @@ def draw(path: Path, pairs: list[Pair]) -> None:
     over truth (gray)."""
     columns = []
     for one in pairs[:8]:
-        fitted = retarget.fit(one.driving, SIZE, SIZE, SIZE, "bones", one.reference)
+        fitted = retarget.fit(one.driving, FRAME, FRAME, "bones", one.reference)
         fitted[..., 2] = one.driving[..., 2]
         at = len(fitted) // 2
         three = np.stack([x[at] for x in (one.driving, fitted, one.truth)])

@@ -21,6 +21,7 @@ from animateanywhere.backbones.family import Base as Base
 from animateanywhere.backbones.family import Family as Family
 from animateanywhere.backbones.family import latent_shape as latent_shape
 from animateanywhere.backbones.family import token_ids as token_ids
+from animateanywhere.backbones.prompt_weights import is_weighted, plain
 from animateanywhere.backbones.sources import (
     LOADING,
     from_folder,
@@ -244,6 +245,18 @@ def encode_poses(base: Base, pictures: np.ndarray, clip: bool = False) -> Tensor
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
     """Encode B prompts as the text encoder's last hidden states, (B, T, D) float."""
     return base.family.encode_text(base, prompts)
+
+
+def encode_prompts(base: Base, prompts: list[str]) -> Tensor:
+    """`encode_text` of prompts that people wrote, in which words may have weights; families that
+    do not honor them get the words alone."""
+    weighted = base.family.encode_weighted
+    if weighted is None or not any(map(is_weighted, prompts)):
+        return encode_text(base, [plain(prompt) for prompt in prompts])
+    return torch.cat([
+        weighted(base, prompt) if is_weighted(prompt) else encode_text(base, [plain(prompt)])
+        for prompt in prompts
+    ])  # fmt: skip
 
 
 def window_length(base: Base) -> int:

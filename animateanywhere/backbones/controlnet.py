@@ -95,7 +95,7 @@ def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
 
 
 def pose_shape(base: Base) -> tuple[int, ...]:
-    return 3, base.config["size"], base.config["size"]
+    return 3, base.frame.height, base.frame.width
 
 
 FAMILY = replace(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from animateanywhere.backbones.guided_attention import Region
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import latent_channels, spatial_factor
+from animateanywhere.core.frame_size import Size, square
 
 # A key of ours in the scheduler's config: the schedule of the betas in work with images, where it
 # differs from `beta_schedule`, that of clips
@@ -84,12 +85,15 @@ class Family:
     draw: Callable[[np.ndarray, int, int], np.ndarray]
     encode_text: Callable[[Base, list[str]], Tensor]  # prompts -> states (B, T, D)
     pose_shape: Callable[[Base], tuple[int, ...]]  # shape of one frame's pose condition
+    stride: Callable[[Base], int]  # pixels that the sides of frames are multiples of
     text_shape: Callable[[Base], tuple[int, int]]  # (T, D) of a prompt's states; T may be typical
     # Tensors of another tool's LoRA, and the network -> tensors by diffusers' names, their alphas
     read_lora: Callable[[dict[str, Tensor], Any], tuple[dict[str, Tensor], Any]]
     # The name of a layer ("unet.conv_in") in kohya's tools; None if they have no such layer
     kohya_name: Callable[[str], str | None]
     architecture: Callable[[Base], tuple[str, str]]  # its name in ModelSpec, and in kohya's tools
+    # A prompt with weights (`prompt_weights`) -> states (1, T, D); None if its weights are ignored
+    encode_weighted: Callable[[Base, str], Tensor] | None = None
     optional: tuple[str, ...] = ()  # parts that a base may lack
     auxiliary: tuple[str, ...] = ()  # networks that run with the denoiser and are never trained
     # Precision of generation on a GPU: "fp16", or "bf16", in which the network was trained, if the
@@ -123,6 +127,19 @@ class Base:
     # weights that were learned then
     earlier_hash: str = ""
     text_cache: dict[str, Tensor] = field(default_factory=dict)  # states (T, D) by prompt
+
+    @property
+    def frame(self) -> Size:
+        """The size of the frames in use: a square of `config["size"]`, unless `at` set another."""
+        side = int(self.config["size"])
+        return Size(int(self.config.get("width", side)), int(self.config.get("height", side)))
+
+    def at(self, frame: Size) -> Base:
+        """The same base, with the same networks, for frames of another size. It is kept in the
+        config, so that estimates on the meta device have it too."""
+        sides = {} if frame == square(self.config["size"]) else frame._asdict()
+        kept = {key: value for key, value in self.config.items() if key not in Size._fields}
+        return replace(self, config={**kept, **sides})
 
     @property
     def tokenizer(self) -> Any:
@@ -184,6 +201,12 @@ class Base:
 
 
 def latent_shape(base: Base) -> tuple[int, int, int]:
-    """Shape (C, h, w) of the latent of one frame at the base's size."""
-    side = base.config["size"] // spatial_factor(base.vae)
-    return latent_channels(base.vae), side, side
+    """Shape (C, h, w) of the latent of one frame of the size in use."""
+    factor, frame = spatial_factor(base.vae), base.frame
+    return latent_channels(base.vae), frame.height // factor, frame.width // factor
+
+
+def latent_stride(base: Base) -> int:
+    """`Family.stride` of a UNet: it halves latents rounded up, and has no position embeddings in
+    space, so frames need only be whole latents."""
+    return spatial_factor(base.vae)

@@ -24,6 +24,7 @@ from transformers import AddedToken
 from animateanywhere.backbones import lora
 from animateanywhere.backbones.family import Base
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.frame_size import Size, parse_size
 from animateanywhere.core.messages import warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.tensor_file import (
@@ -255,3 +256,9 @@ def learned_keypoints(learned: dict[str, str]) -> np.ndarray | None:
     """
     text = learned.get("keypoints")
     return None if text is None else np.array(json.loads(text), np.float32).reshape(-1, 18, 3)
+
+
+def learned_frame(learned: dict[str, str]) -> Size | None:
+    """The size of the frames that a person was learned on; None if the metadata do not say it:
+    those of earlier versions are squares of the base's size."""
+    return parse_size(learned.get("frame"))

@@ -25,9 +25,11 @@ from animateanywhere.backbones.family import (
     Checkpoint,
     Family,
     latent_shape,
+    latent_stride,
     token_ids,
 )
 from animateanywhere.backbones.guided_attention import Region, guide
+from animateanywhere.backbones.prompt_weights import parse, weigh, weighted_ids
 from animateanywhere.backbones.sources import load_config, part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import (
@@ -215,6 +217,14 @@ def encode_text(base: Base, prompts: list[str]) -> Tensor:
     return base.text_encoder(ids).last_hidden_state
 
 
+def encode_weighted(base: Base, prompt: str) -> Tensor:
+    """See `Family.encode_weighted`."""
+    ids, weights = weighted_ids(base.tokenizer, parse(prompt))
+    both = torch.cat([ids, token_ids(base.tokenizer, [""])]).to(base.text_encoder.device)
+    states, empty = base.text_encoder(both).last_hidden_state.split(1)
+    return weigh(states, empty, weights)
+
+
 def text_shape(base: Base) -> tuple[int, int]:
     config = base.text_encoder.config
     return config.max_position_embeddings, config.hidden_size
@@ -280,9 +290,11 @@ FAMILY = Family(
     draw=skeleton.draw,
     encode_text=encode_text,
     pose_shape=latent_shape,  # the pose is encoded by the same VAE
+    stride=latent_stride,
     text_shape=text_shape,
     read_lora=read_lora,
     kohya_name=kohya_name,
     architecture=architecture,
+    encode_weighted=encode_weighted,
     optional=("motion_adapter",),
 )  # fmt: skip

@@ -40,7 +40,7 @@ def encode_frames(
     """
     device = next(vae.parameters()).device
     parts = []
-    slice_size = slice_size or at_once(frames.shape[1], ENCODED)
+    slice_size = slice_size or at_once(frames.shape[1] * frames.shape[2], ENCODED)
     with torch.no_grad():
         if clip and temporal_factor(vae) > 1:
             return _scaled(vae, _encode_clip(vae, frames, device))
@@ -83,8 +83,8 @@ def decoded_pixels(
     if clip and temporal_factor(vae) > 1:
         yield from _decode_clip(vae, raw_latents(vae, latents))
         return
-    size = latents.shape[-1] * spatial_factor(vae)
-    for part in latents.split(slice_size or at_once(size, DECODED)):
+    area = latents.shape[-2] * latents.shape[-1] * spatial_factor(vae) ** 2
+    for part in latents.split(slice_size or at_once(area, DECODED)):
         with torch.no_grad():
             pixels = _vae_decode(vae, raw_latents(vae, part))
         yield pixels
@@ -114,9 +114,9 @@ def whole_clip(frames: int, packed: int) -> int:
     return 1 + (frames - 1) // packed * packed
 
 
-def at_once(size: int, pixels: int) -> int:
-    """How many frames of `size` pixels a side have at most `pixels` pixels in total; at least 1."""
-    return max(pixels // size**2, 1)
+def at_once(area: int, pixels: int) -> int:
+    """How many frames of `area` pixels have at most `pixels` pixels in total; at least 1."""
+    return max(pixels // area, 1)
 
 
 def vae_encode(vae: Any, pixels: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_map
 from transformers import T5Tokenizer, UMT5EncoderModel
 
 from animateanywhere.backbones.create_tokenizer import t5_tokenizer
-from animateanywhere.backbones.family import Base, Checkpoint, Family
+from animateanywhere.backbones.family import Base, Checkpoint, Family, latent_shape
 from animateanywhere.backbones.guided_attention import Region, guided_attention
 from animateanywhere.backbones.sources import part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
@@ -117,8 +117,12 @@ def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
 
 
 def pose_shape(base: Base) -> tuple[int, ...]:
-    side = base.config["size"] // spatial_factor(base.vae)
-    return base.denoiser.config.vace_in_channels, side, side
+    return base.denoiser.config.vace_in_channels, *latent_shape(base)[1:]
+
+
+def stride(base: Base) -> int:
+    """See `Family.stride`: a patch of latents; the rotary position embeddings take any number."""
+    return spatial_factor(base.vae) * int(base.denoiser.config.patch_size[-1])
 
 
 def encode_text(base: Base, prompts: list[str]) -> Tensor:
@@ -307,6 +311,7 @@ FAMILY = Family(
     draw=openpose_drawing.draw,
     encode_text=encode_text,
     pose_shape=pose_shape,
+    stride=stride,
     text_shape=text_shape,
     read_lora=read_lora,
     kohya_name=kohya_name,

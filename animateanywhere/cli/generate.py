@@ -10,6 +10,8 @@ from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
     INPUT,
     BaseOfWeights,
+    FrameAspect,
+    FrameSize,
     Models,
     Offline,
     OldLooks,
@@ -18,9 +20,11 @@ from animateanywhere.cli.options import (
     PoseBackend,
     PoseFps,
     Seed,
+    frame_shape,
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
+from animateanywhere.core.formats import GIF_FPS, format_of
 from animateanywhere.core.paths import RUNS
 
 SAMPLING = "Sampling options"
@@ -68,6 +72,15 @@ def generate(
         ),
     ] = False,
     base: BaseOfWeights = None,
+    negative: Annotated[
+        str,
+        typer.Option(
+            metavar="WORDS",
+            show_default="none",
+            help="What is not to be seen, such as blurry or extra fingers. It needs a guidance "
+            "scale above 1.",
+        ),
+    ] = "",
     appearance: Annotated[
         str | None,
         typer.Option(
@@ -106,16 +119,42 @@ def generate(
         ),
     ] = 0,
     pose_fps: PoseFps = None,
+    size: FrameSize = None,
+    aspect: FrameAspect = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             show_default="a new file in runs/TOKEN",
-            help="MP4 file to write; a JSON file beside it records all settings.",
+            help="File to write: .mp4, .webm, .gif, .webp, or a name without a suffix for a folder "
+            "of PNG pictures. A JSON file beside it records all settings.",
         ),
     ] = None,
     overwrite: Overwrite = False,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=120,
+            show_default="that of the base",
+            help="Frames per second of the file. Generation keeps the base's rate: frames are "
+            "repeated or left out, and none is made in between.",
+        ),
+    ] = None,
+    loop: Annotated[
+        bool,
+        typer.Option(
+            "--loop",
+            help="Let the end of the video lead to its beginning. If the motion does not end where "
+            "it begins, the video plays forth and back.",
+        ),
+    ] = False,
+    no_audio: Annotated[
+        bool,
+        typer.Option("--no-audio", help="Leave out the sound of the driving video."),
+    ] = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
@@ -178,13 +217,17 @@ def generate(
 ) -> None:
     """Generate a video of the prompt that follows a motion.
 
-    The prompt says who and where, --pose how to move. The same arguments give the same video.
+    The prompt says who and where, --pose how to move. The same arguments give the same video. A
+    word in brackets counts more, as in "(red hat:1.3)" or "(red hat)", or less, as in "[red hat]".
 
     Example: aa generate "sks man on a beach" --pose dance.mp4
     """
     if not prompt.strip():
         raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
-    _check_file("--out", out or RUNS / "any.mp4", ".mp4")
+    shape = frame_shape(size, aspect)
+    suffix = format_of(out or RUNS / "any.mp4")
+    if suffix == ".gif" and (fps or 0) > GIF_FPS:
+        raise UsageError(f"--fps {fps:g}: a GIF shows at most {GIF_FPS:g} frames per second")
     _check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands import generate as command
     from animateanywhere.media.source import Part
@@ -207,7 +250,10 @@ def generate(
             overwrite=overwrite,
             seed=seed,
             frames=frames,
+            size=shape[0],
+            aspect=shape[1],
             appearance=appearance,
+            negative=negative,
             guidance_scale=guidance,
             steps=steps,
             sampler=sampler,
@@ -216,6 +262,9 @@ def generate(
             free_noise=free_noise,
             compiled=compiled,
             part=Part(start, None, pose_fps),
+            fps=fps,
+            loop=loop,
+            no_audio=no_audio,
             contact_sheet=contact_sheet,
             backends=Backends(pose_backend, location=WeightsLocation(models, offline)),
         ),

@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import Aspect, Size, parse_aspect, parse_size
+
 PREPROCESSING = "Preprocessing options"
 
 Clip = Annotated[
@@ -102,6 +105,26 @@ Scene = Annotated[
         show_default="none, or what --caption finds",
         help='Where the video was filmed, such as "in a room". '
         "Named, the place does not become a part of what the token means.",
+    ),
+]
+FrameSize = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        show_default="of about the pixels that the base was trained on",
+        help="Width and height of the frames in pixels, such as 512x768. Both are multiples of 8, "
+        "with Wan-based models of 16.",
+    ),
+]
+FrameAspect = Annotated[
+    str | None,
+    typer.Option(
+        "--aspect",
+        metavar="W:H",
+        show_default="source, or of those that the base was trained on the nearest",
+        help="Aspect ratio of the frames, such as 9:16, 16:9, 1:1 or 4:5, or source for that of "
+        "the video. The number of pixels stays about that of the base.",
     ),
 ]
 ClassWord = Annotated[
@@ -218,6 +241,14 @@ Offline = Annotated[
         help="Download nothing and use only weights that are on this machine.",
     ),
 ]
+
+
+def frame_shape(size: str | None, aspect: str | None) -> tuple[Size | None, Aspect | None]:
+    """The values of --size and --aspect. Raises UsageError for wrong ones, and if both are
+    given."""
+    if size is not None and aspect is not None:
+        raise UsageError("--size and --aspect: give one of them")
+    return parse_size(size), parse_aspect(aspect)
 
 
 def renamed(old: str, new: str) -> Any:

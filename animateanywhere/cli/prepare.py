@@ -13,7 +13,9 @@ from animateanywhere.cli.options import (
     CaptionModel,
     ClassWord,
     Clip,
+    FrameAspect,
     Frames,
+    FrameSize,
     InputFps,
     Json,
     MaskBackend,
@@ -28,8 +30,10 @@ from animateanywhere.cli.options import (
     Recipe,
     Scene,
     Start,
+    frame_shape,
 )
 from animateanywhere.core.files import require_writable
+from animateanywhere.core.frame_size import parse_size
 from animateanywhere.core.naming import check_class_word
 from animateanywhere.core.paths import RUNS
 
@@ -45,6 +49,14 @@ def prepare(
     start: Start = 0,
     frames: Frames = None,
     input_fps: InputFps = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            show_default="128x128",
+            help="Width and height in pixels that the crops are scaled to.",
+        ),
+    ] = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -63,6 +75,7 @@ def prepare(
     Example: aa prepare my_video.mp4 --scene "in a room"
     """
     check_class_word(class_word)
+    frame = parse_size(size)
     require_writable(out)
     from animateanywhere.commands import prepare as command
     from animateanywhere.media.source import Part
@@ -74,8 +87,8 @@ def prepare(
         pose_backend, mask_backend, caption, caption_model, caption_fallback, location
     )
     command.prepare(
-        video, out, scene=scene, class_word=class_word, backends=backends, person=person,
-        part=Part(start, frames, input_fps),
+        video, out, scene=scene, class_word=class_word, size=frame, backends=backends,
+        person=person, part=Part(start, frames, input_fps),
     )  # fmt: skip
     result(out)
 
@@ -95,6 +108,8 @@ def check(
     recipe: Recipe = None,
     class_word: ClassWord = None,
     person: Person = None,
+    size: FrameSize = None,
+    aspect: FrameAspect = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -125,6 +140,7 @@ def check(
     Example: aa check my_video.mp4 --pose dance.mp4
     """
     check_class_word(class_word)
+    shape = frame_shape(size, aspect)
     require_writable(out or RUNS)
     from animateanywhere.commands import check as command
     from animateanywhere.media.source import Part
@@ -138,6 +154,8 @@ def check(
         base=base,
         recipe=recipe,
         class_word=class_word,
+        size=shape[0],
+        aspect=shape[1],
         person=person,
         out=out,
         backends=backends,

@@ -13,7 +13,9 @@ from animateanywhere.cli.options import (
     CaptionModel,
     ClassWord,
     Clip,
+    FrameAspect,
     Frames,
+    FrameSize,
     InputFps,
     MaskBackend,
     Models,
@@ -27,6 +29,7 @@ from animateanywhere.cli.options import (
     Scene,
     Seed,
     Start,
+    frame_shape,
 )
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.naming import check_class_word, check_token
@@ -65,6 +68,8 @@ def personalize(
             help="GPU memory to stay within, in GB. Where whole weights do not fit, LoRA is used.",
         ),
     ] = None,
+    size: FrameSize = None,
+    aspect: FrameAspect = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -97,6 +102,7 @@ def personalize(
     """
     check_token(token)
     check_class_word(class_word)
+    shape = frame_shape(size, aspect)
     require_writable(out or RUNS)
     from animateanywhere.commands import personalize as command
     from animateanywhere.media.source import Part
@@ -115,6 +121,8 @@ def personalize(
             scene=scene,
             appearance=appearance,
             recipe=recipe,
+            size=shape[0],
+            aspect=shape[1],
             vram=vram,
             seed=seed,
             part=Part(start, frames, input_fps),

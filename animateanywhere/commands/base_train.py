@@ -93,6 +93,8 @@ def _train(settings: Recipe, out: Path) -> Path:
     if PartialState().is_main_process:
         config = {"name": settings.name, **settings.model.base_toml(),
                   "personalize": settings.personalize, "hash": hash_of(out)}  # fmt: skip
+        if settings.aspects:
+            config["aspects"] = list(settings.aspects)
         write_base_card(out, config, hash_of(out))
         write_base_toml(out, config)
     say(f"base written to {out}")

@@ -13,13 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from animateanywhere.backbones.base import Base, load_base
+from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.low_memory import to_device
-from animateanywhere.commands.prepare import prepare
+from animateanywhere.commands.prepare import clip_size, prepare
 from animateanywhere.core.device import best_device, memory_now, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import Finding, Verdict, read_findings, verdict
+from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_settings
 from animateanywhere.media.source import WHOLE, Part
@@ -55,6 +57,8 @@ def check(
     recipe: str | None = None,
     class_word: str | None = None,
     person: int | None = None,
+    size: Size | None = None,
+    aspect: Aspect | None = None,
     out: Path | None = None,
     backends: Backends | None = None,
     part: Part = WHOLE,
@@ -63,8 +67,9 @@ def check(
     """Check a clip to learn from and a motion to follow, and estimate time and memory.
 
     The subject is prepared into `out`, by default runs/check/<clip>/subject, where users can look
-    at it. part, pose_part: of the clip and of the motion. Faults of the files themselves are
-    findings; other wrong use raises UsageError.
+    at it. size, aspect: of the frames, as for `frame_shape.in_frames`. part, pose_part: of the clip
+    and of the motion. Faults of the files themselves are findings; other wrong use raises
+    UsageError.
     """
     model = load_base(base)
     passes = to_device(model, best_device())  # as generation has it
@@ -72,11 +77,11 @@ def check(
     settings = recipe_of(model, recipe)
     out = out or FOLDER / video.stem / "subject"
     require_writable(out)
-    size = int(model.config["size"])
     found: dict[str, list[Finding]] = {video.name: []}
     estimates: dict[str, Estimate] = {}
     subject, prepared = None, Prepared(0.0, 0.0, 0.0)
     try:
+        model = in_frames(model, clip_size(video), "the video", size, aspect)
         subject, prepared = _prepare(model, video, out, class_word, person, backends, part)
         found[video.name] += read_findings(out)
     except UsageError as error:
@@ -92,7 +97,8 @@ def check(
         found.setdefault(pose.name, [])
         try:
             driving, spent = _read(model, pose, backends, prepared, pose_part)
-            found[pose.name] += _compare(driving, subject, size, float(model.config["fps"]))
+            found[pose.name] += _compare(driving, subject, float(model.config["fps"]))
+            model = in_frames(model, driving.size, "the motion", size, aspect)
             with passes:
                 start = spent._replace(held=loaded + spent.held)
                 frames, steps = len(driving.keypoints), steps_of(model)
@@ -165,10 +171,9 @@ def _prepare(
     """The subject, and the time and memory of preparing it, now or when it was prepared."""
     record = out.with_name(f"{out.name}.json")
     key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
-    size, fps = int(model.config["size"]), float(model.config["fps"])
     subject = prepare(
-        video, out, class_word=class_word, backends=backends, person=person, size=size, fps=fps,
-        part=part, report=False,
+        video, out, class_word=class_word, backends=backends, person=person, size=model.frame,
+        fps=float(model.config["fps"]), part=part, report=False,
     )  # fmt: skip
     if key == read_settings(out)["key"]:
         with suppress(OSError, ValueError, TypeError):  # missing or damaged
@@ -191,12 +196,13 @@ def _read(
     return driving, Prepared(seconds, held, peak_memory() if peak_memory() > peak else 0.0)
 
 
-def _compare(driving: Driving, subject: Subject | None, size: int, fps: float) -> list[Finding]:
+def _compare(driving: Driving, subject: Subject | None, fps: float) -> list[Finding]:
     if driving.pictures is not None:
         text = "a skeleton in colors other than OpenPose's: used as it is, nothing can be compared"
         return [Finding("warning", "skeleton", text)]
     reference = None if subject is None else subject.keypoints
-    return motion_findings(driving.keypoints, driving.width, driving.height, reference, size, fps)
+    theirs = None if subject is None else subject.size
+    return motion_findings(driving.keypoints, driving.size, reference, theirs, fps)
 
 
 def _about(path: Path, error: UsageError) -> Finding:

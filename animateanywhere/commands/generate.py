@@ -2,61 +2,63 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import Base, encode_poses, load_base
-from animateanywhere.backbones.external_lora import add_lora
-from animateanywhere.backbones.low_memory import compile_blocks, room_for_vae, to_device
-from animateanywhere.backbones.personal_weights import (
-    base_of,
-    find_weights,
-    learned_keypoints,
-    load_personal,
-    mentions,
-    read_metadata,
-)
-from animateanywhere.core.device import best_device
+from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.frame_shape import in_frames
+from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
+from animateanywhere.backbones.low_memory import compile_blocks
+from animateanywhere.commands.sidecar import free_name, read_sidecar, write_sidecar
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
-from animateanywhere.core.files import require_free, require_writable, sha256, write_aside
+from animateanywhere.core.files import require_free, require_writable, sha256
 from animateanywhere.core.findings import refuse, warn_findings
+from animateanywhere.core.formats import format_of
+from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import VIDEOS, mark
 from animateanywhere.diffusion.sampling import make_scheduler
-from animateanywhere.media import video
+from animateanywhere.media import output, video
+from animateanywhere.media.output import Loop
+from animateanywhere.media.sound import Sound
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.cost import history
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
+from animateanywhere.methods.animate_anywhere.driving_motion import encode_motion, fit_motion
 from animateanywhere.methods.animate_anywhere.generation import (
     Sampling,
     render,
     sampler_of,
     steps_of,
 )
+from animateanywhere.methods.animate_anywhere.playback import (
+    Playback,
+    loop_of,
+    playback_of,
+    sound_of,
+)
+from animateanywhere.methods.animate_anywhere.prompt import (
+    check_prompt,
+    full_prompt,
+    without_token,
+)
 from animateanywhere.methods.animate_anywhere.settings import Loss
-from animateanywhere.pose import retarget, skeleton
+from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.captions.template import with_appearance
-from animateanywhere.preprocessing.driving import Driving, read_driving
-from animateanywhere.preprocessing.quality.motion import motion_findings
-
-SLICE = 16  # skeletons that are drawn and encoded at once
+from animateanywhere.preprocessing.driving import read_driving
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,18 @@ class GenerateOptions:
     lora: Sequence[tuple[Path, float]] = ()
     late_only: bool = False  # apply the weights only in the last quarter of the denoising steps
     base: str | None = None  # name or folder; None: the base that the weights were learned on
-    out: Path | None = None  # .mp4 to write; None: a new file in runs/<token>
+    # To write (`core.formats`); None: a new .mp4 in runs/<token>
+    out: Path | None = None
     overwrite: bool = False  # files that are not earlier results of this command, too
     seed: int = 0
     frames: int | None = None  # maximum length; None: that of the motion
+    # Of the frames, as for `frame_shape.in_frames`; None: that of the motion, where the base can
+    size: Size | None = None
+    aspect: Aspect | None = None
     # Words for hair and clothes to add to the prompt, "" for none; None: those that the weights
     # were learned with
     appearance: str | None = None
+    negative: str = ""  # prompt to move away from
     guidance_scale: float | None = None  # None: the base's default
     steps: int | None = None  # denoising steps; None: the base's default
     sampler: str | None = None  # None: the base's default
@@ -87,39 +94,11 @@ class GenerateOptions:
     free_noise: bool = False
     compiled: bool = False  # torch.compile: up to a minute first, then faster steps
     part: Part = WHOLE  # of the motion; its number of frames is that of `frames`
+    fps: float | None = None  # of the video; None: the base's, at which it is generated
+    loop: bool = False  # let the end lead to the beginning, see `playback.loop_of`
+    no_audio: bool = False  # leave out the sound of the driving video
     contact_sheet: Path | None = None  # PNG of the skeleton before and after fitting, and the video
     backends: Backends | None = None  # pose detectors for a driving video of a person
-
-
-class Loaded(NamedTuple):
-    """A base with all weights applied."""
-
-    base: Base
-    untouched: Base | None  # the base without personal weights, with `late_only`
-    learned: dict[str, str]  # metadata of the personal weights, {} without any
-    weights: Path | None
-    autocast: AbstractContextManager[None]  # for forward passes
-
-
-class Motion(NamedTuple):
-    """The motion of a video: fitted keypoints or, from a skeleton video, pictures."""
-
-    driving: Driving
-    fitted: np.ndarray | None  # keypoints (F, 18, 3), in pixels of the base
-    pictures: np.ndarray | None  # (F, H, W, 3) uint8
-    size: int  # pixels a side of the base's frames
-    # Draws fitted keypoints as the base is used to, see `Family.draw`
-    draw: Callable[[np.ndarray, int, int], np.ndarray] = skeleton.draw
-
-    def __len__(self) -> int:
-        return len(self.driving.keypoints if self.pictures is None else self.pictures)
-
-    def skeletons(self, which: np.ndarray) -> np.ndarray:
-        """Skeleton pictures (N, H, W, 3) uint8 of the frames with these indices (N,)."""
-        if self.pictures is not None:
-            return self.pictures[which]
-        assert self.fitted is not None
-        return self.draw(self.fitted[which], self.size, self.size)
 
 
 def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions()) -> Path:
@@ -130,135 +109,75 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     """
     begun = time.monotonic()
     _check_out(options, pose)
-    loaded = load(prompt, options)
+    loaded = _load(prompt, options)
     base, learned = loaded.base, loaded.learned
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
+    check_prompt(options.negative, base, "negative prompt")
     fps = float(base.config["fps"])
     driving = read_driving(
         pose, fps, options.frames, options.backends, person=options.person, part=options.part
     )
-    estimate = _estimate(loaded, len(driving.keypoints), options, begun)
-    motion, fit = read_motion(driving, pose.name, base, learned, options.fit)
+    base = in_frames(base, driving.size, "the motion", options.size, options.aspect)
+    loaded = loaded._replace(base=base)
+    loop = loop_of(driving, base) if options.loop else None
+    estimate = _estimate(loaded, len(driving.keypoints), options, loop, begun)
+    motion, fit = fit_motion(driving, pose.name, base, learned, options.fit)
     poses, digest = encode_motion(loaded, motion)
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
-    settings["fit"] = fit
+    shown = playback_of(len(motion), base, options.fps, loop)
+    suffix = ".mp4" if options.out is None else options.out.suffix.lower()
+    sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part.start)
+    settings |= {"fit": fit, "output": {"fps": shown.fps, "loop": loop, "sound": sound is not None}}
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
         mark(folder, VIDEOS)
-        out = _free_name(folder / f"{_slug(prompt)}-{options.seed}.mp4", settings)
-    shown = sample_and_write(loaded, full, poses, len(motion), out, options)
-    with write_aside(out.with_suffix(".json")) as aside:
-        aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        out = free_name(folder, prompt, options.seed, ".mp4", settings)
+    pictures = sample_and_write(loaded, full, poses, shown, sound, out, options)
+    write_sidecar(out, settings)
     took = compare(out.with_suffix(".estimate.json"), estimate, begun)
     history.add(base, None, estimate, took)
     if options.contact_sheet is not None:
-        write_sheet(options.contact_sheet, prompt, motion, fit, shown)
+        rows = motion.rows(video.sheet_frames(len(motion)), fit)
+        video.contact_sheet(options.contact_sheet, [*rows, (prompt, pictures)])
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
 
-def load(prompt: str, options: GenerateOptions) -> Loaded:
-    """Load the base, apply personal weights and LoRA files, and move it to its device."""
-    weights, learned = _choose_weights(prompt, options.weights)
+def _load(prompt: str, options: GenerateOptions) -> Loaded:
+    weights, learned = choose_weights(prompt, options.weights)
     require_writable(RUNS if options.out is None else options.out.parent)
-    base = load_base(options.base or base_of(learned, weights))
-    files = [] if weights is None else [(weights, options.scale), *options.others]
-    untouched = base.copy() if options.late_only and files else None
-    first: dict[str, torch.Tensor] | None = {} if len(files) > 1 else None
-    for file, share in files:
-        load_personal(file, base, share, first)
-    for file, share in options.lora:  # after full weights, which replace the base's
-        for one in filter(None, (base, untouched)):
-            add_lora(one, file, share)
-    device = best_device()
-    passes = to_device(base, device)
-    if untouched is not None:
-        to_device(untouched, device)
-    return Loaded(base, untouched, learned, weights, passes)
-
-
-def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
-    """The prompt with words for the person's appearance inserted after token and class word.
-
-    appearance: these words; None for those that the weights were learned with.
-    """
-    full, learned = prompt, loaded.learned
-    if loaded.weights is not None and mentions(prompt, learned["token"]):
-        known = learned.get("appearance", "")
-        words = known if appearance is None else appearance.strip()
-        full = with_appearance(prompt, learned["token"], learned["class_word"], words)
-    if full != prompt:
-        say(f'prompt with appearance: "{escape(full)}"; --appearance "" leaves it out')
-    tokenizer = loaded.base.tokenizer
-    if len(tokenizer(full).input_ids) > tokenizer.model_max_length:
-        limit = tokenizer.model_max_length - 2
-        warn(f"the prompt is too long: everything after {limit} tokens is ignored")
-    return full
-
-
-def read_motion(
-    driving: Driving, name: str, base: Base, learned: dict[str, str], fit: retarget.Fit
-) -> tuple[Motion, retarget.Fit]:
-    """Fit a driving motion to the learned person; return it, and the fit that was used.
-
-    name: of the motion's file, for messages. learned: metadata of the personal weights.
-    """
-    size = int(base.config["size"])
-    if driving.pictures is not None:
-        return Motion(driving, None, retarget.pad_to_square(driving.pictures, size), size), "none"
-    build = learned_keypoints(learned)
-    where = (driving.width, driving.height, size)
-    fps = float(base.config["fps"])
-    warn_findings(name, motion_findings(driving.keypoints, *where[:2], build, size, fps))
-    if fit != "none" and build is None:
-        say(
-            "no keypoints of a learned person to fit to: the skeleton keeps its proportions, at an "
-            "average height"
-        )
-    fitted = retarget.fit(driving.keypoints, *where, fit, build)
-    return Motion(driving, fitted, None, size, base.family.draw), fit
-
-
-def encode_motion(loaded: Loaded, motion: Motion) -> tuple[torch.Tensor, str]:
-    """Draw and encode the skeletons: the pose condition (T, *pose_shape), and the SHA-256 of the
-    pictures."""
-    base, digest, poses = loaded.base, hashlib.sha256(), []
-    # A VAE that compresses time needs the whole clip
-    parts = 1 if base.packs_clips else -(-len(motion) // SLICE)
-    with loaded.autocast, _room_for_vae(loaded):
-        for some in np.array_split(np.arange(len(motion)), parts):
-            pictures = motion.skeletons(some)
-            digest.update(pictures.tobytes())
-            poses.append(encode_poses(base, pictures, clip=True))
-    return torch.cat(poses), digest.hexdigest()
+    return load_with_weights(
+        options.base, weights, learned, options.scale, options.others, options.lora,
+        options.late_only,
+    )  # fmt: skip
 
 
 def sample_and_write(
-    loaded: Loaded, prompt: str, poses: torch.Tensor, count: int, out: Path,
-    options: GenerateOptions,
+    loaded: Loaded, prompt: str, poses: torch.Tensor, shown: Playback, sound: Sound | None,
+    out: Path, options: GenerateOptions,
 ) -> np.ndarray:  # fmt: skip
-    """Sample `count` frames and write them to `out`; return those for the contact sheet,
-    (N, H, W, 3) uint8."""
+    """Sample frames and write them to `out`; return those for the contact sheet, (N, H, W, 3)
+    uint8."""
     base, early = loaded.base, None
     if loaded.untouched is not None:
-        token = re.escape(loaded.learned["token"])
-        plain = re.sub(rf"(?<!\w){token}(?!\w) ?", "", prompt, flags=re.I)
-        early = (method.build(loaded.untouched, Loss(guide=False), video=True).eval(), plain)
+        alone = method.build(loaded.untouched, Loss(guide=False), video=True).eval()
+        early = (alone, without_token(prompt, loaded.learned["token"]))
     network = method.build(base, Loss(guide=False), video=True).eval()
     if options.compiled:
         compile_blocks(network, base.family)
-    some, kept = video.sheet_frames(count), list[np.ndarray]()
+    some, kept = video.sheet_frames(shown.total), list[np.ndarray]()
     sampling = Sampling(
-        options.guidance_scale, options.steps, options.sampler, early, options.free_noise
-    )
+        options.guidance_scale, options.steps, options.sampler, early, options.free_noise,
+        options.negative, weighted=True, circle=shown.loop == "circle",
+    )  # fmt: skip
     with loaded.autocast:
         frames = render(base, network, prompt, poses, options.seed, sampling)
-        frames = islice(frames, count)  # the last latent may contain more
-        frames = _within(_room_for_vae(loaded, network), frames)
-        frames = _copy_some(frames, set(some.tolist()), kept)
-        video.write(out, frames, float(base.config["fps"]))
+        frames = islice(frames, shown.total)  # the last latent may contain more
+        frames = _within(loaded.room_for_vae(network), frames)
+        frames = output.arranged(_copy_some(frames, set(some.tolist()), kept), shown.order)
+        output.write(out, frames, len(shown.order), shown.fps, sound)
     return np.stack(kept)
 
 
@@ -273,6 +192,7 @@ def sidecar(
     return {
         "prompt": prompt,
         "full_prompt": full,
+        "negative": options.negative,
         "pose": {
             "file": pose.name,
             "kind": kind,
@@ -292,7 +212,7 @@ def sidecar(
         "seed": options.seed,
         "frames": count,
         "fps": float(base.config["fps"]),
-        "size": int(base.config["size"]),
+        "size": list(base.frame),
         "sampler": options.sampler,
         "free_noise": options.free_noise,
         "compiled": options.compiled,
@@ -303,26 +223,13 @@ def sidecar(
     }
 
 
-def write_sheet(path: Path, prompt: str, motion: Motion, fit: str, shown: np.ndarray) -> None:
-    """Write a contact sheet: the driving skeleton before and after fitting, and the video."""
-    some = video.sheet_frames(len(motion))
-    rows = [("driving", motion.skeletons(some)), (prompt, shown)]
-    if fit != "none":
-        driving, size = motion.driving, motion.size
-        before = retarget.letterbox(driving.keypoints[some], driving.width, driving.height, size)
-        rows[:1] = [
-            ("driving", motion.draw(before, size, size)),
-            (f"fitted ({fit})", motion.skeletons(some)),
-        ]
-    video.contact_sheet(path, rows)
-
-
 def _check_out(options: GenerateOptions, pose: Path) -> None:
     """Raise UsageError where the result would overwrite the motion or, without `overwrite`, files
     that are not of an earlier result."""
     out, own = options.out, False
     if out is not None:
-        own = _sidecar(out) is not None
+        format_of(out)
+        own = read_sidecar(out) is not None
         for path in (out, out.with_suffix(".json"), out.with_suffix(".estimate.json")):
             if pose.resolve() == path.resolve():
                 raise UsageError(
@@ -339,27 +246,26 @@ def _resolved(options: GenerateOptions, base: Base) -> GenerateOptions:
     scale, sampler = options.guidance_scale, options.sampler or sampler_of(base)
     make_scheduler(base.scheduler.config, sampler)
     scale = float(base.config["guidance_scale"]) if scale is None else scale
+    if options.negative and scale == 1:
+        warn("--negative has no effect at a guidance scale of 1: give --guidance 3, for example")
     steps = options.steps or steps_of(base)
     return replace(options, guidance_scale=scale, steps=steps, sampler=sampler)
 
 
 def _estimate(
-    loaded: Loaded, frames: int, options: GenerateOptions, begun: float
+    loaded: Loaded, frames: int, options: GenerateOptions, loop: Loop | None, begun: float
 ) -> Estimate | None:
     """Estimate and print time and memory. Raises UsageError if memory is too small."""
     assert options.steps is not None
     with loaded.autocast:
-        estimate, findings = estimate_generation(loaded.base, frames, options.steps, begun)
+        estimate, findings = estimate_generation(
+            loaded.base, frames, options.steps, begun, loop == "circle"
+        )
     warn_findings("generation", findings)
     refuse("generation", findings)
     if estimate is not None:
         say(f"generation takes about {in_words(estimate)} on this machine")
     return estimate
-
-
-def _room_for_vae(loaded: Loaded, *networks: Any) -> AbstractContextManager[None]:
-    waiting = [] if loaded.untouched is None else [loaded.untouched.denoiser]
-    return room_for_vae(loaded.base, *networks, *waiting)
 
 
 def _within(
@@ -379,47 +285,3 @@ def _copy_some(
         if number in which:
             copies.append(frame)
         yield frame
-
-
-def _choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict[str, str]]:
-    """The personal weights to use, if any, and their metadata; prints which."""
-    if weights is not None:
-        learned = read_metadata(weights)
-        token, kind = learned["token"], learned["class_word"]
-        if not mentions(prompt, token):
-            warn(escape(f'the prompt does not name the person: use "{token} {kind}" in it'))
-    else:
-        found = find_weights(prompt, RUNS)
-        if found is None:
-            say("no learned token in the prompt: generating with the base alone")
-            return None, {}
-        weights, token = found
-        learned = read_metadata(weights)
-    say(escape(f"weights of {token}: {weights}"))
-    return weights, learned
-
-
-def _free_name(path: Path, settings: dict[str, Any]) -> Path:
-    """The path, with a number appended if a video with other settings is there."""
-    number, free = 1, path
-    while free.exists() and _sidecar(free) != settings:
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}.mp4")
-    return free
-
-
-def _sidecar(path: Path) -> Any:
-    """The record beside a video of this command; None for another file, or without one."""
-    try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(record, dict) or not {"prompt", "pose", "fit"} <= record.keys():
-        return None
-    if "said" in record:  # the key's name in earlier versions
-        record["full_prompt"] = record.pop("said")
-    return record
-
-
-def _slug(prompt: str) -> str:
-    return "-".join(re.findall(r"\w+", prompt.lower()))[:60] or "video"

@@ -17,15 +17,17 @@ from torch import Tensor, nn
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, load_base
+from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.commands.personal_run import bind, finished, is_run, keep_earlier, read_run
-from animateanywhere.commands.prepare import clip_digest, prepare
+from animateanywhere.commands.prepare import clip_digest, clip_size, prepare
 from animateanywhere.core.device import best_device, gpu_memory
 from animateanywhere.core.estimate import FILE as ESTIMATE
 from animateanywhere.core.estimate import Estimate, compare, in_words, keep
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import read_findings, refuse, warn_findings
+from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned
@@ -64,6 +66,9 @@ class PersonalizeOptions:
     appearance: str | None = None
     person: int | None = None  # number of the one to learn, of several in the video
     recipe: str | Path | Recipe | None = None  # None: the base's own
+    # Of the frames, as for `frame_shape.in_frames`; None: that of the clip, where the base can
+    size: Size | None = None
+    aspect: Aspect | None = None
     seed: int = 0
     part: Part = WHOLE  # of the clip
     backends: Backends | None = None  # detectors of poses and masks
@@ -85,6 +90,7 @@ def personalize(
     """
     begun = time.monotonic()
     model = load_base(options.base)
+    model = in_frames(model, clip_size(video), "the video", options.size, options.aspect)
     settings = recipe_of(model, options.recipe)
     if options.appearance is not None:
         words = options.appearance.strip()
@@ -110,7 +116,7 @@ def _learn_video(
         class_word=options.class_word,
         person=options.person,
         backends=options.backends,
-        size=int(model.config["size"]),
+        size=model.frame,
         fps=float(model.config["fps"]),
         part=options.part,
     )
@@ -148,6 +154,7 @@ def _record(
         "base_hash": model.hash, "seed": str(seed),
         "captions": json.dumps(subject.captions), "recipe": json.dumps(to_dict(settings)),
         "version": __version__, "keypoints": json.dumps(subject.keypoints.round(1).tolist()),
+        "frame": str(subject.size),
     }  # fmt: skip
 
 

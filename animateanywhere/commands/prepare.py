@@ -17,6 +17,7 @@ from animateanywhere.core.findings import (
     warn_findings,
     write_findings,
 )
+from animateanywhere.core.frame_size import Size, square
 from animateanywhere.core.messages import quietly, say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
@@ -34,13 +35,15 @@ from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import describe
 from animateanywhere.preprocessing.captions.template import fill_template
-from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop_squares
+from animateanywhere.preprocessing.crop import crop_boxes, crop_frames, crop_keypoints
 from animateanywhere.preprocessing.masks import segment as mask_of
 from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
 from animateanywhere.preprocessing.reference import PEOPLE
 from animateanywhere.preprocessing.reference_clip import choose, outline_of, read_person
 
-VERSION = 5  # of what is done here: a change makes old folders stale
+VERSION = 6  # of what is done here: a change makes old folders stale
+SIZE = square(128)  # of the bundled base's frames
+SAME = 0.05  # relative difference of the aspects of a clip and of its crop
 # Of a subject folder; what users put there beside them is kept
 FILES = frozenset(
     """frames masks poses.json captions.jsonl subject.toml contact.png report.html made.json
@@ -56,15 +59,15 @@ def prepare(
     class_word: str | None = None,
     backends: Backends | None = None,
     person: int | None = None,
-    size: int = 128,
+    size: Size | None = None,
     fps: float = 8,
     part: Part = WHOLE,
     report: bool = True,
 ) -> Subject:
     """Find the one person of a video and write the subject folder `out`; returns what is in it.
 
-    Takes at most 64 frames at `fps` from where the person comes into view, cuts a square around the
-    person and scales it to `size`. A clip with an alpha channel that outlines the person needs no
+    Takes at most 64 frames at `fps` from where the person comes into view, crops them around the
+    person and scales that to `size`. A clip with an alpha channel that outlines the person needs no
     segmentation.
     With the same clip and settings as before, the folder that is there is reused. What was
     corrected in it manually is kept and marked, also with other settings.
@@ -72,13 +75,14 @@ def prepare(
     scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
     "person" without. backends: of poses, masks and captions; without, files beside the clip
     (`preprocessing.exact`), else the best that needs no download. person: number of the one to
-    learn, the most prominent is 1; None: the only one. size: pixels a side. fps: of the frames
-    taken. part: of the clip. report: print warnings of the findings.
+    learn, the most prominent is 1; None: the only one. size: of the crops [default: SIZE]. fps: of
+    the frames taken. part: of the clip. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
     is something else than a subject folder; Failure if another process works in it.
     """
     clip, out, backends = Path(clip), Path(out), backends or Backends()
+    size = size or SIZE
     _check_paths(clip, out)
     with owned(out, "prepare", lambda folder: (folder / "subject.toml").is_file()):
         return _prepare(clip, out, scene, class_word, backends, person, size, fps, part, report)
@@ -86,14 +90,14 @@ def prepare(
 
 def _prepare(
     clip: Path, out: Path, scene: str | None, class_word: str | None, backends: Backends,
-    person: int | None, size: int, fps: float, part: Part, report: bool,
+    person: int | None, size: Size, fps: float, part: Part, report: bool,
 ) -> Subject:  # fmt: skip
     """`prepare` in its folder."""
     with quietly():  # said when the file has been read
         chosen = choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word, person]
     files = [clip, chosen.poses_file, chosen.masks_file]
-    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, size, fps, *part])
+    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, str(size), fps, *part])
     by_hand = corrections.find_corrections(out)
     if read_settings(out).get("key") == key and _all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
@@ -106,7 +110,7 @@ def _prepare(
     read, someone, kept = read_person(clip, fps, part, chosen, backends, person, picture)
     frames, filled = read.frames[kept], someone.filled[kept]
     keypoints = someone.keypoints[kept]
-    where = _squares(frames, keypoints, exactly=chosen.poses_file is not None)
+    where = _boxes(frames, keypoints, size.aspect, exactly=chosen.poses_file is not None)
     chosen, truth = outline_of(chosen, read, kept, keypoints, part, backends)
     if truth is not None:
         outline = crop_frames(truth, where, size) / np.float32(255)
@@ -134,7 +138,7 @@ def _prepare(
     findings = [*someone.findings, *_left_out(kept, len(read.frames), someone.findings)]
     findings += clip_findings(frames, keypoints, where, subject.frames, subject.masks, fps)
     about: dict[str, str | int | float] = {
-        "size": size, "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
+        "size": str(size), "source": clip.name, "pose": chosen.pose, "mask": chosen.mask,
         "caption": backends.caption, "key": key,
     }  # fmt: skip
     with folder_aside(out, FILES) as folder:
@@ -153,18 +157,25 @@ def _prepare(
     return subject
 
 
+def clip_size(clip: Path) -> Size:
+    """The size of a clip's frames. Raises UsageError as `video.read` does."""
+    with quietly():  # what is to be said of the file is said when all of it is read
+        first = video.read(clip, max_frames=1).frames
+    return Size(first.shape[2], first.shape[1])
+
+
 def _check_paths(clip: Path, out: Path) -> None:
     require_writable(out)
     video.check_file(clip)
 
 
-def _squares(frames: np.ndarray, keypoints: np.ndarray, exactly: bool) -> np.ndarray:
-    """Squares around the person as of `crop_squares`; the whole of square frames whose poses are
-    exact."""
+def _boxes(frames: np.ndarray, keypoints: np.ndarray, aspect: float, exactly: bool) -> np.ndarray:
+    """Boxes around the person as of `crop_boxes`; the whole of frames of this aspect whose poses
+    are exact."""
     height, width = frames.shape[1:3]
-    if exactly and height == width:
-        return np.tile([width / 2, height / 2, width], (len(frames), 1))
-    return crop_squares(keypoints, height, width)
+    if exactly and abs(width / height / aspect - 1) < SAME:
+        return np.tile([width / 2, height / 2, min(height, width / aspect)], (len(frames), 1))
+    return crop_boxes(keypoints, height, width, aspect)
 
 
 def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:

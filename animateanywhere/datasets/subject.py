@@ -21,13 +21,14 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import Size
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.pose.skeleton import Poses, draw, read_poses, write_poses
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One person's clip as prepared by `aa prepare`: N square frames of the base's size."""
+    """One person's clip as prepared by `aa prepare`: N frames of one size."""
 
     folder: Path
     frames: np.ndarray  # (N, H, W, 3) uint8
@@ -37,6 +38,10 @@ class Subject:
     fps: float
     class_word: str
     scene: str | None
+
+    @property
+    def size(self) -> Size:
+        return Size(self.frames.shape[2], self.frames.shape[1])
 
     def take(self, frames: Sequence[int]) -> Subject:
         """The subject with these frames only."""

@@ -55,7 +55,7 @@ def write_report(
     text = page.render(
         about=about,
         subject=subject,
-        size=subject.frames.shape[1],
+        size=subject.size,
         findings=findings,
         corrected={kind: where for kind, where in corrected.items() if where},
         curves=_curves(subject),

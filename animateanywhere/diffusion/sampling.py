@@ -180,7 +180,7 @@ def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, i
         total = torch.zeros_like(x)
         weights = x.new_zeros(x.shape[1], 1, 1, 1)
         for start, stop, part in parts:
-            weight = _triangle(stop - start).to(x)[:, None, None, None]
+            weight = triangle(stop - start).to(x)[:, None, None, None]
             total[:, start:stop] += weight * part(x[:, start:stop], t)
             weights[start:stop] += weight
         return total / weights
@@ -219,7 +219,7 @@ def set_timesteps(scheduler: Scheduler, steps: int, device: torch.device) -> Non
     scheduler.set_timesteps(steps, device=device)
 
 
-def _triangle(length: int) -> Tensor:
+def triangle(length: int) -> Tensor:
     """Triangular weights (length,), highest in the middle and never 0."""
     distance = (torch.arange(length) - (length - 1) / 2).abs()
     return (length + 1) / 2 - distance

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import masks_to_uint8
 from animateanywhere.preprocessing.crop import crop_frames
@@ -112,12 +113,12 @@ def cutouts(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
     frames: uint8 (F, H, W, 3); masks: float (F, H, W) in 0..1, none of them empty. Returns uint8
     (F, SIDE, SIDE, 3).
     """
-    where = np.array([_square(mask) for mask in masks])
-    shown = crop_frames(frames, where, SIDE)
+    where, size = np.array([_square(mask) for mask in masks]), square(SIDE)
+    shown = crop_frames(frames, where, size)
     # Beyond the frame `crop_frames` repeats edge pixels, which may be the person's
     rim = max(masks.shape[1:])
     wide = np.pad(masks_to_uint8(masks), ((0, 0), (rim, rim), (rim, rim)))
-    mask = crop_frames(wide, where + np.array([rim, rim, 0]), SIDE)[..., None] / np.float32(255)
+    mask = crop_frames(wide, where + np.array([rim, rim, 0]), size)[..., None] / np.float32(255)
     return (shown * mask + GRAY * (1 - mask) + 0.5).astype(np.uint8)
 
 

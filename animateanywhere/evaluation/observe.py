@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from rich.markup import escape
 
+from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import warn
 from animateanywhere.datasets.subject import read_subject
 from animateanywhere.evaluation.perception import Perception, perceive
@@ -119,9 +120,6 @@ def _estimate(
     keypoints, persons = pose_of.estimate_poses(frames, pose, backends.location)
     if persons > 1:
         warn(escape(f"{path.name}: {persons} persons detected; the most prominent is measured"))
-    height, width = frames.shape[1:3]
-    side = max(height, width)
-    squares = np.tile([width / 2, height / 2, side], (len(frames), 1))
-    square = mask_of.extract(frames, keypoints, squares, side, mask, backends.location)
-    left, top = np.round(squares[0, :2] - side / 2).astype(int)
-    return keypoints, square[:, -top : height - top, -left : width - left]
+    whole = Size(frames.shape[2], frames.shape[1])
+    boxes = np.tile([whole.width / 2, whole.height / 2, whole.height], (len(frames), 1))
+    return keypoints, mask_of.extract(frames, keypoints, boxes, whole, mask, backends.location)

@@ -11,6 +11,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from animateanywhere import metrics
+from animateanywhere.core.frame_size import Size
 from animateanywhere.evaluation.observe import Observed
 from animateanywhere.pose import retarget, skeleton
 from animateanywhere.pose.visibility import has_person
@@ -46,16 +47,17 @@ class Motion(NamedTuple):
 
 
 def motion_of(
-    driving: Driving, size: int, fit: retarget.Fit, build: np.ndarray | None = None
-) -> Motion:
-    """Fit a driving motion to a base of `size` pixels; build: from `learned_keypoints` or None."""
+    driving: Driving, frame: Size, fit: retarget.Fit, build: np.ndarray | None = None,
+    learned: Size | None = None,
+) -> Motion:  # fmt: skip
+    """Fit a driving motion to frames of a base; build, learned: from `learned_keypoints` or
+    None."""
     keypoints = None
     if driving.pictures is not None:
-        skeletons = retarget.pad_to_square(driving.pictures, size)
+        skeletons = retarget.pad(driving.pictures, frame)
     else:
-        where = driving.width, driving.height, size
-        keypoints = retarget.fit(driving.keypoints, *where, fit, build)
-        skeletons = skeleton.draw(keypoints, size, size)
+        keypoints = retarget.fit(driving.keypoints, driving.size, frame, fit, build, learned)
+        skeletons = skeleton.draw(keypoints, frame.height, frame.width)
     return Motion(keypoints, skeletons, hashlib.sha256(skeletons.tobytes()).hexdigest())
 
 

@@ -13,15 +13,24 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere import metrics
-from animateanywhere.backbones.personal_weights import FILE, learned_keypoints, read_metadata
+from animateanywhere.backbones.personal_weights import (
+    FILE,
+    learned_frame,
+    learned_keypoints,
+    read_metadata,
+)
+from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
+from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import warn
 from animateanywhere.evaluation.observe import Observed
+from animateanywhere.media.output import playback
 from animateanywhere.pose import openpose_drawing, retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import Driving, read_driving
 
+VIDEOS = (".mp4", ".webm", ".gif")  # formats of `aa generate` that can be measured
 SUBJECT = "subject"  # folder in a run of `aa personalize`
 
 
@@ -36,7 +45,7 @@ class Target:
 
     def prompt(self, given: str | None) -> str | None:
         """The prompt without the learned token, which CLIP does not know."""
-        prompt = given or (self.sidecar or {}).get("prompt")
+        prompt = given or plain((self.sidecar or {}).get("prompt") or "")
         token = (self.sidecar or {}).get("token")
         if prompt and token:
             prompt = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)\s*", "", prompt, flags=re.IGNORECASE)
@@ -51,15 +60,15 @@ def find_targets(path: Path) -> list[Target]:
     if not path.is_dir():
         return [Target(path.stem, path, read_sidecar(path), path.parent)]
     found = []
-    for video in sorted(path.rglob("*.mp4")):
+    for video in sorted(one for one in path.rglob("*") if one.suffix.lower() in VIDEOS):
         sidecar = read_sidecar(video)
         if sidecar is not None:
             name = video.relative_to(path).with_suffix("").as_posix()
             found.append(Target(name, video, sidecar, path))
     if not found:
         raise UsageError(
-            f"{path}: contains no video of `aa generate` (an .mp4 with a .json beside it); "
-            "generate one, or give a video file"
+            f"{path}: contains no video of `aa generate` (.mp4, .webm or .gif with a .json beside "
+            "it); generate one, or give a video file"
         )
     return found
 
@@ -81,17 +90,28 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
         ) from None
     if not isinstance(sidecar, dict) or not {"prompt", "pose", "fit"} <= sidecar.keys():
         return None  # written by another tool
-    numbers = [sidecar.get(key) for key in ("frames", "fps", "size")]
+    numbers = [sidecar.get(key) for key in ("frames", "fps")]
     valid = (
         isinstance(sidecar["prompt"], str)
         and all(isinstance(sidecar.get(key), dict) for key in ("pose", "base"))
         and all(isinstance(number, int | float) and number > 0 for number in numbers)
+        and frame_of(sidecar) is not None
         and sidecar["fit"] in get_args(retarget.Fit)
         and isinstance(sidecar.get("token"), str | None)
     )
     if not valid:
         raise UsageError(f"{path}: damaged; delete it, or generate {video.name} again")
     return sidecar
+
+
+def frame_of(sidecar: dict[str, Any]) -> Size | None:
+    """The size of the frames that a sidecar names: [width, height], or the side of a square in
+    those of earlier versions. None if it names none."""
+    size = sidecar.get("size")
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        return None
+    return Size(*sides)
 
 
 def find_motion(target: Target, given: Path | None) -> Path:
@@ -140,14 +160,16 @@ def requested_motion(
             f"{path.name}: its keypoints cannot be identified, so poses cannot be compared"
         )
     if sidecar is not None:
-        fitted = _fit_motion(driving, sidecar, target)
-        size = int(sidecar["size"])
+        frame = frame_of(sidecar)
+        assert frame is not None  # checked by `read_sidecar`
+        fitted = _fit_motion(driving, frame, sidecar, target)
         digests = [
-            hashlib.sha256(draw(fitted, size, size).tobytes()).hexdigest()
+            hashlib.sha256(draw(fitted, frame.height, frame.width).tobytes()).hexdigest()
             for draw in (skeleton.draw, openpose_drawing.draw)  # as the base is used to
         ]
         if sidecar["pose"].get("sha256") in digests:
-            fitted[..., :2] *= max(observed.frames.shape[1:3]) / size
+            fitted = fitted[_shown(sidecar, len(fitted))]
+            fitted[..., :2] *= max(observed.frames.shape[1:3]) / max(frame)
             return fitted[: len(observed.frames)]
         if not trusted:
             raise UsageError(f"{path}: its skeletons differ from those of {target.video.name}")
@@ -161,13 +183,23 @@ def requested_motion(
     return metrics.align_motion(driving.keypoints[:count], observed.keypoints[:count])
 
 
-def _fit_motion(driving: Driving, sidecar: dict[str, Any], target: Target) -> np.ndarray:
+def _shown(sidecar: dict[str, Any], count: int) -> np.ndarray:
+    """Indices of the `count` generated frames in the order in which the video shows them."""
+    told, fps = sidecar.get("output"), float(sidecar["fps"])
+    if not isinstance(told, dict):  # of an earlier version
+        return np.arange(count)
+    return playback(count, fps, float(told.get("fps") or fps), told.get("loop"))
+
+
+def _fit_motion(
+    driving: Driving, frame: Size, sidecar: dict[str, Any], target: Target
+) -> np.ndarray:
     """The motion as `aa generate` fitted it to the person of the weights, (F, 18, 3)."""
-    build = None
+    build, learned = None, None
     weights = sidecar.get("weights")
     for file in (target.run / FILE, target.video.parent / FILE):
         if weights is not None and file.is_file() and sha256(file) == weights:
-            build = learned_keypoints(read_metadata(file))
+            metadata = read_metadata(file)
+            build, learned = learned_keypoints(metadata), learned_frame(metadata)
             break
-    where = driving.width, driving.height, int(sidecar["size"])
-    return retarget.fit(driving.keypoints, *where, sidecar["fit"], build)
+    return retarget.fit(driving.keypoints, driving.size, frame, sidecar["fit"], build, learned)

@@ -84,11 +84,11 @@ def mean(cases: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def write_reference(reference: Clip, folder: Path) -> Path:
     """Write the clip to learn from, with exact masks and poses beside it; returns its path."""
-    clip, size = folder / "reference.mp4", reference.frames.shape[1]
+    clip, (height, width) = folder / "reference.mp4", reference.frames.shape[1:3]
     video.write(clip, reference.frames, reference.fps)
     video.write(
         folder / "reference.masks.mp4", reference.masks[..., None].repeat(3, -1), reference.fps
     )
-    poses = skeleton.Poses(reference.keypoints, size, size, reference.fps)
+    poses = skeleton.Poses(reference.keypoints, width, height, reference.fps)
     skeleton.write_poses(folder / "reference.poses.json", poses)
     return clip

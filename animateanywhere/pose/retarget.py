@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from animateanywhere.core.frame_size import Size
 from animateanywhere.pose import body as bones
 from animateanywhere.pose.keypoints import VISIBLE
 
@@ -30,16 +31,22 @@ TREE = {
 }  # fmt: skip
 
 
-def pad_to_square(frames: np.ndarray, size: int) -> np.ndarray:
-    """Pictures uint8 (F, H, W, 3), padded with black and resized to (F, size, size, 3)."""
-    boxes = [ImageOps.pad(Image.fromarray(frame), (size, size)) for frame in frames]
+def pad(frames: np.ndarray, size: Size) -> np.ndarray:
+    """Pictures uint8 (F, H, W, 3), padded with black and resized to `size`."""
+    boxes = [ImageOps.pad(Image.fromarray(frame), size) for frame in frames]
     return np.stack([np.asarray(box) for box in boxes])
 
 
-def letterbox(keypoints: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
-    """Keypoints (F, 18, 3) of a width x height picture, centered in a square of size pixels."""
-    scale = size / max(width, height)
-    margin = np.array([size - width * scale, size - height * scale]) / 2
+def letterbox(keypoints: np.ndarray, source: Size, frame: Size) -> np.ndarray:
+    """Keypoints (F, 18, 3) of a picture of size `source`, whole and centered in a frame."""
+    scale = min(frame.width / source.width, frame.height / source.height)
+    return _centered(keypoints, source, frame, scale)
+
+
+def _centered(keypoints: np.ndarray, source: Size, frame: Size, scale: float) -> np.ndarray:
+    margin = np.array([
+        frame.width - source.width * scale, frame.height - source.height * scale
+    ]) / 2  # fmt: skip
     placed = keypoints.astype(np.float32, copy=True)
     placed[..., :2] = placed[..., :2] * scale + margin
     return placed
@@ -47,11 +54,11 @@ def letterbox(keypoints: np.ndarray, width: int, height: int, size: int) -> np.n
 
 def fit(
     keypoints: np.ndarray,
-    width: int,
-    height: int,
-    size: int,
+    source: Size,
+    frame: Size,
     mode: Fit = "bones",
     reference: np.ndarray | None = None,
+    learned: Size | None = None,
 ) -> np.ndarray:
     """Fit a motion to the body, the position and the camera framing of a person.
 
@@ -59,41 +66,69 @@ def fit(
     proportions; "bones" also gives it the lengths of the person's bones. Scale and shift are
     constant over the clip, and steps are scaled like the legs, so standing feet do not slide and
     jumps remain jumps. A motion that would leave the frame sideways is shifted into it if it fits.
+    In a frame of another shape than the person's own, the person has as many pixels as there, or as
+    many fewer as the frame's height and the width of the motion demand.
     Without a reference both modes keep the motion's proportions, center it at a height of `HEIGHT`
     of the frame, and shrink a motion that is wider than the frame.
 
     Args:
-        keypoints: float (F, 18, 3), the motion, in pixels of a width x height picture.
-        size: of the square frame to fit into, in pixels.
-        reference: float (N, 18, 3), the person's own keypoints in pixels of that frame.
+        keypoints: float (F, 18, 3), the motion, in pixels of a picture of size `source`.
+        frame: size of the frame to fit into.
+        reference: float (N, 18, 3), the person's own keypoints in pixels of a frame of size
+            `learned` [default: `frame`].
 
     Returns:
         float32 (F, 18, 3) in pixels of the frame; keypoints outside of it have confidence 0.
     """
-    out = letterbox(keypoints, width, height, size)
+    out = letterbox(keypoints, source, frame)
     own = None if mode == "none" else bones.measure(out)
     if own is None:
         return out
     shown = out[..., 2] >= VISIBLE
     theirs = None if reference is None else bones.measure(reference)
     if theirs is None or reference is None:
-        _place_without_reference(out, own, size)
+        _place_without_reference(out, own, frame)
     else:
-        bottom = size / 2 + size * height / max(width, height) / 2
-        here = _ground_point(out, own, size, bottom)
-        there = _ground_point(reference, theirs, size, size)
-        scale = bones.stature(theirs) / bones.stature(own)
-        factors = np.full(len(own), scale)
-        if mode == "bones":
-            factors = scale * np.clip(theirs / own / scale, *RATIOS)
-        out = _retarget_bones(out, own, factors, here, there)
-        out[..., 0] += _shift_inside(*_extent(out, 0, shown), size)
-    outside = ((out[..., :2] < 0) | (out[..., :2] > size)).any(-1)
+        shown_height = min(frame.width * source.height / source.width, frame.height)
+        bottom = frame.height / 2 + shown_height / 2
+        fitted = _fit_to(out, own, bottom, mode, reference, learned or frame, frame)
+        ends = _extent(fitted, 0, shown)
+        if frame.width < (learned or frame).width:  # to the last finger: there is no room to spare
+            narrow = ROOM * frame.width / max(float(np.ptp(fitted[..., 0][shown])), 1e-3)
+            if narrow < 1:
+                fitted = _fit_to(out, own, bottom, mode, reference, learned or frame, frame, narrow)
+            ends = float(fitted[..., 0][shown].min()), float(fitted[..., 0][shown].max())
+        out = fitted
+        out[..., 0] += _shift_inside(*ends, frame.width)
+    outside = ((out[..., :2] < 0) | (out[..., :2] > frame)).any(-1)
     out[..., 2] = np.where(outside | ~shown, 0, out[..., 2])
     return out
 
 
-def _ground_point(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: float) -> np.ndarray:
+def _fit_to(
+    keypoints: np.ndarray, own: np.ndarray, bottom: float, mode: Fit, reference: np.ndarray,
+    learned: Size, frame: Size, narrow: float = 1.0,
+) -> np.ndarray:  # fmt: skip
+    """Give a motion with bones `own` the body, place and size of a reference. narrow: reduces the
+    size, at most until the whole learned frame fits."""
+    if learned != frame:
+        largest = min(frame.side / learned.side, frame.height / learned.height)
+        whole = min(frame.width / learned.width, frame.height / learned.height)
+        reference = _centered(reference, learned, frame, max(whole, narrow * largest))
+    theirs = bones.measure(reference)
+    assert theirs is not None
+    here = _ground_point(keypoints, own, frame, bottom)
+    there = _ground_point(reference, theirs, frame, frame.height)
+    scale = bones.stature(theirs) / bones.stature(own)
+    factors = np.full(len(own), scale)
+    if mode == "bones":
+        factors = scale * np.clip(theirs / own / scale, *RATIOS)
+    return _retarget_bones(keypoints, own, factors, here, there)
+
+
+def _ground_point(
+    keypoints: np.ndarray, body: np.ndarray, frame: Size, bottom: float
+) -> np.ndarray:
     """The position (2,) on the ground, in pixels, of a clip's person.
 
     For a person who stays it is their mean position; for one who moves across the frame it is
@@ -102,9 +137,9 @@ def _ground_point(keypoints: np.ndarray, body: np.ndarray, size: int, bottom: fl
     x = bones.path(keypoints, body)[:, 0]
     half = max(len(x) // 2, 1)
     doubt = (DRIFT * (x[-half:].mean() - x[:half].mean())) ** 2
-    aim = (AIM * size) ** 2
+    aim = (AIM * frame.width) ** 2
     middle = np.quantile(x, (0.05, 0.95)).mean()
-    spot = (middle * aim + size / 2 * doubt) / (aim + doubt)
+    spot = (middle * aim + frame.width / 2 * doubt) / (aim + doubt)
     return np.array([spot, bones.ground(keypoints, body, bottom)])
 
 
@@ -144,27 +179,29 @@ def _retarget_bones(
     return out
 
 
-def _place_without_reference(keypoints: np.ndarray, body: np.ndarray, size: int) -> None:
+def _place_without_reference(keypoints: np.ndarray, body: np.ndarray, frame: Size) -> None:
     """Fit the whole person into the center of the frame, in place, without a reference."""
     shown = keypoints[..., 2] >= VISIBLE
     spans = [np.ptp(_extent(keypoints, axis, shown)) for axis in (0, 1)]
     feet = shown[:, [10, 13]].any(1).mean() >= 0.5
     whole = max(1.12 * spans[1], bones.stature(body) if feet else 0.0, 1e-3)
-    scale = HEIGHT * size / whole
-    scale = min(scale, max(ROOM * size / max(*spans, 1e-3), SMALLEST * scale))
+    scale = HEIGHT * frame.height / whole
+    room = min(ROOM * side / max(span, 1e-3) for side, span in zip(frame, spans, strict=True))
+    smallest = SMALLEST * min(frame.aspect, 1.0)  # a narrow frame has less room for the same motion
+    scale = min(scale, max(room, smallest * scale))
     keypoints[..., :2] *= scale
     (left, right), (top, bottom) = (_extent(keypoints, axis, shown) for axis in (0, 1))
     if feet:  # standing slightly above the lower edge
-        down = 0.93 * size - bones.ground(keypoints, body * scale, np.inf)
-        down += _shift_inside(top + down, bottom + down, size)
+        down = 0.93 * frame.height - bones.ground(keypoints, body * scale, np.inf)
+        down += _shift_inside(top + down, bottom + down, frame.height)
     else:
-        down = 0.52 * size - (top + bottom) / 2
-    keypoints[..., :2] += (size - left - right) / 2, down
+        down = 0.52 * frame.height - (top + bottom) / 2
+    keypoints[..., :2] += (frame.width - left - right) / 2, down
 
 
-def _shift_inside(low: float, high: float, size: int) -> float:
-    """The least shift that brings the range low..high into the frame; 0 if it does not fit."""
-    return max(0.0, -low) - max(0.0, high - size) if high - low <= size else 0.0
+def _shift_inside(low: float, high: float, length: int) -> float:
+    """The least shift that brings the range low..high into 0..length; 0 if it does not fit."""
+    return max(0.0, -low) - max(0.0, high - length) if high - low <= length else 0.0
 
 
 def _extent(keypoints: np.ndarray, axis: int, shown: np.ndarray) -> tuple[float, float]:

@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
-LIMB_RADIUS = 1.25 / 128  # of the frame height
+LIMB_RADIUS = 1.25 / 128  # of the side of a square frame of the same area
 JOINT_RADIUS = 1.75 / 128
 
 
@@ -52,7 +52,8 @@ def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     points = np.asarray(keypoints, dtype=np.float32)
     if points.ndim != 3 or points.shape[1:] != (len(KEYPOINTS), 3):
         raise ValueError(f"keypoints must be (F, 18, 3), got {points.shape}")
-    limb, joint = LIMB_RADIUS * height, JOINT_RADIUS * height
+    side = (height * width) ** 0.5
+    limb, joint = LIMB_RADIUS * side, JOINT_RADIUS * side
     pictures = np.zeros((len(points), height, width, 3), dtype=np.float32)
     visible = (points[..., 2] >= VISIBLE) & np.isfinite(points).all(-1)
     colors = COLORS.astype(np.float32)

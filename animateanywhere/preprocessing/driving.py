@@ -10,6 +10,7 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.media import video
@@ -42,6 +43,10 @@ class Driving(NamedTuple):
     height: int
     kind: Literal["poses.json", "openpose18", "dwpose", "foreign", "person"]
     pictures: np.ndarray | None = None  # (F, H, W, 3) uint8, of "foreign": used unchanged
+
+    @property
+    def size(self) -> Size:
+        return Size(self.width, self.height)
 
 
 def read_driving(

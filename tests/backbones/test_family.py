@@ -136,7 +136,7 @@ def fourth(base: Base) -> Base:
         encode_pose=see, encode_text=read, pose_shape=lambda base: (1, *latent_shape(base)[1:]),
         draw=skeleton.draw,
         text_shape=lambda base: (1, 1), read_lora=unknown, kohya_name=lambda layer: None,
-        architecture=lambda base: ("mixer", "mixer"), auxiliary=("poses",),
+        architecture=lambda base: ("mixer", "mixer"), auxiliary=("poses",), stride=lambda base: 8,
     )  # fmt: skip
     torch.manual_seed(0)
     parts = {name: base.parts[name] for name in ("tokenizer", "text_encoder", "vae", "scheduler")}

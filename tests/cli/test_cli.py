@@ -183,6 +183,24 @@ def test_waiting_threads_sleep_before_torch_is_loaded() -> None:
         assert done.stdout.splitlines()[-1] == f"{expected} False"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp shows its settings; others do not")
+@pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "1234"}])
+def test_openmp_takes_up_how_threads_wait(given: dict[str, str]) -> None:
+    code = (
+        "import runpy, sys\nsys.argv = ['aa', '--version']\n"
+        "try: runpy.run_module('animateanywhere', run_name='__main__')\n"
+        "except SystemExit: import torch"
+    )
+    unset = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: text for name, text in os.environ.items() if name not in unset}
+    environment |= {"OMP_DISPLAY_ENV": "VERBOSE", **given}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+    spins = given.get("GOMP_SPINCOUNT", "0")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+
+
 VIDEO = str(EXAMPLES / "reference.mp4")
 
 
@@ -239,7 +257,7 @@ def test_a_wrong_value_of_an_old_name_is_wrong_use(
     [
         (["generat"], "Did you mean 'generate'?"),
         (["generate", "sks man", "--fram", "3"], "Did you mean '--frames'?"),
-        (["generate", "sks man", "--look", "red"], "See aa generate --help."),
+        (["generate", "sks man", "--shades", "red"], "See aa generate --help."),
         (["prepare", "VIDEO", "--posebackend", "auto"], "Did you mean '--pose-backend'?"),
         (["walk"], "See aa --help."),
         (["--versio"], "Did you mean '--version'?"),
@@ -251,7 +269,7 @@ def test_a_wrong_value_of_an_old_name_is_wrong_use(
         (["generate", "sks man", "--pose", "VIDEO", "--guidance", "-1"], "--guidance"),
         (["generate", "sks man", "--pose", "VIDEO", "--sampler", "euler"], "--sampler"),
         (["generate", "sks man", "--pose", "VIDEO", "--fit", "stretch"], "--fit"),
-        (["generate", "sks man", "--pose", "VIDEO", "--out", "clip.gif"], "--out clip.gif"),
+        (["generate", "sks man", "--pose", "VIDEO", "--out", "clip.avi"], "--out clip.avi"),
         (["generate", "sks man", "--pose", "VIDEO", "--out", "VIDEO/a.mp4"], "cannot write"),
         (["generate", "sks man", "--pose", "VIDEO", "--contact-sheet", "a.mp4"], "--contact-sheet"),
         (["generate", "sks man", "--pose", "missing.mp4"], "missing.mp4"),

@@ -11,6 +11,7 @@ import torch
 from animateanywhere.backbones.personal_weights import METADATA, read_metadata, save_personal
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import EXAMPLES, recipes_folder
 from animateanywhere.datasets.corrections import find_corrections
 from animateanywhere.datasets.subject import read_subject, write_subject
@@ -95,7 +96,9 @@ def test_personal_weights(tmp_path: Path) -> None:
 
 
 def test_a_subject_folder(tmp_path: Path) -> None:
-    subject = prepare(EXAMPLES / "reference.mp4", tmp_path / "whole", scene="in a room", size=32)
+    subject = prepare(
+        EXAMPLES / "reference.mp4", tmp_path / "whole", scene="in a room", size=square(32)
+    )
     few = {"frames": subject.frames[:2], "masks": subject.masks[:2]}
     few |= {"keypoints": subject.keypoints[:2], "captions": subject.captions[:2]}
     folder = tmp_path / "subject"

@@ -149,7 +149,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, clips: Path) 
     """A run of the demo's person: its exact subject, and a video of the untrained test base in
     whose place the true render is put, which is what a perfect base would have made."""
     run = tmp_path_factory.mktemp("runs") / "sks"
-    prepare(REFERENCE, run / "subject", size=128, report=False)
+    prepare(REFERENCE, run / "subject", report=False)
     for name in ("asked", "other"):
         poses = run / f"{name} motion.poses.json"
         shutil.copy(clips / "asked.poses.json", poses)

@@ -8,14 +8,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from animateanywhere.backbones import loading
 from animateanywhere.backbones.base import encode_poses, load_base, write_base_toml
 from animateanywhere.backbones.create import create_base
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.backbones.vae import decode_latents
 from animateanywhere.cli.main import main
-from animateanywhere.commands import generate as command
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.media.video import read
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render
@@ -61,7 +62,7 @@ def learn(folder, path, token="sks"):
         "unet.conv_out.bias": base.denoiser.conv_out.bias + 0.5,
         EMBEDDING: torch.ones(1, 32),
     }
-    keypoints = json.dumps(letterbox(walker(1), 100, 100, SIZE).tolist())
+    keypoints = json.dumps(letterbox(walker(1), square(100), square(SIZE)).tolist())
     more = {"base_folder": str(folder), "base_hash": base.hash, "keypoints": keypoints}
     save_personal(path, tensors, metadata(token) | more)
     return path
@@ -144,7 +145,7 @@ def test_the_video_follows_the_poses_beyond_the_training_length(folder):
     base = load_base(folder)
     unet = method.build(base, Loss(guide=False), video=True).eval()
     unet.conv_in.weight.data[:, 4:] = unet.conv_in.weight.data[:, :4]  # let poses be seen
-    poses = letterbox(walker(10), 100, 100, SIZE)
+    poses = letterbox(walker(10), square(100), square(SIZE))
     still = np.repeat(poses[:1], 10, axis=0)
     mixed = np.concatenate([still[:9], poses[9:]])
     drawn = (draw(k, SIZE, SIZE) for k in (still, mixed))
@@ -212,9 +213,10 @@ def test_invalid_scales_and_files(folder, pose, tmp_path, capsys, text):
     assert "own.safetensors" in capsys.readouterr().err
 
 
-def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch):
+@pytest.mark.parametrize("more", [{}, {"fps": 4.0}, {"loop": True}])
+def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch, more):
     """Out of memory after the last frame is decoded: when the denoiser returns to the GPU."""
-    real, rooms = command._room_for_vae, 0
+    real, rooms = loading.room_for_vae, 0
 
     @contextmanager
     def room(*given):
@@ -225,10 +227,10 @@ def test_no_video_is_left_without_its_sidecar(folder, pose, monkeypatch):
         if rooms == 2:  # the first is for the skeletons
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(command, "_room_for_vae", room)
+    monkeypatch.setattr(loading, "room_for_vae", room)
     out = pose.with_name("a.mp4")
     with pytest.raises(torch.OutOfMemoryError):
-        generate("a man", pose, GenerateOptions(base=str(folder), frames=3, steps=1, out=out))
+        generate("a man", pose, GenerateOptions(base=folder, frames=3, steps=1, out=out, **more))
     assert rooms == 2 and list(pose.parent.iterdir()) == [pose]
 
 

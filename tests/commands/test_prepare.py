@@ -7,6 +7,7 @@ from PIL import Image
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.datasets.subject import read_subject
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
@@ -108,7 +109,7 @@ def test_corrections_are_never_lost_silently(tmp_path):
     prepare(clip, out)
     correct(out)
     with pytest.raises(UsageError, match="contains 3 manual corrections"):
-        prepare(clip, out, size=64)
+        prepare(clip, out, size=square(64))
     assert read_subject(out).masks[3].min() == 1
     Image.new("L", (64, 64), 255).save(out / "masks" / "0003.png")
     with pytest.raises(UsageError, match=r"0003.png: not 128 x 128 pixels"):
@@ -147,13 +148,13 @@ def test_the_report_is_self_contained_and_escapes(tmp_path):
 
 def test_a_late_second_person_is_left_out_or_masked_out(tmp_path, capsys):
     clip = failing("walk_in.mp4")
-    alone = prepare(clip, tmp_path / "alone", size=64)
+    alone = prepare(clip, tmp_path / "alone", size=square(64))
     assert 20 <= len(alone.frames) <= 24
     said = " ".join(capsys.readouterr().err.split())
     assert "2 persons of comparable size (person 1 in frames 0 to 30, 2 in frames 2" in said
     assert f"one person in {len(alone.frames)} frames" in said
     assert (tmp_path / "alone-people.png").is_file()
-    chosen = prepare(clip, tmp_path / "chosen", size=64, person=1)
+    chosen = prepare(clip, tmp_path / "chosen", size=square(64), person=1)
     assert len(chosen.frames) == 31
     areas = chosen.masks.mean((1, 2))
     assert areas[24:].mean() < 1.3 * areas[:20].mean()

@@ -8,6 +8,7 @@ import pytest
 from animateanywhere.backbones.base import BUNDLED, hash_of
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.files import finite
+from animateanywhere.core.frame_size import square
 from animateanywhere.evaluation import observe, real
 from animateanywhere.evaluation.observe import Observed
 from animateanywhere.evaluation.targets import read_sidecar
@@ -116,19 +117,19 @@ def test_the_digest_of_a_motion_equals_that_of_generate(tmp_path, standing, fit)
         pose,
         GenerateOptions(base="mini", out=tmp_path / "a.mp4", frames=2, steps=1, fit=fit),
     )
-    motion = real.motion_of(read_driving(pose, 8.0, 2), 128, fit)
+    motion = real.motion_of(read_driving(pose, 8.0, 2), square(128), fit)
     wanted = {"base": {"hash": hash_of(BUNDLED)}, "pose": {"sha256": motion.sha256}, "fit": fit}
     assert real.sidecar_matches(read_sidecar(made), wanted)
-    other = real.motion_of(read_driving(pose, 8.0, 1), 128, fit)
+    other = real.motion_of(read_driving(pose, 8.0, 1), square(128), fit)
     assert other.sha256 != motion.sha256
 
 
 def test_unidentified_skeletons_have_a_digest_but_no_keypoints():
     pictures = np.full((2, 20, 10, 3), 7, np.uint8)
     driving = Driving(np.zeros((2, 18, 3), np.float32), 10, 20, "foreign", pictures)
-    motion = real.motion_of(driving, 32, "none")
+    motion = real.motion_of(driving, square(32), "none")
     assert motion.keypoints is None
-    assert (motion.skeletons == retarget.pad_to_square(pictures, 32)).all()
+    assert (motion.skeletons == retarget.pad(pictures, square(32))).all()
 
 
 def test_the_table_shows_dashes_reasons_and_person_counts():

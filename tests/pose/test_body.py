@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from animateanywhere.core.frame_size import square
 from animateanywhere.pose import body as bones
 from animateanywhere.pose.retarget import fit
 from tests.pose.test_retarget import SIZE
@@ -31,5 +32,5 @@ def test_approaching_the_camera_does_not_change_proportions():
         nearer[..., axis] = (nearer[..., axis] - vanishing) * grown + vanishing
     own, grew = bones.measure(pose(16)), bones.measure(nearer)
     assert grew / own == pytest.approx(np.ones(8), abs=0.1)
-    made = fit(nearer, SIZE, SIZE, SIZE, "bones", pose(2))
+    made = fit(nearer, square(SIZE), square(SIZE), "bones", pose(2))
     assert np.abs(made[-1] - pose()[0]).max() < 0.06 * SIZE

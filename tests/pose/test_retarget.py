@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from animateanywhere import puppets
+from animateanywhere.core.frame_size import Size, square
 from animateanywhere.pose import body
 from animateanywhere.pose.retarget import fit, letterbox
 from tests.pose.test_skeleton import STANDING, pose
 
 SIZE = 128
+FRAME = square(SIZE)
 
 
 def person(seed, split):
@@ -42,7 +44,7 @@ def errors(pairs, mode, align=False):
     out = []
     for driving, reference, truth in pairs:
         seen = (driving[..., 2] > 0.5) & (truth[..., 2] > 0.5)
-        made = fit(driving, SIZE, SIZE, SIZE, mode, reference)[seen][:, :2]
+        made = fit(driving, FRAME, FRAME, mode, reference)[seen][:, :2]
         true = truth[seen][:, :2]
         if align:  # by the best shift and scale
             made, true = made - made.mean(0), true - true.mean(0)
@@ -78,7 +80,7 @@ def test_bone_lengths_are_recovered(pairs):
 def test_a_clip_of_the_same_person_is_unchanged(pairs):
     for clip in [pose(4), *(truth for _, _, truth in pairs)]:
         for mode in ("frame", "bones"):
-            made = fit(clip, SIZE, SIZE, SIZE, mode, clip)
+            made = fit(clip, FRAME, FRAME, mode, clip)
             seen = clip[..., 2] > 0.5
             assert np.abs(made - clip)[seen].max() < 0.01 * SIZE
 
@@ -87,7 +89,7 @@ def test_scale_and_shift_of_another_camera_are_undone():
     other = pose(4, scale=3.0)
     other[..., :2] += (200, 70)
     for mode in ("frame", "bones"):
-        made = fit(other, 800, 600, SIZE, mode, pose(2))
+        made = fit(other, Size(800, 600), FRAME, mode, pose(2))
         assert np.abs(made - pose(4)).max() < 0.5
 
 
@@ -95,7 +97,10 @@ def test_mode_none_only_letterboxes():
     points = np.zeros((1, 18, 3), np.float32)
     points[0, 0] = 100, 0, 1
     points[0, 1] = 0, 200, 0.5
-    for made in (letterbox(points, 100, 200, 64), fit(points, 100, 200, 64, "none", pose())):
+    for made in (
+        letterbox(points, Size(100, 200), square(64)),
+        fit(points, Size(100, 200), square(64), "none", pose()),
+    ):
         assert made[0, 0].tolist() == [48, 0, 1]
         assert made[0, 1].tolist() == [16, 64, 0.5]
 
@@ -107,7 +112,7 @@ def test_only_mode_bones_changes_proportions():
     shins = {
         mode: np.hypot(*(made[:, 10, :2] - made[:, 9, :2]).T)
         for mode in ("frame", "bones")
-        for made in [fit(pose(4), SIZE, SIZE, SIZE, mode, long_legs)]
+        for made in [fit(pose(4), FRAME, FRAME, mode, long_legs)]
     }
     assert shins["bones"] == pytest.approx(theirs, rel=0.06)
     assert (shins["frame"] < 0.9 * theirs).all()
@@ -135,7 +140,7 @@ def test_standing_feet_stay_on_the_ground_and_do_not_slide():
     long_shins = pose(2)
     long_shins[:, [9, 12], 1] -= 8
     for reference, much in ((taller(), 0.05), (pose(2, scale=0.7), 0.05), (long_shins, 0.25)):
-        made = fit(driving, SIZE, SIZE, SIZE, "bones", reference)
+        made = fit(driving, FRAME, FRAME, "bones", reference)
         assert np.ptp(made[:, 10, 0]) < much * np.ptp(made[:, 8, 0])
         assert made[:, 10, 1] == pytest.approx(reference[0, 10, 1], abs=0.01 * SIZE)
 
@@ -145,9 +150,9 @@ def test_a_jump_is_as_high_as_the_legs_allow(mode):
     driving = pose(8)
     driving[4:6, :, 1] -= 12
     for reference, height in ((pose(2), 12), (pose(2, scale=0.5), 6)):
-        made = fit(driving, SIZE, SIZE, SIZE, mode, reference)
+        made = fit(driving, FRAME, FRAME, mode, reference)
         assert (made[0, :, 1] - made[4, :, 1]).mean() == pytest.approx(height, abs=0.5)
-    made = fit(driving, SIZE, SIZE, SIZE, mode)
+    made = fit(driving, FRAME, FRAME, mode)
     scale = np.ptp(made[0, :, 1]) / np.ptp(driving[0, :, 1])
     assert (made[0, :, 1] - made[4, :, 1]).mean() == pytest.approx(12 * scale, abs=0.5)
 
@@ -155,11 +160,11 @@ def test_a_jump_is_as_high_as_the_legs_allow(mode):
 def test_standing_and_crossing_persons_get_the_right_position():
     aside = pose(2)
     aside[..., 0] -= 25
-    stays = fit(pose(8), SIZE, SIZE, SIZE, "bones", aside)
+    stays = fit(pose(8), FRAME, FRAME, "bones", aside)
     assert stays[0, 1, 0] == pytest.approx(39, abs=1)
     crossing = pose(8, scale=0.5)
     crossing[..., 0] += np.linspace(-25, 75, 8)[:, None]
-    made = fit(crossing, SIZE, SIZE, SIZE, "bones", pose(2, scale=0.5))
+    made = fit(crossing, FRAME, FRAME, "bones", pose(2, scale=0.5))
     assert made[[0, -1], 1, 0] == pytest.approx(crossing[[0, -1], 1, 0], abs=13)
 
 
@@ -168,7 +173,7 @@ def test_a_motion_that_fits_into_the_frame_stays_in_it():
     aside[..., 0] -= 38
     wide = pose(4)
     wide[:, [3, 4], :2] = (36, 36), (22, 34)
-    made = fit(wide, SIZE, SIZE, SIZE, "bones", aside)
+    made = fit(wide, FRAME, FRAME, "bones", aside)
     assert (made[..., 2] == 1).all()
     assert made[..., 0].min() < 2
 
@@ -192,7 +197,7 @@ def close_up():
 
 @pytest.mark.parametrize("reference", [only(close_up(), UPPER), close_up()])
 def test_a_cropped_subject_gets_the_motion_at_its_size(reference):
-    made = fit(pose(4), SIZE, SIZE, SIZE, "bones", reference)
+    made = fit(pose(4), FRAME, FRAME, "bones", reference)
     shown = reference[0, :, 2] > 0
     assert np.abs(made[:, shown] - reference[0, shown]).max() < 0.06 * SIZE
     assert (made[:, [10, 13], 2] == 0).all()  # out of the frame
@@ -200,7 +205,7 @@ def test_a_cropped_subject_gets_the_motion_at_its_size(reference):
 
 @pytest.mark.parametrize("driving", [only(close_up(), UPPER), close_up()])
 def test_a_cropped_driving_person_moves_the_upper_body(driving):
-    made = fit(driving, SIZE, SIZE, SIZE, "bones", pose(4))
+    made = fit(driving, FRAME, FRAME, "bones", pose(4))
     shown = driving[0, :, 2] > 0
     assert np.abs(made[:, shown] - pose()[0, shown]).max() < 0.06 * SIZE
     assert (made[:, ~shown, 2] == 0).all()
@@ -209,21 +214,21 @@ def test_a_cropped_driving_person_moves_the_upper_body(driving):
 def test_hidden_joints_on_the_way_do_not_break_a_limb():
     driving = pose(4)
     driving[1:3, [1, 8, 9], 2] = 0  # neck, a hip and a knee, now and then
-    made = fit(driving, SIZE, SIZE, SIZE, "bones", taller())
-    whole = fit(pose(4), SIZE, SIZE, SIZE, "bones", taller())
+    made = fit(driving, FRAME, FRAME, "bones", taller())
+    whole = fit(pose(4), FRAME, FRAME, "bones", taller())
     seen = driving[..., 2] > 0
     assert np.abs(made - whole)[seen].max() < 0.05 * SIZE
 
 
 def test_without_a_reference_the_person_is_centered():
     for mode in ("frame", "bones"):
-        made = fit(pose(4, scale=7.0), 900, 900, SIZE, mode)
+        made = fit(pose(4, scale=7.0), square(900), FRAME, mode)
         assert (made[..., 2] == 1).all()
         assert 0.6 < np.ptp(made[0, :, 1]) / SIZE < 0.9
         assert made[..., 0].mean() == pytest.approx(64, abs=8)
     wide = pose(8)
     wide[..., 0] += np.linspace(-35, 35, 8)[:, None]
-    made = fit(wide, SIZE, SIZE, SIZE)
+    made = fit(wide, FRAME, FRAME)
     assert (made[..., 2] == 1).all()
 
 
@@ -237,6 +242,6 @@ def test_random_keypoints_give_finite_results():
             clips.append(clip.astype(np.float32))
         for mode in ("none", "frame", "bones"):
             for reference in (None, clips[1]):
-                made = fit(clips[0], 640, 360, SIZE, mode, reference)
+                made = fit(clips[0], Size(640, 360), FRAME, mode, reference)
                 assert made.shape == clips[0].shape and made.dtype == np.float32
                 assert np.isfinite(made).all()

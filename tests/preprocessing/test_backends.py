@@ -26,6 +26,7 @@ from transformers import (
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.datasets.subject import read_settings
 from animateanywhere.media import video
 from animateanywhere.preprocessing.backends import PACKAGES, Backends, choose_backend
@@ -353,7 +354,7 @@ def test_prepare_with_transformers_backends_end_to_end(
     video.write(clip, moving, 8)
     try:
         backends = Backends(location=WeightsLocation(models))
-        subject = prepare(clip, tmp_path / "out", size=32, backends=backends, person=1)
+        subject = prepare(clip, tmp_path / "out", size=square(32), backends=backends, person=1)
     except UsageError as error:  # no detection in the noise is valid too
         assert "no person found" in str(error) or "outline" in str(error)
     else:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing import model_files
@@ -15,7 +16,7 @@ from animateanywhere.preprocessing.captions.template import (
     background_captions,
     fill_template,
 )
-from animateanywhere.preprocessing.crop import crop_frames, crop_keypoints, crop_squares
+from animateanywhere.preprocessing.crop import crop_boxes, crop_frames, crop_keypoints
 from animateanywhere.preprocessing.driving import read_driving
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect, mediapipe
@@ -57,7 +58,7 @@ def test_unknown_backends_are_refused():
     with pytest.raises(UsageError, match="mediapipe, vitpose"):
         detect.estimate_poses(frames, backend="guess")
     with pytest.raises(UsageError, match="mediapipe, grounded-sam"):
-        segment.extract(frames, np.zeros((1, 18, 3)), np.ones((1, 3)), 8, backend="guess")
+        segment.extract(frames, np.zeros((1, 18, 3)), np.ones((1, 3)), square(8), backend="guess")
 
 
 def test_missing_and_damaged_files_are_reported_with_the_command(monkeypatch, tmp_path):
@@ -96,9 +97,9 @@ def test_landmarks_are_converted_to_openpose_keypoints():
 
 def test_a_person_who_stays_gets_a_fixed_crop():
     keypoints = standing(8)
-    where = crop_squares(keypoints, 128, 128)
+    where = crop_boxes(keypoints, 128, 128)
     assert np.ptp(where, axis=0).max() == 0
-    moved = crop_keypoints(keypoints, where, 128)
+    moved = crop_keypoints(keypoints, where, square(128))
     assert (moved[..., 2] == 1).all()
     assert 0.6 < np.ptp(moved[0, :, 1]) / 128 < 0.95
 
@@ -106,11 +107,11 @@ def test_a_person_who_stays_gets_a_fixed_crop():
 def test_the_crop_follows_a_walking_person():
     keypoints = standing(20)
     keypoints[..., 0] += 30 * np.arange(20)[:, None]
-    where = crop_squares(keypoints, 140, 760)
+    where = crop_boxes(keypoints, 140, 760)
     assert np.ptp(where[:, 2]) == 0
     assert np.ptp(where[:, 0]) > 300
     assert (np.diff(where[:, 0]) >= 0).all()
-    assert (crop_keypoints(keypoints, where, 64)[..., 2] > 0).mean() > 0.97
+    assert (crop_keypoints(keypoints, where, square(64))[..., 2] > 0).mean() > 0.97
 
 
 def test_frames_and_keypoints_are_cropped_consistently():
@@ -118,12 +119,12 @@ def test_frames_and_keypoints_are_cropped_consistently():
     frames[0, :, :10] = 200
     frames[0, 20, 15] = 255
     where = np.array([[10.0, 20.0, 40.0]])
-    out = crop_frames(frames, where, 80)
+    out = crop_frames(frames, where, square(80))
     assert out.shape == (1, 80, 80, 3)
     assert np.abs(out[0, :, :36].astype(int) - 200).max() < 3  # Lanczos rings a little
     point = np.zeros((1, 18, 3), np.float32)
     point[0, 0] = 15.5, 20.5, 1
-    x, y = crop_keypoints(point, where, 80)[0, 0, :2].astype(int)
+    x, y = crop_keypoints(point, where, square(80))[0, 0, :2].astype(int)
     assert out[0, y, x, 0] > 200
 
 
@@ -229,10 +230,10 @@ def test_people_and_pose_on_a_real_clip(capfd):
     assert persons == 1
     assert (keypoints[:, :14, 2] > 0.3).mean() > 0.9
     assert (keypoints[:, 10, 1] > keypoints[:, 8, 1]).all()
-    where = crop_squares(keypoints, *frames.shape[1:3])
-    masks = segment.extract(frames, keypoints, where, 96)
+    where = crop_boxes(keypoints, *frames.shape[1:3])
+    masks = segment.extract(frames, keypoints, where, square(96))
     assert masks.shape == (3, 96, 96) and 0.05 < masks.mean() < 0.5
-    x, y = crop_keypoints(keypoints, where, 96)[0, 8, :2].astype(int)
+    x, y = crop_keypoints(keypoints, where, square(96))[0, 8, :2].astype(int)
     assert masks[0, y, x] > 0.8
     assert "INFO" not in capfd.readouterr().err
 

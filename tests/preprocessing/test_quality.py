@@ -11,9 +11,10 @@ from animateanywhere import puppets
 from animateanywhere.commands.demo import stage_spec
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.findings import read_findings, verdict
+from animateanywhere.core.frame_size import Size, square
 from animateanywhere.media import video
 from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
-from animateanywhere.preprocessing.crop import crop_frames, crop_squares
+from animateanywhere.preprocessing.crop import crop_boxes, crop_frames
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect
 from animateanywhere.preprocessing.quality import footage
@@ -38,8 +39,10 @@ def find(clip, frames=None, keypoints=None, masks=None, where=None):
     side = frames.shape[1]
     if where is None:
         where = np.tile([side / 2, side / 2, side], (len(frames), 1))
-    small = crop_frames(masks, where, SIZE).astype(np.float32) / 255
-    found = clip_findings(frames, keypoints, where, crop_frames(frames, where, SIZE), small, 8.0)
+    small = crop_frames(masks, where, square(SIZE)).astype(np.float32) / 255
+    found = clip_findings(
+        frames, keypoints, where, crop_frames(frames, where, square(SIZE)), small, 8.0
+    )
     return {finding.what: finding for finding in found}
 
 
@@ -119,10 +122,10 @@ def test_a_drawing_is_distinguished_from_a_photograph(clip):
                         ("magic-animate/demo4.png", False)):  # fmt: skip
         frames = video.read(real(name)).frames
         keypoints = detect.estimate_poses(frames)[0]
-        where = crop_squares(keypoints, *frames.shape[1:3])
-        masks = segment.extract(frames, keypoints, where, SIZE)
+        where = crop_boxes(keypoints, *frames.shape[1:3])
+        masks = segment.extract(frames, keypoints, where, square(SIZE))
         found = clip_findings(
-            frames, keypoints, where, crop_frames(frames, where, SIZE), masks, 8.0
+            frames, keypoints, where, crop_frames(frames, where, square(SIZE)), masks, 8.0
         )
         assert ("drawing" in {finding.what for finding in found}) == drawn, name
 
@@ -189,7 +192,7 @@ def test_views_of_a_clip(clip):
 
 
 def driven(keypoints, reference=None, width=128, height=128):
-    found = motion_findings(keypoints, width, height, reference, SIZE)
+    found = motion_findings(keypoints, Size(width, height), reference, square(SIZE))
     return {finding.what: finding for finding in found}
 
 

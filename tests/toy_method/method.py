@@ -17,7 +17,7 @@ from animateanywhere.core.recipe import load_recipe
 from animateanywhere.diffusion.losses import add_noise, draw_timesteps, level, target
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.media.video import contact_sheet, read
-from animateanywhere.pose.retarget import pad_to_square
+from animateanywhere.pose.retarget import pad
 from animateanywhere.training.loop import fit
 from animateanywhere.training.stage import Stage, check_stages
 
@@ -72,7 +72,7 @@ def toy(video: Path, recipe: Path, base: Path, out: Annotated[Path, typer.Option
     """Learn the first frame of a video, and draw it again."""
     settings, model = load_recipe(recipe, Recipe), load_base(base)
     check_stages(settings.stage, str(recipe))
-    frame = pad_to_square(read(video, max_frames=1).frames, model.config["size"])[0]
+    frame = pad(read(video, max_frames=1).frames, model.frame)[0]
     network = learn(model, frame, settings, out)
     drawn = draw(model, network, settings.caption, settings.seed, steps=20)
     contact_sheet(out / "drawn.png", [("the frame", frame[None]), (settings.caption, drawn)])

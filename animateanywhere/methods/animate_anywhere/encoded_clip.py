@@ -27,14 +27,15 @@ def encode_clip(base: Base, clip: Subject, video: bool = False) -> EncodedClip:
     `vae.encode_frames`."""
     video = video and len(clip.frames) > 1
     latents = encode_frames(base.vae, clip.frames, clip=video)
-    poses = encode_skeletons(base, clip.keypoints, clip.frames.shape[1], video)
+    poses = encode_skeletons(base, clip.keypoints, video)
     return EncodedClip(latents, poses, latent_masks(clip.masks, latents))
 
 
-def encode_skeletons(base: Base, keypoints: np.ndarray, size: int, video: bool = False) -> Tensor:
-    """Draw keypoints (N, 18, 3) as pictures of `size` pixels a side, and encode them as pose
-    conditions (T, *pose_shape)."""
-    return encode_poses(base, base.family.draw(keypoints, size, size), clip=video)
+def encode_skeletons(base: Base, keypoints: np.ndarray, video: bool = False) -> Tensor:
+    """Draw keypoints (N, 18, 3) as pictures of the size in use (`Base.frame`), and encode them as
+    pose conditions (T, *pose_shape)."""
+    pictures = base.family.draw(keypoints, base.frame.height, base.frame.width)
+    return encode_poses(base, pictures, clip=video)
 
 
 def latent_masks(masks: np.ndarray, latents: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.base import (
     Base,
+    encode_prompts,
     encode_text,
     guidance_rescale,
     latent_shape,
@@ -20,6 +21,7 @@ from animateanywhere.backbones.base import (
 )
 from animateanywhere.backbones.vae import decoded
 from animateanywhere.core.messages import progress
+from animateanywhere.diffusion.circular import blend_circle
 from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import (
     Denoiser,
@@ -45,7 +47,9 @@ class Sampling:
 
     steps: number of denoising steps. early: another network and prompt for all steps but the last
     share `LATE`, so that learned weights change the appearance, while motion and layout are the
-    base's. free: all windows start from the noise of the first (`sampling.free_noise`).
+    base's. free: all windows start from the noise of the first (`sampling.free_noise`). negative:
+    the prompt to move away from, "" by default. weighted: words of the prompts may have weights
+    (`prompt_weights`); captions are taken literally. circle: the last frame leads to the first.
     """
 
     guidance_scale: float | None = None
@@ -53,6 +57,9 @@ class Sampling:
     sampler: str | None = None
     early: tuple[nn.Module, str] | None = None
     free: bool = False
+    negative: str = ""
+    weighted: bool = False
+    circle: bool = False
 
 
 DEFAULTS = Sampling()
@@ -115,15 +122,19 @@ def render_latents(
     rescale = guidance_rescale(base)
 
     def windowed(unet: nn.Module, prompt: str) -> Denoiser:
+        encode = encode_prompts if sampling.weighted else encode_text
         with torch.no_grad():
-            prompted, empty = encode_text(base, [prompt, ""]).split(1)
-        conditions = Conditions(pose_latents[None], prompted, empty)
+            prompted, empty = encode(base, [prompt, sampling.negative]).split(1)
+        poses = torch.cat([pose_latents, pose_latents]) if sampling.circle else pose_latents
+        conditions = Conditions(poses[None], prompted, empty)
 
         def denoiser_of(start: int, stop: int) -> Denoiser:
             return method.denoiser(
                 base.family, unet, conditions.window(start, stop), scale, rescale
             )
 
+        if sampling.circle:
+            return blend_circle(denoiser_of, count, length, length // 4)
         return blend(denoiser_of, ranges)
 
     denoiser = windowed(unet, prompt)

@@ -18,6 +18,7 @@ from animateanywhere.backbones.base import Base, encode_text, noise_share
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, encode_frames, whole_clip
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.reporter import Bar
@@ -26,6 +27,7 @@ from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
+from animateanywhere.methods.animate_anywhere.people import render_person
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
 
 CACHE = RUNS / "regularization"
@@ -101,6 +103,8 @@ def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     length = clip_frames(base, settings)
     if video and length != base.config["frames"]:
         source = [*source, length]
+    if base.frame != square(base.config["size"]):
+        source = [*source, base.frame]
     key = json.dumps([base.hash, class_word, video, count, *source, seed])
     return CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
 
@@ -114,11 +118,11 @@ def generate_prior(
     length: in frames, 1 for images. bar: advanced with each denoising step. Returns latents and
     pose conditions, both (R, T, ...).
     """
-    size, fps, video = base.config["size"], base.config["fps"], length > 1
-    clips = [puppets.render(spec, length, size, fps) for spec in specs]
+    fps, video = base.config["fps"], length > 1
+    motions = [render_person(spec, length, base.frame, fps)[1] for spec in specs]
     with room_for_vae(base):
         poses = [  # (T, C, h, w) each
-            encode_skeletons(base, clip.keypoints, size, video) for clip in clips
+            encode_skeletons(base, keypoints, video) for keypoints in motions
         ]
     if not base.family.learns_tokens:
         encode_text(base, captions)  # fills the cache in few passes
@@ -134,13 +138,13 @@ def generate_prior(
 
 
 def _render(base: Base, specs: list[puppets.Spec], length: int, bar: Bar) -> tuple[Tensor, Tensor]:
-    size, fps, video = base.config["size"], base.config["fps"], length > 1
+    fps, video = base.config["fps"], length > 1
     latents, poses = [], []
     times = np.random.default_rng(0).uniform(0, 4, len(specs))  # seconds into the motion
     for spec, start in zip(specs, times, strict=True):
-        clip = puppets.render(spec, length, size, fps, float(start))
-        latents.append(encode_frames(base.vae, clip.frames, clip=video))  # (T, C, h, w)
-        poses.append(encode_skeletons(base, clip.keypoints, size, video))
+        frames, keypoints = render_person(spec, length, base.frame, fps, float(start))
+        latents.append(encode_frames(base.vae, frames, clip=video))  # (T, C, h, w)
+        poses.append(encode_skeletons(base, keypoints, video))
         bar.advance(1)
     return torch.stack(latents), torch.stack(poses)
 

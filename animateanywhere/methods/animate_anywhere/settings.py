@@ -133,6 +133,9 @@ class Recipe:
     name: str
     seed: int = 0
     personalize: str = "personalize"  # default recipe to learn a person on this base
+    # Aspect ratios that the base is trained on ("1:1"), of which `aa` chooses if none is requested;
+    # () for any
+    aspects: tuple[str, ...] = ()
     model: Model = field(default_factory=Model)
     corpus: Corpus = field(default_factory=Corpus)
     autoencoder: Autoencoder = field(default_factory=Autoencoder)

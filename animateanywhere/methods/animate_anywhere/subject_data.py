@@ -119,18 +119,19 @@ def placed(subject: Subject, number: int) -> Subject:
     """
     if number == 0:
         return subject
-    size = subject.frames.shape[1]
+    size = subject.size
+    sides = np.array(size)
     rng = np.random.default_rng(number)
-    room = size // 2
-    side = size * rng.uniform(1.0, 1.6)
-    middle = size / 2 + room + rng.uniform(-0.5, 0.5, 2) * (side - 0.8 * size)
-    where = np.tile([*middle, side], (len(subject.frames), 1))
-    around = ((0, 0), (room, room), (room, room))
-    masks = np.pad((subject.masks * 255).astype(np.uint8), around)
-    keypoints = subject.keypoints + np.array([room, room, 0], np.float32)
+    room = sides // 2
+    around = sides * rng.uniform(1.0, 1.6)  # of the frame, as far as it is shown
+    middle = sides / 2 + room + rng.uniform(-0.5, 0.5, 2) * (around - 0.8 * sides)
+    where = np.tile([*middle, around[1]], (len(subject.frames), 1))
+    border = ((0, 0), (room[1],) * 2, (room[0],) * 2)
+    masks = np.pad((subject.masks * 255).astype(np.uint8), border)
+    keypoints = subject.keypoints + np.array([*room, 0], np.float32)
     return replace(
         subject,
-        frames=crop_frames(np.pad(subject.frames, (*around, (0, 0)), mode="edge"), where, size),
+        frames=crop_frames(np.pad(subject.frames, (*border, (0, 0)), mode="edge"), where, size),
         masks=crop_frames(masks, where, size).astype(np.float32) / 255,
         keypoints=crop_keypoints(keypoints, where, size),
     )

@@ -144,7 +144,7 @@ def make_validation(
 
 def _poses(model: Base, unet: nn.Module, shown: Subject, video: bool) -> Tensor:
     with room_for_vae(model, unet):
-        return encode_skeletons(model, shown.keypoints, shown.frames.shape[1], video)
+        return encode_skeletons(model, shown.keypoints, video)
 
 
 def generate(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from animateanywhere.core.findings import Finding, Level
+from animateanywhere.core.frame_size import Size
 from animateanywhere.pose.continuity import jumps
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
@@ -31,7 +32,7 @@ CAMERA = (0.08, 0.35)
 UNSTEADY = 0.25  # of the mask's area: good masks of a fast dance reach 0.21
 UNCOVERED = 0.8  # share of joints on the mask: good masks reach at least 0.93 in every frame
 BAD_MASKS = 0.1  # share of frames
-EMPTY = 0.005  # share of the square
+EMPTY = 0.005  # share of the crop
 COARSE = 128  # pixels a side, enough to measure the flicker of an outline
 SMALL = 0.75  # of the base's size: below, upscaling invents most of the detail
 DARK = 70.0  # luma of the person's brightest tenth: in daylight and rooms 129 to 221, backlit 45
@@ -42,7 +43,7 @@ STILL = 0.1  # mean joint speed in body heights per second: an almost still hike
 def clip_findings(
     frames: np.ndarray,
     keypoints: np.ndarray,
-    squares: np.ndarray,
+    boxes: np.ndarray,
     pictures: np.ndarray,
     masks: np.ndarray,
     fps: float,
@@ -52,18 +53,18 @@ def clip_findings(
     Args:
         frames: uint8 (F, H, W, 3), the whole frames.
         keypoints: (F, 18, 3) in pixels of the frames.
-        squares: (F, 3) of the crops, see `crop.crop_squares`.
-        pictures: uint8 (F, S, S, 3), the crops.
-        masks: (F, S, S) in 0..1, of the crops.
+        boxes: (F, 3) of the crops, see `crop.crop_boxes`.
+        pictures: uint8 (F, h, w, 3), the crops.
+        masks: (F, h, w) in 0..1, of the crops.
         fps: frame rate.
     """
-    size = pictures.shape[1]
-    inside = crop_keypoints(keypoints, squares, size)
+    size = Size(pictures.shape[2], pictures.shape[1])
+    inside = crop_keypoints(keypoints, boxes, size)
     blur = _blur(pictures, masks)
     found = [
         *(rotation_findings(keypoints) or _views(keypoints)), *jump_findings(keypoints, fps),
-        *_parts(keypoints), *_size(squares, size),
-        *(blur or _drawing(frames, squares, masks)), *_cuts(frames, fps),
+        *_parts(keypoints), *_size(boxes, size.height),
+        *(blur or _drawing(frames, boxes, masks)), *_cuts(frames, fps),
         *_camera(frames, keypoints, fps), *_masks(masks, inside), *_light(pictures, masks),
         *_motion(keypoints, fps),
     ]  # fmt: skip
@@ -120,8 +121,8 @@ def _views(keypoints: np.ndarray) -> list[Finding]:
     return [Finding("note", "views", shown)]
 
 
-def _size(squares: np.ndarray, size: int) -> list[Finding]:
-    side = float(np.median(squares[:, 2]))
+def _size(boxes: np.ndarray, size: int) -> list[Finding]:
+    side = float(np.median(boxes[:, 2]))
     if side >= size:
         return []
     level: Level = "warning" if side < SMALL * size else "note"
@@ -145,8 +146,8 @@ def _blur(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
     return [Finding("warning", "blur", text)]
 
 
-def _drawing(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> list[Finding]:
-    if not footage.plain_share(frames, squares, masks) > DRAWN:  # NaN is not
+def _drawing(frames: np.ndarray, boxes: np.ndarray, masks: np.ndarray) -> list[Finding]:
+    if not footage.plain_share(frames, boxes, masks) > DRAWN:  # NaN is not
         return []
     text = "looks like a drawing, in plain colors: results will look painted; film a real person"
     return [Finding("warning", "drawing", text)]
@@ -190,7 +191,8 @@ def _masks(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
         text = f"no mask of the person in frames {where}; correct the masks"
         out.append(Finding(level, "masks", text))
     coarse = footage.downscaled(masks, COARSE)
-    keypoints = keypoints * np.array([coarse.shape[1] / masks.shape[1]] * 2 + [1])
+    keypoints = keypoints * np.array([coarse.shape[2] / masks.shape[2],
+                                      coarse.shape[1] / masks.shape[1], 1])  # fmt: skip
     masks = coarse
     lost = (footage.joint_coverage(masks, keypoints) < UNCOVERED) & ~empty
     unsteady = (footage.mask_flicker(masks, keypoints) > UNSTEADY) & ~empty & ~lost

@@ -16,8 +16,10 @@ from scipy.ndimage import (
     minimum_filter,
 )
 
+from animateanywhere.core.frame_size import Size
 from animateanywhere.pose import skeleton
 from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.preprocessing.crop import crop_corners
 
 SMALL, LARGE = 64, 160  # pixels of the longer side, to detect cuts and camera shifts
 SAMPLED = 16  # about this many frames, for sharpness and brightness
@@ -45,7 +47,7 @@ def downscaled(frames: np.ndarray, longer: int) -> np.ndarray:
 def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Sharpness (F,): RMS of the Laplacian over the standard deviation, on the person.
 
-    pictures: uint8 (F, S, S, 3); masks: (F, S, S) in 0..1. NaN without a person, and in frames
+    pictures: uint8 (F, H, W, 3); masks: (F, H, W) in 0..1. NaN without a person, and in frames
     between the sampled ones (about SAMPLED).
     """
     out = np.full(len(pictures), np.nan)
@@ -58,26 +60,27 @@ def sharpness(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return out
 
 
-def plain_share(frames: np.ndarray, squares: np.ndarray, masks: np.ndarray) -> float:
+def plain_share(frames: np.ndarray, boxes: np.ndarray, masks: np.ndarray) -> float:
     """Share 0..1 of the person's pixels in windows of 5 x 5 pixels of one plain color.
 
     Dark and overexposed pixels are left out. High for drawings.
 
     Args:
         frames: uint8 (F, H, W, 3), the whole frames, of which four are sampled.
-        squares: (F, 3) of the crops that the masks belong to.
-        masks: (F, S, S) in 0..1.
+        boxes: (F, 3) of the crops that the masks belong to.
+        masks: (F, h, w) in 0..1.
 
     Returns:
         NaN if fewer than 4000 pixels can be judged.
     """
     even = total = 0
+    corners = crop_corners(boxes, Size(masks.shape[2], masks.shape[1]))
     for index in np.linspace(0, len(frames) - 1, min(len(frames), 4)).astype(int):
-        x, y, side = squares[index].round().astype(int)
-        left, top = max(x - side // 2, 0), max(y - side // 2, 0)
-        picture = frames[index, top : y - side // 2 + side, left : x - side // 2 + side]
-        whole = Image.fromarray(masks[index]).resize((side, side), Image.Resampling.NEAREST)
-        skipped = left - (x - side // 2), top - (y - side // 2)
+        x, y, width, height = corners[index]
+        left, top = max(x, 0), max(y, 0)
+        picture = frames[index, top : y + height, left : x + width]
+        whole = Image.fromarray(masks[index]).resize((width, height), Image.Resampling.NEAREST)
+        skipped = left - x, top - y
         mask = np.asarray(whole)[skipped[1] :, skipped[0] :][: len(picture), : picture.shape[1]]
         luma = gray(picture[None])[0]
         person = binary_erosion(mask > 0.8, iterations=3) & (luma > 60) & (luma < 225)
@@ -130,11 +133,11 @@ def mask_flicker(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
     The change of the pose is subtracted; 0 in the first and last frame.
 
-    masks: (F, S, S) in 0..1; keypoints: (F, 18, 3) in pixels of the masks.
+    masks: (F, H, W) in 0..1; keypoints: (F, 18, 3) in pixels of the masks.
     """
-    size = masks.shape[1]
-    drawn = skeleton.draw(keypoints, size, size).max(-1) > 60
-    bodies = np.stack([binary_dilation(one, iterations=max(size // 32, 1)) for one in drawn])
+    drawn = skeleton.draw(keypoints, *masks.shape[1:]).max(-1) > 60
+    wide = max(masks.shape[1] // 32, 1)
+    bodies = np.stack([binary_dilation(one, iterations=wide) for one in drawn])
     out = np.zeros(len(masks))
     out[1:-1] = _flicker(masks) - _flicker(bodies.astype(np.float32))
     return out.clip(0)
@@ -142,13 +145,13 @@ def mask_flicker(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
 def joint_coverage(masks: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """Share (F,) of the visible joints that lie on the mask or near its edge; 1 without joints."""
-    size = masks.shape[1]
+    height, width = masks.shape[1:]
     out = np.ones(len(masks))
     for index, (mask, pose) in enumerate(zip(masks, keypoints, strict=True)):
         points = pose[pose[:, 2] >= VISIBLE, :2]
         if len(points):
-            near = binary_dilation(mask > 0.3, iterations=max(size // 40, 1))
-            x, y = points.astype(int).clip(0, size - 1).T
+            near = binary_dilation(mask > 0.3, iterations=max(height // 40, 1))
+            x, y = points.astype(int).clip(0, (width - 1, height - 1)).T
             out[index] = near[y, x].mean()
     return out
 

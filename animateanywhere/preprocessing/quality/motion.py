@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from animateanywhere.core.findings import Finding
+from animateanywhere.core.frame_size import Size
 from animateanywhere.pose import body
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.visibility import (
@@ -33,18 +34,17 @@ BONES = ("trunk", "thighs", "shins", "upper arms", "forearms", "head", "shoulder
 
 def motion_findings(
     keypoints: np.ndarray,
-    width: int,
-    height: int,
+    source: Size,
     reference: np.ndarray | None = None,
-    size: int = 0,
+    learned: Size | None = None,
     fps: float = 8.0,
 ) -> list[Finding]:
     """Findings about a driving motion, most severe first.
 
     Args:
-        keypoints: (F, 18, 3) in pixels of width x height.
-        reference: (N, 18, 3), the learned person's keypoints if known, in pixels of a square frame
-            of `size` pixels.
+        keypoints: (F, 18, 3) in pixels of a picture of size `source`.
+        reference: (N, 18, 3), the learned person's keypoints if known, in pixels of a frame of size
+            `learned`.
         fps: frame rate of the motion.
     """
     visible = keypoints[..., 2] >= VISIBLE
@@ -56,10 +56,11 @@ def motion_findings(
         text = f"no skeleton in {len(empty)} of {len(keypoints)} frames ({frame_ranges(empty)})"
         found.append(Finding("warning", "skeleton", f"{text}; add poses for them, or remove them"))
     found += [*rotation_findings(keypoints), *jump_findings(keypoints, fps)]
-    found += _leaving(keypoints, visible, width, height)
-    if reference is not None and len(reference):
+    found += _leaving(keypoints, visible, *source)
+    if reference is not None and learned is not None and len(reference):
         found += _not_in_reference(keypoints, reference)
-        found += _proportions(keypoints, reference, max(width, height) / size)
+        shrink = max(source.width / learned.width, source.height / learned.height)
+        found += _proportions(keypoints, reference, shrink)
     return worst_first(found)
 
 

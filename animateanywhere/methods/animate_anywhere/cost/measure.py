@@ -66,7 +66,7 @@ def probe(base: Base, recipe: Recipe | None = None, run: bool = True) -> Probe |
 def _run(base: Base, short: Recipe | None) -> Probe:
     """The profiling run, in a process of its own."""
     table = None if short is None else to_dict(short)
-    work = json.dumps([str(base.folder.resolve()), table, time.time()]).encode()
+    work = json.dumps([str(base.folder.resolve()), base.frame, table, time.time()]).encode()
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     total = (
         2
@@ -107,7 +107,7 @@ def _run(base: Base, short: Recipe | None) -> Probe:
 
 def _file(base: Base, short: Recipe | None) -> Path:
     """The cache file of a base and a shortened recipe on this machine."""
-    return cache.file_of("time", base.hash, short and to_dict(short), machine())
+    return cache.file_of("time", base.hash, base.frame, short and to_dict(short), machine())
 
 
 def shortened(recipe: Recipe) -> Recipe:
@@ -148,11 +148,11 @@ def room_for_another(base: Base) -> bool:
 
 def pass_seconds(base: Base) -> float:
     """Seconds of one image through the network: a first guess of how long anything takes."""
-    network, size = method.build(base, Loss(guide=False), False), int(base.config["size"])
+    network, frame = method.build(base, Loss(guide=False), False), base.frame
     x = torch.zeros(1, 1, *latent_shape(base), device=network.device)
     timesteps = torch.tensor([500], device=network.device)
     with torch.no_grad():
-        poses = encode_poses(base, np.zeros((1, size, size, 3), np.uint8))[None]
+        poses = encode_poses(base, np.zeros((1, frame.height, frame.width, 3), np.uint8))[None]
         text, seconds = encode_text(base, ["a man"]), 0.0
     for _ in range(2):  # the first warms up
         start = time.perf_counter()

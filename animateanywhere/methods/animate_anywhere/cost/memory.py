@@ -143,9 +143,9 @@ def denoising(base: Base, precision: str, video: bool, rows: int, latents: int) 
 @torch.no_grad()
 def _through_vae(base: Base, precision: str, frames: int) -> Peak:
     """A clip there and back."""
-    size, weights = int(base.config["size"]), fill(*_encoders(base))
+    frame, weights = base.frame, fill(*_encoders(base))
     with counted(precision, *_encoders(base)) as count:
-        drawn = torch.zeros(frames, size, size, 3, dtype=torch.uint8)
+        drawn = torch.zeros(frames, frame.height, frame.width, 3, dtype=torch.uint8)
         latents = encode_frames(base.vae, drawn, clip=True)
         for _ in islice(decoded_pixels(base.vae, latents, clip=True), 3):  # then it repeats
             pass

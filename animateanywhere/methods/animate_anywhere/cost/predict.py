@@ -82,13 +82,13 @@ def estimate_learning(
 
 
 def estimate_generation(
-    base: Base, frames: int, steps: int, start: Start
+    base: Base, frames: int, steps: int, start: Start, circle: bool = False
 ) -> tuple[Estimate | None, list[Finding]]:
     """What generation will take, as `estimate_learning`."""
     measured, peak, findings = _known(base, None, 3 * frames * steps, start)
     if measured is None:
         return None, findings
-    parts = seconds.generating(measured, frames, steps, window_length(base), base.packed)
+    parts = seconds.generating(measured, frames, steps, window_length(base), base.packed, circle)
     return estimate(measured, peak, parts, start, history.ratios(base, None)), findings
 
 

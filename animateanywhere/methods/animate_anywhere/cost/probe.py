@@ -23,6 +23,7 @@ from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.device import best_device
+from animateanywhere.core.frame_size import Size
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import (
     appearance_search,
@@ -56,13 +57,14 @@ IMAGES = 4  # of regularization: their captions are part of a step
 
 
 def main() -> None:
-    """Print one JSON object; reads another: base's folder, recipe or null, time of the start."""
-    folder, table, started = json.load(sys.stdin)
+    """Print one JSON object; reads another: base's folder, size of frames, recipe or null, time of
+    the start."""
+    folder, frame, table, started = json.load(sys.stdin)
     recipe = None if table is None else from_dict(table)
     device = best_device()
     try:
         before = scheduled()
-        base = load_base(folder)
+        base = load_base(folder).at(Size(*frame))
         passes = (
             to_device(base, device)
             if recipe is None
@@ -91,8 +93,9 @@ def done() -> None:
 def generate(base: Base) -> dict[str, float]:
     """Seconds of a step on a window of the base's length, and a frame's through the VAE."""
     begun, clock = time.perf_counter(), Clock()
-    size, count = int(base.config["size"]), int(base.config["frames"])
-    frames = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+    frame, count = base.frame, int(base.config["frames"])
+    shape = count, frame.height, frame.width, 3
+    frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     encode_frames(base.vae, frames[:1])
     clock.restart()
     latents = encode_frames(base.vae, frames, clip=True)
@@ -167,12 +170,12 @@ def learn(base: Base, recipe: Recipe) -> dict[str, Any]:
 
 def made_up(base: Base) -> Subject:
     """A subject of noise."""
-    size, rng = int(base.config["size"]), np.random.default_rng(0)
+    (width, height), rng = base.frame, np.random.default_rng(0)
     points = np.ones((FRAMES, len(KEYPOINTS), 3), np.float32)
-    points[..., :2] = rng.uniform(0, size, (*points.shape[:2], 2))
-    masks = np.zeros((FRAMES, size, size), np.float32)
-    masks[:, size // 8 :, size // 3 : -size // 3] = 1
-    frames = rng.integers(0, 256, (FRAMES, size, size, 3), np.uint8)
+    points[..., :2] = rng.uniform(0, base.frame, (*points.shape[:2], 2))
+    masks = np.zeros((FRAMES, height, width), np.float32)
+    masks[:, height // 8 :, width // 3 : -width // 3] = 1
+    frames = rng.integers(0, 256, (FRAMES, height, width, 3), np.uint8)
     captions = ["a <token> person"] * FRAMES
     return Subject(
         Path("subject"), frames, masks, points, captions, float(base.config["fps"]), "person", None

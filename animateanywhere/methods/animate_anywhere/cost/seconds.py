@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from animateanywhere.backbones.vae import latent_count
+from animateanywhere.diffusion.circular import circular_windows
 from animateanywhere.diffusion.sampling import windows
 from animateanywhere.methods.animate_anywhere import appearance_search
 from animateanywhere.methods.animate_anywhere.background_augmentation import (
@@ -74,12 +75,14 @@ def learning(
 
 
 def generating(
-    measured: Probe, frames: int, steps: int, length: int, packed: int = 1
+    measured: Probe, frames: int, steps: int, length: int, packed: int = 1, circle: bool = False
 ) -> dict[str, float]:
-    """Seconds of each part of generation; length: latents of a window; packed: frames of each."""
+    """Seconds of each part of generation; length: latents of a window; packed: frames of each;
+    circle: whether windows go around (`diffusion.circular`)."""
     unit = measured["generate"]
     count = latent_count(frames, packed)
-    seen = sum(stop - start for start, stop in windows(count, length, overlap=length // 4))
+    ranges = (circular_windows if circle else windows)(count, length, length // 4)
+    seen = sum(stop - start for start, stop in ranges)
     return {
         "beginning": unit["fixed"],
         "poses": frames * unit["encode"],

@@ -1,0 +1,139 @@
+"""Writing of a generated video in the format that its name asks for, at any frame rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorTrc
+from PIL import Image
+
+from animateanywhere.core.files import folder_aside, write_aside
+from animateanywhere.core.formats import format_of
+from animateanywhere.media import video
+from animateanywhere.media.sound import Sound, add_sound
+
+Loop = Literal["circle", "forth and back"]  # how a video loops; see `commands.generate`
+
+WEBP_QUALITY = 90
+VP9 = {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "0"}  # constant quality
+
+
+def playback(count: int, fps: float, out_fps: float, loop: Loop | None = None) -> np.ndarray:
+    """Indices (M,) of the generated frames that a video of `count` frames shows at `out_fps`: each
+    as long as at `fps`, repeated or left out; forth and back, the middle ones once more in
+    reverse."""
+    order = np.arange(count)
+    if loop == "forth and back":
+        order = np.concatenate([order, order[-2:0:-1]])
+    shown = max(round(len(order) * out_fps / fps), 1)
+    # A small step forward, since 3 * (8 / 24) may be less than 1
+    index = np.floor(np.arange(shown) * fps / out_fps + 1e-6).astype(int)
+    return order[index.clip(0, len(order) - 1)]
+
+
+def arranged(frames: Iterable[np.ndarray], order: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames in an order, indices (M,) as from `playback`; keeps those that are shown again."""
+    last = {int(index): place for place, index in enumerate(order)}
+    kept: dict[int, np.ndarray] = {}
+    source = enumerate(frames)
+    for place, index in enumerate(map(int, order)):
+        while index not in kept:
+            number, frame = next(source)
+            if number in last:
+                kept[number] = frame
+        yield kept[index] if last[index] > place else kept.pop(index)
+    for _ in source:  # to its end, where it may fail, before the last frame is written
+        pass
+
+
+def write(
+    path: Path, frames: Iterable[np.ndarray], count: int, fps: float, sound: Sound | None = None
+) -> None:
+    """Write `count` frames uint8 (H, W, 3), completely or not at all, in the format of the suffix
+    (`core.formats`). sound: for .mp4 and .webm only."""
+    suffix = format_of(path)
+    if suffix == ".gif":
+        _write_gif(path, frames, count, fps)
+    elif suffix == ".webp":
+        _write_webp(path, frames, count, fps)
+    elif suffix == "":
+        _write_folder(path, frames)
+    elif sound is None:
+        _write_silent(path, frames, fps)
+    else:
+        with write_aside(path) as aside:
+            silent = aside.with_name(f"{aside.stem}.silent{suffix}")
+            try:
+                _write_silent(silent, frames, fps)
+                add_sound(silent, sound, aside)
+            finally:
+                silent.unlink(missing_ok=True)
+
+
+def _write_silent(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    if path.suffix.lower() == ".webm":
+        _write_webm(path, frames, fps)
+    else:
+        video.write(path, frames, fps)
+
+
+def _write_webm(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """VP9 with BT.709 colors; edge pixels are repeated to even sides."""
+    with (
+        write_aside(path) as aside,
+        av.open(f"file:{aside}", "w", format="webm",
+                container_options={"fflags": "+bitexact"}) as container,
+    ):  # fmt: skip
+        stream: Any = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream(
+                    "libvpx-vp9", rate=Fraction(fps).limit_denominator(1001)
+                )
+                stream.height, stream.width = (side + side % 2 for side in frame.shape[:2])
+                stream.pix_fmt, stream.options = "yuv420p", VP9
+                context = stream.codec_context
+                context.thread_count = 1  # the bytes do not depend on the machine
+                context.flags |= av.codec.context.Flags.bitexact
+                context.colorspace, context.color_range = 1, 1  # BT.709, limited
+                context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+            room = ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0))
+            whole = np.ascontiguousarray(np.pad(frame, room, mode="edge"))
+            picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
+            container.mux(
+                stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709"))
+            )
+        container.mux(stream.encode())
+
+
+def _write_gif(path: Path, frames: Iterable[np.ndarray], count: int, fps: float) -> None:
+    pictures = (Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT) for frame in frames)
+    with write_aside(path) as aside:
+        # Times in a GIF are hundredths of a second
+        next(pictures).save(aside, format="GIF", save_all=True, append_images=pictures, loop=0,
+                            duration=_durations(count, fps, 10), optimize=False)  # fmt: skip
+
+
+def _write_webp(path: Path, frames: Iterable[np.ndarray], count: int, fps: float) -> None:
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    with write_aside(path) as aside:
+        first.save(aside, format="WEBP", save_all=True, append_images=others, loop=0,
+                   duration=_durations(count, fps, 1), quality=WEBP_QUALITY)  # fmt: skip
+
+
+def _durations(count: int, fps: float, unit: int) -> list[int]:
+    """How long each frame is shown, in ms and multiples of `unit` ms, such that none is ever late
+    by more than half a unit."""
+    ends = np.round(np.arange(count + 1) * 1000 / fps / unit).astype(int) * unit
+    return np.diff(ends).tolist()
+
+
+def _write_folder(path: Path, frames: Iterable[np.ndarray]) -> None:
+    with folder_aside(path) as folder:
+        for number, frame in enumerate(frames):
+            Image.fromarray(frame).save(folder / f"{number:04}.png", compress_level=3)

@@ -1,0 +1,154 @@
+"""Videos in every format, with sound, at any frame rate."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.formats import format_of
+from animateanywhere.media.output import arranged, playback, write
+from animateanywhere.media.sound import RATE, Sound, read_sound
+from animateanywhere.media.video import read
+
+
+def clip(frames: int = 6, height: int = 48, width: int = 32) -> np.ndarray:
+    """A red square that moves down on blue."""
+    out = np.zeros((frames, height, width, 3), np.uint8)
+    out[..., 2] = 160
+    for index, frame in enumerate(out):
+        frame[4 * index : 4 * index + 16, 8:24] = 200, 30, 30
+    return out
+
+
+def tone(seconds: float, begin: float = 0.0, channels: int = 1) -> Sound:
+    """A beep of 1000 Hz from `begin` on."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    wave = np.where(time >= begin, 0.5 * np.sin(2 * np.pi * 1000 * time), 0)
+    return Sound(np.repeat(wave[None], channels, 0).astype(np.float32))
+
+
+def onset(sound: Sound) -> float:
+    """When a sound begins, in seconds."""
+    return float(np.flatnonzero(np.abs(sound.samples[0]) > 0.1)[0] / RATE)
+
+
+def durations(path: Path) -> list[int]:
+    with Image.open(path) as picture:
+        found = []
+        for index in range(picture.n_frames):
+            picture.seek(index)
+            picture.load()
+            found.append(picture.info["duration"])
+    return found
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
+def test_a_video_in_each_format(tmp_path: Path, suffix: str) -> None:
+    frames, path = clip(), tmp_path / f"a{suffix}"
+    write(path, frames, 6, 8.0)
+    found = read(path)
+    assert found.frames.shape == frames.shape and found.fps == pytest.approx(8.0, rel=0.05)
+    assert np.abs(found.frames.astype(int) - frames).mean() < 8
+    first = path.read_bytes()
+    write(path, frames, 6, 8.0)
+    assert path.read_bytes() == first
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_animated_pictures_keep_the_time_and_loop(tmp_path: Path) -> None:
+    for name in ("a.gif", "a.webp"):
+        write(tmp_path / name, clip(), 6, 24.0)
+        assert abs(sum(durations(tmp_path / name)) - 250) <= 5
+        with Image.open(tmp_path / name) as picture:
+            assert picture.info["loop"] == 0 and picture.n_frames == 6
+            picture.seek(5)
+            shown = np.asarray(picture.convert("RGB")).astype(int)
+            assert np.abs(shown - clip()[5]).mean() < 8
+
+
+def test_a_folder_of_pictures(tmp_path: Path) -> None:
+    write(tmp_path / "frames", clip(), 6, 8.0)
+    write(tmp_path / "frames", clip()[:3], 3, 8.0)  # replaces its own
+    assert [one.name for one in sorted((tmp_path / "frames").iterdir())] == [
+        "0000.png", "0001.png", "0002.png"
+    ]  # fmt: skip
+    assert (np.asarray(Image.open(tmp_path / "frames/0002.png")) == clip()[2]).all()
+    (tmp_path / "frames/letter.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds letter.txt"):
+        write(tmp_path / "frames", clip(), 6, 8.0)
+
+
+@pytest.mark.parametrize("name", ["a.mov", "a.mpg4", "a.png"])
+def test_other_formats_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"\.mp4 \(.*\.webm .*\.gif .*\.webp .*without a suffix"):
+        format_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_stays_in_time(tmp_path: Path, suffix: str, channels: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    write(path, clip(16), 16, 8.0, tone(2.0, 0.75, channels))
+    assert len(read(path).frames) == 16
+    found = read_sound(path, 2.0)
+    assert found is not None and len(found.samples) == channels
+    assert onset(found) == pytest.approx(0.75, abs=0.012)
+    later = read_sound(path, 1.0, start=0.5)
+    assert later is not None and later.samples.shape[1] == RATE
+    assert onset(later) == pytest.approx(0.25, abs=0.012)
+    longer = read_sound(path, 3.0)  # silent at the end
+    assert longer is not None and not longer.samples[:, round(2.2 * RATE) :].any()
+    with av.open(str(path)) as container:
+        length = [float(s.duration * s.time_base) for s in container.streams if s.duration]
+    assert all(abs(seconds - 2.0) < 0.06 for seconds in length)
+
+
+def test_sound_counts_from_the_first_picture(tmp_path: Path) -> None:
+    """Pictures that begin half a second after the sound, as some recorders write them."""
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("libx264", rate=8)
+        pictures.width, pictures.height, pictures.pix_fmt = 32, 48, "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=RATE)
+        audio.layout = "mono"
+        for number, frame in enumerate(clip(8)):
+            one = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            one.pts, one.time_base = number + 4, Fraction(1, 8)
+            container.mux(pictures.encode(one))
+        wave = (tone(1.5, 1.0).samples * 32767).astype(np.int16)
+        one = av.AudioFrame.from_ndarray(wave, "s16", "mono")
+        one.sample_rate, one.pts, one.time_base = RATE, 0, Fraction(1, RATE)
+        container.mux(audio.encode(one))
+        for stream in (pictures, audio):
+            container.mux(stream.encode(None))
+    found = read_sound(path, 1.0)
+    assert found is not None and onset(found) == pytest.approx(0.5, abs=0.012)
+
+
+def test_files_without_sound_have_none(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", clip(), 6, 8.0)
+    (tmp_path / "a.json").write_text("{}")
+    assert read_sound(tmp_path / "a.mp4", 1.0) is None
+    assert read_sound(tmp_path / "a.json", 1.0) is None
+    assert read_sound(tmp_path, 1.0) is None
+
+
+def test_frames_are_repeated_or_left_out_for_another_rate() -> None:
+    assert playback(3, 8, 8).tolist() == [0, 1, 2]
+    assert playback(3, 8, 24).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert playback(4, 8, 4).tolist() == [0, 2]
+    assert playback(2, 8, 30).tolist() == [0] * 4 + [1] * 4
+    assert playback(4, 8, 8, "forth and back").tolist() == [0, 1, 2, 3, 2, 1]
+    assert playback(4, 8, 8, "circle").tolist() == [0, 1, 2, 3]
+    assert playback(1, 8, 8, "forth and back").tolist() == [0]
+
+
+def test_frames_are_kept_only_as_long_as_they_are_shown_again() -> None:
+    frames = [np.full((1, 1, 3), number, np.uint8) for number in range(5)]
+    order = playback(5, 8, 16, "forth and back")
+    assert [int(frame[0, 0, 0]) for frame in arranged(iter(frames), order)] == order.tolist()
+    assert [int(f[0, 0, 0]) for f in arranged(iter(frames), np.array([0, 2, 4]))] == [0, 2, 4]
