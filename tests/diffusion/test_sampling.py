@@ -146,6 +146,7 @@ def test_zero_snr_starts_at_the_end_and_leads_to_clean_data(sampler):
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # in diffusers, of numpy 2
         done = []
         x = torch.ones(1, 1, 1, 1, 1)
         sample(denoiser, x, scheduler, 10, on_step=lambda step, x: done.append(step))

@@ -1,6 +1,7 @@
 """The real classes of other people's models, tiny and random, saved to a folder and loaded."""
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -319,7 +320,7 @@ def test_a_torchvision_of_another_torch_is_reported(
         monkeypatch.delitem(sys.modules, name)
     for wanted, why in (
         ("2.0.1", "it requires torch==2.0.1"),
-        (torch.__version__, "nms is not ther"),
+        (metadata.version("torch"), "nms is not ther"),
     ):
         about.write_text(f"Name: torchvision\nVersion: 0.21.0\nRequires-Dist: torch=={wanted}\n")
         fault = openpose.torchvision_fault()
