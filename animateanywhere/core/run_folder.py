@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rich.markup import escape
-
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import warn
 
@@ -87,6 +85,8 @@ def _lock(file: IO[str], folder: Path) -> None:
             f"{folder} is in use by {who} of aa: wait until it has ended, or choose another folder"
         ) from None
     except (OSError, ImportError):  # network file systems without locks, Windows
+        from rich.markup import escape
+
         warn(escape(f"{folder}: no locks on this file system: start no second aa in this folder"))
 
 
