@@ -19,11 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from animateanywhere.media import video
+from animateanywhere.media.pictures import PICTURE_SUFFIXES
 from animateanywhere.preprocessing import model_files
 from animateanywhere.preprocessing.pose.blazepose.networks import BlazePose
 from animateanywhere.preprocessing.pose.blazepose.region import around_person
 
-SUFFIXES = {".mp4", ".mov", ".webm", *video.PICTURE_SUFFIXES}
+SUFFIXES = {".mp4", ".mov", ".webm", *PICTURE_SUFFIXES}
 FRAMES = 12
 # Arrays of frames by name in one file, landmarks and masks in another; NaN where nobody is found
 REFERENCE = """

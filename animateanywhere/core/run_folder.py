@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO
 
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.messages import warn
 
 MARK = ".animateanywhere"
 VIDEOS = "generate"  # a folder with nothing but videos, which every command may take over
@@ -86,6 +85,8 @@ def _lock(file: IO[str], folder: Path) -> None:
         ) from None
     except (OSError, ImportError):  # network file systems without locks, Windows
         from rich.markup import escape
+
+        from animateanywhere.core.messages import warn
 
         warn(escape(f"{folder}: no locks on this file system: start no second aa in this folder"))
 

@@ -72,7 +72,8 @@ def test_commands_are_grouped_in_the_order_in_which_people_need_them(
 
 
 def test_tab_completion_can_be_set_up() -> None:
-    shown = aa("--show-completion", "bash")
+    # Otherwise Typer asks which shell this process is a child of
+    shown = aa("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert shown.returncode == 0 and "complete" in shown.stdout
     found = aa(
         _AA_COMPLETE="complete_bash", COMP_WORDS="aa gener", COMP_CWORD="1",

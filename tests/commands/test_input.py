@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animateanywhere.commands.prepare import _outlines, _with_person, prepare
+from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import read_findings
 from animateanywhere.datasets.subject import read_settings
@@ -13,6 +13,7 @@ from animateanywhere.media import video
 from animateanywhere.media.source import Part
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.driving import read_driving
+from animateanywhere.preprocessing.reference_clip import _outlines, _with_person
 from tests.commands.test_prepare import rendered
 from tests.media.clips import animation, with_alpha_webm
 from tests.pose.test_skeleton import pose as standing

@@ -73,7 +73,7 @@ def test_a_clip_that_is_not_upright(clip, turns, words):
     turned = np.stack([x, y, seen], -1)
     finding = find(clip, np.rot90(clip.frames, turns, (1, 2)), turned)["rotation"]
     assert finding.level == "warning" and f"turn it by {words}:" in finding.text
-    assert "rotation" in {found.what for found in motion_findings(turned, size, size)}
+    assert "rotation" in {found.what for found in motion_findings(turned, square(size))}
     assert "rotation" not in find(clip)
 
 
