@@ -61,7 +61,7 @@ def agreement(python: str, clips: dict[str, np.ndarray]) -> dict[str, Agreement]
     """Compare both on frames uint8 (F, H, W, 3) by name. python: one with MediaPipe 0.10.21."""
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "frames.npz", Path(folder) / "reference.npz"
-        np.savez(given, allow_pickle=False, **clips)
+        np.savez(given, **clips)
         subprocess.run([python, "-c", REFERENCE, given, made], check=True, capture_output=True)
         with np.load(made) as reference:
             return {
