@@ -211,8 +211,9 @@ def _left_out(kept: slice, count: int, findings: list[Finding]) -> list[Finding]
     cut = any(one.what == PEOPLE and one.level == "warning" for one in findings)
     if kept.stop - kept.start == count or cut:
         return []
-    used = f"frames {kept.start} to {kept.stop - 1} of {count} are used"
-    return [Finding("warning", "person", f"not seen throughout: {used}")]
+    used = f"only frames {kept.start} to {kept.stop - 1} of {count} are used"
+    why = "the longest stretch that shows the person in every frame"
+    return [Finding("warning", "person", f"{used}, {why}")]
 
 
 def _check_outline(masks: np.ndarray, clip: Path) -> None:

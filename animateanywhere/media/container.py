@@ -14,7 +14,8 @@ from animateanywhere.media.source import Source
 
 MAX_PIXELS = 2**26  # of a frame, 8192 x 8192; a header may say anything
 BOXES = set(b"ftyp styp moov mdat moof mfra sidx ssix free skip wide uuid meta udta pdin".split())
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave out the alpha
+# FFmpeg's own leave out the alpha, and of VP9 show damaged frames without a word
+LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def open_container(path: Path) -> InputContainer:
@@ -99,14 +100,14 @@ def choose_stream(
 
 
 def decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
-    """The decoder of a stream: its own, or one that also decodes the alpha of VP8 and VP9."""
-    name = ALPHA_DECODERS.get(stream.codec_context.name)
+    """The decoder of a stream: its own, or one that also decodes the alpha of VP8 and VP9, and
+    finds the damaged frames of VP9."""
     decoder = stream.codec_context
-    if name in av.codecs_available and has_alpha_layer(stream):
+    name = LIBVPX.get(decoder.name)
+    if name in av.codecs_available and (name == "libvpx-vp9" or has_alpha_layer(stream)):
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
         decoder.extradata = stream.codec_context.extradata
-    else:
-        decoder.thread_type = "AUTO"
+    decoder.thread_type = "AUTO"
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
     return decoder
 

@@ -81,34 +81,41 @@ class Damage:
     def __init__(self) -> None:
         self.packets: dict[int, tuple[int, bool]] = {}  # by pts: number, is a key frame
         self.shown: list[tuple[int | None, bool, bool]] = []  # pts, is a key frame, is flagged
-        self.failed = False
+        self.failed = False  # frames may be lost
+        self.ended = False  # all packets are decoded
+        self.first, self.unit = 0.0, 1.0  # seconds: of the first frame, of a timestamp's unit
 
-    def result(self) -> tuple[np.ndarray, int]:
-        """For the frames shown whether they are damaged, bool (N,); number of frames lost."""
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """For the frames shown whether they are damaged, bool (N,); times (L,) of the frames that
+        were lost, in seconds since the first frame of the file."""
         order = [self.packets.get(-1 if pts is None else pts) for pts, _, _ in self.shown]
         if None in order:  # no timestamps: the order of showing
             order = [(number, key) for number, (_, key, _) in enumerate(self.shown)]
         known = [place for place in order if place is not None]
         bad = {number for (number, _), (_, _, flagged) in zip(known, self.shown, strict=True)
                if flagged}  # fmt: skip
-        lost = set()
+        lost: dict[int, int] = {}  # pts by number
         if self.failed and known:
-            last = max(pts for pts, _, _ in self.shown if pts is not None)
-            lost = {place[0] for pts, place in self.packets.items() if pts < last} - {
-                number for number, _ in known
+            seen = [pts for pts, _, _ in self.shown if pts is not None]
+            numbers = {number for number, _ in known}
+            lost = {
+                number: pts
+                for pts, (number, _) in self.packets.items()
+                if number not in numbers and seen[0] < pts and (self.ended or pts < max(seen))
             }
         keys = sorted(
             (number, pts if pts is not None else number)
             for (number, key), (pts, _, _) in zip(known, self.shown, strict=True)
             if key
         )
-        starts = sorted(bad | lost)
+        starts = sorted(bad | set(lost))
         if not starts:
-            return np.zeros(len(known), dtype=bool), 0
+            return np.zeros(len(known), dtype=bool), np.empty(0)
+        times = np.array(sorted(lost.values())) * self.unit - self.first
         return np.array([
             self._follows(number, number if pts is None else pts, starts, keys)
             for (number, _), (pts, _, _) in zip(known, self.shown, strict=True)
-        ], dtype=bool), len(lost)  # fmt: skip
+        ], dtype=bool), times  # fmt: skip
 
     @staticmethod
     def _follows(number: int, pts: int, starts: list[int], keys: list[tuple[int, int]]) -> bool:
@@ -138,6 +145,7 @@ def _timed(
         else:
             stamp = float(frame.pts * (frame.time_base or unit))
             first = stamp if first is None else first
+            damage.first, damage.unit = first, float(frame.time_base or unit)
             now = stamp - first + shift
             if count and not 0 <= now - time <= JUMP:
                 source.note(f"timestamps jump at {time:.1f} s; the gap is closed", "warning")
@@ -156,6 +164,7 @@ def decoded(
     """The frames that a player shows, without those that an edit list hides."""
     decoder = decoder_of(stream)
     error: Exception | None = None
+    damage.failed = decoder.name == "hevc"  # FFmpeg's leaves out frames without an error
     packets = container.demux(stream)
     number = 0
     while True:
@@ -176,6 +185,7 @@ def decoded(
             damage.shown.append((frame.pts, frame.key_frame, frame.is_corrupt))
             yield frame
         if packet is None or not packet.size:
+            damage.ended = True
             break
     if not damage.shown and error is not None:
         raise UsageError(unreadable(path, error))

@@ -35,8 +35,9 @@ class Source:
     fps: float  # average frames per second
     length: float | None = None  # seconds, None if the file does not tell
     findings: list[Finding] = field(default_factory=list)
-    # After the last picture: which of those given were damaged, bool (N,), and how many were lost
-    damage: Callable[[], tuple[np.ndarray, int]] | None = None
+    # After the last picture: which of those given were damaged, bool (N,), and the times (L,) of
+    # those lost, in seconds since the first one
+    damage: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
     def note(self, text: str, level: str = "note") -> None:
         """Remember something that a user should know, once."""

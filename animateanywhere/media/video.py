@@ -27,7 +27,6 @@ __all__ = ["Video", "check_file", "contact_sheet", "frame_times", "read", "sheet
 
 LONG_SIDE = 1280  # pixels: 64 frames of 4K would be 1.6 GB, of this 0.2 GB
 MOST_BYTES = 3 * 2**30  # of all frames, where no number of frames is asked for
-MOST_DAMAGED = 0.5  # share of the frames
 
 
 class Video(NamedTuple):
@@ -69,8 +68,8 @@ def read(
         part: the part to read.
 
     Raises:
-        UsageError: the file is missing, empty, not a video, has only sound or mostly damaged
-            frames, or ends before `part.start`.
+        UsageError: the file is missing, empty, not a video, has only sound or no undamaged frame,
+            or ends before `part.start`.
     """
     path = Path(path)
     limit = min((n for n in (max_frames, part.frames) if n is not None), default=None)
@@ -80,7 +79,7 @@ def read(
             _say(path, finding)
         target = fps or source.fps
         taken = _take(source, target, part.start, limit)
-        kept = _undamaged(taken, source, path)
+        kept = _undamaged(taken, source, path, part.start + np.arange(len(taken.frames)) / target)
     seen = source.damage is None or len(source.damage()[0])
     if not taken.frames and part.start and seen:
         last = f"; it lasts {source.length:.1f} s" if source.length else ""
@@ -143,10 +142,11 @@ def frame_times(clip: Video, part: Part = WHOLE) -> np.ndarray:
 
 
 class _Taken(NamedTuple):
-    """Pixels at the places of the result; the number of the picture that each shows."""
+    """Pixels at the places of the result; number and time of the picture that each shows."""
 
     frames: list[np.ndarray]
     numbers: list[int]
+    times: list[float]  # seconds
     more: bool  # stopped before the end
     unreadable: dict[int, UsageError]  # pictures of a folder, by number
 
@@ -164,9 +164,10 @@ def _take(source: Source, rate: float, start: float, limit: int | None) -> _Take
     """The picture nearest in time to start + k / rate, for each k."""
     frames: list[np.ndarray] = []
     numbers: list[int] = []
+    times: list[float] = []
     unreadable: dict[int, UsageError] = {}
     last, pixels, more = -1, None, False
-    for number, picture in _nearest(source.pictures, rate, start):
+    for number, time, picture in _nearest(source.pictures, rate, start):
         if limit is not None and len(frames) == limit:
             more = True
             break
@@ -182,17 +183,18 @@ def _take(source: Source, rate: float, start: float, limit: int | None) -> _Take
             pixels = frames[-1] if frames else np.zeros((1, 1, 3), np.uint8)
         frames.append(pixels)
         numbers.append(number)
+        times.append(time)
         if limit is None and len(frames) * pixels.nbytes > MOST_BYTES:
             more = True
             source.note(f"only the first {len(frames) / rate:.0f} s fit into memory", "warning")
             break
-    return _Taken(frames, numbers, more, unreadable)
+    return _Taken(frames, numbers, times, more, unreadable)
 
 
 def _nearest(
     timed: Iterator[tuple[float, Any]], rate: float, start: float
-) -> Iterator[tuple[int, Any]]:
-    """For each k, the number and the picture nearest in time to start + k / rate."""
+) -> Iterator[tuple[int, float, Any]]:
+    """For each k, the number, the time and the picture nearest in time to start + k / rate."""
     previous, time, count, number = None, 0.0, 0, -1
     for now, picture in timed:
         if previous is not None:
@@ -200,28 +202,34 @@ def _nearest(
             while start + count / rate < middle or (
                 picture is not None and start + count / rate == middle
             ):
-                yield number, previous
+                yield number, time, previous
                 count += 1
         previous, time, number = picture, now, number + 1
 
 
-def _undamaged(taken: _Taken, source: Source, path: Path) -> list[int]:
-    """Places of the result whose pictures are whole. Raises UsageError if most are damaged."""
-    bad, lost = (np.zeros(0, bool), 0) if source.damage is None else source.damage()
+def _undamaged(taken: _Taken, source: Source, path: Path, wanted: np.ndarray) -> list[int]:
+    """Places of the result, at the times `wanted` (F,), whose pictures are whole: not those where
+    a neighbor stands for a lost one. Raises UsageError if none is."""
+    bad, lost = (np.zeros(0, bool), np.empty(0)) if source.damage is None else source.damage()
     if taken.unreadable:
         bad = np.zeros(max(taken.numbers) + 1, bool)
         bad[list(taken.unreadable)] = True
-    count, total = int(bad.sum()) + lost, len(bad) + lost
+    count, total = int(bad.sum()) + len(lost), len(bad) + len(lost)
+    stands_in = np.zeros(len(wanted), bool)
+    if len(lost):
+        own = np.abs(wanted - np.array(taken.times))
+        stands_in = np.abs(wanted[:, None] - lost).min(1) < own
+    kept = [index for index, number in enumerate(taken.numbers)
+            if (number >= len(bad) or not bad[number]) and not stands_in[index]]  # fmt: skip
+    if count and not kept:
+        why = next(iter(taken.unreadable.values()), None)
+        raise why or UsageError(
+            f"{path}: {count} of {total} frames are damaged, or predicted from damaged ones; copy "
+            "it again"
+        )
     if count:
-        text = f"{count} of {total} frames are damaged"
-        if count > MOST_DAMAGED * total:
-            why = next(iter(taken.unreadable.values()), None)
-            raise why or UsageError(
-                f"{path}: {text}, or predicted from damaged ones; copy it again"
-            )
-        source.note(f"{text} and left out", "warning")
-    return [index for index, number in enumerate(taken.numbers)
-            if number >= len(bad) or not bad[number]]  # fmt: skip
+        source.note(f"{count} of {total} frames are damaged and left out", "warning")
+    return kept
 
 
 def _stack(frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:

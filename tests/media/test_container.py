@@ -192,13 +192,41 @@ def test_damaged_frames_and_what_is_predicted_from_them_are_left_out(
     assert f"{count} of 40 frames are damaged and left out" in capsys.readouterr().err
 
 
-def test_a_video_that_is_mostly_damaged_is_refused(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.mp4", noisy(40), options={"crf": "20", "g": "40"})
+def test_of_a_video_that_is_mostly_damaged_the_rest_is_used(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", noisy(40), options={"crf": "20", "g": "40"} | EVEN)
+    whole = video.read(path)
+    damaged_frame(path, 10)
+    clip = video.read(path)
+    assert len(clip.frames) == 10 and error(clip.frames, whole.frames[:10]) < 0.5
+    assert "30 of 40 frames are damaged and left out" in [f.text for f in clip.findings]
     damaged_frame(path, 0)
     with pytest.raises(
         UsageError, match="40 of 40 frames are damaged, or predicted from damaged ones"
     ):
         video.read(path)
+
+
+@pytest.mark.parametrize(("number", "left"), [(13, 37), (32, 32)])  # lost inside, lost at the end
+def test_damaged_frames_of_vp9_are_left_out_and_nothing_stands_in_for_them(
+    number: int, left: int, tmp_path: Path
+) -> None:
+    options = {"crf": "30", "b": "0", "cpu-used": "8", "deadline": "realtime", "lag-in-frames": "0"}
+    path = encode(tmp_path / "a.mkv", noisy(40), "libvpx-vp9", options=options, gop_size=16)
+    whole = video.read(path)
+    with av.open(str(path)) as file:
+        packets = [p for p in file.demux(video=0) if p.size]
+        keys = [index for index, packet in enumerate(packets) if packet.is_keyframe]
+        place, size = packets[number].pos, packets[number].size
+    assert keys == [0, 16, 32]
+    data = bytearray(path.read_bytes())
+    middle = place + size // 3
+    data[middle : middle + 24] = bytes(255 - byte for byte in data[middle : middle + 24])
+    path.write_bytes(data)
+    clip = video.read(path)
+    kept = np.round(clip.times * 30).astype(int)
+    assert len(kept) == left and number not in kept
+    assert error(clip.frames, whole.frames[kept]) < 0.5
+    assert f"{40 - left} of 40 frames are damaged and left out" in [f.text for f in clip.findings]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
