@@ -25,6 +25,9 @@ __all__ = [
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
 LIMB_RADIUS = 1.25 / 128  # of the side of a square frame of the same area
 JOINT_RADIUS = 1.75 / 128
+# Limits of a file: bytes (100,000 frames of one person), persons, pixels a side, frames per second,
+# and sides of the picture to a keypoint
+MAX_BYTES, MAX_PERSONS, MAX_SIDE, MIN_FPS, MAX_FPS, FARTHEST = 2**26, 20, 2**14, 0.01, 1000.0, 16
 
 
 class Poses(NamedTuple):
@@ -160,9 +163,16 @@ def read_all_poses(path: Path) -> Poses:
     """Read a `poses.json` of one or several persons: keypoints (F, P, 18, 3), in any order and with
     confidence 0 for those who are not there. Raises UsageError if it is missing or damaged."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(
+                f"{path}: {path.stat().st_size >> 20} MB, at most {MAX_BYTES >> 20} MB can be "
+                "read; cut it into parts"
+            )
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise UsageError(f"{path}: not a poses.json: brackets are nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(data, dict) or data.get("format") != "openpose18":
@@ -181,8 +191,25 @@ def read_all_poses(path: Path) -> Poses:
         raise UsageError(
             f"{path}: keypoints must be F x 18 x 3 numbers, or F x P x 18 x 3 of P persons"
         )
-    if not np.isfinite(keypoints).all() or min(width, height, fps) <= 0:
-        raise UsageError(f"{path}: a number is not finite, or a size or the fps is not positive")
+    if keypoints.shape[1] > MAX_PERSONS:
+        raise UsageError(
+            f"{path}: poses of {keypoints.shape[1]} persons; at most {MAX_PERSONS} can be followed"
+        )
+    if not np.isfinite(keypoints).all():
+        raise UsageError(f"{path}: a keypoint is not a finite number; without one, write 0, 0, 0")
+    if not 1 <= min(width, height) <= max(width, height) <= MAX_SIDE:
+        raise UsageError(
+            f"{path}: width and height must be 1 to {MAX_SIDE} pixels, those of the picture that "
+            "the keypoints belong to"
+        )
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise UsageError(f"{path}: fps must be {MIN_FPS:g} to {MAX_FPS:g}, it is {fps:g}")
+    shown = keypoints[keypoints[..., 2] >= VISIBLE]
+    if np.abs(shown[:, :2]).max(initial=0) > FARTHEST * max(width, height):
+        raise UsageError(
+            f"{path}: a keypoint lies far outside of the picture of {width} x {height} pixels; "
+            "width and height must be those that the keypoints belong to"
+        )
     filled_mask = np.zeros((len(keypoints), len(KEYPOINTS)), dtype=bool)
     inside = (filled >= 0).all(1) & (filled < filled_mask.shape).all(1)
     filled_mask[tuple(filled[inside].T)] = True

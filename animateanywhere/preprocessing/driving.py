@@ -77,16 +77,16 @@ def read_driving(
     limit = frames or MAX_FRAMES
     if path.suffix.lower() == ".json":
         poses = skeleton.read_all_poses(path)
-        everybody = _resample(poses.keypoints, part.fps or poses.fps, fps)  # (F, P, 18, 3)
-        length = len(everybody) / fps
+        rate = part.fps or poses.fps
+        length = len(poses.keypoints) / rate
         if not part.start < length:
             raise UsageError(
                 f"{path}: nothing is left after {part.start:g} s; it lasts {length:.1f} s"
             )
-        everybody = everybody[int(part.start * fps) :]
-        if frames is None and len(everybody) > limit:
+        wanted = _nearest_indices(len(poses.keypoints), rate, fps, part.start, limit + 1)
+        if frames is None and len(wanted) > limit:
             _say_limit(path, part.start, limit / fps, length)
-        everybody = everybody[:limit]
+        everybody = poses.keypoints[wanted[:limit]]  # (F, P, 18, 3)
         keypoints, one = _of_poses(everybody, poses, path, person)
         if not (keypoints[..., 2] >= skeleton.VISIBLE).any():
             raise UsageError(
@@ -225,11 +225,12 @@ def _chosen(
     )
 
 
-def _resample(keypoints: np.ndarray, fps: float, target_fps: float) -> np.ndarray:
-    """Resample to `target_fps` by nearest frame: keypoints may appear or vanish between two."""
-    count = max(round(len(keypoints) * target_fps / fps), 1)
-    index = np.round(np.arange(count) * fps / target_fps).astype(int)
-    return keypoints[index.clip(0, len(keypoints) - 1)]
+def _nearest_indices(count: int, rate: float, fps: float, start: float, limit: int) -> np.ndarray:
+    """Indices of `count` frames at `rate` to have them at `fps` from `start` seconds on, at most
+    `limit`: the nearest, since keypoints may appear or vanish between two."""
+    first = int(start * fps)
+    last = min(max(round(count * fps / rate), first + 1), first + limit)
+    return np.round(np.arange(first, last) * rate / fps).astype(int).clip(0, count - 1)
 
 
 def _fill_with_nearest(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:

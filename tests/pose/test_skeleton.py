@@ -84,6 +84,35 @@ def test_poses_json_round_trip_and_errors(tmp_path):
         skeleton.read_poses(path)
 
 
+HOSTILE = {
+    "fps must be": [{"fps": value} for value in (float("nan"), float("inf"), 1e300, 1e-9)],
+    "width and height must be": [{"width": value} for value in (0, 2**40, 10**400)],
+    "not a finite number": [{"keypoints": [[[float("nan"), 1, 1]] * 18]}],
+    "far outside": [{"keypoints": [[[1e30, 1, 1]] * 18]}],
+    "21 persons": [{"keypoints": [[[[1, 1, 1]] * 18] * 21]}],
+}
+
+
+def test_hostile_numbers_in_poses_json_are_refused_by_name(tmp_path):
+    path = tmp_path / "poses.json"
+    skeleton.write_poses(path, skeleton.Poses(pose(3), 128, 96, 8.0))
+    good = json.loads(path.read_text())
+    for message, changes in HOSTILE.items():
+        for change in changes:
+            path.write_text(json.dumps(good | change))
+            with pytest.raises(UsageError, match=message):
+                skeleton.read_all_poses(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="nested too deeply"):
+        skeleton.read_all_poses(path)
+    with path.open("wb") as file:
+        file.truncate(skeleton.MAX_BYTES + 1)
+    with pytest.raises(UsageError, match="64 MB can be read"):
+        skeleton.read_all_poses(path)
+    path.write_text("\ufeff" + json.dumps(good), encoding="utf-8")  # as Windows writes it
+    assert skeleton.read_all_poses(path).width == 128
+
+
 @pytest.mark.parametrize("size", [256, 512])
 def test_drawn_skeletons_are_recognized_and_recovered(size):
     points = pose(2, scale=size / 128)
