@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.ndimage import find_objects, label
 
 from animateanywhere.pose.skeleton_tree import HUES, SUPPORTED, find_skeletons
 
@@ -14,6 +15,8 @@ Kind = Literal["openpose18", "dwpose", "foreign", "densepose"]
 DOTTED = 0.03  # share of white in the drawn pixels, for a face drawn by DWPose
 DARK = 40  # brightest channel of black after H.264
 SHADED = 0.8 * 255  # limbs are drawn at 0.6 of their color, joints at 1.0
+UNSHADED = 0.4  # share of the darker pixels of a drawing whose limbs have the full color too
+ROUND = 1.5  # longer over shorter spread of a region, up to which it is a disc and no limb
 FAINT = 80  # brightest channel of the darkest color that is drawn
 GRAY = 0.4  # darkest over brightest channel, beyond which a color has no hue
 VIRIDIS = np.array([
@@ -172,6 +175,27 @@ def _skeletons(frame: np.ndarray, dotted: bool) -> np.ndarray:
     joints, limbs = np.full((2, *frame.shape[:2]), -1, dtype=np.int8)
     joints[ys, xs] = np.where(high >= SHADED, hue, -1)
     limbs[ys, xs] = np.where((high < SHADED) & (high > FAINT), hue, -1)
+    pure = (colors.min(-1) < PURE * high) & (high > FAINT)
+    if (high[pure] < SHADED).mean() < UNSHADED:
+        limbs[ys, xs] = np.where(high > FAINT, hue, -1)
+        joints, limbs = _by_shape(limbs)
     people = np.stack(find_skeletons(joints, limbs, dotted))
     people[..., :2] += np.where(people[..., 2:3] > 0, (left, top), 0)
     return people[(people[..., 2] > 0).any(1)]
+
+
+def _by_shape(colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Joints and limbs, int8 (H, W) as of `find_skeletons`, of numbered colors that both share: a
+    round region is a joint. A disc that touches the limb of its color counts to that."""
+    joints, limbs = np.full((2, *colors.shape), -1, dtype=np.int8)
+    for color in range(HUES):
+        regions, _ = label(colors == color, np.ones((3, 3)))
+        for number, place in enumerate(find_objects(regions), start=1):
+            inside = regions[place] == number
+            points = np.stack(np.nonzero(inside), 1).astype(float)
+            if len(points) < 4:
+                continue
+            spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+            disc = spread[0] <= ROUND * spread[1]
+            (joints if disc else limbs)[place][inside] = color
+    return joints, limbs

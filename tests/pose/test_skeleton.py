@@ -7,7 +7,7 @@ import pytest
 from animateanywhere import puppets
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
-from animateanywhere.pose import body, skeleton
+from animateanywhere.pose import body, openpose_drawing, skeleton
 from animateanywhere.pose.skeleton_video import inspect, recognize, recover, recover_people
 
 STANDING = np.array([
@@ -122,6 +122,23 @@ def test_drawn_skeletons_are_recognized_and_recovered(size):
     body = slice(1, 14)
     assert (found[:, body, 2] > 0).all()
     assert np.abs(found[:, body, :2] - points[:, body, :2]).max() < 0.01 * size
+
+
+@pytest.mark.parametrize("background", [0, 255])
+@pytest.mark.parametrize("size", [256, 512])
+def test_drawings_whose_limbs_have_the_full_color_are_read(size, background, monkeypatch):
+    monkeypatch.setattr(openpose_drawing, "SHADE", 1.0)
+    points = pose(2, scale=size / 128)
+    pictures = openpose_drawing.draw(points, size, size)
+    pictures[pictures.max(-1) == 0] = background
+    for step in (1, -1):
+        drawing = inspect(pictures[..., ::step])
+        assert (drawing.kind, drawing.exchanged) == ("openpose18", step == -1)
+        for found, truth in zip(
+            recover_people(pictures[..., ::step], drawing), points, strict=True
+        ):
+            assert len(found) == 1 and (found[0, 1:14, 2] > 0).all()
+            assert np.abs(found[0, 1:14, :2] - truth[1:14, :2]).max() < 0.02 * size
 
 
 def hands_and_face(pictures, keypoints):
