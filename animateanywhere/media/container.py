@@ -103,10 +103,16 @@ def decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
     """The decoder of a stream: its own, or one that also decodes the alpha of VP8 and VP9, and
     finds the damaged frames of VP9."""
     decoder = stream.codec_context
-    name = LIBVPX.get(decoder.name)
-    if name in av.codecs_available and (name == "libvpx-vp9" or has_alpha_layer(stream)):
+    own = decoder
+    name = LIBVPX.get(own.name)
+    # Some builds of libvpx lack more than 8 bits; the rotation of an MP4 reaches only FFmpeg's own
+    deep = own.format is not None and own.format.components[0].bits > 8
+    webm = stream.container.format.name.startswith("matroska")
+    finds_damage = name == "libvpx-vp9" and webm and not deep
+    if name in av.codecs_available and (finds_damage or has_alpha_layer(stream)):
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
-        decoder.extradata = stream.codec_context.extradata
+        decoder.extradata = own.extradata
+        decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc
     decoder.thread_type = "AUTO"
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
     return decoder

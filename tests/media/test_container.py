@@ -229,6 +229,14 @@ def test_damaged_frames_of_vp9_are_left_out_and_nothing_stands_in_for_them(
     assert f"{40 - left} of 40 frames are damaged and left out" in [f.text for f in clip.findings]
 
 
+def test_vp9_keeps_its_rotation_and_its_colors(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", moving_square(3), "libvpx-vp9")
+    with_display_matrix(path, 0, 1, -1, 0)
+    assert video.read(path).frames.shape == (3, 96, 64, 3)
+    path = encode(tmp_path / "a.webm", moving_square(3), "libvpx-vp9", colors=(9, 9, 16, 1))
+    assert "HDR video (PQ), tone-mapped to BT.709" in [f.text for f in video.read(path).findings]
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_the_rest_of_a_truncated_file_is_read_and_the_loss_said_first(
     suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
