@@ -164,7 +164,6 @@ def decoded(
     """The frames that a player shows, without those that an edit list hides."""
     decoder = decoder_of(stream)
     error: Exception | None = None
-    damage.failed = decoder.name == "hevc"  # FFmpeg's leaves out frames without an error
     packets = container.demux(stream)
     number = 0
     while True:
