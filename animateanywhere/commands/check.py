@@ -113,7 +113,7 @@ def check(
 
 def show(report: Report) -> None:
     """Print a report as tables to stdout."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for name, findings in report.findings.items():
         table = Table(
             title=escape(name),

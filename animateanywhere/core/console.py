@@ -49,7 +49,7 @@ class Console:
             stderr=True, highlight=False, quiet=not is_first()
         )  # fmt: skip
         word = "[yellow]warning:[/yellow] " if level == "warning" else ""
-        console.print(word + text, soft_wrap=True)
+        console.print(word + text, soft_wrap=True, emoji=False)  # a name may hold ":x:"
 
     def picture(self, path: Path) -> None:
         """Do nothing: commands print the files they wrote."""

@@ -15,10 +15,10 @@ from animateanywhere.core.messages import progress, say, warn
 
 def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     say("[bold]ready[/bold]")
-    warn("no GPU")
+    warn("no GPU in :x:.mp4")  # no emoji
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "ready\nwarning: no GPU\n"
+    assert err == "ready\nwarning: no GPU in :x:.mp4\n"
 
 
 def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
