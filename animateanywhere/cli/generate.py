@@ -8,11 +8,12 @@ import typer
 
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
-    INPUT,
     BaseOfWeights,
     FrameAspect,
     FrameSize,
     Models,
+    MotionFrames,
+    MotionStart,
     Offline,
     OldLooks,
     Overwrite,
@@ -98,26 +99,8 @@ def generate(
         ),
     ] = "bones",
     person: PersonToFollow = None,
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            show_default="all of the motion, up to 512",
-            help="Largest number of frames.",
-        ),
-    ] = None,
-    start: Annotated[
-        float,
-        typer.Option(
-            "--start",
-            "--pose-start",
-            metavar="SECONDS",
-            min=0,
-            rich_help_panel=INPUT,
-            help="Where in the motion of --pose to start.",
-        ),
-    ] = 0,
+    frames: MotionFrames = None,
+    start: MotionStart = 0,
     pose_fps: PoseFps = None,
     size: FrameSize = None,
     aspect: FrameAspect = None,

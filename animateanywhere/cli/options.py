@@ -53,6 +53,26 @@ InputFps = Annotated[
         help=_INPUT_FPS_HELP.format(what="VIDEO"),
     ),
 ]
+MotionStart = Annotated[
+    float,
+    typer.Option(
+        "--start",
+        "--pose-start",
+        metavar="SECONDS",
+        min=0,
+        rich_help_panel=INPUT,
+        help="Where in the motion to start.",
+    ),
+]
+MotionFrames = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        show_default="all of the motion, up to 512",
+        help="Largest number of frames.",
+    ),
+]
 PoseStart = Annotated[
     float,
     typer.Option(
@@ -60,7 +80,7 @@ PoseStart = Annotated[
         metavar="SECONDS",
         min=0,
         rich_help_panel=INPUT,
-        help="Where in the motion of --pose to start.",
+        help="Where in the motion to start.",
     ),
 ]
 PoseFps = Annotated[
@@ -72,7 +92,7 @@ PoseFps = Annotated[
         max=240,
         show_default="as the file says; a folder: that of the base",
         rich_help_panel=INPUT,
-        help=_INPUT_FPS_HELP.format(what="the motion of --pose"),
+        help=_INPUT_FPS_HELP.format(what="the motion"),
     ),
 ]
 Recipe = Annotated[

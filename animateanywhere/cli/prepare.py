@@ -20,10 +20,13 @@ from animateanywhere.cli.options import (
     Json,
     MaskBackend,
     Models,
+    MotionFrames,
+    MotionStart,
     Offline,
     OldMask,
     OldPose,
     Person,
+    PersonToFollow,
     PoseBackend,
     PoseFps,
     PoseStart,
@@ -187,7 +190,10 @@ def pose(
             "OpenPose's colors, or a .json file with the keypoints.",
         ),
     ],
-    person: Person = None,
+    person: PersonToFollow = None,
+    frames: MotionFrames = None,
+    start: MotionStart = 0,
+    pose_fps: PoseFps = None,
     pose_backend: PoseBackend = "auto",
     models: Models = None,
     offline: Offline = False,
@@ -201,8 +207,9 @@ def pose(
     """
     require_writable(out.parent)
     from animateanywhere.commands import pose as command
+    from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
     backends = Backends(pose_backend, location=WeightsLocation(models, offline))
-    result(command.pose(source, out, backends, person))
+    result(command.pose(source, out, backends, person, Part(start, frames, pose_fps)))

@@ -12,20 +12,25 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside
 from animateanywhere.core.messages import say
 from animateanywhere.media import video
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose import openpose_drawing, skeleton
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import read_driving
 
 
 def pose(
-    source: Path, out: Path, backends: Backends | None = None, person: int | None = None
+    source: Path,
+    out: Path,
+    backends: Backends | None = None,
+    person: int | None = None,
+    part: Part = WHOLE,
 ) -> Path:
     """Write the keypoints of a motion as `aa generate` reads it, unfitted; returns `out`.
 
     source: a video of a person, a skeleton video or a poses.json. out: .mp4 or a folder of PNG
     pictures, drawn as OpenPose's (`openpose_drawing`), of the size of the source; or .json, a
-    poses.json. The frame rate stays. person: the number of one of several. Raises UsageError as
-    `read_driving` does, and for a folder with other files.
+    poses.json. The frame rate stays. person: the number of one of several. part: of the source.
+    Raises UsageError as `read_driving` does, and for a folder with other files.
     """
     if out.suffix.lower() not in (".mp4", ".json", ""):
         raise UsageError(f"--out {out}: give a .mp4 file, a folder, or a .json file of poses")
@@ -33,8 +38,8 @@ def pose(
         raise UsageError(f"--out {out} would overwrite the motion: give another name")
     if out.is_dir() and any(not _is_ours(file) for file in out.iterdir()):
         raise UsageError(f"--out {out} contains other files: give a new folder")
-    rate = _rate(source)
-    motion = read_driving(source, rate, backends=backends, person=person)
+    rate = part.fps or _rate(source)
+    motion = read_driving(source, rate, part.frames, backends, person, part)
     size = f"{motion.width} x {motion.height}"
     if out.suffix.lower() == ".json":
         if motion.pictures is not None:
@@ -65,5 +70,5 @@ def _is_ours(file: Path) -> bool:
 
 def _rate(source: Path) -> float:
     if source.suffix.lower() == ".json":
-        return skeleton.read_poses(source).fps
-    return video.read(source, max_frames=1).fps
+        return skeleton.read_all_poses(source).fps
+    return video.read_first(source).source_fps

@@ -159,8 +159,7 @@ def _prepare(
 
 def clip_size(clip: Path) -> Size:
     """The size of a clip's frames. Raises UsageError as `video.read` does."""
-    with quietly():  # what is to be said of the file is said when all of it is read
-        first = video.read(clip, max_frames=1).frames
+    first = video.read_first(clip).frames
     return Size(first.shape[2], first.shape[1])
 
 

@@ -23,10 +23,14 @@ from animateanywhere.media import container, decoding, pictures
 from animateanywhere.media.source import WHOLE, Part, Source, on_gray
 from animateanywhere.media.writing import contact_sheet, sheet_frames, write
 
-__all__ = ["Video", "check_file", "contact_sheet", "frame_times", "read", "sheet_frames", "write"]
+__all__ = [
+    "Video", "check_file", "contact_sheet", "frame_times", "read", "read_first", "sheet_frames",
+    "write",
+]  # fmt: skip
 
 LONG_SIDE = 1280  # pixels: 64 frames of 4K would be 1.6 GB, of this 0.2 GB
 MOST_BYTES = 3 * 2**30  # of all frames, where no number of frames is asked for
+FIRST = 64  # frames at PICTURES_FPS, in which a whole one is searched
 
 
 class Video(NamedTuple):
@@ -100,6 +104,16 @@ def read(
     return Video(
         frames, target, path, source.fps, times, alpha, source.length, taken.more, source.findings
     )
+
+
+def read_first(path: str | Path) -> Video:
+    """The beginning of a file with a whole frame, for its size and `source_fps`; nothing is said,
+    since `read` of all of it says it. Raises as `read`."""
+    with messages.quietly():
+        try:
+            return read(path, max_frames=1)
+        except UsageError:  # damaged at the beginning, where a stream may have been cut
+            return read(path, FIRST, pictures.PICTURES_FPS)
 
 
 def check_file(path: Path) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import cache_place
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
@@ -165,7 +164,7 @@ def _say_limit(path: Path, start: float, used: float, length: float | None) -> N
     say(
         escape(
             f"{path.name}: {start:.0f} to {start + used:.0f} s{whole} are used, the longest "
-            "motion; --start and --frames choose another part"
+            "motion; --pose-start chooses another part"
         )
     )
 
@@ -211,7 +210,7 @@ def _chosen(
     count = len(people.tracks)
     if not count:
         return np.zeros((frames, 18, 3), np.float32), ""
-    picture = cache_place(RUNS) / f"{path.stem}-people.png"
+    picture = RUNS / f"{path.stem}-people.png"
     if count > 1:
         write_numbered(picture, frame, people)
     keypoints = choose(people, person or 1, path, picture).keypoints.copy()

@@ -1,5 +1,6 @@
 """Motions as files for other tools."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,21 @@ def test_poses_become_a_video_and_pictures_and_come_back(place: Path) -> None:
     again = skeleton.read_poses(place / "again.json")
     apart = np.hypot(*(again.keypoints - large.keypoints)[..., :2].T)
     assert (again.width, again.height) == (512, 512) and np.median(apart) < 3
+
+
+def test_one_of_several_persons_and_a_part(place: Path) -> None:
+    given = skeleton.read_poses(POSES)
+    both = np.stack([given.keypoints, given.keypoints + np.array([60, 0, 0])], 1)
+    crowd = {"format": "openpose18", "width": 2 * given.width, "height": given.height}
+    crowd |= {"fps": given.fps, "keypoints": both.tolist()}
+    (place / "crowd.json").write_text(json.dumps(crowd))
+    flags = ("--person", "2", "--start", "0.5", "--frames", "6")
+    assert main(["pose", "crowd.json", "--out", "one.json", *flags]) == 0
+    one = skeleton.read_poses(place / "one.json")
+    assert len(one.keypoints) == 6 and one.fps == given.fps
+    first = round(0.5 * given.fps)
+    apart = one.keypoints[:, 1, 0] - given.keypoints[first : first + 6, 1, 0]
+    assert set(np.round(apart).tolist()) in ({0.0}, {60.0})
 
 
 def test_unusable_outputs_are_refused(place: Path) -> None:

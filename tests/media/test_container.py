@@ -192,6 +192,18 @@ def test_damaged_frames_and_what_is_predicted_from_them_are_left_out(
     assert f"{count} of 40 frames are damaged and left out" in capsys.readouterr().err
 
 
+def test_a_damaged_beginning_hides_neither_size_nor_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = encode(tmp_path / "a.mp4", noisy(40), options={"crf": "20", "g": "10"} | EVEN)
+    damaged_frame(path, 0)
+    with pytest.raises(UsageError, match="damaged"):
+        video.read(path, max_frames=1)
+    first = video.read_first(path)
+    assert first.frames.shape[1:] == (64, 96, 3) and first.source_fps == pytest.approx(30)
+    assert not capsys.readouterr().err
+
+
 def test_of_a_video_that_is_mostly_damaged_the_rest_is_used(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", noisy(40), options={"crf": "20", "g": "40"} | EVEN)
     whole = video.read(path)
