@@ -73,7 +73,7 @@ def read_person(
     someone, kept = find(read)
     late = None
     if read.more and kept.stop - kept.start < SHORTEST:
-        late = _arrival(read, chosen, backends)
+        late = _arrival(read, part, chosen, backends)
     elif read.more and kept.stop == len(read.frames) and kept.start >= fps:
         late = float(read.times[kept.start])
     if late is not None:
@@ -105,11 +105,13 @@ def _find(
     return choose_reference(people, number, read.frames, read.fps, read.path, picture)
 
 
-def _arrival(read: video.Video, chosen: Chosen, backends: Backends) -> float | None:
+def _arrival(read: video.Video, part: Part, chosen: Chosen, backends: Backends) -> float | None:
     """Just before somebody is first seen after what was read, in seconds; None for nobody."""
     end = float(read.times[-1]) + 1 / read.fps
+    # A folder has no rate of its own: that of `read`, not one picture every STEP seconds
+    rest_of = Part(end, fps=read.source_fps if read.path.is_dir() else part.fps)
     with quietly(), suppress(UsageError):  # nothing more that can be read
-        rest = video.read(read.path, max_frames=SEARCHED, fps=1 / STEP, part=Part(end))
+        rest = video.read(read.path, max_frames=SEARCHED, fps=1 / STEP, part=rest_of)
         if chosen.poses_file is not None:
             keypoints = exact.poses(chosen.poses_file, rest)
         else:

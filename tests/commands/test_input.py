@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
@@ -12,6 +13,7 @@ from animateanywhere.datasets.subject import read_settings
 from animateanywhere.media import video
 from animateanywhere.media.source import Part
 from animateanywhere.pose import skeleton
+from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import read_driving
 from animateanywhere.preprocessing.reference_clip import _outlines, _with_person
 from tests.commands.test_prepare import rendered
@@ -107,8 +109,6 @@ def test_what_is_left_out_is_said_unless_it_was_asked_for(
 def test_a_folder_of_frames_with_its_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from PIL import Image
-
     clip = tmp_path / "a.mp4"
     keypoints, _ = rendered(clip, 24)
     folder = tmp_path / "frames"
@@ -171,8 +171,6 @@ def test_the_limit_and_the_part_of_a_motion(
 
 
 def test_a_motion_keeps_its_pace_over_damaged_frames(tmp_path: Path) -> None:
-    from PIL import Image
-
     keypoints = standing(12, scale=2)
     keypoints[:, :, 0] += 3 * np.arange(12)[:, None]
     for index, picture in enumerate(skeleton.draw(keypoints, 256, 256)):
@@ -181,3 +179,22 @@ def test_a_motion_keeps_its_pace_over_damaged_frames(tmp_path: Path) -> None:
     motion = read_driving(tmp_path, fps=8)
     assert len(motion.keypoints) == 12
     assert np.abs(motion.keypoints - keypoints)[7:11, 1:14, :2].max() < 4
+
+
+def test_a_person_who_comes_late_into_a_folder_of_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in the search, a picture is shown as long as everywhere."""
+    clip = tmp_path / "a.mp4"
+    late(clip, 100, 30)
+    (tmp_path / "frames").mkdir()
+    for index, frame in enumerate(video.read(clip).frames):
+        Image.fromarray(frame).save(tmp_path / f"frames/{index}.png")
+    clip.with_suffix(".poses.json").rename(tmp_path / "frames.poses.json")
+    backends = Backends(mask="exact")
+    (tmp_path / "frames.masks").mkdir()
+    for index in range(130):
+        Image.new("L", (128, 128), 200).save(tmp_path / f"frames.masks/{index}.png")
+    subject = prepare(tmp_path / "frames", tmp_path / "out", backends=backends)
+    assert "comes into view at 12.5 s, used from there on" in said(capsys)
+    assert len(subject.frames) == 30
