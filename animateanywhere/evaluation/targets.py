@@ -26,6 +26,7 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import warn
 from animateanywhere.evaluation.observe import Observed
 from animateanywhere.media.output import playback
+from animateanywhere.media.source import Part
 from animateanywhere.pose import openpose_drawing, retarget, skeleton
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import Driving, read_driving
@@ -98,10 +99,16 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
         and frame_of(sidecar) is not None
         and sidecar["fit"] in get_args(retarget.Fit)
         and isinstance(sidecar.get("token"), str | None)
+        and all(_is_given(sidecar["pose"].get(key)) for key in ("start", "fps", "person"))
     )
     if not valid:
         raise UsageError(f"{path}: damaged; delete it, or generate {video.name} again")
     return sidecar
+
+
+def _is_given(number: Any) -> bool:
+    """Whether an option of the motion is a number that the command takes, or was not given."""
+    return number is None or (isinstance(number, int | float) and number >= 0)
 
 
 def frame_of(sidecar: dict[str, Any]) -> Size | None:
@@ -153,8 +160,9 @@ def requested_motion(
     sidecar = target.sidecar
     if sidecar is not None:
         frames, fps = int(sidecar["frames"]), float(sidecar["fps"])
-    person = sidecar["pose"].get("person") if sidecar is not None else None
-    driving = read_driving(path, fps, frames, backends, person=person)
+    asked = {} if sidecar is None else sidecar["pose"]
+    part = Part(asked.get("start") or 0.0, None, asked.get("fps"))
+    driving = read_driving(path, fps, frames, backends, asked.get("person"), part)
     if driving.pictures is not None:
         raise UsageError(
             f"{path.name}: its keypoints cannot be identified, so poses cannot be compared"

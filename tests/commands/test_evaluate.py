@@ -17,6 +17,7 @@ from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.evaluation import faces
 from animateanywhere.evaluation.scores import METRICS, NEEDED_INPUTS
 from animateanywhere.media import video
+from animateanywhere.media.source import Part
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.weights import WeightsLocation
@@ -212,6 +213,16 @@ def test_a_motion_of_another_file_is_seen_by_its_digest(own_run: Path) -> None:
     skeleton.write_poses(elsewhere / poses.name, truth)
     made = evaluate(own_run / "videos" / "asked.mp4", pose=elsewhere, detector="puppets", fast=True)
     assert made.mean["pck"] > 0.85
+
+
+def test_a_part_of_a_motion_is_read_again(
+    tiny_base: Path, clips: Path, place: Path, capsys: Caught
+) -> None:
+    shutil.copy(clips / "asked.poses.json", place)
+    wanted = GenerateOptions(base=str(tiny_base), out=place / "a.mp4", steps=1, frames=8)
+    generate("a man", place / "asked.poses.json", replace(wanted, part=Part(0.25, fps=16)))
+    evaluate(place / "a.mp4", pose=place / "asked.poses.json", detector="puppets", fast=True)
+    assert "aligned with the person" not in capsys.readouterr().err
 
 
 def test_a_fitted_motion_is_fitted_again_by_the_weights_of_the_run(
