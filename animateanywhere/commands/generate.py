@@ -127,7 +127,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
     shown = playback_of(len(motion), base, options.fps, loop)
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
-    sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part.start)
+    sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part)
     settings |= {"fit": fit, "output": {"fps": shown.fps, "loop": loop, "sound": sound is not None}}
     out = options.out
     if out is None:

@@ -41,6 +41,8 @@ def test_the_sound_of_the_motion_is_kept_as_long_as_the_video(tiny_base: Path, d
     assert sound is not None and onset(sound) == pytest.approx(0.5, abs=0.015)
     assert len(read("a.mp4").frames) == 8
     assert not sound.samples[:, 50_000:].any()  # cut after 1 s
+    make(tiny_base, dance, "c.mp4", "--frames", "8", "--pose-fps", "16")  # too fast for it
+    assert read_sound(Path("c.mp4"), 1.0) is None
     make(tiny_base, dance, "b.mp4", "--frames", "8", "--no-audio")
     assert read_sound(Path("b.mp4"), 1.0) is None
     assert (read("a.mp4").frames == read("b.mp4").frames).all()
