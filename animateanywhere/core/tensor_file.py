@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.messages import warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +66,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with checked(path) as file:
         about = {key: text for key, text in (file.metadata() or {}).items() if key != CHECKSUM}
         return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+
+
+def read_cached(path: Path) -> dict[str, Tensor] | None:
+    """All tensors of a file that can be made again; None if it is missing or, with a warning,
+    damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return read_tensors(path)[0]
+    except UsageError as error:
+        from rich.markup import escape
+
+        warn(escape(f"{error}; it is made again"))
+        return None
 
 
 def read_about(path: Path) -> dict[str, str]:

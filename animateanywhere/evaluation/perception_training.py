@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from rich.markup import escape
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside
-from animateanywhere.core.messages import progress, warn
-from animateanywhere.core.tensor_file import read_tensors, write_tensors
+from animateanywhere.core.messages import progress
+from animateanywhere.core.tensor_file import read_cached, write_tensors
 from animateanywhere.evaluation.perception import (
     CELL,
     SIDE,
@@ -186,11 +184,9 @@ def train_perception(
 
 def _cached_samples(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
     """The training samples, rendered once and read from `path` afterwards."""
-    if path.is_file():
-        try:
-            return {name: x.numpy() for name, x in read_tensors(path)[0].items()}
-        except UsageError as error:
-            warn(escape(f"{error}; it is made again"))
+    known = read_cached(path)
+    if known is not None:
+        return {name: x.numpy() for name, x in known.items()}
     samples = render_samples(range(seed, seed + count), "train")
     write_tensors(path, {name: torch.from_numpy(x) for name, x in samples.items()})
     return samples

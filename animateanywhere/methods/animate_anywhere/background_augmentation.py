@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base, encode_poses, encode_text
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, each_clip, encode_frames, whole_clip
-from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import progress
+from animateanywhere.core.tensor_file import read_cached, write_tensors
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
@@ -72,11 +71,11 @@ def augment_backgrounds(
         poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
     prompts = [text.replace(f"{token} ", "") for text in captions]
     kept = out / "training" / f"backgrounds_{'clips' if video else 'images'}.safetensors"
-    if not kept.is_file():
-        scenes = _generate_scenes(model, prompts, poses, seed, video)
-        with write_aside(kept) as aside:
-            save_file({"latents": scenes.cpu().contiguous()}, aside)
-    generated = load_file(kept, device=str(poses.device))["latents"]
+    scenes = read_cached(kept)
+    if scenes is None:
+        scenes = {"latents": _generate_scenes(model, prompts, poses, seed, video)}
+        write_tensors(kept, scenes)
+    generated = scenes["latents"].to(poses.device)
     with room_for_vae(model):
         if video:
             behind = np.concatenate([decode_latents(model.vae, x, clip=True) for x in generated])

@@ -10,20 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import Base, encode_text, noise_share
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, encode_frames, whole_clip
-from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import cache_place
 from animateanywhere.core.frame_size import square
-from animateanywhere.core.messages import progress, say, warn
+from animateanywhere.core.messages import progress, say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.reporter import Bar
-from animateanywhere.core.tensor_file import read_tensors, write_tensors
+from animateanywhere.core.tensor_file import read_cached, write_tensors
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
@@ -56,7 +53,7 @@ def prior_data(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     length = clip_frames(base, settings) if video else 1
     specs = sample_people(class_word, count, seed if video else seed + 1)
     captions = [caption_of(spec, class_word) for spec in specs]
-    clips = _cached(path)
+    clips = read_cached(path)
     if clips is None:
         what = f"regularization {'clips' if video else 'images'}"
         if personal.prior == "puppets":
@@ -74,17 +71,6 @@ def prior_data(base: Base, class_word: str, settings: Recipe, seed: int, video: 
             contact_sheet(path.with_suffix(".png"), _rows(base, captions, latents, video))
     device = base.denoiser.device
     return PriorData(clips["latents"].to(device), clips["poses"].to(device), captions)
-
-
-def _cached(path: Path) -> dict[str, Tensor] | None:
-    """The data in a cache file; None if it is missing or damaged."""
-    if not path.is_file():
-        return None
-    try:
-        return read_tensors(path)[0]
-    except UsageError as error:
-        warn(escape(f"{error}; it is made again"))
-        return None
 
 
 def clip_frames(model: Base, settings: Recipe) -> int:
@@ -107,8 +93,7 @@ def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     if base.frame != square(base.config["size"]):
         source = [*source, base.frame]
     key = json.dumps([base.hash, class_word, video, count, *source, seed])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return cache_place(CACHE) / f"{class_word}-{digest}.safetensors"
+    return CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
 
 
 def generate_prior(

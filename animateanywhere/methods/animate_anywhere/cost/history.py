@@ -6,7 +6,6 @@ so each finished run corrects the next estimate of its kind, and their spread is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,8 +23,7 @@ LOADED = ("so far", "preparing")  # parts that are measured, not estimated
 
 def ratios(base: Base, recipe: Recipe | None) -> Sequence[float]:
     """The ratios of the last runs with this base and recipe (None: of generation), or FIRST."""
-    path = _file(base, recipe)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else FIRST
+    return _read(_file(base, recipe)) or FIRST
 
 
 def add(base: Base, recipe: Recipe | None, estimate: Estimate | None, took: float) -> None:
@@ -36,8 +34,12 @@ def add(base: Base, recipe: Recipe | None, estimate: Estimate | None, took: floa
     rest = sum(estimate.parts.values()) - known
     if rest > 0 and took > known:
         path = _file(base, recipe)
-        before = list(ratios(base, recipe)) if path.is_file() else []
-        cache.write(path, [*before, round((took - known) / rest, 4)][-KEPT:])
+        cache.write(path, [*_read(path), round((took - known) / rest, 4)][-KEPT:])
+
+
+def _read(path: Path) -> list[float]:
+    found = cache.read(path)
+    return found if isinstance(found, list) else []
 
 
 def _file(base: Base, recipe: Recipe | None) -> Path:
