@@ -145,7 +145,7 @@ def kohya_metadata(
         f"{metadata['base']} ({metadata['base_hash'][:8]})",
         "modelspec.trigger_phrase": phrase,
         "modelspec.usage_hint": f"{phrase} {appearance} on a beach".replace("  ", " "),
-        "modelspec.resolution": f"{side}x{side}",
+        "modelspec.resolution": metadata.get("frame", f"{side}x{side}"),
         "modelspec.prediction_type": predicts.get(
             model.scheduler.config.prediction_type, "epsilon"
         ),

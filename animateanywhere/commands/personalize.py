@@ -106,7 +106,11 @@ def _learn_video(
     begun: float,
 ) -> Path:  # fmt: skip
     """`personalize` in its folder."""
-    source = f"{clip_digest(video)} {options.person}" if video.exists() else ""
+    backends = options.backends or Backends()
+    found_by = backends.pose, backends.mask, backends.caption, backends.caption_model
+    named = options.person, options.scene, options.class_word
+    wanted = f"{[*options.part]} {model.frame} {named} {found_by}"
+    source = f"{clip_digest(video)} {wanted}" if video.exists() else ""
     if read_run(out).get("clip") != source:
         keep_earlier(out)  # `prepare` replaces the subject
     subject = prepare(
