@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.paths import cache_folder
 
 
 @contextmanager
@@ -121,15 +120,6 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(f"cannot write to {folder}: {reason}; choose another --out") from error
-
-
-def cache_place(folder: Path) -> Path:
-    """A folder in runs/, or where the current folder cannot be written, in the user's cache."""
-    try:
-        require_writable(folder)
-    except UsageError:
-        return cache_folder() / folder.name
-    return folder
 
 
 def _flush(path: Path) -> None:

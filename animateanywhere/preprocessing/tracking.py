@@ -26,7 +26,6 @@ PLACE, POSE, COLOR, SIZE = 1.0, 0.7, 2.0, 0.5  # weights of the costs
 WORST = 2.6  # cost beyond which a detection is another person
 OTHER_COLOR = 48.0  # levels of 255: mean difference of other clothes
 SPREAD = 0.1  # of the person's size: deviation of a keypoint at which the similarity is exp(-1/2)
-DUPLICATE = 0.75  # similarity of two detections of one person in one frame
 EXCHANGED = 0.35  # of OTHER_COLOR by which an exchange must fit better
 SAME_CLOTHES = 0.3  # of OTHER_COLOR: difference of a person's clothes before and after an absence
 

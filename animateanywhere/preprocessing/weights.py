@@ -105,7 +105,6 @@ def fetch(source: Source, location: WeightsLocation) -> Path:
 
 def load(kind: Any, folder: Path) -> Any:
     """A frozen model of class `kind` from a folder of safetensors, on the best device."""
-
     try:
         model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:

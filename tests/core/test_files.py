@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import (
-    cache_place,
     folder_aside,
     require_free,
     require_writable,
@@ -206,13 +205,3 @@ def test_foreign_files_are_not_overwritten(tmp_path: Path) -> None:
         require_free(path, overwrite, own)
     with pytest.raises(UsageError, match=r"x\.mp4 exists .* --overwrite"):
         require_free(path, overwrite=False)
-
-
-def test_caches_lie_in_runs_or_where_that_cannot_be_written_in_the_users_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AA_CACHE", str(tmp_path / "cache"))
-    assert cache_place(Path("runs/frame_cache")) == Path("runs/frame_cache")
-    Path("runs").touch()  # as in a folder that cannot be written, also for root
-    assert cache_place(Path("runs/frame_cache")) == tmp_path / "cache" / "frame_cache"
