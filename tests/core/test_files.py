@@ -121,6 +121,20 @@ def test_folder_aside_keeps_the_old_folder_on_an_exception(
     assert os.listdir(tmp_path) == ["subject"]
 
 
+def test_folder_aside_keeps_other_files_of_a_process_killed_while_replacing(tmp_path: Path) -> None:
+    path, old = tmp_path / "export", tmp_path / ".export.0123abcd.old"
+    for folder, names in ((path, ["lora"]), (old, ["lora", "notes.txt"])):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(folder.name)
+    (tmp_path / ".export.4567abcd.part").mkdir()
+    with folder_aside(path, ["lora"]) as part:
+        (part / "lora").write_text("new")
+    assert os.listdir(tmp_path) == ["export"]
+    assert (path / "lora").read_text() == "new"
+    assert (path / "notes.txt").read_text() == old.name
+
+
 def test_folder_aside_refuses_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
