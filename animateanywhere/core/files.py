@@ -71,9 +71,10 @@ def folder_aside(
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file: give the name of a folder to write")
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in _left_aside(path.parent) if own is not None else ():
-        if left.name.startswith(f".{path.name}."):
-            _clear(left, own)
+    if own is not None:
+        for left in _left_aside(path.parent):
+            if left.name.startswith(f".{path.name}."):
+                _clear(left, own)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     part.mkdir()
     try:
