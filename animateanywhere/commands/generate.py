@@ -146,7 +146,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
 
 
 def _load(prompt: str, options: GenerateOptions) -> Loaded:
-    weights, learned = choose_weights(prompt, options.weights)
+    weights, learned = choose_weights(prompt, options.weights, options.base)
     require_writable(RUNS if options.out is None else options.out.parent)
     return load_with_weights(
         options.base, weights, learned, options.scale, options.others, options.lora,
