@@ -291,7 +291,7 @@ def test_a_wrong_value_of_an_old_name_is_wrong_use(
         (["check", "VIDEO", "--out", "VIDEO"], "cannot write"),
         (["check", "VIDEO", "--out", ""], "Invalid value for '--out': it is empty"),
         (["check", "VIDEO", "--out="], "Invalid value for '--out': it is empty"),
-        (["personalize", "", "--token", "sks"], "Invalid value for 'VIDEO': it is empty"),
+        (["personalize", "", "--token", "sks"], "Invalid value for 'VIDEO|SUBJECT': it is empty"),
         (["generate", "a man \udcff", "--pose", "VIDEO"], "a man ?: not UTF-8 text"),
     ],
 )
