@@ -159,7 +159,7 @@ def show(evaluation: Evaluation) -> None:
         cells = [*shown, evaluation.mean[name]] if several else shown
         good = {True: "high", False: "low", None: "as requested"}[more]
         table.add_row(name, *map(_text, cells), good, *([] if several else [what]))
-    Console(stderr=True, highlight=False).print(table)
+    Console(stderr=True, highlight=False, emoji=False).print(table)
 
 
 def to_json(evaluation: Evaluation) -> str:

@@ -59,7 +59,7 @@ def fetch(names: Sequence[str] = ()) -> list[Path]:
 
 def show(rows: list[Row]) -> None:
     """Print a paragraph for each to stderr."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     for row in rows:
         console.print(f"[bold]{escape(row.name)}[/]: {escape(row.files)}")
         about = escape(f"{'ready: ' * bool(row.ready)}{row.ready or row.made}")
