@@ -13,6 +13,7 @@ from animateanywhere.core.formats import WITH_SOUND
 from animateanywhere.core.messages import say
 from animateanywhere.media.output import Loop, playback
 from animateanywhere.media.sound import Sound, read_sound
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.driving_motion import closes
 from animateanywhere.preprocessing.driving import Driving
 
@@ -51,11 +52,11 @@ def loop_of(driving: Driving, base: Base) -> Loop:
 
 
 def sound_of(
-    pose: Path, shown: Playback, base: Base, suffix: str, start: float = 0.0
+    pose: Path, shown: Playback, base: Base, suffix: str, part: Part = WHOLE
 ) -> Sound | None:
-    """The sound of a driving video from `start` seconds on, as long as the video; None without any.
-    Says if it has to be left out. suffix: of the file to write."""
-    found = read_sound(pose, shown.total / float(base.config["fps"]), start)
+    """The sound of a part of a driving video, as long as the generated one; None without any. Says
+    if it has to be left out. suffix: of the file to write."""
+    found = read_sound(pose, shown.total / float(base.config["fps"]), part.start)
     if found is None:
         return None
     why = ""
@@ -63,6 +64,8 @@ def sound_of(
         why = f"a file {suffix} has none" if suffix else "a folder of pictures has none"
     elif shown.loop == "forth and back":
         why = "it cannot play backwards"
+    elif part.fps is not None:
+        why = "--pose-fps changes the speed of the motion"
     if why:
         say(escape(f"the sound of {pose.name} is left out: {why}"))
     return None if why else found
