@@ -118,10 +118,13 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     full = full_prompt(prompt, loaded, options.appearance)
     check_prompt(options.negative, base, "negative prompt")
     fps = float(base.config["fps"])
+    if options.size is not None:  # before the poses are estimated, which is long
+        base = in_frames(base, options.size, "the motion", options.size)
     driving = read_driving(
         pose, fps, options.frames, options.backends, person=options.person, part=options.part
     )
-    base = in_frames(base, driving.size, "the motion", options.size, options.aspect)
+    if options.size is None:
+        base = in_frames(base, driving.size, "the motion", None, options.aspect)
     loaded = loaded._replace(base=base)
     loop = loop_of(driving, base) if options.loop else None
     estimate = _estimate(loaded, len(driving.keypoints), options, loop, begun)
