@@ -70,6 +70,8 @@ def main() -> int:
                 if digest(folder, one.results) != truths[one.name]:
                     one.faults.append("another end")
                 shutil.rmtree(folder)
+                done = f"{sum(one.kills.values())} kills, {len(one.faults)} faults"
+                print(f"aa {one.name}: {done}", *one.faults[-1:], file=sys.stderr, flush=True)
     show(chosen)
     return int(any(one.faults for one in chosen))
 

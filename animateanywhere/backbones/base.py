@@ -35,7 +35,7 @@ from animateanywhere.backbones.vae import (
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256, write_aside
-from animateanywhere.core.paths import ASSETS, RUNS
+from animateanywhere.core.paths import ASSETS, RUNS, recipes_folder
 
 # Their progress bars and notes would break into ours; errors are still raised.
 diffusers_logging.set_verbosity_error()
@@ -90,7 +90,18 @@ def find_base(name: str | Path) -> Path:
         raise UsageError(
             f"{folder} is not a finished base: it has no base.toml; run `aa base-train` to the end"
         )
+    if _has_recipe(folder):
+        raise UsageError(
+            f"base {name} is not on this machine yet: make it by `aa base-train {name}` "
+            "(`aa bases` says what it needs)"
+        )
     raise UsageError(f"no base {name}: give a folder, or a name that `aa bases` lists as ready")
+
+
+def _has_recipe(name: Path) -> bool:
+    """Whether a recipe of this name makes a base."""
+    recipe = recipes_folder() / f"{name}.toml"
+    return len(name.parts) == 1 and recipe.is_file() and "\n[model]" in recipe.read_text("utf-8")
 
 
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:
@@ -216,7 +227,10 @@ def write_base_toml(folder: Path, config: dict[str, Any]) -> None:
     diffusers' `DiffusionPipeline.from_pretrained` loads it, where a pipeline of theirs fits."""
     family = family_in(folder)
     if family.pipeline and all((folder / name).is_dir() for name in family.parts):
-        index: dict[str, Any] = {"_class_name": family.pipeline, "_diffusers_version": "0.42.0"}
+        index: dict[str, Any] = {
+            "_class_name": family.pipeline,
+            "_diffusers_version": diffusers.__version__,
+        }
         for name, kind in family.parts.items():
             if name == "vae":
                 kind = kind[load_config(folder / name)["_class_name"]]

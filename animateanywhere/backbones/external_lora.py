@@ -14,6 +14,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.personal_weights import FORMAT
 from animateanywhere.backbones.weight_kinds import LORA, TEXT, kind_of
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
@@ -22,21 +23,26 @@ from animateanywhere.core.tensor_file import read_tensors, require_finite
 LEAST = 0.5  # share of a file's layers that must be in the base
 NAMED = 3  # of the layers that are not
 CONFIG = "lora_adapter_metadata"  # key of diffusers and peft, whose files have no alphas
+PEFT = "base_model.model."  # prefix of peft's own files, whose settings are in a file beside them
+PEFT_CONFIG = "adapter_config.json"
+OTHER_FORMATS = "; other formats can run code"
 
 
 def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
     """Merge a LoRA into the denoiser's weights, in place, and print how many layers it has.
 
-    Tensor names may be those of diffusers, of kohya's tools, or of Wan; alphas are tensors, or in
-    the metadata as diffusers writes it. scale: factor on the LoRA's change of the weights. Layers
-    of the text encoder, and layers that the base does not have, are ignored with a warning; the
-    pose channels of a UNet's widened input are not changed.
+    Tensor names may be those of diffusers, of peft, of kohya's tools, or of Wan; alphas are
+    tensors, or in the metadata as diffusers writes it, or in peft's `adapter_config.json`. scale:
+    factor on the LoRA's change of the weights. Layers of the text encoder, and layers that the base
+    does not have, are ignored with a warning; the pose channels of a UNet's widened input are not
+    changed.
 
     Raises UsageError for a file that is not readable as safetensors, has values that are not
-    finite, is not a LoRA, or has less than half of its layers in the base.
+    finite (in the file, or once they are added), is not a LoRA, or has less than half of its layers
+    in the base.
     """
     name, network = base.family.denoiser, base.denoiser
-    tensors, about = _read(file)
+    tensors, about = _read(file, name)
     kind, is_lora = kind_of(tensors)
     wrong = f"{file}: {kind}, not a LoRA for base {base.config['name']}"
     if not is_lora:
@@ -61,6 +67,8 @@ def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
         raise UsageError(f"{wrong} ({_first_line(error)})") from None
     network.fuse_lora(lora_scale=scale)
     network.unload_lora()
+    weights = dict(network.named_parameters())
+    require_finite(file, {f"{layer} + LoRA": weights[f"{layer}.weight"] for layer in fitting})
     say(escape(f"{file}: {count} of {kind}"))
     if left or len(fitting) < len(layers):
         missing = len(layers) - len(fitting)
@@ -69,14 +77,36 @@ def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
         warn(escape(f"{file}: its layers of the text encoder are ignored"))
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(file: Path, prefix: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A file's tensors and metadata; of peft's files as diffusers writes them, under `prefix`."""
     try:
         tensors, about = read_tensors(file)
     except UsageError as error:
-        hint = "" if file.suffix == ".safetensors" else "; other formats can run code"
+        hint = "" if file.suffix == ".safetensors" or file.is_dir() else OTHER_FORMATS
         raise UsageError(f"{error}{hint}") from None
+    if about.get("format") == FORMAT:
+        raise UsageError(f"{file}: personal weights of aa, not a LoRA: give it with --weights")
     require_finite(file, tensors)
+    for key, tensor in tensors.items():
+        if LORA.search(key) and not key.endswith("alpha") and not tensor.is_floating_point():
+            raise UsageError(f"{file}: {key} is quantized ({tensor.dtype}), which is not supported")
+    if all(key.startswith(PEFT) for key in tensors) and tensors:
+        tensors = {f"{prefix}.{key.removeprefix(PEFT)}": t for key, t in tensors.items()}
+        about |= _peft_config(file.with_name(PEFT_CONFIG), prefix)
     return tensors, about
+
+
+def _peft_config(path: Path, prefix: str) -> dict[str, str]:
+    """The settings in a file of peft as metadata in diffusers' form; {} with a warning if there is
+    no such file."""
+    if not path.is_file():
+        warn(escape(f"{path}: missing, so the LoRA's alpha is unknown: its rank is used"))
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {CONFIG: json.dumps({f"{prefix}.{key}": value for key, value in found.items()})}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        raise UsageError(f"{path}: damaged; copy it again") from None
 
 
 def _sorted_out(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:

@@ -8,6 +8,7 @@ from animateanywhere.core.frame_size import Aspect, Size, bucket, parse_aspect, 
 from animateanywhere.core.messages import say, warn
 
 UNUSUAL = 1.5  # times larger or smaller than the base's frames: said
+MOST = 8.0  # times larger: beyond, a base repeats the scene all over the frame
 
 
 def in_frames(
@@ -57,6 +58,12 @@ def _check(base: Base, size: Size, stride: int) -> None:
             f"{base.config['name']}, such as {near}"
         )
     scale = size.side / int(base.config["size"])
+    if scale > MOST:
+        raise UsageError(
+            f"--size {size}: base {base.config['name']} was trained on about "
+            f"{base.config['size']}x{base.config['size']} pixels; at most {MOST:g} times that side "
+            "can be given"
+        )
     if not 1 / UNUSUAL <= scale <= UNUSUAL:
         warn(
             f"--size {size}: base {base.config['name']} was trained on about "

@@ -20,9 +20,12 @@ from animateanywhere.backbones.personal_weights import (
     load_personal,
     mentions,
     read_metadata,
+    unfinished,
 )
 from animateanywhere.core.device import best_device
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
+from animateanywhere.core.naming import unlearned_token
 from animateanywhere.core.paths import RUNS
 
 Scaled = tuple[Path, float]  # a file of weights, and the factor on its changes
@@ -80,10 +83,15 @@ def load_with_weights(
     return Loaded(model, untouched, learned, weights, passes)
 
 
-def choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict[str, str]]:
+def choose_weights(
+    prompt: str, weights: Path | None, base: str | Path | None = None
+) -> tuple[Path | None, dict[str, str]]:
     """The personal weights to use, if any, and their metadata; prints which.
 
     weights: None for the newest in runs/ whose token the prompt names.
+    base: as the user gave it; None: the one that the weights were learned on.
+
+    Raises UsageError for a prompt with a token that was not learned, unless a base is given.
     """
     if weights is not None:
         learned = read_metadata(weights)
@@ -93,9 +101,27 @@ def choose_weights(prompt: str, weights: Path | None) -> tuple[Path | None, dict
     else:
         found = find_weights(prompt, RUNS)
         if found is None:
+            if base is None:
+                _refuse_unlearned(prompt)
             say("no learned token in the prompt: generating with the base alone")
             return None, {}
         weights, token = found
         learned = read_metadata(weights)
     say(escape(f"weights of {token}: {weights}"))
     return weights, learned
+
+
+def _refuse_unlearned(prompt: str) -> None:
+    """Raise UsageError if a prompt has a token without weights: the base alone would spend minutes
+    on somebody else."""
+    otherwise = "give its weights with --weights, or add --base mini for the base alone"
+    if token := unfinished(prompt, RUNS):
+        raise UsageError(
+            f'"{token}" has no usable weights in {RUNS}: run its `aa personalize` again to finish, '
+            f"{otherwise}"
+        )
+    if token := unlearned_token(prompt):
+        raise UsageError(
+            f'"{token}" was not learned in {RUNS.absolute()}: '
+            f"run `aa personalize my_video.mp4 --token {token}` first, {otherwise}"
+        )

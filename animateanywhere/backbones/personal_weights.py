@@ -221,6 +221,17 @@ def find_weights(prompt: str, runs: Path = RUNS) -> tuple[Path, str] | None:
     return None
 
 
+def unfinished(prompt: str, runs: Path = RUNS) -> str | None:
+    """A token in the prompt that `runs/<token>` was begun for; None if there is none. Call it where
+    `find_weights` finds nothing: the weights are then missing or damaged."""
+    for file in sorted(runs.glob(f"*/{RECORD}")):
+        with suppress(OSError, ValueError, AttributeError):
+            token = json.loads(file.read_text(encoding="utf-8")).get("token")
+            if isinstance(token, str) and mentions(prompt, token):
+                return token
+    return None
+
+
 def _parameter(base: Base, name: str) -> Tensor | None:
     part, _, rest = name.partition(".")
     if ".motion_modules." in rest and "motion_adapter" in base.parts:

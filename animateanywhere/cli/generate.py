@@ -205,8 +205,6 @@ def generate(
 
     Example: aa generate "sks man on a beach" --pose dance.mp4
     """
-    if not prompt.strip():
-        raise UsageError('the prompt is empty: say who and where, such as "sks man on a beach"')
     shape = frame_shape(size, aspect)
     suffix = format_of(out or RUNS / "any.mp4")
     if suffix == ".gif" and (fps or 0) > GIF_FPS:

@@ -57,23 +57,33 @@ def models(
         typer.Argument(
             metavar="fetch",
             show_default="list them",
-            help="Download BlazePose's files, unless they are there.",
+            help="Download networks, unless they are there.",
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAMES",
+            show_default="mediapipe, the default detector",
+            help="Networks to download, as the list calls them.",
         ),
     ] = None,
 ) -> None:
-    """List the networks that find people, poses and masks, and get those of the default backend.
+    """List the networks that find people and poses or measure videos, and download them.
 
     `aa models fetch` downloads MediaPipe's published package by pip and keeps only the two networks
     in it, 9 MB, in the user's cache or the folder AA_CACHE. The package itself is not installed.
+    Networks with other names come from their hub into its cache, after a line with their size.
 
     Example: aa models fetch
+
+    Example: aa models fetch clip dino
     """
     from animateanywhere.commands import models as command
 
     if action == "fetch":
-        from animateanywhere.preprocessing.model_files import fetch
-
-        result(fetch())
+        for folder in command.fetch(names or ()):
+            result(folder)
         return
     rows = command.models()
     command.show(rows)

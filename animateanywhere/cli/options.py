@@ -168,7 +168,7 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace existing files of the same name also if another program wrote them.",
+        help="Replace existing files of the same name, whoever wrote them.",
     ),
 ]
 Json = Annotated[

@@ -25,6 +25,7 @@ from animateanywhere.cli.options import (
     Offline,
     OldMask,
     OldPose,
+    Overwrite,
     Person,
     PersonToFollow,
     PoseBackend,
@@ -36,7 +37,6 @@ from animateanywhere.cli.options import (
     frame_shape,
 )
 from animateanywhere.core.files import require_writable
-from animateanywhere.core.frame_size import parse_size
 from animateanywhere.core.naming import check_class_word
 from animateanywhere.core.paths import RUNS
 
@@ -60,6 +60,15 @@ def prepare(
             help="Width and height in pixels that the crops are scaled to.",
         ),
     ] = None,
+    aspect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W:H",
+            show_default="1:1",
+            help="Aspect ratio of the crops, such as 9:16, or source for that of the video. They "
+            "have about as many pixels as 128x128.",
+        ),
+    ] = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -78,7 +87,7 @@ def prepare(
     Example: aa prepare my_video.mp4 --scene "in a room"
     """
     check_class_word(class_word)
-    frame = parse_size(size)
+    frame, ratio = frame_shape(size, aspect)
     require_writable(out)
     from animateanywhere.commands import prepare as command
     from animateanywhere.media.source import Part
@@ -90,8 +99,8 @@ def prepare(
         pose_backend, mask_backend, caption, caption_model, caption_fallback, location
     )
     command.prepare(
-        video, out, scene=scene, class_word=class_word, size=frame, backends=backends,
-        person=person, part=Part(start, frames, input_fps),
+        video, out, scene=scene, class_word=class_word, size=frame, aspect=ratio,
+        backends=backends, person=person, part=Part(start, frames, input_fps),
     )  # fmt: skip
     result(out)
 
@@ -194,6 +203,7 @@ def pose(
     frames: MotionFrames = None,
     start: MotionStart = 0,
     pose_fps: PoseFps = None,
+    overwrite: Overwrite = False,
     pose_backend: PoseBackend = "auto",
     models: Models = None,
     offline: Offline = False,
@@ -212,4 +222,5 @@ def pose(
     from animateanywhere.preprocessing.weights import WeightsLocation
 
     backends = Backends(pose_backend, location=WeightsLocation(models, offline))
-    result(command.pose(source, out, backends, person, Part(start, frames, pose_fps)))
+    part = Part(start, frames, pose_fps)
+    result(command.pose(source, out, backends, person, part, overwrite))

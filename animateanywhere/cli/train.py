@@ -12,7 +12,6 @@ from animateanywhere.cli.options import (
     CaptionFallback,
     CaptionModel,
     ClassWord,
-    Clip,
     FrameAspect,
     Frames,
     FrameSize,
@@ -37,7 +36,15 @@ from animateanywhere.core.paths import RUNS
 
 
 def personalize(
-    video: Clip,
+    video: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO|SUBJECT",
+            exists=True,
+            help="Video that shows one person for at least one second: a file or a folder of "
+            "pictures; or the subject folder that `aa prepare` wrote of it, with your corrections.",
+        ),
+    ],
     token: Annotated[
         str,
         typer.Option(

@@ -46,7 +46,7 @@ def bases() -> list[Row]:
 
 def show(rows: list[Row]) -> None:
     """Print a paragraph for each base to stderr."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     for row in rows:
         console.print(f"[bold]{escape(row.name)}[/]: {escape(row.videos)}; {escape(row.license)}")
         about = escape(f"needs {row.needs}\n{'ready: ' * bool(row.ready)}{row.ready or row.made}")

@@ -201,4 +201,4 @@ def _show(results: dict[str, dict[str, float]]) -> None:
         aim, reached = aims.get(name, ("", None))
         verdict = "" if reached is None else "reached" if reached(value) else "[red]missed[/red]"
         table.add_row(name, f"{value:.3f}", f"{other:.3f}", aim, verdict)
-    Console(stderr=True).print(table)
+    Console(stderr=True, emoji=False).print(table)

@@ -16,7 +16,7 @@ from rich.table import Table
 from animateanywhere.backbones.base import BUNDLED, find_base
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable, write_aside
-from animateanywhere.core.messages import progress, say
+from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.datasets.subject import overlay_skeletons, read_settings
@@ -78,8 +78,9 @@ def evaluate(
     out: folder for metrics.json, table.md and contact_sheet.png; by default runs/evaluate/<name>.
     detector: of persons: the bundled perception network ("puppets", for rendered people only) or
     the backends. "auto" uses the network if the sidecar names a base that has one and the subject's
-    masks are exact, as those of rendered people are. fast: at most 16 frames, and no identity
-    networks. Raises UsageError for unusable input, such as a video without a person.
+    masks are exact, as those of rendered people are, and where the backends find nobody.
+    fast: at most 16 frames, and no identity networks. Raises UsageError for unusable input, such as
+    a video without a person.
     """
     backends = backends or Backends()
     out = out or FOLDER / (path.resolve().stem or "video")
@@ -96,13 +97,17 @@ def evaluate(
         for target in targets:
             lacking = dict(nets.unavailable)
             source = reference or _subject_of(target)
-            net = _network(detector, target, source)
+            own = _own_network(target)
+            net = _network(detector, own, source)
             if net is None and not settled:  # only once, since each choice prints a message
                 finder, segmenter = (
                     choose_backend(kind, backends, target.video) for kind in ("pose", "mask")
                 )
                 backends, settled = replace(backends, pose=finder, mask=segmenter), True
-            observed = observe(target.video, FAST if fast else MOST, backends, net)
+            most = FAST if fast else MOST
+            observed = observe(target.video, most, backends, net)
+            if detector == "auto" and net is None and not observed.has_person.any():
+                observed = _observe_blurred(target, most, backends, own) or observed
             if not observed.has_person.any() and len(targets) == 1:
                 raise UsageError(f"{target.video}: {_nobody(observed)}; try another --detector")
             if source is None:
@@ -154,7 +159,7 @@ def show(evaluation: Evaluation) -> None:
         cells = [*shown, evaluation.mean[name]] if several else shown
         good = {True: "high", False: "low", None: "as requested"}[more]
         table.add_row(name, *map(_text, cells), good, *([] if several else [what]))
-    Console(stderr=True, highlight=False).print(table)
+    Console(stderr=True, highlight=False, emoji=False).print(table)
 
 
 def to_json(evaluation: Evaluation) -> str:
@@ -171,19 +176,40 @@ def _subject_of(target: Target) -> Path | None:
     return next((place for place in places if own and read_settings(place)), None)
 
 
-def _network(detector: Detector, target: Target, source: Path | None) -> Perception | None:
-    """The perception network, if it is to be used for a video; None for the backends."""
+def _own_network(target: Target) -> Path | None:
+    """The perception network of the base that generated a video, None where there is none."""
+    if target.sidecar is None:
+        return None
     folder = BUNDLED
-    if target.sidecar is not None:
-        with suppress(UsageError):  # the base is not on this machine
-            folder = find_base(str(target.sidecar["base"].get("name")))
-    available = (folder / "perception").is_dir()
+    with suppress(UsageError):  # the base is not on this machine
+        folder = find_base(str(target.sidecar["base"].get("name")))
+    own = folder / "perception"
+    return own if own.is_dir() else None
+
+
+def _network(detector: Detector, own: Path | None, source: Path | None) -> Perception | None:
+    """The perception network, if it is to be used for a video; None for the backends."""
     if detector == "auto":
         exact = source is not None and read_settings(source).get("mask") == "exact"
-        detector = "puppets" if target.sidecar is not None and available and exact else "backends"
-    if detector == "backends":
+        detector = "puppets" if own is not None and exact else "backends"
+    return None if detector == "backends" else load_perception(own or perception_of(BUNDLED))
+
+
+def _observe_blurred(
+    target: Target, most: int, backends: Backends, own: Path | None
+) -> Observed | None:
+    """A video in which the backends find nobody, as the perception network of its base sees it;
+    None if that finds nobody either. Prints that it was used."""
+    if own is None:
         return None
-    return load_perception(perception_of(folder))
+    observed = observe(target.video, most, backends, load_perception(own))
+    if not observed.has_person.any():
+        return None
+    warn(
+        f"{escape(target.name)}: {backends.pose} finds nobody in frames as blurred as this base's; "
+        "measured by its own network for rendered people, which is less exact"
+    )
+    return observed
 
 
 def _reference(path: Path, fast: bool, backends: Backends, net: Perception | None) -> Observed:

@@ -27,6 +27,7 @@ from animateanywhere.backbones.family import OWN
 from animateanywhere.backbones.low_rank import low_rank
 from animateanywhere.backbones.personal_weights import (
     base_of,
+    learned_frame,
     load_personal,
     read_fitting,
     read_metadata,
@@ -35,6 +36,7 @@ from animateanywhere.backbones.personal_weights import (
 from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_free, write_aside
+from animateanywhere.core.frame_size import Size, square
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import owned
@@ -135,7 +137,6 @@ def kohya_metadata(
     phrase = f"{metadata['token']} {metadata['class_word']}"
     appearance = metadata.get("appearance", "")
     predicts = {"v_prediction": "v", FLOW: "flow"}
-    side = model.config["size"]
     return {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{kind}/lora",
@@ -145,7 +146,7 @@ def kohya_metadata(
         f"{metadata['base']} ({metadata['base_hash'][:8]})",
         "modelspec.trigger_phrase": phrase,
         "modelspec.usage_hint": f"{phrase} {appearance} on a beach".replace("  ", " "),
-        "modelspec.resolution": metadata.get("frame", f"{side}x{side}"),
+        "modelspec.resolution": str(_frame(model, metadata)),
         "modelspec.prediction_type": predicts.get(
             model.scheduler.config.prediction_type, "epsilon"
         ),
@@ -159,6 +160,11 @@ def kohya_metadata(
         "ss_sd_model_hash": metadata["base_hash"],
         "ss_training_comment": json.dumps({"token": metadata["token"], "appearance": appearance}),
     }
+
+
+def _frame(model: Base, metadata: Mapping[str, str]) -> Size:
+    """The size of the frames that the person was learned on."""
+    return learned_frame(dict(metadata)) or square(int(model.config["size"]))
 
 
 def _suffix(kind: Format) -> str:
@@ -223,12 +229,13 @@ def _as_comfyui(
     phrase = " ".join(filter(None, (person, metadata.get("appearance", ""))))
     if file.is_file():
         for kind, example in WORKFLOWS[model.family.denoiser].items():
-            _write_workflow(_workflow(out, name, kind), example, name, phrase)
+            frame = _frame(model, metadata)
+            _write_workflow(_workflow(out, name, kind), example, name, phrase, frame)
     say(escape(f'use in prompts: "{phrase} on a beach"'))
 
 
-def _write_workflow(path: Path, example: str, name: str, phrase: str) -> None:
-    """Write a workflow of the examples with the person's file and words filled in."""
+def _write_workflow(path: Path, example: str, name: str, phrase: str, frame: Size) -> None:
+    """Write a workflow of the examples with the person's file, words and frames filled in."""
     nodes = json.loads((EXAMPLES / example).read_text(encoding="utf-8"))
     for node in nodes.values():
         inputs = node["inputs"]
@@ -239,7 +246,13 @@ def _write_workflow(path: Path, example: str, name: str, phrase: str) -> None:
             inputs["text"] = f"{phrase} on a beach"
         if "filename_prefix" in inputs:
             inputs["filename_prefix"] = name
-        node["_meta"]["title"] = node["_meta"]["title"].replace("sks", name)
+        title = node["_meta"]["title"].replace("sks", name)
+        if "width" in inputs:
+            title = title.replace(
+                f"{inputs['width']} x {inputs['height']}", f"{frame.width} x {frame.height}"
+            )
+            inputs |= frame._asdict()
+        node["_meta"]["title"] = title
     with write_aside(path) as aside:
         aside.write_text(json.dumps(nodes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     say(escape(f"wrote a workflow, to open in ComfyUI: {path}"))

@@ -19,6 +19,7 @@ from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
 from animateanywhere.backbones.low_memory import compile_blocks
+from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.commands.sidecar import free_name, read_sidecar, write_sidecar
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
@@ -108,6 +109,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     UsageError for unusable input, and if the video does not fit into memory.
     """
     begun = time.monotonic()
+    if not plain(prompt).strip():
+        raise UsageError('the prompt has no words: say who and where, as in "sks man on a beach"')
     _check_out(options, pose)
     loaded = _load(prompt, options)
     base, learned = loaded.base, loaded.learned
@@ -115,10 +118,13 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     full = full_prompt(prompt, loaded, options.appearance)
     check_prompt(options.negative, base, "negative prompt")
     fps = float(base.config["fps"])
+    if options.size is not None:  # before the poses are estimated, which is long
+        base = in_frames(base, options.size, "the motion", options.size)
     driving = read_driving(
         pose, fps, options.frames, options.backends, person=options.person, part=options.part
     )
-    base = in_frames(base, driving.size, "the motion", options.size, options.aspect)
+    if options.size is None:
+        base = in_frames(base, driving.size, "the motion", None, options.aspect)
     loaded = loaded._replace(base=base)
     loop = loop_of(driving, base) if options.loop else None
     estimate = _estimate(loaded, len(driving.keypoints), options, loop, begun)
@@ -128,7 +134,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     shown = playback_of(len(motion), base, options.fps, loop)
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
     sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part)
-    settings |= {"fit": fit, "output": {"fps": shown.fps, "loop": loop, "sound": sound is not None}}
+    form = {"format": suffix, "fps": shown.fps, "loop": loop, "sound": sound is not None}
+    settings |= {"fit": fit, "output": form}
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
@@ -146,7 +153,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
 
 
 def _load(prompt: str, options: GenerateOptions) -> Loaded:
-    weights, learned = choose_weights(prompt, options.weights)
+    weights, learned = choose_weights(prompt, options.weights, options.base)
     require_writable(RUNS if options.out is None else options.out.parent)
     return load_with_weights(
         options.base, weights, learned, options.scale, options.others, options.lora,
@@ -228,14 +235,21 @@ def _check_out(options: GenerateOptions, pose: Path) -> None:
     that are not of an earlier result."""
     out, own = options.out, False
     if out is not None:
-        format_of(out)
-        own = read_sidecar(out) is not None
+        suffix, earlier = format_of(out), read_sidecar(out)
+        if earlier is not None:
+            other = out.with_suffix(earlier["output"]["format"])
+            own = other.suffix == suffix
+            if not (own or options.overwrite) and other.exists():
+                raise UsageError(
+                    f"{out.with_suffix('.json')} tells how {other} was made, and --out {out} would "
+                    "overwrite it: choose another name, or add --overwrite"
+                )
         for path in (out, out.with_suffix(".json"), out.with_suffix(".estimate.json")):
             if pose.resolve() == path.resolve():
                 raise UsageError(
                     f"--out {out} would overwrite the motion {pose}: give another name"
                 )
-            require_free(path, options.overwrite, own)
+            require_free(path, options.overwrite, own if path == out else earlier is not None)
     if options.contact_sheet is not None:
         require_free(options.contact_sheet, options.overwrite, own)
 

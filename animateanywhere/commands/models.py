@@ -1,7 +1,9 @@
-"""`aa models`: the detectors' networks, whether they are on this machine, and how to get them."""
+"""`aa models`: networks of detectors and measures, whether they are here, and how to get them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -12,7 +14,14 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import install_command
 from animateanywhere.preprocessing import model_files
 from animateanywhere.preprocessing.backends import NEEDED_WEIGHTS
-from animateanywhere.preprocessing.weights import HUB, Source, find_local
+from animateanywhere.preprocessing.weights import CLIP, DINO, HUB, VIDEOMAE, Source, find_local
+from animateanywhere.preprocessing.weights import fetch as fetch_source
+
+DEFAULT = "mediapipe"
+MEASURES = (CLIP, DINO, VIDEOMAE)  # of `aa evaluate`
+SOURCES: dict[str, tuple[Source, ...]] = {
+    **NEEDED_WEIGHTS, **{source.name: (source,) for source in MEASURES},
+}  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -23,17 +32,34 @@ class Row(NamedTuple):
 
 
 def models() -> list[Row]:
-    """The networks of all pose and mask backends, the default's first."""
+    """The networks of all pose and mask backends and of `aa evaluate`, the default's first."""
     rows = [_blazepose()]
-    for backend, sources in NEEDED_WEIGHTS.items():
-        flag = "--mask-backend" if backend == "grounded-sam" else "--pose-backend"
-        rows += [_from_hub(backend, source, f"{flag} {backend}") for source in sources]
+    for name, sources in SOURCES.items():
+        rows += [_from_hub(name, source) for source in sources]
     return rows
+
+
+def fetch(names: Sequence[str] = ()) -> list[Path]:
+    """Download networks by their names in `models`, the default backend's without a name, unless
+    they are there; returns their folders.
+
+    Raises UsageError for an unknown name, and if something cannot be downloaded; Failure as
+    `model_files.fetch` does.
+    """
+    known = [DEFAULT, *SOURCES]
+    if wrong := [name for name in names if name not in known]:
+        raise UsageError(f"no network {wrong[0]}: choose from {', '.join(known)}")
+    folders = []
+    for name in names or [DEFAULT]:
+        if name == DEFAULT:
+            folders.append(model_files.fetch())
+        folders += [fetch_source(source, HUB) for source in SOURCES.get(name, ())]
+    return folders
 
 
 def show(rows: list[Row]) -> None:
     """Print a paragraph for each to stderr."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     for row in rows:
         console.print(f"[bold]{escape(row.name)}[/]: {escape(row.files)}")
         about = escape(f"{'ready: ' * bool(row.ready)}{row.ready or row.made}")
@@ -47,12 +73,12 @@ def _blazepose() -> Row:
     made = f"{', '.join(wrong)}: aa models fetch ({model_files.WHEEL_MB} MB)"
     if not model_files.litert_is_installed():
         ready, made = "", f"ai-edge-litert is not installed: {install_command('offline')}"
-    return Row("mediapipe", " ".join(faults), ready, made)
+    return Row(DEFAULT, " ".join(faults), ready, made)
 
 
-def _from_hub(backend: str, source: Source, flag: str) -> Row:
+def _from_hub(name: str, source: Source) -> Row:
     try:
         found = find_local(source, HUB)
     except UsageError:
         found = None
-    return Row(backend, source.repo, str(found or ""), f"downloaded by {flag}")
+    return Row(name, source.repo, str(found or ""), f"aa models fetch {name}")

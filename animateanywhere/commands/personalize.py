@@ -22,6 +22,7 @@ from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.commands.personal_run import bind, finished, is_run, keep_earlier, read_run
 from animateanywhere.commands.prepare import clip_digest, clip_size, prepare
+from animateanywhere.commands.prepared import digest, is_prepared, require_no_settings, take_over
 from animateanywhere.core.device import best_device, gpu_memory
 from animateanywhere.core.estimate import FILE as ESTIMATE
 from animateanywhere.core.estimate import Estimate, compare, in_words, keep
@@ -31,7 +32,7 @@ from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned
-from animateanywhere.datasets.subject import Subject
+from animateanywhere.datasets.subject import Subject, read_subject
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.appearance_search import AUTO, find_appearance
@@ -82,6 +83,8 @@ def personalize(
 ) -> Path:
     """Learn the person in `video` under the word `token`; return the path of the personal weights.
 
+    video: a clip, or a subject folder as `prepare` wrote and the user corrected it; the settings of
+    the preparation must not be given then.
     Run again with the same arguments, it resumes or does nothing. With another clip or other
     settings, the finished weights in the folder stay until the new ones are complete, and a copy of
     them and their files is kept in `earlier/1`, `earlier/2`... Raises UsageError for unusable
@@ -90,7 +93,8 @@ def personalize(
     """
     begun = time.monotonic()
     model = load_base(options.base)
-    model = in_frames(model, clip_size(video), "the video", options.size, options.aspect)
+    source = read_subject(video).size if is_prepared(video) else clip_size(video)
+    model = in_frames(model, source, "the video", options.size, options.aspect)
     settings = recipe_of(model, options.recipe)
     if options.appearance is not None:
         words = options.appearance.strip()
@@ -106,24 +110,7 @@ def _learn_video(
     begun: float,
 ) -> Path:  # fmt: skip
     """`personalize` in its folder."""
-    backends = options.backends or Backends()
-    found_by = backends.pose, backends.mask, backends.caption, backends.caption_model
-    named = options.person, options.scene, options.class_word
-    wanted = f"{[*options.part]} {model.frame} {named} {found_by}"
-    source = f"{clip_digest(video)} {wanted}" if video.exists() else ""
-    if read_run(out).get("clip") != source:
-        keep_earlier(out)  # `prepare` replaces the subject
-    subject = prepare(
-        video,
-        out / "subject",
-        scene=options.scene,
-        class_word=options.class_word,
-        person=options.person,
-        backends=options.backends,
-        size=model.frame,
-        fps=float(model.config["fps"]),
-        part=options.part,
-    )
+    subject, source = _subject_of(video, model, options, out)
     vram = options.vram or gpu_memory()
     if vram is not None:
         settings = fitted(model.folder, model.config, settings, vram)
@@ -145,6 +132,43 @@ def _learn_video(
     say(f"learned [bold]{escape(token)}[/bold]: {escape(str(path))}")
     say(f'next: aa generate "{token} {subject.class_word} on a beach" --pose dance.mp4')
     return path
+
+
+def _subject_of(
+    video: Path, model: Base, options: PersonalizeOptions, out: Path
+) -> tuple[Subject, str]:
+    """The subject in `out`, from a video or a prepared folder, and what identifies its source."""
+    former, place = read_run(out).get("clip"), out / "subject"
+    if is_prepared(video):
+        part = options.part if options.part != WHOLE else None
+        require_no_settings(video, {
+            "--class-word": options.class_word, "--scene": options.scene,
+            "--person": options.person, "--start, --frames or --input-fps": part,
+        })  # fmt: skip
+        prepared = read_subject(video)
+        source = digest(prepared)
+        if former != source:
+            keep_earlier(out)
+        return take_over(prepared, place, former, model), source
+    backends = options.backends or Backends()
+    found_by = backends.pose, backends.mask, backends.caption, backends.caption_model
+    named = options.person, options.scene, options.class_word
+    wanted = f"{[*options.part]} {model.frame} {named} {found_by}"
+    source = f"{clip_digest(video)} {wanted}" if video.exists() else ""
+    if former != source:
+        keep_earlier(out)  # `prepare` replaces the subject
+    subject = prepare(
+        video,
+        place,
+        scene=options.scene,
+        class_word=options.class_word,
+        person=options.person,
+        backends=options.backends,
+        size=model.frame,
+        fps=float(model.config["fps"]),
+        part=options.part,
+    )
+    return subject, source
 
 
 def _record(

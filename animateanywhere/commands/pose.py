@@ -19,18 +19,16 @@ from animateanywhere.preprocessing.driving import read_driving
 
 
 def pose(
-    source: Path,
-    out: Path,
-    backends: Backends | None = None,
-    person: int | None = None,
-    part: Part = WHOLE,
-) -> Path:
+    source: Path, out: Path, backends: Backends | None = None, person: int | None = None,
+    part: Part = WHOLE, overwrite: bool = False,
+) -> Path:  # fmt: skip
     """Write the keypoints of a motion as `aa generate` reads it, unfitted; returns `out`.
 
     source: a video of a person, a skeleton video or a poses.json. out: .mp4 or a folder of PNG
     pictures, drawn as OpenPose's (`openpose_drawing`), of the size of the source; or .json, a
     poses.json. The frame rate stays. person: the number of one of several. part: of the source.
-    Raises UsageError as `read_driving` does, and for a folder with other files.
+    overwrite: replace what is there. Raises UsageError as `read_driving` does, and for a folder
+    with other files.
     """
     if out.suffix.lower() not in (".mp4", ".json", ""):
         raise UsageError(f"--out {out}: give a .mp4 file, a folder, or a .json file of poses")
@@ -38,6 +36,8 @@ def pose(
         raise UsageError(f"--out {out} would overwrite the motion: give another name")
     if out.is_dir() and any(not _is_ours(file) for file in out.iterdir()):
         raise UsageError(f"--out {out} contains other files: give a new folder")
+    if out.exists() and not (overwrite or (out.is_dir() and not any(out.iterdir()))):
+        raise UsageError(f"--out {out} exists: give another name, or add --overwrite")
     rate = part.fps or _rate(source)
     motion = read_driving(source, rate, part.frames, backends, person, part)
     size = f"{motion.width} x {motion.height}"

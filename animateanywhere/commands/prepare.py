@@ -17,7 +17,7 @@ from animateanywhere.core.findings import (
     warn_findings,
     write_findings,
 )
-from animateanywhere.core.frame_size import Size, square
+from animateanywhere.core.frame_size import Aspect, Size, bucket, square
 from animateanywhere.core.messages import quietly, say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
@@ -43,6 +43,7 @@ from animateanywhere.preprocessing.reference_clip import choose, outline_of, rea
 
 VERSION = 6  # of what is done here: a change makes old folders stale
 SIZE = square(128)  # of the bundled base's frames
+STRIDE = 8  # pixels that each side is a multiple of
 SAME = 0.05  # relative difference of the aspects of a clip and of its crop
 # Of a subject folder; what users put there beside them is kept
 FILES = frozenset(
@@ -60,6 +61,7 @@ def prepare(
     backends: Backends | None = None,
     person: int | None = None,
     size: Size | None = None,
+    aspect: Aspect | None = None,
     fps: float = 8,
     part: Part = WHOLE,
     report: bool = True,
@@ -75,15 +77,19 @@ def prepare(
     scene: where the clip is, for its captions, such as "in a room". class_word: such as "man";
     "person" without. backends: of poses, masks and captions; without, files beside the clip
     (`preprocessing.exact`), else the best that needs no download. person: number of the one to
-    learn, the most prominent is 1; None: the only one. size: of the crops [default: SIZE]. fps: of
-    the frames taken. part: of the clip. report: print warnings of the findings.
+    learn, the most prominent is 1; None: the only one. size: of the crops [default: SIZE]. aspect:
+    of the crops in place of their size, with about the pixels of SIZE. fps: of the frames taken.
+    part: of the clip. report: print warnings of the findings.
 
     Raises UsageError for a bad or too short file, nobody or several persons in it, and where `out`
     is something else than a subject folder; Failure if another process works in it.
     """
     clip, out, backends = Path(clip), Path(out), backends or Backends()
-    size = size or SIZE
     _check_paths(clip, out)
+    if aspect is not None:
+        ratio = clip_size(clip).aspect if aspect == "source" else aspect
+        size = bucket(ratio, SIZE.width, STRIDE)
+    size = size or SIZE
     with owned(out, "prepare", lambda folder: (folder / "subject.toml").is_file()):
         return _prepare(clip, out, scene, class_word, backends, person, size, fps, part, report)
 

@@ -23,7 +23,7 @@ def free_name(folder: Path, prompt: str, seed: int, suffix: str, settings: dict[
     words = "-".join(re.findall(r"\w+", plain(prompt).lower()))[:60] or "video"
     name, number = f"{words}-{seed}", 1
     free = folder / f"{name}{suffix}"
-    while free.exists() and read_sidecar(free) != settings:
+    while (free.exists() or free.with_suffix(".json").exists()) and read_sidecar(free) != settings:
         number += 1
         free = folder / f"{name}-{number}{suffix}"
     return free
@@ -41,7 +41,9 @@ def read_sidecar(video: Path) -> Any:
     if "said" in record:  # the key's name in earlier versions
         record["full_prompt"] = record.pop("said")
     record.setdefault("negative", "")  # not in them
-    record.setdefault("output", {"fps": record.get("fps"), "loop": None, "sound": False})
+    told = record.get("output")
+    form = {"format": ".mp4", "fps": record.get("fps"), "loop": None, "sound": False}
+    record["output"] = form | told if isinstance(told, dict) else form
     if isinstance(record.get("size"), int):  # a square, in those too
         record["size"] = [record["size"]] * 2
     return record

@@ -46,7 +46,7 @@ class Console:
         """Print a line; a warning begins with a yellow "warning:"."""
         # A new console each time, so that a redirected or captured stderr is respected
         console = self.live.console if self.live else rich.console.Console(
-            stderr=True, highlight=False, quiet=not is_first()
+            stderr=True, highlight=False, emoji=False, quiet=not is_first()
         )  # fmt: skip
         word = "[yellow]warning:[/yellow] " if level == "warning" else ""
         console.print(word + text, soft_wrap=True, emoji=False)  # a name may hold ":x:"
@@ -64,7 +64,7 @@ class Console:
             finally:
                 self.live.remove_task(task)
             return
-        console = rich.console.Console(stderr=True, highlight=False)
+        console = rich.console.Console(stderr=True, highlight=False, emoji=False)
         if not console.is_terminal or not is_first():
             with self._lines(description, total, done, memory) as bar:
                 yield bar

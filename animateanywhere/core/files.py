@@ -4,6 +4,7 @@ import errno
 import hashlib
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.paths import cache_folder
+
+# What stands beside a file or folder while it is written; kill -9 leaves it
+ASIDE = re.compile(r"\.(?P<name>.*)\.[0-9a-f]{8}\.(?P<kind>part|old)(\.[^.]*)?", re.DOTALL)
 
 
 @contextmanager
@@ -55,7 +60,8 @@ def folder_aside(
 
     own: names of what the program writes into such a folder; all else in an existing folder is
     kept. With None an existing folder is deleted with its contents, so use that only for folders
-    within a run folder. Cleans up as `write_aside` does.
+    within a run folder. Cleans up as `write_aside` does, and with `own`, for which the caller must
+    own the folder (`run_folder.owned`), also after processes that were killed.
 
     Raises:
         Failure: the disk is full.
@@ -65,6 +71,10 @@ def folder_aside(
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file: give the name of a folder to write")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if own is not None:
+        for left in _left_aside(path.parent):
+            if left.name.startswith(f".{path.name}."):
+                _clear(left, own)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     part.mkdir()
     try:
@@ -122,6 +132,15 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         raise UsageError(f"cannot write to {folder}: {reason}; choose another --out") from error
 
 
+def cache_place(folder: Path) -> Path:
+    """A folder in runs/, or where the current folder cannot be written, in the user's cache."""
+    try:
+        require_writable(folder)
+    except UsageError:
+        return cache_folder() / folder.name
+    return folder
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -152,10 +171,41 @@ def _swap(new: Path, path: Path, own: Collection[str] | None) -> None:
     except BaseException:
         os.replace(old, path)
         raise
+    _drop(old, path, own)
+
+
+def _drop(old: Path, path: Path, own: Collection[str] | None) -> None:
+    """Delete the former folder `old` of `path`; what is not `own` is moved to `path` first."""
     for entry in old.iterdir():
         if own is not None and entry.name not in own and not (path / entry.name).exists():
             os.replace(entry, path / entry.name)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_aside(folder: Path) -> None:
+    """Remove, in a folder and those below it, what killed processes left beside their files. No
+    other process may be writing there. A folder whose replacement was interrupted is put back."""
+    for place, _, _ in os.walk(folder):
+        for left in _left_aside(Path(place)):
+            _clear(left, ())
+
+
+def _left_aside(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if ASIDE.fullmatch(path.name)]
+
+
+def _clear(left: Path, own: Collection[str]) -> None:
+    found = ASIDE.fullmatch(left.name)
+    assert found is not None
+    path = left.with_name(found["name"])
+    if left.is_symlink() or not left.is_dir():
+        left.unlink()
+    elif found["kind"] == "part":
+        shutil.rmtree(left, ignore_errors=True)
+    elif path.exists():
+        _drop(left, path, own)
+    else:
+        os.replace(left, path)
 
 
 def _disk_is_full(error: BaseException, folder: Path) -> bool:

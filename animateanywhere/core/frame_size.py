@@ -11,6 +11,7 @@ from animateanywhere.core.errors import UsageError
 Aspect = float | Literal["source"]  # width over height, or that of the clip
 
 WIDEST = 3.0  # to 1, or 1 to it: beyond, no base makes a picture of one scene
+LARGEST = 4096  # pixels of a side: a clip of 64 frames has 3 GB
 NEAR = 0.02  # relative difference of aspects that nobody sees: an almost square clip is square
 AREA_WEIGHT = 0.25  # in `bucket`: an exact aspect counts more than an exact number of pixels
 
@@ -51,7 +52,12 @@ def parse_size(text: str | None) -> Size | None:
     found = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", text)
     if not found or not all(map(int, found.groups())):
         raise UsageError(f"--size {text}: give width and height in pixels, such as 512x768")
-    return Size(*map(int, found.groups()))
+    size = Size(*map(int, found.groups()))
+    if max(size) > LARGEST:
+        raise UsageError(f"--size {text}: give sides of at most {LARGEST} pixels")
+    if not 1 / WIDEST <= size.aspect <= WIDEST:
+        raise UsageError(f"--size {text}: give a ratio from 1:{WIDEST:g} to {WIDEST:g}:1")
+    return size
 
 
 def parse_aspect(text: str | None) -> Aspect | None:

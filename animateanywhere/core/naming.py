@@ -1,5 +1,8 @@
 """Checks of the two words for a person: the learned token and the class word."""
 
+import re
+from itertools import pairwise
+
 from animateanywhere.core.errors import UsageError
 
 # Nouns for a person
@@ -18,6 +21,15 @@ COMMON_WORDS = PERSON_WORDS | frozenset(
     day ball umbrella surfboard guitar dog car bike walk walking run running dance dancing jump
     jumping sit sitting stand standing wave waving turn turning squat squatting
     video photo picture image clip scene background style""".split()
+)
+# Tokens of the tutorials of personalization, which mean nothing else in a prompt
+USUAL_TOKENS = frozenset("sks ohwx zwx zwxm ukj shs".split())
+# Without a vowel too, and people write them before a noun for a person
+ABBREVIATIONS = frozenset(
+    """bbc blk blvd bmw bmx brb btw bts cctv cgt cnn cpr crt dslr dvd ftw gps gtr hdr hmm hrh jpg
+    jrpg kgb kfc lgbt lgbtq ltd mcm mlb mls mph mrs msc mtb mtv nbc nfl nft nhl npc nrl nth nwt nyc
+    pdf phd png pov ppl prt psst pst ptsd pvc rgb rpg sfx shh std svg tbh thx tnt vfx vhs vtt wwf
+    xxl xxs xxx""".split()
 )
 # Folders in runs/, where each token has a folder too
 OTHER_FOLDERS = frozenset(
@@ -47,3 +59,20 @@ def check_class_word(word: str | None) -> None:
     """
     if word is not None and not (word.isascii() and word.isalpha()):
         raise UsageError(f"class word {word!r}: give one plain word, such as man")
+
+
+def unlearned_token(prompt: str) -> str | None:
+    """A word of a prompt that can only be meant as a token, for a prompt without a learned one.
+
+    That is one of USUAL_TOKENS, or a word in small letters without a vowel before a noun for a
+    person, such as "qzx man". Names, abbreviations ("DJ", "a phd woman"), ordinals and words of
+    other alphabets are none.
+    """
+    for word, following in pairwise([*re.findall(r"\w+", prompt), ""]):
+        before_person = following.lower() in PERSON_WORDS
+        if word.lower() in USUAL_TOKENS and (before_person or not word.isupper()):
+            return word
+        vowelless = re.fullmatch(r"[b-df-hj-np-tv-xz]{3,}\d*", word)
+        if before_person and vowelless and word not in ABBREVIATIONS:
+            return word
+    return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.files import clear_aside
 
 MARK = ".animateanywhere"
 VIDEOS = "generate"  # a folder with nothing but videos, which every command may take over
@@ -43,6 +44,7 @@ def owned(
     with path.open("a", encoding="utf-8") as file:
         _lock(file, folder)
         _write(path, command, os.getpid())
+        clear_aside(folder)
         try:
             yield
         finally:
@@ -63,7 +65,10 @@ def require_own(
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file: give the name of a folder to write")
     names = sorted(entry.name for entry in folder.iterdir())
-    if not names or _read(folder / MARK).get("command") in (command, VIDEOS) or known(folder):
+    # Nothing but a mark: the process was killed at its start
+    if set(names) <= {MARK} or _read(folder / MARK).get("command") in (command, VIDEOS):
+        return
+    if known(folder):
         return
     found = next((name for name in names if name != MARK), MARK)
     raise UsageError(
@@ -100,5 +105,9 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _write(path: Path, command: str, process: int | None = None) -> None:
-    # In place, since the lock is on this very file
-    path.write_text(json.dumps({"command": command, "process": process}) + "\n", encoding="utf-8")
+    # In place, since the lock is on this very file; never empty in between, nor on a full disk
+    text = json.dumps({"command": command, "process": process}) + "\n"
+    path.touch()
+    with path.open("r+b") as file:
+        file.write(text.encode())
+        file.truncate()

@@ -103,6 +103,8 @@ def _reading(path: Path) -> Iterator[None]:
     """Errors of the library as UsageError with the path."""
     from safetensors import SafetensorError
 
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give a file")
     try:
         yield
     except FileNotFoundError:
@@ -115,7 +117,9 @@ def _reading(path: Path) -> Iterator[None]:
 def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raise UsageError for the first tensor with a value that is NaN or infinite."""
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
+        # Of 8 bits, torch knows the values but not whether they are finite
+        wide = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+        if not wide.isfinite().all():
             raise UsageError(f"{path}: {name} is not finite; damaged? copy it again")
 
 

@@ -18,7 +18,14 @@ from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import masks_to_uint8
 from animateanywhere.preprocessing.crop import crop_frames
-from animateanywhere.preprocessing.weights import CLIP, DINO, VIDEOMAE, WeightsLocation, fetch, load
+from animateanywhere.preprocessing.weights import (
+    CLIP,
+    DINO,
+    VIDEOMAE,
+    WeightsLocation,
+    load,
+    require_local,
+)
 
 ImageEmbedder = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N, D)
 TextEmbedder = Callable[[str], np.ndarray]  # to float32 (1, D)
@@ -34,12 +41,11 @@ def clip_embedders(location: WeightsLocation) -> tuple[ImageEmbedder, TextEmbedd
     """CLIP ViT-B/32's embeddings of images and of texts, in their common space.
 
     An image that is not square is center-cropped, as in CLIP's training. A text is truncated to 77
-    tokens, keeping the end token. Raises UsageError if the weights are missing and cannot be
-    downloaded.
+    tokens, keeping the end token. Raises UsageError if the weights are not on this machine.
     """
     from transformers import AutoTokenizer, CLIPModel
 
-    folder = fetch(CLIP, location)
+    folder = require_local(CLIP, location)
     model = load(CLIPModel, folder)
     processor = _processor(folder)
     try:
@@ -68,11 +74,11 @@ def clip_embedders(location: WeightsLocation) -> tuple[ImageEmbedder, TextEmbedd
 def dino_embedder(location: WeightsLocation) -> ImageEmbedder:
     """DINO ViT-S/16's embeddings of images: its class token. A folder of DINOv2 works as well.
 
-    Raises UsageError if the weights are missing and cannot be downloaded.
+    Raises UsageError if the weights are not on this machine.
     """
     from transformers import AutoModel
 
-    folder = fetch(DINO, location)
+    folder = require_local(DINO, location)
     model = load(AutoModel, folder)
 
     def embed(pixels: Any) -> Any:
@@ -85,11 +91,11 @@ def videomae_embedder(location: WeightsLocation) -> VideoEmbedder:
     """VideoMAE's embedding of a video: the mean over the tokens of its number of input frames.
 
     The frames are evenly spaced, and repeated in a short video. Raises UsageError if the weights
-    are missing and cannot be downloaded.
+    are not on this machine.
     """
     from transformers import VideoMAEModel
 
-    folder = fetch(VIDEOMAE, location)
+    folder = require_local(VIDEOMAE, location)
     model = load(VideoMAEModel, folder)
     processor = _processor(folder)
 

@@ -190,7 +190,7 @@ def show(
     for metric, words in measured_columns(methods).items():
         means = [found.get(metric, {}).get("mean", float("nan")) for found in methods.values()]
         table.add_row(words, *("–" if np.isnan(m) else f"{m:.3g}" for m in means))
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     console.print(table)
     for aim in reached:
         if not np.isnan(aim["value"]):

@@ -69,10 +69,7 @@ class Networks:
 
 
 def networks(location: WeightsLocation, fast: bool = False) -> Networks:
-    """Load the networks whose packages and weights are available or can be downloaded.
-
-    fast: load none.
-    """
+    """Load the networks whose packages and weights are on this machine. fast: load none."""
     if fast:
         return Networks(unavailable=dict.fromkeys(("clip", "dino", "faces"), "left out by --fast"))
     loaded = Networks()

@@ -33,6 +33,7 @@ from animateanywhere.preprocessing.driving import Driving, read_driving
 
 VIDEOS = (".mp4", ".webm", ".gif")  # formats of `aa generate` that can be measured
 SUBJECT = "subject"  # folder in a run of `aa personalize`
+PART = ("start", "fps", "person")  # of the motion
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
         and frame_of(sidecar) is not None
         and sidecar["fit"] in get_args(retarget.Fit)
         and isinstance(sidecar.get("token"), str | None)
-        and all(_is_given(sidecar["pose"].get(key)) for key in ("start", "fps", "person"))
+        and all(_is_given(sidecar["pose"].get(key)) for key in PART)
     )
     if not valid:
         raise UsageError(f"{path}: damaged; delete it, or generate {video.name} again")
@@ -176,9 +177,9 @@ def requested_motion(
             for draw in (skeleton.draw, openpose_drawing.draw)  # as the base is used to
         ]
         if sidecar["pose"].get("sha256") in digests:
-            fitted = fitted[_shown(sidecar, len(fitted))]
+            fitted = fitted[_shown(sidecar, len(fitted), len(observed.frames), observed.fps)]
             fitted[..., :2] *= max(observed.frames.shape[1:3]) / max(frame)
-            return fitted[: len(observed.frames)]
+            return fitted
         if not trusted:
             raise UsageError(f"{path}: its skeletons differ from those of {target.video.name}")
         text = f"the skeletons of {path.name} differ from those that drove {target.video.name}"
@@ -191,12 +192,16 @@ def requested_motion(
     return metrics.align_motion(driving.keypoints[:count], observed.keypoints[:count])
 
 
-def _shown(sidecar: dict[str, Any], count: int) -> np.ndarray:
-    """Indices of the `count` generated frames in the order in which the video shows them."""
-    told, fps = sidecar.get("output"), float(sidecar["fps"])
-    if not isinstance(told, dict):  # of an earlier version
-        return np.arange(count)
-    return playback(count, fps, float(told.get("fps") or fps), told.get("loop"))
+def _shown(sidecar: dict[str, Any], count: int, seen: int, seen_fps: float) -> np.ndarray:
+    """Which of `count` generated frames each of `seen` frames of the video shows, at most (seen,).
+    Their rate may be lower than the video's: in a GIF, equal frames are one."""
+    written, fps = sidecar.get("output"), float(sidecar["fps"])
+    if not isinstance(written, dict):  # of an earlier version
+        return np.arange(min(count, seen))
+    rate = float(written.get("fps") or fps)
+    order = playback(count, fps, rate, written.get("loop"))
+    places = np.round(np.arange(seen) * rate / seen_fps).astype(int)
+    return order[places[places < len(order)]]
 
 
 def _fit_motion(

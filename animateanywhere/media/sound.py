@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
+from animateanywhere.core.errors import UsageError
+from animateanywhere.media.container import choose_stream
+
 RATE = 48000  # samples per second: every encoder here takes it
 FRAME = 960  # samples that are encoded at once: 20 ms, as Opus demands
 ENCODERS = {".mp4": ("aac", "mp4", 160_000), ".webm": ("libopus", "webm", 128_000)}
@@ -32,18 +35,12 @@ def read_sound(path: Path, seconds: float, start: float = 0.0) -> Sound | None:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
             if not container.streams.audio or not container.streams.video:
                 return None
-            begin = _first_picture(path) + start
-            return _samples(container, begin, seconds)
-    except av.error.FFmpegError:
+            pictures = choose_stream(container, path)
+            # From where the times of its pictures count, see `decoding`
+            first = float((pictures.start_time or 0) * (pictures.time_base or 0))
+            return _samples(container, first + start, seconds)
+    except (av.error.FFmpegError, UsageError):
         return None
-
-
-def _first_picture(path: Path) -> float:
-    """Time of the first picture of a video, in seconds."""
-    with av.open(f"file:{path}", metadata_errors="replace") as container:
-        for frame in container.decode(video=0):
-            return float(frame.time or 0.0)
-    return 0.0
 
 
 def _samples(container: Any, begin: float, seconds: float) -> Sound | None:

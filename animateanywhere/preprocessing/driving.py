@@ -10,6 +10,7 @@ import numpy as np
 from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import cache_place
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
@@ -210,7 +211,7 @@ def _chosen(
     count = len(people.tracks)
     if not count:
         return np.zeros((frames, 18, 3), np.float32), ""
-    picture = RUNS / f"{path.stem}-people.png"
+    picture = cache_place(RUNS) / f"{path.stem}-people.png"
     if count > 1:
         write_numbered(picture, frame, people)
     keypoints = choose(people, person or 1, path, picture).keypoints.copy()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from animateanywhere.core.files import cache_place
 from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import RUNS
 
@@ -52,7 +53,8 @@ def cached_results(
     """
     arguments = [(frame,) if hints is None else (frame, hints[index])
              for index, frame in enumerate(frames)]  # fmt: skip
-    paths = [CACHE / name / f"{_digest(arrays)}.npz" for arrays in arguments]
+    place = cache_place(CACHE) / name
+    paths = [place / f"{_digest(arrays)}.npz" for arrays in arguments]
     results = [_load(path) for path in paths]
     missing = [index for index, known in enumerate(results) if known is None]
     stop, lock = threading.Event(), threading.Lock()

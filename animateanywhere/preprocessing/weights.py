@@ -78,6 +78,20 @@ def fingerprint(source: Source, folder: Path) -> str:
     return f"{source.name}-{digest.hexdigest()[:12]}"
 
 
+def require_local(source: Source, location: WeightsLocation) -> Path:
+    """The local folder of a model that is downloaded only by `aa models fetch`.
+
+    Raises UsageError with that command if it is not local, and as `find_local` does.
+    """
+    found = find_local(source, location)
+    if found is None:
+        raise UsageError(
+            f"{source.repo} is not on this machine: run `aa models fetch {source.name}`, or put it "
+            f"into DIR/{source.name} and give --models DIR"
+        )
+    return found
+
+
 def fetch(source: Source, location: WeightsLocation) -> Path:
     """The local folder of a model, downloaded if necessary; a message then gives its size.
 

@@ -174,9 +174,18 @@ def test_a_base_knows_its_earlier_hash(tiny_base: Path) -> None:
     assert load_base(tiny_base).earlier_hash == hashlib.sha256(known.encode()).hexdigest()
 
 
-def test_bad_bases_are_named(tiny_base: Path, tmp_path: Path) -> None:
+def test_bad_bases_are_named(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no base nowhere"):
         find_base("nowhere")
+    with pytest.raises(
+        UsageError, match="not on this machine yet: .*`aa base-train sd15-openpose`"
+    ):
+        find_base("sd15-openpose")
+    with pytest.raises(UsageError, match="no base personalize-lora"):  # a recipe, of no base
+        find_base("personalize-lora")
     with pytest.raises(UsageError, match=r"base\.toml"):
         find_base(tmp_path)
     for damage in ("missing", "truncated", "foreign"):

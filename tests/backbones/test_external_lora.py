@@ -13,6 +13,7 @@ from torch import Tensor
 
 from animateanywhere.backbones.base import load_base
 from animateanywhere.backbones.external_lora import add_lora
+from animateanywhere.backbones.personal_weights import FORMAT
 from animateanywhere.core.errors import UsageError
 
 LAYERS = [
@@ -194,3 +195,56 @@ def test_values_and_files_that_are_damaged_are_refused(tiny_base: Path, tmp_path
     torch.save({"x": torch.ones(2)}, tmp_path / "a.pt")
     with pytest.raises(UsageError, match="not readable as safetensors .* can run code"):
         add_lora(base, tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("alpha", [2, None])
+def test_files_of_peft(
+    tiny_base: Path, tmp_path: Path, alpha: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their alpha is in a file beside them; without it, the user is told."""
+    base, file = load_base(tiny_base), tmp_path / "adapter_model.safetensors"
+    tensors = {}
+    for layer, (a, b) in factors(base).items():
+        name = f"base_model.model.{layer}"
+        tensors |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
+    save_file(tensors, file)
+    if alpha is not None:
+        LoraConfig(r=4, lora_alpha=alpha, target_modules=["to_q"]).save_pretrained(tmp_path)
+    before = weights(base)
+    add_lora(base, file)
+    assert_added(base, before, 1.0 if alpha is None else alpha / 4)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert ("adapter_config.json: missing" in shown) == (alpha is None)
+
+
+def test_values_of_8_bits(tiny_base: Path, tmp_path: Path) -> None:
+    """Floats are read; whole numbers need a scale that nothing here knows."""
+    base, file = load_base(tiny_base), tmp_path / "a.safetensors"
+    tensors = {}
+    for layer, (a, b) in factors(base).items():
+        tensors |= kohya(layer, a, b, 4.0)
+    save_file({key: t.to(torch.float8_e4m3fn) for key, t in tensors.items()}, file)
+    before = weights(base)
+    add_lora(base, file)
+    changed = {name for name, p in weights(base).items() if not torch.equal(p, before[name])}
+    assert changed == {f"{layer}.weight" for layer in LAYERS}
+    save_file({key: t.to(torch.int8) for key, t in tensors.items()}, file)
+    with pytest.raises(UsageError, match=r"is quantized \(torch.int8\)"):
+        add_lora(base, file)
+
+
+def test_a_sum_that_overflows_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    base, file = load_base(tiny_base), tmp_path / "a.safetensors"
+    a, b = factors(base)[LAYERS[0]]
+    save_file(kohya(LAYERS[0], 1e30 * a, 1e30 * b, 4.0), file)
+    with pytest.raises(UsageError, match=r"attn1.to_q \+ LoRA is not finite"):
+        add_lora(base, file)
+
+
+def test_folders_and_personal_weights_are_named(tiny_base: Path, tmp_path: Path) -> None:
+    base, file = load_base(tiny_base), tmp_path / "personal.safetensors"
+    with pytest.raises(UsageError, match="is a folder: give a file$"):
+        add_lora(base, tmp_path)
+    save_file({"token_embedding": torch.zeros(1, 32)}, file, {"format": FORMAT})
+    with pytest.raises(UsageError, match="give it with --weights"):
+        add_lora(base, file)

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel
@@ -24,7 +25,10 @@ from animateanywhere.backbones.create import create_base, save_part
 from animateanywhere.backbones.sources import weight_files
 from animateanywhere.cli.main import main
 from animateanywhere.core.errors import UsageError
+from animateanywhere.evaluation.embed import dino_embedder
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
+from animateanywhere.preprocessing.weights import CLIP, DINO, HUB
+from tests.evaluation.test_embed import write_models
 
 SD = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 CONTROLNET = "lllyasviel/control_v11p_sd15_openpose"
@@ -406,3 +410,23 @@ def test_one_form_of_the_weights_is_taken() -> None:
     assert weight_files([*others, index, *pieces]) == [index, *pieces]
     assert weight_files([index, pieces[0]]) == []
     assert weight_files(others) == []
+
+
+def test_networks_of_measures_are_fetched_by_name(
+    hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.repositories |= {
+        source.repo: write_models(place / "models") / source.name for source in (CLIP, DINO)
+    }
+    with pytest.raises(UsageError, match="aa models fetch dino"):
+        dino_embedder(HUB)
+    assert main(["models", "fetch", "clip", "dino"]) == 0
+    said = capsys.readouterr()
+    folders = said.out.splitlines()
+    assert len(folders) == 2 and f"downloading {DINO.repo}: " in said.err
+    assert dino_embedder(HUB)(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 32)
+    sent = len(hub.sent)
+    assert main(["models", "fetch", "clip"]) == 0 and len(hub.sent) == sent
+    assert main(["models"]) == 0 and f"dino\t{folders[1]}" in capsys.readouterr().out
+    assert main(["models", "fetch", "dinoo"]) == 2
+    assert "choose from mediapipe, vitpose" in capsys.readouterr().err

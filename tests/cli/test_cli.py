@@ -275,7 +275,8 @@ def test_a_wrong_value_of_an_old_name_is_wrong_use(
         (["generate", "sks man", "--pose", "VIDEO", "--contact-sheet", "a.mp4"], "--contact-sheet"),
         (["generate", "sks man", "--pose", "missing.mp4"], "missing.mp4"),
         (["generate", "sks man", "--pose", "VIDEO", "--weights", "no.safetensors"], "--weights"),
-        (["generate", "  ", "--pose", "VIDEO"], "prompt is empty"),
+        (["generate", "  ", "--pose", "VIDEO"], "prompt has no words"),
+        (["generate", "((<lora:a:1>", "--pose", "VIDEO"], "prompt has no words"),
         (["personalize", "missing.mp4", "--token", "sks"], "missing.mp4"),
         (["personalize", "VIDEO"], "--token"),
         (["personalize", "VIDEO", "--token", "man"], "common word"),
@@ -291,7 +292,7 @@ def test_a_wrong_value_of_an_old_name_is_wrong_use(
         (["check", "VIDEO", "--out", "VIDEO"], "cannot write"),
         (["check", "VIDEO", "--out", ""], "Invalid value for '--out': it is empty"),
         (["check", "VIDEO", "--out="], "Invalid value for '--out': it is empty"),
-        (["personalize", "", "--token", "sks"], "Invalid value for 'VIDEO': it is empty"),
+        (["personalize", "", "--token", "sks"], "Invalid value for 'VIDEO|SUBJECT': it is empty"),
         (["generate", "a man \udcff", "--pose", "VIDEO"], "a man ?: not UTF-8 text"),
     ],
 )

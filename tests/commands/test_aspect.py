@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import load_base
 from animateanywhere.backbones.frame_shape import in_frames
+from animateanywhere.cli.main import main
 from animateanywhere.commands.demo import stage_spec
+from animateanywhere.commands.export import export
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.commands.prepare import prepare
@@ -19,8 +23,10 @@ from animateanywhere.core.frame_size import Size, square
 from animateanywhere.datasets.subject import read_subject
 from animateanywhere.evaluation.truth import write_reference
 from animateanywhere.media.video import read
+from animateanywhere.methods.animate_anywhere.settings import NO_EXTRAS, load_recipe
 from animateanywhere.pose.retarget import fit
 from animateanywhere.pose.skeleton import Poses, write_poses
+from tests.backbones.test_wan_vace import tiny
 from tests.commands.test_generate import walker
 
 DISK = 12  # radius in pixels, in the clip
@@ -132,6 +138,40 @@ def test_learned_on_a_portrait_and_generated_in_both_shapes(
     assert "9:16" in capsys.readouterr().err and sheet.is_file()
     with pytest.raises(UsageError, match="multiples of 8 with base tiny, such as 72x40"):
         make("portrait", size=Size(70, 41))
+    with safe_open(export(weights, "kohya"), "pt") as opened:
+        assert opened.metadata()["modelspec.resolution"] == "48x88"
+    flow = (export(weights, "comfyui") / "workflows/sks-man-animatediff.json").read_text()
+    empty = next(n for n in json.loads(flow).values() if n["class_type"] == "EmptyLatentImage")
+    assert (empty["inputs"]["width"], empty["inputs"]["height"]) == (48, 88)
+    assert empty["_meta"]["title"].startswith("48 x 88")
+
+
+@pytest.mark.parametrize(("kind", "portrait"), [("controlnet", (48, 88)), ("wan", (48, 80))])
+def test_other_bases_learn_and_generate_in_other_shapes(
+    kind: str, portrait: tuple[int, int], clip: Path, place: Path, request: pytest.FixtureRequest
+) -> None:
+    base = request.getfixturevalue(f"tiny_{kind}")
+    recipe = tiny(load_recipe("personalize-wan" if kind == "wan" else "personalize-tiny"))
+    options = PersonalizeOptions(
+        base=str(base), class_word="man", estimate=False, recipe=replace(recipe, extras=NO_EXTRAS)
+    )
+    weights = personalize(clip, "sks", options)
+    assert read_subject(place / "runs/sks/subject").size == portrait
+    assert load_file(weights)
+    write_poses(place / "walk.json", Poses(walker(6), 100, 100, 8.0))
+    for aspect, size in ((9 / 16, portrait), (16 / 9, portrait[::-1])):
+        out = place / "a.mp4"
+        made = GenerateOptions(weights, out=out, steps=2, aspect=aspect)
+        generate("sks man", place / "walk.json", made)
+        frames = read(out).frames
+        assert frames.shape == (6, size[1], size[0], 3) and frames.std() > 1
+
+
+def test_a_subject_folder_of_an_aspect(clip: Path, place: Path) -> None:
+    for flags, size in ((["16:9"], (168, 96)), (["source"], (96, 168))):
+        assert main(["prepare", str(clip), "--out", "one", "--aspect", *flags]) == 0
+        assert read_subject(place / "one").size == size
+    assert main(["prepare", str(clip), "--size", "64x64", "--aspect", "1:1"]) == 2
 
 
 def test_a_base_of_one_aspect_stays_there_and_says_so(

@@ -17,7 +17,7 @@ from animateanywhere.media import video
 from animateanywhere.pose import skeleton, skeleton_video
 from animateanywhere.puppets import is_held_out, render, sample_spec
 
-SEER = BUNDLED / "perception"
+DETECTOR = BUNDLED / "perception"
 
 
 def test_every_case_shows_the_same_unseen_person() -> None:
@@ -72,7 +72,7 @@ def test_mean_takes_the_cases_that_have_a_number() -> None:
 
 
 def test_measures_tell_the_truth_from_a_copy_of_the_reference_and_from_another_person() -> None:
-    net = load_perception(SEER)
+    net = load_perception(DETECTOR)
     spec = demo.stage_spec("raise", "mountains", "none", layout=11)
     reference = render(demo.reference_spec(), frames=4, size=demo.SIZE)
     truth = render(spec, frames=4, size=demo.SIZE, start=1.0)

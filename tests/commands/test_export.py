@@ -363,21 +363,21 @@ def test_lora_is_written_without_reading_the_base(
     adapter: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     """Gigabytes for a public one. Its hash is in its base.toml."""
-    hollow = tmp_path / "hollow"
-    shutil.copytree(tiny_base, hollow)
-    for file in hollow.rglob("*.safetensors"):
+    lacking = tmp_path / "lacking"
+    shutil.copytree(tiny_base, lacking)
+    for file in lacking.rglob("*.safetensors"):
         file.write_bytes(b"")
     for kind in ("kohya", "diffusers"):
         whole = export(adapter, kind, tmp_path / f"a{_SUFFIX[kind]}", base=str(tiny_base))  # type: ignore[arg-type]
-        other = export(adapter, kind, tmp_path / f"b{_SUFFIX[kind]}", base=str(hollow))  # type: ignore[arg-type]
+        other = export(adapter, kind, tmp_path / f"b{_SUFFIX[kind]}", base=str(lacking))  # type: ignore[arg-type]
         name = "" if kind == "kohya" else "pytorch_lora_weights.safetensors"
         first, second = load_file(whole / name), load_file(other / name)
         assert first.keys() == second.keys()
         assert all(torch.equal(first[key], second[key]) for key in first)
-    toml = hollow / "base.toml"  # of other weights: then they are read
+    toml = lacking / "base.toml"  # of other weights: then they are read
     toml.write_text(toml.read_text().replace(load_base(tiny_base).hash, "0" * 64))
     with pytest.raises(UsageError, match="learned on base tiny"):
-        export(adapter, "kohya", tmp_path / "c.safetensors", base=str(hollow))
+        export(adapter, "kohya", tmp_path / "c.safetensors", base=str(lacking))
 
 
 _SUFFIX = {"kohya": ".safetensors", "diffusers": ""}

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from animateanywhere.backbones import loading
 from animateanywhere.backbones.base import encode_poses, load_base, write_base_toml
 from animateanywhere.backbones.create import create_base
+from animateanywhere.backbones.loading import choose_weights
 from animateanywhere.backbones.personal_weights import EMBEDDING, load_personal, save_personal
 from animateanywhere.backbones.vae import decode_latents
 from animateanywhere.cli.main import main
@@ -107,6 +108,22 @@ def test_a_prompt_without_the_token_is_warned_of(folder, pose, capsys):
     out = generate("a man on a beach", pose, GenerateOptions(weights=weights, steps=1, frames=4))
     assert 'use "sks man"' in capsys.readouterr().err
     assert out.parent.name == "sks"
+
+
+def test_a_token_without_weights_is_refused_before_anything_is_loaded(folder, pose, capsys):
+    assert main(["generate", "sks man on a beach", "--pose", str(pose)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert '"sks" was not learned' in said and "`aa personalize my_video.mp4 --token sks`" in said
+    assert not (pose.parent / "runs").exists()
+    weights = learn(folder, pose.parent / "runs/mia/personal.safetensors", "mia")
+    weights.with_name("run.json").write_text('{"token": "mia", "base_hash": "0"}')
+    assert choose_weights("mia woman", None)[0] == weights.relative_to(pose.parent)
+    for damage in (lambda: weights.write_bytes(b"cut"), weights.unlink):
+        damage()
+        with pytest.raises(UsageError, match="run its `aa personalize` again"):
+            choose_weights("mia woman", None)
+    assert choose_weights("mia woman", None, folder) == (None, {})
+    assert choose_weights("a woman named Mira", None) == (None, {})
 
 
 def test_other_settings_get_another_name(folder, pose):

@@ -24,9 +24,12 @@ from animateanywhere.backbones.personal_weights import (
 from animateanywhere.commands import personalize as command
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
+from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import EXAMPLES, recipes_folder
 from animateanywhere.datasets.subject import Subject
+from animateanywhere.media.source import Part
 from animateanywhere.methods.animate_anywhere import (
     background_augmentation,
     personal_stages,
@@ -104,6 +107,59 @@ def test_learn_then_generate(learned: Path) -> None:
     made = generate("sks man on a beach", POSE, GenerateOptions(frames=6, steps=2))
     assert made.parent == Path("runs/sks")
     assert json.loads(made.with_suffix(".json").read_text())["token"] == "sks"
+
+
+def test_a_prepared_folder_is_learned_as_it_was_corrected(
+    tiny_base: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = load_base(tiny_base).frame
+    folder = prepare(CLIP, "mine", class_word="man", scene="in a room", size=size).folder
+    lines = (folder / "captions.jsonl").read_text().splitlines()
+    lines[2] = json.dumps({"frame": 2, "caption": "a <token> man corrected"})
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    options = PersonalizeOptions(base=str(tiny_base), recipe=BARE)
+
+    def captions() -> list[str]:
+        return list(json.loads(read_metadata(personalize(folder, "sks", options))["captions"]))
+
+    first = captions()
+    said = " ".join(capsys.readouterr().err.split())
+    assert first[2] == "a <token> man corrected" and first[1] == "a <token> man in a room"
+    assert "corrected manually: caption 2" in said and "estimating" not in said
+    assert (place / "runs/sks/subject/report.html").is_file()  # `aa evaluate` looks there
+    assert captions() == first and "already exists" in capsys.readouterr().err
+    lines[3] = lines[2].replace("2", "3")  # corrected further: the copy follows
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    assert captions()[3] == "a <token> man corrected"
+    own = place / "runs/sks/subject/captions.jsonl"  # by the user, in the copy
+    own.write_text(own.read_text().replace("corrected", "kept"))
+    with pytest.raises(UsageError, match="manual corrections that mine lacks"):
+        captions()
+    assert "kept" in own.read_text()
+
+
+def test_what_a_prepared_folder_cannot_be(tiny_base: Path, place: Path) -> None:
+    size = load_base(tiny_base).frame
+    folder = prepare(CLIP, "mine", class_word="man", scene="in a room", size=size).folder
+    options = PersonalizeOptions(base=str(tiny_base), recipe=BARE)
+    for other, words in (
+        ({"class_word": "woman"}, "--class-word belongs to the preparation"),
+        ({"scene": "on a beach"}, "--scene belongs"),
+        ({"person": 2}, "--person belongs"),
+        ({"part": Part(start=1)}, "--start, --frames or --input-fps belongs"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            personalize(folder, "sks", replace(options, **other))  # type: ignore[arg-type]
+    large = prepare(CLIP, "large", size=square(128)).folder
+    with pytest.raises(UsageError, match="run `aa prepare` with --size 64x64"):
+        personalize(large, "sks", options)
+    slow = prepare(CLIP, "slow", size=size, fps=4).folder
+    with pytest.raises(UsageError, match="4 frames per second, where base tiny has 8"):
+        personalize(slow, "sks", options)
+    shutil.rmtree(folder / "masks")
+    with pytest.raises(UsageError, match="masks: no PNG files"):
+        personalize(folder, "sks", options)
+    assert not any(place.rglob("*.safetensors"))
 
 
 def test_words_for_the_appearance_go_into_prompts(tiny_base: Path, place: Path) -> None:

@@ -21,7 +21,8 @@ def test_poses_become_a_video_and_pictures_and_come_back(place: Path) -> None:
     skeleton.write_poses(place / "large.json", large)
     assert main(["pose", "large.json", "--out", "a.mp4"]) == 0
     assert main(["pose", "large.json", "--out", "pictures"]) == 0
-    assert main(["pose", "large.json", "--out", "pictures"]) == 0  # replaces its own
+    assert main(["pose", "large.json", "--out", "pictures"]) == 2  # may be another program's
+    assert main(["pose", "large.json", "--out", "pictures", "--overwrite"]) == 0
     clip = video.read(place / "a.mp4")
     assert clip.frames.shape == (6, 512, 512, 3) and clip.fps == pytest.approx(given.fps)
     assert skeleton_video.recognize(clip.frames) == "openpose18"
@@ -53,6 +54,8 @@ def test_one_of_several_persons_and_a_part(place: Path) -> None:
 def test_unusable_outputs_are_refused(place: Path) -> None:
     (place / "own").mkdir()
     (place / "own" / "letter.txt").write_text("dear")
-    for out in ("own", "a.avi", str(POSES)):
+    (place / "mine.mp4").write_text("film")
+    for out in ("own", "a.avi", "mine.mp4", str(POSES)):
         assert main(["pose", str(POSES), "--out", out]) == 2
     assert (place / "own" / "letter.txt").read_text() == "dear"
+    assert (place / "mine.mp4").read_text() == "film"

@@ -8,6 +8,7 @@ import sys
 import termios
 
 import pytest
+from rich.markup import escape
 
 from animateanywhere.core import messages
 from animateanywhere.core.messages import progress, say, warn
@@ -19,6 +20,12 @@ def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "ready\nwarning: no GPU in :x:.mp4\n"
+
+
+def test_colons_of_users_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "a man :smile: at 12:x:30 [bold]"
+    say(escape(text))
+    assert capsys.readouterr().err == text + "\n"
 
 
 def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:

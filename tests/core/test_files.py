@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import (
+    cache_place,
     folder_aside,
     require_free,
     require_writable,
@@ -120,6 +121,20 @@ def test_folder_aside_keeps_the_old_folder_on_an_exception(
     assert os.listdir(tmp_path) == ["subject"]
 
 
+def test_folder_aside_keeps_other_files_of_a_process_killed_while_replacing(tmp_path: Path) -> None:
+    path, old = tmp_path / "export", tmp_path / ".export.0123abcd.old"
+    for folder, names in ((path, ["lora"]), (old, ["lora", "notes.txt"])):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(folder.name)
+    (tmp_path / ".export.4567abcd.part").mkdir()
+    with folder_aside(path, ["lora"]) as part:
+        (part / "lora").write_text("new")
+    assert os.listdir(tmp_path) == ["export"]
+    assert (path / "lora").read_text() == "new"
+    assert (path / "notes.txt").read_text() == old.name
+
+
 def test_folder_aside_refuses_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
@@ -205,3 +220,13 @@ def test_foreign_files_are_not_overwritten(tmp_path: Path) -> None:
         require_free(path, overwrite, own)
     with pytest.raises(UsageError, match=r"x\.mp4 exists .* --overwrite"):
         require_free(path, overwrite=False)
+
+
+def test_caches_lie_in_runs_or_where_that_cannot_be_written_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AA_CACHE", str(tmp_path / "cache"))
+    assert cache_place(Path("runs/frame_cache")) == Path("runs/frame_cache")
+    Path("runs").touch()  # as in a folder that cannot be written, also for root
+    assert cache_place(Path("runs/frame_cache")) == tmp_path / "cache" / "frame_cache"

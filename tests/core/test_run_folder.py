@@ -91,3 +91,41 @@ def test_a_file_system_without_locks_is_said(
     with reporting_to(events), owned(tmp_path, "demo"):
         pass
     assert "no locks on this file system" in str(events.__dict__)
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next_owner(tmp_path: Path) -> None:
+    """Half-written files and folders go; a folder that was being replaced is there again."""
+    run = tmp_path / "run"
+    mark(run, "personalize")
+    (run / "training" / ".vae.0123abcd.part").mkdir(parents=True)
+    (run / "training" / ".checkpoint.0123abcd.part.safetensors").write_bytes(b"half")
+    (run / ".subject.0123abcd.old").mkdir()
+    (run / ".subject.0123abcd.old" / "frame.png").write_bytes(b"one")
+    (run / ".notes.part").write_bytes(b"of somebody else")
+    with owned(run, "personalize"):
+        assert contents(run).keys() == {MARK, ".notes.part", "subject/frame.png"}
+        assert list((run / "training").iterdir()) == []
+
+
+def test_a_process_killed_before_it_wrote_its_mark_leaves_a_usable_folder(tmp_path: Path) -> None:
+    (tmp_path / MARK).touch()
+    with owned(tmp_path, "personalize"):
+        (tmp_path / "weights").touch()
+    assert json.loads((tmp_path / MARK).read_text())["command"] == "personalize"
+
+
+def test_the_mark_is_never_empty(tmp_path: Path) -> None:
+    """On a full disk, it could not be written again and the folder would be refused forever."""
+    mark(tmp_path, "personalize")
+    (tmp_path / "weights").touch()
+    code = (
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from animateanywhere.core.run_folder import owned\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "with owned(Path(sys.argv[1]), 'personalize'):\n    pass\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "File too large" in ended.stderr
+    with owned(tmp_path, "personalize"):
+        assert (tmp_path / MARK).stat().st_size

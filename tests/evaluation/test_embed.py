@@ -21,10 +21,18 @@ from transformers import (
 )
 
 from animateanywhere import metrics
+from animateanywhere.core import hub
 from animateanywhere.core.errors import UsageError
 from animateanywhere.evaluation import embed, faces
 from animateanywhere.media import video
-from animateanywhere.preprocessing.weights import CLIP, DINO, WeightsLocation, fetch, find_local
+from animateanywhere.preprocessing.weights import (
+    CLIP,
+    DINO,
+    VIDEOMAE,
+    WeightsLocation,
+    fetch,
+    find_local,
+)
 from animateanywhere.puppets import render, sample_spec
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -156,13 +164,21 @@ def test_scenes_do_not_show_the_person(clip: tuple) -> None:
     assert np.array_equal(embed.backgrounds(frames, masks)[free], frames[free])
 
 
-def test_missing_weights_are_a_one_line_error_with_a_remedy(tmp_path: Path) -> None:
-    nowhere = WeightsLocation(tmp_path, offline=True)
-    for load, source in ((embed.clip_embedders, CLIP), (embed.dino_embedder, DINO)):
+def test_missing_weights_are_named_with_their_command_and_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(hub, "look_up", asked)
+    nowhere = WeightsLocation(tmp_path)  # downloads are not off
+    for load, source in (
+        (embed.clip_embedders, CLIP), (embed.dino_embedder, DINO),
+        (embed.videomae_embedder, VIDEOMAE),
+    ):  # fmt: skip
         assert find_local(source, nowhere) is None
-        with pytest.raises(
-            UsageError, match=f"downloads are off: put {source.repo} into DIR/{source.name}"
-        ):
+        words = f"{source.repo} is not on this machine: run `aa models fetch {source.name}`"
+        with pytest.raises(UsageError, match=words):
             load(nowhere)
     (tmp_path / "clip").mkdir()
     with pytest.raises(UsageError, match="pickled weights"):

@@ -107,14 +107,25 @@ def test_sound_stays_in_time(tmp_path: Path, suffix: str, channels: int) -> None
     assert all(abs(seconds - 2.0) < 0.06 for seconds in length)
 
 
-def test_sound_counts_from_the_first_picture(tmp_path: Path) -> None:
-    """Pictures that begin half a second after the sound, as some recorders write them."""
+@pytest.mark.parametrize("preview", [False, True])
+def test_sound_counts_from_the_first_picture(tmp_path: Path, preview: bool) -> None:
+    """Pictures that begin half a second after the sound, as some recorders write them; also beside
+    a small preview, which is not the stream that is read."""
     path = tmp_path / "late.mkv"
     with av.open(str(path), "w") as container:
+        small = container.add_stream("libx264", rate=8) if preview else None
+        if small is not None:
+            small.width, small.height, small.pix_fmt = 16, 24, "yuv420p"
+            small.disposition = av.stream.Disposition(0)
         pictures = container.add_stream("libx264", rate=8)
         pictures.width, pictures.height, pictures.pix_fmt = 32, 48, "yuv420p"
+        pictures.disposition = av.stream.Disposition.default
         audio = container.add_stream("pcm_s16le", rate=RATE)
         audio.layout = "mono"
+        if small is not None:
+            one = av.VideoFrame.from_ndarray(clip(1, 24, 16)[0], format="rgb24")
+            one.pts, one.time_base = 0, Fraction(1, 8)
+            container.mux([*small.encode(one), *small.encode(None)])
         for number, frame in enumerate(clip(8)):
             one = av.VideoFrame.from_ndarray(frame, format="rgb24")
             one.pts, one.time_base = number + 4, Fraction(1, 8)

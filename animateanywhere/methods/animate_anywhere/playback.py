@@ -54,8 +54,8 @@ def loop_of(driving: Driving, base: Base) -> Loop:
 def sound_of(
     pose: Path, shown: Playback, base: Base, suffix: str, part: Part = WHOLE
 ) -> Sound | None:
-    """The sound of a part of a driving video, as long as the video; None without any. Says if it
-    has to be left out. suffix: of the file to write."""
+    """The sound of a part of a driving video, as long as the generated one; None without any. Says
+    if it has to be left out. suffix: of the file to write."""
     found = read_sound(pose, shown.total / float(base.config["fps"]), part.start)
     if found is None:
         return None

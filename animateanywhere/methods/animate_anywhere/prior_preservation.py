@@ -16,6 +16,7 @@ from animateanywhere import puppets
 from animateanywhere.backbones.base import Base, encode_text, noise_share
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decode_latents, encode_frames, whole_clip
+from animateanywhere.core.files import cache_place
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress, say
 from animateanywhere.core.paths import RUNS
@@ -93,7 +94,8 @@ def cache_file(base: Base, class_word: str, settings: Recipe, seed: int, video: 
     if base.frame != square(base.config["size"]):
         source = [*source, base.frame]
     key = json.dumps([base.hash, class_word, video, count, *source, seed])
-    return CACHE / f"{class_word}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return cache_place(CACHE) / f"{class_word}-{digest}.safetensors"
 
 
 def generate_prior(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 from rich.markup import escape
 
@@ -13,6 +14,7 @@ from animateanywhere.backbones.prompt_weights import is_weighted, plain, unsuppo
 from animateanywhere.core.messages import say, warn
 from animateanywhere.preprocessing.captions.template import with_appearance
 
+QUOTED = 60  # words
 BRACKETED = r"[(\[]+\s*{}\s*(?::\s*[+-]?[\d.]+\s*)?[)\]]+"  # a word with a weight of its own
 
 
@@ -51,12 +53,14 @@ def check_prompt(prompt: str, base: Base, name: str) -> None:
     if is_weighted(prompt) and base.family.encode_weighted is None:
         warn(f"the weights in the {name} are ignored: {base.family.name} does not honor them")
     words = plain(prompt).split()
-    kept = len(words)
-    while kept and not _fits(" ".join(words[:kept]), base, weighted=False):
-        kept -= 1
+    lengths = range(1, len(words) + 1)
+    kept = bisect_left(
+        lengths, True, key=lambda n: not _fits(" ".join(words[:n]), base, weighted=False)
+    )
     if kept < len(words):
-        warn(escape(f'the {name} is too long, and ignored from here on: "'
-                    f'{" ".join(words[kept:])}"'))  # fmt: skip
+        rest, more = words[kept : kept + QUOTED], len(words) - kept - QUOTED
+        tail = f" and {more} more words" if more > 0 else ""
+        warn(escape(f'the {name} is too long, and ignored from here on: "{" ".join(rest)}"{tail}'))
 
 
 def without_token(prompt: str, token: str) -> str:

@@ -18,6 +18,7 @@ from animateanywhere.backbones.base import load_base
 from animateanywhere.core.device import free_memory, memory_now
 from animateanywhere.core.errors import Failure
 from animateanywhere.core.estimate import Estimate, clock, fits, in_words
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.methods.animate_anywhere import appearance_search
 from animateanywhere.methods.animate_anywhere.cost import cache, history, measure, memory, predict
@@ -126,7 +127,7 @@ def test_finished_runs_correct_the_next_estimate(
     assert spoken() == "1 min 0 s to 1 min 50 s"  # nothing ran yet
     told = estimate(MEASURED, (1.4, 1.4), parts, begun, history.FIRST)
     history.add(base, None, told, took=60)
-    assert spoken() == "1 min 0 s"
+    assert spoken() == "46 s to 1 min 20 s"
     history.add(base, None, told, took=85)
     assert spoken() == "1 min 0 s to 1 min 25 s"
     for _ in range(history.KEPT):
@@ -270,3 +271,19 @@ def test_what_does_not_fit_is_found_without_a_profiling_run(
     # Found once
     monkeypatch.setattr(memory, "generating_peaks", None)
     assert estimate_generation(base, 16, 25, start) == (None, [finding])
+
+
+def test_frames_too_large_for_the_memory_are_refused_before_any_is_made(
+    tiny_base: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("animateanywhere.core.estimate.free_memory", lambda: 1.0)
+    base = load_base(tiny_base).at(square(2048))
+    tried = []
+    seen = base.denoiser.conv_in.register_forward_pre_hook(
+        lambda _, given: tried.append(tuple(given[0].shape[-2:]))
+    )
+    before = memory_now()
+    nothing, (finding,) = estimate_generation(base, 16, 25, time.monotonic())
+    seen.remove()
+    assert nothing is None and finding.level == "unusable"
+    assert set(tried) == {(8, 8)} and memory_now() - before < 1

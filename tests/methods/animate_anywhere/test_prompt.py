@@ -69,6 +69,14 @@ def test_weights_are_named_where_they_are_ignored(
     assert '"<lora:style:1>" in the prompt is left out' in message
 
 
+def test_of_very_long_prompts_the_beginning_is_quoted(
+    tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_prompt("beach " * 20_000, load_base(tiny_base), "prompt")  # word by word, this is hours
+    message = said(capsys)
+    assert message.count("beach") == 60 and message.endswith("more words")
+
+
 @pytest.mark.parametrize(
     ("prompt", "full", "bare"),
     [

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from animateanywhere.core.files import write_aside
+from animateanywhere.core.files import cache_place, write_aside
 from animateanywhere.core.paths import RUNS
 
 CACHE = RUNS / "predictions"
@@ -18,7 +18,7 @@ VERSION = 6  # of what is measured and how
 def file_of(*key: Any) -> Path:
     """Where a result lies, by all that it depends on, as JSON data."""
     text = json.dumps([VERSION, *key])
-    return CACHE / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    return cache_place(CACHE) / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
 def write(path: Path, result: Any) -> None:

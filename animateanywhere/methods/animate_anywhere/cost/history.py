@@ -17,13 +17,15 @@ from animateanywhere.methods.animate_anywhere.cost.measure import shortened
 from animateanywhere.methods.animate_anywhere.settings import Recipe, to_dict
 
 FIRST = (0.5, 1.0)  # without any: estimates of first runs were 0 to 100 % too high
+SPREAD = 1.4  # factor by which a second run may differ from a first one
 KEPT = 5  # runs
 LOADED = ("so far", "preparing")  # parts that are measured, not estimated
 
 
 def ratios(base: Base, recipe: Recipe | None) -> Sequence[float]:
     """The ratios of the last runs with this base and recipe (None: of generation), or FIRST."""
-    return _read(_file(base, recipe)) or FIRST
+    found = _read(_file(base, recipe)) or FIRST
+    return found if len(found) > 1 else (found[0] / SPREAD, found[0] * SPREAD)
 
 
 def add(base: Base, recipe: Recipe | None, estimate: Estimate | None, took: float) -> None:

@@ -26,6 +26,7 @@ from animateanywhere.backbones.base import Base, encode_poses, encode_text, late
 from animateanywhere.core.device import machine
 from animateanywhere.core.errors import Failure
 from animateanywhere.core.estimate import FULL
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import PACKAGE
 from animateanywhere.methods.animate_anywhere import method
@@ -147,7 +148,11 @@ def room_for_another(base: Base) -> bool:
 
 
 def pass_seconds(base: Base) -> float:
-    """Seconds of one image through the network: a first guess of how long anything takes."""
+    """Seconds of one image through the network: a first guess of how long anything takes. Larger
+    frames than usual are not tried, since it is not yet known whether they fit into memory."""
+    usual = square(int(base.config["size"]))
+    larger = max((base.frame.side / usual.side) ** 2, 1.0)
+    base = base.at(usual) if larger > 1 else base
     network, frame = method.build(base, Loss(guide=False), False), base.frame
     x = torch.zeros(1, 1, *latent_shape(base), device=network.device)
     timesteps = torch.tensor([500], device=network.device)
@@ -160,4 +165,4 @@ def pass_seconds(base: Base) -> float:
             made = base.family.predict(network, x, timesteps, poses, text)
             made.sum().item()
         seconds = time.perf_counter() - start
-    return seconds
+    return larger * seconds
