@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import __version__ as DIFFUSERS
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -229,7 +230,7 @@ def write_base_toml(folder: Path, config: dict[str, Any]) -> None:
     if family.pipeline and all((folder / name).is_dir() for name in family.parts):
         index: dict[str, Any] = {
             "_class_name": family.pipeline,
-            "_diffusers_version": diffusers.__version__,
+            "_diffusers_version": DIFFUSERS,
         }
         for name, kind in family.parts.items():
             if name == "vae":
