@@ -61,7 +61,7 @@ def sound_of(
         return None
     why = ""
     if part.fps is not None:
-        why = "--pose-fps gives the motion a speed of its own"
+        why = "--pose-fps changes the speed of the motion"
     elif suffix not in WITH_SOUND:
         why = f"a file {suffix} has none" if suffix else "a folder of pictures has none"
     elif shown.loop == "forth and back":
