@@ -18,6 +18,9 @@ PAIRS = (
     ((1, 8), (1, 11)), ((8, 9), (11, 12)), ((9, 10), (12, 13)), ((2, 3), (5, 6)), ((3, 4), (6, 7)),
     ((1, 16), (1, 17)), ((1, 2), (1, 5)), ((8, 11),),
 )  # fmt: skip
+BONES = tuple(ends for both in PAIRS for ends in both)
+# From each joint of an arm or leg to its end
+OUTWARD = {3: (3, 4), 4: (4,), 6: (6, 7), 7: (7,), 9: (9, 10), 10: (10,), 12: (12, 13), 13: (13,)}
 TRUNK, THIGH, SHIN, ARM, FOREARM, HEAD, SHOULDERS, WAIST = range(len(PAIRS))
 LEGS = (8, 9, 10), (11, 12, 13)  # hip, knee, ankle; shoulders are six before the hips
 # Share of standing height, between OpenPose's joints (after Drillis and Contini, 1966)
@@ -120,19 +123,33 @@ def has_human_limbs(keypoints: np.ndarray) -> np.ndarray:
     Foreshortening only shortens: at most one of the visible bones may be longer than STRETCHED
     times its length in a body of average proportions.
     """
-    pairs = [(bone, a, b) for bone, ends in enumerate(PAIRS) for a, b in ends]
-    apart = np.stack(
-        [joint_positions(keypoints, a) - joint_positions(keypoints, b) for _, a, b in pairs]
-    )
-    heights = np.hypot(apart[..., 0], apart[..., 1]) / SHARE[[bone for bone, _, _ in pairs], None]
-    known = np.isfinite(heights).any(0)
-    if not known.any():
-        return known
-    tall = np.nanmedian(heights[:, known], axis=0)  # one standing height for each frame
-    out = known.copy()
-    longest = np.maximum(tall, np.median(tall))
-    out[known] = (heights[:, known] > STRETCHED * longest).sum(0) <= 1
+    known, stretched = _stretched(keypoints)
+    return known & (stretched.sum(0) <= 1)
+
+
+def without_impossible_limbs(keypoints: np.ndarray) -> np.ndarray:
+    """Keypoints (F, 18, 3) with human limbs only: in poses with others, the arms and legs with
+    bones that are too long have confidence 0 from there on, or where that does not help, all."""
+    out, wrong = keypoints.copy(), ~has_human_limbs(keypoints)
+    for (_, joint), too_long in zip(BONES, _stretched(keypoints)[1], strict=True):
+        for outer in OUTWARD.get(joint, ()):
+            out[wrong & too_long, outer, 2] = 0
+    out[~has_human_limbs(out), :, 2] = 0
     return out
+
+
+def _stretched(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """bool (F,), poses with a visible bone; bool (B, F), which of BONES are too long."""
+    apart = np.stack([joint_positions(keypoints, a) - joint_positions(keypoints, b)
+                      for a, b in BONES])  # fmt: skip
+    shares = np.concatenate([np.repeat(SHARE[bone], len(ends)) for bone, ends in enumerate(PAIRS)])
+    heights = np.hypot(apart[..., 0], apart[..., 1]) / shares[:, None]
+    known = np.isfinite(heights).any(0)
+    out = np.zeros(heights.shape, dtype=bool)
+    if known.any():
+        tall = np.nanmedian(heights[:, known], axis=0)  # one standing height for each frame
+        out[:, known] = heights[:, known] > STRETCHED * np.maximum(tall, np.median(tall))
+    return known, out
 
 
 def stature(body: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose import skeleton, skeleton_video, smoothing
-from animateanywhere.pose.body import has_human_limbs
+from animateanywhere.pose.body import without_impossible_limbs
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.pose import detect
@@ -30,6 +30,7 @@ from animateanywhere.preprocessing.pose.people import (
     persons_of,
     write_numbered,
 )
+from animateanywhere.preprocessing.quality.clip import frame_ranges
 from animateanywhere.preprocessing.reference import corrected_limbs
 
 MIN_PERSON_SHARE = 0.25  # share of frames that must show a person
@@ -134,7 +135,11 @@ def read_driving(
         for finding in findings:
             say(escape(f"{path.name}: {finding.text}"))
     else:
-        keypoints[~has_human_limbs(keypoints), :, 2] = 0
+        drawn, keypoints = keypoints, without_impossible_limbs(keypoints)
+        cut = np.flatnonzero((drawn[..., 2] > keypoints[..., 2]).any(1))
+        if len(cut):
+            where = frame_ranges(cut)
+            say(escape(f"{path.name}: limbs of impossible length are left out in frames {where}"))
     keypoints = keypoints[_nearest_read(clip)]
     found = has_person(keypoints)
     if found.mean() < MIN_PERSON_SHARE:

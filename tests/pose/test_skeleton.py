@@ -314,6 +314,18 @@ def test_one_person_is_never_recovered_as_two():
         assert max(map(len, recover_people(pictures, inspect(pictures)))) == 1
 
 
+def test_of_a_skeleton_with_a_wrong_leg_the_rest_is_kept():
+    points = in_full_view(5, 256)
+    wrong = points.copy()
+    wrong[2, 12:14, :2] = [(2, 2), (250, 2)]  # the left knee and ankle
+    kept = body.without_impossible_limbs(wrong)
+    hidden = (kept[..., 2] == 0) & (wrong[..., 2] > 0)
+    assert np.argwhere(hidden).tolist() == [[2, 12], [2, 13]]
+    assert (body.without_impossible_limbs(points) == points).all()
+    wrong[2, 1:14, :2] = np.random.default_rng(0).uniform(-900, 900, (13, 2))
+    assert not body.without_impossible_limbs(wrong)[2, :, 2].any()
+
+
 def test_scrambled_skeletons_are_not_human():
     points = in_full_view(5, 256)
     assert body.has_human_limbs(points).all()
