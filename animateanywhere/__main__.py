@@ -23,6 +23,9 @@ def run() -> int:
     except KeyboardInterrupt:
         print("aa: stopped; to go on, run the same command again", file=sys.stderr)
         code = 130
+    # Python notes a Ctrl-C within an `exec` of text, as dataclasses and namedtuples are made by, as
+    # unhandled whoever handles it later, and would end with signal 2; the next `eval` clears that
+    eval("None")
     return 143 if terminated and code == 130 else code
 
 

@@ -429,6 +429,24 @@ def test_ctrl_c_while_loading_is_no_traceback(
     assert capsys.readouterr().err == "aa: stopped; to go on, run the same command again\n"
 
 
+def test_ctrl_c_while_a_dataclass_is_made_ends_with_130(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from animateanywhere.__main__ import run\n"
+        "from animateanywhere.cli import main\n"
+        "def interrupted():\n"
+        "    try:\n        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n        return 130\n"
+        "main.main = interrupted\n"
+        "sys.exit(run())\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], check=False, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode == 130
+
+
 def test_puppets_writes_clips(tmp_path: Path) -> None:
     done = aa("puppets", "--out", str(tmp_path / "out"), "--clips", "1", "--frames", "2")
     assert done.returncode == 0, done.stderr
