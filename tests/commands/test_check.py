@@ -65,7 +65,8 @@ def test_json_is_all_that_comes_on_stdout(
     assert {row["file"] for row in report["findings"]} <= {"reference.mp4", "driving.mp4"}
     for command in ("personalize", "generate"):
         said = report["prediction"][command]
-        assert 0.2 < said["memory_gb_at_least"] <= said["memory_gb"] < 5
+        # With what the process of the tests holds already
+        assert 0.2 < said["memory_gb_at_least"] <= said["memory_gb"] < 12
         assert said["seconds"] == pytest.approx(sum(said["parts"].values()), abs=0.2)
         assert said["seconds_at_least"] <= said["seconds"]
     subject = FOLDER / "reference" / "subject"
