@@ -11,6 +11,7 @@ import pytest
 
 from animateanywhere.cli import main
 from animateanywhere.commands.check import FOLDER, Report, check, show, to_json
+from animateanywhere.core.device import peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate
 from animateanywhere.core.findings import Finding, read_findings, refuse, verdict, write_findings
@@ -65,8 +66,8 @@ def test_json_is_all_that_comes_on_stdout(
     assert {row["file"] for row in report["findings"]} <= {"reference.mp4", "driving.mp4"}
     for command in ("personalize", "generate"):
         said = report["prediction"][command]
-        # With what the process of the tests holds already
-        assert 0.2 < said["memory_gb_at_least"] <= said["memory_gb"] < 12
+        # The estimate is never less than what the process of the tests took before
+        assert 0.2 < said["memory_gb_at_least"] <= said["memory_gb"] < max(5, peak_memory() + 2)
         assert said["seconds"] == pytest.approx(sum(said["parts"].values()), abs=0.2)
         assert said["seconds_at_least"] <= said["seconds"]
     subject = FOLDER / "reference" / "subject"
