@@ -53,7 +53,7 @@ from animateanywhere.evaluation.perception import (
     perception_of,
 )
 from animateanywhere.evaluation.scores import Networks, score, unrelated_scenes
-from animateanywhere.evaluation.targets import read_sidecar
+from animateanywhere.evaluation.sidecar import read_sidecar
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.personal_stages import recipe_of
 from animateanywhere.methods.animate_anywhere.settings import Recipe, quick, to_dict

@@ -20,6 +20,7 @@ TOKENS = re.compile(
     r"\\([()\[\]\\])|([(\[])|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|([)\]])|([^\\()\[\]:]+|.)",
     re.DOTALL,
 )
+BRACKETED = r"[(\[]+\s*{}\s*(?::\s*[+-]?[\d.]+\s*)?[)\]]+"  # a word with a weight of its own
 FILE = r"<\w+:[^<>]*>"  # of weights, as web UIs load it
 # What web UIs understand and this does not, with words for messages
 OTHER = {
@@ -71,6 +72,12 @@ def parse(prompt: str) -> list[Piece]:
 def plain(prompt: str) -> str:
     """The words of a prompt without weights."""
     return "".join(piece.text for piece in parse(prompt))
+
+
+def without_token(prompt: str, token: str) -> str:
+    """A prompt without a learned token, for whoever does not know it."""
+    word = re.escape(token)
+    return re.sub(rf"(?:{BRACKETED.format(word)}|(?<!\w){word}(?!\w))\s*", "", prompt, flags=re.I)
 
 
 def is_weighted(prompt: str) -> bool:

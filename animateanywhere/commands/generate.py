@@ -19,8 +19,7 @@ from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
 from animateanywhere.backbones.low_memory import compile_blocks
-from animateanywhere.backbones.prompt_weights import plain
-from animateanywhere.commands.sidecar import free_name, read_sidecar, write_sidecar
+from animateanywhere.backbones.prompt_weights import plain, without_token
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_free, require_writable, sha256
@@ -31,6 +30,7 @@ from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import VIDEOS, mark
 from animateanywhere.diffusion.sampling import make_scheduler
+from animateanywhere.evaluation.sidecar import earlier_settings, free_name, write_sidecar
 from animateanywhere.media import output, video
 from animateanywhere.media.output import Loop
 from animateanywhere.media.sound import Sound
@@ -51,11 +51,7 @@ from animateanywhere.methods.animate_anywhere.playback import (
     playback_of,
     sound_of,
 )
-from animateanywhere.methods.animate_anywhere.prompt import (
-    check_prompt,
-    full_prompt,
-    without_token,
-)
+from animateanywhere.methods.animate_anywhere.prompt import check_prompt, full_prompt
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
@@ -235,7 +231,7 @@ def _check_out(options: GenerateOptions, pose: Path) -> None:
     that are not of an earlier result."""
     out, own = options.out, False
     if out is not None:
-        suffix, earlier = format_of(out), read_sidecar(out)
+        suffix, earlier = format_of(out), earlier_settings(out)
         if earlier is not None:
             other = out.with_suffix(earlier["output"]["format"])
             own = other.suffix == suffix

@@ -120,9 +120,7 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
     """
     folder = Path(folder)
     try:
-        ancestor = folder.absolute()
-        while not ancestor.exists():
-            ancestor = ancestor.parent
+        ancestor = nearest_existing(folder)
         if not ancestor.is_dir():
             raise UsageError(f"cannot write to {folder}: {ancestor} is not a folder")
         with tempfile.TemporaryFile(dir=ancestor):
@@ -130,6 +128,14 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(f"cannot write to {folder}: {reason}; choose another --out") from error
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself or, if it does not exist, the nearest folder above it that does."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def cache_place(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.files import sha256
+from animateanywhere.core.files import nearest_existing, sha256
 from animateanywhere.core.messages import progress
 from animateanywhere.core.reporter import Bar
 
@@ -128,24 +128,17 @@ def cache_folder() -> Path:
 
 def same_disk(first: Path, second: Path) -> bool:
     """Whether files can be in two folders, which need not exist, at once."""
-    return _existing(first).stat().st_dev == _existing(second).stat().st_dev
+    return nearest_existing(first).stat().st_dev == nearest_existing(second).stat().st_dev
 
 
 def require_space(folder: Path, needed: int, remedy: str) -> None:
     """Raise Failure if the disk of a folder, which need not exist, has less than `needed` bytes."""
-    free = shutil.disk_usage(_existing(folder)).free
+    free = shutil.disk_usage(nearest_existing(folder)).free
     if free < needed:
         raise Failure(
             f"{needed / 1e9:.2f} GB are needed in {folder}, and {free / 1e9:.2f} GB are free: "
             f"free some space, or {remedy}"
         )
-
-
-def _existing(folder: Path) -> Path:
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return place
 
 
 def explain(error: Exception) -> str:

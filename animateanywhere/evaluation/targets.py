@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from rich.markup import escape
@@ -19,12 +17,13 @@ from animateanywhere.backbones.personal_weights import (
     learned_keypoints,
     read_metadata,
 )
-from animateanywhere.backbones.prompt_weights import plain
+from animateanywhere.backbones.prompt_weights import plain, without_token
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import warn
 from animateanywhere.evaluation.observe import Observed
+from animateanywhere.evaluation.sidecar import frame_of, read_sidecar
 from animateanywhere.media.output import playback
 from animateanywhere.media.source import Part
 from animateanywhere.pose import openpose_drawing, retarget, skeleton
@@ -33,7 +32,6 @@ from animateanywhere.preprocessing.driving import Driving, read_driving
 
 VIDEOS = (".mp4", ".webm", ".gif")  # formats of `aa generate` that can be measured
 SUBJECT = "subject"  # folder in a run of `aa personalize`
-PART = ("start", "fps", "person")  # of the motion
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Target:
         prompt = given or plain((self.sidecar or {}).get("prompt") or "")
         token = (self.sidecar or {}).get("token")
         if prompt and token:
-            prompt = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)\s*", "", prompt, flags=re.IGNORECASE)
+            prompt = without_token(prompt, token)
         return prompt or None
 
 
@@ -73,53 +71,6 @@ def find_targets(path: Path) -> list[Target]:
             "it); generate one, or give a video file"
         )
     return found
-
-
-def read_sidecar(video: Path) -> dict[str, Any] | None:
-    """The sidecar that `aa generate` wrote beside a video; None if there is none.
-
-    Raises UsageError if it is damaged.
-    """
-    path = video.with_suffix(".json")
-    if not path.is_file():
-        return None
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(
-            f"{path}: damaged ({reason}); delete it, or generate {video.name} again"
-        ) from None
-    if not isinstance(sidecar, dict) or not {"prompt", "pose", "fit"} <= sidecar.keys():
-        return None  # written by another tool
-    numbers = [sidecar.get(key) for key in ("frames", "fps")]
-    valid = (
-        isinstance(sidecar["prompt"], str)
-        and all(isinstance(sidecar.get(key), dict) for key in ("pose", "base"))
-        and all(isinstance(number, int | float) and number > 0 for number in numbers)
-        and frame_of(sidecar) is not None
-        and sidecar["fit"] in get_args(retarget.Fit)
-        and isinstance(sidecar.get("token"), str | None)
-        and all(_is_given(sidecar["pose"].get(key)) for key in PART)
-    )
-    if not valid:
-        raise UsageError(f"{path}: damaged; delete it, or generate {video.name} again")
-    return sidecar
-
-
-def _is_given(number: Any) -> bool:
-    """Whether an option of the motion is a number that the command takes, or was not given."""
-    return number is None or (isinstance(number, int | float) and number >= 0)
-
-
-def frame_of(sidecar: dict[str, Any]) -> Size | None:
-    """The size of the frames that a sidecar names: [width, height], or the side of a square in
-    those of earlier versions. None if it names none."""
-    size = sidecar.get("size")
-    sides = size if isinstance(size, list) else [size, size]
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        return None
-    return Size(*sides)
 
 
 def find_motion(target: Target, given: Path | None) -> Path:
@@ -195,11 +146,9 @@ def requested_motion(
 def _shown(sidecar: dict[str, Any], count: int, seen: int, seen_fps: float) -> np.ndarray:
     """Which of `count` generated frames each of `seen` frames of the video shows, at most (seen,).
     Their rate may be lower than the video's: in a GIF, equal frames are one."""
-    written, fps = sidecar.get("output"), float(sidecar["fps"])
-    if not isinstance(written, dict):  # of an earlier version
-        return np.arange(min(count, seen))
-    rate = float(written.get("fps") or fps)
-    order = playback(count, fps, rate, written.get("loop"))
+    written, fps = sidecar["output"], float(sidecar["fps"])
+    rate = float(written["fps"] or fps)
+    order = playback(count, fps, rate, written["loop"])
     places = np.round(np.arange(seen) * rate / seen_fps).astype(int)
     return order[places[places < len(order)]]
 

@@ -11,7 +11,7 @@ from animateanywhere.core.files import finite
 from animateanywhere.core.frame_size import square
 from animateanywhere.evaluation import observe, real
 from animateanywhere.evaluation.observe import Observed
-from animateanywhere.evaluation.targets import read_sidecar
+from animateanywhere.evaluation.sidecar import read_sidecar
 from animateanywhere.methods.animate_anywhere import settings
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
 from animateanywhere.pose import retarget, skeleton

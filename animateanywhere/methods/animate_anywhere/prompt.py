@@ -10,12 +10,11 @@ from rich.markup import escape
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.loading import Loaded
 from animateanywhere.backbones.personal_weights import mentions
-from animateanywhere.backbones.prompt_weights import is_weighted, plain, unsupported
+from animateanywhere.backbones.prompt_weights import BRACKETED, is_weighted, plain, unsupported
 from animateanywhere.core.messages import say, warn
 from animateanywhere.preprocessing.captions.template import with_appearance
 
 QUOTED = 60  # words
-BRACKETED = r"[(\[]+\s*{}\s*(?::\s*[+-]?[\d.]+\s*)?[)\]]+"  # a word with a weight of its own
 
 
 def full_prompt(prompt: str, loaded: Loaded, appearance: str | None) -> str:
@@ -61,12 +60,6 @@ def check_prompt(prompt: str, base: Base, name: str) -> None:
         rest, more = words[kept : kept + QUOTED], len(words) - kept - QUOTED
         tail = f" and {more} more words" if more > 0 else ""
         warn(escape(f'the {name} is too long, and ignored from here on: "{" ".join(rest)}"{tail}'))
-
-
-def without_token(prompt: str, token: str) -> str:
-    """A prompt without the token, for the base alone."""
-    word = re.escape(token)
-    return re.sub(rf"(?:{BRACKETED.format(word)}|(?<!\w){word}(?!\w)) ?", "", prompt, flags=re.I)
 
 
 def _inserted(prompt: str, learned: dict[str, str], words: str) -> str:

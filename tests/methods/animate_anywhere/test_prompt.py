@@ -7,10 +7,10 @@ import pytest
 
 from animateanywhere.backbones.base import load_base
 from animateanywhere.backbones.loading import Loaded
+from animateanywhere.backbones.prompt_weights import without_token
 from animateanywhere.methods.animate_anywhere.prompt import (
     check_prompt,
     full_prompt,
-    without_token,
 )
 
 LEARNED = {
