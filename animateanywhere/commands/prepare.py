@@ -18,7 +18,7 @@ from animateanywhere.core.findings import (
     write_findings,
 )
 from animateanywhere.core.frame_size import Aspect, Size, bucket, square
-from animateanywhere.core.messages import quietly, say
+from animateanywhere.core.messages import say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import (
@@ -99,8 +99,7 @@ def _prepare(
     person: int | None, size: Size, fps: float, part: Part, report: bool,
 ) -> Subject:  # fmt: skip
     """`prepare` in its folder."""
-    with quietly():  # said when the file has been read
-        chosen = choose(clip, backends)
+    chosen = choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word, person]
     files = [clip, chosen.poses_file, chosen.masks_file]
     key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, str(size), fps, *part])

@@ -51,7 +51,17 @@ class Backends:
 def choose_backend(
     kind: str, settings: Backends, clip: Path, exact_file: Path | None = None
 ) -> str:
-    """The name of the backend to use for a clip; a message says which one "auto" selects and why.
+    """As `select_backend`, with its message said."""
+    name, note = select_backend(kind, settings, clip, exact_file)
+    if note:
+        say(note)
+    return name
+
+
+def select_backend(
+    kind: str, settings: Backends, clip: Path, exact_file: Path | None = None
+) -> tuple[str, str]:
+    """The name of the backend to use for a clip, and a message which one "auto" selects and why.
 
     Args:
         kind: "pose" or "mask".
@@ -84,10 +94,9 @@ def choose_backend(
             openpose.weights(settings.location)
             if why := openpose.torchvision_fault():
                 raise UsageError(why)
-        return requested
+        return requested, ""
     if exact_file is not None:
-        say(f"{kind}s: exact, from {exact_file.name}")
-        return "exact"
+        return "exact", f"{kind}s: exact, from {exact_file.name}"
     without_weights = []
     for backend in filter(_installed, BEST[kind]):
         if all(find_local(source, settings.location) for source in NEEDED_WEIGHTS.get(backend, ())):
@@ -99,8 +108,7 @@ def choose_backend(
     if without_weights:
         names, best = " and ".join(without_weights), without_weights[0]
         why = f" (no local weights for {names}; --{kind}-backend {best} downloads them)"
-    say(f"{kind}s: {backend}{why}")
-    return backend
+    return backend, f"{kind}s: {backend}{why}"
 
 
 def _installed(backend: str) -> bool:

@@ -34,14 +34,15 @@ def masks_file(clip: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), folder if folder.is_dir() else None)
 
 
-def poses(path: Path, clip: video.Video) -> np.ndarray:
-    """Keypoints float32 (F, 18, 3) in pixels of the frames of a clip.
+def poses(path: Path, clip: video.Video, part: Part = WHOLE) -> np.ndarray:
+    """Keypoints float32 (F, 18, 3) in pixels of the frames of a clip, read from `part` of it.
 
     Raises:
         UsageError: the file is damaged, or shorter than the clip.
     """
     truth = read_poses(path)
-    out = truth.keypoints[_at(clip.times, truth.fps, len(truth.keypoints), path)].copy()
+    fps = part.fps or truth.fps  # another rate of the clip is that of its poses, too
+    out = truth.keypoints[_at(clip.times, fps, len(truth.keypoints), path)].copy()
     height, width = clip.frames.shape[1:3]
     out[..., :2] *= np.array([width / truth.width, height / truth.height], np.float32)
     return out

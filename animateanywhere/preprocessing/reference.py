@@ -18,7 +18,7 @@ from animateanywhere.preprocessing.quality.clip import frame_ranges
 from animateanywhere.preprocessing.tracking import LOST, Track
 
 ALONE = 0.5  # share of the person's frames that must show nobody else, to cut the clip to them
-SHORTEST = 8  # frames of such a stretch
+SHORTEST = 8  # frames in a row that can be learned
 PEOPLE = "people"  # name of the finding that there are several
 
 

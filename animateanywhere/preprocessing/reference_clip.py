@@ -17,11 +17,11 @@ from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.skeleton_video import recognize
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import exact
-from animateanywhere.preprocessing.backends import Backends, choose_backend
+from animateanywhere.preprocessing.backends import Backends, select_backend
 from animateanywhere.preprocessing.pose import detect
-from animateanywhere.preprocessing.reference import Reference, choose_reference
+from animateanywhere.preprocessing.reference import SHORTEST, Reference, choose_reference
 
-SHORTEST, LONGEST = 8, 64  # frames
+LONGEST = 64  # frames
 SEARCHED, STEP = 60, 2.0  # frames, one every so many seconds, in which a late person is searched
 MOST_OPAQUE = 0.95  # share of alpha that still cuts somebody out
 JOINTS_INSIDE = 0.75  # share of the keypoints that lie in an alpha channel that is the outline
@@ -33,21 +33,24 @@ DRAWN = {
 
 
 class Chosen(NamedTuple):
-    """Backends, and the files beside the clip that the exact ones read."""
+    """Backends, the files beside the clip that the exact ones read, and what to say of the
+    choice, once the clip has been read."""
 
     pose: str
     mask: str
     poses_file: Path | None
     masks_file: Path | None
+    pose_note: str
+    mask_note: str
 
 
 def choose(clip: Path, backends: Backends) -> Chosen:
-    """The backends for a clip. Raises UsageError as `choose_backend` does."""
+    """The backends for a clip. Raises UsageError as `select_backend` does."""
     poses, masks = exact.poses_file(clip), exact.masks_file(clip)
-    pose = choose_backend("pose", backends, clip, poses)
-    mask = choose_backend("mask", backends, clip, masks)
+    pose, of_pose = select_backend("pose", backends, clip, poses)
+    mask, of_mask = select_backend("mask", backends, clip, masks)
     poses, masks = poses if pose == "exact" else None, masks if mask == "exact" else None
-    return Chosen(pose, mask, poses, masks)
+    return Chosen(pose, mask, poses, masks, of_pose, of_mask)
 
 
 def read_person(
@@ -62,14 +65,14 @@ def read_person(
     """
 
     def find(read: video.Video) -> tuple[Reference, slice]:
-        someone = _find(read, chosen, backends, number, picture)
+        someone = _find(read, part, chosen, backends, number, picture)
         return someone, _with_person(someone.keypoints, read.times, fps)
 
     read = video.read(clip, max_frames=LONGEST, fps=fps, part=part)
     _check_clip(read)
-    choose_backend("pose", backends, clip, chosen.poses_file)  # now it is said
+    _say(chosen.pose_note)
     if read.alpha is None:
-        choose_backend("mask", backends, clip, chosen.masks_file)
+        _say(chosen.mask_note)
     someone, kept = find(read)
     late = None
     if read.more and kept.stop - kept.start < SHORTEST:
@@ -93,13 +96,19 @@ def read_person(
     return read, someone, kept
 
 
+def _say(note: str) -> None:
+    if note:
+        say(note)
+
+
 def _find(
-    read: video.Video, chosen: Chosen, backends: Backends, number: int | None, picture: Path
-) -> Reference:
+    read: video.Video, part: Part, chosen: Chosen, backends: Backends, number: int | None,
+    picture: Path,
+) -> Reference:  # fmt: skip
     if chosen.poses_file is not None:
         if number not in (None, 1):
             raise UsageError(f"--person {number}: {chosen.poses_file} holds one person's poses")
-        keypoints = exact.poses(chosen.poses_file, read)
+        keypoints = exact.poses(chosen.poses_file, read, part)
         return Reference(keypoints, np.zeros(keypoints.shape[:2], dtype=bool), [], [])
     people = detect.find_people(read.frames, chosen.pose, backends.location)
     return choose_reference(people, number, read.frames, read.fps, read.path, picture)
@@ -113,7 +122,7 @@ def _arrival(read: video.Video, part: Part, chosen: Chosen, backends: Backends) 
     with quietly(), suppress(UsageError):  # nothing more that can be read
         rest = video.read(read.path, max_frames=SEARCHED, fps=1 / STEP, part=rest_of)
         if chosen.poses_file is not None:
-            keypoints = exact.poses(chosen.poses_file, rest)
+            keypoints = exact.poses(chosen.poses_file, rest, part)
         else:
             keypoints, _ = detect.estimate_poses(rest.frames, chosen.pose, backends.location)
         found = np.flatnonzero(has_person(keypoints))
@@ -195,7 +204,7 @@ def outline_of(
             return chosen._replace(mask="alpha"), alpha
         say("masks: the alpha channel of the clip is not the person's outline, and not used")
     if read.alpha is not None:
-        choose_backend("mask", backends, read.path, chosen.masks_file)
+        _say(chosen.mask_note)
     if chosen.masks_file is None:
         return chosen, None
     return chosen, exact.masks(chosen.masks_file, read, part)[kept]

@@ -1,4 +1,4 @@
-"""Manual masks: a folder of PNG files beside the clip."""
+"""Manual masks, a folder of PNG files beside the clip, and exact poses."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +11,7 @@ from PIL import Image
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
+from animateanywhere.media.source import Part
 from animateanywhere.preprocessing import exact
 from tests.commands.test_prepare import rendered
 
@@ -55,6 +56,15 @@ def test_each_picture_belongs_to_the_frame_at_its_time(tmp_path: Path) -> None:
         read = video.read(clip, fps=fps)
         masks = exact.masks(folder, read)
         assert np.abs(masks.astype(int) - read.frames[..., 1]).max() <= 3
+
+
+def test_poses_follow_the_clip_at_another_rate(tmp_path: Path) -> None:
+    clip = tmp_path / "a.mp4"
+    keypoints, _ = rendered(clip)
+    part = Part(fps=16.0)  # the file says 8
+    read = video.read(clip, fps=8, part=part)
+    poses = exact.poses(clip.with_suffix(".poses.json"), read, part)
+    assert np.abs(poses - keypoints[::2]).max() < 0.1
 
 
 def test_labels_and_large_clips(tmp_path: Path) -> None:
