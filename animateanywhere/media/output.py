@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorTrc
 from PIL import Image
 
 from animateanywhere.core.files import folder_aside, write_aside
 from animateanywhere.core.formats import format_of
-from animateanywhere.media import video
 from animateanywhere.media.sound import Sound, add_sound
+from animateanywhere.media.writing import VP9, encode, h264
 
 Loop = Literal["circle", "forth and back"]  # how a video loops; see `commands.generate`
 
 WEBP_QUALITY = 90
-VP9 = {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "0"}  # constant quality
 
 
 def playback(count: int, fps: float, out_fps: float, loop: Loop | None = None) -> np.ndarray:
@@ -76,39 +72,7 @@ def write(
 
 
 def _write_silent(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    if path.suffix.lower() == ".webm":
-        _write_webm(path, frames, fps)
-    else:
-        video.write(path, frames, fps)
-
-
-def _write_webm(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    """VP9 with BT.709 colors; edge pixels are repeated to even sides."""
-    with (
-        write_aside(path) as aside,
-        av.open(f"file:{aside}", "w", format="webm",
-                container_options={"fflags": "+bitexact"}) as container,
-    ):  # fmt: skip
-        stream: Any = None
-        for frame in frames:
-            if stream is None:
-                stream = container.add_stream(
-                    "libvpx-vp9", rate=Fraction(fps).limit_denominator(1001)
-                )
-                stream.height, stream.width = (side + side % 2 for side in frame.shape[:2])
-                stream.pix_fmt, stream.options = "yuv420p", VP9
-                context = stream.codec_context
-                context.thread_count = 1  # the bytes do not depend on the machine
-                context.flags |= av.codec.context.Flags.bitexact
-                context.colorspace, context.color_range = 1, 1  # BT.709, limited
-                context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-            room = ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0))
-            whole = np.ascontiguousarray(np.pad(frame, room, mode="edge"))
-            picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
-            container.mux(
-                stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709"))
-            )
-        container.mux(stream.encode())
+    encode(path, frames, fps, VP9 if path.suffix.lower() == ".webm" else h264())
 
 
 def _write_gif(path: Path, frames: Iterable[np.ndarray], count: int, fps: float) -> None:

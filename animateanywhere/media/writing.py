@@ -1,4 +1,4 @@
-"""Writing of H.264 for any player, and of contact sheets."""
+"""Writing of videos for any player, and of contact sheets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -19,12 +20,39 @@ from animateanywhere.media.color import EXACT
 COLUMNS = 8  # of a contact sheet
 
 
+class Codec(NamedTuple):
+    """How a kind of video file is encoded."""
+
+    container: str
+    name: str  # of the encoder
+    options: dict[str, str]
+    container_options: dict[str, str]
+
+
+def h264(crf: int = 17) -> Codec:
+    """H.264 in MP4 for streaming; crf: quality of libx264, lower is better."""
+    # With frames of 32 pixels the macroblock tree reads uninitialized memory
+    options = {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
+    return Codec("mp4", "libx264", options, {"movflags": "+faststart"})
+
+
+# VP9 in WebM, of constant quality
+VP9 = Codec(
+    "webm", "libvpx-vp9", {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "0"}, {}
+)  # fmt: skip
+
+
 def write(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
-    """Write frames, an array or iterable of uint8 (H, W, 3), as H.264 mp4 for streaming.
+    """`encode` by H.264 in MP4."""
+    encode(path, frames, fps, h264(crf))
+
+
+def encode(path: str | Path, frames: Iterable[np.ndarray], fps: float, codec: Codec) -> None:
+    """Write frames, an array or iterable of uint8 (H, W, 3), as a video.
 
     Colors are those of BT.709, and tagged so. Odd sizes are padded by repeating the edge. The same
-    frames give the same bytes. The file is written completely or not at all. crf:
-    quality of libx264, lower is better.
+    frames give the same bytes. The file is written completely or not at all. Raises ValueError for
+    other arrays, and without any.
     """
     pictures = iter(frames)
     first = next(pictures, None)
@@ -34,17 +62,15 @@ def write(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int =
     height, width = first.shape[:2]
     room = ((0, height % 2), (0, width % 2), (0, 0))
     with write_aside(path) as tmp:
-        options = {"movflags": "+faststart", "fflags": "+bitexact"}
-        with av.open(f"file:{tmp}", "w", format="mp4", container_options=options) as file:
-            stream = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        options = codec.container_options | {"fflags": "+bitexact"}
+        with av.open(f"file:{tmp}", "w", format=codec.container, container_options=options) as file:
+            stream: Any = file.add_stream(codec.name, rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width = height + height % 2, width + width % 2
-            stream.pix_fmt = "yuv420p"
+            stream.pix_fmt, stream.options = "yuv420p", codec.options
             _tag_bt709(stream.codec_context)
             # One thread and no encoder banner: the bytes do not depend on machine or build
             stream.codec_context.thread_count = 1
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
-            # With frames of 32 pixels the macroblock tree reads uninitialized memory
-            stream.options = {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
             for picture in chain([first], pictures):
                 whole = np.ascontiguousarray(np.pad(picture, room, mode="edge"))
                 frame = av.VideoFrame.from_ndarray(whole, format="rgb24")
