@@ -1,4 +1,4 @@
-"""What a file of weights of another tool is, told by the names and shapes of its tensors."""
+"""What a file of weights of another tool is, recognized by the names and shapes of its tensors."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def unlearned_token(prompt: str) -> str | None:
 
     That is one of USUAL_TOKENS, or a word in small letters without a vowel before a noun for a
     person, such as "qzx man". Names, abbreviations ("DJ", "a phd woman"), ordinals and words of
-    other alphabets are none.
+    other alphabets are not taken for tokens.
     """
     for word, following in pairwise([*re.findall(r"\w+", prompt), ""]):
         before_person = following.lower() in PERSON_WORDS

@@ -1,4 +1,4 @@
-"""The colors of people's clothes, by which a person is told from another."""
+"""The colors of people's clothes, by which people are distinguished."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_values_and_files_that_are_damaged_are_refused(tiny_base: Path, tmp_path
 def test_files_of_peft(
     tiny_base: Path, tmp_path: Path, alpha: int | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their alpha is in a file beside them; without it, the user is told."""
+    """Their alpha is in a file beside them; without it, a warning says so."""
     base, file = load_base(tiny_base), tmp_path / "adapter_model.safetensors"
     tensors = {}
     for layer, (a, b) in factors(base).items():

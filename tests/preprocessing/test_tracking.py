@@ -1,4 +1,4 @@
-"""Rendered people in one clip, and what a detector would find of them, are told apart."""
+"""Rendered people in one clip, and what a detector would find of them, are distinguished."""
 
 import numpy as np
 import pytest

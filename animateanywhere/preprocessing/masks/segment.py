@@ -18,7 +18,7 @@ from animateanywhere.preprocessing.pose import mediapipe
 from animateanywhere.preprocessing.weights import HUB, WeightsLocation
 
 BACKENDS = ("mediapipe", "grounded-sam")
-CELLS = 96  # a side, at which the pixels of several people are told apart
+CELLS = 96  # a side, at which the pixels of several people are distinguished
 WORKING_SIDE = 384  # of a square: pixels for segmentation and cleaning, before downscaling
 
 
