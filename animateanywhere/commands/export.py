@@ -34,23 +34,17 @@ from animateanywhere.backbones.personal_weights import (
     whole_parts,
 )
 from animateanywhere.backbones.vae import latent_channels
+from animateanywhere.commands.comfyui import is_workflow, workflow_files, write_workflows
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, require_free, write_aside
 from animateanywhere.core.frame_size import Size, square
 from animateanywhere.core.messages import say, warn
-from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import owned
 from animateanywhere.core.tensor_file import read_about, sort_metadata
 from animateanywhere.diffusion.losses import FLOW
 
 Format = Literal["diffusers", "kohya", "comfyui", "base"]
 RANK = 32
-LEARNED = "The learned person"  # title of a node in the workflows written here
-# By the denoiser: what is generated, and the workflow of the examples that does it
-WORKFLOWS = {
-    "unet": {"picture": "comfyui_workflow.json", "animatediff": "comfyui_animatediff.json"},
-    "transformer": {"vace": "comfyui_wan_vace.json"},
-}
 
 
 def export(
@@ -228,34 +222,8 @@ def _as_comfyui(
     person = f"{word}{metadata['token']} {metadata['class_word']}"
     phrase = " ".join(filter(None, (person, metadata.get("appearance", ""))))
     if file.is_file():
-        for kind, example in WORKFLOWS[model.family.denoiser].items():
-            frame = _frame(model, metadata)
-            _write_workflow(_workflow(out, name, kind), example, name, phrase, frame)
+        write_workflows(out, model.family.denoiser, name, phrase, _frame(model, metadata))
     say(escape(f'use in prompts: "{phrase} on a beach"'))
-
-
-def _write_workflow(path: Path, example: str, name: str, phrase: str, frame: Size) -> None:
-    """Write a workflow of the examples with the person's file, words and frames filled in."""
-    nodes = json.loads((EXAMPLES / example).read_text(encoding="utf-8"))
-    for node in nodes.values():
-        inputs = node["inputs"]
-        if "lora_name" in inputs:
-            inputs["lora_name"] = f"{name}.safetensors"
-            node["_meta"]["title"] = LEARNED
-        if inputs.get("text"):
-            inputs["text"] = f"{phrase} on a beach"
-        if "filename_prefix" in inputs:
-            inputs["filename_prefix"] = name
-        title = node["_meta"]["title"].replace("sks", name)
-        if "width" in inputs:
-            title = title.replace(
-                f"{inputs['width']} x {inputs['height']}", f"{frame.width} x {frame.height}"
-            )
-            inputs |= frame._asdict()
-        node["_meta"]["title"] = title
-    with write_aside(path) as aside:
-        aside.write_text(json.dumps(nodes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    say(escape(f"wrote a workflow, to open in ComfyUI: {path}"))
 
 
 def _write_base(weights: Path, model: Base, metadata: Mapping[str, str], out: Path) -> None:
@@ -274,23 +242,19 @@ def _files(kind: Format, metadata: Mapping[str, str], out: Path) -> list[Path]:
         return [out, out.parent / token]
     if kind != "comfyui":
         return []
-    flows = [_workflow(out, name, flow) for kinds in WORKFLOWS.values() for flow in kinds]
-    return [out / "loras" / f"{name}.safetensors", out / "embeddings" / token, *flows]
+    loras, embeddings = out / "loras", out / "embeddings"
+    return [loras / f"{name}.safetensors", embeddings / token, *workflow_files(out, name)]
 
 
 def _name(metadata: Mapping[str, str]) -> str:
     return f"{metadata['token']}-{metadata['class_word']}"
 
 
-def _workflow(out: Path, name: str, kind: str) -> Path:
-    return out / "workflows" / f"{name}-{kind}.json"
-
-
 def _is_export(path: Path) -> bool:
     """Whether a file says that it was written here."""
     try:
         if path.suffix == ".json":
-            return LEARNED in path.read_text(encoding="utf-8")
+            return is_workflow(path)
         about = read_about(path)
     except (UsageError, OSError, ValueError):
         return False
