@@ -75,26 +75,9 @@ def read_driving(
             person with this number.
     """
     path = Path(path)
-    limit = frames or MAX_FRAMES
     if path.suffix.lower() == ".json":
-        poses = skeleton.read_all_poses(path)
-        rate = part.fps or poses.fps
-        length = len(poses.keypoints) / rate
-        if not part.start < length:
-            raise UsageError(
-                f"{path}: nothing is left after {part.start:g} s; it lasts {length:.1f} s"
-            )
-        wanted = _nearest_indices(len(poses.keypoints), rate, fps, part.start, limit + 1)
-        if frames is None and len(wanted) > limit:
-            _say_limit(path, part.start, limit / fps, length)
-        everybody = poses.keypoints[wanted[:limit]]  # (F, P, 18, 3)
-        keypoints, one = _of_poses(everybody, poses, path, person)
-        if not (keypoints[..., 2] >= skeleton.VISIBLE).any():
-            raise UsageError(
-                f"{path}: no keypoint in it has a confidence of at least {skeleton.VISIBLE}"
-            )
-        say(escape(f"{path.name}: poses.json, {len(keypoints)} frames{one}"))
-        return Driving(keypoints, poses.width, poses.height, "poses.json")
+        return _read_poses(path, fps, frames, person, part)
+    limit = frames or MAX_FRAMES
     clip = video.read(path, max_frames=limit, fps=fps, part=part)
     if path.is_dir() and part.fps is None:
         say(
@@ -157,6 +140,29 @@ def read_driving(
         keypoints = _fill_with_nearest(keypoints, found)
     steady, _ = smoothing.smooth(keypoints, fps)
     return Driving(steady, width, height, kind or "person")
+
+
+def _read_poses(
+    path: Path, fps: float, frames: int | None, person: int | None, part: Part
+) -> Driving:
+    """As `read_driving`, of a poses.json."""
+    limit = frames or MAX_FRAMES
+    poses = skeleton.read_all_poses(path)
+    rate = part.fps or poses.fps
+    length = len(poses.keypoints) / rate
+    if not part.start < length:
+        raise UsageError(f"{path}: nothing is left after {part.start:g} s; it lasts {length:.1f} s")
+    wanted = _nearest_indices(len(poses.keypoints), rate, fps, part.start, limit + 1)
+    if frames is None and len(wanted) > limit:
+        _say_limit(path, part.start, limit / fps, length)
+    everybody = poses.keypoints[wanted[:limit]]  # (F, P, 18, 3)
+    keypoints, one = _of_poses(everybody, poses, path, person)
+    if not (keypoints[..., 2] >= skeleton.VISIBLE).any():
+        raise UsageError(
+            f"{path}: no keypoint in it has a confidence of at least {skeleton.VISIBLE}"
+        )
+    say(escape(f"{path.name}: poses.json, {len(keypoints)} frames{one}"))
+    return Driving(keypoints, poses.width, poses.height, "poses.json")
 
 
 def _nearest_read(clip: video.Video) -> np.ndarray:
