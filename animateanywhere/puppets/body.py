@@ -1,5 +1,7 @@
 """Forward kinematics from joint angles to 3D joints, and the rounded cones of the body."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +50,15 @@ class Cones:
         self.radii.append((ra, rb))
         self.rgb.append((rgb, rgb2))
         self.kind.append((kind, part, part2, cut))
+
+    def __add__(self, other: Cones) -> Cones:
+        return Cones(
+            self.a + other.a,
+            self.b + other.b,
+            self.radii + other.radii,
+            self.rgb + other.rgb,
+            self.kind + other.kind,
+        )
 
 
 @dataclass

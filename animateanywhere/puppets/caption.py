@@ -55,6 +55,15 @@ _PATTERNS = {
     "dotted": ("{c} {t} with {a} dots", "{c} dotted {t} with {a} dots"),
     "checked": ("{c} and {a} checked {t}", "checked {c} and {a} {t}"),
     "logo": ("{c} {t} with a {a} logo", "{c} {t} with a {a} circle"),
+    # Of a `Detail`: what is on them is not said
+    "print": ("{c} {t} with a print", "printed {c} {t}"),
+    "patterned": ("patterned {c} {t}", "{c} {t} with a pattern"),
+}
+_OCCLUDERS = {
+    "post": ("behind a post", "behind a pole"),
+    "hedge": ("behind a hedge", "behind a low hedge"),
+    "table": ("behind a table",),
+    "fence": ("behind a fence",),
 }
 _TOPS = {
     "t-shirt": ("t-shirt", "tee"),
@@ -94,7 +103,7 @@ def _appearance(w: Identity, rng: Rng, full: bool) -> str:
     face = [hair] if keep(0.8) else []
     face += ["a beard"] if w.beard and keep(0.75) else []
     face += ["glasses"] if w.glasses and keep(0.75) else []
-    clothes = "a " + _one(rng, _PATTERNS[w.pattern]).format(
+    clothes = "a " + _one(rng, _PATTERNS[_pattern(w)]).format(
         c=w.top_color, a=w.accent_color, t=_one(rng, _TOPS[w.top])
     )
     wear = [clothes]
@@ -106,12 +115,21 @@ def _appearance(w: Identity, rng: Rng, full: bool) -> str:
         wear.append(f"a {w.hat_color} {w.hat}")
     if w.bag != "none" and keep(0.8):
         wear.append(f"a {w.bag_color} {w.bag}")
+    if w.detail is not None and w.detail.scarf_rgb and keep(0.8):
+        wear.append("a scarf")
 
     def joined(items: list[str]) -> str:
         return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
 
     out = "with " + joined(face) + " " if face else ""
     return out + _one(rng, ("in ", "wearing ")) + joined(wear)
+
+
+def _pattern(w: Identity) -> str:
+    """What a caption says of the top: coarsely, where a print covers its pattern."""
+    if w.detail is None or not w.detail.print_seed:
+        return w.pattern
+    return "patterned" if w.detail.print_seed % 2 else "print"
 
 
 def describe_identity(identity: Identity) -> str:
@@ -146,6 +164,8 @@ def caption(
         color = f"{spec.object.color} " if rng.random() < 0.85 else ""
         action.append(_one(rng, THING_WORDS[spec.object.name]).format(color))
     where = [_one(rng, SCENE_WORDS[spec.scene.name])] if scene else []
+    if spec.occluder is not None:
+        action[0] += " " + _one(rng, _OCCLUDERS[spec.occluder.name])
     if len(action) == 2 and rng.random() < 0.5:
         words += [action[0], *where, action[1]]
     else:

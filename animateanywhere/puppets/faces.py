@@ -109,4 +109,7 @@ def _glasses(p: Tensor, rgb: Tensor, look: Look, detail: Look) -> Tensor:
     ex, ey = ax - detail("eye_gap"), y - 0.003
     rim = ((ex.abs() ** n + (ey.abs() * 1.15) ** n) ** (1 / n) - 0.0205).abs() < 0.0024
     rim = rim | ((ax < 0.007) & ((y - 0.006).abs() < 0.002))
-    return _mix(p, rgb, torch.full_like(rgb, 0.06), (rim & (look("glasses") > 0)).float())
+    glass = (ex.abs() ** n + (ey.abs() * 1.15) ** n) ** (1 / n) < 0.0205
+    worn = (look("glasses") > 0).float()
+    rgb = _mix(p, rgb, detail("rim") * 0.3, worn * glass * detail("lens"))
+    return _mix(p, rgb, detail("rim"), worn * rim)

@@ -37,6 +37,7 @@ _HAIR: dict[str, tuple[Cone, ...]] = {
     ),
     "curly": tuple(_ball(point, 0.033) for point in _CURLS),
 }
+_STREAK: Cone = ((0.03, 0.066, 0.03), (0.06, 0.02, -0.01), 0.016, 0.014)
 _BEARD: Cone = ((-0.018, -0.052, 0.022), (0.018, -0.052, 0.022), 0.034, 0.034)
 _CROWN: Cone = ((0, 0.046, -0.01), (0, 0.052, -0.014), 0.071, 0.066)
 _HATS: dict[str, tuple[Cone, ...]] = {
@@ -60,12 +61,17 @@ def cover_head(person: Identity, body: Body) -> None:
     def add(cone: Cone, rgb: RGB, part: int) -> None:
         body.cones.add(*_placed(cone, body), rgb, part)
 
-    body.cones.add(*_placed(_SKULL, body), *skin, HEAD, (*hair, 1.0))
+    top, chin, wide, narrow = _SKULL
+    if person.detail is not None:
+        wide, narrow = wide * person.detail.face_width, narrow * person.detail.jaw
+    body.cones.add(*_placed((top, chin, wide, narrow), body), *skin, HEAD, (*hair, 1.0))
     add(_NOSE, *skin)
     for ear in _EARS:
         add(ear, person.skin_rgb, SKIN)
     for cone in _hair(person):
         add(cone, *hair)
+    if person.detail is not None and person.detail.streak_rgb and person.hair_style != "bald":
+        add(_STREAK, person.detail.streak_rgb, HAIR)
     if person.hat != "none":
         for cone in (_CROWN, *_HATS[person.hat]):
             add(cone, person.hat_rgb, OTHER)
@@ -75,7 +81,22 @@ def _hair(person: Identity) -> list[Cone]:
     cap = _CAPS.get(person.hair_style, 0.0705)
     scalp: Cone = ((0, 0.022, -0.014), (0, 0.0, -0.022), cap, cap - 0.008)
     beard = [_BEARD] if person.beard else []
-    return [*([scalp] if cap else []), *_HAIR.get(person.hair_style, ()), *beard]
+    side = person.detail.hair_side if person.detail is not None else 0.0
+    hair = [_to_side(person.hair_style, cone, side) for cone in _HAIR.get(person.hair_style, ())]
+    return [*([scalp] if cap else []), *hair, *beard]
+
+
+def _to_side(style: str, cone: Cone, side: float) -> Cone:
+    """A cone of asymmetric hair (`Detail.hair_side`): a bun or ponytail is moved around the head,
+    the strands of long hair are longer on one side."""
+    (ax, ay, az), (bx, by, bz), ra, rb = cone
+    if style == "long":
+        return (ax, ay, az), (bx, by - 0.05 * side * np.sign(bx), bz), ra, rb
+    if style in ("bun", "ponytail"):
+        c, s = np.cos(1.4 * side), np.sin(1.4 * side)
+        turned = [(x * c - z * s, y, x * s + z * c) for x, y, z in ((ax, ay, az), (bx, by, bz))]
+        return turned[0], turned[1], ra, rb
+    return cone
 
 
 def _placed(cone: Cone, body: Body) -> tuple[Array, Array, float, float]:

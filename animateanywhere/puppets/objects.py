@@ -7,7 +7,7 @@ import numpy as np
 
 from animateanywhere.puppets.body import OTHER, Array, Body, Cones
 from animateanywhere.puppets.motion import Pose
-from animateanywhere.puppets.spec import RGB, Thing
+from animateanywhere.puppets.spec import RGB, Occluder, Thing
 
 # The arms that hold an object: flexion, spread, rotation, and flexion of the elbow, in radians
 _ARMS = {
@@ -186,3 +186,33 @@ def _stool(body: Body, cones: Cones) -> None:
             leg = c + root @ np.array([x, 0, z])
             floor = leg * np.array([1.0, 0.0, 1.0]) + np.array([0, 0.015, 0])
             cones.add(leg, floor, 0.016, 0.014, (0.42, 0.27, 0.14), OTHER)
+
+
+def occluder_cones(thing: Occluder, frames: int) -> Cones:
+    """The cones of something that stands in front of the person, in F frames."""
+    cones, (r, g, b) = Cones(), thing.rgb
+    darker = 0.6 * r, 0.6 * g, 0.6 * b
+
+    def add(a: tuple[float, float], b: tuple[float, float], r: float, rgb: RGB) -> None:
+        start, stop = (
+            np.tile([thing.x + x * thing.size, y * thing.size, 0.5], (frames, 1)) for x, y in (a, b)
+        )
+        cones.add(start, stop, r * thing.size, r * thing.size, rgb, OTHER)
+
+    if thing.name == "post":
+        add((0, 0), (0, 1.6), 0.05, thing.rgb)
+        add((0, 0), (0, 0.1), 0.08, darker)
+    elif thing.name == "hedge":
+        for k in range(9):
+            x, y = -0.48 + 0.12 * k, 0.2 + 0.05 * np.sin(5.0 * k)
+            add((x, 0.05), (x, y), 0.09, thing.rgb if k % 2 else darker)
+    elif thing.name == "table":
+        add((-0.34, 0.34), (0.34, 0.34), 0.035, thing.rgb)
+        for x in (-0.3, 0.3):
+            add((x, 0.0), (x, 0.32), 0.022, darker)
+    else:  # a fence
+        for k in range(9):
+            add((-0.56 + 0.14 * k, 0), (-0.56 + 0.14 * k, 0.42), 0.016, thing.rgb)
+        for y in (0.16, 0.36):
+            add((-0.6, y), (0.6, y), 0.013, darker)
+    return cones

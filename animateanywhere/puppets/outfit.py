@@ -1,10 +1,12 @@
 """The cones of skin, clothes and accessories."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from animateanywhere.puppets.body import BOTTOM, LIMB, OTHER, SHOES, SKIN, TOP, TORSO, Body
 from animateanywhere.puppets.head import cover_head
-from animateanywhere.puppets.spec import Identity
+from animateanywhere.puppets.spec import Detail, Identity
 
 # Share of the upper arm, or of the thigh, that cloth covers; 2: the whole limb
 _SLEEVES = {"t-shirt": 0.62, "dress": 0.35, "vest": 0.0}
@@ -22,6 +24,9 @@ def dress(person: Identity, body: Body) -> None:
         _skirt(person, body)
     cover_head(person, body)
     _bag(person, body)
+    if person.detail is not None:
+        _scarf(person.detail, body)
+        _tattoo(person.detail, person, body)
 
 
 def _torso(person: Identity, body: Body) -> None:
@@ -53,7 +58,8 @@ def _arm(person: Identity, body: Body, side: str) -> None:
     add, h, r = body.cones.add, person.height, person.height * person.build
     names = ("shoulder_", "elbow_", "wrist_", "hand_", "thumb_")
     shoulder, elbow, wrist, hand, thumb = (body.joints[name + side] for name in names)
-    skin, cloth = (person.skin_rgb, SKIN), (person.top_rgb, TOP)
+    own = person.detail.sleeve_rgb if person.detail is not None else None
+    skin, cloth = (person.skin_rgb, SKIN), (own or person.top_rgb, TOP)
     sleeve = _SLEEVES.get(person.top, 2.0)
     thick = 1.22 if person.top == "jacket" else 1.12 if sleeve > 1 else 1.0
     upper = 0.037 * r * thick, 0.029 * r * thick
@@ -73,13 +79,15 @@ def _leg(person: Identity, body: Body, side: str) -> None:
     skin, shoe = (person.skin_rgb, SKIN), (person.shoe_rgb, SHOES)
     leg = _LEGS.get(person.bottom, 2.0)
     part = TOP if person.top == "dress" else BOTTOM
-    add(hip, knee, 0.064 * r, 0.043 * r, person.bottom_rgb, part, LIMB, (*skin, leg))
+    own = person.detail.leg_rgb if person.detail is not None and side == "l" else None
+    cloth = own if own and person.bottom != "skirt" else person.bottom_rgb
+    add(hip, knee, 0.064 * r, 0.043 * r, cloth, part, LIMB, (*skin, leg))
     if person.bottom == "shorts":
-        add(hip, hip + (knee - hip) * 0.8, 0.067 * r, 0.053 * r, person.bottom_rgb, BOTTOM)
+        add(hip, hip + (knee - hip) * 0.8, 0.067 * r, 0.053 * r, cloth, BOTTOM)
     if leg > 1:
         wide = 1.18
         shin = 0.042 * r * wide, 0.026 * r * wide * wide
-        add(knee, ankle, *shin, person.bottom_rgb, BOTTOM, LIMB)
+        add(knee, ankle, *shin, cloth, BOTTOM, LIMB)
     else:
         calf = knee * 0.7 + ankle * 0.3
         add(knee, ankle, 0.042 * r, 0.026 * r, *skin, LIMB)
@@ -113,3 +121,37 @@ def _bag(person: Identity, body: Body) -> None:
         add(up(-0.06, 0.295, 0.02), up(0.07, 0.1, 0.068 * g), 0.011, 0.011)
         for y in (0.03, -0.02):
             add(up(0.11 * person.hips, y, 0.03), up(0.12 * person.hips, y, -0.04), 0.042, 0.042)
+
+
+def _scarf(detail: Detail, body: Body) -> None:
+    """A ring around the neck, and an end of another color that hangs from it."""
+    if not detail.scarf_rgb:
+        return
+    up, h = body.from_pelvis, body.height
+    around = np.arange(8) * np.pi / 4
+    ring = [up(0.05 * np.cos(a), 0.3, 0.012 + 0.045 * np.sin(a)) for a in around]
+    for start, stop in pairwise([*ring, ring[0]]):
+        body.cones.add(start, stop, 0.022 * h, 0.022 * h, detail.scarf_rgb, OTHER)
+    middle = up(0.035, 0.22, 0.082)
+    for start, stop, rgb in (
+        (up(0.025, 0.3, 0.06), middle, detail.scarf_rgb),
+        (middle, up(0.04, 0.15, 0.086), detail.scarf_end_rgb),
+    ):
+        body.cones.add(start, stop, 0.021 * h, 0.024 * h, rgb, OTHER)
+
+
+def _tattoo(detail: Detail, person: Identity, body: Body) -> None:
+    """Rings and dots of ink on the left forearm, unless a sleeve covers it."""
+    if not detail.tattoo_seed or _SLEEVES.get(person.top, 2.0) > 1:
+        return
+    rng = np.random.default_rng(detail.tattoo_seed)
+    elbow, wrist = body.joints["elbow_l"], body.joints["wrist_l"]
+    ink = np.array(person.skin_rgb) * 0.3 + rng.uniform(0, 0.25, 3)
+    r, rgb = person.height * person.build, (float(ink[0]), float(ink[1]), float(ink[2]))
+    for start in rng.uniform(0.05, 0.9, int(rng.integers(1, 4))):
+        stop = start + rng.uniform(0.02, 0.12)
+        (a, ra), (b, rb) = (
+            (elbow + (wrist - elbow) * along, (0.0288 - 0.007 * along) * r)
+            for along in (start, stop)
+        )
+        body.cones.add(a, b, ra, rb, rgb, SKIN)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from animateanywhere.puppets.body import Cones, pose_body
+from animateanywhere.puppets.body import pose_body
 from animateanywhere.puppets.motion import angles
-from animateanywhere.puppets.objects import hold, object_cones
+from animateanywhere.puppets.objects import hold, object_cones, occluder_cones
 from animateanywhere.puppets.outfit import dress
 from animateanywhere.puppets.spec import Spec
 
@@ -49,6 +49,8 @@ def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
     body = pose_body(person, pose)
     dress(person, body)
     things = object_cones(spec.object, body, seat=spec.motion.name == "sit")
+    if spec.occluder is not None:
+        things = things + occluder_cones(spec.occluder, len(times))
     scale = size * cam.scale
     pan = cam.pan * np.sin(np.asarray(times) * 2 * np.pi * 0.3 + spec.motion.wobble)
     cp, sp = np.cos(cam.pitch), np.sin(cam.pitch)
@@ -61,13 +63,7 @@ def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
     def project(points: np.ndarray) -> np.ndarray:
         return points @ view.T + origin
 
-    cones = Cones(
-        body.cones.a + things.a,
-        body.cones.b + things.b,
-        body.cones.radii + things.radii,
-        body.cones.rgb + things.rgb,
-        body.cones.kind + things.kind,
-    )
+    cones = body.cones + things
     a, b = (project(np.stack(e)).transpose(1, 0, 2) for e in (cones.a, cones.b))
     radii = np.broadcast_to(np.array(cones.radii) * scale, (len(times), len(cones.radii), 2))
     j = body.joints

@@ -35,7 +35,7 @@ def paint_print(who: Identity, device: str) -> Tensor:
     if who.detail is None or not who.detail.print_seed:
         return torch.zeros(4, PRINT, PRINT, device=device)
     rng = np.random.default_rng(who.detail.print_seed)
-    colors: list[RGB] = [who.accent_rgb, *[_any_color(rng) for _ in range(rng.integers(1, 4))]]
+    colors: list[RGB] = [who.accent_rgb, *[any_color(rng) for _ in range(rng.integers(1, 4))]]
     everywhere = bool(who.detail.print_seed % 2)
     c.image[:] = -1.0  # not painted
     (_garment if everywhere else _chest)(c, rng, who.top_rgb, colors)
@@ -53,7 +53,8 @@ def print_at(prints: Tensor, frame: Tensor, u: Tensor, v: Tensor) -> tuple[Tenso
     return found[:, :3], found[:, 3] > 0.5
 
 
-def _any_color(rng: Rng) -> RGB:
+def any_color(rng: Rng) -> RGB:
+    """Draw a color, of all that RGB has; strong ones are more frequent."""
     r, g, b = np.clip(rng.beta(0.8, 0.8) + rng.normal(0, 0.35, 3), 0.03, 1)
     return float(r), float(g), float(b)
 

@@ -10,6 +10,7 @@ from animateanywhere.puppets.spec import (
     HAIR_COLORS,
     HAIR_STYLES,
     OBJECTS,
+    OCCLUDERS,
     PATTERNS,
     RGB,
     SCENES,
@@ -18,6 +19,7 @@ from animateanywhere.puppets.spec import (
     Camera,
     Identity,
     Motion,
+    Occluder,
     Scene,
     Spec,
     Thing,
@@ -193,10 +195,11 @@ def sample_camera(rng: np.random.Generator) -> Camera:
     return Camera(scale, float(rng.uniform(max(0.84, scale + 0.1), 0.955)), x, pitch, pan)
 
 
-def sample_spec(seed: int, split: str = "train") -> Spec:
+def sample_spec(seed: int, split: str = "train", detailed: bool = False) -> Spec:
     """Draw a clip from `seed`; "train" and "held-out" never share an identity.
 
-    Raises ValueError for another split.
+    detailed: give the person a `Detail`, and one clip in sixteen an occluder; the rest of the spec
+    is the same without. Raises ValueError for another split.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
@@ -204,7 +207,7 @@ def sample_spec(seed: int, split: str = "train") -> Spec:
     identity = sample_identity(rng)
     while is_held_out(identity) != (split == "held-out"):
         identity = sample_identity(rng)
-    return Spec(
+    spec = Spec(
         identity,
         sample_motion(rng),
         sample_scene(rng),
@@ -212,6 +215,19 @@ def sample_spec(seed: int, split: str = "train") -> Spec:
         sample_camera(rng),
         int(seed),
     )
+    if not detailed:
+        return spec
+    identity = replace(identity, detail=sample_detail(rng, identity))
+    occluder = sample_occluder(rng) if rng.random() < 1 / 16 else None
+    return replace(spec, identity=identity, occluder=occluder)
+
+
+def sample_occluder(rng: np.random.Generator) -> Occluder:
+    """Draw something that stands in front of the person."""
+    name = str(rng.choice(OCCLUDERS))
+    rgb = _jitter(rng, COLORS["green"]) if name == "hedge" else _color(rng)[1]
+    x = float(rng.uniform(-0.16, 0.16) if name == "post" else rng.uniform(-0.2, 0.2))
+    return Occluder(name, rgb, x, float(rng.uniform(0.85, 1.2)))
 
 
 def sample_portrait(seed: int, split: str = "train") -> Spec:

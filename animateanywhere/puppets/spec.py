@@ -50,6 +50,7 @@ SCENES = (
     "kitchen",
 )
 OBJECTS = ("none", "ball", "umbrella", "surfboard", "guitar", "balloon", "book", "dog", "suitcase")
+OCCLUDERS = ("post", "hedge", "table", "fence")
 MOTIONS = ("walk", "wave", "dance", "jump", "squat", "turn", "sit", "run", "raise", "kick", "idle")
 PARTS = ("background", "hair", "face", "top", "bottom", "shoes", "skin", "other")
 SPLITS = ("train", "held-out")
@@ -59,11 +60,14 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Detail:
-    """Details of a person that captions do not describe: the print on the top and the face.
+    """Details of a person that captions name coarsely or not at all: the print on the top, the
+    face, and what makes hair and clothes unlike those of others.
 
     Lengths are in head-local units, as in `faces`. print_seed: seed of the print, 0 for none.
     freckles, stubble: strength, 0..1. fringe: slope of the hairline. square: 2 for round glasses,
-    more for square ones.
+    more for square ones. face_width, jaw: factors of the skull and of its lower end. hair_side:
+    shift of a bun or ponytail to one side, or how much longer long hair is there, -1..1. lens:
+    darkness of glasses, 0..1. Colors that are None are those of people without details.
     """
 
     print_seed: int
@@ -84,6 +88,17 @@ class Detail:
     square: float
     iris_rgb: RGB
     lip_rgb: RGB
+    face_width: float = 1.0
+    jaw: float = 1.0
+    hair_side: float = 0.0
+    streak_rgb: RGB | None = None  # a dyed strand of hair
+    glasses_rgb: RGB = (0.06, 0.06, 0.06)
+    lens: float = 0.0
+    sleeve_rgb: RGB | None = None  # of both sleeves
+    leg_rgb: RGB | None = None  # of the left leg of trousers or shorts
+    scarf_rgb: RGB | None = None  # no scarf without it
+    scarf_end_rgb: RGB = (0.5, 0.5, 0.5)
+    tattoo_seed: int = 0  # of the left arm; 0 for none
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,7 @@ class Identity:
     bag_rgb: RGB
     legs: float = 1.0  # factor of thighs and shins; 1 for all sampled identities
     arms: float = 1.0
-    detail: Detail | None = None  # `sample_portrait` sets it, `sample_spec` does not
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +176,17 @@ class Thing:
 
 
 @dataclass(frozen=True)
+class Occluder:
+    """Something in front of the person. x: place, in shares of the person's height from the middle;
+    size: factor, about 1."""
+
+    name: str
+    rgb: RGB
+    x: float
+    size: float
+
+
+@dataclass(frozen=True)
 class Camera:
     """Person height as a share of the frame, foot line (0 top, 1 bottom), horizontal offset and
     pan (shares of the frame), and pitch in radians."""
@@ -174,7 +200,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Spec:
-    """One clip: person, motion, scene, object and camera."""
+    """One clip: person, motion, scene, object, camera, and perhaps an occluder."""
 
     identity: Identity
     motion: Motion
@@ -182,3 +208,4 @@ class Spec:
     object: Thing
     camera: Camera
     seed: int
+    occluder: Occluder | None = None
