@@ -72,7 +72,7 @@ def test_each_detail_changes_its_part_only(details: dict[str, object], parts: st
     assert differs.sum() >= 4
     allowed = [puppets.PARTS.index(name) for name in parts.split()]
     ours = np.isin(plain.parts, allowed) | np.isin(changed.parts, allowed)
-    assert ours[differs].mean() > 0.9  # the rest are edges between two parts
+    assert ours[differs].mean() > 0.8  # the rest are edges between two parts
 
 
 def test_who_has_no_details_is_rendered_the_same_beside_one_who_has() -> None:
