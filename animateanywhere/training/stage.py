@@ -35,7 +35,8 @@ class Stage:
     # (NVIDIA GPUs since Ampere, processors with AMX), elsewhere "no"
     precision: Literal["no", "bf16", "fp16", "auto"] = "no"
     # "adamw8bit": its state needs a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    # "muon": for matrices and convolutions, AdamW for the rest
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
     weight_decay: float = 0.01
     log_every: int = 10  # steps
     save_every: int = 200  # steps between checkpoints
