@@ -157,10 +157,12 @@ def _flush(path: Path) -> None:
 
 def _set_modes(folder: Path, files: Iterable[Path]) -> None:
     """Give files the mode of a new file: safetensors makes them unreadable for others (0600)."""
-    probe = folder / f".{secrets.token_hex(4)}.part"
-    probe.touch()
-    mode = stat.S_IMODE(probe.stat().st_mode)
-    probe.unlink()
+    probe = folder / f".mode.{secrets.token_hex(4)}.part"
+    try:
+        probe.touch()
+        mode = stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
     for file in files:
         if file.is_file() and not file.is_symlink():
             file.chmod(mode)

@@ -161,8 +161,10 @@ def test_a_lock_on_a_mark_that_was_removed_is_taken_anew(
 
 
 def test_many_owners_one_after_the_other(tmp_path: Path) -> None:
-    """Each creates and removes the folder; never two at once, and no error but that it is in use."""
-    folder, inside, most = tmp_path / "run", [], []
+    """Each creates and removes the folder; never two at once, and the only error is that."""
+    folder = tmp_path / "run"
+    inside: list[int] = []
+    most: list[int] = []
 
     def own(number: int) -> int:
         times = 0
