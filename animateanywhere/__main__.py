@@ -1,8 +1,10 @@
 """`aa`, and `python -m animateanywhere`."""
 
+import _thread
 import atexit
 import signal
 import sys
+import threading
 from types import FrameType
 
 
@@ -14,7 +16,18 @@ def run() -> int:
         terminated.append(number)
         raise KeyboardInterrupt  # what Ctrl-C saves is saved
 
+    def again(ignored: "sys.UnraisableHookArgs") -> None:
+        # Python ignores what is raised in a finalizer or a callback of C, a signal's stop as well
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(ignored)
+            return
+        number = signal.SIGTERM if terminated else signal.SIGINT
+        later = threading.Timer(0.05, _thread.interrupt_main, [number])
+        later.daemon = True
+        later.start()
+
     signal.signal(signal.SIGTERM, terminate)
+    sys.unraisablehook = again
     atexit.register(_ignore_signals)
     try:  # loading takes a moment, in which Ctrl-C can come too
         from animateanywhere.cli.main import main

@@ -10,7 +10,6 @@ without a traceback. Prints a Markdown table; exit code 1 if anything differs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
@@ -22,6 +21,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from animateanywhere.core.files import sha256
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -62,13 +63,15 @@ def main() -> int:
             begun = time.monotonic()
             finish(one.arguments, folder)
             one.seconds = time.monotonic() - begun
-            truths[one.name] = digest(folder, one.results)
+            truths[one.name] = digests(folder, one.results)
         while sum(sum(one.kills.values()) for one in chosen) < kills:
             for one in chosen:
                 folder = Path(tempfile.mkdtemp(dir=root))
                 disturb(one, folder, rng)
-                if digest(folder, one.results) != truths[one.name]:
-                    one.faults.append("another end")
+                differ = truths[one.name].items() ^ digests(folder, one.results).items()
+                if differ:
+                    files = sorted({name for name, _ in differ})
+                    one.faults.append(f"another end: {', '.join(files)}")
                 shutil.rmtree(folder)
                 done = f"{sum(one.kills.values())} kills, {len(one.faults)} faults"
                 print(f"aa {one.name}: {done}", *one.faults[-1:], file=sys.stderr, flush=True)
@@ -136,17 +139,16 @@ def disturb(one: Command, folder: Path, rng: random.Random) -> None:
             return
 
 
-def digest(folder: Path, results: Sequence[str]) -> str:
-    """SHA-256 of all files of a command, and of their names."""
-    found = hashlib.sha256()
+def digests(folder: Path, results: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of each file of a command."""
+    found = {}
     for result in results:
         path = folder / result
         files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
         for file in files:
             if file.name not in LEFT_OUT and "tensorboard" not in file.parts:
-                found.update(f"{file.relative_to(folder)}\n".encode())
-                found.update(file.read_bytes())
-    return found.hexdigest()
+                found[str(file.relative_to(folder))] = sha256(file)
+    return found
 
 
 def show(commands: Sequence[Command]) -> None:

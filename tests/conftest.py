@@ -32,11 +32,13 @@ def needs_blazepose() -> None:
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty frame cache for each test, outside of the working folder."""
+    """An empty frame cache, and an empty cache of the user, for each test."""
+    from animateanywhere.core import files
     from animateanywhere.preprocessing import frame_cache
 
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(frame_cache, "CACHE", folder)
+    monkeypatch.setattr(files, "cache_folder", lambda: folder / "user")
     return folder
 
 

@@ -10,7 +10,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +139,18 @@ def nearest_existing(path: Path) -> Path:
 
 
 def cache_place(folder: Path) -> Path:
-    """A folder in runs/, or where the current folder cannot be written, in the user's cache."""
-    try:
-        require_writable(folder)
-    except UsageError:
-        return cache_folder() / folder.name
-    return folder
+    """Where to cache results: `folder`, of runs/, if there is a runs/, else the user's cache, so
+    that runs/ appears only where results were asked for. Nothing is created.
+
+    Raises:
+        UsageError: neither can be written.
+    """
+    aside = cache_folder() / folder.name
+    for place in (folder, aside) if folder.parent.is_dir() else (aside, folder):
+        with suppress(UsageError):
+            require_writable(place)
+            return place
+    raise UsageError(f"cannot write to {aside}: set AA_CACHE to a folder for caches")
 
 
 def _flush(path: Path) -> None:
@@ -157,10 +163,12 @@ def _flush(path: Path) -> None:
 
 def _set_modes(folder: Path, files: Iterable[Path]) -> None:
     """Give files the mode of a new file: safetensors makes them unreadable for others (0600)."""
-    probe = folder / f".{secrets.token_hex(4)}.part"
-    probe.touch()
-    mode = stat.S_IMODE(probe.stat().st_mode)
-    probe.unlink()
+    probe = folder / f".mode.{secrets.token_hex(4)}.part"
+    try:
+        probe.touch()
+        mode = stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
     for file in files:
         if file.is_file() and not file.is_symlink():
             file.chmod(mode)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.files import clear_aside
+from animateanywhere.core.files import clear_aside, nearest_existing
 
 MARK = ".animateanywhere"
+TRIES = 100  # to lock a folder that others remove
 VIDEOS = "generate"  # a folder with nothing but videos, which every command may take over
 
 
@@ -38,11 +39,8 @@ def owned(
     user is warned. Raises UsageError for a folder that contains other files, Failure if another
     process owns it.
     """
-    require_own(folder, command, known)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / MARK
-    with path.open("a", encoding="utf-8") as file:
-        _lock(file, folder)
+    with _locked(folder, command, known):
         _write(path, command, os.getpid())
         clear_aside(folder)
         try:
@@ -50,7 +48,35 @@ def owned(
         finally:
             if [entry.name for entry in folder.iterdir()] == [MARK]:
                 path.unlink()
-                folder.rmdir()
+                with suppress(OSError):  # another process has put its mark there
+                    folder.rmdir()
+
+
+def _locked(folder: Path, command: str, known: Callable[[Path], bool]) -> IO[str]:
+    """Open and lock the mark of a folder, which is created if it is missing. The folder's last
+    owner may remove both at any moment; a lock on a removed mark would keep nobody out."""
+    path = folder / MARK
+    for left in reversed(range(TRIES)):
+        try:
+            require_own(folder, command, known)
+            folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("a", encoding="utf-8")
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
+            continue
+        try:
+            _lock(file, folder)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                require_own(folder, command, known)  # now that nobody else changes it
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+    raise Failure(f"{folder} is created and removed again and again by other processes")
 
 
 def require_own(
@@ -60,11 +86,13 @@ def require_own(
 
     Raises UsageError with what is in it.
     """
-    if not folder.exists():
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
         return
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is a file: give the name of a folder to write")
-    names = sorted(entry.name for entry in folder.iterdir())
+    except NotADirectoryError:
+        file = folder if folder.exists() else nearest_existing(folder)
+        raise UsageError(f"{file} is a file: give the name of a folder to write") from None
     # Nothing but a mark: the process was killed at its start
     if set(names) <= {MARK} or _read(folder / MARK).get("command") in (command, VIDEOS):
         return

@@ -222,7 +222,7 @@ def _chosen(
     count = len(people.tracks)
     if not count:
         return np.zeros((frames, 18, 3), np.float32), ""
-    picture = cache_place(RUNS) / f"{path.stem}-people.png"
+    picture = cache_place(RUNS / "people") / f"{path.stem}.png"
     if count > 1:
         write_numbered(picture, frame, people)
     keypoints = choose(people, person or 1, path, picture).keypoints.copy()

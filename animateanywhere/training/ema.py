@@ -9,6 +9,8 @@ from typing import Any
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from animateanywhere.training.interrupts import without_interrupts
+
 
 class Ema:
     """The EMA of parameters; without a `decay`, the parameters themselves."""
@@ -46,8 +48,10 @@ class Ema:
             yield
             return
         self.model.store(self.parameters)
-        self.model.copy_to(self.parameters)
         try:
+            with without_interrupts():
+                self.model.copy_to(self.parameters)
             yield
         finally:
-            self.model.restore(self.parameters)
+            with without_interrupts():
+                self.model.restore(self.parameters)

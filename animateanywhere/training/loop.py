@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -22,10 +19,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from animateanywhere.core.device import best_device, resolve_precision
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import progress, say
 from animateanywhere.training.bfloat16 import use_bfloat16_norms
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
 from animateanywhere.training.ema import Ema
+from animateanywhere.training.interrupts import without_interrupts
 from animateanywhere.training.optimizer import learning_rate, make_optimizer
 from animateanywhere.training.stage import Stage
 
@@ -84,9 +83,10 @@ def fit(
     loss_fn: (model, generator) -> (scalar loss, logs); draws its own batch from the generator.
     folder: for `checkpoint.safetensors`, `log.jsonl` and TensorBoard events. The same call resumes
     from the checkpoint, with the losses of an uninterrupted run. on_sample: called with the step
-    every `stage.sample_every` steps, on EMA weights. on_save: called with the step and the trained
-    parameters (EMA) before the first step and after each save, and again for the save from which a
-    run resumes; returns whether to stop. It must not use torch's global generator.
+    every `stage.sample_every` steps, on EMA weights, and again for the step from which a run
+    resumes. on_save: called with the step and the trained parameters (EMA) before the first step
+    and after each save, and again for the save from which a run resumes; returns whether to stop.
+    It must not use torch's global generator.
 
     Raises Failure if the loss is not finite, UsageError if a pattern matches no parameter or the
     optimizer is not installed.
@@ -115,35 +115,38 @@ def fit(
             model.train()
         return bool(broadcast_object_list(stop)[0])  # on all processes or none
 
+    def sample() -> None:
+        if main and on_sample and stage.sample_every and step and step % stage.sample_every == 0:
+            with ema.applied():
+                on_sample(step)
+            model.train()
+
     network, update = accelerator.prepare(network, optimizer)
-    log, consistent = _Log(folder, step, main), True  # consistent: not in the middle of a step
+    log = _Log(folder, step, main)
     model.train()
     try:
         with progress(stage.name, total=stage.steps, done=step, memory=True) as bar:
+            sample()  # the run may have stopped between the save and this
             done = (step % stage.save_every == 0 or step == stage.steps) and should_stop()
             while step < stage.steps and not done:
                 for group in update.param_groups:
                     group["lr"] = learning_rate(stage, step) * group["rate"]
                 loss, logs = _backward(accelerator, network, stage, seed, step)
                 norm = accelerator.clip_grad_norm_(list(parameters.values()), stage.clip)
-                consistent = False
-                update.step()
-                update.zero_grad()
-                ema.update()
-                step, consistent = step + 1, True
-                log.write(step, {"loss": loss, **logs, "gradient_norm": float(norm)}, stage)
+                with without_interrupts():  # what is saved is of whole steps, with their log
+                    update.step()
+                    update.zero_grad()
+                    ema.update()
+                    step += 1
+                    log.write(step, {"loss": loss, **logs, "gradient_norm": float(norm)}, stage)
                 bar.advance(1, loss=loss)
                 if step % stage.save_every == 0 or step == stage.steps:
                     save()
                     done = should_stop()
-                if main and on_sample and stage.sample_every and step % stage.sample_every == 0:
-                    with ema.applied():
-                        on_sample(step)
-                    model.train()
+                sample()
     except KeyboardInterrupt:
-        if consistent:
-            save()
-            say(f"{stage.name}: saved after step {step}; run the same command to resume")
+        save()
+        say(f"{stage.name}: saved after step {step}; run the same command to resume")
         raise
     finally:
         log.close()
@@ -198,9 +201,12 @@ class _Log:
             path.read_text(errors="replace").splitlines(True) if start and path.is_file() else []
         )
         kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= start]
-        path.write_text("".join(kept))
+        with write_aside(path) as aside:
+            aside.write_text("".join(kept))
         self.file = path.open("a")
-        with _without_interrupts():
+        # Within the queue that TensorBoard's writer shares with its thread, an interrupt would
+        # leave a lock held, and closing the writer would wait for two minutes or forever
+        with without_interrupts():
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
 
     def write(self, step: int, values: Logs, stage: Stage) -> None:
@@ -208,14 +214,14 @@ class _Log:
             return
         self.file.write(json.dumps({"step": step, **values}) + "\n")
         self.file.flush()
-        with _without_interrupts():
+        with without_interrupts():
             for key, value in values.items():
                 self.board.add_scalar(key, value, step)
 
     def close(self) -> None:
         if self.active:
             self.file.close()
-            with _without_interrupts():
+            with without_interrupts():
                 self.board.close()
 
 
@@ -225,28 +231,3 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError):
         return math.inf
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C and SIGTERM take effect at the end of the block.
-
-    Within the queue that TensorBoard's writer shares with its thread, they would leave a lock held,
-    and closing the writer would wait for two minutes or forever.
-    """
-    handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
-    if threading.current_thread() is not threading.main_thread():
-        handlers = {}
-    came: list[tuple[int, FrameType | None]] = []
-    for kind, handler in handlers.items():
-        if callable(handler):
-            signal.signal(kind, lambda number, frame: came.append((number, frame)))
-    try:
-        yield
-    finally:
-        for kind, handler in handlers.items():
-            signal.signal(kind, handler)
-        for number, frame in came[:1]:
-            handler = handlers[signal.Signals(number)]
-            assert callable(handler)
-            handler(number, frame)

@@ -391,6 +391,36 @@ def test_the_traceback_comes_when_asked_for(
     assert err.endswith("aa: unexpected ValueError: odd\n")
 
 
+@pytest.mark.parametrize(("stop", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_a_finalizer_stops_the_program(stop: str, code: int) -> None:
+    """Python ignores what is raised there; imports run many such callbacks."""
+    program = f"""
+import os, signal, sys, time
+import animateanywhere.cli.main as cli
+from animateanywhere.__main__ import run
+
+class Late:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{stop})
+        time.sleep(1)
+
+def command():
+    Late()
+    for _ in range(100):
+        time.sleep(0.05)
+    return 0
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli.main = command
+sys.exit(run())
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code
+    assert ended.stderr == "aa: stopped; to go on, run the same command again\n"
+
+
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_stop_a_real_run(
     stop: signal.Signals, code: int, tmp_path: Path

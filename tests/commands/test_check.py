@@ -27,6 +27,7 @@ CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 def measured(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     """A folder in which `aa check` ran once, so that the machine is measured."""
     place, before = tmp_path_factory.mktemp("measured"), Path.cwd()
+    (place / "runs").mkdir()
     os.chdir(place)
     try:
         assert main.main(["check", str(CLIP), "--base", str(tiny_base)]) == 0

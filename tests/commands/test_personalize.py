@@ -394,17 +394,20 @@ def test_words_are_searched_once_in_a_run(
     assert read_metadata(learn(tiny_base, auto))["appearance"] == "in a red shirt"
 
 
-def test_no_data_is_made_that_no_stage_uses(tiny_base: Path, place: Path) -> None:
+def test_no_data_is_made_that_no_stage_uses(
+    tiny_base: Path, place: Path, empty_cache: Path
+) -> None:
     extras = replace(TINY.extras, checkpoint_selection=False)
     appearance, motion = TINY.stage
     alone = replace(TINY, stage=(replace(appearance, prior_batch=0),), extras=extras)
     learn(tiny_base, alone, out=place / "images")
-    assert not (place / "runs/regularization").exists()
+    assert not (empty_cache / "user/regularization").exists()
     made = place / "images/training"
     assert [file.name for file in made.glob("backgrounds*")] == ["backgrounds_images.safetensors"]
     clips = replace(TINY, stage=(motion,), extras=extras)
     learn(tiny_base, clips, out=place / "clips")
-    (regular,) = (place / "runs/regularization").glob("*.safetensors")
+    (regular,) = (empty_cache / "user/regularization").glob("*.safetensors")
+    assert not (place / "runs").exists()  # not asked for
     assert load_file(regular)["latents"].shape[1] == motion.frames
     made = place / "clips/training"
     assert [file.name for file in made.glob("backgrounds*")] == ["backgrounds_clips.safetensors"]

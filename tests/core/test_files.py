@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from animateanywhere.core import files
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import (
     cache_place,
@@ -222,11 +223,19 @@ def test_foreign_files_are_not_overwritten(tmp_path: Path) -> None:
         require_free(path, overwrite=False)
 
 
-def test_caches_lie_in_runs_or_where_that_cannot_be_written_in_the_users_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_caches_lie_in_runs_if_there_is_one_or_in_the_users_cache(
+    place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AA_CACHE", str(tmp_path / "cache"))
-    assert cache_place(Path("runs/frame_cache")) == Path("runs/frame_cache")
-    Path("runs").touch()  # as in a folder that cannot be written, also for root
-    assert cache_place(Path("runs/frame_cache")) == tmp_path / "cache" / "frame_cache"
+    monkeypatch.setattr(files, "cache_folder", lambda: place / "user")
+    own, user = Path("runs/frame_cache"), place / "user" / "frame_cache"
+    assert cache_place(own) == user and not list(place.iterdir())
+    Path("runs").mkdir()
+    assert cache_place(own) == own
+    own.touch()  # as in a folder that cannot be written, also for root
+    assert cache_place(own) == user
+    Path("user").touch()
+    with pytest.raises(UsageError, match="set AA_CACHE"):
+        cache_place(own)
+    own.unlink()
+    Path("runs").rmdir()
+    assert cache_place(own) == own

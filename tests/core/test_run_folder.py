@@ -1,10 +1,14 @@
 import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -28,6 +32,9 @@ def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path: Path) -> N
         raise AssertionError("entered")
     assert contents(tmp_path) == before and "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="is a file"), owned(tmp_path / "run.json", "demo"):
+        pass
+    below = tmp_path / "run.json" / "run"
+    with pytest.raises(UsageError, match=r"run\.json is a file"), owned(below, "demo"):
         pass
     with owned(tmp_path, "personalize", lambda folder: (folder / "run.json").is_file()):
         pass  # of an earlier version
@@ -129,3 +136,46 @@ def test_the_mark_is_never_empty(tmp_path: Path) -> None:
     assert "File too large" in ended.stderr
     with owned(tmp_path, "personalize"):
         assert (tmp_path / MARK).stat().st_size
+
+
+def test_a_lock_on_a_mark_that_was_removed_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last owner leaves an unused folder between the opening of the mark and the lock on it."""
+    folder, lock = tmp_path / "run", fcntl.flock
+    left = []
+
+    def late(file: IO[str], kind: int) -> None:
+        if not left:
+            left.append(file)
+            (folder / MARK).unlink()
+            folder.rmdir()
+        lock(file, kind)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with owned(folder, "demo"):
+        (folder / "result").touch()
+        with pytest.raises(Failure, match="in use"), owned(folder, "demo"):
+            raise AssertionError("entered")
+    assert left and contents(folder).keys() == {MARK, "result"}
+
+
+def test_many_owners_one_after_the_other(tmp_path: Path) -> None:
+    """Each creates and removes the folder; never two at once, and the only error is that."""
+    folder = tmp_path / "run"
+    inside: list[int] = []
+    most: list[int] = []
+
+    def own(number: int) -> int:
+        times = 0
+        for _ in range(100):
+            with suppress(Failure), owned(folder, "demo"):
+                inside.append(number)
+                times += 1
+                most.append(len(inside))
+                inside.remove(number)
+        return times
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(own, range(4)))
+    assert max(most) == 1 and not folder.exists()

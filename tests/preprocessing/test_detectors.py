@@ -147,7 +147,7 @@ def test_a_driving_skeleton_video(tmp_path):
     assert np.abs(out.keypoints - keypoints)[1:-1, 1:14, :2].max() < 3
 
 
-def test_one_of_two_drawn_people_who_cross_is_followed(tmp_path, place, capsys):
+def test_one_of_two_drawn_people_who_cross_is_followed(tmp_path, place, empty_cache, capsys):
     """Two skeletons change sides; red and blue are exchanged, as cv2 writes an RGB picture."""
     frames, size = 16, 320
     across = np.linspace(0, 300, frames, dtype=np.float32)[:, None]
@@ -166,10 +166,10 @@ def test_one_of_two_drawn_people_who_cross_is_followed(tmp_path, place, capsys):
         assert np.median(apart, axis=1).max() < 25  # while they pass through each other
     said = " ".join(capsys.readouterr().err.split())
     assert "red and blue exchanged, detected in 16 of 16 frames; person 1 of 2 is followed" in said
-    assert (place / "runs" / "a-people.png").is_file()
+    assert (empty_cache / "user" / "people" / "a.png").is_file()
     read_driving(tmp_path / "a.mp4", fps=8)
     assert "of 2 persons, person 1, the most prominent" in " ".join(capsys.readouterr().err.split())
-    with pytest.raises(UsageError, match=r"--person 3: 2 persons are seen in .*a-people\.png"):
+    with pytest.raises(UsageError, match=r"--person 3: 2 persons are seen in .*people/a\.png"):
         read_driving(tmp_path / "a.mp4", fps=8, person=3)
 
 

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 from torch import nn
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.training import loop
 from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
+from animateanywhere.training.ema import Ema
+from animateanywhere.training.interrupts import without_interrupts
 from animateanywhere.training.loop import LossFn, fit, select, step_generator
 from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.stage import Stage
@@ -126,6 +130,72 @@ def test_ctrl_c_saves_the_step(tmp_path: Path) -> None:
         fit(model(), stage(), stops, tmp_path, seed=0)
     fit(model(), stage(), loss, tmp_path, seed=0)
     assert len(losses(tmp_path)) == 12
+
+
+def at_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, place: type, method: str, call: int, folder: Path
+) -> dict[str, torch.Tensor]:
+    """Train, interrupted at the end of a call of a method, train on, and return the weights."""
+    real, calls = getattr(place, method), itertools.count(1)
+
+    def interrupted(*given: object) -> object:
+        result = real(*given)
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    row = stage(6, ema=0.5, save_every=2, sample_every=2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(place, method, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(model(), row, loss, folder, 0, Samples(folder).write)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.undo()
+    net = model()
+    fit(net, row, loss, folder, 0, Samples(folder).write)
+    return dict(net.state_dict())
+
+
+class Samples:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, step: int) -> None:
+        with write_aside(self.folder / f"{step}.sample") as aside:
+            aside.touch()
+
+
+@pytest.mark.parametrize(
+    ("place", "method", "call"),
+    [
+        (EMAModel, "copy_to", 1),  # the weights of a sample in place of those of training
+        (EMAModel, "restore", 1),
+        (Ema, "update", 3),  # a step that is taken and not counted or logged
+        (Path, "touch", 1),  # in the folder of the log
+        (Samples, "write", 1),
+    ],
+)
+def test_ctrl_c_anywhere_in_a_step_changes_nothing(
+    place: type, method: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    net = model()
+    fit(net, stage(6, ema=0.5, save_every=2, sample_every=2), loss, whole, 0, Samples(whole).write)
+    weights = at_ctrl_c(monkeypatch, place, method, call, cut)
+    assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+    assert losses(cut) == losses(whole)
+    assert {path.name for path in cut.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_sample_that_a_killed_run_owes_is_made(tmp_path: Path) -> None:
+    """It died after the save of the last step, before its sample."""
+    row = stage(4, save_every=4)
+    fit(model(), row, loss, tmp_path, seed=0)
+    sampled: list[int] = []
+    fit(model(), stage(4, save_every=4, sample_every=4), loss, tmp_path, 0, sampled.append)
+    assert sampled == [4]
 
 
 def test_training_reduces_the_loss_and_seeds_differ(tmp_path: Path) -> None:
@@ -348,11 +418,11 @@ def test_a_signal_while_a_step_is_logged_waits_for_the_log(kind: signal.Signals)
     before = signal.signal(kind, signal.default_int_handler)
     done = []
     try:
-        with pytest.raises(KeyboardInterrupt), loop._without_interrupts():
+        with pytest.raises(KeyboardInterrupt), without_interrupts():
             signal.raise_signal(kind)
             done.append("logged")
         assert done == ["logged"] and signal.getsignal(kind) is signal.default_int_handler
-        with loop._without_interrupts():
+        with without_interrupts():
             done.append("again")
     finally:
         signal.signal(kind, before)
