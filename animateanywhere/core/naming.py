@@ -33,7 +33,8 @@ ABBREVIATIONS = frozenset(
 )
 # Folders in runs/, where each token has a folder too
 OTHER_FOLDERS = frozenset(
-    """base bases bench check demo evaluate people predictions puppets regularization subject""".split()
+    """base bases bench check demo evaluate people predictions puppets regularization
+    subject""".split()
 )
 
 
