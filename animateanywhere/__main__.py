@@ -7,6 +7,8 @@ import sys
 import threading
 from types import FrameType
 
+from animateanywhere.core.errors import STOPPED, out_of_memory
+
 
 def run() -> int:
     """Run `aa` and return its exit code: that of `main`, or 143 where SIGTERM ended it."""
@@ -34,8 +36,13 @@ def run() -> int:
 
         code = main()
     except KeyboardInterrupt:
-        print("aa: stopped; to go on, run the same command again", file=sys.stderr)
+        print(f"aa: {STOPPED}", file=sys.stderr)
         code = 130
+    except Exception as error:  # `main` gives a code for its own
+        if (why := out_of_memory(error)) is None:
+            raise
+        print(f"aa: {why}", file=sys.stderr)
+        code = 1
     # Python notes a Ctrl-C within an `exec` of text, as dataclasses and namedtuples are made by, as
     # unhandled whoever handles it later, and would end with signal 2; the next `eval` clears that
     eval("None")

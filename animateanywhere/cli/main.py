@@ -16,7 +16,7 @@ import typer
 from animateanywhere.cli import evaluate, generate, info, prepare, share, train
 from animateanywhere.cli.app import app
 from animateanywhere.cli.help import Command
-from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.errors import STOPPED, Failure, UsageError, out_of_memory, stopped
 
 # In the order in which people need them, as `aa --help` shows it
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -60,15 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(arguments, prog_name="aa", standalone_mode=False)
     except typer.TyperException as error:
         return _fail(_wrong_use(error), 2)
-    except (UsageError, Failure) as error:
-        if debug:
-            traceback.print_exc()
-        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if stopped(error):
+            return _fail(STOPPED, 130)
+        if why := out_of_memory(error):
+            return _fail(why, 1)
+        if isinstance(error, UsageError | Failure):
+            return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
         if isinstance(error, OSError) and error.strerror and error.filename:
             return _fail(f"{error.filename}: {error.strerror}", 1)
         if isinstance(error, ImportError | RuntimeError):
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = "" if debug else "; set AA_DEBUG=1 for the traceback"
         return _fail(f"unexpected {type(error).__name__}: {error}{hint}", 1)
     if code == 130:
-        return _fail("stopped; to go on, run the same command again", 130)
+        return _fail(STOPPED, 130)
     return code if isinstance(code, int) else 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from av.buffer import Buffer
 from av.container import InputContainer
 
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, out_of_memory
 from animateanywhere.media import color
 from animateanywhere.media.container import (
     choose_stream,
@@ -170,6 +170,8 @@ def decoded(
         try:
             packet = next(packets, None)
         except av.error.FFmpegError as why:  # the container ends here
+            if out_of_memory(why):
+                raise
             packet, error = None, why
         if packet is not None and packet.size and packet.pts is not None and not packet.is_discard:
             damage.packets[packet.pts] = (number, packet.is_keyframe)
@@ -179,6 +181,8 @@ def decoded(
         except av.error.EOFError:
             frames = []
         except av.error.FFmpegError as why:
+            if out_of_memory(why):
+                raise
             frames, error, damage.failed = [], why, True
         for frame in frames:
             damage.shown.append((frame.pts, frame.key_frame, frame.is_corrupt))
@@ -187,7 +191,7 @@ def decoded(
             damage.ended = True
             break
     if not damage.shown and error is not None:
-        raise UsageError(unreadable(path, error))
+        raise UsageError(unreadable(path, error)) from error
 
 
 def deinterlaced(frames: Iterator[av.VideoFrame], source: Source) -> Iterator[av.VideoFrame]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, out_of_memory
 from animateanywhere.media.source import Part, Source
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
@@ -61,7 +61,7 @@ def open_animation(path: Path, size: int, part: Part) -> Iterator[Source]:
                     picture.seek(index)
                     pixels = _pixels(picture, size)
                 except Exception as error:
-                    if not index:
+                    if not index or out_of_memory(error):
                         raise
                     text = f"truncated or damaged: only {index} of its {count} frames can be read"
                     source.note(f"{text} ({error}); copy it again", "warning")

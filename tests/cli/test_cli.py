@@ -22,7 +22,7 @@ from animateanywhere.cli import main
 from animateanywhere.cli import prepare as cli_prepare
 from animateanywhere.cli import train as cli_train
 from animateanywhere.cli.help import Row, rows
-from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.errors import NO_MEMORY, STOPPED, Failure, UsageError
 from animateanywhere.core.paths import EXAMPLES
 
 COMMANDS = [name for commands in main.COMMANDS.values() for name in commands]
@@ -346,6 +346,11 @@ def _own_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main.app, "registered_commands", list(main.app.registered_commands))
 
 
+def caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.usefixtures("_own_commands")
 @pytest.mark.parametrize(
     ("error", "code", "line"),
@@ -363,6 +368,15 @@ def _own_commands(monkeypatch: pytest.MonkeyPatch) -> None:
             1,
             "unexpected ValueError: shape (1, 2) is not [3]; set AA_DEBUG=1 for the traceback",
         ),
+        (caused(RuntimeError("cannot import"), KeyboardInterrupt()), 130, STOPPED),
+        (caused(UsageError("damaged"), caused(OSError(), KeyboardInterrupt())), 130, STOPPED),
+        (caused(UsageError("damaged"), MemoryError()), 1, NO_MEMORY.format("MemoryError")),
+        (
+            caused(Failure("damaged"), RuntimeError("CUDA out of memory")),
+            1,
+            NO_MEMORY.format("CUDA out of memory"),
+        ),
+        (UsageError("out of memory soon"), 2, "out of memory soon"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
@@ -389,6 +403,33 @@ def test_the_traceback_comes_when_asked_for(
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.endswith("aa: unexpected ValueError: odd\n")
+
+
+@pytest.mark.usefixtures("_own_commands")
+def test_a_failure_while_a_stopped_command_saves_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = Failure("disk full")
+    error.__context__ = KeyboardInterrupt()
+    raising(error)
+    assert main.main(["fail"]) == 1
+    assert capsys.readouterr().err == "aa: disk full\n"
+
+
+@pytest.mark.parametrize("megabytes", [150, 500])
+def test_a_small_address_space_is_said(megabytes: int, tmp_path: Path) -> None:
+    """Libraries are loaded in more than the first, and the clip is decoded in more than both."""
+    program = (
+        "import resource, sys\nfrom animateanywhere.__main__ import run\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({megabytes} << 20,) * 2)\n"
+        "sys.exit(run())"
+    )
+    arguments = ["pose", str(EXAMPLES / "reference.mp4"), "--out", str(tmp_path / "poses.json")]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1 and "aa: memory ran out" in ended.stderr
+    assert "Traceback" not in ended.stderr and "damaged" not in ended.stderr
 
 
 @pytest.mark.parametrize(("stop", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
