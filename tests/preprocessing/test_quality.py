@@ -256,3 +256,18 @@ def test_real_clips(tmp_path, name, wanted, capsys):
     assert verdict(found) == wanted
     err = capsys.readouterr().err
     assert [finding.text in err for finding in found] == [f.level != "note" for f in found]
+
+
+@pytest.mark.parametrize("name", ["umbrella", "surfboard"])
+def test_a_thing_that_a_person_holds_is_found_in_the_masks(name):
+    """The masks as a segmentation gives them that takes what is held for the person."""
+    made = puppets.render(stage_spec("walk", "beach", name), frames=8, size=128)
+    bare = puppets.render(stage_spec("walk", "beach", "none"), frames=8, size=128)
+    assert "held" not in find(bare)
+    assert "held" not in find(made)  # the renderer's own masks leave it out
+    thing = np.abs(made.frames - np.median(bare.frames, 0)).max(-1) > 30
+    found = find(made, masks=np.where(thing, 255, made.masks).astype(np.uint8))["held"]
+    assert found.level == "warning"
+    assert re.fullmatch(
+        r"something beside the left hand in frames 0 to 7 belongs to the masks: .*", found.text
+    )

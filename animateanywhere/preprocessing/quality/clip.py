@@ -16,7 +16,7 @@ from animateanywhere.pose.continuity import jumps
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.visibility import parts_shown, view_directions, view_shares
 from animateanywhere.preprocessing.crop import crop_keypoints
-from animateanywhere.preprocessing.quality import footage
+from animateanywhere.preprocessing.quality import footage, held
 from animateanywhere.preprocessing.quality.upright import rotation_findings
 
 MIN_PART_SHARE = 0.5  # share of frames; a body part shown in fewer is learned poorly
@@ -65,8 +65,8 @@ def clip_findings(
         *(rotation_findings(keypoints) or _views(keypoints)), *jump_findings(keypoints, fps),
         *_parts(keypoints), *_size(boxes, size.height),
         *(blur or _drawing(frames, boxes, masks)), *_cuts(frames, fps),
-        *_camera(frames, keypoints, fps), *_masks(masks, inside), *_light(pictures, masks),
-        *_motion(keypoints, fps),
+        *_camera(frames, keypoints, fps), *_masks(masks, inside), *_held(masks, inside),
+        *_light(pictures, masks), *_motion(keypoints, fps),
     ]  # fmt: skip
     return worst_first(found)
 
@@ -205,6 +205,24 @@ def _masks(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
         text = f"masks flicker in frames {where}; correct them"
         out.append(Finding("warning", "masks", text))
     return out
+
+
+def _held(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
+    """A warning of what the masks contain at a hand beyond an outline of a body."""
+    small = footage.downscaled(masks, COARSE)
+    scale = np.array([small.shape[2] / masks.shape[2], small.shape[1] / masks.shape[1], 1])
+    areas = held.held_areas(small, keypoints * scale)
+    found = {side: held.holding(area) for side, area in areas.items()}
+    sides = [side for side, frames in found.items() if len(frames)]
+    if not sides:
+        return []
+    where = frame_ranges(np.unique(np.concatenate([found[side] for side in sides])))
+    text = (
+        f"something beside the {' and the '.join(sides)} hand in frames {where} belongs to the "
+        "masks: it will be learned as a part of the person; look at it in report.html, and correct "
+        "the masks if it should not be"
+    )
+    return [Finding("warning", "held", text)]
 
 
 def _light(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
