@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
 
 __all__ = [
     "COLORS", "KEYPOINTS", "LIMBS", "VISIBLE",
-    "Poses", "draw", "heat", "limb_distances", "read_all_poses", "read_poses", "write_poses",
+    "Poses", "draw", "heat", "limb_distances", "one_person", "parse_poses", "poses_text",
+    "read_all_poses", "read_poses", "write_poses",
 ]  # fmt: skip
 
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
@@ -135,7 +136,14 @@ def _capsule(
 
 
 def write_poses(path: Path, poses: Poses) -> None:
-    """Write keypoints as `poses.json`, one line per frame so that it can be corrected manually."""
+    """Write keypoints as `poses.json`."""
+    with write_aside(path) as tmp:
+        tmp.write_text(poses_text(poses), encoding="utf-8")
+
+
+def poses_text(poses: Poses) -> str:
+    """Keypoints as the text of a `poses.json`, one line per frame so that it can be corrected
+    manually."""
     rows = [
         "    " + json.dumps([[round(float(v), 3) for v in point] for point in pose])
         for pose in poses.keypoints
@@ -144,39 +152,59 @@ def write_poses(path: Path, poses: Poses) -> None:
     text = json.dumps(head, indent=2)[:-2] + ',\n  "keypoints": [\n' + ",\n".join(rows) + "\n  ]"
     if poses.filled is not None:  # pairs of frame and keypoint
         text += ',\n  "filled": ' + json.dumps(np.argwhere(poses.filled).tolist())
-    with write_aside(path) as tmp:
-        tmp.write_text(text + "\n}\n", encoding="utf-8")
+    return text + "\n}\n"
 
 
 def read_poses(path: Path) -> Poses:
     """Read a `poses.json` of one person. Raises UsageError if it is missing or damaged."""
-    poses = read_all_poses(path)
+    return one_person(read_all_poses(path), str(path))
+
+
+def one_person(poses: Poses, where: str) -> Poses:
+    """Keypoints (F, 18, 3) of those of one person (F, 1, 18, 3). Raises UsageError for several."""
     if poses.keypoints.shape[1] > 1:
         raise UsageError(
-            f"{path}: poses of {poses.keypoints.shape[1]} persons; keypoints must be F x 18 x 3 "
+            f"{where}: poses of {poses.keypoints.shape[1]} persons; keypoints must be F x 18 x 3 "
             "numbers, of one person"
         )
     return poses._replace(keypoints=poses.keypoints[:, 0])
 
 
 def read_all_poses(path: Path) -> Poses:
-    """Read a `poses.json` of one or several persons: keypoints (F, P, 18, 3), in any order and with
-    confidence 0 for those who are not there. Raises UsageError if it is missing or damaged."""
+    """Read a `poses.json` of one or several persons, as `parse_poses`."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(
                 f"{path}: {path.stat().st_size >> 20} MB, at most {MAX_BYTES >> 20} MB can be "
                 "read; cut it into parts"
             )
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_poses(path.read_bytes(), str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse_poses(data: bytes, path: str) -> Poses:
+    """The contents of a `poses.json` of one or several persons: keypoints (F, P, 18, 3), in any
+    order and with confidence 0 for those who are not there.
+
+    path: names it in errors. Raises UsageError if it is damaged.
+    """
+    return _checked_poses(_table(data, path), path)
+
+
+def _table(text: bytes, path: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text.decode("utf-8-sig"))
     except RecursionError:
         raise UsageError(f"{path}: not a poses.json: brackets are nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(data, dict) or data.get("format") != "openpose18":
         raise UsageError(f'{path}: not a poses.json: "format" must be "openpose18"')
+    return data
+
+
+def _checked_poses(data: dict[str, Any], path: str) -> Poses:
     try:
         keypoints = np.array(data["keypoints"], dtype=np.float32)
         width, height, fps = int(data["width"]), int(data["height"]), float(data["fps"])
