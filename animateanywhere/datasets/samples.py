@@ -10,7 +10,10 @@ reference0.png, reference1.png, ...   optional: other pictures of the person
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+import numpy as np
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.datasets.shards import Meta, Sample, meta_of
@@ -18,6 +21,42 @@ from animateanywhere.pose.skeleton import Poses, one_person, parse_poses
 
 CLIP = "clip.mp4"
 PICTURES = ("image.jpg", "image.png")
+
+
+class Samples(Protocol):
+    """Numbered samples that can be read in any order: shards, or a folder of clips."""
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Width and height in pixels, (N, 2) int32."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """Numbers of frames, (N,) int32; 1 for a picture."""
+
+    @property
+    def fps(self) -> np.ndarray:
+        """Frames per second, (N,) float64."""
+
+    def __len__(self) -> int: ...
+
+    def key(self, number: int) -> str:
+        """The key of a sample."""
+
+    def name(self, number: int, file: str) -> str:
+        """Where a file of a sample is, for messages."""
+
+    def files(self, number: int) -> list[str]:
+        """The names of a sample's files."""
+
+    def groups(self) -> list[range]:
+        """The numbers of samples that lie together, in order."""
+
+    def fingerprint(self, group: int) -> str:
+        """What changes if any sample of a group does."""
+
+    def read(self, number: int, files: Iterable[str] | None = None) -> Sample:
+        """A sample, with all its files or only `files`. Raises UsageError if it cannot be read."""
 
 
 def frames_file(files: Collection[str], where: str) -> str:
@@ -32,7 +71,11 @@ def frames_file(files: Collection[str], where: str) -> str:
 
 def poses_of(sample: Sample, where: str) -> Poses:
     """The keypoints (F, 18, 3) of a sample's person. Raises UsageError, which names `where`."""
-    name = f"{where}: {sample.key}.pose.json"
+    return parse_sample_poses(sample, f"{where}: {sample.key}.pose.json")
+
+
+def parse_sample_poses(sample: Sample, name: str) -> Poses:
+    """As `poses_of`; name: of the file, for errors."""
     if "pose.json" not in sample.files:
         raise UsageError(f"{name}: missing")
     return one_person(parse_poses(sample.files["pose.json"], name), name)
@@ -40,7 +83,11 @@ def poses_of(sample: Sample, where: str) -> Poses:
 
 def captions_of(sample: Sample, where: str) -> list[str]:
     """The captions of a sample, at least one. Raises UsageError, which names `where`."""
-    name = f"{where}: {sample.key}.caption.txt"
+    return parse_captions(sample, f"{where}: {sample.key}.caption.txt")
+
+
+def parse_captions(sample: Sample, name: str) -> list[str]:
+    """As `captions_of`; name: of the file, for errors."""
     if "caption.txt" not in sample.files:
         raise UsageError(f"{name}: missing")
     try:

@@ -60,6 +60,43 @@ class ShardCorpus:
         """The names of a sample's files."""
         return [name for name in self.places if self.has(number, name)]
 
+    def groups(self) -> list[range]:
+        """The numbers of the samples of each shard."""
+        ends = np.searchsorted(self.shard, np.arange(len(self.shards)), side="right").tolist()
+        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def fingerprint(self, group: int) -> str:
+        """The SHA-256 of a shard."""
+        return str(self.about["shards"][group]["sha256"])
+
+    def array(self, number: int, file: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `start` to `stop` of an array (.npy) of a sample; no others are read.
+
+        Raises UsageError, which names shard and key, if it cannot be read.
+        """
+        offset, size, _ = self.places[file][number].tolist()
+        try:
+            with self.shards[self.shard[number]].open("rb") as data:
+                data.seek(offset)
+                version = np.lib.format.read_magic(data)
+                if version != (1, 0):
+                    raise ValueError(f"version {version}")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(data)
+                row = dtype.itemsize * int(np.prod(shape[1:]))
+                stop = shape[0] if stop is None else stop
+                if (
+                    row * shape[0] + data.tell() > offset + size
+                    or not 0 <= start < stop <= shape[0]
+                ):
+                    raise ValueError(f"{shape[0]} rows")
+                data.seek(start * row, 1)
+                found = np.frombuffer(data.read((stop - start) * row), dtype)
+                return found.reshape(stop - start, *shape[1:])
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{self.name(number, file)}: damaged ({error}); make the shard again"
+            ) from None
+
     def read(self, number: int, files: Iterable[str] | None = None) -> Sample:
         """A sample, with all its files or only `files`, as far as it has them.
 

@@ -71,19 +71,21 @@ def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     return (pictures + 0.5).astype(np.uint8)
 
 
-def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
+def heat(keypoints: np.ndarray, size: int, cells: int | tuple[int, int]) -> np.ndarray:
     """A coarse heatmap of the body, from its limbs, to weight a loss.
 
     1 up to a tenth of the body's extent from a limb, falling to 0 at twice that.
 
     Args:
-        keypoints: float (F, 18, 3) in pixels of a size x size frame.
-        cells: width and height of the result.
+        keypoints: float (F, 18, 3) in pixels of a frame.
+        size: width of the frame.
+        cells: width of the result, which is a square, or its height and width (h, w).
 
     Returns:
-        float32 (F, cells, cells) in [0, 1]; 0 in frames without visible limbs.
+        float32 (F, h, w) in [0, 1]; 0 in frames without visible limbs.
     """
-    out = np.zeros((len(keypoints), cells, cells), np.float32)
+    shape = (cells, cells) if isinstance(cells, int) else cells
+    out = np.zeros((len(keypoints), *shape), np.float32)
     for picture, pose in zip(out, keypoints, strict=True):
         distance = limb_distances(pose, size, cells)
         if np.isfinite(distance).all():
@@ -92,15 +94,16 @@ def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
     return out
 
 
-def limb_distances(pose: np.ndarray, size: int, cells: int) -> np.ndarray:
-    """Distances (cells, cells) in pixels of a grid's centers from the nearest visible limb of a
-    pose (18, 3) in a size x size frame; infinite without one."""
-    centers = (np.arange(cells, dtype=np.float32) + 0.5) * size / cells
-    grid = np.stack(np.meshgrid(centers, centers), -1)  # (h, w, 2): x, y
+def limb_distances(pose: np.ndarray, size: int, cells: int | tuple[int, int]) -> np.ndarray:
+    """Distances (h, w) in pixels of a grid's centers from the nearest visible limb of a pose
+    (18, 3); infinite without one. size, cells: as in `heat`."""
+    shape = (cells, cells) if isinstance(cells, int) else cells
+    centers = [(np.arange(count, dtype=np.float32) + 0.5) * size / shape[1] for count in shape]
+    grid = np.stack(np.meshgrid(*reversed(centers)), -1)  # (h, w, 2): x, y
     visible = pose[:, 2] >= VISIBLE
     ends = np.array([(a, b) for a, b in LIMBS if visible[a] and visible[b]])
     if not len(ends):
-        return np.full((cells, cells), np.inf, np.float32)
+        return np.full(shape, np.inf, np.float32)
     start, along = pose[ends[:, 0], :2], pose[ends[:, 1], :2] - pose[ends[:, 0], :2]  # (L, 2)
     apart = grid[:, :, None] - start  # (h, w, L, 2)
     share = (apart * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)
