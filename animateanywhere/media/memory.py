@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 import av
 import numpy as np
 from av.buffer import Buffer
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from animateanywhere.core.errors import UsageError
@@ -91,12 +92,12 @@ def decode_clip(
             stream = container.choose_stream(file, path)
             stream.codec_context.thread_count = threads
             damage = decoding.Damage()
-            ratio = float(stream.sample_aspect_ratio or 1) or 1.0
+            ratio, by = float(stream.sample_aspect_ratio or 1) or 1.0, VideoReformatter()
             frames = decoding.decoded(file, stream, damage, path)
             last, pixels = -1, None
             for number, _, frame in nearest(_timed(frames, stream), fps, 0):
                 if number != last or pixels is None:
-                    last, pixels = number, _convert(frame, ratio, crop)
+                    last, pixels = number, _convert(frame, ratio, crop, by)
                 yield pixels
             bad, lost = damage.result()
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
@@ -125,7 +126,9 @@ def _timed(
     yield time + gap, None
 
 
-def _convert(frame: av.VideoFrame, ratio: float, crop: Callable[[Size], Crop]) -> np.ndarray:
+def _convert(
+    frame: av.VideoFrame, ratio: float, crop: Callable[[Size], Crop], by: VideoReformatter
+) -> np.ndarray:
     """Scale, convert, turn upright and crop a frame whose pixels are `ratio` times as wide as
     high."""
     found = cast(Buffer | None, frame.side_data.get("DISPLAYMATRIX"))
@@ -134,6 +137,6 @@ def _convert(frame: av.VideoFrame, ratio: float, crop: Callable[[Size], Crop]) -
     shown = Size(max(round(frame.width * ratio), 1), frame.height)
     part = crop(Size(*reversed(shown)) if turned else shown)
     scaled = Size(*reversed(part.scaled)) if turned else part.scaled
-    pixels = color.to_rgb(frame, *scaled)
+    pixels = color.to_rgb(frame, *scaled, by)
     pixels = container.upright(pixels, matrix)
     return on_gray(part.of(pixels)) if pixels.shape[2] == 4 else part.of(pixels)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animateanywhere.backbones.base import base_config
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
 from animateanywhere.core.errors import UsageError
@@ -19,7 +20,9 @@ from animateanywhere.core.reporter import Events
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shards
 from animateanywhere.media import video
+from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Recipe, load_recipe
+from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
 from animateanywhere.pose.skeleton import Poses, poses_text
 from animateanywhere.training import loop
 
@@ -187,3 +190,23 @@ def test_a_source_that_is_no_corpus_is_named(shards: Path, tmp_path: Path) -> No
     (tmp_path / "shard-000000.tar").write_bytes(b"foreign")
     with pytest.raises(UsageError, match=r"corpus\.json: cannot be read"):
         base_train(recipe_of(tmp_path, "image"), tmp_path / "b")
+
+
+def test_puppets_are_rendered_in_all_aspect_ratios(tmp_path: Path) -> None:
+    recipe = recipe_of(Path("puppets"), "vae", "video")
+    recipe = replace(recipe, corpus=Corpus(images=7, clips=4, captions=2))
+    out = base_train(recipe, tmp_path)
+    images, clips = open_puppets(recipe, tmp_path / "corpus")
+    sizes = [(64, 64), (48, 88), (88, 48)]
+    assert [corpus.frames.shape[3:1:-1] for corpus in images] == sizes
+    assert [len(corpus.frames) for corpus in images] == [3, 2, 2]
+    assert [len(corpus.frames) for corpus in clips] == [2, 1, 1]
+    for corpus, (width, height) in zip(clips, sizes, strict=True):
+        shown = corpus.keypoints[corpus.keypoints[..., 2] > 0][:, :2]
+        assert len(shown) > 10 and (shown >= 0).all() and (shown <= (width, height)).all()
+    pictures = RenderedPictures(images)
+    frames, keypoints = pictures.take(np.arange(7))
+    assert frames.shape == (7, 48, 48, 3) and keypoints.shape == (7, 18, 3)
+    np.testing.assert_array_equal(frames[6], images[2].frames[1, 0, :, 20:68])
+    assert np.isfinite(losses(out, "vae") + losses(out, "video")).all()
+    assert base_config(out)["aspects"] == list(recipe.aspects)
