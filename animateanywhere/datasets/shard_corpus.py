@@ -92,7 +92,7 @@ class ShardCorpus:
                 data.seek(start * row, 1)
                 found = np.frombuffer(data.read((stop - start) * row), dtype)
                 return found.reshape(stop - start, *shape[1:])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, IndexError, OverflowError) as error:
             raise UsageError(
                 f"{self.name(number, file)}: damaged ({error}); make the shard again"
             ) from None

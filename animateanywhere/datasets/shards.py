@@ -161,7 +161,7 @@ def read_shard(path: Path) -> Shard:
             path, int(data["size"]), str(data["sha256"]), dict(data["about"]),
             [_entry(row) for row in data["samples"]],
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
             f"{index}: not the index of a shard ({error!r}); make the shard again"
         ) from None
@@ -263,10 +263,11 @@ def _require_inside(shard: Shard, size: int) -> None:
         )
     for entry in shard.samples:
         for name, place in entry.files.items():
-            if place.offset < 0 or place.size < 0 or place.offset + place.size > size:
+            inside = 0 <= place.offset <= place.offset + place.size <= size
+            if not (inside and 0 <= place.crc32 < 2**32):
                 raise UsageError(
-                    f"{index_path(shard.path)}: {entry.key}.{name} lies outside of the shard; make "
-                    "the shard again"
+                    f"{index_path(shard.path)}: {entry.key}.{name} lies outside of the shard, or "
+                    "has no CRC-32; make the shard again"
                 )
 
 

@@ -143,7 +143,10 @@ def test_damage_is_named_with_file_and_key(tmp_path: Path) -> None:
         open_shards(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 9}', "[" * 100_000, '{"a": NaN}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"version": 9}', "[" * 100_000, '{"version": 1, "size": Infinity}', '"\x00"'],
+)
 def test_a_damaged_index_is_named(tmp_path: Path, text: str) -> None:
     write(tmp_path, 2)
     index = index_path(shard_path(tmp_path, 0))
@@ -166,7 +169,7 @@ def test_an_index_that_points_outside_is_refused(tmp_path: Path) -> None:
     write(tmp_path, 1)
     index = index_path(shard_path(tmp_path, 0))
     data = json.loads(index.read_text())
-    for place in ([-1, 5, 0], [10, 10**9, 0], [10, -5, 0]):
+    for place in ([-1, 5, 0], [10, 10**9, 0], [10, -5, 0], [10, 5, 2**70]):
         data["samples"][0]["files"]["image.png"] = place
         index.write_text(json.dumps(data))
         with pytest.raises(UsageError, match=r"row000\.image\.png lies outside"):
@@ -217,3 +220,25 @@ def test_what_a_sample_lacks_is_named() -> None:
     ):
         with pytest.raises(UsageError, match=f"here: row001.*{text}"):
             check_sample(bad, "here")
+
+
+def test_rows_of_an_array_are_read_alone(tmp_path: Path) -> None:
+    rows = np.arange(24, dtype=np.float16).reshape(6, 2, 2)
+    file = io.BytesIO()
+    np.save(file, rows)
+    good = picture_sample(0)
+    sample = Sample(good.key, {**good.files, "rows.npy": file.getvalue()})
+    write_corpus(tmp_path, [write_shard(tmp_path, 0, [sample])])
+    corpus = open_shards(tmp_path)
+    for start, stop in ((0, 6), (2, 3), (5, 6)):
+        np.testing.assert_array_equal(corpus.array(0, "rows.npy", start, stop), rows[start:stop])
+    path = shard_path(tmp_path, 0)
+    start = corpus.places["rows.npy"][0, 0]
+    for data, text in ((b"\x93NUMPZ", "damaged"), (b"\x93NUMPY\x01\x00\xff\xff", "damaged")):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:start] + data + whole[start + len(data) :])
+        with pytest.raises(UsageError, match=rf"row000\.rows\.npy: {text}"):
+            corpus.array(0, "rows.npy")
+        path.write_bytes(whole)
+    with pytest.raises(UsageError, match="6 rows"):
+        corpus.array(0, "rows.npy", 4, 7)
