@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,12 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.findings import Finding, Verdict, verdict
 from animateanywhere.core.frame_size import Size, ratio
-from animateanywhere.core.messages import progress, quietly
+from animateanywhere.core.messages import progress
 from animateanywhere.datasets.near_duplicates import is_plain, near_duplicates, perceptual_hash
 from animateanywhere.datasets.samples import captions_of, check_sample, frames_file, poses_of
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards
-from animateanywhere.datasets.shards import Sample
-from animateanywhere.media import video
+from animateanywhere.datasets.shards import Sample, meta_of
+from animateanywhere.media.memory import Crop, decode_clip, decode_picture
 from animateanywhere.pose.skeleton import Poses
 from animateanywhere.pose.visibility import has_person
 
@@ -139,14 +138,15 @@ def read_frames(sample: Sample, where: str) -> np.ndarray:
 
 def read_file(sample: Sample, name: str, where: str) -> np.ndarray:
     """A clip or picture of a sample, uint8 (F, H, W, 3). Raises UsageError, which names `where`."""
-    with tempfile.TemporaryDirectory() as folder, quietly():
-        path = Path(folder) / name
-        path.write_bytes(sample.files[name])
-        try:
-            return video.read(path, size=2**14).frames
-        except UsageError as error:
-            text = str(error).replace(str(path), f"{where}: {sample.key}.{name}")
-            raise UsageError(text) from None
+    data, label = sample.files[name], f"{where}: {sample.key}.{name}"
+    if name.endswith(".mp4"):
+        fps = meta_of(sample, where).fps
+        return np.stack(list(decode_clip(data, label, fps, _whole)))
+    return decode_picture(data, label, _whole)[None]
+
+
+def _whole(size: Size) -> Crop:
+    return Crop(size, size)
 
 
 def _require_shape(frames: np.ndarray, shape: tuple[int, ...], where: str) -> None:
