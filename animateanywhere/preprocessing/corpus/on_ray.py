@@ -125,7 +125,8 @@ def connected(address: str | None, workers: int | None) -> Iterator[Any]:
         reason = " ".join(str(error).split())[:200]
         where = f"the cluster {address} does not answer" if address else "Ray cannot be started"
         raise Failure(f"--engine ray: {where} ({reason})") from None
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it writes of each start and end
+    for name in ("ray", "ray.data"):  # they write of each start and end
+        logging.getLogger(name).setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     try:
