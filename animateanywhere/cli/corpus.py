@@ -96,7 +96,7 @@ def corpus(
             metavar="ADDRESS",
             show_default="none, this machine",
             rich_help_panel=BUILD,
-            help="Address of the Ray cluster, such as auto or ray://HOST:10001. Its machines must "
+            help="Address of the Ray cluster, such as auto or HOST:6379. Its machines must "
             "see PATHS under the same names.",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.paths import install_command
 from animateanywhere.preprocessing.corpus.in_process import MOST_ATTEMPTS, GivenUp
 
+SECONDS = 10.0  # until a cluster must answer
 MOST_BLOCKS = 20_000  # items are sent one by one, if there are not more
 
 
@@ -38,7 +40,7 @@ def run(
         make: returns the function from an item to its result, called once in each actor. What it
             raises as UsageError, Failure or OSError is raised here.
         items: with their names, which must differ.
-        address: of a cluster, such as "auto" or "ray://HOST:10001"; None: this machine.
+        address: of a cluster, such as "auto" or "HOST:6379"; None: this machine.
         workers: number of actors; None: one for each GPU, or without any for each processor core.
 
     Raises UsageError if Ray is not installed, Failure if the cluster does not answer.
@@ -116,6 +118,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _require_answer(address)
     own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(
@@ -133,3 +136,14 @@ def connected(address: str | None, workers: int | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str | None) -> None:
+    """Raise Failure if nothing listens at HOST:PORT, for which Ray itself would wait minutes."""
+    host, _, port = (address or "").rpartition("/")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise Failure(f"--engine ray: the cluster {address} does not answer ({error})") from None

@@ -1,6 +1,7 @@
 """The runner on Ray Data: a cluster on this machine, with workers that die and items that kill."""
 
 import os
+import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,14 @@ def cluster() -> Iterator[None]:
     """A cluster of two workers, for all tests of this file."""
     with on_ray.connected(None, 2):
         yield
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(Failure, match=f"the cluster {address} does not answer"):
+        list(on_ray.run(lambda: str, [("one", 1)], address))
 
 
 @pytest.mark.usefixtures("cluster")
