@@ -43,7 +43,9 @@ def declared(*lists: list[str]) -> set[str]:
 
 def test_all_that_is_imported_is_declared() -> None:
     core = declared(PROJECT["dependencies"])
-    backends = [EXTRAS[name] for name in ("offline", "openai", "dwpose", "faces", "openpose")]
+    backends = [
+        EXTRAS[name] for name in ("offline", "openai", "dwpose", "faces", "openpose", "ray")
+    ]
     assert imported("animateanywhere") <= core | declared(*backends)
     assert imported("tests") - {"benchmarks", "tests"} <= core | declared(
         EXTRAS["test"], EXTRAS["openpose"]

@@ -19,8 +19,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import say
 from animateanywhere.core.run_folder import owned
-from animateanywhere.methods.animate_anywhere.base_data import corpora
-from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run
+from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run, open_data
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
 from animateanywhere.methods.animate_anywhere.settings import (
     Recipe,
@@ -66,16 +65,18 @@ def base_train(
 def _train(settings: Recipe, out: Path) -> Path:
     """`base_train` in its folder."""
     ready = not settings.stage
-    parts = without_places({k: to_dict(settings)[k] for k in ("seed", "model", "corpus", "loss")})
+    parts = _decisive(settings)
     if PartialState().is_main_process and not _is_begun(out):
         (out / "recipe.json").unlink(missing_ok=True)  # of a download that failed
     _require_same(out / "recipe.json", parts)
     with PartialState().main_process_first():
-        found = () if ready else corpora(settings, out / "corpus")
-        words = [text for corpus in found for row in corpus.captions for text in row]
-        create_base(settings.model, out, words, settings.seed)
+        data = None if ready else open_data(settings, out)
+        # Only a new tokenizer is trained on the captions; reading them all may take minutes
+        new = not ((out / "tokenizer").is_dir() or "from" in settings.model.text_encoder)
+        create_base(settings.model, out, data.captions if data and new else [], settings.seed)
     for number, stage in enumerate(settings.stage):
-        run = Run(settings, out, *found)
+        assert data is not None
+        run = Run(settings, out, data)
         folder = out / "training" / stage.name
         done = folder / "done.json"
         _require_same(folder / "stage.json", asdict(stage))
@@ -99,6 +100,16 @@ def _train(settings: Recipe, out: Path) -> Path:
         write_base_toml(out, config)
     say(f"base written to {out}")
     return out
+
+
+def _decisive(settings: Recipe) -> dict[str, Any]:
+    """The settings that a run cannot be resumed without."""
+    parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
+    del parts["corpus"]["workers"]  # changes nothing but the time
+    if len(settings.aspects) > 1:  # the others were trained before there was more than one
+        parts["aspects"] = settings.aspects
+    decisive: dict[str, Any] = without_places(parts)
+    return decisive
 
 
 def _is_begun(out: Path) -> bool:

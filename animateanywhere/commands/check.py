@@ -20,7 +20,14 @@ from animateanywhere.core.device import best_device, memory_now, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.files import require_writable, write_aside
-from animateanywhere.core.findings import Finding, Verdict, read_findings, verdict
+from animateanywhere.core.findings import (
+    COLORS,
+    VERDICTS,
+    Finding,
+    Verdict,
+    read_findings,
+    verdict,
+)
 from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_settings
@@ -37,8 +44,6 @@ from animateanywhere.preprocessing.driving import Driving, read_driving
 from animateanywhere.preprocessing.quality.motion import motion_findings
 
 FOLDER = RUNS / "check"
-COLORS = {"note": "dim", "warning": "yellow", "unusable": "red"}
-VERDICTS = {"ready": "green", "usable with warnings": "yellow", "unusable": "red"}
 
 
 class Report(NamedTuple):

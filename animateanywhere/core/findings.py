@@ -24,6 +24,11 @@ class Finding(NamedTuple):
 
 FILE = "findings.json"
 Verdict = Literal["ready", "usable with warnings", "unusable"]
+# In a terminal
+COLORS: dict[Level, str] = {"note": "dim", "warning": "yellow", "unusable": "red"}
+VERDICTS: dict[Verdict, str] = {
+    "ready": "green", "usable with warnings": "yellow", "unusable": "red",
+}  # fmt: skip
 
 
 def verdict(findings: list[Finding]) -> Verdict:

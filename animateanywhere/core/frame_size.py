@@ -13,6 +13,9 @@ Aspect = float | Literal["source"]  # width over height, or that of the clip
 WIDEST = 3.0  # to 1, or 1 to it: beyond, no base makes a picture of one scene
 LARGEST = 4096  # pixels of a side: a clip of 64 frames has 3 GB
 NEAR = 0.02  # relative difference of aspects that nobody sees: an almost square clip is square
+# Width and height of the usual aspect ratios
+USUAL = ((1, 1), (9, 16), (16, 9), (4, 5), (5, 4), (3, 4), (4, 3), (2, 3), (3, 2), (1, 2), (2, 1),
+         (21, 9), (9, 21))  # fmt: skip
 AREA_WEIGHT = 0.25  # in `bucket`: an exact aspect counts more than an exact number of pixels
 
 
@@ -93,9 +96,7 @@ def bucket(aspect: float, side: int, stride: int) -> Size:
 
 def ratio(size: Size) -> str:
     """The aspect ratio in words: the nearest usual one, or "0.85:1"."""
-    usual = [(1, 1), (9, 16), (16, 9), (4, 5), (5, 4), (3, 4), (4, 3), (2, 3), (3, 2), (1, 2),
-             (2, 1), (21, 9), (9, 21)]  # fmt: skip
-    near = min(usual, key=lambda pair: abs(log(size.aspect * pair[1] / pair[0])))
+    near = min(USUAL, key=lambda pair: abs(log(size.aspect * pair[1] / pair[0])))
     if abs(log(size.aspect * near[1] / near[0])) < 0.04:
         return f"{near[0]}:{near[1]}"
     return f"{size.aspect:.2f}:1"

@@ -1,10 +1,10 @@
-"""Training corpora: clips with keypoints and captions, stored as memory-mapped arrays."""
+"""Rendered corpora: clips with keypoints and captions, stored as memory-mapped arrays."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress, warn
-from animateanywhere.media.video import read
-from animateanywhere.pose.skeleton import Poses, draw, read_poses
+from animateanywhere.pose.skeleton import draw
 
 # frames (F, H, W, 3) uint8, keypoints (F, 18, 3) float32, captions
 ClipRow = tuple[np.ndarray, np.ndarray, list[str]]
@@ -38,7 +38,7 @@ class Corpus:
 
 
 def open_corpus(
-    folder: Path, make: Callable[[int], Iterable[ClipRow]], count: int, frames: int, size: int
+    folder: Path, make: Callable[[int], Iterable[ClipRow]], count: int, frames: int, size: Size
 ) -> Corpus:
     """Open the corpus in `folder`, and create those of its `count` clips that are missing.
 
@@ -47,7 +47,7 @@ def open_corpus(
     folder's arrays have another shape.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shape = (count, frames, size, size, 3)
+    shape = (count, frames, size.height, size.width, 3)
     pixels, empty = _open_array(folder / "frames.npy", shape, np.uint8)
     points, also = _open_array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
     if empty or also:
@@ -73,60 +73,6 @@ def open_corpus(
     if len(captions) < count:
         raise UsageError(f"the corpus for {folder} has {len(captions)} clips; {count} are needed")
     return Corpus(folder, pixels, points, captions)
-
-
-def clips_of_folder(
-    folder: Path, frames: int, size: int, fps: float
-) -> tuple[int, Callable[[int], Iterator[ClipRow]]]:
-    """Clips of a folder of videos: name.mp4, name.poses.json, name.txt (one caption a line).
-
-    Each video is cut into clips of `frames` frames as far as its poses reach. Returns their number
-    and `make(start)`, which decodes one video at a time, so that memory does not grow with the
-    folder. Raises UsageError if a video lacks poses or captions, or is shorter than its poses.
-    """
-    clips = [_read_clip(path, fps) for path in sorted(folder.glob("*.mp4"))
-             if not path.stem.endswith(".masks")]  # fmt: skip
-    counts = [len(moments) // frames for _, _, moments, _ in clips]
-    if not sum(counts):
-        raise UsageError(f"{folder} contains no clip of {frames} frames; fill it with `aa puppets`")
-
-    def make(start: int) -> Iterator[ClipRow]:
-        for (path, pose, moments, captions), count in zip(clips, counts, strict=True):
-            if start < count:
-                decoded = read(path, fps=fps).frames
-                height, width = decoded.shape[1:3]
-                if (height, width) != (size, size):
-                    raise UsageError(f"{path} is {width}x{height}; the corpus needs {size}x{size}")
-                # Rounding may remove the last frame of a clip
-                if len(decoded) < len(moments) - 1:
-                    raise UsageError(
-                        f"{path} has {len(decoded)} frames at {fps:g} fps but {len(moments)} "
-                        "poses; make both the same length"
-                    )
-                shown = np.minimum(np.arange(len(moments)), len(decoded) - 1)
-                keypoints = pose.keypoints[moments]
-                keypoints[..., :2] *= np.array([width / pose.width, height / pose.height])
-                for row in range(start, count):
-                    cut = slice(row * frames, (row + 1) * frames)
-                    yield decoded[shown[cut]], keypoints[cut], captions
-            start = max(start - count, 0)
-
-    return sum(counts), make
-
-
-def _read_clip(path: Path, fps: float) -> tuple[Path, Poses, np.ndarray, list[str]]:
-    """A video's path, its poses, each frame's index into them at `fps`, and its captions."""
-    text, poses = path.with_suffix(".txt"), path.with_suffix(".poses.json")
-    if not text.is_file() or not poses.is_file():
-        raise UsageError(f"{path} needs the files {poses.name} and {text.name} beside it")
-    pose = read_poses(poses)
-    count = int(len(pose.keypoints) * fps / pose.fps + 1e-6)
-    moments = np.round(np.arange(count) * pose.fps / fps).astype(int)
-    captions = [line.strip() for line in text.read_text(encoding="utf-8").split("\n")]
-    captions = [line for line in captions if line]
-    if not captions:
-        raise UsageError(f"{text} contains no caption; write one in each line")
-    return path, pose, np.minimum(moments, len(pose.keypoints) - 1), captions
 
 
 def cached_array(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 RGB, BT709, UNKNOWN = 0, 1, 2  # common to H.273's three tables, RGB for matrices only
 BT601, BT2020 = 6, 9
@@ -87,8 +87,13 @@ def describe(colors: Colors) -> str | None:
     return None
 
 
-def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """Scale a frame and convert it to BT.709: uint8 (height, width, 3), or 4 with alpha."""
+def to_rgb(
+    frame: av.VideoFrame, width: int, height: int, by: VideoReformatter | None = None
+) -> np.ndarray:
+    """Scale a frame and convert it to BT.709: uint8 (height, width, 3), or 4 with alpha.
+
+    by: of the frames of one video, which then takes half as long.
+    """
     colors = colors_of(frame)
     clear = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
     convert = colors.transfer in (LINEAR, PQ, HLG) or (
@@ -97,8 +102,9 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
     deep = ("gbrap16le" if clear else "gbrp16le") if convert else ("rgba" if clear else "rgb24")
     # Planar: swscale overflows in packed RGB of 16 bits from video of 8 bits
     bits = max(part.bits for part in frame.format.components)
-    picture = frame.reformat(
-        width, height, deep, interpolation=EXACT if bits > 8 or convert else Interpolation.AREA,
+    exact = bits > 8 or convert
+    picture = (by or VideoReformatter()).reformat(
+        frame, width, height, deep, interpolation=EXACT if exact else Interpolation.AREA,
         src_colorspace=None if colors.matrix == RGB else MATRICES.get(colors.matrix),
     )  # fmt: skip
     pixels: np.ndarray = picture.to_ndarray()

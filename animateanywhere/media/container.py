@@ -125,6 +125,14 @@ def has_alpha_layer(stream: av.VideoStream) -> bool:
     )
 
 
+def is_turned(matrix: bytes | None) -> bool:
+    """Whether a display matrix, as of `upright`, exchanges width and height."""
+    if matrix is None or len(matrix) < 36:
+        return False
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    return bool(abs(a) + abs(d) < abs(b) + abs(c))
+
+
 def upright(pixels: np.ndarray, matrix: bytes | None) -> np.ndarray:
     """Turn and mirror (H, W, C) as a display matrix of a container says; None: as it is.
 
@@ -134,7 +142,7 @@ def upright(pixels: np.ndarray, matrix: bytes | None) -> np.ndarray:
     if matrix is None or len(matrix) < 36:
         return pixels
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-    if abs(a) + abs(d) < abs(b) + abs(c):
+    if is_turned(matrix):
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 

@@ -59,7 +59,7 @@ def open_animation(path: Path, size: int, part: Part) -> Iterator[Source]:
             for index in range(count):
                 try:
                     picture.seek(index)
-                    pixels = _pixels(picture, size)
+                    pixels = to_pixels(picture, size)
                 except Exception as error:
                     if not index or out_of_memory(error):
                         raise
@@ -92,7 +92,7 @@ def open_folder(folder: Path, size: int, fps: float) -> Iterator[Source]:
 
     def convert(file: Path) -> np.ndarray:
         with _reading(file), _opened(file) as picture:
-            pixels = _pixels(picture, size)
+            pixels = to_pixels(picture, size)
         height, width = pixels.shape[:2]
         first[:] = first or [(file.name, width, height)]
         name, *shape = first[0]
@@ -156,7 +156,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: cannot be read as a picture ({text})") from None
 
 
-def _pixels(picture: Image.Image, size: int) -> np.ndarray:
+def to_pixels(picture: Image.Image, size: int) -> np.ndarray:
     """uint8 (H, W, 3 or 4), upright, in sRGB."""
     picture.draft("RGB", (size, size))
     upright = ImageOps.exif_transpose(picture)

@@ -24,8 +24,8 @@ from animateanywhere.media.source import WHOLE, Part, Source, on_gray
 from animateanywhere.media.writing import contact_sheet, sheet_frames, write
 
 __all__ = [
-    "Video", "check_file", "contact_sheet", "frame_times", "read", "read_first", "sheet_frames",
-    "write",
+    "Video", "check_file", "contact_sheet", "frame_times", "nearest", "read", "read_first",
+    "sheet_frames", "write",
 ]  # fmt: skip
 
 LONG_SIDE = 1280  # pixels: 64 frames of 4K would be 1.6 GB, of this 0.2 GB
@@ -181,7 +181,7 @@ def _take(source: Source, rate: float, start: float, limit: int | None) -> _Take
     times: list[float] = []
     unreadable: dict[int, UsageError] = {}
     last, pixels, more = -1, None, False
-    for number, time, picture in _nearest(source.pictures, rate, start):
+    for number, time, picture in nearest(source.pictures, rate, start):
         if limit is not None and len(frames) == limit:
             more = True
             break
@@ -205,7 +205,7 @@ def _take(source: Source, rate: float, start: float, limit: int | None) -> _Take
     return _Taken(frames, numbers, times, more, unreadable)
 
 
-def _nearest(
+def nearest(
     timed: Iterator[tuple[float, Any]], rate: float, start: float
 ) -> Iterator[tuple[int, float, Any]]:
     """For each k, the number, the time and the picture nearest in time to start + k / rate."""

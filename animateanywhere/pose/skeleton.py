@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
 
 __all__ = [
     "COLORS", "KEYPOINTS", "LIMBS", "VISIBLE",
-    "Poses", "draw", "heat", "limb_distances", "read_all_poses", "read_poses", "write_poses",
+    "Poses", "draw", "heat", "limb_distances", "one_person", "parse_poses", "poses_text",
+    "read_all_poses", "read_poses", "write_poses",
 ]  # fmt: skip
 
 LIMB_SHADE = 0.6  # of the color, as in ControlNet's renders
@@ -70,19 +71,21 @@ def draw(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     return (pictures + 0.5).astype(np.uint8)
 
 
-def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
+def heat(keypoints: np.ndarray, size: int, cells: int | tuple[int, int]) -> np.ndarray:
     """A coarse heatmap of the body, from its limbs, to weight a loss.
 
     1 up to a tenth of the body's extent from a limb, falling to 0 at twice that.
 
     Args:
-        keypoints: float (F, 18, 3) in pixels of a size x size frame.
-        cells: width and height of the result.
+        keypoints: float (F, 18, 3) in pixels of a frame.
+        size: width of the frame.
+        cells: width of the result, which is a square, or its height and width (h, w).
 
     Returns:
-        float32 (F, cells, cells) in [0, 1]; 0 in frames without visible limbs.
+        float32 (F, h, w) in [0, 1]; 0 in frames without visible limbs.
     """
-    out = np.zeros((len(keypoints), cells, cells), np.float32)
+    shape = (cells, cells) if isinstance(cells, int) else cells
+    out = np.zeros((len(keypoints), *shape), np.float32)
     for picture, pose in zip(out, keypoints, strict=True):
         distance = limb_distances(pose, size, cells)
         if np.isfinite(distance).all():
@@ -91,15 +94,16 @@ def heat(keypoints: np.ndarray, size: int, cells: int) -> np.ndarray:
     return out
 
 
-def limb_distances(pose: np.ndarray, size: int, cells: int) -> np.ndarray:
-    """Distances (cells, cells) in pixels of a grid's centers from the nearest visible limb of a
-    pose (18, 3) in a size x size frame; infinite without one."""
-    centers = (np.arange(cells, dtype=np.float32) + 0.5) * size / cells
-    grid = np.stack(np.meshgrid(centers, centers), -1)  # (h, w, 2): x, y
+def limb_distances(pose: np.ndarray, size: int, cells: int | tuple[int, int]) -> np.ndarray:
+    """Distances (h, w) in pixels of a grid's centers from the nearest visible limb of a pose
+    (18, 3); infinite without one. size, cells: as in `heat`."""
+    shape = (cells, cells) if isinstance(cells, int) else cells
+    centers = [(np.arange(count, dtype=np.float32) + 0.5) * size / shape[1] for count in shape]
+    grid = np.stack(np.meshgrid(*reversed(centers)), -1)  # (h, w, 2): x, y
     visible = pose[:, 2] >= VISIBLE
     ends = np.array([(a, b) for a, b in LIMBS if visible[a] and visible[b]])
     if not len(ends):
-        return np.full((cells, cells), np.inf, np.float32)
+        return np.full(shape, np.inf, np.float32)
     start, along = pose[ends[:, 0], :2], pose[ends[:, 1], :2] - pose[ends[:, 0], :2]  # (L, 2)
     apart = grid[:, :, None] - start  # (h, w, L, 2)
     share = (apart * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)
@@ -135,7 +139,14 @@ def _capsule(
 
 
 def write_poses(path: Path, poses: Poses) -> None:
-    """Write keypoints as `poses.json`, one line per frame so that it can be corrected manually."""
+    """Write keypoints as `poses.json`."""
+    with write_aside(path) as tmp:
+        tmp.write_text(poses_text(poses), encoding="utf-8")
+
+
+def poses_text(poses: Poses) -> str:
+    """Keypoints as the text of a `poses.json`, one line per frame so that it can be corrected
+    manually."""
     rows = [
         "    " + json.dumps([[round(float(v), 3) for v in point] for point in pose])
         for pose in poses.keypoints
@@ -144,39 +155,59 @@ def write_poses(path: Path, poses: Poses) -> None:
     text = json.dumps(head, indent=2)[:-2] + ',\n  "keypoints": [\n' + ",\n".join(rows) + "\n  ]"
     if poses.filled is not None:  # pairs of frame and keypoint
         text += ',\n  "filled": ' + json.dumps(np.argwhere(poses.filled).tolist())
-    with write_aside(path) as tmp:
-        tmp.write_text(text + "\n}\n", encoding="utf-8")
+    return text + "\n}\n"
 
 
 def read_poses(path: Path) -> Poses:
     """Read a `poses.json` of one person. Raises UsageError if it is missing or damaged."""
-    poses = read_all_poses(path)
+    return one_person(read_all_poses(path), str(path))
+
+
+def one_person(poses: Poses, where: str) -> Poses:
+    """Keypoints (F, 18, 3) of those of one person (F, 1, 18, 3). Raises UsageError for several."""
     if poses.keypoints.shape[1] > 1:
         raise UsageError(
-            f"{path}: poses of {poses.keypoints.shape[1]} persons; keypoints must be F x 18 x 3 "
+            f"{where}: poses of {poses.keypoints.shape[1]} persons; keypoints must be F x 18 x 3 "
             "numbers, of one person"
         )
     return poses._replace(keypoints=poses.keypoints[:, 0])
 
 
 def read_all_poses(path: Path) -> Poses:
-    """Read a `poses.json` of one or several persons: keypoints (F, P, 18, 3), in any order and with
-    confidence 0 for those who are not there. Raises UsageError if it is missing or damaged."""
+    """Read a `poses.json` of one or several persons, as `parse_poses`."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(
                 f"{path}: {path.stat().st_size >> 20} MB, at most {MAX_BYTES >> 20} MB can be "
                 "read; cut it into parts"
             )
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_poses(path.read_bytes(), str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse_poses(data: bytes, path: str) -> Poses:
+    """The contents of a `poses.json` of one or several persons: keypoints (F, P, 18, 3), in any
+    order and with confidence 0 for those who are not there.
+
+    path: names it in errors. Raises UsageError if it is damaged.
+    """
+    return _checked_poses(_table(data, path), path)
+
+
+def _table(text: bytes, path: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text.decode("utf-8-sig"))
     except RecursionError:
         raise UsageError(f"{path}: not a poses.json: brackets are nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(data, dict) or data.get("format") != "openpose18":
         raise UsageError(f'{path}: not a poses.json: "format" must be "openpose18"')
+    return data
+
+
+def _checked_poses(data: dict[str, Any], path: str) -> Poses:
     try:
         keypoints = np.array(data["keypoints"], dtype=np.float32)
         width, height, fps = int(data["width"]), int(data["height"]), float(data["fps"])

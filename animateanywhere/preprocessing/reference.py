@@ -60,9 +60,8 @@ def choose_reference(
     keypoints, findings = corrected_limbs(chosen.keypoints)
     keypoints, filled = smoothing.smooth(keypoints, fps)
     if several and number is None:
-        shown = has_person(keypoints)
-        alone = _longest(shown & ~_seen(people.tracks[1:]))
-        if alone.stop - alone.start < max(ALONE * shown.sum(), SHORTEST):
+        alone = alone_in(people, keypoints)
+        if alone is None:
             raise UsageError(
                 f"{clip}: {_list(people)}; choose one with --person N, numbered in {picture}, and "
                 "the others are masked out, or cut the clip to one person"
@@ -80,6 +79,15 @@ def choose_reference(
         findings.insert(0, Finding("note", PEOPLE, text))
     others = [one.keypoints for one in people.others(number or 1)]
     return Reference(keypoints, filled, others, findings)
+
+
+def alone_in(people: People, keypoints: np.ndarray) -> slice | None:
+    """The longest stretch of frames that shows the most prominent of several persons alone; None if
+    that is not most of where the person is seen. keypoints: (F, 18, 3), of that person."""
+    shown = has_person(keypoints)
+    alone = _longest(shown & ~_seen(people.tracks[1:]))
+    long = alone.stop - alone.start >= max(ALONE * shown.sum(), min(SHORTEST, len(shown)))
+    return alone if long else None
 
 
 def _list(people: People) -> str:

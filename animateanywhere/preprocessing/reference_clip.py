@@ -66,7 +66,7 @@ def read_person(
 
     def find(read: video.Video) -> tuple[Reference, slice]:
         someone = _find(read, part, chosen, backends, number, picture)
-        return someone, _with_person(someone.keypoints, read.times, fps)
+        return someone, stretch_with_person(someone.keypoints, read.times, fps)
 
     read = video.read(clip, max_frames=LONGEST, fps=fps, part=part)
     _check_clip(read)
@@ -130,7 +130,7 @@ def _arrival(read: video.Video, part: Part, chosen: Chosen, backends: Backends) 
     return None
 
 
-def _with_person(keypoints: np.ndarray, times: np.ndarray, fps: float) -> slice:
+def stretch_with_person(keypoints: np.ndarray, times: np.ndarray, fps: float) -> slice:
     """The longest stretch of frames that show somebody, since motion must not jump."""
     shown = has_person(keypoints)
     new = np.diff(times, prepend=times[0]) > 1.5 / fps  # damaged frames were left out before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,8 +75,14 @@ def _missing(source: Source, folder: Path) -> str | None:
 def fingerprint(source: Source, folder: Path) -> str:
     """An identifier of weights, for cache keys: the source's name and a digest of its files."""
     files = sorted(file for name in source.files for file in folder.glob(name))
-    digest = hashlib.sha256("".join(sha256(file) for file in files).encode())
-    return f"{source.name}-{digest.hexdigest()[:12]}"
+    states = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return f"{source.name}-{_digest(tuple(states))}"
+
+
+@cache  # gigabytes, asked for with each of many clips
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256("".join(sha256(file) for file, _, _ in files).encode())
+    return digest.hexdigest()[:12]
 
 
 def require_local(source: Source, location: WeightsLocation) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs, broadcast_object_list
 from torch import Tensor, nn
@@ -56,6 +56,13 @@ def select(model: nn.Module, patterns: tuple[str, ...]) -> Parameters:
 def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
     """The random generator of one step on one process: batch, noise, timesteps, dropout."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)
+
+
+def pass_number(generator: torch.Generator, seed: int) -> int:
+    """The number of the pass that `step_generator` gave a generator for, counted over all processes
+    and steps of a run."""
+    number, rank = divmod(generator.initial_seed(), 1_009)
+    return (number - seed * 1_000_003) * int(PartialState().num_processes) + rank
 
 
 class _Step(nn.Module):

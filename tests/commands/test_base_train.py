@@ -18,7 +18,6 @@ import torch
 from diffusers import AutoencoderDC
 from safetensors.torch import load_file
 
-from animateanywhere import puppets
 from animateanywhere.backbones.base import hash_of, load_base
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.sd_unet import FAMILY
@@ -27,12 +26,9 @@ from animateanywhere.commands.base_train import _require_same, base_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.run_folder import MARK
-from animateanywhere.datasets.clips import ClipRow, clips_of_folder
-from animateanywhere.media import video
-from animateanywhere.methods.animate_anywhere import base_data, base_stages, vae_stage
-from animateanywhere.methods.animate_anywhere.base_data import corpora
+from animateanywhere.datasets.clips import ClipRow
+from animateanywhere.methods.animate_anywhere import base_stages, puppet_corpora, vae_stage
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Stage, load_recipe, to_dict
-from animateanywhere.pose import skeleton
 from animateanywhere.training import loop
 
 # Losses of recipes/tiny.toml on the CPU. Renders and kernels differ a little between machines.
@@ -111,7 +107,7 @@ def test_stages_pass_on_what_recipe_and_base_say(
             for stage in recipe.stage
         ),
     )
-    run = base_stages.Run(recipe, out, *corpora(recipe, out / "corpus"))
+    run = base_stages.Run(recipe, out, base_stages.open_data(recipe, out))
     passed: list[dict[str, Any]] = []
     weights: list[torch.Tensor] = []
     signature = inspect.signature(base_stages.method.loss)
@@ -163,8 +159,8 @@ def train_until_killed(out: Path, place: str) -> None:
         if stage.name == place and step == stage.steps - 2:  # after the last checkpoint
             kill()
 
-    def images(*given: Any) -> Iterator[ClipRow]:
-        for number, row in enumerate(real_images(*given)):
+    def images(*given: Any, **named: Any) -> Iterator[ClipRow]:
+        for number, row in enumerate(real_images(*given, **named)):
             if place == "corpus" and number == 9:
                 kill()
             yield row
@@ -172,8 +168,8 @@ def train_until_killed(out: Path, place: str) -> None:
     torch.set_num_threads(1)
     real_write: Any = loop._Log.write
     loop._Log.write = write  # type: ignore[method-assign, assignment]
-    real_images = base_data.puppet_images
-    base_data.puppet_images = images
+    real_images = puppet_corpora.puppet_images
+    puppet_corpora.puppet_images = images
     base_train("tiny", out)
 
 
@@ -264,33 +260,6 @@ def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
         _require_same(path, parts)
 
 
-def test_a_folder_of_clips_is_a_corpus(tmp_path: Path) -> None:
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    for number in range(2):
-        clip = puppets.render(puppets.sample_spec(number), frames=9, size=64)
-        video.write(folder / f"{number}.mp4", clip.frames, 8)
-        poses = skeleton.Poses(clip.keypoints, 64, 64, 8.0)
-        skeleton.write_poses(folder / f"{number}.poses.json", poses)
-        (folder / f"{number}.txt").write_text(clip.caption + "\n")
-    recipe = load_recipe("tiny")
-    vae_only = replace(
-        recipe, corpus=Corpus(source=str(folder)), stage=recipe.stage[:1],
-    )  # fmt: skip
-    out = base_train(vae_only, tmp_path / "base")
-    frames = np.load(out / "corpus" / "clips" / "frames.npy")
-    assert frames.shape == (4, 4, 64, 64, 3)  # two clips of nine frames, four frames each
-    again = clips_of_folder(folder, 4, 64, 8)[1](3)  # from the middle on, as after a stop
-    np.testing.assert_array_equal(next(again)[0], frames[3])
-    long = skeleton.Poses(np.concatenate([clip.keypoints] * 2), 64, 64, 8.0)
-    skeleton.write_poses(folder / "0.poses.json", long)
-    with pytest.raises(UsageError, match="has 9 frames at 8 fps but 18 poses"):
-        base_train(vae_only, tmp_path / "shorter")
-    (folder / "1.txt").unlink()
-    with pytest.raises(UsageError, match=r"1\.txt"):
-        base_train(vae_only, tmp_path / "other")
-
-
 def test_what_is_published_names_no_place_on_this_machine(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +271,7 @@ def test_what_is_published_names_no_place_on_this_machine(
     folder = tmp_path / "clips"
     folder.mkdir()
     settings = replace(recipe, model=model, corpus=Corpus(source=str(folder)))
-    with pytest.raises(UsageError, match="no clip of"):  # after the recipe is written
+    with pytest.raises(UsageError, match="no clip or picture"):  # after the recipe is written
         base_train(settings, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "recipe.json").read_text())
     assert found["model"]["vae"] == {"from": trained.name} and found["corpus"]["source"] == "clips"

@@ -15,7 +15,7 @@ from animateanywhere.media.source import Part
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import read_driving
-from animateanywhere.preprocessing.reference_clip import _outlines, _with_person
+from animateanywhere.preprocessing.reference_clip import _outlines, stretch_with_person
 from tests.commands.test_prepare import rendered
 from tests.media.clips import animation, with_alpha_webm
 from tests.pose.test_skeleton import pose as standing
@@ -135,7 +135,7 @@ def test_a_folder_of_frames_with_its_rate(
 def test_motion_does_not_jump_over_frames_that_were_left_out() -> None:
     keypoints = standing(20)
     times = np.delete(np.arange(24) / 8, [8, 9, 10, 11])
-    assert _with_person(keypoints, times, 8) == slice(8, 20)
+    assert stretch_with_person(keypoints, times, 8) == slice(8, 20)
 
 
 def test_a_damaged_clip_is_learned_from_its_whole_part_and_findings_say_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from animateanywhere.core.errors import Failure
+from animateanywhere.core.frame_size import square
 from animateanywhere.datasets.clips import ClipRow, _open_array, cached_array, open_corpus
 
 SHAPE = (8, 64, 1024)
@@ -55,7 +56,7 @@ def test_damaged_files_of_a_corpus_are_made_again(tmp_path: Path) -> None:
 
     def opened() -> list[tuple[int, str]]:
         made.clear()
-        corpus = open_corpus(tmp_path, clips, 4, 1, 8)
+        corpus = open_corpus(tmp_path, clips, 4, 1, square(8))
         return [(int(f.max()), c[0]) for f, c in zip(corpus.frames, corpus.captions, strict=True)]
 
     wanted = [(number, f"number {number}") for number in range(4)]

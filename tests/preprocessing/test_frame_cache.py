@@ -1,3 +1,4 @@
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from animateanywhere.core.messages import reporting_to, say
 from animateanywhere.core.reporter import Events
-from animateanywhere.preprocessing.frame_cache import cached_results
+from animateanywhere.preprocessing.frame_cache import KeptOpen, cached_results
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (6, 8, 9, 3), np.uint8)
 
@@ -80,3 +81,33 @@ def test_messages_of_a_detector_reach_the_reporter_from_its_threads():
         cached_results(FRAMES, "a-1", open_backend, "analyzing", workers=2)
     said = [event["text"] for event in reporter.events if event["kind"] == "message"]
     assert said == ["downloading"] * 2
+
+
+def test_backends_that_are_kept_open_are_opened_once_and_write_nothing(empty_cache):
+    opened, closed, threads, analyzed = [], [], set(), []
+
+    @contextmanager
+    def open_backend():
+        opened.append(threading.get_ident())
+
+        def analyze(frame):
+            threads.add(threading.get_ident())
+            analyzed.append(frame)
+            return {"mean": np.float32(frame.mean())}
+
+        yield analyze
+        closed.append(threading.get_ident())
+
+    kept = KeptOpen()
+    for _ in range(3):
+        with kept.one_clip():
+            for _ in range(2):
+                found = cached_results(FRAMES, "a-1", open_backend, "analyzing", workers=2)
+                assert [one["mean"] for one in found] == pytest.approx(FRAMES.mean((1, 2, 3)))
+    assert len(analyzed) == 3 * len(FRAMES)  # once for each clip
+    assert len(opened) == 2 and set(opened) == threads and not closed
+    kept.close()
+    assert sorted(closed) == sorted(opened)
+    assert not list(empty_cache.rglob("*.npz"))
+    cached_results(FRAMES, "a-1", open_backend, "analyzing")
+    assert len(opened) == 3

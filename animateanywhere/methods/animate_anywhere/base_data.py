@@ -1,126 +1,76 @@
-"""The data of base training: corpora of triplets, encoded once, and batches drawn from them."""
+"""Base training from puppets: rendered and encoded once, and batches drawn from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from torch import Tensor
 
-from animateanywhere import puppets
 from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.files import sha256
-from animateanywhere.datasets.clips import (
-    ClipRow,
-    Corpus,
-    cached_array,
-    clips_of_folder,
-    open_corpus,
-)
-from animateanywhere.datasets.procedural import picture
-from animateanywhere.methods.animate_anywhere.batch import Batch
+from animateanywhere.datasets.clips import Corpus, cached_array
+from animateanywhere.methods.animate_anywhere.batch import Batch, weighted
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
-from animateanywhere.methods.animate_anywhere.vae_stage import Source
-from animateanywhere.pose.skeleton import heat
+from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
 
-BATCH_RENDER = 16  # puppets rendered at once
+T = TypeVar("T")
+
 ENCODE_FRAMES = 32  # frames in one pass of the VAE
 
 
-def corpora(settings: Recipe, folder: Path) -> tuple[Corpus, Corpus]:
-    """Open or create the corpora: single frames for the image stage, clips for the video stage."""
-    model, corpus = settings.model, settings.corpus
-    if corpus.source == "puppets":
-        images = open_corpus(
-            folder / "images",
-            lambda start: puppet_images(settings, start),
-            corpus.images,
-            1,
-            model.size,
-        )
-        clips = open_corpus(
-            folder / "clips", lambda start: puppet_clips(settings, start), corpus.clips,
-            model.frames, model.size,
+@dataclass(frozen=True)
+class Rendered:
+    """Rendered puppets: single frames, and clips, in each aspect ratio of the recipe."""
+
+    settings: Recipe
+    out: Path  # folder of the run
+    images: list[Corpus]
+    clips: list[Corpus]
+
+    @property
+    def captions(self) -> list[str]:
+        """All captions, to train a tokenizer on."""
+        corpora = (corpus for pair in self._pairs for corpus in pair)
+        return [text for corpus in corpora for row in corpus.captions for text in row]
+
+    @property
+    def _pairs(self) -> list[tuple[Corpus, Corpus]]:
+        return list(zip(self.images, self.clips, strict=True))
+
+    @property
+    def pictures(self) -> RenderedPictures:
+        """Frames for the VAE."""
+        return RenderedPictures(self.images)
+
+    def batches(
+        self, base: Base, stage: Stage, seed: int, video: bool
+    ) -> Callable[[torch.Generator], Batch]:
+        """A function that draws the batch of a pass, of clips or of single frames; all rows have
+        one aspect ratio."""
+        draws, counts = [], []
+        for images, clips in self._pairs:
+            sources = [(clips, 1.0)] if video else [(images, 0.75), (clips, 0.25)]
+            draws.append(batches(base, stage, self.out, sources, self.settings.loss.pose_weight))
+            counts.append(len(sources[0][0].frames))
+        return _of_one_aspect(draws, counts)
+
+    def pairs(
+        self, base: Base, stage: Stage, seed: int
+    ) -> Callable[[torch.Generator], tuple[list[str], Tensor]]:
+        """A function that draws the captions and pictures, as latents (B, C, h, w), of a pass."""
+        return _of_one_aspect(
+            [partial(_pairs, corpus, encoded(base, self.out, corpus), stage.batch)
+             for corpus in self.images],
+            [len(corpus.frames) for corpus in self.images],
         )  # fmt: skip
-        return images, clips
-    source = Path(corpus.source)
-    count, singles = clips_of_folder(source, 1, model.size, model.fps)
-    images = open_corpus(folder / "images", singles, count, 1, model.size)
-    count, longer = clips_of_folder(source, model.frames, model.size, model.fps)
-    return images, open_corpus(folder / "clips", longer, count, model.frames, model.size)
-
-
-def puppet_images(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Render single frames of puppets, each of another person, scene and motion, from number
-    `start` on."""
-    model, corpus = settings.model, settings.corpus
-    for first in range(start, corpus.images, BATCH_RENDER):
-        seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
-        specs = [puppets.sample_spec(seed) for seed in seeds]
-        times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
-        for clip in puppets.render_batch(specs, times, size=model.size):
-            yield clip.frames, clip.keypoints, _captions(clip.spec, corpus.captions)
-
-
-def puppet_clips(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Render clips of puppets, of the base's length, from number `start` on."""
-    model, corpus = settings.model, settings.corpus
-    for number in range(start, corpus.clips):
-        spec = puppets.sample_spec(_seed(settings, "clips", number))
-        clip = puppets.render(spec, frames=model.frames, size=model.size, fps=model.fps)
-        yield clip.frames, clip.keypoints, _captions(spec, corpus.captions)
-
-
-def vae_sources(settings: Recipe, folder: Path, images: Corpus) -> list[Source]:
-    """The corpora that the VAE learns from: single frames, and portraits and procedural pictures if
-    the recipe asks for them. If it does, half of the rows of a batch are procedural.
-
-    folder: for portraits and procedural pictures, which are rendered where they are missing.
-    images: the corpus of single frames.
-    """
-    size, counts = settings.model.size, settings.corpus
-    kinds = {"portraits": (counts.portraits, portraits), "pictures": (counts.pictures, procedural)}
-    sources = [Source(images, 1.0)]
-    for name, (count, make) in kinds.items():
-        if count:
-            corpus = open_corpus(folder / name, partial(make, settings), count, 1, size)
-            share = 2.0 if name == "pictures" and counts.portraits else 1.0
-            sources.append(Source(corpus, share, upright=name == "portraits"))
-    return sources
-
-
-def procedural(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Generate procedural pictures, without people, from number `start` on."""
-    nobody = np.zeros((1, 18, 3), np.float32)
-    for number in range(start, settings.corpus.pictures):
-        seed = _seed(settings, "images", number)
-        yield picture(seed, settings.model.size)[None], nobody, [""]
-
-
-def portraits(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Render single frames of portraits (`puppets.sample_portrait`) from number `start` on."""
-    model, corpus = settings.model, settings.corpus
-    for first in range(start, corpus.portraits, BATCH_RENDER):
-        seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
-        specs = [puppets.sample_portrait(seed) for seed in seeds]
-        times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
-        for clip in puppets.render_batch(specs, times, size=model.size):
-            yield clip.frames, clip.keypoints, [""]
-
-
-def _seed(settings: Recipe, kind: str, number: int) -> int:
-    return settings.seed * 10_000_000 + {"images": 0, "clips": 5_000_000}[kind] + number
-
-
-def _captions(spec: puppets.Spec, count: int) -> list[str]:
-    """Varied captions of a clip; the last does not name the appearance, as captions of a subject do
-    not."""
-    full = [puppets.caption(spec, seed=spec.seed + n) for n in range(count - 1)]
-    return [*full, puppets.caption(spec, seed=spec.seed, appearance=False)]
 
 
 def batches(
@@ -128,9 +78,8 @@ def batches(
 ) -> Callable[[torch.Generator], Batch]:
     """Encode the corpora, and return a function that draws a batch with a random generator.
 
-    sources: corpora with the share of rows that is drawn from each. pose_weight: additional weight
-    of pixels near the limbs of the pose, as in HumanSD's heatmap-guided loss (arXiv 2304.04269;
-    ours computes the heatmap from the pose itself).
+    sources: corpora with the share of rows that is drawn from each. pose_weight: see
+    `batch.weighted`.
     """
     latents = [encoded(base, out, corpus) for corpus, _ in sources]
     with PartialState().main_process_first():
@@ -156,11 +105,8 @@ def batches(
         states = encode_text(base, captions)
         if not pose_weight:
             return Batch(x, pose_latents, states)
-        cells = heat(keypoints.reshape(-1, 18, 3), base.config["size"], clean.shape[-1])
-        near = torch.from_numpy(cells).unflatten(0, clean.shape[:2])[:, :, None].to(device)
-        # weight · (near + background · (1 − near)) = 1 + pose_weight · near
-        weight = x.new_full((len(x),), 1 + pose_weight)
-        return Batch(x, pose_latents, states, near, background=1 / weight, weight=weight)
+        width = sources[0][0].frames.shape[3]
+        return weighted(Batch(x, pose_latents, states), keypoints, width, pose_weight)
 
     return draw
 
@@ -169,6 +115,30 @@ def encoded(base: Base, out: Path, corpus: Corpus) -> np.ndarray:
     """Latents of a corpus, (N, F, C, h, w) float16, cached next to it."""
     with PartialState().main_process_first():
         return _cache(base, out, corpus, "latents", lambda c, i: c.frames[i])
+
+
+def _pairs(
+    corpus: Corpus, latents: np.ndarray, batch: int, generator: torch.Generator
+) -> tuple[list[str], Tensor]:
+    rows = torch.randperm(len(latents), generator=generator)[:batch].tolist()
+    options = [corpus.captions[row] for row in rows]
+    picks = torch.rand(len(rows), generator=generator).tolist()
+    texts = [words[int(pick * len(words))] for words, pick in zip(options, picks, strict=True)]
+    return texts, torch.from_numpy(latents[rows, 0])
+
+
+def _of_one_aspect(
+    draws: list[Callable[[torch.Generator], T]], counts: list[int]
+) -> Callable[[torch.Generator], T]:
+    """A function that draws by one of several, each as often as its count says."""
+    if len(draws) == 1:
+        return draws[0]
+    shares = torch.tensor(counts, dtype=torch.float)
+
+    def draw(generator: torch.Generator) -> T:
+        return draws[int(torch.multinomial(shares, 1, generator=generator))](generator)
+
+    return draw
 
 
 def _index(count: int, generator: torch.Generator) -> int:

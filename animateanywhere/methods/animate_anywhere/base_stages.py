@@ -13,26 +13,28 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from animateanywhere.backbones.base import Base, load_parts, token_ids
+from animateanywhere.backbones.base import Base, latent_shape, load_parts, token_ids
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.files import write_aside
-from animateanywhere.datasets.clips import Corpus
 from animateanywhere.evaluation.perception_training import train_perception
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.base_data import batches, encoded, vae_sources
+from animateanywhere.methods.animate_anywhere.base_data import Rendered
 from animateanywhere.methods.animate_anywhere.base_samples import (
     caption_errors,
     held_out_puppets,
     sampler,
 )
+from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData, open_samples
+from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.methods.animate_anywhere.text_stage import (
     Pairs,
     contrastive_loss,
     retrieval_accuracy,
 )
+from animateanywhere.methods.animate_anywhere.vae_pictures import vae_sources
 from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss, draw_pictures
 from animateanywhere.metrics import psnr
 from animateanywhere.training.loop import fit
@@ -44,16 +46,22 @@ class Run:
 
     settings: Recipe
     out: Path
-    images: Corpus  # single frames
-    clips: Corpus
+    data: Rendered | CorpusData
+
+
+def open_data(settings: Recipe, out: Path) -> Rendered | CorpusData:
+    """The data that a recipe names: puppets, rendered to the run's folder, or a corpus."""
+    if settings.corpus.source == "puppets":
+        return Rendered(settings, out, *open_puppets(settings, out / "corpus"))
+    return CorpusData(settings, out, open_samples(Path(settings.corpus.source)))
 
 
 def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     """Train the autoencoder on people and procedural pictures (see `vae_stage`)."""
     base = _parts(run)
     base.vae.to(memory_format=torch.channels_last)  # 1.13 times as fast on a processor
-    frames, size = run.images.frames, run.settings.model.size
-    sources = vae_sources(run.settings, run.out / "corpus", run.images)
+    pictures, size = run.data.pictures, run.settings.model.size
+    sources = vae_sources(run.settings, run.out / "corpus", pictures)
     rule, pose_weight = run.settings.autoencoder, run.settings.loss.pose_weight
 
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -71,8 +79,8 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     fit(base.vae, stage, loss, folder, seed, show)
     base.vae.register_to_config(scaling_factor=1.0)
-    some = np.linspace(0, len(frames) - 1, min(256, len(frames))).astype(int)
-    std = float(encode_frames(base.vae, frames[some, 0]).std())
+    some = np.linspace(0, len(pictures) - 1, min(256, len(pictures))).astype(int)
+    std = float(encode_frames(base.vae, pictures.take(some)[0]).std())
     base.vae.register_to_config(scaling_factor=1 / std)
     _save(base.vae, run.out / "vae")
     rebuilt = decode_latents(base.vae, encode_frames(base.vae, held_out))
@@ -82,15 +90,12 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     """Train the text encoder on pairs of captions and pictures (see `text_stage`)."""
     base = _parts(run)
-    latents = encoded(base, run.out, run.images)
-    model = Pairs(base.text_encoder, *latents.shape[2:4])
+    channels, side, _ = latent_shape(base)
+    model = Pairs(base.text_encoder, channels, side)
+    batch = run.data.pairs(base, stage, seed)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = torch.randperm(len(latents), generator=generator)[: stage.batch].tolist()
-        options = [run.images.captions[row] for row in rows]
-        picks = torch.rand(len(rows), generator=generator).tolist()
-        texts = [words[int(pick * len(words))] for words, pick in zip(options, picks, strict=True)]
-        return contrastive_loss(model(*pairs(texts, torch.from_numpy(latents[rows, 0]))))
+        return contrastive_loss(model(*pairs(*batch(generator))))
 
     def pairs(texts: list[str], pictures: Tensor) -> tuple[Tensor, Tensor]:
         device = _device(model)
@@ -112,7 +117,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     name, network = base.family.denoiser, base.family.build(base, False)
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
     rule, scheduler = run.settings.loss, base.scheduler_for(network)
-    batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.pose_weight)
+    batch = run.data.batches(base, stage, seed, video=False)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)
@@ -140,7 +145,7 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
     scheduler = base.scheduler_for(unet)
-    batch = batches(base, stage, run.out, [(run.clips, 1.0)], rule.pose_weight)
+    batch = run.data.batches(base, stage, seed, video=True)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from animateanywhere.pose.skeleton import heat
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,22 @@ class Batch:
     tokens: Tensor | None = None
     background: Tensor | None = None  # (B,) in [0, 1]: weight of the background outside `mask`
     weight: Tensor | None = None  # (B,): weight of each row
+
+
+def weighted(batch: Batch, keypoints: np.ndarray, width: int, pose_weight: float) -> Batch:
+    """A batch with additional weight of pixels near the limbs, as in HumanSD's heatmap-guided loss
+    (arXiv 2304.04269; ours computes the heatmap from the pose itself).
+
+    keypoints: (B, F, 18, 3) in pixels of frames of `width`.
+    """
+    x = batch.latents
+    cells = heat(keypoints.reshape(-1, 18, 3), width, (x.shape[-2], x.shape[-1]))
+    near = torch.from_numpy(cells).unflatten(0, x.shape[:2])[:, :, None].to(x.device)
+    # weight · (near + background · (1 − near)) = 1 + pose_weight · near
+    weight = x.new_full((len(x),), 1 + pose_weight)
+    return Batch(
+        x, batch.pose_latents, batch.text_states, near, background=1 / weight, weight=weight
+    )
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,16 @@ Kind = Literal[BaseKind, PersonalKind]
 class Corpus:
     """The data of base training: text-image-pose and text-video-pose triplets."""
 
-    source: str = "puppets"  # or a folder with name.mp4, name.poses.json and name.txt for each clip
+    # Or a folder: a corpus of shards, or name.mp4 or name.png (.jpg, ...) with name.poses.json and
+    # name.txt for each clip or picture
+    source: str = "puppets"
     images: int = 0  # number of single frames of puppets to render
     clips: int = 0  # number of clips of puppets to render, `model.frames` frames each
     captions: int = 4  # different captions for each clip
     # For the VAE stages only, in addition to `images`
     pictures: int = 0  # number of procedural pictures, so that the VAE is not limited to puppets
     portraits: int = 0  # number of frames of puppets close to the camera, with individual faces
+    workers: int = 2  # threads that read and decode ahead, from a folder; the result is the same
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,8 @@ def _check(recipe: Recipe, where: str) -> None:
     for key, value in dataclasses.asdict(recipe.autoencoder).items():
         if value < 0:
             raise UsageError(f"{where}: {key} of [autoencoder] must be at least 0")
+    if not 0 <= recipe.corpus.workers <= 256:
+        raise UsageError(f"{where}: workers of [corpus] must be 0 to 256")
     for stage in recipe.stage:
         here = f"{where}: stage {stage.name}"
         if stage.frames < 1:

@@ -24,7 +24,7 @@ class Pairs(nn.Module):
     def __init__(self, text_encoder: Any, channels: int, size: int, width: int = 64) -> None:
         super().__init__()
         space = text_encoder.config.hidden_size
-        self.text_encoder = text_encoder
+        self.text_encoder, self.size = text_encoder, size
         self.to_space = nn.Linear(space, space, bias=False)
         self.picture = nn.Sequential(
             *_layer(channels, width, 1), *_layer(width, 2 * width, 2),
@@ -42,6 +42,8 @@ class Pairs(nn.Module):
         states = self.text_encoder(ids).last_hidden_state  # (B, T, D)
         ends = (ids == self.text_encoder.config.eos_token_id)[..., None]
         words = self.to_space((states * ends).sum(1) / ends.sum(1))
+        if latents.shape[-2:] != (self.size, self.size):  # of another aspect ratio
+            latents = F.adaptive_avg_pool2d(latents, self.size)
         pictures = self.picture(latents)
         scale = self.scale.exp().clamp(max=SHARPEST)
         return scale * F.normalize(words, dim=-1) @ F.normalize(pictures, dim=-1).T

@@ -4,7 +4,7 @@ diffusion model can learn."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from animateanywhere.backbones.vae import to_pixels, vae_encode
-from animateanywhere.datasets.clips import Corpus
 from animateanywhere.diffusion.losses import reconstruction
 from animateanywhere.methods.animate_anywhere.settings import Autoencoder
 from animateanywhere.pose.keypoints import KEYPOINTS, VISIBLE
@@ -22,11 +21,20 @@ _FACE = [KEYPOINTS.index(name) for name in ("nose", "right eye", "left eye")]
 _HEAD = [*_FACE, *(KEYPOINTS.index(name) for name in ("neck", "right ear", "left ear"))]
 
 
+class TakesPictures(Protocol):
+    """Numbered square pictures of one size, with keypoints."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frames (n, S, S, 3) uint8 and keypoints (n, 18, 3), by numbers (n,)."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """A corpus of pictures that the VAE learns from."""
+    """Pictures that the VAE learns from."""
 
-    corpus: Corpus
+    pictures: TakesPictures
     share: float  # share of the rows of a batch, relative to those of the other sources
     upright: bool = True  # False: augmented by rotations and permutations of the color channels
 
@@ -49,11 +57,10 @@ def draw_pictures(
     for source, count in zip(sources, counts.bincount(minlength=len(sources)), strict=True):
         if not count:
             continue
-        corpus = source.corpus
-        picked = torch.randint(len(corpus.frames), (int(count),), generator=generator)
-        index = picked.sort().values.numpy()
-        x = to_pixels(torch.from_numpy(corpus.frames[index, 0]))
-        weight = pixel_weights(corpus.keypoints[index, 0], x.shape[-1], pose_weight, face_weight)
+        picked = torch.randint(len(source.pictures), (int(count),), generator=generator)
+        frames, keypoints = source.pictures.take(picked.sort().values.numpy())
+        x = to_pixels(torch.from_numpy(frames))
+        weight = pixel_weights(keypoints, x.shape[-1], pose_weight, face_weight)
         if torch.rand((), generator=generator) < 0.5:
             x, weight = x.flip(3), weight.flip(3)
         if not source.upright:
@@ -62,7 +69,11 @@ def draw_pictures(
             x, weight = x.rot90(turns, (2, 3))[:, channels], weight.rot90(turns, (2, 3))
         pictures.append(x)
         weights.append(weight)
-    return torch.cat(pictures), torch.cat(weights)
+    side = min(x.shape[-1] for x in pictures)  # of sources that differ, the corner that all have
+    return (
+        torch.cat([x[..., :side, :side] for x in pictures]),
+        torch.cat([weight[..., :side, :side] for weight in weights]),
+    )
 
 
 def pixel_weights(

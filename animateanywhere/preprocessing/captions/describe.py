@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 from rich.markup import escape
@@ -52,12 +53,13 @@ def describe(frames: np.ndarray, scene: str | None, backends: Backends) -> Descr
 
     @contextmanager
     def open_backend() -> Iterator[FrameFunction]:
+        if backends.caption == "vlm":
+            ask = vlm.opened(model, backends.location)
+        else:
+            ask = partial(openai_api.describe, model=model)
+
         def describe_clip(clip: np.ndarray) -> FrameResult:
-            if backends.caption == "vlm":
-                answer = vlm.describe(clip, model, backends.location)
-            else:
-                answer = openai_api.describe(clip, model)
-            return {"description": np.array(json.dumps(answer))}
+            return {"description": np.array(json.dumps(ask(clip)))}
 
         yield describe_clip
 

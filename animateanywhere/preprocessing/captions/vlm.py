@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ def describe(
         UsageError: the weights are missing, or are not those of a vision-language model.
         Failure: no usable answer.
     """
+    return opened(model, location)(frames)
+
+
+def opened(
+    model: str | None = None, location: WeightsLocation = HUB
+) -> Callable[[np.ndarray], Description]:
+    """`describe` for many clips, with the model loaded once; arguments and errors as there."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     folder = weights(model, location)
@@ -70,11 +78,15 @@ def describe(
             False  # 17 times the tokens, needed for small print only
         )
     network = load(AutoModelForImageTextToText, folder)
-    pictures = sample_pictures(frames)
-    try:
-        return parse_answer(_answer(processor, network, pictures, QUESTION), "vlm")
-    except Failure:
-        return parse_answer(_answer(processor, network, pictures, SIMPLER_QUESTION), "vlm")
+
+    def ask(frames: np.ndarray) -> Description:
+        pictures = sample_pictures(frames)
+        try:
+            return parse_answer(_answer(processor, network, pictures, QUESTION), "vlm")
+        except Failure:
+            return parse_answer(_answer(processor, network, pictures, SIMPLER_QUESTION), "vlm")
+
+    return ask
 
 
 def _answer(processor: Any, network: Any, pictures: list[Image.Image], question: str) -> str:

@@ -153,14 +153,21 @@ def _drawing(frames: np.ndarray, boxes: np.ndarray, masks: np.ndarray) -> list[F
     return [Finding("warning", "drawing", text)]
 
 
-def _cuts(frames: np.ndarray, fps: float) -> list[Finding]:
-    change = footage.color_changes(frames)
+def cut_frames(change: np.ndarray) -> np.ndarray:
+    """The frames, int (N,), with which a new shot begins.
+
+    change: (F - 1,) from `footage.color_changes`. Slow dissolves are not found.
+    """
     usual = [
         float(np.median(np.delete(change[max(k - 4, 0) : k + 5], min(k, 4))))
         if len(change) > 1 else 0.0
         for k in range(len(change))
     ]  # fmt: skip
-    at = np.flatnonzero((change > CUT) & (change > CUT_OVER * np.array(usual))) + 1
+    return np.flatnonzero((change > CUT) & (change > CUT_OVER * np.array(usual))) + 1
+
+
+def _cuts(frames: np.ndarray, fps: float) -> list[Finding]:
+    at = cut_frames(footage.color_changes(frames))
     if not len(at):
         return []
     times = ", ".join(f"{frame / fps:.1f} s" for frame in at[:5])
@@ -239,16 +246,21 @@ def _light(pictures: np.ndarray, masks: np.ndarray) -> list[Finding]:
     return []
 
 
-def _motion(keypoints: np.ndarray, fps: float) -> list[Finding]:
+def joint_speed(keypoints: np.ndarray, fps: float) -> float:
+    """Mean speed of the visible joints of (F, 18, 3) in body heights per second; NaN where no joint
+    is visible in two frames that follow each other."""
     visible = keypoints[..., 2] >= VISIBLE
     both = visible[1:] & visible[:-1]
     heights = [float(np.ptp(p[s, 1])) for p, s in zip(keypoints, visible, strict=True) if s.any()]
     if not both.any() or max(heights) <= 0:
-        return []
+        return float("nan")
     path = np.hypot(*np.moveaxis(np.diff(keypoints[..., :2], axis=0), -1, 0))
     means = [float(one[shown].mean()) for one, shown in zip(path, both, strict=True) if shown.any()]
-    speed = float(np.median(means)) / max(float(np.median(heights)), 1e-3) * fps
-    if speed >= STILL:
+    return float(np.median(means)) / max(float(np.median(heights)), 1e-3) * fps
+
+
+def _motion(keypoints: np.ndarray, fps: float) -> list[Finding]:
+    if not joint_speed(keypoints, fps) < STILL:  # NaN is not
         return []
     return [
         Finding(

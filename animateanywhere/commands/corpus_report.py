@@ -1,0 +1,68 @@
+"""`aa corpus check` and `aa corpus show`: whether a corpus is right, and what is in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from animateanywhere.commands.corpus import read_rejections
+from animateanywhere.core.findings import COLORS, VERDICTS
+from animateanywhere.core.messages import say
+from animateanywhere.datasets.corpus_check import CorpusReport, check_corpus
+from animateanywhere.datasets.corpus_page import SHEET, write_page
+from animateanywhere.datasets.shard_corpus import open_shards
+
+PAGE = "report.html"
+SHOWN = ("sizes", "lengths", "licenses")  # statistics that are printed
+
+
+def check(folder: Path) -> CorpusReport:
+    """Check all of a corpus. Raises UsageError if it is none, or its index does not fit."""
+    return check_corpus(folder)
+
+
+def print_report(report: CorpusReport) -> None:
+    """Print a report to stdout."""
+    console = Console(highlight=False, emoji=False)
+    numbers = report.statistics
+    console.print(
+        f"{numbers['readable']} of {numbers['samples']} samples are right: {numbers['clips']} "
+        f"clips ({numbers['seconds']:.0f} s), {numbers['pictures']} pictures; "
+        f"{numbers['captions']} captions of {numbers['different words']} different words",
+        soft_wrap=True,
+    )
+    for name in SHOWN:
+        rows = [f"{escape(str(value))}: {count}" for value, count in numbers[name].items()]
+        console.print(f"{name}: {', '.join(rows) or 'none'}", soft_wrap=True)
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for level, what, text in report.findings:
+        table.add_row(f"[{COLORS[level]}]{level}[/]", what, escape(text))
+    if report.findings:
+        console.print(table)
+    console.print(f"[bold {VERDICTS[report.verdict]}]{report.verdict}[/]")
+
+
+def to_json(report: CorpusReport) -> str:
+    """A report as one JSON object."""
+    return json.dumps({**report._asdict(), "findings": [one._asdict() for one in report.findings]})
+
+
+def show(folder: Path, out: Path | None = None) -> Path:
+    """Write the page and the contact sheet of a corpus, by default into it; returns the page.
+
+    Raises UsageError if the folder is no finished corpus or a sample that is shown is damaged.
+    """
+    corpus = open_shards(folder)
+    out = out or folder
+    out.mkdir(parents=True, exist_ok=True)
+    page = out / PAGE
+    write_page(page, corpus, read_rejections(folder))
+    say(escape(f"wrote {page} and {out / SHEET}"))
+    return page

@@ -1,0 +1,236 @@
+"""A corpus of shards: the index of all of it, and reading any sample of it by its number."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256, write_aside
+from animateanywhere.core.frame_size import Size, ratio
+from animateanywhere.datasets.shards import (
+    VERSION,
+    Sample,
+    Shard,
+    index_path,
+    read_shard,
+)
+
+INDEX = "corpus.json"
+_MISSING = -1  # size of a file that a sample does not have
+
+
+@dataclass(frozen=True)
+class ShardCorpus:
+    """The samples of all shards of a folder, in order, as columns: a million take some 0.2 GB."""
+
+    folder: Path
+    about: dict[str, Any]  # the corpus's index
+    shards: list[Path]
+    keys: np.ndarray  # (N,) bytes
+    shard: np.ndarray  # (N,) int32, index into `shards`
+    sizes: np.ndarray  # (N, 2) int32: width and height in pixels
+    frames: np.ndarray  # (N,) int32; 1 for a picture
+    fps: np.ndarray  # (N,) float64; 0 for a picture
+    places: dict[str, np.ndarray]  # by file name, (N, 3) int64: offset, size, CRC-32
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def key(self, number: int) -> str:
+        """The key of a sample."""
+        return bytes(self.keys[number]).decode()
+
+    def name(self, number: int, file: str) -> str:
+        """Where a file of a sample is, for messages."""
+        return f"{self.shards[self.shard[number]]}: {self.key(number)}.{file}"
+
+    def has(self, number: int, file: str) -> bool:
+        """Whether a sample has a file."""
+        return file in self.places and self.places[file][number, 1] != _MISSING
+
+    def files(self, number: int) -> list[str]:
+        """The names of a sample's files."""
+        return [name for name in self.places if self.has(number, name)]
+
+    def groups(self) -> list[range]:
+        """The numbers of the samples of each shard."""
+        ends = np.searchsorted(self.shard, np.arange(len(self.shards)), side="right").tolist()
+        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def fingerprint(self, group: int) -> str:
+        """The SHA-256 of a shard."""
+        return str(self.about["shards"][group]["sha256"])
+
+    def array(self, number: int, file: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `start` to `stop` of an array (.npy) of a sample; no others are read.
+
+        Raises UsageError, which names shard and key, if it cannot be read.
+        """
+        offset, size, _ = self.places[file][number].tolist()
+        try:
+            with self.shards[self.shard[number]].open("rb") as data:
+                data.seek(offset)
+                version = np.lib.format.read_magic(data)
+                if version != (1, 0):
+                    raise ValueError(f"version {version}")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(data)
+                row = dtype.itemsize * int(np.prod(shape[1:]))
+                stop = shape[0] if stop is None else stop
+                if (
+                    row * shape[0] + data.tell() > offset + size
+                    or not 0 <= start < stop <= shape[0]
+                ):
+                    raise ValueError(f"{shape[0]} rows")
+                data.seek(start * row, 1)
+                found = np.frombuffer(data.read((stop - start) * row), dtype)
+                return found.reshape(stop - start, *shape[1:])
+        except (OSError, ValueError, TypeError, IndexError, OverflowError) as error:
+            raise UsageError(
+                f"{self.name(number, file)}: damaged ({error}); make the shard again"
+            ) from None
+
+    def read(self, number: int, files: Iterable[str] | None = None) -> Sample:
+        """A sample, with all its files or only `files`, as far as it has them.
+
+        Raises UsageError, which names shard and key, if it cannot be read or is damaged.
+        """
+        wanted = self.files(number) if files is None else [n for n in files if self.has(number, n)]
+        found = {}
+        path = self.shards[self.shard[number]]
+        try:
+            with path.open("rb") as file:
+                for name in wanted:
+                    offset, size, check = self.places[name][number].tolist()
+                    file.seek(offset)
+                    data = file.read(size)
+                    if zlib.crc32(data) != check:
+                        raise UsageError(
+                            f"{self.name(number, name)}: damaged: its bytes are not those of the "
+                            "index; copy or make the shard again"
+                        )
+                    found[name] = data
+        except OSError as error:
+            raise UsageError(
+                f"{path}: cannot be read ({error.strerror}); copy or make the shard again"
+            ) from None
+        return Sample(self.key(number), found)
+
+
+def write_corpus(folder: Path, shards: list[Shard], about: dict[str, Any] | None = None) -> Path:
+    """Write the index of a corpus of these shards, which marks it as finished. Shards of an earlier
+    corpus in the folder are removed.
+
+    about: JSON data of its maker to keep in it. Raises UsageError if two samples have one key.
+    """
+    metas = [entry.meta for shard in shards for entry in shard.samples]
+    twice = [k for k, n in Counter(e.key for s in shards for e in s.samples).items() if n > 1]
+    if twice:
+        raise UsageError(f"{folder}: two samples have the key {twice[0]}; give each its own")
+    sizes = [Size(meta.width, meta.height) for meta in metas]
+    clips = [meta for meta in metas if meta.frames > 1]
+    data = {
+        "format": "corpus", "version": VERSION, "samples": len(metas),
+        "pictures": len(metas) - len(clips), "clips": len(clips),
+        "frames": sum(meta.frames for meta in metas),
+        "seconds": round(sum(meta.frames / meta.fps for meta in clips), 3),
+        "bytes": sum(shard.size for shard in shards),
+        "licenses": _counted(meta.license for meta in metas),
+        "aspects": _counted(map(ratio, sizes)), "sizes": _counted(map(str, sizes)),
+        "about": about or {},
+        "shards": [
+            {"name": shard.path.name, "samples": len(shard.samples), "size": shard.size,
+             "sha256": shard.sha256, "index_sha256": sha256(index_path(shard.path))}
+            for shard in shards
+        ],
+    }  # fmt: skip
+    path = folder / INDEX
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    for old in set(folder.glob("shard-*.tar")) - {shard.path for shard in shards}:
+        old.unlink()
+        index_path(old).unlink(missing_ok=True)
+    return path
+
+
+def is_shard_corpus(folder: Path) -> bool:
+    """Whether a folder has the index of a corpus of shards, or is an unfinished one."""
+    return (folder / INDEX).is_file() or any(folder.glob("shard-*.tar"))
+
+
+def open_shards(folder: Path) -> ShardCorpus:
+    """Open a corpus of shards: its index and those of all shards are read, and the sizes of the
+    shards compared.
+
+    Raises UsageError, which names the file, if anything is missing, damaged or does not agree.
+    """
+    about = read_corpus_index(folder)
+    shards = []
+    for row in about["shards"]:
+        path = folder / str(row["name"])
+        if index_path(path).is_file() and sha256(index_path(path)) != row["index_sha256"]:
+            raise UsageError(
+                f"{index_path(path)}: not the index that {INDEX} of the corpus names; copy or make "
+                "the corpus again"
+            )
+        shard = read_shard(path)
+        if shard.sha256 != row["sha256"]:
+            raise UsageError(f"{path}: not the shard that {INDEX} of the corpus names")
+        shards.append(shard)
+    return joined(folder, shards, about)
+
+
+def read_corpus_index(folder: Path) -> dict[str, Any]:
+    """The index of a corpus, as written by `write_corpus`. Raises UsageError if it is missing or
+    damaged."""
+    path = folder / INDEX
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != "corpus" or data["version"] != VERSION:
+            raise ValueError("not a corpus of this version of the format")
+        for row in data["shards"]:
+            if Path(row["name"]).name != row["name"]:
+                raise ValueError(f"{row['name']} is no file name")
+            _ = row["sha256"], row["index_sha256"]
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); the folder is no finished corpus: run "
+            "`aa corpus build` to the end"
+        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"{path}: not the index of a corpus ({error}); run `aa corpus build` again"
+        ) from None
+    return dict(data)
+
+
+def joined(folder: Path, shards: list[Shard], about: dict[str, Any] | None = None) -> ShardCorpus:
+    """The corpus of these shards."""
+    rows = [(number, row) for number, shard in enumerate(shards) for row in shard.samples]
+    names = sorted({name for _, row in rows for name in row.files})
+    places = {name: np.full((len(rows), 3), _MISSING, np.int64) for name in names}
+    for index, (_, row) in enumerate(rows):
+        for name, place in row.files.items():
+            places[name][index] = place
+    metas = [row.meta for _, row in rows]
+    return ShardCorpus(
+        folder, about or {}, [shard.path for shard in shards],
+        np.array([row.key.encode() for _, row in rows], "S"),
+        np.array([number for number, _ in rows], np.int32),
+        np.array([meta[:2] for meta in metas], np.int32).reshape(-1, 2),
+        np.array([meta.frames for meta in metas], np.int32),
+        np.array([meta.fps for meta in metas], np.float64),
+        places,
+    )  # fmt: skip
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, the most frequent first."""
+    return dict(sorted(Counter(values).items(), key=lambda pair: (-pair[1], pair[0])))

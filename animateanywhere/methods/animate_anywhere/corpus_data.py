@@ -1,0 +1,156 @@
+"""Base training from a corpus of clips and pictures: shards, or a folder of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animateanywhere.backbones.base import Base, encode_text
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
+from animateanywhere.datasets.ahead import Ahead
+from animateanywhere.datasets.clip_folder import open_folder
+from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.samples import Samples, parse_captions
+from animateanywhere.datasets.shard_corpus import ShardCorpus, is_shard_corpus, open_shards
+from animateanywhere.methods.animate_anywhere.batch import Batch, weighted
+from animateanywhere.methods.animate_anywhere.latent_shards import encoded_samples, layout_of
+from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
+from animateanywhere.methods.animate_anywhere.vae_pictures import SamplePictures
+from animateanywhere.training.loop import pass_number
+
+
+def open_samples(folder: Path) -> Samples:
+    """A corpus of shards, or a folder of clips and pictures. Raises UsageError if it is neither, or
+    damaged."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; [corpus] source names the training data")
+    return open_shards(folder) if is_shard_corpus(folder) else open_folder(folder)
+
+
+class Read(NamedTuple):
+    """What a pass reads: B rows of F frames."""
+
+    latents: np.ndarray  # (B, F, C, h, w) float16
+    pose_latents: np.ndarray
+    keypoints: np.ndarray  # (B, F, 18, 3), in pixels
+    captions: list[str]
+    width: int  # of the frames, in pixels
+
+
+@dataclass(frozen=True)
+class CorpusData:
+    """The samples of a corpus, from which all stages draw."""
+
+    settings: Recipe
+    out: Path
+    samples: Samples
+
+    @property
+    def captions(self) -> list[str]:
+        """All captions, to train a tokenizer on."""
+        found = []
+        for number in range(len(self.samples)):
+            name = self.samples.name(number, "caption.txt")
+            found += parse_captions(self.samples.read(number, ["caption.txt"]), name)
+        return found
+
+    @cached_property
+    def pictures(self) -> SamplePictures:
+        """Square frames, for the VAE, which takes any size once it is trained."""
+        model, workers = self.settings.model, self.settings.corpus.workers
+        return SamplePictures(self.samples, square(model.size), model.fps, model.frames, workers)
+
+    def latents(self, base: Base) -> ShardCorpus:
+        """The latents of all samples: those that `aa corpus encode` wrote into the corpus, or of
+        the run's folder, where they are computed if they are missing."""
+        layout = layout_of(base, self.settings.aspects)
+        name = f"latents-{layout.key}"
+        folders = [Path(self.settings.corpus.source) / name, self.out / "corpus" / name]
+        workers = self.settings.corpus.workers
+        return encoded_samples(base, self.samples, layout, folders, workers)
+
+    def batches(
+        self, base: Base, stage: Stage, seed: int, video: bool
+    ) -> Callable[[torch.Generator], Batch]:
+        """A function that draws the batch of a pass, of clips or of single frames."""
+        read = self._reader(base, stage, seed, video)
+        pose_weight = self.settings.loss.pose_weight
+
+        def draw(generator: torch.Generator) -> Batch:
+            found = read(pass_number(generator, seed))
+            device = base.denoiser.device
+            x, poses = (torch.from_numpy(part).float().to(device) for part in found[:2])
+            states = encode_text(base, found.captions)
+            if not pose_weight:
+                return Batch(x, poses, states)
+            return weighted(Batch(x, poses, states), found.keypoints, found.width, pose_weight)
+
+        return draw
+
+    def pairs(
+        self, base: Base, stage: Stage, seed: int
+    ) -> Callable[[torch.Generator], tuple[list[str], Tensor]]:
+        """A function that draws the captions and pictures, as latents (B, C, h, w), of a pass."""
+        read = self._reader(base, stage, seed, video=False, dropout=0)
+
+        def draw(generator: torch.Generator) -> tuple[list[str], Tensor]:
+            found = read(pass_number(generator, seed))
+            return found.captions, torch.from_numpy(found.latents[:, 0])
+
+        return draw
+
+    def _reader(
+        self, base: Base, stage: Stage, seed: int, video: bool, dropout: float | None = None
+    ) -> Callable[[int], Read]:
+        """A function of a pass's number that reads its rows."""
+        latents = self.latents(base)
+        frames = stage.frames if video else 1
+        rows = _rows(latents, frames, frames if video else self.settings.model.frames)
+        if not len(rows):
+            raise UsageError(
+                f"stage {stage.name}: {self.settings.corpus.source} contains no clip of {frames} "
+                f"frames at {self.settings.model.fps:g} fps; lower `frames` of the stage"
+            )
+        _, bucket_of = np.unique(latents.sizes[rows], axis=0, return_inverse=True)
+        buckets = [rows[bucket_of.ravel() == number] for number in range(bucket_of.max() + 1)]
+        dropout = stage.dropout if dropout is None else dropout
+        fetch = partial(_read, latents, Order(buckets, seed), seed, stage.batch, frames, dropout)
+        return Ahead(fetch, self.settings.corpus.workers)
+
+
+def _rows(samples: Samples | ShardCorpus, frames: int, each: int) -> np.ndarray:
+    """The samples of at least `frames` frames, each as often as it has `each` frames, but once."""
+    long = np.flatnonzero(samples.frames >= frames)
+    return np.repeat(long, np.maximum(samples.frames[long] // each, 1))
+
+
+def _read(
+    latents: ShardCorpus, order: Order, seed: int, batch: int, frames: int, dropout: float,
+    number: int,
+) -> Read:  # fmt: skip
+    """Read the rows of pass `number`, by a random generator of its own: which frames of a clip, and
+    which of its captions, if any."""
+    _, rows = order.rows(number, batch)
+    rng = np.random.default_rng([seed, 4, number])
+    found: list[tuple[np.ndarray, ...]] = []
+    captions = []
+    for row in rows.tolist():
+        first = int(rng.integers(latents.frames[row] - frames + 1))
+        found.append(tuple(
+            latents.array(row, f"{name}.npy", first, first + frames)
+            for name in ("latents", "pose_latents", "keypoints")
+        ))  # fmt: skip
+        name = latents.name(row, "caption.txt")
+        words = parse_captions(latents.read(row, ["caption.txt"]), name)
+        caption = words[int(rng.integers(len(words)))]
+        captions.append("" if rng.random() < dropout else caption)
+    clean, poses, keypoints = (np.stack(part) for part in zip(*found, strict=True))
+    return Read(clean, poses, keypoints, captions, int(latents.sizes[rows[0], 0]))

@@ -1,0 +1,241 @@
+"""Latents of a corpus, cached as shards before training, which then reads nothing else.
+
+A sample of them is of a picture or clip at the base's frame rate, in the frame size that is nearest
+to its own: latents.npy and pose_latents.npy (F, C, h, w) float16, keypoints.npy (F, 18, 3) in
+pixels of the frame size, and caption.txt. There is one shard for each of the corpus; those that are
+there are kept, and processes that train together share the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from rich.markup import escape
+
+from animateanywhere.backbones.base import DECISIVE, Base
+from animateanywhere.backbones.vae import ENCODED, at_once, encode_frames
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256
+from animateanywhere.core.frame_size import USUAL, Size, bucket, parse_aspect
+from animateanywhere.core.messages import progress, say, warn
+from animateanywhere.datasets.ahead import Ahead
+from animateanywhere.datasets.samples import Samples
+from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards, write_corpus
+from animateanywhere.datasets.shards import (
+    Sample,
+    finished_shard,
+    read_shard,
+    shard_path,
+    write_shard,
+)
+from animateanywhere.datasets.views import View, nearest_size, view
+
+VERSION = 1  # of what is computed; a change makes all latents anew
+MOST_BYTES = 2**31  # of the frames of one clip
+
+
+def frame_sizes(aspects: Iterable[str], side: int, stride: int) -> list[Size]:
+    """The frame sizes of a base that is trained on these aspect ratios; without any, on the usual
+    ones. side, stride: as in `frame_size.bucket`."""
+    wanted = [parse_aspect(text) for text in aspects] or [w / h for w, h in USUAL]
+    found = [bucket(float(aspect), side, stride) for aspect in wanted if aspect is not None]
+    return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What latents depend on except for the samples."""
+
+    vae: str  # hash of its weights and scales
+    sizes: tuple[Size, ...]
+    fps: float
+
+    @property
+    def key(self) -> str:
+        """A short hash of all of it."""
+        text = json.dumps([VERSION, self.vae, self.sizes, self.fps])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def layout_of(base: Base, aspects: Iterable[str]) -> Layout:
+    """The layout for a base that is trained on these aspect ratios; () for the usual ones."""
+    weights = sha256(next((base.folder / "vae").glob("*.safetensors")))
+    config = {key: base.vae.config.get(key) for key in DECISIVE}
+    digest = hashlib.sha256(json.dumps([weights, config], sort_keys=True).encode()).hexdigest()
+    side, stride = int(base.config["size"]), base.family.stride(base)
+    return Layout(digest, tuple(frame_sizes(aspects, side, stride)), float(base.config["fps"]))
+
+
+def encoded_samples(
+    base: Base, samples: Samples, layout: Layout, folders: list[Path], workers: int
+) -> ShardCorpus:
+    """The latents of samples: of the first folder that has all of them; otherwise those missing
+    from the last one are computed there. Samples that cannot be read are left out, with a warning
+    that names each.
+
+    workers: threads that decode ahead. Raises UsageError if no sample can be read.
+    """
+    groups = range(len(samples.groups()))
+    for folder in folders:
+        with suppress(UsageError):
+            shards = [read_shard(shard_path(folder, n)) for n in groups]
+            wanted = [_about(samples, layout, n) for n in groups]
+            if [shard.about for shard in shards] == wanted:
+                return _opened(folder, len(samples))
+    state = PartialState()
+    total, left_out = len(samples), list[str]()
+    with progress("latents of the corpus", total=total) as bar:
+        for number in groups:
+            if number % state.num_processes == state.process_index:
+                left_out += encode_group(base, samples, layout, folders[-1], number, workers)
+            bar.advance(len(samples.groups()[number]))
+    everywhere = gather_object(left_out)  # waits for all
+    if state.is_main_process:
+        for reason in everywhere[len(left_out) :]:  # the others cannot be heard
+            warn(escape(reason))
+        write_corpus(folders[-1], [read_shard(shard_path(folders[-1], n)) for n in groups])
+    state.wait_for_everyone()
+    return _opened(folders[-1], total)
+
+
+def encode_group(
+    base: Base, samples: Samples, layout: Layout, folder: Path, number: int, workers: int
+) -> list[str]:
+    """Compute the latents of a group of samples unless `folder` has them. Returns a warning, which
+    was said, for each sample that is left out."""
+    about = _about(samples, layout, number)
+    if finished_shard(folder, number, about) is not None:
+        return []
+    sizes = [nearest_size(Size(*samples.sizes[row].tolist()), layout.sizes)
+             for row in samples.groups()[number]]  # fmt: skip
+    # By size, since pictures of one size are encoded together
+    rows = sorted(zip(sizes, samples.groups()[number], strict=True))
+    read = Ahead(lambda at: _decoded(samples, rows[at][1], layout.sizes[rows[at][0]], layout.fps),
+                 workers)  # fmt: skip
+    left_out: list[str] = []
+    made = _encoded(base, (read(at) for at in range(len(rows))), left_out)
+    samples_of = (_sample(f"{number:06d}-{at:06d}", one, layout.fps) for at, one in enumerate(made))
+    write_shard(folder, number, samples_of, about)
+    return left_out
+
+
+def _about(samples: Samples, layout: Layout, number: int) -> dict[str, str]:
+    return {"latents": layout.key, "of": samples.fingerprint(number)}
+
+
+def _opened(folder: Path, total: int) -> ShardCorpus:
+    found = open_shards(folder)
+    if not len(found):
+        raise UsageError(f"{folder}: no sample of the corpus could be read; see the warnings")
+    if len(found) < total:
+        say(f"{total - len(found)} of {total} samples of the corpus are left out")
+    return found
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A sample in pixels."""
+
+    key: str
+    view: View
+    frames: list[np.ndarray]  # F of (H, W, 3) uint8
+
+
+def _decoded(samples: Samples, row: int, size: Size, fps: float) -> _Decoded | UsageError:
+    """A sample, or why it cannot be read."""
+    try:
+        found = view(samples, row, size, fps)
+        if len(found.keypoints) * size.width * size.height * 3 > MOST_BYTES:
+            raise UsageError(
+                f"{samples.name(row, 'clip.mp4')}: {len(found.keypoints)} frames are too many for "
+                "one sample; cut it into parts"
+            )
+        return _Decoded(samples.key(row), found, list(found.frames))
+    except UsageError as error:
+        return error
+
+
+class _Encoded(NamedTuple):
+    """A sample in latents."""
+
+    one: _Decoded
+    latents: np.ndarray  # (F, C, h, w) float16
+    pose_latents: np.ndarray
+
+
+def _encoded(
+    base: Base, found: Iterable[_Decoded | UsageError], left_out: list[str]
+) -> Iterator[_Encoded]:
+    """Samples in latents; pictures of one size that follow each other are encoded together."""
+    together: list[_Decoded] = []
+    for one in found:
+        if isinstance(one, UsageError):
+            _leave_out(str(one), left_out)
+            continue
+        if together and not _fits(one, together):
+            yield from _encode(base, together, left_out)
+            together = []
+        together.append(one)
+    if together:
+        yield from _encode(base, together, left_out)
+
+
+def _fits(one: _Decoded, together: list[_Decoded]) -> bool:
+    """Whether a sample can be encoded in the same pass of the VAE."""
+    shape = one.frames[0].shape
+    frames = len(one.frames) + sum(len(other.frames) for other in together)
+    return shape == together[0].frames[0].shape and frames <= at_once(shape[0] * shape[1], ENCODED)
+
+
+def _encode(base: Base, together: list[_Decoded], left_out: list[str]) -> Iterator[_Encoded]:
+    frames = np.stack([frame for one in together for frame in one.frames])
+    points = np.concatenate([one.view.keypoints for one in together])
+    drawn = base.family.draw(points, *frames.shape[1:3])
+    latents, poses = (
+        encode_frames(base.vae, pixels).cpu().numpy().astype(np.float16)
+        for pixels in (frames, drawn)
+    )
+    start = 0
+    for one in together:
+        cut = slice(start, start + len(one.frames))
+        start = cut.stop
+        if np.isfinite(latents[cut]).all() and np.isfinite(poses[cut]).all():
+            yield _Encoded(one, latents[cut], poses[cut])
+        else:
+            _leave_out(f"{one.key}: its latents are not finite", left_out)
+
+
+def _leave_out(reason: str, left_out: list[str]) -> None:
+    left_out.append(f"{reason}; it is left out")
+    warn(escape(left_out[-1]))
+
+
+def _sample(key: str, encoded: _Encoded, fps: float) -> Sample:
+    one = encoded.one
+    height, width = one.frames[0].shape[:2]
+    frames = len(one.frames)
+    meta = {"width": width, "height": height, "frames": frames, "fps": fps if frames > 1 else 0.0,
+            "license": "", "source": one.key}  # fmt: skip
+    return Sample(key, {
+        "latents.npy": _npy(encoded.latents),
+        "pose_latents.npy": _npy(encoded.pose_latents),
+        "keypoints.npy": _npy(one.view.keypoints),
+        "caption.txt": "".join(f"{text}\n" for text in one.view.captions).encode(),
+        "meta.json": json.dumps(meta).encode(),
+    })  # fmt: skip
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(array))
+    return file.getvalue()

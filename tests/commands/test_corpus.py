@@ -1,0 +1,259 @@
+"""`aa corpus`: built from clips, pictures and puppets, resumed, checked and shown."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere import puppets
+from animateanywhere.cli.main import main
+from animateanywhere.commands import corpus as command
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.datasets.corpus_check import check_corpus
+from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
+from animateanywhere.datasets.shards import Sample, write_shard
+from animateanywhere.media import video
+from animateanywhere.preprocessing.corpus import in_process, journal
+from animateanywhere.preprocessing.corpus.journal import PieceJournal
+from tests.conftest import once
+
+SHARD = "shard-000000.tar"
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips with poses, masks and captions, a picture, and files that cannot be used."""
+
+    def make(folder: Path) -> None:
+        puppets.write_clips(folder, 4, frames=12, size=64, encode=video.write, seed=1)
+        (folder / "contact_sheet.png").unlink()
+        (folder / "clip00000.mp4").rename(folder / "ä 0.mp4")
+        for suffix in (".poses.json", ".masks.npz", ".txt"):
+            (folder / f"clip00000{suffix}").rename(folder / f"ä 0{suffix}")
+        still = puppets.render(puppets.sample_spec(9), 1, 64)
+        Image.fromarray(still.frames[0]).save(folder / "still.png")
+        poses = {"format": "openpose18", "width": 64, "height": 64, "fps": 8,
+                 "keypoints": still.keypoints.tolist()}  # fmt: skip
+        (folder / "still.poses.json").write_text(json.dumps(poses))
+        np.savez(folder / "still.masks.npz", masks=still.masks)
+        (folder / "poison.mp4").write_bytes((folder / "clip00001.mp4").read_bytes()[:700])
+        (folder / "words.mp4").write_text("not a video")
+
+    return once(tmp_path_factory, "corpus_clips", make)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
+    def make(folder: Path) -> None:
+        command.build([clips], folder / "corpus", puppets=2, recipe="tiny", license="cc0")
+
+    return once(tmp_path_factory, "corpus_built", make) / "corpus"
+
+
+def test_a_corpus_has_all_that_can_be_used_and_names_the_rest(built: Path) -> None:
+    corpus = open_shards(built)
+    assert corpus.about["licenses"] == {"cc0": 7}
+    assert (corpus.about["clips"], corpus.about["pictures"]) == (6, 1)
+    sources = [json.loads(corpus.read(n).files["meta.json"])["source"] for n in range(7)]
+    assert sources == ["clip00001.mp4", "clip00002.mp4", "clip00003.mp4", "still.png", "ä 0.mp4",
+                       "puppet 0", "puppet 1"]  # fmt: skip
+    assert {one.source: one.reason for one in command.read_rejections(built)} == {
+        "poison.mp4": "unreadable", "words.mp4": "unreadable",
+    }  # fmt: skip
+    assert "reference0.png" in corpus.files(5)
+    assert not (built / journal.FOLDER).exists()
+
+
+def test_poses_masks_and_captions_are_those_of_the_clip(built: Path, clips: Path) -> None:
+    sample = open_shards(built).read(0)
+    poses = json.loads(sample.files["pose.json"])
+    exact = json.loads((clips / "clip00001.poses.json").read_text())
+    assert np.allclose(np.array(poses["keypoints"]), exact["keypoints"], atol=0.51)
+    assert sample.files["caption.txt"].decode() == (clips / "clip00001.txt").read_text()
+
+
+def test_the_same_command_again_does_nothing_and_another_is_refused(
+    built: Path, clips: Path
+) -> None:
+    before = (built / SHARD).stat().st_mtime_ns
+    command.build([clips], built, puppets=2, recipe="tiny", license="cc0")
+    assert (built / SHARD).stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="number of inputs"):
+        command.build([clips], built, puppets=3, recipe="tiny", license="cc0")
+    with pytest.raises(UsageError, match="seed"):
+        command.build([clips], built, puppets=2, recipe="tiny", license="cc0", seed=1)
+
+
+def test_a_stopped_build_goes_on_and_gives_the_same_bytes(
+    built: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, calls = PieceJournal.add, []
+
+    def stop(self: PieceJournal, key: str, outcome: object) -> None:
+        add(self, key, outcome)  # type: ignore[arg-type]
+        calls.append(key)
+        if len(calls) in (2, 5):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PieceJournal, "add", stop)
+    monkeypatch.setattr(journal, "PER_SHARD", 3)
+    out = tmp_path / "out"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+    assert (out / SHARD).is_file()  # the first three
+    command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+    assert len(calls) == len(set(calls)) == 7  # nothing twice
+    whole, parts = open_shards(built), open_shards(out)
+    assert len(parts.shards) == 3
+    assert [whole.read(n) for n in range(7)] == [parts.read(n) for n in range(7)]
+
+
+def test_a_killed_build_goes_on(built: Path, clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    aa = [sys.executable, "-m", "animateanywhere", "corpus", "build", str(clips), "--out", str(out),
+          "--puppets", "2", "--recipe", "tiny", "--license", "cc0"]  # fmt: skip
+    process = subprocess.Popen(aa, stderr=subprocess.DEVNULL)
+    parts = out / journal.FOLDER / "samples"
+    while process.poll() is None and not (parts.is_dir() and list(parts.iterdir())):
+        pass
+    process.kill()
+    process.wait()
+    command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+    assert (out / SHARD).read_bytes() == (built / SHARD).read_bytes()
+
+
+def test_an_item_that_ends_the_process_is_given_up(tmp_path: Path) -> None:
+    mark = tmp_path / "in_work.json"
+    items = [("a", 1), ("b", 2)]
+    mark.write_text('{"name": "a", "attempts": 2}')
+    assert dict(in_process.run(lambda: str, items, tmp_path)) == {"a": "1", "b": "2"}
+    mark.write_text('{"name": "a", "attempts": 3}')
+    found = dict(in_process.run(lambda: str, items, tmp_path))
+    assert found == {"a": in_process.GivenUp(3), "b": "2"}
+    assert not mark.exists()
+
+
+def test_a_folder_in_which_nothing_could_be_used_is_taken_again(
+    clips: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(Failure):
+        command.build([clips / "words.mp4"], out, recipe="tiny")
+    assert command.build([clips / "clip00001.mp4"], out, recipe="tiny").rejections == []
+
+
+def test_a_damaged_file_beside_a_clip_sets_only_the_clip_aside(clips: Path, tmp_path: Path) -> None:
+    for suffix in (".mp4", ".poses.json", ".masks.npz", ".txt"):
+        shutil.copy(clips / f"clip00001{suffix}", tmp_path / f"a{suffix}")
+        shutil.copy(clips / f"clip00002{suffix}", tmp_path / f"b{suffix}")
+        shutil.copy(clips / f"clip00003{suffix}", tmp_path / f"c{suffix}")
+    (tmp_path / "a.poses.json").write_text("{")
+    (tmp_path / "b.masks.npz").write_bytes(b"PK")
+    built = command.build([tmp_path], tmp_path / "out", recipe="tiny")
+    assert [(one.source, one.reason) for one in built.rejections] == [
+        ("a.mp4", "unreadable"), ("b.mp4", "unreadable"),
+    ]  # fmt: skip
+    assert "a.poses.json" in built.rejections[0].text
+    assert "b.masks.npz" in built.rejections[1].text
+    assert str(tmp_path) not in (tmp_path / "out" / "rejected.jsonl").read_text()
+
+
+def test_nothing_that_can_be_used_is_a_failure(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="1 unreadable"):
+        command.build([clips / "words.mp4"], tmp_path / "out", recipe="tiny")
+    with pytest.raises(UsageError, match="no video or picture"):
+        command.build([], tmp_path / "out", recipe="tiny")
+    with pytest.raises(UsageError, match="no such file"):
+        command.build([tmp_path / "nowhere"], tmp_path / "out", recipe="tiny")
+
+
+def test_a_right_corpus_is_ready(built: Path) -> None:
+    report = check_corpus(built)
+    assert report.verdict == "ready" and not report.findings and not report.duplicates
+    assert report.statistics["readable"] == 7 and report.statistics["pictures"] == 1
+
+
+def changed(built: Path, out: Path, edit: dict[str, bytes], keep: str = "") -> Path:
+    """The corpus with other files in its first sample, and `keep`, a copy of one with that key."""
+    corpus = open_shards(built)
+    samples = [corpus.read(number) for number in range(len(corpus))]
+    samples[0] = Sample(samples[0].key, {**samples[0].files, **edit})
+    if keep:
+        meta = json.loads(samples[1].files["meta.json"]) | {"source": "copy", "license": ""}
+        samples.append(Sample(keep, {**samples[1].files, "meta.json": json.dumps(meta).encode()}))
+    out.mkdir()
+    write_corpus(out, [write_shard(out, 0, samples)])
+    return out
+
+
+def test_wrong_poses_and_captions_are_named(built: Path, tmp_path: Path) -> None:
+    poses = json.loads(open_shards(built).read(0).files["pose.json"])
+    poses["keypoints"][3][0] = [99.0, 2.0, 1.0]
+    edits = {
+        "out of the frame": {"pose.json": json.dumps(poses).encode()},
+        "no caption": {"caption.txt": b"\n"},
+        "cannot be read|truncated": {"clip.mp4": b"\0" * 300},
+        "mask.mp4": {"mask.mp4": open_shards(built).read(5).files["clip.mp4"]},
+    }
+    for number, (said, edit) in enumerate(edits.items()):
+        report = check_corpus(changed(built, tmp_path / str(number), edit))
+        assert report.verdict == "unusable"
+        (finding,) = report.findings
+        assert re.search(said, finding.text) and SHARD in finding.text
+        assert report.statistics["readable"] == 6
+
+
+def test_near_duplicates_and_missing_licenses_are_warnings(built: Path, tmp_path: Path) -> None:
+    report = check_corpus(changed(built, tmp_path / "out", {}, keep="copy"))
+    assert report.verdict == "usable with warnings"
+    assert report.duplicates == [[open_shards(built).key(1), "copy"]]
+    assert "1 of 8 samples name no license" in report.findings[-1].text
+
+
+def test_a_damaged_shard_ends_with_1(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(built, out)
+    data = bytearray((out / SHARD).read_bytes())
+    data[5000] ^= 1
+    (out / SHARD).write_bytes(data)
+    assert main(["corpus", "check", str(out), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert {row["what"] for row in found["findings"]} == {"shard", "sample"}
+
+
+def test_the_page_needs_nothing_else(built: Path, tmp_path: Path) -> None:
+    assert main(["corpus", "show", str(built), "--out", str(tmp_path / "page")]) == 0
+    text = (tmp_path / "page" / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    assert "puppet 1" in text and "2 set aside" in text and "unreadable" in text
+    assert Image.open(tmp_path / "page" / "contact_sheet.png").size[1] > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "--puppets", "1"], "--out FOLDER"),
+        (["build", "--puppets", "1", "--out", "x", "--workers", "2"], "--engine ray"),
+        (["check"], "give the folder of one corpus"),
+        (["check", "."], "no finished corpus"),
+        (["show", "nowhere"], "no finished corpus"),
+        (["encode"], "give the folder of one corpus"),
+        (["build", "nowhere.mp4", "--out", "x"], "no such file"),
+        (["build", "--puppets", "1", "--out", "x", "--recipe", "nothing"], "nothing"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    place: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["corpus", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(place.iterdir())

@@ -1,0 +1,210 @@
+"""Base training from a corpus of shards, and from a folder of clips and pictures of any size."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere.backbones.base import base_config
+from animateanywhere.commands.base_train import base_train
+from animateanywhere.commands.corpus_encode import corpus_encode
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
+from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
+from animateanywhere.datasets.shards import Sample, write_shards
+from animateanywhere.media import video
+from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
+from animateanywhere.methods.animate_anywhere.settings import Corpus, Recipe, load_recipe
+from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
+from animateanywhere.pose.skeleton import Poses, poses_text
+from animateanywhere.training import loop
+
+SIZES = [(64, 64), (48, 80), (90, 50), (72, 128), (60, 64), (50, 90), (64, 64), (80, 48), (40, 70)]
+CLIPS = (1, 4, 6)  # numbers of those that move
+
+
+def content(number: int, folder: Path) -> dict[str, bytes]:
+    """The files of a sample: noise, with somebody in the middle."""
+    width, height = SIZES[number]
+    frames = 9 if number in CLIPS else 1
+    rng = np.random.default_rng(number)
+    points = np.ones((frames, 18, 3), np.float32)
+    points[..., :2] = rng.uniform(0.3, 0.7, (frames, 18, 2)) * (width, height)
+    pixels = rng.integers(0, 255, (frames, height // 4, width // 4, 3), np.uint8)
+    pixels = pixels.repeat(4, 1).repeat(4, 2)
+    height, width = pixels.shape[1:3]
+    meta = {"width": width, "height": height, "frames": frames, "fps": 8.0 * (frames > 1),
+            "license": "cc0-1.0", "source": f"number {number}"}  # fmt: skip
+    files = {
+        "pose.json": poses_text(Poses(points, width, height, 8.0)).encode(),
+        "caption.txt": f"a man number {number} on a beach\nsomebody\n".encode(),
+        "meta.json": json.dumps(meta).encode(),
+    }
+    if frames > 1:
+        video.write(folder / "clip.mp4", pixels, 8.0)
+        files["clip.mp4"] = (folder / "clip.mp4").read_bytes()
+        (folder / "clip.mp4").unlink()
+    else:
+        file = io.BytesIO()
+        Image.fromarray(pixels[0]).save(file, "PNG")
+        files["image.png"] = file.getvalue()
+    return files
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of three shards."""
+    folder, place = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("clips")
+
+    def group(start: int) -> Callable[[], list[Sample]]:
+        return lambda: [Sample(f"s{n}", content(n, place)) for n in range(start, start + 3)]
+
+    write_corpus(folder, write_shards(folder, map(group, (0, 3, 6)), {}))
+    return folder
+
+
+def recipe_of(source: Path, *stages: str, workers: int = 0) -> Recipe:
+    """The tiny recipe with these stages and a corpus."""
+    tiny = load_recipe("tiny")
+    kept = tuple(stage for stage in tiny.stage if stage.name in stages)
+    kept = tuple(replace(stage, sample_every=0) for stage in kept)
+    aspects = ("1:1", "9:16", "16:9")
+    return replace(tiny, stage=kept, aspects=aspects, corpus=Corpus(str(source), workers=workers))
+
+
+def losses(out: Path, stage: str) -> list[float]:
+    lines = (out / "training" / stage / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that was trained from the shards, reading nothing ahead."""
+    return base_train(recipe_of(shards, "video"), tmp_path_factory.mktemp("base"))
+
+
+def test_stages_read_latents_of_all_sizes(undisturbed: Path, shards: Path) -> None:
+    assert np.isfinite(losses(undisturbed, "video")).all()
+    (folder,) = (undisturbed / "corpus").iterdir()
+    latents = open_shards(folder)
+    assert len(latents) == 9 and len(latents.shards) == 3
+    assert sorted(set(map(tuple, latents.sizes.tolist()))) == [(48, 88), (64, 64), (88, 48)]
+    assert sorted(latents.frames.tolist()) == [1] * 6 + [9] * 3
+    for number in range(9):
+        array = latents.array(number, "latents.npy")
+        width, height = latents.sizes[number].tolist()
+        assert array.shape == (latents.frames[number], 4, height // 8, width // 8)
+        assert array.dtype == np.float16
+        np.testing.assert_array_equal(latents.array(number, "latents.npy", 0, 1), array[:1])
+    assert not list(shards.glob("latents-*"))  # somebody else's folder
+
+
+def test_a_run_that_is_stopped_resumes_exactly_with_any_number_of_readers(
+    shards: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = [2, 4]
+    write: Any = loop._Log.write
+
+    def stop(self: Any, step: int, values: Any, stage: Any) -> None:
+        write(self, step, values, stage)
+        if step in stops:
+            stops.remove(step)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._Log, "write", stop)
+    for readers in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            base_train(recipe_of(shards, "video", workers=readers), tmp_path)
+    base_train(recipe_of(shards, "video", workers=2), tmp_path)
+    assert losses(tmp_path, "video") == losses(undisturbed, "video")
+    (path,) = (undisturbed / "motion_adapter").glob("*.safetensors")
+    assert (tmp_path / "motion_adapter" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_latents_are_encoded_before_training(
+    shards: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """`aa corpus encode` writes what training computes; what is finished stays."""
+    out = corpus_encode(shards, undisturbed)
+    try:
+        (computed,) = (undisturbed / "corpus").iterdir()
+        assert out == shards / computed.name
+        for path in computed.iterdir():
+            assert (out / path.name).read_bytes() == path.read_bytes()
+        times = [path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))]
+        (out / "corpus.json").unlink()
+        (out / "shard-000001.index.json").unlink()  # as after a kill
+        corpus_encode(shards, undisturbed)
+        again = [path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))]
+        assert [a == b for a, b in zip(times, again, strict=True)] == [True, False, True]
+        base_train(recipe_of(shards, "video"), tmp_path)
+        assert not (tmp_path / "corpus").exists()
+        assert losses(tmp_path, "video") == losses(undisturbed, "video")
+    finally:
+        for path in out.iterdir():
+            path.unlink()
+        out.rmdir()
+
+
+def test_a_folder_of_clips_and_pictures_trains_all_stages(tmp_path: Path) -> None:
+    """Pictures of any size too; a damaged file is named and left out."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(6):
+        files = content(number, tmp_path)
+        kind = "mp4" if number in CLIPS else "png"
+        (folder / f"{number}.{kind}").write_bytes(
+            files["clip.mp4" if kind == "mp4" else "image.png"]
+        )
+        (folder / f"{number}.poses.json").write_bytes(files["pose.json"])
+        (folder / f"{number}.txt").write_bytes(files["caption.txt"])
+    (folder / "4.mp4").write_bytes((folder / "1.mp4").read_bytes()[:700])
+    (folder / "3.png").write_bytes(b"no picture")
+    recipe = recipe_of(folder, "vae", "text", "image", "video", workers=2)
+    events = Events()
+    with reporting_to(events):
+        out = base_train(recipe, tmp_path / "base")
+    said = [event["text"] for event in events.events if event["kind"] == "message"]
+    for name in ("4.mp4", "3.png"):
+        assert any(name in text and "it is left out" in text for text in said), said
+    assert any("2 of 6 samples of the corpus are left out" in text for text in said)
+    for stage in ("vae", "text", "image", "video"):
+        assert np.isfinite(losses(out, stage)).all()
+    (folder / "5.txt").write_text("\n")
+    with pytest.raises(UsageError, match=r"5\.txt: contains no caption"):
+        base_train(recipe, tmp_path / "other")  # the captions of all make the tokenizer
+
+
+def test_a_source_that_is_no_corpus_is_named(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        base_train(recipe_of(tmp_path / "none", "image"), tmp_path / "a")
+    (tmp_path / "shard-000000.tar").write_bytes(b"foreign")
+    with pytest.raises(UsageError, match=r"corpus\.json: cannot be read"):
+        base_train(recipe_of(tmp_path, "image"), tmp_path / "b")
+
+
+def test_puppets_are_rendered_in_all_aspect_ratios(tmp_path: Path) -> None:
+    recipe = recipe_of(Path("puppets"), "vae", "video")
+    recipe = replace(recipe, corpus=Corpus(images=7, clips=4, captions=2))
+    out = base_train(recipe, tmp_path)
+    images, clips = open_puppets(recipe, tmp_path / "corpus")
+    sizes = [(64, 64), (48, 88), (88, 48)]
+    assert [corpus.frames.shape[3:1:-1] for corpus in images] == sizes
+    assert [len(corpus.frames) for corpus in images] == [3, 2, 2]
+    assert [len(corpus.frames) for corpus in clips] == [2, 1, 1]
+    for corpus, (width, height) in zip(clips, sizes, strict=True):
+        shown = corpus.keypoints[corpus.keypoints[..., 2] > 0][:, :2]
+        assert len(shown) > 10 and (shown >= 0).all() and (shown <= (width, height)).all()
+    pictures = RenderedPictures(images)
+    frames, keypoints = pictures.take(np.arange(7))
+    assert frames.shape == (7, 48, 48, 3) and keypoints.shape == (7, 18, 3)
+    np.testing.assert_array_equal(frames[6], images[2].frames[1, 0, :, 20:68])
+    assert np.isfinite(losses(out, "vae") + losses(out, "video")).all()
+    assert base_config(out)["aspects"] == list(recipe.aspects)
