@@ -60,7 +60,7 @@ def puppet_images(settings: Recipe, start: int) -> Iterator[ClipRow]:
     model, corpus = settings.model, settings.corpus
     for first in range(start, corpus.images, BATCH_RENDER):
         seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
-        specs = [puppets.sample_spec(seed) for seed in seeds]
+        specs = [puppets.sample_spec(seed, detailed=corpus.detailed) for seed in seeds]
         times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
         for clip in puppets.render_batch(specs, times, size=model.size):
             yield clip.frames, clip.keypoints, _captions(clip.spec, corpus.captions)
@@ -70,7 +70,8 @@ def puppet_clips(settings: Recipe, start: int) -> Iterator[ClipRow]:
     """Render clips of puppets, of the base's length, from number `start` on."""
     model, corpus = settings.model, settings.corpus
     for number in range(start, corpus.clips):
-        spec = puppets.sample_spec(_seed(settings, "clips", number))
+        seed = _seed(settings, "clips", number)
+        spec = puppets.sample_spec(seed, detailed=corpus.detailed)
         clip = puppets.render(spec, frames=model.frames, size=model.size, fps=model.fps)
         yield clip.frames, clip.keypoints, _captions(spec, corpus.captions)
 
