@@ -53,7 +53,9 @@ def head_width(clip: Clip) -> float:
 
 def frontal_frames(clip: Clip) -> np.ndarray:
     """bool (F,): whether a true render shows nose and both eyes, of a head that is wide enough."""
-    return (clip.keypoints[:, FACE, 2] > 0.5).all(1) & (head_width(clip) >= LEAST)
+    if head_width(clip) < LEAST:
+        return np.zeros(len(clip.keypoints), bool)
+    return np.all(clip.keypoints[:, FACE, 2] > 0.5, axis=1)
 
 
 def face_crops(frames: np.ndarray, clip: Clip, side: int = SIDE, room: float = ROOM) -> np.ndarray:

@@ -78,20 +78,31 @@ def draw_heads(
     over, painted over and smudged, blurred, blurred within the face only, and not of the head.
     """
 
-    def rows(number: int, *names: str) -> list[Tensor]:
-        """The same random rows of some samples."""
-        some = [data[name] if len(data[name]) else data[BLANK] for name in names]
-        chosen = torch.randint(len(some[0]), (number,), generator=generator).numpy()
-        return [torch.from_numpy(crops[chosen]).permute(0, 3, 1, 2) / 127.5 - 1 for crops in some]
+    def picked(name: str, number: int) -> np.ndarray:
+        """Random rows of some samples; only few puppets are seen from behind, or none."""
+        known = len(data[name]) or len(data[BLANK])
+        return torch.randint(known, (number,), generator=generator).numpy()
+
+    def crops_of(name: str, which: np.ndarray) -> Tensor:
+        some = data[name] if len(data[name]) else data[BLANK]
+        return torch.from_numpy(some[which]).permute(0, 3, 1, 2) / 127.5 - 1
+
+    def draw(name: str, number: int) -> Tensor:
+        return crops_of(name, picked(name, number))
 
     part = count // 14
     half = count - 7 * part
-    kinds = [_blur(*rows(half, FRONT), 0.0, 0.7, generator), *rows(2 * part, BEHIND)]
-    kinds += [*rows(part, BLANK), _smudge(*rows(part, BLANK), generator)]
-    kinds.append(_blur(*rows(part, FRONT), 1.7, 3.5, generator))
-    face, blank = rows(part, FRONT, BLANK)
-    kinds.append((blank + _blur(face - blank, 1.4, 3.0, generator)).clamp(-1, 1))
-    kinds += rows(part, FRONT)
+    same = picked(FRONT, part)
+    face, blank = crops_of(FRONT, same), crops_of(BLANK, same)
+    kinds = [
+        _blur(draw(FRONT, half), 0.0, 0.7, generator),
+        draw(BEHIND, 2 * part),
+        draw(BLANK, part),
+        _smudge(draw(BLANK, part), generator),
+        _blur(draw(FRONT, part), 1.7, 3.5, generator),
+        (blank + _blur(face - blank, 1.4, 3.0, generator)).clamp(-1, 1),
+        draw(FRONT, part),
+    ]
     away = torch.arange(count) >= count - part
     crops = _move(torch.cat(kinds), away, generator)
     noise = torch.randn(crops.shape, generator=generator) * 0.1
