@@ -97,10 +97,10 @@ def draw_heads(
     kinds = [
         _blur(draw(FRONT, half), 0.0, 0.7, generator),
         draw(BEHIND, 2 * part),
-        draw(BLANK, part),
-        _smudge(draw(BLANK, part), generator),
+        _blur(draw(BLANK, part), 0.0, 2.0, generator),
+        _blur(_smudge(draw(BLANK, part), generator), 0.0, 2.0, generator),
         _blur(draw(FRONT, part), 1.7, 3.5, generator),
-        (blank + _blur(face - blank, 1.4, 3.0, generator)).clamp(-1, 1),
+        _blur(blank + _blur(face - blank, 1.4, 3.0, generator), 0.0, 1.5, generator),
         draw(FRONT, part),
     ]
     away = torch.arange(count) >= count - part
