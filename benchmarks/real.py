@@ -13,10 +13,10 @@ nobody (for leak, flicker and colors). Compare each PCK with that of standing st
 mean pose. The rows "as filmed" show what both detectors find at the base's resolution. By default,
 the clips of FOLDER (../shared/real) are used that show one person long enough.
 
-Prints two Markdown tables and writes them to OUT with `metrics.json` and, for each clip, a folder
-with weights, videos and `contact_sheet.png`. Run it again to resume: results for the same base,
-clip and recipe are reused. --fast: a tenth of the steps, one scene, one motion, in OUT/fast; its
-numbers are not results.
+Prints Markdown tables, one of them with the means of the reconstructions over the clips, and writes
+them to OUT with `metrics.json` and, for each clip, a folder with weights, videos and
+`contact_sheet.png`. Run it again to resume: results for the same base, clip and recipe are reused.
+--fast: a tenth of the steps, one scene, one motion, in OUT/fast; its numbers are not results.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ class Run:
     fps: float
     recipe: Recipe
     net: Perception
+    draw: real.Draw  # of skeletons, as the base was trained on
 
 
 def main() -> None:
@@ -130,7 +131,8 @@ def main() -> None:
     out = options.out / "fast" if options.fast else options.out
     size, fps = int(model.config["size"]), float(model.config["fps"])
     net = load_perception(perception_of(model.folder))
-    run, found = Run(out, options.base, model.hash, size, fps, recipe, net), {}
+    draw = model.family.draw
+    run, found = Run(out, options.base, model.hash, size, fps, recipe, net, draw), {}
     with progress("real clips", total=len(paths)) as bar:
         for path in paths:
             clip = known(path, options)
@@ -174,6 +176,7 @@ def one(clip: Clip, run: Run) -> dict[str, dict[str, Any]]:
             out=out,
             recipe=run.recipe,
             backends=DETECTORS,
+            size=square(run.size),
         ),
     )
     again, shown = reconstructed(clip, run, out, weights)
@@ -272,7 +275,7 @@ def make(
     (F, H, W, 3) uint8, and its motion."""
     fit = "none" if driving.pictures is not None else fit
     build = None if weights is None else learned_keypoints(read_metadata(weights))
-    motion = real.motion_of(driving, square(run.size), fit, build)
+    motion = real.motion_of(driving, square(run.size), fit, run.draw, build)
     wanted = {
         "prompt": prompt, "fit": fit, "seed": 0, "version": __version__,
         "weights": None if weights is None else sha256(weights),
@@ -307,6 +310,8 @@ def report(run: Run, found: dict[str, Any]) -> None:
         for words, motions in tables["elsewhere"].items():
             elsewhere += [((clip, words, motion), row) for motion, row in motions.items()]
     text = real.markdown(("clip", "made by"), again, real.RECONSTRUCTION_COLUMNS) + "\n"
+    learned = [tables["again"] for tables in found.values() if not isinstance(tables, str)]
+    text += real.means_markdown(learned, real.RECONSTRUCTION_COLUMNS) + "\n"
     text += real.markdown(("clip", "prompt", "motion"), elsewhere, real.NEW_SCENE_COLUMNS)
     with write_aside(run.out / "table.md") as aside:
         aside.write_text(text, encoding="utf-8")

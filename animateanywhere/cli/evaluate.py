@@ -118,6 +118,15 @@ def evaluate(
             "the steps.",
         ),
     ] = False,
+    people: Annotated[
+        Literal["plain", "detailed"] | None,
+        typer.Option(
+            show_default="as in the corpus of the base",
+            rich_help_panel=BENCHMARK,
+            help="Learn people whose clothes and hair can be named, or people with prints, "
+            "scarves, tattoos and faces that words describe coarsely or not at all.",
+        ),
+    ] = None,
     base: Annotated[
         str,
         typer.Option(
@@ -147,8 +156,8 @@ def evaluate(
     """
     if (target is None) == (bench is None):
         raise UsageError("what to evaluate? give a video, the folder of a run, or --bench puppets")
-    if bench is None and (subjects or methods or hard):
-        raise UsageError("--subjects, --methods and --hard belong to --bench puppets")
+    if bench is None and (subjects or methods or hard or people):
+        raise UsageError("--subjects, --methods, --hard and --people belong to --bench puppets")
     require_writable(out or RUNS)
     from animateanywhere.preprocessing.weights import WeightsLocation
 
@@ -162,6 +171,7 @@ def evaluate(
             methods=names,
             fast=fast,
             hard=hard,
+            people=people,
             base=base,
             models=WeightsLocation(models, offline),
         )

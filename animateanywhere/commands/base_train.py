@@ -96,6 +96,8 @@ def _train(settings: Recipe, out: Path) -> Path:
                   "personalize": settings.personalize, "hash": hash_of(out)}  # fmt: skip
         if settings.aspects:
             config["aspects"] = list(settings.aspects)
+        if settings.corpus.detailed:
+            config["detailed"] = True  # its benchmark shows such people too
         write_base_card(out, config, hash_of(out))
         write_base_toml(out, config)
     say(f"base written to {out}")

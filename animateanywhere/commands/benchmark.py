@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.markup import escape
@@ -22,6 +22,9 @@ from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.messages import progress, quietly, warn
 from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation import embed
+from animateanywhere.evaluation.face_detector import FILE as FACE_DETECTOR
+from animateanywhere.evaluation.face_detector import FaceDetector, load_face_detector
+from animateanywhere.evaluation.held_out import SUBJECTS, Setting, Subject, subject
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.evaluation.truth import mean, measure, write_reference
@@ -31,54 +34,21 @@ from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recip
 from animateanywhere.metrics import frechet
 from animateanywhere.pose import skeleton
 from animateanywhere.preprocessing.weights import HUB, VIDEOMAE, WeightsLocation, find_local
-from animateanywhere.puppets import (
-    MOTIONS,
-    OBJECTS,
-    SCENES,
-    Clip,
-    Spec,
-    caption,
-    describe_identity,
-    render,
-    sample_spec,
-)
+from animateanywhere.puppets import caption, describe_identity
 from animateanywhere.puppets.caption import SCENE_WORDS
 
 TOKEN = "sks"
-FIRST = 1000  # seed of the first subject; base training evaluates on held-out seeds below 100
-SUBJECTS, CASES = 12, 3
-FRAMES = 32  # of a reference: 4 s
-MOVES = tuple(name for name in MOTIONS if name not in ("sit", "idle"))
-TEXTURED = ("street", "kitchen", "room", "city")
 SHOWN = 4  # subjects in the contact sheet
 FASTER = 4  # with `fast`, training takes a quarter of the steps
+People = Literal["plain", "detailed"]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One person of the benchmark: the reference clip to learn from, and the true render of each
-    case."""
+class Instruments:
+    """The networks that measure. face_detector: None if the base has none."""
 
-    number: int
-    reference: Clip
-    truths: list[Clip]
-
-    @property
-    def class_word(self) -> str:
-        return self.reference.spec.identity.gender
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The difficulty of the benchmark. hard: the reference's scene is textured and not named in the
-    captions, its camera moves, and training takes twice as many steps."""
-
-    fast: bool = False
-    hard: bool = False
-
-    @property
-    def name(self) -> str:
-        return ("hard" if self.hard else "easy") + ("-fast" if self.fast else "")
+    net: Perception
+    face_detector: FaceDetector | None
 
 
 def benchmark(
@@ -88,6 +58,7 @@ def benchmark(
     methods: Sequence[str] = (),
     fast: bool = False,
     hard: bool = False,
+    people: People | None = None,
     base: str = "mini",
     models: WeightsLocation = HUB,
 ) -> Path:
@@ -97,17 +68,19 @@ def benchmark(
     three other scenes each, with other motions, two of them with an object, and compared with the
     true renders. subjects: number of people. methods: names from `baselines`, also several joined
     by "+"; by default all of METHODS. fast: three people with one case each, a quarter of the
-    steps, five methods. Results in `out` for the same base and settings are reused, so runs with
-    different methods can share it. models: where VideoMAE's weights are searched, for FVD; they
-    are not downloaded. Raises UsageError for an unknown method.
+    steps, five methods. people: plain or with details; by default as in the corpus of the base
+    (`detailed` in its base.toml). Results in `out` for the same base and settings are reused, so
+    runs with different methods can share it. models: where VideoMAE's weights are searched, for
+    FVD; they are not downloaded. Raises UsageError for an unknown method.
     """
     names = list(methods) or (
         ["ours", "words_only", "dreambooth", "vae", "truth"] if fast else list(METHODS)
     )
     chosen = {name: named(name) for name in names}
     require_writable(out)
+    setting = setting_of(find_base(base), people, fast, hard)
     with owned(out, "benchmark", lambda folder: any(folder.glob("*/*/*/scores.json"))):
-        return _benchmark(out, chosen, Setting(fast, hard), subjects, base, models)
+        return _benchmark(out, chosen, setting, subjects, base, models)
 
 
 def _benchmark(
@@ -119,7 +92,7 @@ def _benchmark(
     config = base_config(folder)
     times = (2 if setting.hard else 1) / (FASTER if setting.fast else 1)
     recipe = scaled(load_recipe(config.get("personalize", "personalize")), times)
-    net = load_perception(perception_of(folder))
+    tools = instruments(folder)
     embedder = embed.videomae_embedder(models) if find_local(VIDEOMAE, models) else None
     people = range(subjects or (3 if setting.fast else SUBJECTS))
     with progress("benchmark", total=len(people) * len(chosen)) as bar:
@@ -127,7 +100,7 @@ def _benchmark(
             one = subject(number, config, setting)
             for name, method in chosen.items():
                 place = out / setting.name / name / f"{number:02}"
-                score(one, method, recipe, setting, place, base, net)
+                score(one, method, recipe, setting, place, base, tools)
                 bar.advance(1)
     shown = [subject(number, config, setting) for number in people[:SHOWN]]
     known = [*METHODS, *ABLATIONS, *sorted(path.name for path in (out / setting.name).glob("*+*"))]
@@ -140,48 +113,29 @@ def _benchmark(
     return out
 
 
-def specs(number: int, setting: Setting) -> tuple[Spec, list[Spec]]:
-    """What to render for a subject: its reference, and its cases, which have other scenes, motions,
-    camera views and objects."""
-    rng = np.random.default_rng([number, 2024])
-    scenes, motions = rng.permutation(SCENES), rng.permutation(MOVES)
-    if setting.hard:
-        first = TEXTURED[number % len(TEXTURED)]
-        scenes = np.array([first, *(s for s in scenes if s != first)])
-    things = ["none", *rng.permutation(OBJECTS[1:])]
-    person = sample_spec(FIRST + number, "held-out")
-
-    def stage(case: int) -> Spec:
-        color = sample_spec(FIRST + 100 * case + number).object
-        return replace(
-            person,
-            motion=replace(
-                person.motion, name=str(motions[case]), travel=0.0, amplitude=1.0, tempo=1.0,
-                yaw=float(rng.normal(0, 0.4)),
-            ),
-            scene=replace(person.scene, name=str(scenes[case]), seed=int(rng.integers(2**31))),
-            object=replace(color, name=str(things[max(case - 1, 0)])),
-            camera=replace(
-                person.camera, scale=float(rng.uniform(0.68, 0.78)), ground=0.92,
-                x=float(rng.normal(0, 0.04)), pan=0.03 if setting.hard and case == 0 else 0.0,
-            ),
-        )  # fmt: skip
-
-    reference, *cases = [stage(case) for case in range(CASES + 1)]
-    return reference, cases[-1:] if setting.fast else cases
+def setting_of(base: Path, people: People | None, fast: bool, hard: bool) -> Setting:
+    """The setting that was asked for; people: if None, as in the corpus of the base."""
+    known = bool(base_config(base).get("detailed"))
+    return Setting(fast, hard, known if people is None else people == "detailed")
 
 
-def subject(number: int, config: dict[str, Any], setting: Setting) -> Subject:
-    """Render a subject's reference and its cases' truths."""
-    size, fps = int(config["size"]), float(config["fps"])
-    reference, cases = specs(number, setting)
-    truths = [render(case, int(config["frames"]), size, fps, start=1.0) for case in cases]
-    return Subject(number, render(reference, FRAMES, size, fps), truths)
+def instruments(base: Path) -> Instruments:
+    """The networks of a base that measure. A warning says what is not measured without them."""
+    folder = perception_of(base)
+    detector = load_face_detector(folder)
+    if detector is None:
+        warn(
+            escape(
+                f"visible faces are not measured: {folder} has no {FACE_DETECTOR}, which the stage "
+                "`perception` of `aa base-train` makes"
+            )
+        )
+    return Instruments(load_perception(folder), detector)
 
 
 def score(
     one: Subject, method: Method, recipe: Recipe, setting: Setting, place: Path, base: str,
-    net: Perception,
+    tools: Instruments,
 ) -> dict[str, Any]:  # fmt: skip
     """Mean scores of a method over one subject's cases. They are read from `place` if they were
     computed with the same base and settings before."""
@@ -192,6 +146,8 @@ def score(
     key = json.loads(json.dumps({
         "base": hash_of(find_base(base)), "version": __version__, "fast": setting.fast,
         "hard": setting.hard, "recipe": to_dict(recipe) if method.change else None,
+        "detailed": setting.detailed, "candidates": setting.candidates,
+        "faces": tools.face_detector is not None,
     }))  # fmt: skip
     record = place / "scores.json"
     before = _read(record)
@@ -199,8 +155,10 @@ def score(
         return before["scores"]
     with quietly():
         cases = generate_cases(one, method, recipe, setting, place, base)
-    rows = [measure(net, frames, true, one.reference)
-            for frames, true in zip(cases, one.truths, strict=True)]  # fmt: skip
+    rows = [
+        measure(tools.net, frames, true, one.reference, tools.face_detector, candidates)
+        for frames, true, candidates in zip(cases, one.truths, one.candidates, strict=True)
+    ]
     flat = [row | {f"delta_e_{n}": v for n, v in row["delta_e_parts"].items()} for row in rows]
     means = mean(flat)
     with write_aside(record) as aside:

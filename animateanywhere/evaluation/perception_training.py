@@ -15,6 +15,12 @@ from torch.nn import functional as F
 from animateanywhere.core.files import folder_aside
 from animateanywhere.core.messages import progress
 from animateanywhere.core.tensor_file import read_cached, write_tensors
+from animateanywhere.evaluation.face_detector import save_face_detector
+from animateanywhere.evaluation.face_detector_training import (
+    face_accuracy,
+    head_samples,
+    train_face_detector,
+)
 from animateanywhere.evaluation.perception import (
     CELL,
     SIDE,
@@ -29,20 +35,21 @@ from animateanywhere.puppets import SCENES, Clip, render_batch, sample_spec
 from animateanywhere.training.loop import fit, step_generator
 from animateanywhere.training.stage import Stage
 
-SAMPLES = "samples.safetensors"  # rendered, until the training ends
+SAMPLES = "renders.safetensors"  # until the training ends
 SPAN = 4.0  # seconds of a motion from which frames are drawn
 
 
 def render_samples(
     seeds: Sequence[int], split: str, chunk: int = 32, label: str = "puppets"
 ) -> dict[str, np.ndarray]:
-    """Render one frame of each puppet: frames uint8 (N, 128, 128, 3), masks uint8 (N, 128, 128),
-    keypoints float32 (N, 18, 3) in pixels, scene indices (N,)."""
+    """Render one frame of each puppet, every other one with a `Detail`: frames uint8
+    (N, 128, 128, 3), masks uint8 (N, 128, 128), keypoints float32 (N, 18, 3) in pixels, scene
+    indices (N,), and the crops of `head_samples`."""
     names, kept = list(SCENES), list[Clip]()
     with progress(label, total=len(seeds)) as bar:
         for start in range(0, len(seeds), chunk):
             some = seeds[start : start + chunk]
-            specs = [sample_spec(seed, split) for seed in some]
+            specs = [sample_spec(seed, split, detailed=seed % 2 == 1) for seed in some]
             times = [float(np.random.default_rng(seed).uniform(0, SPAN)) for seed in some]
             kept += render_batch(specs, times, SIDE)
             bar.advance(len(some))
@@ -51,6 +58,7 @@ def render_samples(
         "masks": np.concatenate([clip.masks for clip in kept]),
         "keypoints": np.concatenate([clip.keypoints for clip in kept]),
         "scenes": np.array([names.index(clip.spec.scene.name) for clip in kept]),
+        **head_samples(kept),
     }
 
 
@@ -134,9 +142,11 @@ def accuracy(net: Perception, samples: dict[str, np.ndarray]) -> dict[str, float
 def train_perception(
     out: Path, stage: Stage, folder: Path, seed: int, samples: int = 8000, held_out: int = 512
 ) -> dict[str, float]:
-    """Render puppets, train a stage, and write weights and `metrics.json` into `out`.
+    """Render puppets, train the perception network and the face detector, and write weights and
+    `metrics.json` into `out`.
 
-    folder: for the rendered frames, log and checkpoint; the same call resumes an interrupted one.
+    stage: of the perception network; the face detector's follows from it. folder: for the rendered
+    frames, logs and checkpoints; the same call resumes an interrupted one.
     samples, held_out: puppets to render, at most `steps * batch`. Returns the accuracy on
     `held_out` frames of identities that were not trained on.
     """
@@ -166,6 +176,7 @@ def train_perception(
         return perception_loss(net(frames), masks, keypoints, scenes)
 
     fit(net, stage, loss, folder, seed)
+    detector = train_face_detector(data, stage, folder / "faces", seed)
     if not PartialState().is_main_process:
         return {}
     _reset_batch_norm(net, [batch(step_generator(seed, 0, stage.steps + n))[0] for n in range(16)])
@@ -175,6 +186,9 @@ def train_perception(
     with folder_aside(out) as aside:
         save_perception(aside, net)
         scores = accuracy(load_perception(aside), test_samples)
+        if detector is not None:
+            save_face_detector(aside, detector)
+            scores |= face_accuracy(detector, test_samples)
         record = {"held_out": scores, "frames": held_out, "steps": stage.steps,
                   "batch": stage.batch, "seed": seed, "samples": samples}  # fmt: skip
         (aside / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ from skimage.metrics import structural_similarity
 from animateanywhere import metrics
 from animateanywhere.core.frame_size import Size
 from animateanywhere.evaluation.observe import Observed
-from animateanywhere.pose import retarget, skeleton
+from animateanywhere.evaluation.report import format_cell, interval
+from animateanywhere.pose import retarget
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing.driving import Driving
 
@@ -34,6 +35,7 @@ NEW_SCENE_COLUMNS = {
     "seen": ("person detected", 0),
 }  # fmt: skip
 Scores = dict[str, float]
+Draw = Callable[[np.ndarray, int, int], np.ndarray]  # as `Family.draw`
 
 
 class Motion(NamedTuple):
@@ -47,17 +49,19 @@ class Motion(NamedTuple):
 
 
 def motion_of(
-    driving: Driving, frame: Size, fit: retarget.Fit, build: np.ndarray | None = None,
-    learned: Size | None = None,
-) -> Motion:  # fmt: skip
-    """Fit a driving motion to frames of a base; build, learned: from `learned_keypoints` or
-    None."""
+    driving: Driving, frame: Size, fit: retarget.Fit, draw: Draw, build: np.ndarray | None = None
+) -> Motion:
+    """Fit a driving motion to frames of a base.
+
+    draw: the base's drawing of skeletons, `Family.draw`. build: keypoints of a person learned in
+    frames of this size, from `learned_keypoints`, or None.
+    """
     keypoints = None
     if driving.pictures is not None:
         skeletons = retarget.pad(driving.pictures, frame)
     else:
-        keypoints = retarget.fit(driving.keypoints, driving.size, frame, fit, build, learned)
-        skeletons = skeleton.draw(keypoints, frame.height, frame.width)
+        keypoints = retarget.fit(driving.keypoints, driving.size, frame, fit, build)
+        skeletons = draw(keypoints, frame.height, frame.width)
     return Motion(keypoints, skeletons, hashlib.sha256(skeletons.tobytes()).hexdigest())
 
 
@@ -190,6 +194,28 @@ def markdown(
             cells = [_cell(row, name, digits) for name, (_, digits) in columns.items()]
         names = [name.replace("|", "/") for name in names]
         lines.append("| " + " | ".join([*names, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def means_markdown(
+    clips: Sequence[Mapping[str, Scores]], columns: Mapping[str, tuple[str, int]]
+) -> str:
+    """A Markdown table of means over clips with their bootstrap intervals (95 %), a row for each
+    way of making the videos that all clips have.
+
+    clips: of each clip, numbers by column, by way of making. Numbers that are missing or not finite
+    are left out.
+    """
+    names = [name for name in clips[0] if all(name in rows for rows in clips)] if clips else []
+    shown = {name: title for name, (title, _) in columns.items() if name != "seen"}
+    lines = [
+        f"| mean of {len(clips)} clips | " + " | ".join(shown.values()) + " |",
+        "|---" + "|---:" * len(shown) + "|",
+    ]
+    for name in names:
+        values = {c: [rows[name].get(c, float("nan")) for rows in clips] for c in shown}
+        cells = [format_cell(interval([v for v in values[c] if np.isfinite(v)])) for c in shown]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import metrics
+from animateanywhere.evaluation.face_detector import FaceDetector, faces_visible, frontal_frames
 from animateanywhere.evaluation.perception import Perception, perceive
+from animateanywhere.evaluation.retrieval import retrieval
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
 from animateanywhere.puppets import PARTS, Clip, render
@@ -43,12 +45,17 @@ def _compare(
     }
 
 
-def measure(net: Perception, generated: np.ndarray, truth: Clip, reference: Clip) -> dict[str, Any]:
+def measure(
+    net: Perception, generated: np.ndarray, truth: Clip, reference: Clip,
+    face_detector: FaceDetector | None = None, candidates: Sequence[Clip] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Every metric of a generated video against the true render.
 
-    `leak` only if the scene differs from the reference's, `object_present` only with an object.
+    `leak` only if the scene differs from the reference's, `object_present` only with an object,
+    `faces_visible` only if the truth shows a face from the front and there is a detector, and the
+    measures of `retrieval` only with candidates.
 
-    generated: uint8 (F, H, W, 3), of the truth's shape.
+    generated: uint8 (F, H, W, 3), of the truth's shape. candidates: from `line_up`.
     """
     estimated = perceive(net, generated)
     masks = estimated["masks"]
@@ -65,6 +72,10 @@ def measure(net: Perception, generated: np.ndarray, truth: Clip, reference: Clip
         bare = replace(spec, object=replace(spec.object, name="none"))
         empty = render(bare, len(generated), size, truth.fps, truth.start)
         scores["object_present"] = metrics.object_present(generated, truth.frames, empty.frames)
+    if face_detector is not None and frontal_frames(truth).any():
+        scores["faces_visible"] = faces_visible(face_detector, generated, truth)
+    if candidates:
+        scores |= retrieval(generated, candidates)
     others = [replace(spec, scene=replace(spec.scene, seed=100 + i)) for i in range(6)]
     clips = [render(other, frames=1, size=size) for other in others]
     requested = np.concatenate([clip.frames for clip in clips])

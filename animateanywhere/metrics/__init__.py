@@ -8,6 +8,7 @@ a result, which need a network, are passed in as arrays. A metric without anythi
 
 from animateanywhere.metrics.arrays import evenly_spaced
 from animateanywhere.metrics.embeddings import consistency, distance, frechet, similarity
+from animateanywhere.metrics.identity import appearance_distance
 from animateanywhere.metrics.likeness import person_delta_e, person_psnr, person_ssim, psnr
 from animateanywhere.metrics.motion import dynamic_degree, flicker
 from animateanywhere.metrics.pose import (
@@ -30,6 +31,7 @@ from animateanywhere.metrics.scene import (
 
 __all__ = [
     "align_motion",
+    "appearance_distance",
     "consistency",
     "distance",
     "dynamic_degree",

@@ -18,12 +18,14 @@ import torch
 from diffusers import AutoencoderDC
 from safetensors.torch import load_file
 
+from animateanywhere import puppets
 from animateanywhere.backbones.base import hash_of, load_base
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.sd_unet import FAMILY
 from animateanywhere.backbones.sources import part_of
 from animateanywhere.commands.base_train import _require_same, base_train
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.run_folder import MARK
 from animateanywhere.datasets.clips import ClipRow
@@ -247,7 +249,8 @@ def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     parts = {key: table[key] for key in ("seed", "model", "corpus", "loss")}
     rest = {k: v for k, v in parts["loss"].items() if k not in ("prior_weight", "pose_weight")}
     loss = {"regularization_weight": 1.0, "keep": 1.0, "heat": 0.0} | rest
-    for now, old in ((asdict(stage), was), (parts, parts | {"loss": loss})):
+    corpus = {k: v for k, v in parts["corpus"].items() if k != "detailed"}
+    for now, old in ((asdict(stage), was), (parts, parts | {"loss": loss, "corpus": corpus})):
         path = tmp_path / "settings.json"
         path.write_text(json.dumps(old))
         _require_same(path, now)
@@ -258,6 +261,24 @@ def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(UsageError, match=r"settings\.json: damaged; delete it if"):
         _require_same(path, parts)
+
+
+def test_a_detailed_corpus_shows_detailed_people() -> None:
+    recipe = load_recipe("tiny")
+    part = puppet_corpora.Part(0, 1, square(recipe.model.size))
+    for detailed in (False, True):
+        corpus = replace(recipe.corpus, images=4, clips=1, detailed=detailed)
+        settings = replace(recipe, corpus=corpus)
+        frames, _, captions = next(puppet_corpora.puppet_images(settings, 0, part))
+        spec = puppets.sample_spec(puppet_corpora._seed(settings, "images", 0), detailed=detailed)
+        time = float(np.random.default_rng(spec.seed).uniform(0, 4))
+        expected = puppets.render_batch([spec], [time], size=recipe.model.size)[0]
+        assert np.abs(frames.astype(int) - expected.frames).max() <= 1
+        assert captions[0] == puppets.caption(spec, seed=spec.seed)
+        clip, *_ = next(puppet_corpora.puppet_clips(settings, 0, part))
+        spec = puppets.sample_spec(puppet_corpora._seed(settings, "clips", 0), detailed=detailed)
+        same = puppets.render(spec, frames=len(clip), size=recipe.model.size, fps=recipe.model.fps)
+        assert (clip == same.frames).all()
 
 
 def test_what_is_published_names_no_place_on_this_machine(

@@ -1,6 +1,8 @@
 """The benchmark: held-out people, methods as changed recipes, resuming, intervals and aims."""
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from animateanywhere.cli import main
 from animateanywhere.commands import benchmark
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import finite
+from animateanywhere.evaluation import held_out
 from animateanywhere.evaluation import report as bench_report
 from animateanywhere.evaluation.embed import videomae_embedder
 from animateanywhere.media import video
@@ -23,27 +26,58 @@ from tests.evaluation.test_embed import write_models
 RECIPE = load_recipe("personalize")
 
 
-@pytest.mark.parametrize("hard", [False, True])
-def test_people_are_held_out_and_augment_backgrounds(hard: bool) -> None:
-    setting = benchmark.Setting(hard=hard)
+@pytest.mark.parametrize(("hard", "detailed"), [(False, False), (True, False), (False, True)])
+def test_people_are_held_out_and_augment_backgrounds(hard: bool, detailed: bool) -> None:
+    setting = held_out.Setting(hard=hard, detailed=detailed)
     people, scenes, things = set(), set(), set()
-    for number in range(benchmark.SUBJECTS):
-        reference, cases = benchmark.specs(number, setting)
-        assert (reference, cases) == benchmark.specs(number, setting)
+    for number in range(held_out.SUBJECTS):
+        reference, cases = held_out.specs(number, setting)
+        assert (reference, cases) == held_out.specs(number, setting)
         assert is_held_out(reference.identity)
-        assert len(cases) == benchmark.CASES
+        assert len(cases) == held_out.CASES
         assert {case.identity for case in cases} == {reference.identity}
         places = [reference.scene.name, *(case.scene.name for case in cases)]
         motions = [reference.motion.name, *(case.motion.name for case in cases)]
-        assert len(set(places)) == len(set(motions)) == benchmark.CASES + 1
+        assert len(set(places)) == len(set(motions)) == held_out.CASES + 1
         assert sum(case.object.name != "none" for case in cases) == 2
         assert (reference.camera.pan > 0) == hard
+        assert (reference.identity.detail is not None) == detailed
+        assert not any(case.occluder for case in (reference, *cases))
         people.add(reference.identity)
         scenes |= set(places)
         things |= {case.object.name for case in cases}
-    assert len(people) == benchmark.SUBJECTS
+    assert len(people) == held_out.SUBJECTS
     assert len(scenes) == len(SCENES)
     assert len(things) > 6
+
+
+def test_plain_people_are_those_of_earlier_versions() -> None:
+    """So that their figures stay comparable: digests of the specs as they were before there were
+    detailed people; and these differ in nothing else."""
+    setting = held_out.Setting()
+    told = repr([held_out.specs(number, setting) for number in range(held_out.SUBJECTS)])
+    told = told.replace(", detail=None", "").replace(", occluder=None", "")
+    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "43b12f37a141fea9"
+    for number in range(held_out.SUBJECTS):
+        reference, cases = held_out.specs(number, held_out.Setting(detailed=True))
+        bare = [
+            replace(one, identity=replace(one.identity, detail=None)) for one in (reference, *cases)
+        ]
+        plain, plain_cases = held_out.specs(number, setting)
+        assert bare == [plain, *plain_cases]
+
+
+def test_names_of_settings_and_the_people_of_a_base(tiny_base: Path, tmp_path: Path) -> None:
+    assert held_out.Setting(fast=True).name == "easy-fast"
+    assert held_out.Setting(True, True, True).name == "hard-detailed-fast"
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    with (base / "base.toml").open("a") as file:
+        file.write("detailed = true\n")
+    assert benchmark.setting_of(base, None, False, False).detailed
+    assert not benchmark.setting_of(base, "plain", False, False).detailed
+    assert not benchmark.setting_of(tiny_base, None, False, False).detailed
+    assert benchmark.setting_of(tiny_base, "detailed", False, False).detailed
 
 
 def test_methods_change_what_they_say() -> None:
@@ -87,8 +121,9 @@ def test_methods_are_joined_by_plus() -> None:
 
 
 def test_a_fast_benchmark_on_a_tiny_base_and_again(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     names = ["ours", "words_only", "dreambooth", "vae", "truth"]
     options = {"subjects": 1, "methods": names, "fast": True, "base": str(tiny_base)}
     out = benchmark.benchmark(tmp_path / "a b", **options)
@@ -96,6 +131,10 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     assert set(report["methods"]) == set(names)
     truth = report["methods"]["truth"]
     assert truth["dynamic_degree"]["mean"] == pytest.approx(1)
+    assert truth["retrieval_12"]["mean"] == truth["retrieval_rank_12"]["mean"] == 1
+    assert 1 <= report["methods"]["words_only"]["retrieval_rank_12"]["mean"] <= 12
+    assert "faces_visible" not in truth
+    assert "visible faces are not measured" in capsys.readouterr().err
     for name in ("ours", "words_only", "dreambooth"):  # of an untrained base
         row = report["methods"][name]
         assert row["person_delta_e"]["mean"] > truth["person_delta_e"]["mean"]
@@ -103,7 +142,8 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     assert truth["person_psnr"]["mean"] is None  # infinite, which JSON cannot say
     assert report["ratios"]["dreambooth"]["person_delta_e"]["of"] == 1
     assert (out / "contact_sheet-easy-fast.png").is_file()
-    assert "| DreamBooth |" in (out / "table-easy-fast.md").read_text()
+    table = (out / "table-easy-fast.md").read_text()
+    assert "| DreamBooth |" in table and "| ours over |" in table and "| aim |" in table
     assert len(list(out.glob("*/*/*/scores.json"))) == len(names)
 
     def never(*given: object) -> None:
@@ -116,10 +156,10 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
 
 
 def test_fvd_knows_copies_from_others(tmp_path: Path) -> None:
-    config, setting = {"size": 64, "fps": 8, "frames": 4}, benchmark.Setting()
+    config, setting = {"size": 64, "fps": 8, "frames": 4}, held_out.Setting()
     look = videomae_embedder(WeightsLocation(write_models(tmp_path / "models"), offline=True))
     for number in range(2):
-        for case, truth in enumerate(benchmark.subject(number, config, setting).truths):
+        for case, truth in enumerate(held_out.subject(number, config, setting).truths):
             noise = np.random.default_rng(case).integers(0, 255, truth.frames.shape, np.uint8)
             for name, frames in (("copies", truth.frames), ("noise", noise)):
                 folder = tmp_path / name / f"{number:02}"
@@ -142,6 +182,7 @@ def test_fvd_knows_copies_from_others(tmp_path: Path) -> None:
         (["--bench", "puppets", "--subjects", "0"], "--subjects"),
         (["."], "no video"),
         ([".", "--hard"], "belong to --bench"),
+        ([".", "--people", "plain"], "belong to --bench"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -188,4 +229,28 @@ def test_a_ratio_pairs_the_people() -> None:
     assert rows["PCK at least 0.95"]["reached"]
     assert not rows["PCK at least 0.95"]["surely"]
     assert rows["leak at most half of DreamBooth's"]["reached"]
-    assert not rows["scene accuracy at least 0.95"]["reached"]
+    assert not rows["scene accuracy at least 0.98"]["reached"]
+
+
+def test_tables_of_ratios_and_aims_have_intervals() -> None:
+    rng = np.random.default_rng(0)
+    colors = [[6 + rng.normal(), 9 + rng.normal()] for _ in range(6)]
+    scores = {
+        name: {str(n): {"person_delta_e": row[i]} for n, row in enumerate(colors)}
+        for i, name in enumerate(("ours", "words_only"))
+    }
+    ratios = bench_report.score_ratios(scores)
+    lines = bench_report.ratios_markdown(ratios, {"words_only": "words"}).splitlines()
+    found = ratios["words_only"]["person_delta_e"]
+    assert found["low"] < found["mean"] < found["high"]
+    assert lines[1:] == [
+        "| ours over | person ΔE | people |", "|---|---|---|",
+        f"| words | {bench_report.format_cell(found)} | 6 |",
+    ]  # fmt: skip
+    aims = bench_report.check_aims({}, ratios)
+    assert [aim["aim"] for aim in aims if not np.isnan(aim["value"])] == [
+        "person ΔE at most 0.7 of words alone"
+    ]
+    table = bench_report.aims_markdown(aims)
+    assert table.count("\n") == 4 and f"| {bench_report.format_cell(found)} | reached" in table
+    assert bench_report.ratios_markdown({}, {}) == bench_report.aims_markdown([]) == ""

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from animateanywhere.backbones.base import BUNDLED, hash_of
+from animateanywhere.backbones.base import load_base
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.files import finite
 from animateanywhere.core.frame_size import square
@@ -108,26 +108,29 @@ def test_a_sidecar_matches_if_it_has_all_expected_values():
     assert not real.sidecar_matches(None, {})
 
 
-@pytest.mark.parametrize("fit", ["none", "bones"])
-def test_the_digest_of_a_motion_equals_that_of_generate(tmp_path, standing, fit):
+@pytest.mark.parametrize(
+    ("base", "fit"), [("tiny_base", "none"), ("tiny_base", "bones"), ("tiny_controlnet", "bones")]
+)
+def test_the_digest_of_a_motion_equals_that_of_generate(tmp_path, standing, base, fit, request):
+    """Also on a base that was trained on OpenPose's drawing of skeletons."""
+    folder = request.getfixturevalue(base)
+    model = load_base(folder)
+    size, draw = square(int(model.config["size"])), model.family.draw
     pose = tmp_path / "motion.poses.json"
     skeleton.write_poses(pose, skeleton.Poses(standing, 64, 64, 8.0))
-    made = generate(
-        "a man",
-        pose,
-        GenerateOptions(base="mini", out=tmp_path / "a.mp4", frames=2, steps=1, fit=fit),
-    )
-    motion = real.motion_of(read_driving(pose, 8.0, 2), square(128), fit)
-    wanted = {"base": {"hash": hash_of(BUNDLED)}, "pose": {"sha256": motion.sha256}, "fit": fit}
+    options = GenerateOptions(base=str(folder), out=tmp_path / "a.mp4", frames=2, steps=1, fit=fit)
+    made = generate("a man", pose, options)
+    motion = real.motion_of(read_driving(pose, 8.0, 2), size, fit, draw)
+    wanted = {"base": {"hash": model.hash}, "pose": {"sha256": motion.sha256}, "fit": fit}
     assert real.sidecar_matches(read_sidecar(made), wanted)
-    other = real.motion_of(read_driving(pose, 8.0, 1), square(128), fit)
+    other = real.motion_of(read_driving(pose, 8.0, 1), size, fit, draw)
     assert other.sha256 != motion.sha256
 
 
 def test_unidentified_skeletons_have_a_digest_but_no_keypoints():
     pictures = np.full((2, 20, 10, 3), 7, np.uint8)
     driving = Driving(np.zeros((2, 18, 3), np.float32), 10, 20, "foreign", pictures)
-    motion = real.motion_of(driving, square(32), "none")
+    motion = real.motion_of(driving, square(32), "none", skeleton.draw)
     assert motion.keypoints is None
     assert (motion.skeletons == retarget.pad(pictures, square(32))).all()
 
@@ -141,6 +144,17 @@ def test_the_table_shows_dashes_reasons_and_person_counts():
     assert lines[2] == "| dance | us | 0.46 | – | 0.50 | 3/16 |"
     assert lines[3] == "| a/b | us | too short / dark |  |  |  |"
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_means_over_clips_have_intervals_and_leave_out_what_is_not_finite():
+    clips = [
+        {"as filmed": {"pck": 1.0}, "ours": {"delta_e": 8.0 + n, "psnr": np.inf}} for n in range(3)
+    ]
+    columns = {name: real.RECONSTRUCTION_COLUMNS[name] for name in ("delta_e", "psnr", "seen")}
+    lines = real.means_markdown(clips, columns).splitlines()
+    assert lines[0] == "| mean of 3 clips | masked ΔE ↓ | PSNR, dB ↑ |"
+    assert lines[2:] == ["| as filmed | – | – |", "| ours | 9.00 (8.00–10.00) | – |"]
+    assert len(real.means_markdown([], columns).splitlines()) == 2
 
 
 def test_numbers_that_are_not_finite_become_null():

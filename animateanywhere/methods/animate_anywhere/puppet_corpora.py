@@ -76,7 +76,7 @@ def puppet_images(settings: Recipe, start: int, part: Part) -> Iterator[ClipRow]
     for first in range(start, part.count(corpus.images), BATCH_RENDER):
         numbers = (part.number + part.of * n for n in range(first, first + BATCH_RENDER))
         seeds = [_seed(settings, "images", number) for number in numbers]
-        specs = [puppets.sample_spec(seed) for seed in seeds]
+        specs = [puppets.sample_spec(seed, detailed=corpus.detailed) for seed in seeds]
         times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
         for clip in puppets.render_batch(specs, times, size=size):
             yield *_cropped(clip, part.size), _captions(clip.spec, corpus.captions)
@@ -87,7 +87,8 @@ def puppet_clips(settings: Recipe, start: int, part: Part) -> Iterator[ClipRow]:
     model, corpus = settings.model, settings.corpus
     size = model.size if part.of == 1 else max(part.size)
     for number in range(part.number, corpus.clips, part.of)[start:]:
-        spec = puppets.sample_spec(_seed(settings, "clips", number))
+        seed = _seed(settings, "clips", number)
+        spec = puppets.sample_spec(seed, detailed=corpus.detailed)
         clip = puppets.render(spec, frames=model.frames, size=size, fps=model.fps)
         yield *_cropped(clip, part.size), _captions(spec, corpus.captions)
 

@@ -33,6 +33,7 @@ class Corpus:
     images: int = 0  # number of single frames of puppets to render
     clips: int = 0  # number of clips of puppets to render, `model.frames` frames each
     captions: int = 4  # different captions for each clip
+    detailed: bool = False  # puppets with details that captions do not name (`puppets.Detail`)
     # For the VAE stages only, in addition to `images`
     pictures: int = 0  # number of procedural pictures, so that the VAE is not limited to puppets
     portraits: int = 0  # number of frames of puppets close to the camera, with individual faces
@@ -213,6 +214,8 @@ def current_names(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     tables = {**settings} if "corpus" in settings else {"stage": settings}
+    if isinstance(tables.get("corpus"), dict):
+        tables["corpus"] = {"detailed": False, **tables["corpus"]}  # a later key
     for old, new in RENAMED.items():
         (table, old_key), (new_table, new_key) = old.split("."), new.split(".")
         content = tables.get(table)
