@@ -42,12 +42,16 @@ class Posed:
     pan: np.ndarray  # (F,) share of the frame
 
 
-def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
-    """Pose, dress and project `spec` at `times` (F,) in seconds for a picture of `size` samples."""
+def pose_and_project(spec: Spec, times: np.ndarray, size: int, show: bool = True) -> Posed:
+    """Pose, dress and project `spec` at `times` (F,) in seconds for a picture of `size` samples.
+
+    show: False leaves out the person's cones and shadow.
+    """
     person, cam = spec.identity, spec.camera
     pose = hold(spec.object, angles(spec.motion, times))
     body = pose_body(person, pose)
-    dress(person, body)
+    if show:
+        dress(person, body)
     things = object_cones(spec.object, body, seat=spec.motion.name == "sit")
     if spec.occluder is not None:
         things = things + occluder_cones(spec.occluder, len(times))
@@ -64,8 +68,10 @@ def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
         return points @ view.T + origin
 
     cones = body.cones + things
-    a, b = (project(np.stack(e)).transpose(1, 0, 2) for e in (cones.a, cones.b))
-    radii = np.broadcast_to(np.array(cones.radii) * scale, (len(times), len(cones.radii), 2))
+    ends = (np.array(e).reshape(-1, len(times), 3) for e in (cones.a, cones.b))
+    a, b = (project(end).transpose(1, 0, 2) for end in ends)
+    widths = np.array(cones.radii).reshape(-1, 2) * scale
+    radii = np.broadcast_to(widths, (len(times), len(widths), 2))
     j = body.joints
     points = j | {name: body.from_skull(*offset) for name, offset in _FACE.items()}
     points["neck"] = (j["shoulder_r"] + j["shoulder_l"]) / 2
@@ -85,12 +91,14 @@ def pose_and_project(spec: Spec, times: np.ndarray, size: int) -> Posed:
         floor = project(p * np.array([1.0, 0.0, 1.0]))
         lift = np.clip(p[:, 1] - (0.5 if r > 0.1 else 0.06), 0, None)
         shadows.append(
-            np.stack([floor[:, 0], floor[:, 1], r * scale * (1 + lift), k * np.exp(-4 * lift)], -1)
+            np.stack(
+                [floor[:, 0], floor[:, 1], r * scale * (1 + lift), show * k * np.exp(-4 * lift)], -1
+            )
         )
     return Posed(
         np.concatenate([a, b, radii], -1),
-        np.array(cones.rgb),
-        np.array(cones.kind),
+        np.array(cones.rgb).reshape(-1, 2, 3),
+        np.array(cones.kind).reshape(-1, 4),
         len(body.cones.a),
         project(np.stack([points[n] for n in _NAMES])).transpose(1, 0, 2),
         np.stack(local, 1),

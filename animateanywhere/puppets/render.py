@@ -94,7 +94,7 @@ def _layers(
     uint8 (F, H, W), and the person's depth per sample (F, S, S), -1e9 without the person.
     """
     s, side = _SAMPLES, size * _SAMPLES
-    most = max(p.cones.shape[1] for p in posed)
+    most = max(1, *(p.cones.shape[1] for p in posed))
     total = sum(len(p.pan) for p in posed)
     cones = np.zeros((total, most, 8), np.float32)
     rgb = np.zeros((total, most, 2, 3), np.float32)
@@ -133,7 +133,9 @@ def _layers(
     return layer, parts, depth
 
 
-def _render(specs: list[Spec], times: list[np.ndarray], size: int, device: str) -> list[Clip]:
+def _render(
+    specs: list[Spec], times: list[np.ndarray], size: int, device: str, person: bool = True
+) -> list[Clip]:
     margin = int(np.ceil(0.04 * size)) + 1
     clips: list[Clip] = []
     at_once = _GROUP if device == "cpu" else 16 * _GROUP
@@ -141,7 +143,7 @@ def _render(specs: list[Spec], times: list[np.ndarray], size: int, device: str) 
     for start in range(0, len(specs), group):
         some = specs[start : start + group]
         posed = [
-            pose_and_project(spec, t, size * _SAMPLES)
+            pose_and_project(spec, t, size * _SAMPLES, person)
             for spec, t in zip(some, times[start : start + group], strict=True)
         ]
         table, grounds = [], []
@@ -174,9 +176,13 @@ def render(
     fps: float = 8.0,
     start: float = 0.0,
     device: str = "cpu",
+    person: bool = True,
 ) -> Clip:
-    """Render `frames` frames of `spec` at `fps` from `start` seconds on, size x size pixels."""
-    clip = _render([spec], [start + np.arange(frames) / fps], size, device)[0]
+    """Render `frames` frames of `spec` at `fps` from `start` seconds on, size x size pixels.
+
+    person: False leaves out the person and the shadow, and keeps scene, object and occluder.
+    """
+    clip = _render([spec], [start + np.arange(frames) / fps], size, device, person)[0]
     return replace(clip, fps=fps, start=start)
 
 
