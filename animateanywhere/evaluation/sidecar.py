@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
-from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size
@@ -25,6 +24,8 @@ def write_sidecar(video: Path, settings: dict[str, Any]) -> None:
 def free_name(folder: Path, prompt: str, seed: int, suffix: str, settings: dict[str, Any]) -> Path:
     """A file in `folder` named by the prompt, with a number appended if a video with other settings
     has the name."""
+    from animateanywhere.backbones.prompt_weights import plain  # with torch, which readers spare
+
     words = "-".join(re.findall(r"\w+", plain(prompt).lower()))[:60] or "video"
     name, number = f"{words}-{seed}", 1
     free = folder / f"{name}{suffix}"
