@@ -34,7 +34,7 @@ from animateanywhere.core.paths import ASSETS, RUNS
 from animateanywhere.core.schema import build
 from animateanywhere.methods.animate_anywhere import scores
 from animateanywhere.training.optimizer import learning_rate
-from animateanywhere.training.progress import StageProgress
+from animateanywhere.training.progress import StageProgress, is_number
 from animateanywhere.training.stage import Stage
 from animateanywhere.training.throughput import steps_per_second
 
@@ -85,7 +85,7 @@ def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
     pages = [_stage(run, stage, problems) for stage in stages]
     text = _render(run, pages, problems)
     with write_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(text.encode(errors="replace"))  # JSON can hold what UTF-8 cannot
     _summarize(run, stages, pages, problems)
     say(f"wrote [bold]{escape(str(path))}[/bold]")
     return path
@@ -167,7 +167,7 @@ def _about(settings: dict[str, Any]) -> str:
 
 def _results(stage: StageProgress) -> list[tuple[str, str]]:
     return [
-        (key.replace("_", " "), number(value) if isinstance(value, int | float) else str(value))
+        (key.replace("_", " "), number(value) if is_number(value) else str(value))
         for key, value in (stage.done or {}).items()
     ]
 
@@ -182,7 +182,7 @@ def _scores(path: Path, stage: str, problems: list[str]) -> list[Curve]:
         return []
     curves = []
     for key in ("score", *scores.PARTS):
-        known = [(row["step"], row[key]) for row in rows if row[key] is not None]
+        known = [(row["step"], row[key]) for row in rows if is_number(row[key])]
         if known:
             step = scores.best(rows)["step"]
             curves.append(make_curve(key, known, steady=True, marked=step))
@@ -245,9 +245,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         table |= read_table(path.with_suffix(".estimate.json"))
     facts = [(key.replace("_", " "), str(table[key])) for key in FACTS if table.get(key)]
     for key, words in (("took", table.get("took")), ("estimated", table)):
-        if isinstance(words, dict) and isinstance(words.get("seconds"), int | float):
+        if isinstance(words, dict) and is_number(words.get("seconds")):
             text = clock(float(words["seconds"]))
-            if isinstance(words.get("memory"), int | float):
+            if is_number(words.get("memory")):
                 text += f", {words['memory']:.1f} GB"
             facts.append((key, text))
     return facts

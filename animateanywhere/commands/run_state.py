@@ -5,7 +5,6 @@ Nothing is loaded or changed.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from animateanywhere.core.disk_use import changed_at, disk_use
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.run_folder import MARK, VIDEOS, Mark, is_running, read_mark
 from animateanywhere.core.tensor_file import read_about
 from animateanywhere.evaluation.sidecar import earlier_settings
@@ -108,10 +108,10 @@ def _recipe(path: Path, problems: list[str]) -> list[dict[str, Any]] | None:
     if not (path / RECORD).is_file():
         return None
     try:
-        stages = json.loads(read_table(path / RECORD)["recipe"])["stage"]
+        stages = parse_json(read_table(path / RECORD)["recipe"])["stage"]
         if all(isinstance(stage["name"], str) for stage in stages):
             return list(stages)
-    except (ValueError, TypeError, KeyError, OSError, RecursionError):
+    except (ValueError, TypeError, KeyError, OSError):
         pass
     problems.append(f"{path / RECORD}: damaged")
     return []
@@ -120,8 +120,8 @@ def _recipe(path: Path, problems: list[str]) -> list[dict[str, Any]] | None:
 def read_table(path: Path) -> dict[str, Any]:
     """A JSON object; {} if there is none, or if it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path)
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import clear_aside, nearest_existing
+from animateanywhere.core.json_file import read_json
 
 MARK = ".animateanywhere"
 TRIES = 100  # to lock a folder that others remove
@@ -173,8 +174,8 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path)
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size
+from animateanywhere.core.json_file import read_json
 from animateanywhere.pose import retarget
 
 PART = ("start", "fps", "person")  # of the motion
@@ -83,7 +84,7 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
 def _settings(video: Path) -> dict[str, Any] | None:
     """The JSON beside a video under today's names; None if another tool wrote it. Raises OSError
     and ValueError where it cannot be read."""
-    record = json.loads(video.with_suffix(".json").read_text(encoding="utf-8"))
+    record = read_json(video.with_suffix(".json"))
     if not isinstance(record, dict) or not {"prompt", "pose", "fit"} <= record.keys():
         return None
     if "said" in record:  # the key's name in earlier versions

@@ -6,13 +6,13 @@ done.json   its results, at the end (only of base training)
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.tensor_file import read_about
 
 Row = dict[str, float]  # "step" and what was logged of it
@@ -82,16 +82,17 @@ def read_log(path: Path) -> tuple[list[Row], list[int]]:
 
 def _row(line: str) -> Row | None:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = parse_json(line)
+    except ValueError:
         return None
     if not isinstance(found, dict):
         return None
-    row = {key: value for key, value in found.items() if _is_number(value)}
+    row = {key: value for key, value in found.items() if is_number(value)}
     return row if 0 <= row.get("step", -1) < 2**53 else None
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number that can be shown and drawn."""
     # A whole number may have more digits than a float can hold
     return (type(value) is int and abs(value) < 2**53) or (
         isinstance(value, float) and math.isfinite(value)
@@ -103,8 +104,8 @@ def _read_table(path: Path, problems: list[str]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path)
+    except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
         problems.append(f"{path}: damaged")

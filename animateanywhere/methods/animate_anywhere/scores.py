@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.json_file import read_json
 
 FILE = "scores.json"
 PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
@@ -34,7 +34,7 @@ def read(out: Path) -> list[Score]:
     if not path.is_file():
         return []
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         known = {"stage": str, "step": int}
         if all(isinstance(row[key], kind) for row in record for key, kind in known.items()) and all(
             row[name] is None or isinstance(row[name], int | float)
@@ -42,6 +42,6 @@ def read(out: Path) -> list[Score]:
             for name in ("score", *PARTS)
         ):
             return list(record)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         pass
     raise UsageError(f"{path}: damaged; delete it")
