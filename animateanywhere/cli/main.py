@@ -32,7 +32,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "models": info.models,
     },
     "Measure": {"evaluate": evaluate.evaluate},
-    "Runs and this machine": {"runs": runs.runs},
+    "Runs and this machine": {"runs": runs.runs, "doctor": runs.doctor},
     "Share": {"export": share.export, "push": share.push},
     "Base models": {
         "base-train": train.base_train,

@@ -89,7 +89,7 @@ def _list(folder: Path, as_json: bool) -> None:
     command.show(listing)
     if not sys.stdout.isatty():
         for run in listing.runs:
-            typer.echo(run.name)
+            typer.echo(run.name.encode(errors="replace").decode())
 
 
 def _confirm(question: str) -> bool:
@@ -97,3 +97,26 @@ def _confirm(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody can be asked here: add --yes")
     return typer.confirm(question, err=True)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check whether the commands work on this machine, in a few seconds.
+
+    Looks at Python, torch, GPU, memory, disk, the packages of each extra (imported), their versions
+    against the tested ones, video codecs (tried on a few frames), the files of the bundled base and
+    of the detectors (by checksums), and whether the hub of models answers. Each problem comes with
+    what to do.
+
+    Exit code 1 if something is broken that the commands need.
+
+    Example: aa doctor
+    """
+    from animateanywhere.commands import doctor as command
+
+    checks = command.doctor()
+    if as_json:
+        typer.echo(command.to_json(checks))
+    else:
+        command.show(checks)
+    if not command.works(checks):
+        raise typer.Exit(1)
