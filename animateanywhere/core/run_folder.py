@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from animateanywhere.core.files import clear_aside, nearest_existing
 from animateanywhere.core.json_file import read_json
 
 MARK = ".animateanywhere"
+GLANCES, GLANCE = 5, 0.05  # times to wait, and seconds: more than `is_running` takes
 TRIES = 100  # to lock a folder that others remove
 VIDEOS = "generate"  # a folder with nothing but videos, which every command may take over
 
@@ -157,6 +159,10 @@ def _lock(file: IO[str], folder: Path) -> None:
     try:
         import fcntl
 
+        for _ in range(GLANCES):  # somebody may only look whether it is locked
+            with suppress(BlockingIOError):
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(GLANCE)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         process = _read(folder / MARK).get("process")
