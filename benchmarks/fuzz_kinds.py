@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import torch
+from PIL import Image
 
 from animateanywhere.backbones import personal_weights
 from animateanywhere.backbones.base import base_config, load_base, write_base_toml
@@ -273,6 +277,50 @@ def containers(folder: Path) -> Iterator[Target]:
         yield Target(folder / name, read, m.damaged)
 
 
+def shards(folder: Path) -> Iterator[Target]:
+    """A shard, also with a right index over damaged contents, its index, and that of the corpus."""
+    from animateanywhere.datasets import samples
+    from animateanywhere.datasets import shards as of
+    from animateanywhere.datasets.shard_corpus import INDEX, joined, open_shards, write_corpus
+
+    place, file = folder / "corpus", io.BytesIO()
+    place.mkdir()
+    Image.fromarray(np.full((32, 24, 3), 90, np.uint8)).save(file, "PNG")
+    pose = {"format": "openpose18", "width": 24, "height": 32, "fps": 8.0,
+            "keypoints": [[[5.0, 6.0, 0.9]] * 18]}  # fmt: skip
+    meta = {"width": 24, "height": 32, "frames": 1, "fps": 0.0, "license": "cc0-1.0", "source": "x"}
+    files = {
+        "image.png": file.getvalue(), "pose.json": json.dumps(pose).encode(),
+        "caption.txt": b"a man\nsomebody\n", "meta.json": json.dumps(meta).encode(),
+    }  # fmt: skip
+    rows = [of.Sample(f"row{number}", files) for number in range(3)]
+    write_corpus(place, of.write_shards(place, [lambda: rows], {}))
+    tar = of.shard_path(place, 0)
+    index = of.index_path(tar).read_bytes()
+
+    def read(_: Path) -> None:
+        corpus = joined(place, [of.read_shard(tar)])
+        for number in range(len(corpus)):
+            samples.check_sample(corpus.read(number), str(place))
+
+    def contents(_: Path) -> None:
+        """The same with checksums that fit."""
+        table, data = json.loads(index), tar.read_bytes()
+        for row in table["samples"]:
+            for where in row["files"].values():
+                where[2] = zlib.crc32(data[where[0] : where[0] + where[1]])
+        of.index_path(tar).write_text(json.dumps(table | {"size": len(data)}))
+        try:
+            read(tar)
+        finally:
+            of.index_path(tar).write_bytes(index)
+
+    yield Target(tar, contents, m.damaged)
+    yield Target(tar, read, m.damaged)
+    yield Target(of.index_path(tar), read, m.one_of(m.damaged, m.changed_json, m.changed_json))
+    yield Target(place / INDEX, lambda _: open_shards(place), m.one_of(m.damaged, m.changed_json))
+
+
 @cache
 def _base(folder: Path) -> Path:
     """A tiny base, untrained."""
@@ -289,3 +337,5 @@ KINDS: dict[str, Callable[[Path], Iterator[Target]]] = {
     "containers": containers, "poses": poses, "tensors": tensors, "subjects": subjects,
     "runs": runs, "recipes": recipes,
 }  # fmt: skip
+if find_spec("animateanywhere.datasets.shards") is not None:
+    KINDS["shards"] = shards
