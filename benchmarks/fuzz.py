@@ -34,7 +34,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SECONDS, GIGABYTES = 10.0, 1.0  # that an input may take
-START = 120.0  # seconds for a worker to make the valid files
+START = 600.0  # seconds for a worker to make the valid files
 EVERYTHING = "everything"  # in the place of a kind: all of them in one worker
 EVERY = 20  # inputs, of which one goes through a command too
 SHARES = {"containers": 0.4, "poses": 0.12, "tensors": 0.14, "subjects": 0.12, "runs": 0.12,

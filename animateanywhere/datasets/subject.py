@@ -166,7 +166,9 @@ def read_captions(path: Path) -> list[str]:
     """The captions of captions.jsonl. Raises UsageError if it is missing or damaged."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [str(parse_json(line)["caption"]) for line in lines if line.strip()]
+        captions = [str(parse_json(line)["caption"]) for line in lines if line.strip()]
+        "".join(captions).encode()  # JSON can hold what no text file can
+        return captions
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: missing, or a line contains no caption ({error})") from None
 
