@@ -110,17 +110,23 @@ def _learned_on(run: Run, folder: Path) -> list[str]:
 
 def _delete_folder(run: Run) -> list[Path]:
     """Delete what is of a run; returns what is left, of it the topmost folders."""
+    links: list[Path] = []
     with owned(run.path, run.kind):  # nobody begins to work in it meanwhile
         if run.kind == VIDEOS:
             for path in sorted(run.path.glob("*.json")):
                 if (video := video_of(path)) is not None:
                     _delete_video(video)
         for path in _own_files(run.path, [*OWN.get(run.kind, []), PAGE]):
+            if path.is_symlink():
+                links.append(path.readlink())
             path.unlink(missing_ok=True)
         _remove_empty(run.path)
         left = sorted(path for path in run.path.iterdir() if path.name != MARK)
         if left:
             (run.path / MARK).unlink(missing_ok=True)
+    if links:
+        some = ", ".join(map(str, links[:4])) + ", ..." * (len(links) > 4)
+        say(escape(f"{run.path}: only links are deleted, not what they point to: {some}"))
     videos = [video for path in left if (video := video_of(path)) is not None]
     if videos:  # so that the folder can be used, and deleted, as one of videos
         set_mark(run.path, VIDEOS)

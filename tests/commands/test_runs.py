@@ -190,6 +190,7 @@ def test_delete_leaves_what_is_not_of_the_run(
     assert (run / "personal.safetensors").is_file()
     assert main([*arguments, "--yes"]) == 0
     said = capsys.readouterr().err
+    assert f"only links are deleted, not what they point to: {shared}" in " ".join(said.split())
     assert "left, since it is not of the run: beach.json, beach.mp4, sks-diffusers/, training/" in (
         " ".join(said.split())
     )
