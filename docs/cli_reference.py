@@ -30,7 +30,7 @@ stderr.
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | failed, or `aa check` or `aa corpus check` found something unusable |
+| 1 | failed; something is unusable (`aa check`, `aa corpus check`) or broken here (`aa doctor`) |
 | 2 | wrong use: a wrong option, an unusable file |
 | 130 | stopped by Ctrl-C; the same command goes on where it stopped |
 

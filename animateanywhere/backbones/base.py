@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from animateanywhere.backbones.vae import (
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256, write_aside
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.paths import ASSETS, RUNS, recipes_folder
 
 # Their progress bars and notes would break into ours; errors are still raised.
@@ -52,9 +53,35 @@ DECISIVE = (
     "num_train_timesteps", "prediction_type", "rescale_betas_zero_snr", "flow_shift",
     "norm_each_frame",
 )  # fmt: skip
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= LARGEST
+
+
+def _number(least: float, most: float) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (int, float) and least <= value <= most
+
+
+LARGEST = 2**14  # pixels a side, frames, steps
+# What the entries of base.toml may be
+CONFIG: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("name", "personalize", "license", "sampler", "hash"), _text),
+    **dict.fromkeys(("size", "frames", "steps"), _count),
+    "fps": _number(0.01, 1000), "guidance_scale": _number(0, 1000), "noise_share": _number(0, 1),
+    "aspects": lambda value: isinstance(value, list) and all(map(_text, value)),
+}  # fmt: skip
 BUNDLED = ASSETS / "mini"
 TRAINED = RUNS / "base"  # output of `aa base-train mini`
 BASES = RUNS / "bases"  # output of `aa base-train` with other recipes: a folder for each, by name
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def family_of(parts: Container[str]) -> Family:
@@ -138,8 +165,19 @@ def open_base(name: str | Path, needed: Container[str], hash: str) -> Base:
 
 
 def base_config(folder: Path) -> dict[str, Any]:
-    """The contents of base.toml of a finished base: name, size, frames, fps, license..."""
-    return tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
+    """The contents of base.toml of a finished base: name, size, frames, fps, license...
+
+    Raises UsageError if it is damaged.
+    """
+    path = folder / "base.toml"
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: damaged ({_one_line(error)}); get the base again") from None
+    for key, fits in CONFIG.items():
+        if key in config and not fits(config[key]):
+            raise UsageError(f"{path}: {key} cannot be {config[key]!r}; get the base again")
+    return config
 
 
 def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device = "cpu") -> Base:
@@ -172,8 +210,7 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
 
 
 def _damaged(folder: Path, error: Exception) -> UsageError:
-    reason = str(error).strip().splitlines()[0]
-    return UsageError(f"{folder}: base is incomplete or damaged: {reason}")
+    return UsageError(f"{folder}: base is incomplete or damaged: {_one_line(error)}")
 
 
 def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> Any:
@@ -211,7 +248,7 @@ def _hashes(folder: Path) -> tuple[str, str]:
     _update(digest, folder / "vae")
     for part in sorted(family.parts):
         for path in (folder / part).glob("*config.json"):
-            config = json.loads(path.read_text(encoding="utf-8"))
+            config = read_json(path)
             known = {key: config[key] for key in DECISIVE if config.get(key) is not None}
             if known:
                 digest.update(json.dumps([part, known]).encode())

@@ -17,6 +17,7 @@ from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.personal_weights import FORMAT
 from animateanywhere.backbones.weight_kinds import LORA, TEXT, kind_of
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.tensor_file import read_tensors, require_finite
 
@@ -103,9 +104,9 @@ def _peft_config(path: Path, prefix: str) -> dict[str, str]:
         warn(escape(f"{path}: missing, so the LoRA's alpha is unknown: its rank is used"))
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return {CONFIG: json.dumps({f"{prefix}.{key}": value for key, value in found.items()})}
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, AttributeError):
         raise UsageError(f"{path}: damaged; copy it again") from None
 
 
@@ -157,10 +158,10 @@ def _config(
         return None
     known = {field.name for field in fields(LoraConfig)}  # a newer peft may write others
     try:
-        stored = json.loads(about[CONFIG])
+        stored = parse_json(about[CONFIG])
         config = {key: value for key, value in stored.items() if key.startswith(f"{prefix}.")
                   and key.removeprefix(f"{prefix}.") in known}  # fmt: skip
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         raise UsageError(f"{file}: its metadata {CONFIG} is damaged; copy it again") from None
     return config | {f"{prefix}.target_modules": layers} if config else None
 

@@ -8,7 +8,6 @@ factors, named as in `backbones.lora`, are added to a weight; other tensors repl
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from animateanywhere.backbones import lora
 from animateanywhere.backbones.family import Base
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.frame_size import Size, parse_size
+from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.messages import warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.tensor_file import (
@@ -102,7 +102,7 @@ def base_of(metadata: Mapping[str, str], path: Path | None = None) -> str:
     folder = metadata.get("base_folder")
     if path is not None:
         with suppress(OSError, ValueError, AttributeError):
-            run = json.loads((path.parent / RECORD).read_text(encoding="utf-8"))
+            run = read_json(path.parent / RECORD)
             if run.get("base_hash") == metadata.get("base_hash"):
                 folder = run.get("base_folder", folder)
     if isinstance(folder, str) and (Path(folder) / "base.toml").is_file():
@@ -226,7 +226,7 @@ def unfinished(prompt: str, runs: Path = RUNS) -> str | None:
     `find_weights` finds nothing: the weights are then missing or damaged."""
     for file in sorted(runs.glob(f"*/{RECORD}")):
         with suppress(OSError, ValueError, AttributeError):
-            token = json.loads(file.read_text(encoding="utf-8")).get("token")
+            token = read_json(file).get("token")
             if isinstance(token, str) and mentions(prompt, token):
                 return token
     return None
@@ -254,10 +254,29 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]
     if metadata.get("format") != FORMAT or any(key not in metadata for key in METADATA):
         raise UsageError(f"{path}: not personal weights of AnimateAnywhere: give a {FILE}")
     require_finite(path, content)
+    _check_metadata(path, metadata)
     for old, new in RENAMED.items():
         if old in metadata:
             metadata.setdefault(new, metadata.pop(old))
     return metadata, content
+
+
+def _check_metadata(path: Path, metadata: dict[str, str]) -> None:
+    """Raise UsageError for metadata that cannot be of this program: words become names of files,
+    and the rest is read long after the weights."""
+    for key in ("token", "class_word"):
+        if not re.fullmatch(r"\w[\w-]{0,63}", metadata[key]):
+            raise UsageError(
+                f"{path}: {key} {metadata[key]!r} is not a word; damaged? copy it again"
+            )
+    try:
+        learned_frame(metadata)
+        learned_keypoints(metadata)
+        whole = isinstance(parse_json(metadata.get("selected_steps", "{}")), dict)
+    except (ValueError, TypeError, OverflowError, UsageError):
+        whole = False
+    if not whole:
+        raise UsageError(f"{path}: its metadata are damaged; copy it again")
 
 
 def learned_keypoints(learned: dict[str, str]) -> np.ndarray | None:
@@ -266,7 +285,7 @@ def learned_keypoints(learned: dict[str, str]) -> np.ndarray | None:
     learned: metadata of personal weights. None if they have no keypoints.
     """
     text = learned.get("keypoints")
-    return None if text is None else np.array(json.loads(text), np.float32).reshape(-1, 18, 3)
+    return None if text is None else np.array(parse_json(text), np.float32).reshape(-1, 18, 3)
 
 
 def learned_frame(learned: dict[str, str]) -> Size | None:

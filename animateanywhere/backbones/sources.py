@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -21,6 +20,7 @@ from transformers import PreTrainedModel
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core import hub
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say
 
 SEPARATE = ("motion_adapter", "controlnet")  # parts that are published in their own repositories
@@ -36,7 +36,7 @@ SENTENCE = "a man in a red shirt walks on a beach"
 
 def load_config(folder: Path) -> dict[str, Any]:
     """Read the config.json of a part."""
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return read_json(folder / "config.json")
 
 
 def part_of(kind: Any, table: dict[str, Any], name: str, half: bool = False) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from animateanywhere.cli import corpus, evaluate, generate, info, prepare, share, train
+from animateanywhere.cli import corpus, evaluate, generate, info, prepare, runs, share, train
 from animateanywhere.cli.app import app
 from animateanywhere.cli.help import Command
 from animateanywhere.core.errors import STOPPED, Failure, UsageError, out_of_memory, stopped
@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "models": info.models,
     },
     "Measure": {"evaluate": evaluate.evaluate},
+    "Runs and this machine": {"runs": runs.runs, "doctor": runs.doctor},
     "Share": {"export": share.export, "push": share.push},
     "Base models": {
         "base-train": train.base_train,

@@ -17,6 +17,7 @@ from animateanywhere.backbones.create import create_base, with_checkpoint
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run, open_data
@@ -161,6 +162,6 @@ def _is_run(folder: Path) -> bool:
 def _read(path: Path) -> Any:
     """The contents of a JSON file; None if it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except ValueError:
         return None

@@ -19,6 +19,7 @@ from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import require_writable, write_aside
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import progress, quietly, warn
 from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation import embed
@@ -171,7 +172,7 @@ def _read(record: Path) -> dict[str, Any]:
     if not record.is_file():
         return {}
     try:
-        return dict(json.loads(record.read_text(encoding="utf-8")))
+        return dict(read_json(record))
     except (OSError, ValueError, TypeError):
         warn(escape(f"{record}: damaged; it is made again"))
         return {}

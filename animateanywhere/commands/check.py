@@ -29,6 +29,7 @@ from animateanywhere.core.findings import (
     verdict,
 )
 from animateanywhere.core.frame_size import Aspect, Size
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_settings
 from animateanywhere.media.source import WHOLE, Part
@@ -182,7 +183,7 @@ def _prepare(
     )  # fmt: skip
     if key == read_settings(out)["key"]:
         with suppress(OSError, ValueError, TypeError):  # missing or damaged
-            return subject, Prepared(**json.loads(record.read_text(encoding="utf-8")))
+            return subject, Prepared(**read_json(record))
     took = Prepared(time.monotonic() - begun, max(memory_now() - held, 0), peak_memory())
     with write_aside(record) as aside:
         aside.write_text(json.dumps(took._asdict()) + "\n", encoding="utf-8")

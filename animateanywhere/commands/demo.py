@@ -18,6 +18,7 @@ from animateanywhere.backbones.base import base_config, find_base, hash_of
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import owned
@@ -160,7 +161,7 @@ def _record(out: Path, key: dict[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The record of the stages; {} without one, or if it is damaged."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -18,9 +18,15 @@ OUT_OF_MEMORY = (
 class UsageError(Exception):
     """Wrong use: an invalid argument, an unusable input file, an error in a recipe. Exit code 2."""
 
+    def __str__(self) -> str:
+        return _in_one_line(super().__str__())
+
 
 class Failure(Exception):
     """Correct use that failed nonetheless: disk full, diverged training. Exit code 1."""
+
+    def __str__(self) -> str:
+        return _in_one_line(super().__str__())
 
 
 def out_of_memory(error: BaseException) -> str | None:
@@ -52,3 +58,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         known.append(error)
         error = error.__cause__ or error.__context__
+
+
+def _in_one_line(text: str) -> str:
+    """What a message quotes of a file may have several lines."""
+    return " ".join(text.splitlines())

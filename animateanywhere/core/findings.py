@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, get_args
 from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import warn
 
 Level = Literal["note", "warning", "unusable"]
@@ -72,8 +73,8 @@ def findings_are_whole(folder: Path) -> bool:
 
 def _read(folder: Path) -> list[Finding] | None:
     try:
-        rows = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        rows = read_json(folder / FILE)
         findings = [Finding(row["level"], row["what"], row["text"]) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return findings if all(one.level in get_args(Level) for one in findings) else None

@@ -32,7 +32,7 @@ def load_recipe(
     path = find_recipe(name_or_path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editor adds a mark
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from None
     for old, new in (renamed or {}).items():
         if _rename(table, old, new, str(path)):

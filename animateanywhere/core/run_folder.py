@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import clear_aside, nearest_existing
+from animateanywhere.core.json_file import read_json
 
 MARK = ".animateanywhere"
+GLANCES, GLANCE = 5, 0.05  # times to wait, and seconds: more than `is_running` takes
 TRIES = 100  # to lock a folder that others remove
 VIDEOS = "generate"  # a folder with nothing but videos, which every command may take over
+
+
+class Mark(NamedTuple):
+    """What a run folder's mark says of the command that works or worked there."""
+
+    command: str
+    process: int | None  # that began last
+    ended: bool  # whether it came to its end; earlier versions did not write that down
 
 
 def mark(folder: Path, command: str) -> None:
@@ -26,6 +37,11 @@ def mark(folder: Path, command: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.iterdir()):
         _write(folder / MARK, command)
+
+
+def set_mark(folder: Path, command: str) -> None:
+    """Mark a folder of this program as one of another command."""
+    _write(folder / MARK, command)
 
 
 @contextmanager
@@ -45,6 +61,8 @@ def owned(
         clear_aside(folder)
         try:
             yield
+            if path.is_file():
+                _write(path, command, os.getpid(), ended=True)
         finally:
             if [entry.name for entry in folder.iterdir()] == [MARK]:
                 path.unlink()
@@ -105,10 +123,46 @@ def require_own(
     )
 
 
+def read_mark(folder: Path) -> Mark | None:
+    """The mark of a folder; None if it has none, or a damaged one."""
+    found = _read(folder / MARK)
+    command, process = found.get("command"), found.get("process")
+    if not isinstance(command, str):
+        return None
+    number = process if type(process) is int and process > 0 else None
+    return Mark(command, number, found.get("ended") is True)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process owns a folder: it holds the lock or, where the file system has no locks,
+    the process that the mark names is alive."""
+    try:
+        import fcntl
+
+        with (folder / MARK).open(encoding="utf-8") as file:
+            # Shared, and given back at once: it keeps nobody else from looking
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_UN)
+        return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except (OSError, ImportError):
+        import psutil
+
+        found = read_mark(folder)
+        return found is not None and psutil.pid_exists(found.process or 0) and not found.ended
+
+
 def _lock(file: IO[str], folder: Path) -> None:
     try:
         import fcntl
 
+        for _ in range(GLANCES):  # somebody may only look whether it is locked
+            with suppress(BlockingIOError):
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(GLANCE)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         process = _read(folder / MARK).get("process")
@@ -126,15 +180,16 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _write(path: Path, command: str, process: int | None = None) -> None:
+def _write(path: Path, command: str, process: int | None = None, ended: bool = False) -> None:
     # In place, since the lock is on this very file; never empty in between, nor on a full disk
-    text = json.dumps({"command": command, "process": process}) + "\n"
+    about = {"command": command, "process": process, "ended": ended}
+    text = json.dumps(about) + "\n"
     path.touch()
     with path.open("r+b") as file:
         file.write(text.encode())

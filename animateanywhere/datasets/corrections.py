@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.json_file import read_json
 from animateanywhere.datasets.subject import Subject, masks_to_uint8, read_captions, read_picture
 from animateanywhere.pose.skeleton import read_poses
 
@@ -67,11 +68,11 @@ def read_digests(folder: Path) -> dict[str, Any]:
     """
     path = folder / FILE
     try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
+        notes = read_json(path)
         keys = (*KINDS, "is")
         whole = all(isinstance(record[key], str) for record in notes["frames"] for key in keys)
         whole = whole and all(isinstance(notes["by_hand"][kind], list) for kind in KINDS)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
         raise UsageError(

@@ -22,6 +22,7 @@ from PIL import Image
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
+from animateanywhere.core.json_file import parse_json
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.pose.skeleton import Poses, draw, read_poses, write_poses
 
@@ -93,7 +94,7 @@ def read_settings(folder: Path) -> dict[str, str | int | float]:
     """The contents of subject.toml; empty if it is missing or damaged."""
     try:
         return tomllib.loads((folder / "subject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 
@@ -165,7 +166,9 @@ def read_captions(path: Path) -> list[str]:
     """The captions of captions.jsonl. Raises UsageError if it is missing or damaged."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [str(json.loads(line)["caption"]) for line in lines if line.strip()]
+        captions = [str(parse_json(line)["caption"]) for line in lines if line.strip()]
+        "".join(captions).encode()  # JSON can hold what no text file can
+        return captions
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: missing, or a line contains no caption ({error})") from None
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from scipy.stats import bootstrap
 
 from animateanywhere.core.files import finite, write_aside
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say, warn
 
 LEVEL = 0.95  # of the confidence intervals
@@ -76,7 +77,7 @@ def read_scores(folder: Path, base: str) -> dict[str, dict[str, float]]:
     out = {}
     for file in sorted(folder.glob("*/scores.json")):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_json(file)
             if record["key"]["base"] == base:
                 out[file.parent.name] = record["scores"]
         except (OSError, ValueError, TypeError, KeyError):

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
-from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size
+from animateanywhere.core.json_file import read_json
 from animateanywhere.pose import retarget
 
 PART = ("start", "fps", "person")  # of the motion
@@ -25,6 +25,8 @@ def write_sidecar(video: Path, settings: dict[str, Any]) -> None:
 def free_name(folder: Path, prompt: str, seed: int, suffix: str, settings: dict[str, Any]) -> Path:
     """A file in `folder` named by the prompt, with a number appended if a video with other settings
     has the name."""
+    from animateanywhere.backbones.prompt_weights import plain  # with torch, which readers spare
+
     words = "-".join(re.findall(r"\w+", plain(prompt).lower()))[:60] or "video"
     name, number = f"{words}-{seed}", 1
     free = folder / f"{name}{suffix}"
@@ -82,7 +84,7 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
 def _settings(video: Path) -> dict[str, Any] | None:
     """The JSON beside a video under today's names; None if another tool wrote it. Raises OSError
     and ValueError where it cannot be read."""
-    record = json.loads(video.with_suffix(".json").read_text(encoding="utf-8"))
+    record = read_json(video.with_suffix(".json"))
     if not isinstance(record, dict) or not {"prompt", "pose", "fit"} <= record.keys():
         return None
     if "said" in record:  # the key's name in earlier versions

@@ -10,6 +10,7 @@ import numpy as np
 from av.container import InputContainer
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.media.mp4_boxes import impossible_count
 from animateanywhere.media.source import Source
 
 MAX_PIXELS = 2**26  # of a frame, 8192 x 8192; a header may say anything
@@ -26,6 +27,11 @@ def open_container(path: Path) -> InputContainer:
     """
     if _is_text(path):  # ffmpeg would draw it, or fetch what a playlist names
         raise UsageError(f"{path}: a text file, not a video")
+    if (count := impossible_count(path)) is not None:
+        raise UsageError(
+            f"{path}: damaged: a fragment announces {count} frames, more than it can hold; copy or "
+            "record it again"
+        )
     # file: so that a colon does not start a protocol; titles may have any encoding
     try:
         container = av.open(

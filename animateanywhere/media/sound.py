@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.media.container import choose_stream
+from animateanywhere.media.container import choose_stream, open_container
 
 RATE = 48000  # samples per second: every encoder here takes it
 FRAME = 960  # samples that are encoded at once: 20 ms, as Opus demands
@@ -32,19 +32,19 @@ def read_sound(path: Path, seconds: float, start: float = 0.0) -> Sound | None:
     if not path.is_file():
         return None
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
-            if not container.streams.audio or not container.streams.video:
+        with open_container(path) as container:
+            sounds = [one for one in container.streams.audio if one.codec_context is not None]
+            if not sounds or not container.streams.video:
                 return None
             pictures = choose_stream(container, path)
             # From where the times of its pictures count, see `decoding`
             first = float((pictures.start_time or 0) * (pictures.time_base or 0))
-            return _samples(container, first + start, seconds)
+            return _samples(container, sounds[0], first + start, seconds)
     except (av.error.FFmpegError, UsageError):
         return None
 
 
-def _samples(container: Any, begin: float, seconds: float) -> Sound | None:
-    stream = container.streams.audio[0]
+def _samples(container: Any, stream: Any, begin: float, seconds: float) -> Sound | None:
     channels = 1 if stream.codec_context.channels == 1 else 2
     resampler = av.AudioResampler("fltp", "mono" if channels == 1 else "stereo", RATE)
     out = np.zeros((channels, round(seconds * RATE)), np.float32)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import numpy as np
 from PIL import Image
 from rich.markup import escape
@@ -145,13 +146,14 @@ def frame_times(clip: Video, part: Part = WHOLE) -> np.ndarray:
             return np.array([time for time, _ in source.pictures][:-1])
     with container.open_container(path) as file:
         stream = container.choose_stream(file, path)
-        # An edit list may discard frames that are only needed to decode others
-        stamps = [packet.pts for packet in file.demux(stream)
-                  if packet.size and not packet.is_discard]  # fmt: skip
+        stamps: list[int | None] = []
+        with suppress(av.error.FFmpegError):  # a damaged file ends there, as for `read`
+            # An edit list may discard frames that are only needed to decode others
+            stamps += (p.pts for p in file.demux(stream) if p.size and not p.is_discard)
         untimed = None in stamps or not stamps or not decoding.has_times(file)
         if part.fps or untimed:  # as `read` treats it
             return np.arange(len(stamps)) / (part.fps or decoding.average_fps(stream))
-        known = np.sort(np.array(stamps))
+        known = np.sort(np.array(stamps, np.int64))
         return (known - known[0]) * float(stream.time_base or 1)
 
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from animateanywhere.backbones.base import encode_text, find_base, hash_of, load_base
+from animateanywhere.backbones.base import base_config, encode_text, find_base, hash_of, load_base
 from animateanywhere.backbones.create import bundle
 from animateanywhere.backbones.create_tokenizer import init_text_encoder
 from animateanywhere.backbones.sd_unet import widen_conv_in
@@ -222,3 +222,22 @@ def test_fresh_text_states_say_this_word_after_that_word(width: int, heads: int)
             assert changed[:place].max() == 0  # words are read from left to right
             assert changed[place] > 0.8 and changed[place + 1] > 0.5, changed
             assert changed[place + 2 :].max() < 0.5 * changed[place + 1], changed
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("fps = 8.0\nfps = 9.0", "damaged"),
+        ("x = " + "[" * 3000, "damaged"),
+        ("fps = 0.0", "fps cannot be 0.0"),
+        ("fps = nan", "fps cannot be nan"),
+        ("size = true", "size cannot be True"),
+        ("frames = 16.0", "frames cannot be 16.0"),
+        ("name = 3", "name cannot be 3"),
+        ("aspects = [1]", "aspects cannot be"),
+    ],
+)
+def test_a_damaged_base_toml_is_named(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(text)
+    with pytest.raises(UsageError, match=rf"base\.toml: {says}"):
+        base_config(tmp_path)

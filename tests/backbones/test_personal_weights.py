@@ -275,3 +275,25 @@ def test_weights_of_another_base_are_refused_and_nothing_is_touched(folder, tmp_
     path.write_bytes(poison[:-4] + b"\xff\xff\xff\xff")
     with pytest.raises(UsageError, match="damaged: its values do not match its checksum"):
         load_personal(path, base)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("token", "../../outside"),
+        ("token", ""),
+        ("class_word", "a/b"),
+        ("keypoints", "[[[1, 2]]]"),
+        ("keypoints", '[[1, "x"]]'),
+        ("keypoints", "[" * 3000),
+        ("frame", "0x0"),
+        ("selected_steps", "[1]"),
+    ],
+)
+def test_metadata_that_lead_elsewhere_or_cannot_be_read_are_refused(key, value, tmp_path):
+    """They come with a right checksum: the token is a folder's name in `aa generate`."""
+    path = tmp_path / "personal.safetensors"
+    save_personal(path, {"unet.a": torch.ones(1)}, metadata() | {key: value})
+    with pytest.raises(UsageError, match="copy it again") as caught:
+        read_metadata(path)
+    assert "\n" not in str(caught.value)

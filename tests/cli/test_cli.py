@@ -67,7 +67,7 @@ def test_commands_are_grouped_in_the_order_in_which_people_need_them(
     shown = re.findall(r"^  ([a-z][a-z-]+)  ", out, re.MULTILINE)
     assert shown == [
         *("demo", "personalize", "generate", "prepare", "check", "pose", "models", "evaluate"),
-        *("export", "push", "base-train", "corpus", "bases", "puppets"),
+        *("runs", "doctor", "export", "push", "base-train", "corpus", "bases", "puppets"),
     ]
 
 

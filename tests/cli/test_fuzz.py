@@ -1,7 +1,10 @@
 """Everything that is read from outside, damaged at random: a result or one UsageError, no more."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,41 +22,9 @@ from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
 from animateanywhere.pose.skeleton import read_poses
 from animateanywhere.preprocessing.driving import read_driving
-
-# What a damaged file can hold that random bytes seldom give.
-NASTY = [
-    b"",
-    b"\0",
-    b"\xff\xfe",
-    b"null",
-    b"-1",
-    b"1e999",
-    b"NaN",
-    b"[]",
-    b"{}",
-    b'"',
-    b"\n",
-    b"9" * 40,
-]
-
-
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """Cut off, bytes changed, a piece taken out, doubled or replaced by something nasty."""
-    start, stop = np.sort(rng.integers(0, len(data) + 1, 2))
-    stop = min(stop, start + int(rng.integers(1, 64)))
-    way = rng.integers(5)
-    if way == 0:
-        return data[:start]
-    if way == 1:
-        mutable = bytearray(data)
-        for place in rng.integers(0, len(data), int(rng.integers(1, 20))):
-            mutable[place] = int(rng.integers(256))
-        return bytes(mutable)
-    if way == 2:
-        return data[:start] + data[stop:]
-    if way == 3:
-        return data[:stop] + data[start:stop] * int(rng.integers(1, 4)) + data[stop:]
-    return data[:start] + NASTY[int(rng.integers(len(NASTY)))] + data[stop:]
+from benchmarks import fuzz
+from benchmarks.fuzz import EVERYTHING, run
+from benchmarks.mutations import damaged
 
 
 def survive(path: Path, parse: Callable[[Path], object], times: int, seed: int = 0) -> None:
@@ -115,3 +86,45 @@ def test_videos(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     video.write(clip, video.read(EXAMPLES / "reference.mp4", max_frames=12).frames, 8)
     survive(clip, video.read, 120)
+
+
+def test_damaged_files_of_every_kind() -> None:
+    """A small part of `benchmarks/fuzz.py`, in a process of its own: also memory, time, and what is
+    written elsewhere."""
+    count = run(EVERYTHING, seed=7, first=0, inputs=320)
+    assert count.faults == [] and count.inputs == 320
+    assert 0 < count.refused < 320 and count.commands
+
+
+def test_a_worker_that_dies_or_hangs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash and a hang are faults of one input each, and the next inputs are read."""
+    script = """
+import json, os, sys, time
+first, stop = int(sys.argv[1]), int(sys.argv[2])
+print("ready", flush=True)
+for number in range(first, stop):
+    if number == 2:
+        os.abort()
+    if number == 4:
+        time.sleep(60)
+    print(json.dumps({"file": "x", "refused": 1, "command": 0, "seconds": 0.0, "memory": 0.0,
+                      "faults": []}), flush=True)
+"""
+
+    def worker(kind: str, seed: int, first: int, inputs: int, place: Path) -> object:
+        @contextlib.contextmanager
+        def started() -> Iterator[subprocess.Popen[str]]:
+            command = [sys.executable, "-c", script, str(first), str(first + inputs)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                yield process
+                process.kill()
+
+        return started()
+
+    monkeypatch.setattr(fuzz, "worker", worker)
+    monkeypatch.setattr(fuzz, "SECONDS", 1.0)
+    count = run("poses", 0, 0, 6)
+    assert count.inputs == 6 and count.refused == 4
+    assert [fault.partition(",")[0] for fault in count.faults] == [
+        "input 2: the process died", "input 4: no end after 1 s"
+    ]  # fmt: skip

@@ -93,6 +93,7 @@ def test_cross_attention_patterns_spare_the_motion_modules(tiny_base: Path) -> N
         ("stage = 3", "must be a list"),
         ("loss = 3", "must be a table"),
         ("seed = ", "not a TOML file"),
+        ("seed = " + "[" * 3000, "not a TOML file"),
     ],
 )
 def test_errors_say_what_is_wrong(text: str, says: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
-from animateanywhere.core.run_folder import MARK, VIDEOS, mark, owned
+from animateanywhere.core.run_folder import MARK, VIDEOS, is_running, mark, owned, read_mark
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -179,3 +180,29 @@ def test_many_owners_one_after_the_other(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(own, range(4)))
     assert max(most) == 1 and not folder.exists()
+
+
+def test_looking_at_a_folder_keeps_nobody_out(tmp_path: Path) -> None:
+    """`is_running` takes the lock for a moment, on a busy machine for a longer one."""
+    with owned(tmp_path / "run", "demo"):
+        (tmp_path / "run" / "result").touch()
+        assert is_running(tmp_path / "run")
+    assert not is_running(tmp_path / "run")
+    with (tmp_path / "run" / MARK).open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = threading.Timer(0.08, fcntl.flock, (file, fcntl.LOCK_UN))
+        timer.start()
+        with owned(tmp_path / "run", "demo"):
+            timer.join()
+
+
+def test_the_mark_tells_whether_a_command_came_to_its_end(tmp_path: Path) -> None:
+    with owned(tmp_path, "demo"):
+        (tmp_path / "result").touch()
+        assert read_mark(tmp_path) == ("demo", os.getpid(), False)
+    assert read_mark(tmp_path) == ("demo", os.getpid(), True)
+    with pytest.raises(KeyboardInterrupt), owned(tmp_path, "demo"):
+        raise KeyboardInterrupt
+    assert read_mark(tmp_path) == ("demo", os.getpid(), False)
+    (tmp_path / MARK).write_text("[" * 3000)
+    assert read_mark(tmp_path) is None

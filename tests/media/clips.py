@@ -37,11 +37,12 @@ def encode(
     matrix: int | None = None,
     options: dict[str, str] | None = None,
     streams: int = 1,
+    of_file: dict[str, str] | None = None,
     **of_stream: Any,
 ) -> Path:
     """Write a clip. colors: tags of matrix, primaries, transfer and range; matrix: the one used,
     of swscale, if it is not that of the tags."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=of_file or {}) as container:
         stream = container.add_stream(codec, rate=fps, options={"threads": "1", **(options or {})})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt
         for name, value in of_stream.items():

@@ -3,15 +3,20 @@
 import os
 import resource
 import struct
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.media import container, video
+from animateanywhere.media import container, output, video
+from animateanywhere.media.mp4_boxes import impossible_count
+from animateanywhere.media.sound import Sound, read_sound
 from animateanywhere.media.source import Part
 from tests.media.clips import (
     encode,
@@ -397,3 +402,54 @@ def test_bytes_that_a_container_announces(tmp_path: Path) -> None:
         data = path.read_bytes()
         path.write_bytes(data[:-7])
         assert container.missing_bytes(path) == 7
+
+
+def test_a_fragment_that_announces_more_frames_than_it_holds_is_refused(tmp_path: Path) -> None:
+    """FFmpeg would take memory for all of them, gigabytes for a file of kilobytes."""
+    path = encode(
+        tmp_path / "clip.mp4", moving_square(6), options={"g": "6"},
+        of_file={"movflags": "frag_keyframe+empty_moov"},
+    )  # fmt: skip
+    assert impossible_count(path) is None and len(video.read(path).frames)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"trun") + 8
+    assert int.from_bytes(data[place : place + 4], "big") == 6
+    data[place : place + 4] = (2**31).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="a fragment announces 2147483648 frames"):
+        video.read(path)
+    assert read_sound(path, 1.0) is None
+
+
+def test_sound_of_an_unknown_kind_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    wave = np.zeros((1, 48000), np.float32)
+    output.write(path, iter(moving_square(8)), 8, 8.0, Sound(wave))
+    assert read_sound(path, 1.0) is not None
+    data = bytearray(path.read_bytes().replace(b"mp4a", b"zzzz"))
+    data[data.index(b"\x04\x80\x80\x80", data.index(b"esds")) + 5] = 0xEE  # the kind of codec
+    path.write_bytes(data)
+    assert read_sound(path, 1.0) is None and len(video.read(path).frames) == 8
+
+
+def test_times_end_where_a_container_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the frames do; the error is of FFmpeg, in the middle of the file."""
+    path = encode(tmp_path / "clip.mp4", moving_square(8))
+    clip, real = video.read(path), container.open_container
+
+    class Broken:
+        def __init__(self, file: Any) -> None:
+            self.file, self.format, self.streams = file, file.format, file.streams
+
+        def __enter__(self) -> "Broken":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def demux(self, stream: object) -> Iterator[object]:
+            yield from islice(self.file.demux(stream), 4)
+            raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(container, "open_container", lambda path: Broken(real(path)))
+    assert len(video.frame_times(clip)) == 4

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.markup import escape
@@ -20,26 +19,16 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import picture, say, warn
 from animateanywhere.core.tensor_file import checked, read_tensors, write_tensors
+from animateanywhere.methods.animate_anywhere.scores import FILE as FILE
+from animateanywhere.methods.animate_anywhere.scores import NEAR as NEAR
+from animateanywhere.methods.animate_anywhere.scores import PARTS, Score
+from animateanywhere.methods.animate_anywhere.scores import best as best
+from animateanywhere.methods.animate_anywhere.scores import read as read
 from animateanywhere.methods.animate_anywhere.settings import Recipe
-from animateanywhere.methods.animate_anywhere.validation import PARTS, Validation, generate, score
+from animateanywhere.methods.animate_anywhere.validation import Validation, generate, score
 from animateanywhere.training.stage import Stage
 
-NEAR = 1.05  # ratio of scores that is within their noise
-FILE, PICTURE, BEST = "scores.json", "scores.png", "best.safetensors"
-
-# Keys: stage, step, the parts of the score, and "score", their weighted sum; lower is better
-Score = dict[str, Any]
-
-
-def best(scores: Sequence[Score]) -> Score:
-    """The last of the scores that equal the lowest within their noise (`NEAR`).
-
-    Later checkpoints are preferred since the learning rate decays towards the end of a stage. If no
-    score is known, the last one is returned.
-    """
-    known = [row["score"] for row in scores if row["score"] is not None]
-    good = [row for row in scores if row["score"] is not None and row["score"] <= NEAR * min(known)]
-    return (good or scores)[-1]
+PICTURE, BEST = "scores.png", "best.safetensors"
 
 
 def should_stop(scores: Sequence[Score], patience: int) -> bool:
@@ -126,25 +115,6 @@ def check_kept(stage: Stage, out: Path) -> None:
 def in_words(score: Score) -> str:
     """A score as text: "identity 0.52, scene 0.40, leak 0.03"."""
     return ", ".join(f"{name} {score[name]:.2f}" for name in PARTS if score[name] is not None)
-
-
-def read(out: Path) -> list[Score]:
-    """All scores of a run so far, in order. Raises UsageError if their file is damaged."""
-    path = out / FILE
-    if not path.is_file():
-        return []
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        known = {"stage": str, "step": int}
-        if all(isinstance(row[key], kind) for row in record for key, kind in known.items()) and all(
-            row[name] is None or isinstance(row[name], int | float)
-            for row in record
-            for name in ("score", *PARTS)
-        ):
-            return list(record)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        pass
-    raise UsageError(f"{path}: damaged; delete it")
 
 
 def _write(out: Path, record: Sequence[Score]) -> None:

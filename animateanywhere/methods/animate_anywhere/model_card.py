@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from animateanywhere.backbones.personal_weights import read_metadata
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 
 NAME = "README.md"
@@ -23,13 +24,19 @@ def write_personal_card(weights: Path, license: str = "") -> Path:
     """
     about = read_metadata(weights)
     who = f"{about['token']} {about['class_word']}"
-    recipe = json.loads(about["recipe"])
-    losses = ", ".join(f"{name} {value}" for name, value in recipe.get("loss", {}).items())
+    try:
+        recipe = parse_json(about["recipe"])
+        losses = ", ".join(f"{name} {value}" for name, value in recipe.get("loss", {}).items())
+        stages = ", ".join(_stage(stage) for stage in recipe.get("stage", []))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UsageError(
+            f"{weights}: the recipe in its metadata is damaged; copy it again"
+        ) from None
     rows = {
         "prompt": f"`{who}`" + (f", {about['appearance']}" if about.get("appearance") else ""),
         "base": f"{about['base']}, `{about['base_hash'][:16]}`",
         "recipe": f"{recipe.get('name', '')} ({losses})" if losses else recipe.get("name", ""),
-        "stages": ", ".join(_stage(stage) for stage in recipe.get("stage", [])),
+        "stages": stages,
         "selected steps": about.get("selected_steps", ""),
         "scores": _scores(weights.parent, about.get("selected_steps", "")),
         "seed": about.get("seed", ""),
@@ -58,7 +65,7 @@ def write_base_card(folder: Path, config: Mapping[str, object], hash: str) -> Pa
     license = str(config.get("license") or "")
     scores = {}
     for done in sorted((folder / "training").glob("*/done.json")):
-        found = json.loads(done.read_text(encoding="utf-8"))
+        found = read_json(done)
         numbers = {n: v for n, v in found.items() if isinstance(v, int | float)}
         scores[done.parent.name] = ", ".join(f"{n} {v:.3g}" for n, v in numbers.items())
     rows = {
@@ -86,7 +93,7 @@ def _stage(stage: Mapping[str, object]) -> str:
 
 def _scores(run: Path, selected: str) -> str:
     """The scores of the selected steps of a run; selected: JSON, steps by stage."""
-    steps = json.loads(selected or "{}")
+    steps = parse_json(selected or "{}")
     rows = [row for row in checkpoint_selection.read(run) if steps.get(row["stage"]) == row["step"]]
     return "; ".join(f"{row['stage']} {checkpoint_selection.in_words(row)}" for row in rows)
 

@@ -28,12 +28,12 @@ from animateanywhere.datasets.subject import Subject
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_skeletons
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render_latents
+from animateanywhere.methods.animate_anywhere.scores import PARTS
 from animateanywhere.methods.animate_anywhere.settings import Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import placed
 from animateanywhere.metrics.arrays import evenly_spaced
 from animateanywhere.preprocessing.captions.template import with_appearance
 
-PARTS = {"identity": 1.0, "scene": 1.0, "leak": 1.0}  # of the score, and their weights in it
 # Several, since learning may degrade single ones; the first four that the captions do not name
 SCENES = ("on a beach", "in a forest", "in the snow", "in a room", "on a street")
 FEW = 12  # no frames of a clip with fewer frames are held out

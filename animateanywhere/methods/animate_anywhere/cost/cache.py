@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from animateanywhere.core.files import cache_place, write_aside
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.paths import RUNS
 
 CACHE = RUNS / "predictions"
@@ -29,7 +30,7 @@ def write(path: Path, result: Any) -> None:
 def read(path: Path) -> Any:
     """A result; None if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None
 

@@ -1,0 +1,278 @@
+"""`aa runs show`: how a run went, as one HTML page that needs no network, and in a few lines."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.markup import escape
+
+from animateanywhere.commands.run_curves import Curve, make_curve, number, smoothed
+from animateanywhere.commands.run_state import (
+    PAGE,
+    Run,
+    in_words,
+    read_table,
+    stages_of,
+    video_of,
+)
+from animateanywhere.commands.runs import find_run, print_problems
+from animateanywhere.core.disk_use import changed_at, size_in_words
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import clock
+from animateanywhere.core.files import require_free, write_aside
+from animateanywhere.core.messages import say
+from animateanywhere.core.paths import ASSETS, RUNS
+from animateanywhere.core.schema import build
+from animateanywhere.methods.animate_anywhere import scores
+from animateanywhere.training.optimizer import learning_rate
+from animateanywhere.training.progress import StageProgress, is_number
+from animateanywhere.training.stage import Stage
+from animateanywhere.training.throughput import steps_per_second
+
+TEMPLATE = ASSETS / "run.html.j2"
+SIGN = "<!-- written by aa runs show -->"
+SAMPLES, WIDTH = 6, 900  # pictures of a stage, and their width in pixels at most
+VIDEOS, LARGEST = 6, 8 * 2**20  # that the page contains, and bytes of one
+SHEETS = ("contact_sheet.png", "background_augmentation.png", "subject/contact.png")
+FACTS = ("token", "class_word", "base", "appearance", "seed", "frame", "version", "selected_steps",
+         "prompt", "full_prompt", "negative", "steps", "sampler", "guidance_scale", "frames",
+         "fps", "size")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    name: str
+    url: str  # with the data
+    kind: str  # "image" or "video"
+
+
+@dataclass(frozen=True)
+class StagePage:
+    """What the page shows of a stage."""
+
+    name: str
+    state: str
+    settings: str
+    results: list[tuple[str, str]]
+    main: list[Curve]  # loss
+    curves: list[Curve]
+    scores: list[Curve]
+    samples: list[Picture]
+    left_out: int  # samples that are not shown
+
+
+def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
+    """Write the page of a run or a video, and print a summary; returns the page's path.
+
+    name and folder: as for `runs.find_run`. Raises UsageError as that does, and where `out` is
+    somebody else's file.
+    """
+    run = find_run(name, folder)
+    path = out or (run.path / PAGE if run.path.is_dir() and not _is_video(run) else
+                   run.path.with_suffix(".html"))  # fmt: skip
+    require_free(path, False, own=_is_page(path))
+    stages, _ = stages_of(run.path)
+    problems = list(run.problems)
+    pages = [_stage(run, stage, problems) for stage in stages]
+    text = _render(run, pages, problems)
+    with write_aside(path) as aside:
+        aside.write_bytes(text.encode(errors="replace"))  # JSON can hold what UTF-8 cannot
+    _summarize(run, stages, pages, problems)
+    say(f"wrote [bold]{escape(str(path))}[/bold]")
+    return path
+
+
+def _is_video(run: Run) -> bool:
+    return run.kind == "generate" and run.path.with_suffix(".json").is_file()
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        return SIGN.encode() in path.read_bytes()[:200]
+    except OSError:
+        return False
+
+
+def _stage(run: Run, stage: StageProgress, problems: list[str]) -> StagePage:
+    columns: dict[str, list[tuple[float, float]]] = {}
+    for row in stage.log:
+        for key, value in row.items():
+            if key != "step":
+                columns.setdefault(key, []).append((row["step"], value))
+    settings = _settings(stage)
+    if settings is not None and "learning_rate" not in columns and stage.log:
+        columns["learning_rate"] = [
+            (row["step"], learning_rate(settings, max(int(row["step"]) - 1, 0)))
+            for row in stage.log
+        ]
+    rates, damaged = steps_per_second(stage.folder / "tensorboard")
+    problems += [f"{file}: damaged" for file in damaged]
+    if rates and not any("per_second" in key for key in columns):
+        rows = settings.batch * settings.accumulate if settings is not None else 1
+        what = "rows_per_second" if settings is not None else "steps_per_second"
+        columns[what] = [(step, rate * rows) for step, rate in rates]
+    curves = {
+        key: make_curve(key.replace("_", " "), pairs, steady=key == "learning_rate")
+        for key, pairs in columns.items()
+    }
+    pictures = sorted((stage.folder / "samples").glob("*.png"))
+    some = sorted(
+        {round(i) for i in np.linspace(0, len(pictures) - 1, min(SAMPLES, len(pictures)))}
+    )
+    return StagePage(
+        stage.name, _progress(stage, run), _about(stage.settings), _results(stage),
+        [curves.pop("loss")] if "loss" in curves else [], list(curves.values()),
+        _scores(run.path, stage.name, problems),
+        [shown for i in some if (shown := _picture(pictures[i], pictures[i].stem, problems))],
+        len(pictures) - len(some),
+    )  # fmt: skip
+
+
+def _settings(stage: StageProgress) -> Stage | None:
+    """The settings of a stage as far as training reads them; None if they are not known."""
+    known = {one.name for one in fields(Stage)}
+    table = {key: value for key, value in stage.settings.items() if key in known}
+    try:
+        settings: Stage = build(Stage, table, stage.name)
+    except UsageError:
+        return None
+    return settings if settings.steps > 0 else None
+
+
+def _progress(stage: StageProgress, run: Run) -> str:
+    text = f"step {stage.step:,}" + (f" of {stage.steps:,}" if stage.steps else "")
+    if stage.done is not None:
+        return f"finished at {text}"
+    if run.stage == stage.name:
+        return f"{run.state} at {text}" + (f", saved at {stage.saved:,}" if stage.saved else "")
+    return text
+
+
+def _about(settings: dict[str, Any]) -> str:
+    keys = ("kind", "batch", "learning_rate", "warmup", "decay", "ema", "precision",
+            "optimizer", "lora_rank")  # fmt: skip
+    return ", ".join(
+        f"{key.replace('_', ' ')} {settings[key]}" for key in keys if settings.get(key)
+    )
+
+
+def _results(stage: StageProgress) -> list[tuple[str, str]]:
+    return [
+        (key.replace("_", " "), number(value) if is_number(value) else str(value))
+        for key, value in (stage.done or {}).items()
+    ]
+
+
+def _scores(path: Path, stage: str, problems: list[str]) -> list[Curve]:
+    """The curves of a personalization's validation scores, with the selected step."""
+    try:
+        rows = [row for row in scores.read(path) if row["stage"] == stage]
+    except UsageError as error:
+        if (text := str(error).partition(";")[0]) not in problems:
+            problems.append(text)
+        return []
+    curves = []
+    for key in ("score", *scores.PARTS):
+        known = [(row["step"], row[key]) for row in rows if is_number(row[key])]
+        if known:
+            step = scores.best(rows)["step"]
+            curves.append(make_curve(key, known, steady=True, marked=step))
+    return curves
+
+
+def _picture(path: Path, name: str, problems: list[str]) -> Picture | None:
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("RGB")
+        picture.thumbnail((WIDTH, 4 * WIDTH))
+        data = io.BytesIO()
+        picture.save(data, "JPEG", quality=85)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        problems.append(f"{path}: damaged")
+        return None
+    return Picture(name, _url(data.getvalue(), "image/jpeg"), "image")
+
+
+def _video(path: Path) -> Picture | None:
+    """A video, whose name is below it; None if it is too large or no video file."""
+    kind = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif",
+            ".webp": "image/webp"}.get(path.suffix)  # fmt: skip
+    if kind is None or not path.is_file() or path.stat().st_size > LARGEST:
+        return None
+    return Picture(path.name, _url(path.read_bytes(), kind), kind.partition("/")[0])
+
+
+def _url(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _render(run: Run, stages: list[StagePage], problems: list[str]) -> str:
+    from jinja2 import Environment
+
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    files = [run.path] if _is_video(run) else sorted(run.path.glob("*.json"))
+    results = [video for path in files if (video := video_of(path))]
+    results.sort(key=lambda path: -changed_at(path))
+    videos = [shown for path in results[:VIDEOS] if (shown := _video(path))]
+    sheets = [run.path / name for name in SHEETS if (run.path / name).is_file()]
+    pictures = [shown for path in sheets if (shown := _picture(path, path.name, problems))]
+    return page.render(
+        sign=SIGN, run=run, state=in_words(run), size=size_in_words(run.bytes),
+        changed=datetime.fromtimestamp(run.changed).strftime("%Y-%m-%d %H:%M"),
+        stages=stages, facts=_facts(run), videos=videos, pictures=pictures, problems=problems,
+    )  # fmt: skip
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """What a run was made from, and its time and memory."""
+    path = run.path
+    table: dict[str, Any] = {}
+    for name in ("run.json", "estimate.json") if path.is_dir() else ():
+        table |= read_table(path / name)
+    if _is_video(run):
+        table |= read_table(path.with_suffix(".json"))
+        table |= read_table(path.with_suffix(".estimate.json"))
+    facts = [(key.replace("_", " "), str(table[key])) for key in FACTS if table.get(key)]
+    for key, words in (("took", table.get("took")), ("estimated", table)):
+        if isinstance(words, dict) and is_number(words.get("seconds")):
+            text = clock(float(words["seconds"]))
+            if is_number(words.get("memory")):
+                text += f", {words['memory']:.1f} GB"
+            facts.append((key, text))
+    return facts
+
+
+def _summarize(
+    run: Run, stages: Sequence[StageProgress], pages: Sequence[StagePage], problems: list[str]
+) -> None:
+    console = Console(stderr=True, highlight=False, emoji=False)
+    console.print(f"[bold]{escape(run.name)}[/] {escape(f'(aa {run.kind}): {in_words(run)}')}")
+    for stage, page in zip(stages, pages, strict=True):
+        lines = [f"stage {page.name}: {page.state}"]
+        losses = np.array([row["loss"] for row in stage.log if "loss" in row])
+        if len(losses):
+            means = smoothed(losses)
+            lines.append(
+                f"loss {number(means[0])} at the beginning, {number(means[-1])} at the end"
+            )
+        lines += [
+            f"{curve.name} {curve.value}"
+            for curve in page.curves
+            if curve.name in ("learning rate", "gradient norm") or "second" in curve.name
+        ]
+        lines += [f"{name} {value}" for name, value in page.results]
+        console.print(escape("  " + "; ".join(lines)), soft_wrap=True)
+        for curve in page.scores[:1]:
+            console.print(escape(f"  scores {curve.low} to {curve.high}, lower is better"))
+    print_problems(console, problems)

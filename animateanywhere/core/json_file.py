@@ -1,0 +1,20 @@
+"""JSON from files that anybody may have written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError if it is none, or too deeply nested."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises OSError or ValueError where it cannot be read."""
+    return parse_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,249 @@
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from animateanywhere.backbones.personal_weights import METADATA, save_personal
+from animateanywhere.cli.main import main
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
+from animateanywhere.core.run_folder import MARK, VIDEOS, mark, owned
+from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.training.loop import fit
+from animateanywhere.training.stage import Stage
+
+STAGES = [Stage("appearance", "appearance", 8, log_every=1, save_every=3),
+          Stage("motion", "motion", 6, log_every=1, save_every=3)]  # fmt: skip
+
+
+def train(folder: Path, stage: Stage, stop: int | None = None) -> None:
+    """Fit a tiny network, up to an error after `stop` steps."""
+    torch.manual_seed(0)
+    count = 0
+
+    def loss(net: nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        nonlocal count
+        count += 1
+        if stop is not None and count > stop:
+            raise OSError("pulled the plug")
+        x = torch.randn(4, 3, generator=generator)
+        return (net(x) - x).square().mean(), {}
+
+    try:
+        fit(nn.Linear(3, 3), stage, loss, folder / "training" / stage.name, 0)
+    except OSError:
+        assert stop is not None
+
+
+def person(folder: Path, stop: int | None = None) -> None:
+    """A run as `aa personalize` leaves it, or stopped in its last stage."""
+    recipe = {"name": "x", "stage": [{**vars(stage)} for stage in STAGES]}
+    record = {**dict.fromkeys(METADATA, "x"), "token": "sks", "recipe": json.dumps(recipe)}
+    with reporting_to(Events()), owned(folder, "personalize"):
+        (folder / "run.json").write_text(json.dumps(record | {"base_folder": "elsewhere"}))
+        train(folder, STAGES[0])
+        train(folder, STAGES[1], stop)
+        if stop is None:
+            save_personal(folder / "personal.safetensors", {"unet.x": torch.ones(3)}, record)
+
+
+def video(path: Path) -> None:
+    path.write_bytes(b"frames")
+    write_sidecar(path, {"prompt": "a man", "pose": {}, "fit": "none"})
+
+
+def listed(runs: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
+    capsys.readouterr()
+    assert main(["runs", "list", "--json", "--runs", str(runs)]) == 0
+    return {run["name"]: run for run in json.loads(capsys.readouterr().out)["runs"]}
+
+
+def test_list_tells_the_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    person(tmp_path / "done")
+    person(tmp_path / "half", stop=5)
+    video(tmp_path / "done" / "beach.mp4")
+    (tmp_path / "notes.txt").write_text("mine")
+    found = listed(tmp_path, capsys)
+    assert {name: run["state"] for name, run in found.items()} == {
+        "done": "finished", "half": "stopped", "done/beach.mp4": "finished"
+    }  # fmt: skip
+    half = found["half"]
+    assert (half["stage"], half["step"], half["steps"], half["saved"]) == ("motion", 5, 6, 3)
+    assert main(["runs", "--runs", str(tmp_path)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "stopped at step 5 of 6 of stage motion, saved at 3" in said
+    assert "neither runs nor results (notes.txt)" in said
+
+
+def test_weights_of_an_earlier_run_do_not_make_it_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person(tmp_path / "sks")
+    record = tmp_path / "sks" / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "seed": "1"}))
+    assert listed(tmp_path, capsys)["sks"]["state"] == "stopped"
+
+
+def test_a_trained_base(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever base training writes is known: the page has it, and nothing is left of it."""
+    base = tmp_path / "base"
+    shutil.copytree(trained, base)
+    assert listed(tmp_path, capsys)["base"]["state"] == "finished"
+    (base / "training" / "video" / "done.json").unlink()
+    assert listed(tmp_path, capsys)["base"]["stage"] == "video"
+    assert main(["runs", "show", "base", "--runs", str(tmp_path)]) == 0
+    page = (base / "run.html").read_text()
+    for words in ("Stage vae", "learning rate", "per second", "data:image/jpeg", "stopped at step"):
+        assert words in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)|https?://|<script|@import""", page)
+    (base / "corpus" / "notes.txt").write_text("mine")
+    assert main(["runs", "delete", "base", "--runs", str(tmp_path), "--yes"]) == 0
+    assert [str(path.relative_to(base)) for path in base.rglob("*")] == [
+        "corpus", "corpus/notes.txt"
+    ]  # fmt: skip
+    assert "left, since it is not of the run: corpus/" in capsys.readouterr().err
+
+
+def test_running_by_its_lock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    person(tmp_path / "sks", stop=5)
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from animateanywhere.core.run_folder import owned\n"
+        "with owned(Path(sys.argv[1]), 'personalize'):\n    print(flush=True)\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "sks")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline() == b"\n"
+    run = listed(tmp_path, capsys)["sks"]
+    assert (run["state"], run["process"]) == ("running", child.pid)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["runs", "delete", "sks", "--yes", "--runs", str(tmp_path)]) == 1
+    assert f"in use by process {child.pid}" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert listed(tmp_path, capsys)["sks"]["state"] == "stopped"
+
+
+def test_other_commands_are_finished_where_they_came_to_their_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, error in (("whole", None), ("half", KeyboardInterrupt)):
+        try:
+            with owned(tmp_path / name, "puppets"):
+                (tmp_path / name / "clip00000.mp4").touch()
+                if error is not None:
+                    raise error
+        except KeyboardInterrupt:
+            pass
+    found = listed(tmp_path, capsys)
+    assert (found["whole"]["state"], found["half"]["state"]) == ("finished", "unknown")
+
+
+def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    person(tmp_path / "sks", stop=5)
+    stage = tmp_path / "sks" / "training" / "motion"
+    lines = (stage / "log.jsonl").read_text().splitlines()
+    (stage / "log.jsonl").write_text("\n".join([lines[0], '{"st', "[3]", *lines[3:], "{"]))
+    (stage / "checkpoint.safetensors").write_bytes(b"none")
+    (tmp_path / "sks" / "scores.json").write_text("[1]")
+    next((stage / "tensorboard").iterdir()).write_bytes(b"\xff" * 100)
+    assert main(["runs", "show", "sks", "--runs", str(tmp_path)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    for words in ("log.jsonl: 2 damaged lines (2, 3)", "checkpoint.safetensors: damaged",
+                  "scores.json: damaged", "nothing saved"):  # fmt: skip
+        assert words in said, words
+    assert "2 damaged lines" in (tmp_path / "sks" / "run.html").read_text()
+    (tmp_path / "sks" / MARK).write_text("?")
+    run = listed(tmp_path, capsys)["sks"]
+    assert run["state"] == "unknown" and f"{MARK}: damaged" in str(run["problems"])
+    assert main(["runs", "delete", "sks", "--yes", "--runs", str(tmp_path)]) == 2
+    assert (stage / "log.jsonl").is_file()
+
+
+def test_delete_leaves_what_is_not_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Notes, videos, a shared corpus behind a link, other runs inside; nothing outside goes."""
+    run, shared = tmp_path / "runs" / "sks", tmp_path / "shared"
+    person(run)
+    shared.mkdir()
+    (shared / "clip.npy").touch()
+    (run / "training" / "notes.txt").write_text("mine")
+    (run / "subject").symlink_to(shared)
+    video(run / "beach.mp4")
+    with owned(run / "sks-diffusers", "export"):
+        (run / "sks-diffusers" / "lora.safetensors").touch()
+    arguments = ["runs", "delete", "sks", "--runs", str(run.parent)]
+    assert main(arguments) == 2  # nobody can be asked
+    assert (run / "personal.safetensors").is_file()
+    assert main([*arguments, "--yes"]) == 0
+    said = capsys.readouterr().err
+    assert f"only links are deleted, not what they point to: {shared}" in " ".join(said.split())
+    assert "left, since it is not of the run: beach.json, beach.mp4, sks-diffusers/, training/" in (
+        " ".join(said.split())
+    )
+    left = {str(path.relative_to(run)) for path in run.rglob("*") if not path.is_dir()}
+    own = {"beach.mp4", "beach.json", MARK}
+    assert left == own | {"training/notes.txt", f"sks-diffusers/{MARK}",
+                          "sks-diffusers/lora.safetensors"}  # fmt: skip
+    assert (shared / "clip.npy").is_file()
+    assert main([*arguments, "--yes"]) == 0  # now a folder of videos
+    assert not (run / "beach.mp4").exists() and (run / "training" / "notes.txt").is_file()
+
+
+@pytest.mark.parametrize("target", ["mine", "..", "other.mp4", "none"])
+def test_delete_refuses_what_is_not_ours(target: str, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    (runs / "mine").mkdir(parents=True)
+    (runs / "mine" / "personal.safetensors").touch()
+    (runs / "other.mp4").touch()
+    (runs / "other.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["runs", "delete", target, "--yes", "--runs", str(runs)]) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_video_is_shown_and_deleted_with_its_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark(tmp_path / "sks", VIDEOS)
+    for name in ("one.mp4", "two.mp4"):
+        video(tmp_path / "sks" / name)
+    assert main(["runs", "show", "sks/one.mp4", "--runs", str(tmp_path)]) == 0
+    page = tmp_path / "sks" / "one.html"
+    assert "data:video/mp4" in page.read_text() and "a man" in page.read_text()
+    page.write_text("<p>mine")
+    assert main(["runs", "show", "sks/one.mp4", "--runs", str(tmp_path)]) == 2
+    assert page.read_text() == "<p>mine"
+    assert main(["runs", "delete", "sks/one.mp4", "--yes", "--runs", str(tmp_path)]) == 0
+    assert sorted(os.listdir(tmp_path / "sks")) == [MARK, "one.html", "two.json", "two.mp4"]
+
+
+def test_hard_links_and_links_count_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for name in ("one", "two"):
+        with owned(runs / name, "puppets"):
+            (runs / name / "clip.mp4").touch()
+    (runs / "one" / "large").write_bytes(os.urandom(2**20))
+    os.link(runs / "one" / "large", runs / "two" / "large")
+    (tmp_path / "outside").write_bytes(os.urandom(2**20))
+    (runs / "two" / "link").symlink_to(tmp_path / "outside")
+    found = listed(runs, capsys)
+    for run in found.values():
+        assert 2**20 <= int(str(run["bytes"])) < 2**20 + 2**16
+    assert main(["runs", "--json", "--runs", str(runs)]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] < 2**20 + 2**17
