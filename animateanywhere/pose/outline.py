@@ -1,0 +1,91 @@
+"""A generous outline of a clothed body around its keypoints."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from animateanywhere.pose.keypoints import VISIBLE
+
+TRUNK, ARMS = (1, 8, 11), {"left": (6, 7), "right": (3, 4)}  # neck and hips; elbow and wrist
+# Half the width of a clothed body around its bones, in lengths of the trunk
+BONES = {
+    (2, 3): 0.24, (3, 4): 0.22, (5, 6): 0.24, (6, 7): 0.22,
+    (8, 9): 0.34, (9, 10): 0.3, (11, 12): 0.34, (12, 13): 0.3,
+}  # fmt: skip
+PALM, HEAD, TORSO, FOOT = 0.3, 0.62, 0.3, 0.4  # radii
+REACH = 0.4  # from the wrist to the middle of the hand, in lengths of the forearm
+SHORTEST = 4  # pixels of a trunk around which an outline can be drawn
+
+
+def placed(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The joints that have a place in the frame, also where a thing hides them, bool (F, 18)."""
+    at = keypoints[..., :2]
+    found: np.ndarray = at.any(-1) & ((at >= 0) & (at <= (width, height))).all(-1)
+    return found
+
+
+def trunk_length(keypoints: np.ndarray, height: int, width: int) -> float:
+    """The distance in pixels from the neck to the middle of the hips, where it is not
+    foreshortened; 0 if the trunk is never seen. keypoints: (F, 18, 3) in pixels."""
+    whole = (keypoints[:, TRUNK, 2] >= VISIBLE).all(1)
+    if not whole.any():
+        whole = placed(keypoints, height, width)[:, TRUNK].all(1)
+    if not whole.any():
+        return 0.0
+    neck, *hips = keypoints[whole][:, TRUNK, :2].swapaxes(0, 1)
+    return float(np.quantile(np.hypot(*(neck - np.mean(hips, 0)).T), 0.9))
+
+
+def body_outlines(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The pixels of a generous clothed body in each frame, bool (F, H, W); none where the trunk is
+    never seen, or is shorter than `SHORTEST`. keypoints: (F, 18, 3) in pixels."""
+    unit, seen = trunk_length(keypoints, height, width), placed(keypoints, height, width)
+    if unit < SHORTEST:
+        return np.zeros((len(keypoints), height, width), bool)
+    rows = zip(keypoints, seen, strict=True)
+    return np.stack([_outline(points, known, unit, height, width) for points, known in rows])
+
+
+def hand(points: np.ndarray, elbow: int, wrist: int) -> np.ndarray:
+    """The middle of a hand, (2,), from keypoints (18, 3)."""
+    place: np.ndarray = points[wrist, :2] + REACH * (points[wrist, :2] - points[elbow, :2])
+    return place
+
+
+def _outline(
+    points: np.ndarray, seen: np.ndarray, unit: float, height: int, width: int
+) -> np.ndarray:
+    """The pixels of a generous clothed body, bool (H, W), around keypoints (18, 3)."""
+    canvas = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(canvas)
+
+    def disc(center: np.ndarray, radius: float) -> None:
+        (x, y), r = center, radius * unit
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=1)
+
+    def tube(a: np.ndarray, b: np.ndarray, radius: float) -> None:
+        draw.line((*a, *b), fill=1, width=max(round(2 * radius * unit), 1))
+        disc(a, radius)
+        disc(b, radius)
+
+    at = points[:, :2]
+    for (a, b), radius in BONES.items():
+        if seen[a] and seen[b]:
+            tube(at[a], at[b], radius)
+    for corners in ((2, 5, 11, 8), (8, 11, 12, 9), (9, 12, 13, 10)):  # trunk, skirt, hem
+        some = [joint for joint in corners if seen[joint]]
+        if len(some) > 2:
+            draw.polygon([tuple(at[joint]) for joint in some], fill=1)
+            for a, b in zip(some, [*some[1:], some[0]], strict=True):
+                tube(at[a], at[b], TORSO)
+    for elbow, wrist in ARMS.values():
+        if seen[elbow] and seen[wrist]:
+            tube(at[wrist], hand(points, elbow, wrist), PALM)
+    for ankle in (10, 13):
+        if seen[ankle]:
+            disc(at[ankle], FOOT)
+    face = [joint for joint in (0, 14, 15, 16, 17) if seen[joint]]
+    if face:
+        disc(at[face].mean(0), HEAD)
+    return np.asarray(canvas)
