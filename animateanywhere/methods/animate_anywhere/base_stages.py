@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.base import Base, load_parts, token_ids
 from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.files import write_aside
 from animateanywhere.datasets.clips import Corpus
@@ -35,7 +36,9 @@ from animateanywhere.methods.animate_anywhere.text_stage import (
 )
 from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss, draw_pictures
 from animateanywhere.metrics import psnr
+from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
+from animateanywhere.training.throughput import Draw
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Run:
     out: Path
     images: Corpus  # single frames
     clips: Corpus
+    # A tracker of the log, besides TensorBoard
+    track: Track | None = field(default=None, kw_only=True)
 
 
 def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
@@ -56,9 +61,13 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     sources = vae_sources(run.settings, run.out / "corpus", run.images)
     rule, pose_weight = run.settings.autoencoder, run.settings.loss.pose_weight
 
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return draw_pictures(sources, stage.batch, pose_weight, rule.face_weight, generator)
+
+    batch = Draw(draw)
+
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        parts = draw_pictures(sources, stage.batch, pose_weight, rule.face_weight, generator)
-        x, weight = (part.to(_device(vae)) for part in parts)
+        x, weight = (part.to(_device(vae)) for part in batch(generator))
         return autoencoder_loss(vae, x, weight, rule, generator)
 
     held_out = np.concatenate([clip.frames for clip in held_out_puppets(size)])
@@ -69,7 +78,7 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         rows = [("render", held_out[:8]), ("through the VAE", rebuilt)]
         contact_sheet(folder / "samples" / f"{step:06d}.png", rows)
 
-    fit(base.vae, stage, loss, folder, seed, show)
+    fit(base.vae, stage, loss, folder, seed, show, data=batch, track=run.track)
     base.vae.register_to_config(scaling_factor=1.0)
     some = np.linspace(0, len(frames) - 1, min(256, len(frames))).astype(int)
     std = float(encode_frames(base.vae, frames[some, 0]).std())
@@ -96,7 +105,7 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         device = _device(model)
         return token_ids(base.tokenizer, texts).to(device), pictures.float().to(device)
 
-    fit(model, stage, loss, run.out / "training" / stage.name, seed)
+    fit(model, stage, loss, run.out / "training" / stage.name, seed, track=run.track)
     _save(base.text_encoder, run.out / "text_encoder")
     held_out = held_out_puppets(run.settings.model.size)
     pictures = encode_frames(base.vae, np.concatenate([clip.frames for clip in held_out]))
@@ -112,7 +121,10 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     name, network = base.family.denoiser, base.family.build(base, False)
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
     rule, scheduler = run.settings.loss, base.scheduler_for(network)
-    batch = batches(base, stage, run.out, [(run.images, 0.75), (run.clips, 0.25)], rule.pose_weight)
+    sources = [(run.images, 0.75), (run.clips, 0.25)]
+    batch = Draw(batches(base, stage, run.out, sources, rule.pose_weight))
+    if stage.recompute:
+        recompute(network, base.family)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)
@@ -128,7 +140,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         with write_aside(folder / "samples" / f"{step:06d}.json") as aside:
             aside.write_text(json.dumps(measure(), indent=1) + "\n")
 
-    fit(model, stage, loss, folder, seed, sample)
+    fit(model, stage, loss, folder, seed, sample, data=batch, track=run.track)
     _save(base.denoiser, run.out / name)
     _save(base.text_encoder, run.out / "text_encoder")
     return _last_loss(folder) | measure()
@@ -140,7 +152,9 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
     scheduler = base.scheduler_for(unet)
-    batch = batches(base, stage, run.out, [(run.clips, 1.0)], rule.pose_weight)
+    batch = Draw(batches(base, stage, run.out, [(run.clips, 1.0)], rule.pose_weight))
+    if stage.recompute:
+        recompute(unet, base.family)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)
@@ -151,14 +165,15 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
-    fit(unet, stage, loss, folder, seed, show)
+    fit(unet, stage, loss, folder, seed, show, data=batch, track=run.track)
     _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # shares the UNet's layers
     return _last_loss(folder)
 
 
 def perception(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     """Train the perception network, which measures pose, mask and scene of generated frames."""
-    return train_perception(run.out / "perception", stage, run.out / "training" / stage.name, seed)
+    folder = run.out / "training" / stage.name
+    return train_perception(run.out / "perception", stage, folder, seed, track=run.track)
 
 
 def _parts(run: Run) -> Base:
@@ -179,8 +194,8 @@ def _device(model: nn.Module) -> torch.device:
 
 def _last_loss(folder: Path) -> dict[str, float]:
     lines = (folder / "log.jsonl").read_text().splitlines()
-    recent = [json.loads(line)["loss"] for line in lines[-20:]]
-    return {"loss": float(np.mean(recent))}
+    recent = [json.loads(line)["loss"] for line in lines[-20:]]  # null where it was not finite
+    return {"loss": float(np.mean([loss for loss in recent if loss is not None]))}
 
 
 STAGES: dict[str, Callable[[Run, Stage, int], dict[str, float]]] = {
