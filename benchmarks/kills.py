@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/kills.py [KILLS] [COMMAND ...]
 
-At tiny size, SIGKILL, SIGTERM and SIGINT in turn hit `aa base-train`, `personalize`, `generate` and
-`export` [default: all, 100 times together] until the command ends by itself. Its files must then
-be those of the undisturbed run, bit for bit; SIGTERM and SIGINT must end with code 143 or 130 and
-without a traceback. Prints a Markdown table; exit code 1 if anything differs.
+At tiny size, SIGKILL, SIGTERM and SIGINT in turn hit `aa base-train`, the same in two processes
+(`base-train-2`), `personalize`, `generate` and `export` [default: all, 100 times together] until
+the command ends by itself. Its files must then be those of the undisturbed run, bit for bit;
+SIGTERM and SIGINT must end with code 143 or 130 and without a traceback, but for that of PyTorch's
+launcher itself. Prints a Markdown table; exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from animateanywhere.core.files import sha256
 
@@ -38,6 +42,7 @@ class Command:
     name: str
     arguments: Sequence[str | Path]
     results: Sequence[str]
+    processes: int = 1
     kills: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     runs: int = 0
@@ -61,7 +66,7 @@ def main() -> int:
             folder = root / f"undisturbed-{one.name}"
             folder.mkdir()
             begun = time.monotonic()
-            finish(one.arguments, folder)
+            finish(one.arguments, folder, one.processes)
             one.seconds = time.monotonic() - begun
             truths[one.name] = digests(folder, one.results)
         while sum(sum(one.kills.values()) for one in chosen) < kills:
@@ -83,6 +88,7 @@ def commands(base: Path, weights: Path) -> list[Command]:
     motion = ["--pose", MOTION, "--frames", "8", "--steps", "4", "--base", base]
     return [
         Command("base-train", ["base-train", "tiny", "--out", "base"], ["base"]),
+        Command("base-train-2", ["base-train", "tiny", "--out", "base"], ["base"], processes=2),
         Command("personalize", personalize(base, Path("run")), ["run/personal.safetensors"]),
         Command(
             "generate",
@@ -102,18 +108,23 @@ def personalize(base: Path, out: Path) -> list[str | Path]:
     return ["personalize", CLIP, "--token", "sks", "--base", base, *recipe, "--out", out]
 
 
-def start(arguments: Sequence[str | Path], folder: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "animateanywhere", *map(str, arguments)]
+def start(
+    arguments: Sequence[str | Path], folder: Path, processes: int = 1
+) -> subprocess.Popen[str]:
+    many = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = many if processes > 1 else []
+    words = [sys.executable, *launcher, "-m", "animateanywhere", *map(str, arguments)]
     source = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        words, cwd=folder, env={**os.environ, "PYTHONPATH": source}, text=True,
+        words, cwd=folder, text=True,
+        env={**os.environ, "PYTHONPATH": source, "ACCELERATE_USE_CPU": "1"},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 
-def finish(arguments: Sequence[str | Path], folder: Path) -> None:
+def finish(arguments: Sequence[str | Path], folder: Path, processes: int = 1) -> None:
     """Run a command to its end; raises RuntimeError where that is an error."""
-    running = start(arguments, folder)
+    running = start(arguments, folder, processes)
     words = running.communicate()[1]
     if running.returncode:
         raise RuntimeError(f"aa {arguments[0]} ended with {running.returncode}: {words}")
@@ -123,17 +134,25 @@ def disturb(one: Command, folder: Path, rng: random.Random) -> None:
     """Run a command, stopped at random moments, until it ends by itself."""
     while True:
         kind = SIGNALS[sum(one.kills.values()) % len(SIGNALS)]
-        running = start(one.arguments, folder)
+        running = start(one.arguments, folder, one.processes)
         one.runs += 1
         try:
             words = running.communicate(timeout=rng.uniform(0, 1.2 * one.seconds))[1]
         except subprocess.TimeoutExpired:
+            others = psutil.Process(running.pid).children(recursive=True)
             running.send_signal(kind)
+            for other in others if kind == signal.SIGKILL else ():
+                with suppress(psutil.NoSuchProcess):
+                    other.kill()
             words = running.communicate()[1]
             if running.returncode:
                 one.kills[kind.name] = one.kills.get(kind.name, 0) + 1
         told = " ".join(words.split())[-200:]
-        if "Traceback" in words or running.returncode not in (0, 130, 143, -signal.SIGKILL):
+        expected = [0, 130, 143, -signal.SIGKILL]
+        if one.processes > 1:  # the launcher has its own ways
+            expected += [1, -signal.SIGTERM, -signal.SIGINT]
+            words = words.replace("Traceback", "") if "SignalException" in words else words
+        if "Traceback" in words or "unexpected" in words or running.returncode not in expected:
             one.faults.append(f"{kind.name}: code {running.returncode}: {told}")
         if running.returncode == 0 or len(one.faults) > 20:
             return

@@ -63,7 +63,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def two_processes() -> Callable[[list[str]], list[subprocess.CompletedProcess[str]]]:
     """Runs a command in two processes that train together, as `accelerate launch` starts them."""
 

@@ -1,7 +1,7 @@
 """Commands that train: a base model, a person's weights."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -167,15 +167,24 @@ def base_train(
             help="Fine-tune of Stable Diffusion 1.5, one .safetensors file, to start from.",
         ),
     ] = None,
+    track: Annotated[
+        Literal["wandb"] | None,
+        typer.Option(
+            show_default="none",
+            help="Send the log to Weights & Biases too (wandb), whose package must be installed. "
+            "It is in TensorBoard's format in any case.",
+        ),
+    ] = None,
 ) -> None:
     """Train a base model, or gather one from public weights.
 
     The base that comes with this package needs none of it. To resume after a stop, run the same
-    command again.
+    command again. To train on several GPUs, start it by accelerate:
+    accelerate launch -m animateanywhere base-train RECIPE
 
     Example: aa base-train tiny --out runs/tiny
     """
     require_writable(out or RUNS)
     from animateanywhere.commands import base_train as command
 
-    result(command.base_train(recipe, out, checkpoint))
+    result(command.base_train(recipe, out, checkpoint, track))

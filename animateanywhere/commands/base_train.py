@@ -24,25 +24,30 @@ from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run, op
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
 from animateanywhere.methods.animate_anywhere.settings import (
     Recipe,
+    Stage,
     current_names,
     load_recipe,
     to_dict,
 )
+from animateanywhere.training.checkpoint import PREVIOUS
+from animateanywhere.training.log import Track, check_tracker
 
 
 def base_train(
-    recipe: str | Path | Recipe = "mini", out: Path | None = None, checkpoint: Path | None = None
-) -> Path:
+    recipe: str | Path | Recipe = "mini", out: Path | None = None, checkpoint: Path | None = None,
+    track: Track | None = None,
+) -> Path:  # fmt: skip
     """Train a base as a recipe says; run it again to resume. A recipe without stages only collects
     published parts.
 
     out: by default runs/base for mini, and runs/bases/<name> for others. checkpoint: a single file
     whose weights replace the recipe's, and whose name the base gets (`create.with_checkpoint`).
+    track: a tracker of accelerate that gets the log as well.
 
-    Each stage writes its part of the base to `out`, and its log and checkpoint to
-    `out/training/<stage>`. Returns `out`, a base in diffusers layout. Raises UsageError for a
-    recipe that makes no base, and if `out` belongs to another recipe or contains other files;
-    Failure if another process works in it.
+    Several processes that `accelerate launch` starts train one base. Each stage writes its part of
+    the base to `out`, and its log and checkpoint to `out/training/<stage>`. Returns `out`, a base
+    in diffusers layout. Raises UsageError for a recipe that makes no base, and if `out` belongs to
+    another recipe or contains other files; Failure if another process works in it.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     family = family_of(settings.model.tables())
@@ -56,20 +61,22 @@ def base_train(
     if checkpoint is not None:
         model = with_checkpoint(settings.model, checkpoint)
         settings = replace(settings, name=checkpoint.stem, model=model)
+    if track is not None:
+        check_tracker(track)
     out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
     # The first process may encode for hours while the others wait
     main = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2)).is_main_process
     with owned(out, "base-train", _is_run) if main else nullcontext():
-        return _train(settings, out)
+        return _train(settings, out, track)
 
 
-def _train(settings: Recipe, out: Path) -> Path:
+def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
     """`base_train` in its folder."""
     ready = not settings.stage
-    parts = _decisive(settings)
+    parts, usual = (_decisive(some) for some in (settings, Recipe("")))
     if PartialState().is_main_process and not _is_begun(out):
         (out / "recipe.json").unlink(missing_ok=True)  # of a download that failed
-    _require_same(out / "recipe.json", parts)
+    _require_same(out / "recipe.json", parts, usual)
     with PartialState().main_process_first():
         data = None if ready else open_data(settings, out)
         # Only a new tokenizer is trained on the captions; reading them all may take minutes
@@ -77,10 +84,10 @@ def _train(settings: Recipe, out: Path) -> Path:
         create_base(settings.model, out, data.captions if data and new else [], settings.seed)
     for number, stage in enumerate(settings.stage):
         assert data is not None
-        run = Run(settings, out, data)
+        run = Run(settings, out, data, track)
         folder = out / "training" / stage.name
         done = folder / "done.json"
-        _require_same(folder / "stage.json", asdict(stage))
+        _require_same(folder / "stage.json", asdict(stage), asdict(Stage("", stage.kind, 0)))
         if done.is_file():
             say(f"stage {stage.name}: already finished")
             continue
@@ -89,6 +96,7 @@ def _train(settings: Recipe, out: Path) -> Path:
         torch.manual_seed(settings.seed + number)
         metrics = STAGES[stage.kind](run, stage, settings.seed + number)
         if PartialState().is_main_process:
+            (folder / PREVIOUS).unlink(missing_ok=True)  # as large as the last, which suffices now
             with write_aside(done) as aside:
                 aside.write_text(json.dumps(metrics, indent=1) + "\n")
         PartialState().wait_for_everyone()
@@ -119,9 +127,9 @@ def _is_begun(out: Path) -> bool:
     return out.is_dir() and any(path.is_dir() for path in out.iterdir())
 
 
-def _require_same(path: Path, settings: dict[str, Any]) -> None:
+def _require_same(path: Path, settings: dict[str, Any], usual: dict[str, Any]) -> None:
     """Write the settings to `path`; raise UsageError if other settings were used there before, or
-    if these are damaged."""
+    if these are damaged. usual: the values of keys that an earlier version did not know."""
     text = json.dumps(settings, indent=1) + "\n"
     if path.is_file():
         before = _read(path)
@@ -130,13 +138,21 @@ def _require_same(path: Path, settings: dict[str, Any]) -> None:
                 f"{path}: damaged; delete it if {path.parent} was made with this recipe, otherwise "
                 "give another --out"
             )
-        if without_places(current_names(before)) != json.loads(text):
+        known = _filled(without_places(current_names(before)), json.loads(json.dumps(usual)))
+        if known != json.loads(text):
             raise UsageError(
                 f"{path.parent} was made with another recipe: remove it, or give another --out"
             )
     if PartialState().is_main_process:
         with write_aside(path) as aside:
             aside.write_text(text, encoding="utf-8")
+
+
+def _filled(table: Any, usual: Any) -> Any:
+    """A table with the keys of `usual` that it lacks, and so for tables in it."""
+    if not isinstance(table, dict) or not isinstance(usual, dict):
+        return table
+    return usual | {key: _filled(value, usual.get(key)) for key, value in table.items()}
 
 
 def without_places(settings: Any) -> Any:

@@ -36,7 +36,6 @@ from animateanywhere.methods.animate_anywhere import scores
 from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.progress import StageProgress, is_number
 from animateanywhere.training.stage import Stage
-from animateanywhere.training.throughput import steps_per_second
 
 TEMPLATE = ASSETS / "run.html.j2"
 SIGN = "<!-- written by aa runs show -->"
@@ -114,12 +113,6 @@ def _stage(run: Run, stage: StageProgress, problems: list[str]) -> StagePage:
             (row["step"], learning_rate(settings, max(int(row["step"]) - 1, 0)))
             for row in stage.log
         ]
-    rates, damaged = steps_per_second(stage.folder / "tensorboard")
-    problems += [f"{file}: damaged" for file in damaged]
-    if rates and not any("per_second" in key for key in columns):
-        rows = settings.batch * settings.accumulate if settings is not None else 1
-        what = "rows_per_second" if settings is not None else "steps_per_second"
-        columns[what] = [(step, rate * rows) for step, rate in rates]
     curves = {
         key: make_curve(key.replace("_", " "), pairs, steady=key == "learning_rate")
         for key, pairs in columns.items()

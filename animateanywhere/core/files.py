@@ -41,9 +41,9 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield part
         _set_modes(path.parent, [part])
-        _flush(part)
+        flush(part)
         os.replace(part, path)
-        _flush(path.parent)
+        flush(path.parent)
     except BaseException as error:
         full = _disk_is_full(error, path.parent)  # tested before the partial file is removed
         part.unlink(missing_ok=True)
@@ -81,8 +81,8 @@ def folder_aside(
         yield part
         _set_modes(part, list(part.rglob("*")))
         for file in part.rglob("*"):
-            _flush(file)
-        _flush(part)
+            flush(file)
+        flush(part)
         _swap(part, path, own)
     except BaseException as error:
         full = _disk_is_full(error, path.parent)
@@ -153,7 +153,8 @@ def cache_place(folder: Path) -> Path:
     raise UsageError(f"cannot write to {aside}: set AA_CACHE to a folder for caches")
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

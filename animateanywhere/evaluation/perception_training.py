@@ -32,6 +32,7 @@ from animateanywhere.evaluation.perception import (
 from animateanywhere.metrics import pck, person_height, silhouette_iou
 from animateanywhere.metrics.pose import MIRROR
 from animateanywhere.puppets import SCENES, Clip, render_batch, sample_spec
+from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, step_generator
 from animateanywhere.training.stage import Stage
 
@@ -140,15 +141,16 @@ def accuracy(net: Perception, samples: dict[str, np.ndarray]) -> dict[str, float
 
 
 def train_perception(
-    out: Path, stage: Stage, folder: Path, seed: int, samples: int = 8000, held_out: int = 512
-) -> dict[str, float]:
+    out: Path, stage: Stage, folder: Path, seed: int, samples: int = 8000, held_out: int = 512,
+    track: Track | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Render puppets, train the perception network and the face detector, and write weights and
     `metrics.json` into `out`.
 
     stage: of the perception network; the face detector's follows from it. folder: for the rendered
     frames, logs and checkpoints; the same call resumes an interrupted one.
-    samples, held_out: puppets to render, at most `steps * batch`. Returns the accuracy on
-    `held_out` frames of identities that were not trained on.
+    samples, held_out: puppets to render, at most `steps * batch`. track: see `training.loop.fit`.
+    Returns the accuracy on `held_out` frames of identities that were not trained on.
     """
     most = stage.steps * stage.batch
     samples, held_out = min(samples, most), min(held_out, most)
@@ -175,11 +177,11 @@ def train_perception(
         frames, masks, keypoints, scenes = batch(generator)
         return perception_loss(net(frames), masks, keypoints, scenes)
 
-    fit(net, stage, loss, folder, seed)
+    fit(net, stage, loss, folder, seed, track=track)
     detector = train_face_detector(data, stage, folder / "faces", seed)
     if not PartialState().is_main_process:
         return {}
-    _reset_batch_norm(net, [batch(step_generator(seed, 0, stage.steps + n))[0] for n in range(16)])
+    _reset_batch_norm(net, [batch(step_generator(seed, stage.steps + n))[0] for n in range(16)])
     test_samples = render_samples(
         range(seed, seed + held_out), "held-out", label="held-out puppets"
     )

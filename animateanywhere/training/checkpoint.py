@@ -1,9 +1,15 @@
-"""The whole state of a training run in one safetensors file, written atomically."""
+"""The whole state of a training run in one safetensors file, written atomically; the one before is
+kept beside it.
+
+The file does not depend on the number of processes, nor on whether they shard weights (FSDP2).
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +18,36 @@ from rich.markup import escape
 from torch import Tensor
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import flush
 from animateanywhere.core.messages import warn
 from animateanywhere.core.tensor_file import checked, write_tensors
+from animateanywhere.training.shards import part_of, whole
+
+CHECKPOINT = "checkpoint.safetensors"
+PREVIOUS = "checkpoint.previous.safetensors"
+NEXT = "checkpoint.next.safetensors"  # complete, and not yet renamed
 
 
-def save_checkpoint(
-    path: Path,
-    step: int,
+@dataclass(frozen=True)
+class Position:
+    """Where a run is. Its data are a function of seed, step and `passes` (`processes.Share`)."""
+
+    step: int = 0  # steps done
+    passes: int = 0  # batches of a step, over all processes; 0: not known
+    skipped: int = 0  # steps whose loss was not finite
+    in_a_row: int = 0  # of these, the last ones without another in between
+
+
+def state_of(
     parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     shadow: Sequence[Tensor],
-    scaler: Any = None,
-) -> None:
-    """Write parameters, optimizer state, EMA weights (`shadow`) and the state of a `GradScaler`
-    (with fp16) of a step, atomically."""
+    keep: bool = True,
+) -> dict[str, Tensor]:
+    """Copies of parameters, optimizer state and EMA weights (`shadow`), by name, in main memory.
+
+    All processes that shard weights must call it; with keep False it returns {}.
+    """
     tensors = {f"model.{name}": p.detach() for name, p in parameters.items()}
     for index, state in optimizer.state_dict()["state"].items():
         flat = {k: v for k, v in state.items() if not isinstance(v, dict)}
@@ -34,30 +56,55 @@ def save_checkpoint(
             flat |= inner
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in flat.items()}
     tensors |= {f"ema.{index}": value for index, value in enumerate(shadow)}
+    copies = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor)
+        if keep:  # copied, since tensors in a file must not share memory
+            copies[name] = full.cpu() if full.device.type != "cpu" else full.clone()
+    return copies
+
+
+def write_state(
+    folder: Path, tensors: Mapping[str, Tensor], position: Position, scaler: Any = None
+) -> None:
+    """Write a state of `state_of` and that of a `GradScaler` (with fp16). It becomes the checkpoint
+    of a folder once it is complete and on the disk, and the former one `PREVIOUS`.
+
+    Raises Failure if the disk is full; both files are then as they were.
+    """
     scale = {} if scaler is None else scaler.state_dict()
-    # Copied, since tensors in a file must not share memory
-    copies = {name: t.detach().clone() for name, t in tensors.items()}
-    write_tensors(path, copies, {"step": str(step), "scaler": json.dumps(scale)})
+    about = {key: str(value) for key, value in asdict(position).items()}
+    write_tensors(folder / NEXT, tensors, {**about, "scaler": json.dumps(scale)})
+    if (folder / CHECKPOINT).exists():
+        os.replace(folder / CHECKPOINT, folder / PREVIOUS)
+    os.replace(folder / NEXT, folder / CHECKPOINT)
+    flush(folder)
 
 
 def load_checkpoint(
-    path: Path,
+    folder: Path,
     parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     shadow: Sequence[Tensor],
     scaler: Any = None,
-) -> int:
-    """Load a checkpoint of `save_checkpoint` in place; returns its step, 0 if there is none.
+) -> Position:
+    """Load the checkpoint of a folder in place; returns its position, that of a start if there is
+    none.
 
-    Nothing is changed, and 0 returned with a warning, if it is damaged or of other parameters.
+    If it is damaged or of other parameters, the one before is loaded, with a warning; without one,
+    nothing is changed.
     """
-    if not path.is_file():
-        return 0
-    try:
-        return _load(path, parameters, optimizer, shadow, scaler)
-    except UsageError as error:
-        warn(escape(f"{error}; this stage starts from the beginning"))
-        return 0
+    # NEXT first if a kill came between the two renames
+    names = [CHECKPOINT if (folder / CHECKPOINT).exists() else NEXT, PREVIOUS]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    for number, path in enumerate(found, 1):
+        try:
+            return _load(path, parameters, optimizer, shadow, scaler)
+        except UsageError as error:
+            earlier = number < len(found)
+            then = "the checkpoint before it is used" if earlier else "this stage starts from the "
+            warn(escape(f"{error}; {then}" + ("" if earlier else "beginning")))
+    return Position()
 
 
 def _load(
@@ -66,8 +113,9 @@ def _load(
     optimizer: torch.optim.Optimizer,
     shadow: Sequence[Tensor],
     scaler: Any,
-) -> int:
+) -> Position:
     state: dict[int, dict[str, Any]] = {}
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     with checked(path) as file, torch.no_grad():
         wanted = {f"model.{name}": list(p.shape) for name, p in parameters.items()}
         wanted |= {f"ema.{index}": list(value.shape) for index, value in enumerate(shadow)}
@@ -75,15 +123,15 @@ def _load(
         if found != wanted:
             raise UsageError(f"{path}: of a run with other parameters")
         for name, parameter in parameters.items():
-            parameter.copy_(file.get_tensor(f"model.{name}"))
+            parameter.copy_(part_of(file.get_tensor(f"model.{name}"), parameter))
         for key in file.keys():  # noqa: SIM118 - not a dict
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
-                value = file.get_tensor(key)
-                whole = name == "step" and not value.is_floating_point()  # as in bitsandbytes
-                state.setdefault(int(index), {})[name] = int(value) if whole else value
+                value = part_of(file.get_tensor(key), trained[int(index)])
+                counted = name == "step" and not value.is_floating_point()  # as in bitsandbytes
+                state.setdefault(int(index), {})[name] = int(value) if counted else value
         for index, value in enumerate(shadow):
-            value.copy_(file.get_tensor(f"ema.{index}"))
+            value.copy_(part_of(file.get_tensor(f"ema.{index}"), value))
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         # Fused kernels go through memory as it lies: moments must lie as their weight does, which
@@ -92,7 +140,8 @@ def _load(
             for name, value in values.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        scale = json.loads(file.metadata().get("scaler", "{}"))  # earlier versions have none
+        about = file.metadata()
+        scale = json.loads(about.get("scaler", "{}"))  # earlier versions have none
         if scaler is not None and scale:
             scaler.load_state_dict(scale)
-        return int(file.metadata()["step"])
+        return Position(**{f.name: int(about.get(f.name, 0)) for f in fields(Position)})

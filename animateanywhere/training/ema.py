@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-
-from animateanywhere.training.interrupts import without_interrupts
 
 
 class Ema:
@@ -36,22 +35,24 @@ class Ema:
         if self.model:
             self.model.step(self.parameters)
 
+    @torch.no_grad()
     def apply(self) -> None:
         """Set the parameters to their average."""
-        if self.model:
-            self.model.copy_to(self.parameters)
+        for parameter, average in zip(self.parameters, self.shadow, strict=bool(self.shadow)):
+            parameter.copy_(average)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The parameters are their average inside, and those of training again afterwards."""
-        if not self.model:
-            yield
-            return
-        self.model.store(self.parameters)
+        self._swap()
         try:
-            with without_interrupts():
-                self.model.copy_to(self.parameters)
             yield
         finally:
-            with without_interrupts():
-                self.model.restore(self.parameters)
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for parameter, average in zip(self.parameters, self.shadow, strict=bool(self.shadow)):
+            before = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(before)

@@ -21,14 +21,20 @@ class Stage:
     name: str
     kind: str  # one of the kinds that the method defines
     steps: int
-    batch: int = 1  # images or clips per step and process
+    batch: int = 1  # images or clips of a pass
     learning_rate: float = 1e-4
     warmup: int = 0  # steps
     decay: float = 0.0  # share of the steps at the end with linear decay of the learning rate to 0
     train: tuple[str, ...] = (".*",)  # regular expressions on parameter names
     # Other learning rates: pattern on names -> factor of learning_rate; the first that matches
     rates: dict[str, float] = field(default_factory=dict)
-    accumulate: int = 1  # batches per step
+    accumulate: int = 1  # passes of each process per step
+    # Images or clips per step of all processes together, a multiple of `batch`; 0: `batch` times
+    # `accumulate` times the number of processes
+    global_batch: int = 0
+    # Steps in a row whose loss or gradient is not finite, after which the run stops; fewer are
+    # skipped
+    max_skipped: int = 10
     clip: float = 1.0  # maximum norm of the gradient
     ema: float = 0.0  # decay of the exponential moving average of the weights; 0 is off
     # Of the passes: "no" is float32; "auto" is bf16 where the device in use computes it in hardware
@@ -55,9 +61,13 @@ def check_stages(stages: Sequence[Stage], where: str) -> None:
             )
     for stage in stages:
         here = f"{where}: stage {stage.name}"
-        for key in ("steps", "batch", "accumulate", "log_every", "save_every"):
+        for key in ("steps", "batch", "accumulate", "log_every", "save_every", "max_skipped"):
             if getattr(stage, key) < 1:
                 raise UsageError(f"{here}: {key} must be at least 1")
+        if stage.global_batch % stage.batch or stage.global_batch < 0:
+            raise UsageError(f"{here}: global_batch must be a multiple of batch, {stage.batch}")
+        if stage.global_batch and stage.accumulate > 1:
+            raise UsageError(f"{here}: global_batch sets accumulate: remove one of them")
         for key in ("warmup", "weight_decay", "sample_every"):
             if not getattr(stage, key) >= 0:  # nor nan
                 raise UsageError(f"{here}: {key} must be at least 0")

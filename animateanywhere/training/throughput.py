@@ -1,32 +1,72 @@
-"""Steps per second of a training stage, from the times in its TensorBoard events."""
+"""How fast a training runs, and whether it waits for its data."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-TAG = "loss"
+import torch
+
+from animateanywhere.core.device import peak_memory
+from animateanywhere.core.messages import warn
+
+T = TypeVar("T")
+STARVED = 0.3  # share of the time above which the data are called slow
+WATCHED = 60.0  # seconds of training in which that is measured
 
 
-def steps_per_second(folder: Path) -> tuple[list[tuple[int, float]], list[str]]:
-    """For steps in their order the rate at which they came, and the names of damaged files. Pauses
-    between two starts of the command are left out; events after a resume replace earlier ones."""
-    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+@dataclass
+class Draw(Generic[T]):
+    """A function that draws a batch, and the seconds it has taken so far."""
 
-    rates: dict[int, float] = {}
-    damaged = []
-    files = sorted(folder.glob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime_ns)
-    for file in files:
-        before: tuple[int, float] | None = None
-        try:
-            for event in LegacyEventFileLoader(str(file)).Load():
-                if not any(value.tag == TAG for value in event.summary.value):
-                    continue
-                now = int(event.step), float(event.wall_time)
-                if before is None:
-                    rates = {step: rate for step, rate in rates.items() if step < now[0]}
-                elif now[0] > before[0] and now[1] > before[1]:
-                    rates[now[0]] = (now[0] - before[0]) / (now[1] - before[1])
-                before = now
-        except Exception:  # of protobuf or the library's own reader, which name no common class
-            damaged.append(str(file))
-    return sorted(rates.items()), damaged
+    draw: Callable[[torch.Generator], T]
+    seconds: float = 0.0
+
+    def __call__(self, generator: torch.Generator) -> T:
+        start = time.perf_counter()
+        batch = self.draw(generator)
+        self.seconds += time.perf_counter() - start
+        return batch
+
+
+@dataclass
+class Throughput:
+    """Rows a second of all processes, and the share of the time that they wait for data.
+
+    Times are of a clock that only goes forward; samples and checkpoints are not counted.
+    """
+
+    rows: int  # of a step
+    steps: int = 0
+    seconds: float = 0.0
+    data: float = 0.0  # seconds
+    watched: float = 0.0
+    waited: float = 0.0
+
+    def add(self, seconds: float, data: float) -> None:
+        """Count a step. data: seconds of it that went to drawing its batches, per process."""
+        self.steps += 1
+        self.seconds += seconds
+        self.data += data
+        if self.watched < WATCHED:
+            self.watched += seconds
+            self.waited += data
+            if self.watched >= WATCHED and self.waited > STARVED * self.watched:
+                warn(
+                    f"drawing batches takes {self.waited / self.watched:.0%} of the time: the "
+                    "device waits for data"
+                )
+
+    def read(self) -> dict[str, float]:
+        """The values since the last reading, for the log; {} without a step."""
+        if not self.seconds:
+            return {}
+        values = {
+            "rows_per_second": self.rows * self.steps / self.seconds,
+            "data_share": self.data / self.seconds,
+            "memory_gb": peak_memory(),
+        }
+        self.steps, self.seconds, self.data = 0, 0.0, 0.0
+        return values

@@ -4,9 +4,12 @@ import inspect
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,7 +34,7 @@ from animateanywhere.core.run_folder import MARK
 from animateanywhere.datasets.clips import ClipRow
 from animateanywhere.methods.animate_anywhere import base_stages, puppet_corpora, vae_stage
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Stage, load_recipe, to_dict
-from animateanywhere.training import loop
+from animateanywhere.training.log import Log
 
 # Losses of recipes/tiny.toml on the CPU. Renders and kernels differ a little between machines.
 GOLDEN = {
@@ -156,9 +159,9 @@ def train_until_killed(out: Path, place: str) -> None:
     def kill() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def write(self: object, step: int, values: object, stage: Stage) -> None:
-        real_write(self, step, values, stage)
-        if stage.name == place and step == stage.steps - 2:  # after the last checkpoint
+    def write(self: Log, step: int, values: dict[str, float]) -> None:
+        real_write(self, step, values)
+        if self.stage.name == place and step == self.stage.steps - 2:  # after the last checkpoint
             kill()
 
     def images(*given: Any, **named: Any) -> Iterator[ClipRow]:
@@ -168,8 +171,8 @@ def train_until_killed(out: Path, place: str) -> None:
             yield row
 
     torch.set_num_threads(1)
-    real_write: Any = loop._Log.write
-    loop._Log.write = write  # type: ignore[method-assign, assignment]
+    real_write = Log.write
+    Log.write = write  # type: ignore[method-assign]
     real_images = puppet_corpora.puppet_images
     puppet_corpora.puppet_images = images
     base_train("tiny", out)
@@ -199,28 +202,60 @@ def test_kill_9_anywhere_and_the_same_command_give_the_same_base(
     assert not [p for p in out.rglob("*.part*") if p.is_dir()]
 
 
-def test_two_processes_make_one_base(
-    trained: Path, tmp_path: Path, two_processes: Callable[[list[str]], list[Any]]
-) -> None:
-    """The first alone speaks and saves."""
-    recipe = recipes_folder() / "tiny.toml"
-    head = recipe.read_text().split("[[stage]]")
-    short = tmp_path / "short.toml"
-    short.write_text("[[stage]]".join([head[0], head[3], head[4]]))  # image and video
-    out = tmp_path / "base"
+def start_of(out: Path, trained: Path) -> Path:
+    """A folder with what the image stage needs."""
     out.mkdir()
     for part in ("corpus", "vae", "tokenizer"):
         shutil.copytree(trained / part, out / part)
     shutil.copy(trained / MARK, out)
-    command = [sys.executable, "-m", "animateanywhere", "base-train", str(short), "--out", str(out)]
-    first, second = two_processes(command)
+    return out
+
+
+def test_two_processes_make_one_base(
+    trained: Path, tmp_path: Path, two_processes: Callable[[list[str]], list[Any]]
+) -> None:
+    """The first alone speaks and saves. SIGTERM to the launcher stops both at one step, which is
+    saved; the same command goes on, and the losses are those of one process without
+    recomputation."""
+    head = (recipes_folder() / "tiny.toml").read_text().split("[[stage]]")
+    image = head[3].replace("steps = 6", "steps = 30").replace("save_every = 3", "save_every = 99")
+    video = head[4].replace("accumulate = 2", "global_batch = 4")
+    whole, short = tmp_path / "whole.toml", tmp_path / "short.toml"
+    whole.write_text("[[stage]]".join([head[0], image + "global_batch = 8\n", video]))
+    short.write_text(
+        whole.read_text().replace("frames = 4\ntrain", "frames = 4\nrecompute = true\ntrain")
+    )
+    assert "recompute" in short.read_text()
+    base_train(whole, start_of(tmp_path / "whole", trained))
+    out = start_of(tmp_path / "base", trained)
+    arguments = ["-m", "animateanywhere", "base-train", str(short), "--out", str(out)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "PYTHONPATH": root}
+    run = subprocess.Popen(
+        [*launcher, *arguments], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    log = out / "training" / "image" / "log.jsonl"
+    try:
+        while not log.is_file() or log.read_text().count("\n") < 3:
+            assert run.poll() is None, run.communicate()[1]
+            time.sleep(0.02)
+        run.send_signal(signal.SIGTERM)
+        said = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
+    (saved,) = re.findall(r"image: saved after step (\d+); run the same command to resume", said)
+    assert 3 <= int(saved) < 30 and "unexpected" not in said
+    first, second = two_processes([sys.executable, *arguments])
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert f"resuming image after step {saved} of 30" in first.stderr
     assert first.stdout.splitlines() == [str(out)] and not second.stdout
     assert first.stderr.count("stage image") == 1 and "stage" not in second.stderr
     assert hash_of(out) == load_base(out).config["hash"]
-    for stage in ("image", "video"):
+    for stage, steps in (("image", 30), ("video", 6)):
         rows = losses(out, stage)
-        assert len(rows) == 6 and np.isfinite(rows).all()
+        assert len(rows) == steps
+        assert rows == pytest.approx(losses(tmp_path / "whole", stage), rel=1e-3)
 
 
 def test_a_done_base_is_done(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,25 +277,31 @@ def test_another_recipe_in_the_same_folder_is_refused(trained: Path) -> None:
 
 
 def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
-    """0.1 wrote other names, in another order, and `keep`, which is no longer in this table."""
-    stage = Stage("a", "image", 4, prior_batch=2)
-    was = {"regular_batch": 2} | {k: v for k, v in asdict(stage).items() if k != "prior_batch"}
+    """0.1 wrote other names, in another order, `keep`, which is no longer in this table, and not
+    the keys that came later."""
+    stage, usual = Stage("a", "image", 4, prior_batch=2), asdict(Stage("", "image", 0))
+    later = ("prior_batch", "global_batch", "max_skipped", "recompute")
+    was = {"regular_batch": 2} | {k: v for k, v in asdict(stage).items() if k not in later}
     table = to_dict(load_recipe("tiny"))
     parts = {key: table[key] for key in ("seed", "model", "corpus", "loss")}
     rest = {k: v for k, v in parts["loss"].items() if k not in ("prior_weight", "pose_weight")}
     loss = {"regularization_weight": 1.0, "keep": 1.0, "heat": 0.0} | rest
+    with pytest.raises(UsageError, match="another recipe"):
+        path = tmp_path / "other.json"
+        path.write_text(json.dumps(was))
+        _require_same(path, asdict(replace(stage, global_batch=8)), usual)
     corpus = {k: v for k, v in parts["corpus"].items() if k != "detailed"}
     for now, old in ((asdict(stage), was), (parts, parts | {"loss": loss, "corpus": corpus})):
         path = tmp_path / "settings.json"
         path.write_text(json.dumps(old))
-        _require_same(path, now)
+        _require_same(path, now, usual if now == asdict(stage) else parts)
         assert json.loads(path.read_text()) == json.loads(json.dumps(now))
     path.write_text(json.dumps(parts | {"loss": loss | {"heat": 2.0}}))
     with pytest.raises(UsageError, match="another recipe"):
-        _require_same(path, parts)
+        _require_same(path, parts, parts)
     path.write_text("{")
     with pytest.raises(UsageError, match=r"settings\.json: damaged; delete it if"):
-        _require_same(path, parts)
+        _require_same(path, parts, parts)
 
 
 def test_a_detailed_corpus_shows_detailed_people() -> None:

@@ -1,28 +1,37 @@
 import itertools
 import json
-import os
+import math
+import resource
 import signal
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from diffusers.training_utils import EMAModel
 from torch import nn
 
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
-from animateanywhere.training import loop
-from animateanywhere.training.checkpoint import load_checkpoint, save_checkpoint
+from animateanywhere.training import throughput
+from animateanywhere.training.checkpoint import (
+    CHECKPOINT,
+    PREVIOUS,
+    Position,
+    load_checkpoint,
+    state_of,
+    write_state,
+)
 from animateanywhere.training.ema import Ema
-from animateanywhere.training.interrupts import without_interrupts
-from animateanywhere.training.loop import LossFn, fit, select, step_generator
+from animateanywhere.training.log import check_tracker
+from animateanywhere.training.loop import LossFn, fit, step_generator
 from animateanywhere.training.optimizer import learning_rate
-from animateanywhere.training.stage import Stage
+from animateanywhere.training.processes import Share
+from animateanywhere.training.stage import Stage, check_stages
+from animateanywhere.training.state import select
+from animateanywhere.training.stopping import Stop
 
 
 def model() -> nn.Module:
@@ -170,8 +179,8 @@ class Samples:
 @pytest.mark.parametrize(
     ("place", "method", "call"),
     [
-        (EMAModel, "copy_to", 1),  # the weights of a sample in place of those of training
-        (EMAModel, "restore", 1),
+        (Ema, "_swap", 1),  # the weights of a sample in place of those of training
+        (Ema, "_swap", 2),
         (Ema, "update", 3),  # a step that is taken and not counted or logged
         (Path, "touch", 1),  # in the folder of the log
         (Samples, "write", 1),
@@ -198,6 +207,195 @@ def test_a_sample_that_a_killed_run_owes_is_made(tmp_path: Path) -> None:
     assert sampled == [4]
 
 
+def failing(steps: dict[int, BaseException | float]) -> LossFn:
+    """`loss`, which is times a number at some calls, counted from 1, or fails there."""
+    calls = itertools.count(1)
+
+    def at_times(
+        net: nn.Module, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        value, logs = loss(net, generator)
+        fault = steps.get(next(calls), 1.0)
+        if isinstance(fault, BaseException):
+            raise fault
+        return value * fault, logs
+
+    return at_times
+
+
+NAN = float("nan")
+
+
+def test_a_loss_that_is_not_finite_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, before = model(), {}
+
+    def keep(step: int, parameters: dict[str, nn.Parameter]) -> bool:
+        before[step] = parameters["0.weight"].detach().clone()
+        return False
+
+    row = stage(8, ema=0.0, save_every=1, max_skipped=3)
+    fit(net, row, failing({3: NAN, 4: NAN, 7: math.inf}), tmp_path, seed=0, on_save=keep)
+    assert "step 3 is not finite: skipped" in capsys.readouterr().err
+    assert sorted(before) == [0, 1, 2, 5, 6, 8]  # what may be the cause is not saved
+    assert not torch.equal(before[2], before[5]) and torch.isfinite(before[8]).all()
+    assert losses(tmp_path)[2:4] == [None, None] and losses(tmp_path)[6] is None
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line.get("skipped") for line in rows] == [None, None, 1, 2, 2, 2, 3, 3]
+
+
+def test_a_run_whose_losses_stay_not_finite_stops_before_them(tmp_path: Path) -> None:
+    whole, cut, row = model(), model(), stage(12, save_every=2, max_skipped=3)
+    fit(whole, row, loss, tmp_path / "whole", seed=0)
+    nans = failing(dict.fromkeys((8, 9, 10), NAN))
+    with pytest.raises(Failure, match="in 3 steps in a row, up to step 10.* is of step 6"):
+        fit(cut, row, nans, tmp_path / "cut", seed=0)
+    again = model()
+    fit(again, row, loss, tmp_path / "cut", seed=0)  # the cause is gone
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert torch.equal(again[0].weight, whole[0].weight)
+
+
+def test_an_error_loses_no_step(tmp_path: Path) -> None:
+    """Such as of a worker of the data that died."""
+    fit(model(), stage(), loss, tmp_path / "whole", seed=0)
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({9: RuntimeError("worker")}), tmp_path / "cut", seed=0)
+    net = model()
+    optimizer, shadow = torch.optim.AdamW(net.parameters()), list(model().parameters())
+    saved = load_checkpoint(tmp_path / "cut", dict(net.named_parameters()), optimizer, shadow)
+    assert saved == Position(8, passes=1)
+    fit(model(), stage(), loss, tmp_path / "cut", seed=0)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing", "both"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, again = model(), model()
+    fit(whole, stage(), loss, tmp_path, seed=0)
+    newest, before = tmp_path / CHECKPOINT, tmp_path / PREVIOUS
+    if fault == "missing":  # killed between the two renames
+        newest.unlink()
+    for path in (newest, before) if fault == "both" else (newest,) if fault == "damaged" else ():
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
+    fit(again, stage(), loss, tmp_path, seed=0)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("the checkpoint before it is used" in said) == (fault != "missing")
+    assert ("starts from the beginning" in said) == (fault == "both")
+    assert ("resuming toy after step 10 of 12" in said) == (fault != "both")
+    assert torch.equal(again[0].weight, whole[0].weight) and len(losses(tmp_path)) == 12
+
+
+def test_a_disk_that_is_full_for_a_while_ends_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Checkpoints of steps 4 to 8 and, from step 6 on, the log do not fit."""
+    net, whole = model(), model()
+    row = stage(12, save_every=2, sample_every=6)
+    fit(whole, row, loss, tmp_path / "whole", seed=0)
+    limits, steps = resource.getrlimit(resource.RLIMIT_FSIZE), itertools.count(1)
+
+    def bounded(
+        net: nn.Module, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        most = {3: 1500, 6: 500, 9: limits[0]}.get(next(steps))
+        if most is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+        return loss(net, generator)
+
+    def sample(step: int) -> None:
+        with write_aside(tmp_path / "cut" / f"{step}.bin") as aside:
+            aside.write_bytes(bytes(2000))
+
+    try:
+        fit(net, row, bounded, tmp_path / "cut", 0, sample)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = " ".join(capsys.readouterr().err.split())
+    for step in (4, 6, 8):
+        assert f"step {step} could not be saved" in said
+    assert said.count("could not be saved") == 3 and "the checkpoint is of step 2" in said
+    assert "the sample of step 6" in said and said.count("log.jsonl cannot be written") == 1
+    assert torch.equal(net[0].weight, whole[0].weight)
+    assert not (tmp_path / "cut" / "6.bin").exists() and (tmp_path / "cut" / "12.bin").exists()
+    assert losses(tmp_path / "cut")[-4:] == losses(tmp_path / "whole")[-4:]
+    for path in (tmp_path / "cut" / PREVIOUS, tmp_path / "cut" / CHECKPOINT):
+        assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+    assert not [path for path in (tmp_path / "cut").iterdir() if ".part" in path.name]
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(model(), stage(), loss, tmp_path / "whole", seed=0)
+    years = itertools.cycle([0.0, 3e9, 1e9, 1e9 + 5])
+    monkeypatch.setattr("time.time", lambda: next(years))
+    fit(model(), stage(), loss, tmp_path / "jumped", seed=0)
+    assert losses(tmp_path / "jumped") == losses(tmp_path / "whole")
+    assert all(rate > 0 for rate in losses(tmp_path / "jumped", "rows_per_second"))
+
+
+def test_slow_data_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "WATCHED", 0.1)
+
+    def slow(generator: torch.Generator) -> torch.Tensor:
+        time.sleep(0.02)
+        return torch.randn(16, 4, generator=generator)
+
+    data = throughput.Draw(slow)
+
+    def drawn(net: nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        return net(data(generator)).square().mean(), {}
+
+    fit(model(), stage(batch=16), drawn, tmp_path, seed=0, data=data)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("the device waits for data") == 1
+    assert 0.3 < losses(tmp_path, "data_share")[-1] < 1
+    assert 100 < losses(tmp_path, "rows_per_second")[-1] < 16 / 0.02
+    assert losses(tmp_path, "memory_gb")[-1] > 0.1
+
+
+def test_the_log_goes_to_weights_and_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Offline; a resumed run is the same one there."""
+    pytest.importorskip("wandb", reason="wandb is an extra")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / "base" / "training" / "toy"
+    fit(model(), stage(4), loss, folder, seed=0, track="wandb")
+    fit(model(), stage(6), loss, folder, seed=0, track="wandb")
+    runs = list((folder / "wandb").glob("offline-run-*"))
+    assert {run.name.rsplit("-", 1)[1] for run in runs} == {(folder / "tracked-run").read_text()}
+    written = b"".join(path.read_bytes() for run in runs for path in run.glob("*.wandb"))
+    assert b"gradient_norm" in written and b"rows_per_second" in written
+    assert not capsys.readouterr().out  # which is for the result
+
+
+def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("animateanywhere.training.log.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="--track wandb needs wandb; run: "):
+        check_tracker("wandb")
+
+
+def test_the_rows_of_a_step_are_whole_passes() -> None:
+    check_stages([stage(batch=4, global_batch=12)], "r")
+    for changes in (
+        {"batch": 4, "global_batch": 6},
+        {"global_batch": -1},
+        {"global_batch": 4, "accumulate": 2},
+        {"max_skipped": 0},
+    ):
+        with pytest.raises(UsageError, match="r: stage toy: (global_batch|max_skipped) "):
+            check_stages([stage(**changes)], "r")
+
+
 def test_training_reduces_the_loss_and_seeds_differ(tmp_path: Path) -> None:
     fit(model(), stage(80), loss, tmp_path / "a", seed=0)
     fit(model(), stage(80), loss, tmp_path / "b", seed=1)
@@ -220,24 +418,26 @@ def test_a_pattern_without_a_match_is_an_error() -> None:
         select(model(), ("0", "attn9"))
 
 
-def test_a_failed_save_leaves_the_old_checkpoint(
+def test_a_failed_save_leaves_the_old_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = model()
     optimizer = torch.optim.AdamW(net.parameters())
-    path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, 1, dict(net.named_parameters()), optimizer, [])
-    good = path.read_bytes()
+    for step in (1, 2):
+        tensors = state_of(dict(net.named_parameters()), optimizer, [])
+        write_state(tmp_path, tensors, Position(step))
+    paths = [tmp_path / PREVIOUS, tmp_path / CHECKPOINT]
+    good = [path.read_bytes() for path in paths]
 
     def half(tensors: object, file: Path, about: object) -> None:
-        file.write_bytes(good[: len(good) // 2])
+        file.write_bytes(good[0][: len(good[0]) // 2])
         raise OSError("no space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", half)
     with pytest.raises(OSError, match="no space left"):
-        save_checkpoint(path, 2, dict(net.named_parameters()), optimizer, [])
-    assert path.read_bytes() == good
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+        write_state(tmp_path, tensors, Position(3))
+    assert [path.read_bytes() for path in paths] == good
+    assert sorted(tmp_path.iterdir()) == paths
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
@@ -333,15 +533,17 @@ def test_samples_show_the_average_and_come_when_they_should(tmp_path: Path) -> N
     assert all(torch.equal(weight, averages[step]) for step, weight in sampled.items())
 
 
-def test_every_step_of_every_process_draws_its_own() -> None:
+def test_every_pass_draws_its_own_whoever_does_it() -> None:
     drawn = {
-        float(torch.rand((), generator=step_generator(seed, rank, step)))
+        float(torch.rand((), generator=step_generator(seed, number)))
         for seed in range(4)
-        for rank in range(4)
+        for count in (1, 2, 3)
+        for index in range(count)
         for step in range(10)
+        for number, _ in Share(6, index, count).of(step)
     }
-    assert len(drawn) == 4 * 4 * 10
-    again, twice = (torch.rand(3, generator=step_generator(1, 2, 3)) for _ in range(2))
+    assert len(drawn) == 4 * 6 * 10
+    again, twice = (torch.rand(3, generator=step_generator(1, 2)) for _ in range(2))
     assert torch.equal(again, twice)
 
 
@@ -359,39 +561,13 @@ def mean_loss(generators: Callable[[int], list[torch.Generator]]) -> LossFn:
 def test_a_step_is_the_mean_of_the_batches_it_accumulates(tmp_path: Path) -> None:
     once, parts = model(), model()
     row = stage(4, ema=0.0)
-    together = mean_loss(lambda step: [step_generator(3, 0, 3 * step + part) for part in range(3)])
+    together = mean_loss(lambda step: [step_generator(3, 3 * step + part) for part in range(3)])
     fit(once, row, together, tmp_path / "once", seed=3)
     fit(parts, stage(4, ema=0.0, accumulate=3), loss, tmp_path / "parts", seed=3)
     torch.testing.assert_close(parts.state_dict(), once.state_dict())
     for key in ("loss", "gradient_norm"):  # Adam itself does not see how long a gradient is
         expected = losses(tmp_path / "once", key)
         assert losses(tmp_path / "parts", key) == pytest.approx(expected, rel=1e-4)
-
-
-def train_as_one_of_two(folder: Path) -> None:
-    """What each process of the next test runs."""
-    net = model()
-    fit(net, stage(4, ema=0.0), loss, folder, seed=3)
-    torch.save(net.state_dict(), folder / f"{os.environ['RANK']}.pt")
-
-
-def test_two_processes_train_one_model_on_rows_of_their_own(
-    tmp_path: Path, two_processes: Callable[[list[str]], list[Any]]
-) -> None:
-    """Each step is the mean over both processes' batches, of which none is the other's."""
-    code = "import sys, pathlib; sys.path[:0] = sys.argv[1:3]; import test_loop; "
-    code += "test_loop.train_as_one_of_two(pathlib.Path(sys.argv[3]))"
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", code, str(here), str(here.parents[1]), str(tmp_path)]
-    for done in two_processes(command):
-        assert done.returncode == 0, done.stderr
-    expected = model()
-    both = mean_loss(lambda step: [step_generator(3, rank, step) for rank in (0, 1)])
-    fit(expected, stage(4, ema=0.0), both, tmp_path / "expected", seed=3)
-    for rank in ("0", "1"):
-        found = torch.load(tmp_path / f"{rank}.pt")
-        torch.testing.assert_close(found, expected.state_dict())
-    assert len(losses(tmp_path)) == 4  # the first process's
 
 
 def test_its_progress_is_reported(tmp_path: Path) -> None:
@@ -413,46 +589,45 @@ def test_its_progress_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_a_step_is_logged_waits_for_the_log(kind: signal.Signals) -> None:
-    """In the middle of it, TensorBoard's thread would be waited for in vain."""
+def test_a_signal_waits_where_it_would_do_harm(kind: signal.Signals) -> None:
+    """In the middle of a log, TensorBoard's thread would be waited for in vain."""
     before = signal.signal(kind, signal.default_int_handler)
     done = []
     try:
-        with pytest.raises(KeyboardInterrupt), without_interrupts():
+        with pytest.raises(KeyboardInterrupt), Stop() as stop:
+            signal.raise_signal(kind)
             signal.raise_signal(kind)
             done.append("logged")
-        assert done == ["logged"] and signal.getsignal(kind) is signal.default_int_handler
-        with without_interrupts():
-            done.append("again")
+            with stop.at_once():
+                done.append("never")
+        assert done == ["logged"] and stop.requested == kind
+        assert signal.getsignal(kind) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt), Stop() as stop, stop.at_once():
+            signal.raise_signal(kind)
+            done.append("never")
+        with pytest.raises(KeyboardInterrupt), Stop():
+            signal.raise_signal(kind)
+            done.append("to its end")
+        signal.signal(kind, signal.SIG_IGN)  # as of nohup
+        with Stop() as stop:
+            signal.raise_signal(kind)
+        assert not stop.requested
     finally:
         signal.signal(kind, before)
-    assert done == ["logged", "again"]
+    assert done == ["logged", "to its end"]
 
 
-@pytest.mark.parametrize("method", ["add_scalar", "close"])
-def test_no_interrupt_reaches_tensorboard(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inside = []
-    real = getattr(loop.SummaryWriter, method)
+def test_tensorboard_reads_what_a_resumed_run_logged(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def interrupted(self: object, *given: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-        real(self, *given)
-        inside.append(method)
-
-    monkeypatch.setattr(loop.SummaryWriter, method, interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        log = loop._Log(tmp_path, 0, True)
-        with pytest.raises(KeyboardInterrupt):
-            if method == "close":
-                log.close()
-            else:
-                log.write(1, {"loss": 1.0}, Stage("a", "image", 1, log_every=1))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert inside == [method]
+    with pytest.raises(Killed):
+        fit(model(), stage(), failing({9: Killed()}), tmp_path, seed=0)
+    fit(model(), stage(), loss, tmp_path, seed=0)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    found = events.Scalars("loss")
+    assert [event.step for event in found] == [*range(1, 13)]
+    assert [event.value for event in found] == pytest.approx(losses(tmp_path))
+    assert {"gradient_norm", "rows_per_second", "mean"} < set(events.Tags()["scalars"])
 
 
 def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
@@ -463,14 +638,13 @@ def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
         net = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parameters = dict(net.named_parameters())
         optimizer = torch.optim.AdamW(net.parameters(), 0.1, fused=True)
-        path = tmp_path / "checkpoint.safetensors"
-        start = load_checkpoint(path, parameters, optimizer, []) if resume else 0
+        start = load_checkpoint(tmp_path, parameters, optimizer, []).step if resume else 0
         for step in range(start, steps):
             frames = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(step))
             net(frames.contiguous(memory_format=torch.channels_last)).square().mean().backward()
             optimizer.step()
             optimizer.zero_grad()
-        save_checkpoint(path, steps, parameters, optimizer, [])
+        write_state(tmp_path, state_of(parameters, optimizer, []), Position(steps))
         return net.weight.detach().clone()
 
     whole = train(4, resume=False)
@@ -486,16 +660,16 @@ def test_a_resumed_run_in_float16_goes_on_with_its_scale(tmp_path: Path) -> None
         parameters = dict(net.named_parameters())
         optimizer = torch.optim.AdamW(net.parameters(), 0.1)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14, growth_interval=2)
-        path, seen = tmp_path / "checkpoint.safetensors", []
-        start = load_checkpoint(path, parameters, optimizer, [], scaler) if resume else 0
+        seen = []
+        start = load_checkpoint(tmp_path, parameters, optimizer, [], scaler).step if resume else 0
         for step in range(start, steps):
-            value, _ = loss(net, step_generator(0, 0, step))
+            value, _ = loss(net, step_generator(0, step))
             scaler.scale(value * (float("inf") if step == 1 else 1)).backward()
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad()
             seen.append(scaler.get_scale())
-        save_checkpoint(path, steps, parameters, optimizer, [], scaler)
+        write_state(tmp_path, state_of(parameters, optimizer, []), Position(steps), scaler)
         return seen
 
     whole = train(7, resume=False)

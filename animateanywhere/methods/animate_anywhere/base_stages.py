@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.base import Base, latent_shape, load_parts, token_ids
 from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.files import write_aside
 from animateanywhere.evaluation.perception_training import train_perception
@@ -37,7 +38,9 @@ from animateanywhere.methods.animate_anywhere.text_stage import (
 from animateanywhere.methods.animate_anywhere.vae_pictures import vae_sources
 from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss, draw_pictures
 from animateanywhere.metrics import psnr
+from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
+from animateanywhere.training.throughput import Draw
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Run:
     settings: Recipe
     out: Path
     data: Rendered | CorpusData
+    track: Track | None = None  # a tracker of the log, besides TensorBoard
 
 
 def open_data(settings: Recipe, out: Path) -> Rendered | CorpusData:
@@ -64,9 +68,13 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     sources = vae_sources(run.settings, run.out / "corpus", pictures)
     rule, pose_weight = run.settings.autoencoder, run.settings.loss.pose_weight
 
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return draw_pictures(sources, stage.batch, pose_weight, rule.face_weight, generator)
+
+    batch = Draw(draw)
+
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        parts = draw_pictures(sources, stage.batch, pose_weight, rule.face_weight, generator)
-        x, weight = (part.to(_device(vae)) for part in parts)
+        x, weight = (part.to(_device(vae)) for part in batch(generator))
         return autoencoder_loss(vae, x, weight, rule, generator)
 
     held_out = np.concatenate([clip.frames for clip in held_out_puppets(size)])
@@ -77,7 +85,7 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         rows = [("render", held_out[:8]), ("through the VAE", rebuilt)]
         contact_sheet(folder / "samples" / f"{step:06d}.png", rows)
 
-    fit(base.vae, stage, loss, folder, seed, show)
+    fit(base.vae, stage, loss, folder, seed, show, data=batch, track=run.track)
     base.vae.register_to_config(scaling_factor=1.0)
     some = np.linspace(0, len(pictures) - 1, min(256, len(pictures))).astype(int)
     std = float(encode_frames(base.vae, pictures.take(some)[0]).std())
@@ -101,7 +109,7 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         device = _device(model)
         return token_ids(base.tokenizer, texts).to(device), pictures.float().to(device)
 
-    fit(model, stage, loss, run.out / "training" / stage.name, seed)
+    fit(model, stage, loss, run.out / "training" / stage.name, seed, track=run.track)
     _save(base.text_encoder, run.out / "text_encoder")
     held_out = held_out_puppets(run.settings.model.size)
     pictures = encode_frames(base.vae, np.concatenate([clip.frames for clip in held_out]))
@@ -117,7 +125,9 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     name, network = base.family.denoiser, base.family.build(base, False)
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
     rule, scheduler = run.settings.loss, base.scheduler_for(network)
-    batch = run.data.batches(base, stage, seed, video=False)
+    batch = Draw(run.data.batches(base, stage, seed, video=False))
+    if stage.recompute:
+        recompute(network, base.family)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)
@@ -133,7 +143,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         with write_aside(folder / "samples" / f"{step:06d}.json") as aside:
             aside.write_text(json.dumps(measure(), indent=1) + "\n")
 
-    fit(model, stage, loss, folder, seed, sample)
+    fit(model, stage, loss, folder, seed, sample, data=batch, track=run.track)
     _save(base.denoiser, run.out / name)
     _save(base.text_encoder, run.out / "text_encoder")
     return _last_loss(folder) | measure()
@@ -145,7 +155,9 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
     scheduler = base.scheduler_for(unet)
-    batch = run.data.batches(base, stage, seed, video=True)
+    batch = Draw(run.data.batches(base, stage, seed, video=True))
+    if stage.recompute:
+        recompute(unet, base.family)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = batch(generator)
@@ -156,14 +168,15 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
-    fit(unet, stage, loss, folder, seed, show)
+    fit(unet, stage, loss, folder, seed, show, data=batch, track=run.track)
     _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # shares the UNet's layers
     return _last_loss(folder)
 
 
 def perception(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     """Train the perception network, which measures pose, mask and scene of generated frames."""
-    return train_perception(run.out / "perception", stage, run.out / "training" / stage.name, seed)
+    folder = run.out / "training" / stage.name
+    return train_perception(run.out / "perception", stage, folder, seed, track=run.track)
 
 
 def _parts(run: Run) -> Base:
@@ -184,8 +197,8 @@ def _device(model: nn.Module) -> torch.device:
 
 def _last_loss(folder: Path) -> dict[str, float]:
     lines = (folder / "log.jsonl").read_text().splitlines()
-    recent = [json.loads(line)["loss"] for line in lines[-20:]]
-    return {"loss": float(np.mean(recent))}
+    recent = [json.loads(line)["loss"] for line in lines[-20:]]  # null where it was not finite
+    return {"loss": float(np.mean([loss for loss in recent if loss is not None]))}
 
 
 STAGES: dict[str, Callable[[Run, Stage, int], dict[str, float]]] = {

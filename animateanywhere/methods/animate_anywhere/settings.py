@@ -128,6 +128,9 @@ class Stage(stages.Stage):
     timestep_shift: float = 1.0
     # Pass rows through the network one by one: less memory, a quarter slower, same result
     row_by_row: bool = False
+    # image, video: recompute activations of each block in the backward pass in place of keeping
+    # them (gradient checkpointing): less memory, a third slower, same result
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,8 +217,6 @@ def current_names(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     tables = {**settings} if "corpus" in settings else {"stage": settings}
-    if isinstance(tables.get("corpus"), dict):
-        tables["corpus"] = {"detailed": False, **tables["corpus"]}  # a later key
     for old, new in RENAMED.items():
         (table, old_key), (new_table, new_key) = old.split("."), new.split(".")
         content = tables.get(table)
@@ -262,6 +263,11 @@ def _check(recipe: Recipe, where: str) -> None:
             raise UsageError(f"{here}: dropout is a share and must be 0 to 1")
         if not stage.timestep_shift > 0:
             raise UsageError(f"{here}: timestep_shift must be above 0")
+        if stage.recompute and stage.kind not in ("image", "video"):
+            raise UsageError(
+                f"{here}: recompute is for stages of kind image or video; learning a person does "
+                "it by itself"
+            )
         if stage.lora_rank < 0 or (stage.lora_rank and stage not in recipe.personal_stages):
             raise UsageError(
                 f"{here}: lora_rank must be at least 0, and 0 unless its kind is appearance or "

@@ -9,8 +9,8 @@ from animateanywhere.backbones.personal_weights import add_token
 from animateanywhere.backbones.token_embedding import TokenEmbedding
 from animateanywhere.methods.animate_anywhere.personal_stages import TOKEN, networks
 from animateanywhere.methods.animate_anywhere.settings import Stage, by_lora, load_recipe
-from animateanywhere.training.loop import select
 from animateanywhere.training.optimizer import make_optimizer
+from animateanywhere.training.state import select
 
 
 @pytest.mark.parametrize("rank", [0, 2])

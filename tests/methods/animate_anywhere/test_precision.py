@@ -26,8 +26,9 @@ from animateanywhere.methods.animate_anywhere.personal_stages import fit_vae, ne
 from animateanywhere.methods.animate_anywhere.prior_preservation import PriorData
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, Stage, load_recipe
 from animateanywhere.metrics import psnr
-from animateanywhere.training.loop import LossFn, fit, select
+from animateanywhere.training.loop import LossFn, fit
 from animateanywhere.training.optimizer import make_optimizer
+from animateanywhere.training.state import select
 
 STEPS = 12
 

@@ -32,7 +32,7 @@ from animateanywhere.methods.animate_anywhere.cost.measure import shortened
 from animateanywhere.methods.animate_anywhere.personal_stages import networks
 from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, Stage, to_dict
-from animateanywhere.training.loop import select
+from animateanywhere.training.state import select
 
 # Bytes of the optimizer's state for each number that learns: two moments; by eight bits, a byte
 # each and a scale for 256 of them

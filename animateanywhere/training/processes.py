@@ -1,0 +1,119 @@
+"""The processes that train together: their device and precision, and who does which passes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import AutocastKwargs
+from torch import nn
+
+from animateanywhere.core.device import best_device, resolve_precision
+from animateanywhere.core.errors import UsageError
+from animateanywhere.training.bfloat16 import use_bfloat16_norms
+from animateanywhere.training.stage import Stage
+
+FSDP = "ACCELERATE_USE_FSDP"  # environment variable by which `accelerate launch` asks for it
+# Other engines of accelerate, which would need other code
+OTHERS = ("DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The passes of a step that this process does: every `count`-th of `passes`.
+
+    A pass draws `Stage.batch` rows by a generator of its own number, so a step is the same whoever
+    does its passes, up to the order in which gradients are summed.
+    """
+
+    passes: int  # of a step, over all processes
+    index: int = 0  # of this process
+    count: int = 1  # of processes
+    even: bool = False  # FSDP: all processes must do as many, since each gathers the weights
+
+    def of(self, step: int) -> list[tuple[int, float]]:
+        """The passes of this process in a step: their numbers, counted over the run, and what their
+        losses are divided by, so that the mean over processes is that over passes.
+
+        Where there are too few for all processes to meet, some repeat the first for nothing.
+        """
+        first = step * self.passes
+        numbers = range(first + self.index, first + self.passes, self.count)
+        own = [(number, self.passes / self.count) for number in numbers]
+        needed = math.ceil(self.passes / self.count) if self.even else 1
+        return own + [(first, math.inf)] * (needed - len(own))
+
+
+def passes_of(stage: Stage, processes: int) -> int:
+    """The passes of a step over all processes, as the recipe says."""
+    return stage.global_batch // stage.batch or stage.accumulate * processes
+
+
+def accelerator_of(stage: Stage, model: nn.Module, track: str | None = None) -> Accelerator:
+    """The device and precision of a stage. For bf16 on a processor, the model's norms are replaced
+    by faster ones. track: another tracker of accelerate for the log."""
+    AcceleratorState._reset_state()  # each stage has its own precision
+    # Cast weights are not cached: within an autocast around this loop they would go stale
+    kept = AutocastKwargs(cache_enabled=False)
+    on_cpu, precision = best_device() == "cpu", resolve_precision(stage.precision)
+    if on_cpu and precision == "bf16":
+        use_bfloat16_norms(model)
+    with _without(FSDP):  # sharding is ours (`shards`): on a CPU, accelerate would ignore it
+        return Accelerator(
+            mixed_precision=precision, cpu=on_cpu, log_with=track, kwargs_handlers=[kept]
+        )
+
+
+def total(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
+    """The sums of values over all processes."""
+    if accelerator.num_processes == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=accelerator.device)
+    summed: list[float] = accelerator.reduce(tensor, reduction="sum").tolist()
+    return summed
+
+
+def sharding(stage: Stage, processes: int) -> bool:
+    """Whether accelerate's configuration asks for sharded weights (FSDP2) and there is more than
+    one process. Raises UsageError for what it asks for and would not get."""
+
+    def setting(name: str, default: str = "") -> str:
+        return os.environ.get(name, default).lower()
+
+    for name in OTHERS:
+        if setting(f"ACCELERATE_USE_{name}") == "true":
+            raise UsageError(
+                f"ACCELERATE_USE_{name}: aa trains by data parallelism (DDP) or FSDP2 only; choose "
+                "one of them in `accelerate config`"
+            )
+    if setting(FSDP) != "true":
+        return False
+    wrong = {
+        "fsdp_version 1": setting("FSDP_VERSION", "2") == "1",
+        "fsdp_offload_params": setting("FSDP_OFFLOAD_PARAMS") == "true",
+        "fsdp_activation_checkpointing (the recipe has `recompute`)":
+            setting("FSDP_ACTIVATION_CHECKPOINTING") == "true",
+        f"optimizer = {stage.optimizer}": stage.optimizer != "adamw",
+        "precision = fp16": resolve_precision(stage.precision) == "fp16",
+    }  # fmt: skip
+    for what, asked in wrong.items():
+        if asked:
+            raise UsageError(f"stage {stage.name}: FSDP does not work with {what}; change either")
+    return processes > 1
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Remove an environment variable inside."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value

@@ -1,0 +1,115 @@
+"""What each of the two processes of `test_processes` runs: trainings, one after the other."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from animateanywhere.backbones.base import latent_shape, load_base, noise_share
+from animateanywhere.backbones.low_memory import recompute
+from animateanywhere.methods.animate_anywhere import method
+from animateanywhere.methods.animate_anywhere.batch import Batch
+from animateanywhere.methods.animate_anywhere.settings import Loss
+from animateanywhere.training import shards
+from animateanywhere.training.loop import fit
+from animateanywhere.training.stage import Stage
+
+STEPS, ROWS = 12, 4
+
+
+class Net(nn.Module):
+    """Three layers that FSDP gathers one by one, and one that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(7, 7) for _ in range(3))
+        self.last = nn.Linear(7, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + layer(x).tanh()
+        out: Tensor = self.last(x)
+        return out
+
+
+def loss(net: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    x = torch.randn(ROWS, 7, generator=generator)
+    return (net(x) - x.square().sum(1, keepdim=True)).square().mean(), {}
+
+
+def stage(**changes: Any) -> Stage:
+    options = {"batch": ROWS, "learning_rate": 0.01, "ema": 0.9, "log_every": 1, "save_every": 5}
+    return Stage("toy", "image", STEPS, **(options | changes))
+
+
+def until(step: int) -> Callable[..., tuple[Tensor, dict[str, float]]]:
+    """`loss`, in a process that dies after so many passes."""
+    left = [step]
+
+    def dies(net: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        left[0] -= 1
+        if left[0] < 0:
+            raise SystemExit
+        return loss(net, generator)
+
+    return dies
+
+
+def video(base_folder: Path, out: Path, **changes: Any) -> dict[str, Tensor]:
+    """Two steps of temporal layers, with recomputation; returns what they learned."""
+    base = load_base(base_folder)
+    network = method.build(base, Loss(), video=True)
+    recompute(network, base.family)
+
+    def error(net: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        x, pose = (torch.randn(1, 4, *latent_shape(base), generator=generator) for _ in range(2))
+        text = torch.randn(1, *base.family.text_shape(base), generator=generator)
+        rows = Batch(x, pose, text)
+        scheduler = base.scheduler_for(net)
+        return method.loss(base.family, net, rows, generator, scheduler, Loss(), 1.0,
+                           noise_share(base))  # fmt: skip
+
+    row = Stage("video", "video", 2, train=("motion_modules",), log_every=1, **changes)
+    fit(network, row, error, out, seed=1)
+    # The adapter shares memory with the network that was trained
+    return {n: p.detach().clone() for n, p in base.parts["motion_adapter"].named_parameters()}
+
+
+def main() -> None:
+    """Arguments: a folder for the trainings, and a base."""
+    place, base = map(Path, sys.argv[1:])
+    first = os.environ["RANK"] == "0"
+    shards.SMALLEST = 50
+    seen: dict[str, Any] = {}
+
+    def train(name: str, row: Stage, error: Any = loss) -> None:
+        net = Net()
+
+        def sample(step: int) -> None:  # in the first process alone
+            with torch.no_grad():
+                seen[f"{name} sample"] = net(torch.ones(1, 7)).clone()
+
+        fit(net, row, error, place / name, seed=3, on_sample=sample)
+        seen[name] = net.state_dict()
+
+    train("ddp", stage(accumulate=2, sample_every=STEPS))
+    train("uneven", stage(global_batch=3 * ROWS))
+    train("idle", stage(global_batch=ROWS))
+    train("ddp of one", stage(accumulate=2))
+    for kind in ("", "fsdp "):
+        if kind:
+            os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+        with suppress(SystemExit):
+            train(f"{kind}to one", stage(accumulate=2), until(7 * 2))
+    train("fsdp", stage(accumulate=2, sample_every=STEPS))
+    train("fsdp uneven", stage(global_batch=3 * ROWS))
+    train("fsdp of one", stage(accumulate=2))
+    seen["video"] = video(base, place / "video")
+    if first:
+        torch.save(seen, place / "seen.pt")
