@@ -21,8 +21,8 @@ SHORTEST = 4  # pixels of a trunk around which an outline can be drawn
 def placed(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     """The joints that have a place in the frame, also where a thing hides them, bool (F, 18)."""
     at = keypoints[..., :2]
-    found: np.ndarray = at.any(-1) & ((at >= 0) & (at <= (width, height))).all(-1)
-    return found
+    inside = ((at >= 0) & (at <= (width, height))).all(-1)
+    return np.asarray(at.any(-1) & inside)
 
 
 def trunk_length(keypoints: np.ndarray, height: int, width: int) -> float:
