@@ -154,8 +154,8 @@ def read_shard(path: Path) -> Shard:
     try:
         if data["version"] != VERSION:
             raise UsageError(
-                f"{index}: of version {data['version']} of the format, not {VERSION}; update aa or "
-                "make the corpus again"
+                f"{index}: of version {data['version']!r} of the format, not {VERSION}; update aa "
+                "or make the corpus again"
             )
         shard = Shard(
             path, int(data["size"]), str(data["sha256"]), dict(data["about"]),
@@ -243,6 +243,10 @@ def _index_text(shard: Shard) -> str:
 
 def _entry(row: dict[str, Any]) -> Entry:
     files = {str(name): Place(*map(int, place)) for name, place in row["files"].items()}
+    if not KEY.fullmatch(str(row["key"])):
+        raise ValueError(f"{row['key']!r} is no key")
+    if any(not 0 <= place.crc32 < 2**32 for place in files.values()):
+        raise ValueError("a checksum is not a number of 32 bits")
     return Entry(str(row["key"]), _meta(row), files)
 
 
@@ -263,11 +267,10 @@ def _require_inside(shard: Shard, size: int) -> None:
         )
     for entry in shard.samples:
         for name, place in entry.files.items():
-            inside = 0 <= place.offset <= place.offset + place.size <= size
-            if not (inside and 0 <= place.crc32 < 2**32):
+            if not 0 <= place.offset <= place.offset + place.size <= size:
                 raise UsageError(
-                    f"{index_path(shard.path)}: {entry.key}.{name} lies outside of the shard, or "
-                    "has no CRC-32; make the shard again"
+                    f"{index_path(shard.path)}: {entry.key}.{name} lies outside of the shard; make "
+                    "the shard again"
                 )
 
 
