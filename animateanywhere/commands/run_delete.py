@@ -18,8 +18,10 @@ from animateanywhere.core.run_folder import MARK, VIDEOS, is_running, owned, rea
 
 SUBJECT = """subject.toml frames/*.png masks/*.png poses.json captions.jsonl contact.png report.html
     made.json findings.json""".split()
-STAGES = """stage.json done.json log.jsonl checkpoint.safetensors best.safetensors
-    samples.safetensors tensorboard/events.out.tfevents.* samples/*.png samples/*.json""".split()
+STAGE = """stage.json done.json log.jsonl checkpoint.safetensors checkpoint.previous.safetensors
+    best.safetensors samples.safetensors tensorboard/events.out.tfevents.* samples/*.png
+    samples/*.json""".split()
+STAGES = [*STAGE, *(f"faces/{name}" for name in STAGE)]  # the perception stage has two networks
 PERSONAL = [
     *"personal.safetensors run.json README.md scores.json scores.png".split(),
     *(f"subject/{name}" for name in SUBJECT),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.reporter import Events
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shards
@@ -24,7 +26,7 @@ from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
 from animateanywhere.pose.skeleton import Poses, poses_text
-from animateanywhere.training import loop
+from animateanywhere.training.log import Log
 
 SIZES = [(64, 64), (48, 80), (90, 50), (72, 128), (60, 64), (50, 90), (64, 64), (80, 48), (40, 70)]
 CLIPS = (1, 4, 6)  # numbers of those that move
@@ -110,15 +112,15 @@ def test_a_run_that_is_stopped_resumes_exactly_with_any_number_of_readers(
     shards: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stops = [2, 4]
-    write: Any = loop._Log.write
+    write = Log.write
 
-    def stop(self: Any, step: int, values: Any, stage: Any) -> None:
-        write(self, step, values, stage)
+    def stop(self: Log, step: int, values: dict[str, float]) -> None:
+        write(self, step, values)
         if step in stops:
             stops.remove(step)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop._Log, "write", stop)
+    monkeypatch.setattr(Log, "write", stop)
     for readers in (1, 3):
         with pytest.raises(KeyboardInterrupt):
             base_train(recipe_of(shards, "video", workers=readers), tmp_path)
@@ -126,6 +128,29 @@ def test_a_run_that_is_stopped_resumes_exactly_with_any_number_of_readers(
     assert losses(tmp_path, "video") == losses(undisturbed, "video")
     (path,) = (undisturbed / "motion_adapter").glob("*.safetensors")
     assert (tmp_path / "motion_adapter" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_two_processes_encode_and_train_as_one_does(
+    shards: Path, tmp_path: Path, two_processes: Callable[[list[str]], list[Any]]
+) -> None:
+    """Three shards for two processes, and the same rows in each step."""
+    head = (recipes_folder() / "tiny.toml").read_text().split("[[stage]]")
+    settings = 'aspects = ["1:1", "9:16", "16:9"]\n' + head[0]
+    settings = settings.replace("images = 24", f'source = "{shards}"\nimages = 24')
+    video = head[4].replace("accumulate = 2", "global_batch = 4")
+    recipe = tmp_path / "two.toml"
+    recipe.write_text(f"{settings}[[stage]]{video}")
+    one = base_train(recipe, tmp_path / "one")
+    command = ["-m", "animateanywhere", "base-train", str(recipe), "--out", str(tmp_path / "two")]
+    for process in two_processes([sys.executable, *command]):
+        assert process.returncode == 0, process.stderr
+    (latents,) = (one / "corpus").iterdir()
+    for path in latents.iterdir():
+        assert (tmp_path / "two" / "corpus" / latents.name / path.name).read_bytes() == (
+            path.read_bytes()
+        )
+    rows = losses(tmp_path / "two", "video")
+    assert len(rows) == 6 and rows == pytest.approx(losses(one, "video"), rel=1e-3)
 
 
 def test_latents_are_encoded_before_training(

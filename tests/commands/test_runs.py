@@ -79,10 +79,10 @@ def test_list_tells_the_state(
         "done": "finished", "half": "stopped", "done/beach.mp4": "finished"
     }  # fmt: skip
     half = found["half"]
-    assert (half["stage"], half["step"], half["steps"], half["saved"]) == ("motion", 5, 6, 3)
+    assert (half["stage"], half["step"], half["steps"], half["saved"]) == ("motion", 5, 6, 5)
     assert main(["runs", "--runs", str(tmp_path)]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "stopped at step 5 of 6 of stage motion, saved at 3" in said
+    assert "stopped at step 5 of 6 of stage motion" in said
     assert "neither runs nor results (notes.txt)" in said
 
 

@@ -52,9 +52,9 @@ def enable_reference(unet: nn.Module) -> list[str]:
     """Let the spatial attention of a UNet take `reference`, in place; returns the names of its
     self-attention layers.
 
-    Without it, a pass is bit-identical to that of diffusers' own processor. unet:
-    UNet2DConditionModel or UNetMotionModel, of which layers share their names, so that features of
-    one suit the other. Raises ValueError if it has no spatial self-attention.
+    Without it, a pass is bit-identical to that of diffusers' own processor. unet: for images or for
+    video; both name their layers alike, so features of one suit the other. Raises ValueError if it
+    has no spatial self-attention.
     """
     names = []
     for name, layer in unet.named_modules():

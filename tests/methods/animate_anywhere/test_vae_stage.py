@@ -37,11 +37,12 @@ def sources(recipe: Recipe, tmp_path: Path) -> list[Source]:
 
 
 def test_half_of_the_rows_are_procedural(sources: list[Source]) -> None:
-    assert [source.corpus.folder.name for source in sources] == ["images", "portraits", "pictures"]
+    assert [len(source.pictures) for source in sources] == [4, 5, 6]
     shares = np.array([source.share for source in sources])
     assert shares[2] == shares.sum() / 2
     assert [source.upright for source in sources] == [True, True, False]
-    assert sources[1].corpus.keypoints[..., 2].any() and not sources[2].corpus.keypoints.any()
+    portraits, nobody = (source.pictures.take(np.arange(5))[1] for source in sources[1:])
+    assert portraits[..., 2].any() and not nobody.any()
 
 
 def test_a_seed_gives_the_same_batch_again(sources: list[Source]) -> None:
