@@ -21,7 +21,13 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.training.log import Log
 from animateanywhere.training.optimizer import learning_rate
-from animateanywhere.training.processes import Share, accelerator_of, passes_of, total
+from animateanywhere.training.processes import (
+    Share,
+    accelerator_of,
+    device_of,
+    passes_of,
+    total,
+)
 from animateanywhere.training.shards import whole
 from animateanywhere.training.stage import Stage
 from animateanywhere.training.state import UNWRITTEN, Parameters, State
@@ -78,7 +84,7 @@ def fit(
     or the optimizer is not installed.
     """
     accelerator = accelerator_of(stage, model, track)
-    network: Any = _Step(model, loss_fn).to(accelerator.device)
+    network: Any = _Step(model, loss_fn).to(device_of(accelerator))
     with Stop() as stop:
         state = State(model, network, stage, accelerator, folder)
         if on_save is not None and state.shards is not None:

@@ -70,6 +70,13 @@ def accelerator_of(stage: Stage, model: nn.Module, track: str | None = None) -> 
         )
 
 
+def device_of(accelerator: Accelerator) -> torch.device:
+    """The device of an accelerator. On "cpu:0", as it calls that of several processes, PyTorch
+    copies what is on "cpu": networks that share memory would no longer."""
+    device: torch.device = accelerator.device
+    return torch.device("cpu") if device.type == "cpu" else device
+
+
 def total(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
     """The sums of values over all processes."""
     if accelerator.num_processes == 1:

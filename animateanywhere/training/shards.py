@@ -31,7 +31,7 @@ class Shards:
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
         self.network = network
-        # With their data, of which PyTorch makes the parameter forget
+        # With their data, which other networks may share
         self.places = [
             (module, name, parameter, parameter.data)
             for module in network.modules()

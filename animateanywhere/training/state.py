@@ -24,7 +24,7 @@ from animateanywhere.training.checkpoint import (
 )
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.optimizer import make_optimizer
-from animateanywhere.training.processes import sharding
+from animateanywhere.training.processes import device_of, sharding
 from animateanywhere.training.shards import Shards, divisible
 from animateanywhere.training.stage import Stage
 
@@ -46,7 +46,7 @@ class State:
         self.model, self.names, self.shards = model, names, None
         if sharding(stage, accelerator.num_processes):
             if divisible(network):
-                self.shards = Shards(network, accelerator.device)
+                self.shards = Shards(network, device_of(accelerator))
             else:
                 say(f"stage {stage.name}: its small network is not sharded: each process has all")
         self.parameters = self._parameters()
@@ -64,9 +64,10 @@ class State:
     def prepared(self, network: nn.Module) -> tuple[Any, Any]:
         """The network and the optimizer for use by several processes."""
         if self.shards is not None:
-            return network, self.accelerator.prepare(self.optimizer)
-        network, optimizer = self.accelerator.prepare(network, self.optimizer)
-        return network, optimizer
+            return network, self.accelerator.prepare(self.optimizer, device_placement=[False])
+        both = network, self.optimizer  # which are on their device
+        prepared, optimizer = self.accelerator.prepare(*both, device_placement=[False, False])
+        return prepared, optimizer
 
     def save(self) -> bool:
         """Save the state; returns whether it is. A disk that cannot take it is no reason to lose a

@@ -117,6 +117,7 @@ def test_stages_pass_on_what_recipe_and_base_say(
     run = base_stages.Run(recipe, out, *corpora(recipe, out / "corpus"))
     passed: list[dict[str, Any]] = []
     weights: list[torch.Tensor] = []
+    recomputed: list[bool] = []
     signature = inspect.signature(base_stages.method.loss)
 
     def loss(*given: Any, **options: Any) -> Any:
@@ -129,7 +130,8 @@ def test_stages_pass_on_what_recipe_and_base_say(
         weights.append(weight)
         return torch.zeros(())
 
-    def fit(model: Any, stage: Any, loss_fn: Any, *given: Any) -> None:
+    def fit(model: Any, stage: Any, loss_fn: Any, *given: Any, **options: Any) -> None:
+        recomputed.append(any("forward" in vars(layer) for layer in model.modules()))
         loss_fn(model, torch.Generator())
 
     monkeypatch.setattr(base_stages.method, "loss", loss)
@@ -139,7 +141,8 @@ def test_stages_pass_on_what_recipe_and_base_say(
     monkeypatch.setattr(base_stages, "caption_errors", lambda base: dict)
     for name in ("vae", "image", "video"):
         (stage,) = (stage for stage in recipe.stage if stage.name == name)
-        base_stages.STAGES[name](run, stage, 0)
+        base_stages.STAGES[name](run, replace(stage, recompute=name != "image"), 0)
+    assert recomputed == [False, False, True]  # it is not for the VAE
     assert [row["timestep_shift"] for row in passed] == [2.0, 3.0]
     assert [row["noise_share"] for row in passed] == [0.0, 0.4]  # frames alone share with none
     betas = [row["scheduler"].config.beta_schedule for row in passed]
@@ -258,6 +261,9 @@ def test_two_processes_make_one_base(
         rows = losses(out, stage)
         assert len(rows) == steps
         assert rows == pytest.approx(losses(tmp_path / "whole", stage), rel=1e-3)
+    one, two = (load_base(folder).parts["motion_adapter"] for folder in (tmp_path / "whole", out))
+    for (name, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
+        assert ".proj_out." not in name or (a - b).norm() < 0.05 * a.norm()  # it began as zeros
 
 
 def test_a_done_base_is_done(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 
-from animateanywhere.backbones.base import latent_shape, load_base, noise_share
+from animateanywhere.backbones.base import base_config, latent_shape, load_parts, noise_share
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
@@ -63,7 +64,7 @@ def until(step: int) -> Callable[..., tuple[Tensor, dict[str, float]]]:
 
 def video(base_folder: Path, out: Path, **changes: Any) -> dict[str, Tensor]:
     """Two steps of temporal layers, with recomputation; returns what they learned."""
-    base = load_base(base_folder)
+    base = load_parts(base_folder, base_config(base_folder), PartialState().device)
     network = method.build(base, Loss(), video=True)
     recompute(network, base.family)
 
