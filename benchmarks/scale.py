@@ -83,6 +83,9 @@ def counted_pass(folder: Path, stage: Stage) -> Work:
     def work() -> None:
         with FakeTensorMode(allow_non_fake_inputs=True):
             fake.fill(network)
+            for weight in network.parameters():  # gradients are there, of passes before
+                if weight.requires_grad:
+                    weight.grad = torch.zeros_like(weight)
             with fake.counted("bf16", network) as count:
                 text = torch.zeros(stage.batch, *base.family.text_shape(base))
                 rows = Batch(torch.zeros(shape), torch.zeros(shape), text)
@@ -92,12 +95,12 @@ def counted_pass(folder: Path, stage: Stage) -> Work:
                 loss.backward()
             peaks.append(count.peak / 1e9)
 
+    work()  # memory first: to count operations, some are taken apart
     tflop = counted(work)
     weights = sum(p.numel() for p in network.parameters()) * 4 / 1e9
-    activations = max(peaks[0] - 4 * numbers / 1e9, 0)
     held = states / 1e9
     return Work(
-        tflop, activations + held + weights, activations + (held + weights) / NODE,
+        tflop, peaks[0] + held + weights, peaks[0] + (held + weights) / NODE,
         4 * numbers / 1e9, weights, row,
     )  # fmt: skip
 
@@ -122,7 +125,7 @@ def table(recipe_name: str, gpus: tuple[int, ...], folder: Path) -> None:
         )
     print(f"\n{recipe_name}: a step, and the stage\n")
     print("| stage | GPUs | passes each | compute, s | DDP, s | FSDP2, s | rows/s | data, MB/s | "
-          "days | $ |")  # fmt: skip
+          "hours | $ |")  # fmt: skip
     print("|---" * 10 + "|")
     for card in CARDS:
         for stage in recipe.stage:
@@ -138,10 +141,10 @@ def row(card: Card, stage: Stage, work: Work, gpus: int) -> str:
     _, fsdp = step_seconds(card, gpus, 0, 2 * each * work.weights + work.gradients)
     seconds = compute + ddp
     rows = passes * stage.batch / seconds
-    days = seconds * stage.steps / 86400
+    hours = seconds * stage.steps / 3600
     cells = [f"{stage.name}, {card.name}", gpus, each, f"{compute:.2f}", f"{ddp:.2f}",
-             f"{fsdp:.2f}", f"{rows:.0f}", f"{rows * work.row:.0f}", f"{days:.1f}",
-             f"{days * 24 * gpus * card.price:,.0f}"]  # fmt: skip
+             f"{fsdp:.2f}", f"{rows:.0f}", f"{rows * work.row:.0f}", f"{hours:.1f}",
+             f"{hours * gpus * card.price:,.0f}"]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
 
