@@ -83,6 +83,9 @@ def counted_pass(folder: Path, stage: Stage) -> Work:
     def work() -> None:
         with FakeTensorMode(allow_non_fake_inputs=True):
             fake.fill(network)
+            for weight in network.parameters():  # gradients are there, of passes before
+                if weight.requires_grad:
+                    weight.grad = torch.zeros_like(weight)
             with fake.counted("bf16", network) as count:
                 text = torch.zeros(stage.batch, *base.family.text_shape(base))
                 rows = Batch(torch.zeros(shape), torch.zeros(shape), text)
@@ -95,10 +98,9 @@ def counted_pass(folder: Path, stage: Stage) -> Work:
     work()  # memory first: to count operations, some are taken apart
     tflop = counted(work)
     weights = sum(p.numel() for p in network.parameters()) * 4 / 1e9
-    activations = max(peaks[0] - 4 * numbers / 1e9, 0)
     held = states / 1e9
     return Work(
-        tflop, activations + held + weights, activations + (held + weights) / NODE,
+        tflop, peaks[0] + held + weights, peaks[0] + (held + weights) / NODE,
         4 * numbers / 1e9, weights, row,
     )  # fmt: skip
 
