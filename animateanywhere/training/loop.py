@@ -127,7 +127,7 @@ def fit(
             # Whatever it was, such as a dead worker of the data, the steps are not lost
             if state.intact and state.shards is None and not state.position.in_a_row:
                 with suppress(Exception):
-                    state.save()
+                    state.save(together=False)
             if not loop.alone and OTHER_ENDED.search(str(error)):
                 raise Failure(
                     f"{stage.name}: another process of this training has ended; run the same "

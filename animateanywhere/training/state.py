@@ -69,25 +69,35 @@ class State:
         prepared, optimizer = self.accelerator.prepare(*both, device_placement=[False, False])
         return prepared, optimizer
 
-    def save(self) -> bool:
+    def save(self, together: bool = True) -> bool:
         """Save the state; returns whether it is. A disk that cannot take it is no reason to lose a
-        run: the former checkpoint is kept, and the user warned."""
+        run: the former checkpoint is kept, and the user warned.
+
+        together: all processes call it, and learn whether the first one could write; otherwise none
+        of them waits for another.
+        """
         if self.step == self.saved:
             return True
         main = self.accelerator.is_main_process
         tensors = state_of(self.parameters, self.optimizer, self.ema.shadow, keep=main)
+        reason = None
         try:
             if main:
                 write_state(self.folder, tensors, self.position, self.accelerator.scaler)
-            self.saved = self.step
         except UNWRITTEN as error:
+            reason = str(error)
+        if together:  # all save again at the same step, or none: sharded weights are gathered
+            (reason,) = broadcast_object_list([reason])
+        if reason is None:
+            self.saved = self.step
+        else:
             warn(
                 escape(
-                    f"{self.stage.name}: step {self.step} could not be saved: {error}; the "
+                    f"{self.stage.name}: step {self.step} could not be saved: {reason}; the "
                     f"checkpoint is of step {self.saved}"
                 )
             )
-        return self.saved == self.step
+        return reason is None
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
