@@ -119,6 +119,7 @@ def fit(
                     stopping = loop.sample(on_sample) or stopping
                 if stopping:
                     raise KeyboardInterrupt
+                state.end()
         except KeyboardInterrupt:
             if state.intact and state.save():
                 say(f"{stage.name}: saved after step {state.step}; run the same command to resume")

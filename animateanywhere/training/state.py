@@ -17,6 +17,7 @@ from torch import nn
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.training.checkpoint import (
+    PREVIOUS,
     Position,
     load_checkpoint,
     state_of,
@@ -98,6 +99,12 @@ class State:
                 )
             )
         return reason is None
+
+    def end(self) -> None:
+        """The stage is over: of two checkpoints, each of which has the weights several times, the
+        last suffices."""
+        if self.accelerator.is_main_process and self.saved == self.step:
+            (self.folder / PREVIOUS).unlink(missing_ok=True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -275,7 +275,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, again = model(), model()
-    fit(whole, stage(), loss, tmp_path, seed=0)
+    fit(whole, stage(), loss, tmp_path / "whole", seed=0)
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({12: RuntimeError("worker")}), tmp_path, seed=0)
     newest, before = tmp_path / CHECKPOINT, tmp_path / PREVIOUS
     if fault == "missing":  # killed between the two renames
         newest.unlink()
@@ -324,8 +326,10 @@ def test_a_disk_that_is_full_for_a_while_ends_no_run(
     assert torch.equal(net[0].weight, whole[0].weight)
     assert not (tmp_path / "cut" / "6.bin").exists() and (tmp_path / "cut" / "12.bin").exists()
     assert losses(tmp_path / "cut")[-4:] == losses(tmp_path / "whole")[-4:]
-    for path in (tmp_path / "cut" / PREVIOUS, tmp_path / "cut" / CHECKPOINT):
-        assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+    for folder in (tmp_path / "cut", tmp_path / "whole"):
+        assert not (folder / PREVIOUS).exists()  # the stage is over
+    newest, expected = (tmp_path / name / CHECKPOINT for name in ("cut", "whole"))
+    assert newest.read_bytes() == expected.read_bytes()
     assert not [path for path in (tmp_path / "cut").iterdir() if ".part" in path.name]
 
 
@@ -466,6 +470,7 @@ def test_on_save_is_called_and_may_stop(tmp_path: Path) -> None:
     net = model()
     fit(net, stage(ema=0.0), in_training, tmp_path, seed=0, on_save=on_save)
     assert told == [0, 5, 10] and len(losses(tmp_path)) == 10
+    assert not (tmp_path / PREVIOUS).exists()  # the stage is over
     after = [p.clone() for p in net.parameters()]
     again = model()  # a stopped run does not continue
     fit(again, stage(ema=0.0), loss, tmp_path, seed=0, on_save=lambda step, _: step == 10)
