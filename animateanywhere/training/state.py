@@ -54,7 +54,7 @@ class State:
         self.optimizer: Any = make_optimizer(self.parameters, stage)
         self.ema = Ema(self.parameters, stage.ema)
         self.intact = True  # not in the middle of a step
-        self.position = self._load()
+        self.position, self.sound = self._load()  # sound: the newest checkpoint is
         self.saved = self.step
 
     @property
@@ -84,13 +84,14 @@ class State:
         reason = None
         try:
             if main:
-                write_state(self.folder, tensors, self.position, self.accelerator.scaler)
+                scaler = self.accelerator.scaler
+                write_state(self.folder, tensors, self.position, scaler, keep=self.sound)
         except UNWRITTEN as error:
             reason = str(error)
         if together:  # all save again at the same step, or none: sharded weights are gathered
             (reason,) = broadcast_object_list([reason])
         if reason is None:
-            self.saved = self.step
+            self.saved, self.sound = self.step, True
         else:
             warn(
                 escape(
@@ -125,9 +126,9 @@ class State:
     def _parameters(self) -> Parameters:
         return {name: p for name, p in self.model.named_parameters() if name in self.names}
 
-    def _load(self) -> Position:
+    def _load(self) -> tuple[Position, bool]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        position = load_checkpoint(
+        position, sound = load_checkpoint(
             self.folder, self.parameters, self.optimizer, self.ema.shadow, self.accelerator.scaler
         )
         if self.accelerator.num_processes > 1:
@@ -138,7 +139,7 @@ class State:
                     "file system that all of them see"
                 )
         self.ema.resume(position.step)
-        return position
+        return position, sound
 
 
 def select(model: nn.Module, patterns: tuple[str, ...]) -> Parameters:

@@ -264,7 +264,7 @@ def test_an_error_loses_no_step(tmp_path: Path) -> None:
         fit(model(), stage(), failing({9: RuntimeError("worker")}), tmp_path / "cut", seed=0)
     net = model()
     optimizer, shadow = torch.optim.AdamW(net.parameters()), list(model().parameters())
-    saved = load_checkpoint(tmp_path / "cut", dict(net.named_parameters()), optimizer, shadow)
+    saved, _ = load_checkpoint(tmp_path / "cut", dict(net.named_parameters()), optimizer, shadow)
     assert saved == Position(8, passes=1)
     fit(model(), stage(), loss, tmp_path / "cut", seed=0)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
@@ -291,6 +291,20 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert ("starts from the beginning" in said) == (fault == "both")
     assert ("resuming toy after step 10 of 12" in said) == (fault != "both")
     assert torch.equal(again[0].weight, whole[0].weight) and len(losses(tmp_path)) == 12
+
+
+def test_a_damaged_checkpoint_does_not_replace_the_one_before(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({8: RuntimeError("worker")}), tmp_path, seed=0)
+    newest, before = tmp_path / CHECKPOINT, tmp_path / PREVIOUS
+    good = before.read_bytes()  # of step 5
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({3: RuntimeError("worker")}), tmp_path, seed=0)
+    assert before.read_bytes() == good
+    newest.write_bytes(b"damaged again")
+    fit(model(), stage(), loss, tmp_path, seed=0)
+    assert len(losses(tmp_path)) == 12
 
 
 def test_a_disk_that_is_full_for_a_while_ends_no_run(
@@ -644,7 +658,7 @@ def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
         net = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parameters = dict(net.named_parameters())
         optimizer = torch.optim.AdamW(net.parameters(), 0.1, fused=True)
-        start = load_checkpoint(tmp_path, parameters, optimizer, []).step if resume else 0
+        start = load_checkpoint(tmp_path, parameters, optimizer, [])[0].step if resume else 0
         for step in range(start, steps):
             frames = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(step))
             net(frames.contiguous(memory_format=torch.channels_last)).square().mean().backward()
@@ -667,7 +681,9 @@ def test_a_resumed_run_in_float16_goes_on_with_its_scale(tmp_path: Path) -> None
         optimizer = torch.optim.AdamW(net.parameters(), 0.1)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14, growth_interval=2)
         seen = []
-        start = load_checkpoint(tmp_path, parameters, optimizer, [], scaler).step if resume else 0
+        start = (
+            load_checkpoint(tmp_path, parameters, optimizer, [], scaler)[0].step if resume else 0
+        )
         for step in range(start, steps):
             value, _ = loss(net, step_generator(0, step))
             scaler.scale(value * (float("inf") if step == 1 else 1)).backward()
