@@ -21,11 +21,8 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import flush
 from animateanywhere.core.messages import warn
 from animateanywhere.core.tensor_file import checked, write_tensors
+from animateanywhere.training.checkpoint_files import CHECKPOINT, NEXT, PREVIOUS, checkpoint_files
 from animateanywhere.training.shards import part_of, whole
-
-CHECKPOINT = "checkpoint.safetensors"
-PREVIOUS = "checkpoint.previous.safetensors"
-NEXT = "checkpoint.next.safetensors"  # complete, and not yet renamed
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,7 @@ def load_checkpoint(
     If it is damaged or of other parameters, the one before is loaded, with a warning; without one,
     nothing is changed.
     """
-    # NEXT first if a kill came between the two renames
-    names = [CHECKPOINT if (folder / CHECKPOINT).exists() else NEXT, PREVIOUS]
-    found = [folder / name for name in names if (folder / name).is_file()]
+    found = checkpoint_files(folder)
     for number, path in enumerate(found, 1):
         try:
             return _load(path, parameters, optimizer, shadow, scaler), number == 1

@@ -17,12 +17,12 @@ from torch import nn
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.training.checkpoint import (
-    PREVIOUS,
     Position,
     load_checkpoint,
     state_of,
     write_state,
 )
+from animateanywhere.training.checkpoint_files import PREVIOUS
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.optimizer import make_optimizer
 from animateanywhere.training.processes import device_of, sharding

@@ -188,7 +188,7 @@ def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["runs", "show", "sks", "--runs", str(tmp_path)]) == 0
     said = " ".join(capsys.readouterr().err.split())
     for words in ("log.jsonl: 2 damaged lines (2, 3)", "checkpoint.safetensors: damaged",
-                  "scores.json: damaged", "nothing saved"):  # fmt: skip
+                  "scores.json: damaged", "saved at 3"):  # fmt: skip
         assert words in said, words
     assert "2 damaged lines" in (tmp_path / "sks" / "run.html").read_text()
     (tmp_path / "sks" / MARK).write_text("?")
@@ -196,6 +196,19 @@ def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run["state"] == "unknown" and f"{MARK}: damaged" in str(run["problems"])
     assert main(["runs", "delete", "sks", "--yes", "--runs", str(tmp_path)]) == 2
     assert (stage / "log.jsonl").is_file()
+
+
+def test_the_step_is_that_of_the_checkpoint_a_training_would_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person(tmp_path / "sks", stop=5)  # saved at 5, and at 3 before
+    stage = tmp_path / "sks" / "training" / "motion"
+    newest = stage / "checkpoint.safetensors"
+    newest.rename(stage / "checkpoint.next.safetensors")
+    assert listed(tmp_path, capsys)["sks"]["saved"] == 5
+    newest.write_bytes(b"none")
+    run = listed(tmp_path, capsys)["sks"]
+    assert run["saved"] == 3 and "checkpoint.safetensors: damaged" in str(run["problems"])
 
 
 def test_delete_leaves_what_is_not_of_the_run(

@@ -17,13 +17,12 @@ from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.training import throughput
 from animateanywhere.training.checkpoint import (
-    CHECKPOINT,
-    PREVIOUS,
     Position,
     load_checkpoint,
     state_of,
     write_state,
 )
+from animateanywhere.training.checkpoint_files import CHECKPOINT, PREVIOUS
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.log import check_tracker
 from animateanywhere.training.loop import LossFn, fit, step_generator
