@@ -40,6 +40,7 @@ from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss,
 from animateanywhere.metrics import psnr
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
+from animateanywhere.training.progress import read_log
 from animateanywhere.training.throughput import Draw
 
 
@@ -197,9 +198,10 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _last_loss(folder: Path) -> dict[str, float]:
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    recent = [json.loads(line)["loss"] for line in lines[-20:]]  # null where it was not finite
-    return {"loss": float(np.mean([loss for loss in recent if loss is not None]))}
+    """The mean loss of the last steps in the log; {} if it has none that is finite."""
+    rows, _ = read_log(folder / "log.jsonl")
+    recent = [row["loss"] for row in rows[-20:] if "loss" in row]
+    return {"loss": float(np.mean(recent))} if recent else {}
 
 
 STAGES: dict[str, Callable[[Run, Stage, int], dict[str, float]]] = {
