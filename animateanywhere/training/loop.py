@@ -176,7 +176,8 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self.alone = self.accelerator.num_processes == 1
-        self.throughput = Throughput(self.share.passes * self.stage.batch)
+        rows, timed = self.share.passes * self.stage.batch, self.data is not None
+        self.throughput = Throughput(rows, timed)
 
     def advance(self) -> tuple[Logs, bool]:
         """Do a step; returns its values to log, and whether a process was asked to stop."""

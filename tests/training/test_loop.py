@@ -355,6 +355,7 @@ def test_a_clock_that_jumps_changes_nothing(
     fit(model(), stage(), loss, tmp_path / "jumped", seed=0)
     assert losses(tmp_path / "jumped") == losses(tmp_path / "whole")
     assert all(rate > 0 for rate in losses(tmp_path / "jumped", "rows_per_second"))
+    assert "data_share" not in (tmp_path / "jumped" / "log.jsonl").read_text()  # nobody measured it
 
 
 def test_slow_data_are_told(

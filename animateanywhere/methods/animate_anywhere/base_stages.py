@@ -102,7 +102,7 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base = _parts(run)
     channels, side, _ = latent_shape(base)
     model = Pairs(base.text_encoder, channels, side)
-    batch = run.data.pairs(base, stage, seed)
+    batch = Draw(run.data.pairs(base, stage, seed))
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         return contrastive_loss(model(*pairs(*batch(generator))))
@@ -111,7 +111,8 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         device = _device(model)
         return token_ids(base.tokenizer, texts).to(device), pictures.float().to(device)
 
-    fit(model, stage, loss, run.out / "training" / stage.name, seed, track=run.track)
+    folder = run.out / "training" / stage.name
+    fit(model, stage, loss, folder, seed, data=batch, track=run.track)
     _save(base.text_encoder, run.out / "text_encoder")
     held_out = held_out_puppets(run.settings.model.size)
     pictures = encode_frames(base.vae, np.concatenate([clip.frames for clip in held_out]))
@@ -127,12 +128,12 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     name, network = base.family.denoiser, base.family.build(base, False)
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
     rule, scheduler = run.settings.loss, base.scheduler_for(network)
-    batch = Draw(run.data.batches(base, stage, seed, video=False))
+    read = Draw(run.data.rows(base, stage, seed, video=False))
     if stage.recompute:
         recompute(network, base.family)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = batch(generator)
+        rows = read(generator).batch(base, rule.pose_weight)
         return method.loss(
             base.family, model[name], rows, generator, scheduler, rule, stage.timestep_shift
         )
@@ -145,7 +146,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         with write_aside(folder / "samples" / f"{step:06d}.json") as aside:
             aside.write_text(json.dumps(measure(), indent=1) + "\n")
 
-    fit(model, stage, loss, folder, seed, sample, data=batch, track=run.track)
+    fit(model, stage, loss, folder, seed, sample, data=read, track=run.track)
     _save(base.denoiser, run.out / name)
     _save(base.text_encoder, run.out / "text_encoder")
     return _last_loss(folder) | measure()
@@ -157,12 +158,12 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
     scheduler = base.scheduler_for(unet)
-    batch = Draw(run.data.batches(base, stage, seed, video=True))
+    read = Draw(run.data.rows(base, stage, seed, video=True))
     if stage.recompute:
         recompute(unet, base.family)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = batch(generator)
+        rows = read(generator).batch(base, rule.pose_weight)
         share = run.settings.model.noise_share
         return method.loss(
             base.family, unet, rows, generator, scheduler, rule, stage.timestep_shift, share
@@ -170,7 +171,7 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
-    fit(unet, stage, loss, folder, seed, show, data=batch, track=run.track)
+    fit(unet, stage, loss, folder, seed, show, data=read, track=run.track)
     _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # shares the UNet's layers
     return _last_loss(folder)
 
