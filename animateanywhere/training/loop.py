@@ -245,10 +245,13 @@ class _Loop:
     def _check(self) -> None:
         position, name = self.state.position, self.stage.name
         if position.in_a_row >= self.stage.max_skipped:
+            saved = self.state.saved
+            kept = f"The checkpoint is of step {saved}, before that" if saved else (
+                "Nothing was saved before that"
+            )  # fmt: skip
             raise Failure(
                 f"{name}: neither loss nor gradient was finite in {position.in_a_row} steps in a "
-                f"row, up to step {position.step}; lower learning_rate in the recipe. The "
-                f"checkpoint is of step {self.state.saved}, before that"
+                f"row, up to step {position.step}; lower learning_rate in the recipe. {kept}"
             )
         if position.in_a_row == 1:
             warn(f"{name}: the loss or gradient of step {position.step} is not finite: skipped")

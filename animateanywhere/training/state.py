@@ -93,12 +93,9 @@ class State:
         if reason is None:
             self.saved, self.sound = self.step, True
         else:
-            warn(
-                escape(
-                    f"{self.stage.name}: step {self.step} could not be saved: {reason}; the "
-                    f"checkpoint is of step {self.saved}"
-                )
-            )
+            kept = f"the checkpoint is of step {self.saved}" if self.saved else "nothing is saved"
+            name = self.stage.name
+            warn(escape(f"{name}: step {self.step} could not be saved: {reason}; {kept}"))
         return reason is None
 
     def end(self) -> None:

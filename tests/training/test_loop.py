@@ -250,6 +250,8 @@ def test_a_run_whose_losses_stay_not_finite_stops_before_them(tmp_path: Path) ->
     nans = failing(dict.fromkeys((8, 9, 10), NAN))
     with pytest.raises(Failure, match="in 3 steps in a row, up to step 10.* is of step 6"):
         fit(cut, row, nans, tmp_path / "cut", seed=0)
+    with pytest.raises(Failure, match="up to step 3.* Nothing was saved before that"):
+        fit(model(), row, failing(dict.fromkeys((1, 2, 3), NAN)), tmp_path / "none", seed=0)
     again = model()
     fit(again, row, loss, tmp_path / "cut", seed=0)  # the cause is gone
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
