@@ -29,7 +29,6 @@ from animateanywhere.methods.animate_anywhere.settings import (
     load_recipe,
     to_dict,
 )
-from animateanywhere.training.checkpoint import PREVIOUS
 from animateanywhere.training.log import Track, check_tracker
 
 
@@ -96,7 +95,6 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
         torch.manual_seed(settings.seed + number)
         metrics = STAGES[stage.kind](run, stage, settings.seed + number)
         if PartialState().is_main_process:
-            (folder / PREVIOUS).unlink(missing_ok=True)  # as large as the last, which suffices now
             with write_aside(done) as aside:
                 aside.write_text(json.dumps(metrics, indent=1) + "\n")
         PartialState().wait_for_everyone()

@@ -19,8 +19,9 @@ from animateanywhere.core.run_folder import MARK, VIDEOS, is_running, owned, rea
 SUBJECT = """subject.toml frames/*.png masks/*.png poses.json captions.jsonl contact.png report.html
     made.json findings.json""".split()
 STAGE = """stage.json done.json log.jsonl checkpoint.safetensors checkpoint.previous.safetensors
-    best.safetensors samples.safetensors tensorboard/events.out.tfevents.* samples/*.png
-    samples/*.json""".split()
+    checkpoint.next.safetensors best.safetensors renders.safetensors samples.safetensors
+    tensorboard/events.out.tfevents.* samples/*.png samples/*.json tracked-run wandb/**""".split()
+SHARDS = ["corpus.json", "shard-*.tar", "shard-*.index.json"]
 STAGES = [*STAGE, *(f"faces/{name}" for name in STAGE)]  # the perception stage has two networks
 PERSONAL = [
     *"personal.safetensors run.json README.md scores.json scores.png".split(),
@@ -43,7 +44,12 @@ OWN: dict[str, list[str]] = {
     "base-train": [
         *"base.toml recipe.json model_index.json README.md".split(),
         *(f"training/*/{name}" for name in STAGES), "corpus/*/*.npy", "corpus/*/captions.jsonl",
+        *(f"corpus/latents-*/{name}" for name in SHARDS),
         *(f"{part}/{name}" for part in PARTS for name in NETWORK),
+    ],
+    "corpus": [
+        *SHARDS, *(f"latents-*/{name}" for name in SHARDS), "unfinished/**",
+        *"build.json rejected.jsonl report.html contact_sheet.png".split(),
     ],
     "prepare": SUBJECT,
     "evaluate": ["metrics.json", "table.md", "contact_sheet.png"],
@@ -119,7 +125,7 @@ def _delete_folder(run: Run) -> list[Path]:
                 if (video := video_of(path)) is not None:
                     _delete_video(video)
         for path in _own_files(run.path, [*OWN.get(run.kind, []), PAGE]):
-            if path.is_symlink():
+            if path.is_symlink() and not path.resolve().is_relative_to(run.path.resolve()):
                 links.append(path.readlink())
             path.unlink(missing_ok=True)
         _remove_empty(run.path)
@@ -155,6 +161,12 @@ def _own_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _matches(file: PurePath, pattern: str) -> bool:
+    """Whether a file matches a pattern, which may end with "/**" for all below a folder."""
+    if pattern.endswith("/**"):
+        parts = len(PurePath(pattern).parts) - 1
+        return len(file.parts) > parts and _matches(
+            PurePath(*file.parts[:parts]), pattern.removesuffix("/**")
+        )
     return len(file.parts) == len(PurePath(pattern).parts) and file.match(pattern)
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
+from animateanywhere.core.tensor_file import read_tensors
 from animateanywhere.preprocessing.crop import crop_frames
 from animateanywhere.puppets import Clip
 
@@ -92,9 +94,18 @@ def save_face_detector(folder: Path, net: FaceDetector) -> None:
 
 
 def load_face_detector(folder: Path) -> FaceDetector | None:
-    """The face detector in the folder of a perception network; None if it has none."""
-    if not (folder / FILE).is_file():
+    """The face detector in the folder of a perception network; None if it has none. Raises
+    UsageError if its file is damaged or of another network."""
+    path = folder / FILE
+    if not path.is_file():
         return None
     net = FaceDetector()
-    net.load_state_dict(load_file(folder / FILE))
+    try:
+        net.load_state_dict(read_tensors(path)[0])
+    except (UsageError, RuntimeError) as error:
+        reason = error if isinstance(error, UsageError) else f"{path}: not a face detector"
+        raise UsageError(
+            f"{reason}; make it again with the stage `perception` of `aa base-train`, or delete "
+            "it: visible faces are not measured then"
+        ) from error
     return net.eval()

@@ -29,6 +29,7 @@ from animateanywhere.evaluation.face_detector import (
     head_width,
 )
 from animateanywhere.puppets import PARTS, Clip
+from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
 from animateanywhere.training.stage import Stage
 
@@ -161,19 +162,19 @@ def _smudge(crops: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_face_detector(
-    data: dict[str, np.ndarray], stage: Stage, folder: Path, seed: int
+    data: dict[str, np.ndarray], stage: Stage, folder: Path, seed: int, track: Track | None = None
 ) -> FaceDetector | None:
     """Train on `head_samples`; None if they show no face.
 
     stage: of the perception network; this one takes two thirds of its steps, with four times as
-    many rows. folder: for log and checkpoint.
+    many rows. folder: for log and checkpoint. track: see `training.loop.fit`.
     """
     if not len(data[FRONT]):
         return None
     torch.manual_seed(seed)
     own = replace(
         stage, name="faces", steps=max(2 * stage.steps // 3, 1), batch=4 * stage.batch,
-        warmup=2 * stage.warmup // 3,
+        global_batch=4 * stage.global_batch, warmup=2 * stage.warmup // 3,
     )  # fmt: skip
 
     def loss(net: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -184,7 +185,7 @@ def train_face_detector(
         return F.binary_cross_entropy_with_logits(logits, shown), {"right": float(right)}
 
     net = FaceDetector()
-    fit(net, own, loss, folder, seed)
+    fit(net, own, loss, folder, seed, track=track)
     return net.cpu()
 
 

@@ -178,7 +178,7 @@ def train_perception(
         return perception_loss(net(frames), masks, keypoints, scenes)
 
     fit(net, stage, loss, folder, seed, track=track)
-    detector = train_face_detector(data, stage, folder / "faces", seed)
+    detector = train_face_detector(data, stage, folder / "faces", seed, track)
     if not PartialState().is_main_process:
         return {}
     _reset_batch_norm(net, [batch(step_generator(seed, stage.steps + n))[0] for n in range(16)])

@@ -21,11 +21,8 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import flush
 from animateanywhere.core.messages import warn
 from animateanywhere.core.tensor_file import checked, write_tensors
+from animateanywhere.training.checkpoint_files import CHECKPOINT, NEXT, PREVIOUS, checkpoint_files
 from animateanywhere.training.shards import part_of, whole
-
-CHECKPOINT = "checkpoint.safetensors"
-PREVIOUS = "checkpoint.previous.safetensors"
-NEXT = "checkpoint.next.safetensors"  # complete, and not yet renamed
 
 
 @dataclass(frozen=True)
@@ -65,17 +62,20 @@ def state_of(
 
 
 def write_state(
-    folder: Path, tensors: Mapping[str, Tensor], position: Position, scaler: Any = None
-) -> None:
+    folder: Path, tensors: Mapping[str, Tensor], position: Position, scaler: Any = None,
+    keep: bool = True,
+) -> None:  # fmt: skip
     """Write a state of `state_of` and that of a `GradScaler` (with fp16). It becomes the checkpoint
     of a folder once it is complete and on the disk, and the former one `PREVIOUS`.
+
+    keep: False if the former one could not be loaded: it is replaced, and `PREVIOUS` stays.
 
     Raises Failure if the disk is full; both files are then as they were.
     """
     scale = {} if scaler is None else scaler.state_dict()
     about = {key: str(value) for key, value in asdict(position).items()}
     write_tensors(folder / NEXT, tensors, {**about, "scaler": json.dumps(scale)})
-    if (folder / CHECKPOINT).exists():
+    if keep and (folder / CHECKPOINT).exists():
         os.replace(folder / CHECKPOINT, folder / PREVIOUS)
     os.replace(folder / NEXT, folder / CHECKPOINT)
     flush(folder)
@@ -87,24 +87,22 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     shadow: Sequence[Tensor],
     scaler: Any = None,
-) -> Position:
+) -> tuple[Position, bool]:
     """Load the checkpoint of a folder in place; returns its position, that of a start if there is
-    none.
+    none, and whether no newer one is damaged.
 
     If it is damaged or of other parameters, the one before is loaded, with a warning; without one,
     nothing is changed.
     """
-    # NEXT first if a kill came between the two renames
-    names = [CHECKPOINT if (folder / CHECKPOINT).exists() else NEXT, PREVIOUS]
-    found = [folder / name for name in names if (folder / name).is_file()]
+    found = checkpoint_files(folder)
     for number, path in enumerate(found, 1):
         try:
-            return _load(path, parameters, optimizer, shadow, scaler)
+            return _load(path, parameters, optimizer, shadow, scaler), number == 1
         except UsageError as error:
             earlier = number < len(found)
             then = "the checkpoint before it is used" if earlier else "this stage starts from the "
             warn(escape(f"{error}; {then}" + ("" if earlier else "beginning")))
-    return Position()
+    return Position(), not found
 
 
 def _load(

@@ -138,7 +138,9 @@ def _start_tracking(tracked: Accelerator, folder: Path, stage: Stage) -> None:
     if not place.is_file():
         with write_aside(place) as aside:
             aside.write_text(secrets.token_hex(4))
-    name = f"{folder.resolve().parents[1].name}-{stage.name}"
+    whole = folder.resolve()  # in training/<stage>, or a folder in it, of the run's folder
+    above = [place.parent for place in whole.parents if place.name == "training"]
+    name = f"{(above or whole.parents[1:])[0].name}-{stage.name}"
     options = {"id": place.read_text(), "name": name, "dir": str(folder), "resume": "allow"}
     os.environ.setdefault("WANDB_SILENT", "true")
     with redirect_stdout(sys.stderr):  # ours is for the result

@@ -119,6 +119,7 @@ def fit(
                     stopping = loop.sample(on_sample) or stopping
                 if stopping:
                     raise KeyboardInterrupt
+                state.end()
         except KeyboardInterrupt:
             if state.intact and state.save():
                 say(f"{stage.name}: saved after step {state.step}; run the same command to resume")
@@ -127,7 +128,7 @@ def fit(
             # Whatever it was, such as a dead worker of the data, the steps are not lost
             if state.intact and state.shards is None and not state.position.in_a_row:
                 with suppress(Exception):
-                    state.save()
+                    state.save(together=False)
             if not loop.alone and OTHER_ENDED.search(str(error)):
                 raise Failure(
                     f"{stage.name}: another process of this training has ended; run the same "
@@ -175,7 +176,8 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self.alone = self.accelerator.num_processes == 1
-        self.throughput = Throughput(self.share.passes * self.stage.batch)
+        rows, timed = self.share.passes * self.stage.batch, self.data is not None
+        self.throughput = Throughput(rows, timed)
 
     def advance(self) -> tuple[Logs, bool]:
         """Do a step; returns its values to log, and whether a process was asked to stop."""
@@ -243,10 +245,13 @@ class _Loop:
     def _check(self) -> None:
         position, name = self.state.position, self.stage.name
         if position.in_a_row >= self.stage.max_skipped:
+            saved = self.state.saved
+            kept = f"The checkpoint is of step {saved}, before that" if saved else (
+                "Nothing was saved before that"
+            )  # fmt: skip
             raise Failure(
                 f"{name}: neither loss nor gradient was finite in {position.in_a_row} steps in a "
-                f"row, up to step {position.step}; lower learning_rate in the recipe. The "
-                f"checkpoint is of step {self.state.saved}, before that"
+                f"row, up to step {position.step}; lower learning_rate in the recipe. {kept}"
             )
         if position.in_a_row == 1:
             warn(f"{name}: the loss or gradient of step {position.step} is not finite: skipped")

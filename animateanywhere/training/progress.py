@@ -1,6 +1,6 @@
 """How far a training stage has come, read from the files of its folder without loading networks.
 
-stage.json  its settings    log.jsonl  values of steps    checkpoint.safetensors  the saved step
+stage.json  its settings    log.jsonl  values of steps    checkpoint*.safetensors  the saved step
 done.json   its results, at the end (only of base training)
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.tensor_file import read_about
+from animateanywhere.training.checkpoint_files import checkpoint_files
 
 Row = dict[str, float]  # "step" and what was logged of it
 
@@ -53,12 +54,7 @@ def read_stage(folder: Path, settings: dict[str, Any] | None = None) -> StagePro
         some = ", ".join(map(str, damaged[:5])) + ", ..." * (len(damaged) > 5)
         lines = f"{len(damaged)} damaged lines" if len(damaged) > 1 else "a damaged line"
         problems.append(f"{folder / 'log.jsonl'}: {lines} ({some})")
-    saved, checkpoint = 0, folder / "checkpoint.safetensors"
-    if checkpoint.is_file():
-        try:
-            saved = max(int(read_about(checkpoint)["step"]), 0)
-        except (UsageError, ValueError, KeyError):
-            problems.append(f"{checkpoint}: damaged")
+    saved = _saved(folder, problems)
     return StageProgress(folder.name, folder, settings, saved, log, done, problems)
 
 
@@ -78,6 +74,16 @@ def read_log(path: Path) -> tuple[list[Row], list[int]]:
         else:
             rows.append(row)
     return rows, damaged
+
+
+def _saved(folder: Path, problems: list[str]) -> int:
+    """The step that a training would go on from; damaged checkpoints are added to `problems`."""
+    for checkpoint in checkpoint_files(folder):
+        try:
+            return max(int(read_about(checkpoint)["step"]), 0)
+        except (UsageError, ValueError, KeyError):
+            problems.append(f"{checkpoint}: damaged")
+    return 0
 
 
 def _row(line: str) -> Row | None:

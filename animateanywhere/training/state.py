@@ -22,6 +22,7 @@ from animateanywhere.training.checkpoint import (
     state_of,
     write_state,
 )
+from animateanywhere.training.checkpoint_files import PREVIOUS
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.optimizer import make_optimizer
 from animateanywhere.training.processes import device_of, sharding
@@ -53,7 +54,7 @@ class State:
         self.optimizer: Any = make_optimizer(self.parameters, stage)
         self.ema = Ema(self.parameters, stage.ema)
         self.intact = True  # not in the middle of a step
-        self.position = self._load()
+        self.position, self.sound = self._load()  # sound: the newest checkpoint is
         self.saved = self.step
 
     @property
@@ -69,25 +70,39 @@ class State:
         prepared, optimizer = self.accelerator.prepare(*both, device_placement=[False, False])
         return prepared, optimizer
 
-    def save(self) -> bool:
+    def save(self, together: bool = True) -> bool:
         """Save the state; returns whether it is. A disk that cannot take it is no reason to lose a
-        run: the former checkpoint is kept, and the user warned."""
+        run: the former checkpoint is kept, and the user warned.
+
+        together: all processes call it, and learn whether the first one could write; otherwise none
+        of them waits for another.
+        """
         if self.step == self.saved:
             return True
         main = self.accelerator.is_main_process
         tensors = state_of(self.parameters, self.optimizer, self.ema.shadow, keep=main)
+        reason = None
         try:
             if main:
-                write_state(self.folder, tensors, self.position, self.accelerator.scaler)
-            self.saved = self.step
+                scaler = self.accelerator.scaler
+                write_state(self.folder, tensors, self.position, scaler, keep=self.sound)
         except UNWRITTEN as error:
-            warn(
-                escape(
-                    f"{self.stage.name}: step {self.step} could not be saved: {error}; the "
-                    f"checkpoint is of step {self.saved}"
-                )
-            )
-        return self.saved == self.step
+            reason = str(error)
+        if together:  # all save again at the same step, or none: sharded weights are gathered
+            (reason,) = broadcast_object_list([reason])
+        if reason is None:
+            self.saved, self.sound = self.step, True
+        else:
+            kept = f"the checkpoint is of step {self.saved}" if self.saved else "nothing is saved"
+            name = self.stage.name
+            warn(escape(f"{name}: step {self.step} could not be saved: {reason}; {kept}"))
+        return reason is None
+
+    def end(self) -> None:
+        """The stage is over: of two checkpoints, each of which has the weights several times, the
+        last suffices."""
+        if self.accelerator.is_main_process and self.saved == self.step:
+            (self.folder / PREVIOUS).unlink(missing_ok=True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -108,9 +123,9 @@ class State:
     def _parameters(self) -> Parameters:
         return {name: p for name, p in self.model.named_parameters() if name in self.names}
 
-    def _load(self) -> Position:
+    def _load(self) -> tuple[Position, bool]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        position = load_checkpoint(
+        position, sound = load_checkpoint(
             self.folder, self.parameters, self.optimizer, self.ema.shadow, self.accelerator.scaler
         )
         if self.accelerator.num_processes > 1:
@@ -121,7 +136,7 @@ class State:
                     "file system that all of them see"
                 )
         self.ema.resume(position.step)
-        return position
+        return position, sound
 
 
 def select(model: nn.Module, patterns: tuple[str, ...]) -> Parameters:

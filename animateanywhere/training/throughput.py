@@ -39,6 +39,7 @@ class Throughput:
     """
 
     rows: int  # of a step
+    timed: bool = True  # whether the time for data is known
     steps: int = 0
     seconds: float = 0.0
     data: float = 0.0  # seconds
@@ -65,7 +66,7 @@ class Throughput:
             return {}
         values = {
             "rows_per_second": self.rows * self.steps / self.seconds,
-            "data_share": self.data / self.seconds,
+            **({"data_share": self.data / self.seconds} if self.timed else {}),
             "memory_gb": peak_memory(),
         }
         self.steps, self.seconds, self.data = 0, 0.0, 0.0

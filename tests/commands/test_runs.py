@@ -115,6 +115,32 @@ def test_a_trained_base(trained: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "left, since it is not of the run: corpus/" in capsys.readouterr().err
 
 
+def fill(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_all_of_a_corpus_and_of_latents_goes(tmp_path: Path) -> None:
+    """Shards, those of latents, an unfinished corpus, and what a tracked, stopped stage leaves."""
+    shards = ["corpus.json", "shard-000000.tar", "shard-000000.index.json"]
+    corpus, base = tmp_path / "people", tmp_path / "base"
+    with owned(corpus, "corpus"):
+        fill(corpus, *shards, *(f"latents-0a/{name}" for name in shards), "mine.txt",
+             *"build.json rejected.jsonl report.html contact_sheet.png".split(),
+             *(f"unfinished/{name}" for name in ("shots.jsonl", "samples/a.zip")))  # fmt: skip
+    with owned(base, "base-train"):
+        fill(base, "recipe.json", *(f"corpus/latents-0a/{name}" for name in shards))
+        stage = base / "training" / "perception"
+        fill(stage, "checkpoint.next.safetensors", "renders.safetensors", "tracked-run",
+             "wandb/run-1/files/config.yaml", "faces/checkpoint.previous.safetensors")  # fmt: skip
+        (stage / "wandb" / "latest-run").symlink_to("run-1")
+    arguments = ["runs", "delete", "people", "base", "--yes", "--runs", str(tmp_path)]
+    assert main(arguments) == 0
+    assert [path.name for path in corpus.iterdir()] == ["mine.txt"]
+    assert not list(base.rglob("*"))
+
+
 def test_running_by_its_lock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     person(tmp_path / "sks", stop=5)
     code = (
@@ -162,7 +188,7 @@ def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["runs", "show", "sks", "--runs", str(tmp_path)]) == 0
     said = " ".join(capsys.readouterr().err.split())
     for words in ("log.jsonl: 2 damaged lines (2, 3)", "checkpoint.safetensors: damaged",
-                  "scores.json: damaged", "nothing saved"):  # fmt: skip
+                  "scores.json: damaged", "saved at 3"):  # fmt: skip
         assert words in said, words
     assert "2 damaged lines" in (tmp_path / "sks" / "run.html").read_text()
     (tmp_path / "sks" / MARK).write_text("?")
@@ -170,6 +196,19 @@ def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run["state"] == "unknown" and f"{MARK}: damaged" in str(run["problems"])
     assert main(["runs", "delete", "sks", "--yes", "--runs", str(tmp_path)]) == 2
     assert (stage / "log.jsonl").is_file()
+
+
+def test_the_step_is_that_of_the_checkpoint_a_training_would_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person(tmp_path / "sks", stop=5)  # saved at 5, and at 3 before
+    stage = tmp_path / "sks" / "training" / "motion"
+    newest = stage / "checkpoint.safetensors"
+    newest.rename(stage / "checkpoint.next.safetensors")
+    assert listed(tmp_path, capsys)["sks"]["saved"] == 5
+    newest.write_bytes(b"none")
+    run = listed(tmp_path, capsys)["sks"]
+    assert run["saved"] == 3 and "checkpoint.safetensors: damaged" in str(run["problems"])
 
 
 def test_delete_leaves_what_is_not_of_the_run(

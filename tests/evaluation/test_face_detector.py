@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from animateanywhere.core.errors import UsageError
 from animateanywhere.evaluation.face_detector import (
     FaceDetector,
     face_crops,
@@ -110,3 +112,15 @@ def test_it_is_small_and_looks_where_the_face_should_be() -> None:
     marked[0, y - 1 : y + 1, x - 1 : x + 1] ^= 255
     change = np.abs(face_crops(marked, clip)[0].astype(int) - face_crops(clip.frames, clip)[0])
     assert np.abs(np.argwhere(change.max(-1) > 60).mean(0) + 0.5 - 12).max() < 1.5
+
+
+@pytest.mark.parametrize("fault", ["cut", "of another network"])
+def test_a_file_that_is_no_face_detector_is_named(fault: str, tmp_path: Path) -> None:
+    save_face_detector(tmp_path, FaceDetector())
+    path = tmp_path / "faces.safetensors"
+    if fault == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        save_file({"weight": torch.ones(3)}, path)
+    with pytest.raises(UsageError, match="faces.safetensors.*make it again"):
+        load_face_detector(tmp_path)

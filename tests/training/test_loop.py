@@ -17,13 +17,12 @@ from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.training import throughput
 from animateanywhere.training.checkpoint import (
-    CHECKPOINT,
-    PREVIOUS,
     Position,
     load_checkpoint,
     state_of,
     write_state,
 )
+from animateanywhere.training.checkpoint_files import CHECKPOINT, PREVIOUS
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.log import check_tracker
 from animateanywhere.training.loop import LossFn, fit, step_generator
@@ -251,6 +250,8 @@ def test_a_run_whose_losses_stay_not_finite_stops_before_them(tmp_path: Path) ->
     nans = failing(dict.fromkeys((8, 9, 10), NAN))
     with pytest.raises(Failure, match="in 3 steps in a row, up to step 10.* is of step 6"):
         fit(cut, row, nans, tmp_path / "cut", seed=0)
+    with pytest.raises(Failure, match="up to step 3.* Nothing was saved before that"):
+        fit(model(), row, failing(dict.fromkeys((1, 2, 3), NAN)), tmp_path / "none", seed=0)
     again = model()
     fit(again, row, loss, tmp_path / "cut", seed=0)  # the cause is gone
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
@@ -264,7 +265,7 @@ def test_an_error_loses_no_step(tmp_path: Path) -> None:
         fit(model(), stage(), failing({9: RuntimeError("worker")}), tmp_path / "cut", seed=0)
     net = model()
     optimizer, shadow = torch.optim.AdamW(net.parameters()), list(model().parameters())
-    saved = load_checkpoint(tmp_path / "cut", dict(net.named_parameters()), optimizer, shadow)
+    saved, _ = load_checkpoint(tmp_path / "cut", dict(net.named_parameters()), optimizer, shadow)
     assert saved == Position(8, passes=1)
     fit(model(), stage(), loss, tmp_path / "cut", seed=0)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
@@ -275,7 +276,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, again = model(), model()
-    fit(whole, stage(), loss, tmp_path, seed=0)
+    fit(whole, stage(), loss, tmp_path / "whole", seed=0)
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({12: RuntimeError("worker")}), tmp_path, seed=0)
     newest, before = tmp_path / CHECKPOINT, tmp_path / PREVIOUS
     if fault == "missing":  # killed between the two renames
         newest.unlink()
@@ -289,6 +292,20 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert ("starts from the beginning" in said) == (fault == "both")
     assert ("resuming toy after step 10 of 12" in said) == (fault != "both")
     assert torch.equal(again[0].weight, whole[0].weight) and len(losses(tmp_path)) == 12
+
+
+def test_a_damaged_checkpoint_does_not_replace_the_one_before(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({8: RuntimeError("worker")}), tmp_path, seed=0)
+    newest, before = tmp_path / CHECKPOINT, tmp_path / PREVIOUS
+    good = before.read_bytes()  # of step 5
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({3: RuntimeError("worker")}), tmp_path, seed=0)
+    assert before.read_bytes() == good
+    newest.write_bytes(b"damaged again")
+    fit(model(), stage(), loss, tmp_path, seed=0)
+    assert len(losses(tmp_path)) == 12
 
 
 def test_a_disk_that_is_full_for_a_while_ends_no_run(
@@ -324,8 +341,10 @@ def test_a_disk_that_is_full_for_a_while_ends_no_run(
     assert torch.equal(net[0].weight, whole[0].weight)
     assert not (tmp_path / "cut" / "6.bin").exists() and (tmp_path / "cut" / "12.bin").exists()
     assert losses(tmp_path / "cut")[-4:] == losses(tmp_path / "whole")[-4:]
-    for path in (tmp_path / "cut" / PREVIOUS, tmp_path / "cut" / CHECKPOINT):
-        assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+    for folder in (tmp_path / "cut", tmp_path / "whole"):
+        assert not (folder / PREVIOUS).exists()  # the stage is over
+    newest, expected = (tmp_path / name / CHECKPOINT for name in ("cut", "whole"))
+    assert newest.read_bytes() == expected.read_bytes()
     assert not [path for path in (tmp_path / "cut").iterdir() if ".part" in path.name]
 
 
@@ -338,6 +357,7 @@ def test_a_clock_that_jumps_changes_nothing(
     fit(model(), stage(), loss, tmp_path / "jumped", seed=0)
     assert losses(tmp_path / "jumped") == losses(tmp_path / "whole")
     assert all(rate > 0 for rate in losses(tmp_path / "jumped", "rows_per_second"))
+    assert "data_share" not in (tmp_path / "jumped" / "log.jsonl").read_text()  # nobody measured it
 
 
 def test_slow_data_are_told(
@@ -470,6 +490,7 @@ def test_on_save_is_called_and_may_stop(tmp_path: Path) -> None:
     net = model()
     fit(net, stage(ema=0.0), in_training, tmp_path, seed=0, on_save=on_save)
     assert told == [0, 5, 10] and len(losses(tmp_path)) == 10
+    assert not (tmp_path / PREVIOUS).exists()  # the stage is over
     after = [p.clone() for p in net.parameters()]
     again = model()  # a stopped run does not continue
     fit(again, stage(ema=0.0), loss, tmp_path, seed=0, on_save=lambda step, _: step == 10)
@@ -643,7 +664,7 @@ def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
         net = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parameters = dict(net.named_parameters())
         optimizer = torch.optim.AdamW(net.parameters(), 0.1, fused=True)
-        start = load_checkpoint(tmp_path, parameters, optimizer, []).step if resume else 0
+        start = load_checkpoint(tmp_path, parameters, optimizer, [])[0].step if resume else 0
         for step in range(start, steps):
             frames = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(step))
             net(frames.contiguous(memory_format=torch.channels_last)).square().mean().backward()
@@ -666,7 +687,9 @@ def test_a_resumed_run_in_float16_goes_on_with_its_scale(tmp_path: Path) -> None
         optimizer = torch.optim.AdamW(net.parameters(), 0.1)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14, growth_interval=2)
         seen = []
-        start = load_checkpoint(tmp_path, parameters, optimizer, [], scaler).step if resume else 0
+        start = (
+            load_checkpoint(tmp_path, parameters, optimizer, [], scaler)[0].step if resume else 0
+        )
         for step in range(start, steps):
             value, _ = loss(net, step_generator(0, step))
             scaler.scale(value * (float("inf") if step == 1 else 1)).backward()

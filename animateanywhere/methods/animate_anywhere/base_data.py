@@ -13,11 +13,11 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from animateanywhere.backbones.base import Base, encode_text
+from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.files import sha256
 from animateanywhere.datasets.clips import Corpus, cached_array
-from animateanywhere.methods.animate_anywhere.batch import Batch, weighted
+from animateanywhere.methods.animate_anywhere.batch import Read
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
 
@@ -50,15 +50,15 @@ class Rendered:
         """Frames for the VAE."""
         return RenderedPictures(self.images)
 
-    def batches(
+    def rows(
         self, base: Base, stage: Stage, seed: int, video: bool
-    ) -> Callable[[torch.Generator], Batch]:
-        """A function that draws the batch of a pass, of clips or of single frames; all rows have
-        one aspect ratio."""
+    ) -> Callable[[torch.Generator], Read]:
+        """A function that reads the rows of a pass, of clips or of single frames; all have one
+        aspect ratio."""
         draws, counts = [], []
         for images, clips in self._pairs:
             sources = [(clips, 1.0)] if video else [(images, 0.75), (clips, 0.25)]
-            draws.append(batches(base, stage, self.out, sources, self.settings.loss.pose_weight))
+            draws.append(_rows(base, stage, self.out, sources))
             counts.append(len(sources[0][0].frames))
         return _of_one_aspect(draws, counts)
 
@@ -73,20 +73,19 @@ class Rendered:
         )  # fmt: skip
 
 
-def batches(
-    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]], pose_weight: float
-) -> Callable[[torch.Generator], Batch]:
-    """Encode the corpora, and return a function that draws a batch with a random generator.
+def _rows(
+    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]]
+) -> Callable[[torch.Generator], Read]:
+    """Encode the corpora, and return a function that draws rows with a random generator.
 
-    sources: corpora with the share of rows that is drawn from each. pose_weight: see
-    `batch.weighted`.
+    sources: corpora with the share of rows that is drawn from each.
     """
     latents = [encoded(base, out, corpus) for corpus, _ in sources]
     with PartialState().main_process_first():
         poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
     shares = torch.tensor([share for _, share in sources])
 
-    def draw(generator: torch.Generator) -> Batch:
+    def draw(generator: torch.Generator) -> Read:
         picked: list[tuple[np.ndarray, ...]] = []
         captions = []
         for source in torch.multinomial(shares, stage.batch, True, generator=generator).tolist():
@@ -99,14 +98,8 @@ def batches(
             words = corpus.captions[row]
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
-        device = base.denoiser.device
         clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
-        x, pose_latents = (torch.from_numpy(part).float().to(device) for part in (clean, pose))
-        states = encode_text(base, captions)
-        if not pose_weight:
-            return Batch(x, pose_latents, states)
-        width = sources[0][0].frames.shape[3]
-        return weighted(Batch(x, pose_latents, states), keypoints, width, pose_weight)
+        return Read(clean, pose, keypoints, captions, sources[0][0].frames.shape[3])
 
     return draw
 

@@ -40,6 +40,7 @@ from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss,
 from animateanywhere.metrics import psnr
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
+from animateanywhere.training.progress import read_log
 from animateanywhere.training.throughput import Draw
 
 
@@ -65,7 +66,8 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base = _parts(run)
     base.vae.to(memory_format=torch.channels_last)  # 1.13 times as fast on a processor
     pictures, size = run.data.pictures, run.settings.model.size
-    sources = vae_sources(run.settings, run.out / "corpus", pictures)
+    with PartialState().main_process_first():  # it renders what is missing
+        sources = vae_sources(run.settings, run.out / "corpus", pictures)
     rule, pose_weight = run.settings.autoencoder, run.settings.loss.pose_weight
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -100,7 +102,7 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base = _parts(run)
     channels, side, _ = latent_shape(base)
     model = Pairs(base.text_encoder, channels, side)
-    batch = run.data.pairs(base, stage, seed)
+    batch = Draw(run.data.pairs(base, stage, seed))
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         return contrastive_loss(model(*pairs(*batch(generator))))
@@ -109,7 +111,8 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         device = _device(model)
         return token_ids(base.tokenizer, texts).to(device), pictures.float().to(device)
 
-    fit(model, stage, loss, run.out / "training" / stage.name, seed, track=run.track)
+    folder = run.out / "training" / stage.name
+    fit(model, stage, loss, folder, seed, data=batch, track=run.track)
     _save(base.text_encoder, run.out / "text_encoder")
     held_out = held_out_puppets(run.settings.model.size)
     pictures = encode_frames(base.vae, np.concatenate([clip.frames for clip in held_out]))
@@ -125,12 +128,12 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     name, network = base.family.denoiser, base.family.build(base, False)
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
     rule, scheduler = run.settings.loss, base.scheduler_for(network)
-    batch = Draw(run.data.batches(base, stage, seed, video=False))
+    read = Draw(run.data.rows(base, stage, seed, video=False))
     if stage.recompute:
         recompute(network, base.family)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = batch(generator)
+        rows = read(generator).batch(base, rule.pose_weight)
         return method.loss(
             base.family, model[name], rows, generator, scheduler, rule, stage.timestep_shift
         )
@@ -143,7 +146,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         with write_aside(folder / "samples" / f"{step:06d}.json") as aside:
             aside.write_text(json.dumps(measure(), indent=1) + "\n")
 
-    fit(model, stage, loss, folder, seed, sample, data=batch, track=run.track)
+    fit(model, stage, loss, folder, seed, sample, data=read, track=run.track)
     _save(base.denoiser, run.out / name)
     _save(base.text_encoder, run.out / "text_encoder")
     return _last_loss(folder) | measure()
@@ -155,12 +158,12 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     rule = run.settings.loss
     unet = method.build(base, rule, video=True)
     scheduler = base.scheduler_for(unet)
-    batch = Draw(run.data.batches(base, stage, seed, video=True))
+    read = Draw(run.data.rows(base, stage, seed, video=True))
     if stage.recompute:
         recompute(unet, base.family)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = batch(generator)
+        rows = read(generator).batch(base, rule.pose_weight)
         share = run.settings.model.noise_share
         return method.loss(
             base.family, unet, rows, generator, scheduler, rule, stage.timestep_shift, share
@@ -168,7 +171,7 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
-    fit(unet, stage, loss, folder, seed, show, data=batch, track=run.track)
+    fit(unet, stage, loss, folder, seed, show, data=read, track=run.track)
     _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # shares the UNet's layers
     return _last_loss(folder)
 
@@ -196,9 +199,10 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _last_loss(folder: Path) -> dict[str, float]:
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    recent = [json.loads(line)["loss"] for line in lines[-20:]]  # null where it was not finite
-    return {"loss": float(np.mean([loss for loss in recent if loss is not None]))}
+    """The mean loss of the last steps in the log; {} if it has none that is finite."""
+    rows, _ = read_log(folder / "log.jsonl")
+    recent = [row["loss"] for row in rows[-20:] if "loss" in row]
+    return {"loss": float(np.mean(recent))} if recent else {}
 
 
 STAGES: dict[str, Callable[[Run, Stage, int], dict[str, float]]] = {

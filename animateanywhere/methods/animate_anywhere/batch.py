@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.pose.skeleton import heat
 
 
@@ -29,6 +31,24 @@ class Batch:
     tokens: Tensor | None = None
     background: Tensor | None = None  # (B,) in [0, 1]: weight of the background outside `mask`
     weight: Tensor | None = None  # (B,): weight of each row
+
+
+class Read(NamedTuple):
+    """What is read for a pass of base training: B rows of F frames."""
+
+    latents: np.ndarray  # (B, F, C, h, w) float16
+    pose_latents: np.ndarray
+    keypoints: np.ndarray  # (B, F, 18, 3), in pixels
+    captions: list[str]
+    width: int  # of the frames, in pixels
+
+    def batch(self, base: Base, pose_weight: float) -> Batch:
+        """The rows on the base's device, with their captions encoded. pose_weight: see
+        `weighted`."""
+        device = base.denoiser.device
+        x, poses = (torch.from_numpy(part).float().to(device) for part in self[:2])
+        batch = Batch(x, poses, encode_text(base, self.captions))
+        return weighted(batch, self.keypoints, self.width, pose_weight) if pose_weight else batch
 
 
 def weighted(batch: Batch, keypoints: np.ndarray, width: int, pose_weight: float) -> Batch:

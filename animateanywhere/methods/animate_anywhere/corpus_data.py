@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from animateanywhere.backbones.base import Base, encode_text
+from animateanywhere.backbones.base import Base
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
 from animateanywhere.datasets.ahead import Ahead
@@ -20,7 +19,7 @@ from animateanywhere.datasets.clip_folder import open_folder
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.samples import Samples, parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus, is_shard_corpus, open_shards
-from animateanywhere.methods.animate_anywhere.batch import Batch, weighted
+from animateanywhere.methods.animate_anywhere.batch import Read
 from animateanywhere.methods.animate_anywhere.latent_shards import encoded_samples, layout_of
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
 from animateanywhere.methods.animate_anywhere.vae_pictures import SamplePictures
@@ -33,16 +32,6 @@ def open_samples(folder: Path) -> Samples:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; [corpus] source names the training data")
     return open_shards(folder) if is_shard_corpus(folder) else open_folder(folder)
-
-
-class Read(NamedTuple):
-    """What a pass reads: B rows of F frames."""
-
-    latents: np.ndarray  # (B, F, C, h, w) float16
-    pose_latents: np.ndarray
-    keypoints: np.ndarray  # (B, F, 18, 3), in pixels
-    captions: list[str]
-    width: int  # of the frames, in pixels
 
 
 @dataclass(frozen=True)
@@ -77,23 +66,12 @@ class CorpusData:
         workers = self.settings.corpus.workers
         return encoded_samples(base, self.samples, layout, folders, workers)
 
-    def batches(
+    def rows(
         self, base: Base, stage: Stage, seed: int, video: bool
-    ) -> Callable[[torch.Generator], Batch]:
-        """A function that draws the batch of a pass, of clips or of single frames."""
+    ) -> Callable[[torch.Generator], Read]:
+        """A function that reads the rows of a pass, of clips or of single frames."""
         read = self._reader(base, stage, seed, video)
-        pose_weight = self.settings.loss.pose_weight
-
-        def draw(generator: torch.Generator) -> Batch:
-            found = read(pass_number(generator, seed))
-            device = base.denoiser.device
-            x, poses = (torch.from_numpy(part).float().to(device) for part in found[:2])
-            states = encode_text(base, found.captions)
-            if not pose_weight:
-                return Batch(x, poses, states)
-            return weighted(Batch(x, poses, states), found.keypoints, found.width, pose_weight)
-
-        return draw
+        return lambda generator: read(pass_number(generator, seed))
 
     def pairs(
         self, base: Base, stage: Stage, seed: int
