@@ -22,6 +22,7 @@ from animateanywhere.core.reporter import Events
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shards
 from animateanywhere.media import video
+from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData, open_samples
 from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
@@ -203,8 +204,14 @@ def test_a_folder_of_clips_and_pictures_trains_all_stages(tmp_path: Path) -> Non
     for stage in ("vae", "text", "image", "video"):
         assert np.isfinite(losses(out, stage)).all()
     (folder / "5.txt").write_text("\n")
-    with pytest.raises(UsageError, match=r"5\.txt: contains no caption"):
-        base_train(recipe, tmp_path / "other")  # the captions of all make the tokenizer
+    data = CorpusData(recipe, tmp_path / "other", open_samples(folder))
+    with reporting_to(events):
+        assert len(data.captions) == 10
+    assert "5.txt: contains no caption" in events.events[-1]["text"]
+    for path in folder.glob("*.txt"):
+        path.write_text("\n")
+    with pytest.raises(UsageError, match="no sample has a caption"), reporting_to(events):
+        _ = data.captions
 
 
 def test_a_source_that_is_no_corpus_is_named(shards: Path, tmp_path: Path) -> None:
