@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from accelerate import PartialState
@@ -20,7 +21,8 @@ def corpus_encode(corpus: Path, base: str | Path = "mini", workers: int = 2) -> 
     workers: threads that decode ahead. Processes of `accelerate launch` share the work. Returns the
     folder. Raises UsageError for a folder that is no corpus, or a base that cannot be loaded.
     """
-    device = PartialState(cpu=best_device() == "cpu").device
+    # Processes wait for the one that has the most to encode, which may take hours
+    device = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2)).device
     folder = find_base(base)
     config = base_config(folder)
     loaded = load_parts(folder, config, device)
