@@ -114,6 +114,15 @@ def test_a_stopped_build_goes_on_and_gives_the_same_bytes(
     assert len(parts.shards) == 3
     assert [whole.read(n) for n in range(7)] == [parts.read(n) for n in range(7)]
 
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".json"}
+    before |= {"index": (out / "corpus.json").read_bytes()}
+    parts.shards[1].unlink()
+    index = parts.shards[2].with_suffix(".index.json")
+    index.write_text(re.sub(r'("clip.mp4": \[\d+, \d+, )\d+', r"\g<1>7", index.read_text()))
+    command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+    after = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".json"}
+    assert before == after | {"index": (out / "corpus.json").read_bytes()}
+
 
 def test_a_killed_build_goes_on(built: Path, clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
