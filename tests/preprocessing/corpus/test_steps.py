@@ -1,5 +1,6 @@
 """The steps of building a corpus, each by itself: shots, person filter, quality filter, the row."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -12,11 +13,18 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE
 from animateanywhere.preprocessing.corpus import quality
-from animateanywhere.preprocessing.corpus.clip import boxes_around, largest_box
+from animateanywhere.preprocessing.corpus.clip import Preprocessor, boxes_around, largest_box
 from animateanywhere.preprocessing.corpus.person import find_person
 from animateanywhere.preprocessing.corpus.row import Row, to_sample
 from animateanywhere.preprocessing.corpus.shots import equal_parts, find_shots
-from animateanywhere.preprocessing.corpus.source import Piece, Source, Unfit, frames_of
+from animateanywhere.preprocessing.corpus.source import (
+    Piece,
+    Rejection,
+    Settings,
+    Source,
+    Unfit,
+    frames_of,
+)
 from animateanywhere.preprocessing.reference_clip import Chosen
 from animateanywhere.preprocessing.weights import HUB
 from tests.conftest import needs_blazepose
@@ -83,6 +91,23 @@ def test_what_cannot_be_read_is_named(
 def test_a_missing_file_is_set_aside(tmp_path: Path) -> None:
     found = find_shots(Source("gone.mp4", tmp_path / "gone.mp4"), FRAMES)
     assert "no such file" in found.rejections[0].text
+
+
+def test_a_file_at_which_a_library_fails_is_set_aside_and_a_full_disk_ends_the_build(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece, work = Piece(Source(film.name, film), 0.0, 12), Preprocessor(Settings(FRAMES))
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for error in (OSError("image file is truncated"), PermissionError(errno.EACCES, "no")):
+        monkeypatch.setattr(video, "read", lambda *_, error=error, **__: fail(error))
+        found = work(piece)
+        assert isinstance(found, Rejection) and found.reason == "failed"
+    monkeypatch.setattr(video, "read", lambda *_, **__: fail(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full"):
+        work(piece)
 
 
 def test_equal_parts() -> None:
