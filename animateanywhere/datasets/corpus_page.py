@@ -67,7 +67,7 @@ def write_page(path: Path, corpus: ShardCorpus, rejected: Sequence[Any]) -> None
         counted=len(counted), charts=_charts(corpus, counted, rejected),
     )  # fmt: skip
     with write_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(text.encode(errors="replace"))  # file names can be other than UTF-8
 
 
 def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str, np.ndarray]]:

@@ -174,6 +174,21 @@ def test_a_damaged_file_beside_a_clip_sets_only_the_clip_aside(clips: Path, tmp_
     assert str(tmp_path) not in (tmp_path / "out" / "rejected.jsonl").read_text()
 
 
+def test_file_names_can_be_other_than_utf8(clips: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "out"
+    folder.mkdir()
+    try:
+        (folder / "\udce4.mp4").touch()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    for suffix in (".mp4", ".poses.json", ".masks.npz", ".txt"):
+        shutil.copy(clips / f"clip00001{suffix}", folder / f"\udcf6{suffix}")
+    built = command.build([folder], out, recipe="tiny")
+    assert [one.source for one in built.rejections] == ["\udce4.mp4"]
+    assert command.build([folder], out, recipe="tiny").rejections == built.rejections
+    assert main(["corpus", "show", str(out)]) == 0
+
+
 def test_nothing_that_can_be_used_is_a_failure(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(Failure, match="1 unreadable"):
         command.build([clips / "words.mp4"], tmp_path / "out", recipe="tiny")
