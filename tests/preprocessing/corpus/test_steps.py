@@ -4,6 +4,7 @@ import errno
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -12,7 +13,7 @@ from animateanywhere import puppets
 from animateanywhere.core.frame_size import Size
 from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE
-from animateanywhere.preprocessing.corpus import quality
+from animateanywhere.preprocessing.corpus import quality, shots
 from animateanywhere.preprocessing.corpus.clip import Preprocessor, boxes_around, largest_box
 from animateanywhere.preprocessing.corpus.person import find_person
 from animateanywhere.preprocessing.corpus.row import Row, to_sample
@@ -43,10 +44,10 @@ def clip() -> puppets.Clip:
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shots of 12 and 40 frames, 5 black frames, and a shot of 4 frames."""
     path = tmp_path_factory.mktemp("film") / "é.mp4"
-    shots = [puppets.render(puppets.sample_spec(seed), count, 64).frames
+    parts = [puppets.render(puppets.sample_spec(seed), count, 64).frames
              for seed, count in ((1, 12), (2, 40), (5, 4))]  # fmt: skip
     black = np.zeros((5, 64, 64, 3), np.uint8)
-    video.write(path, np.concatenate([*shots[:2], black, shots[2]]), 8)
+    video.write(path, np.concatenate([*parts[:2], black, parts[2]]), 8)
     return path
 
 
@@ -86,6 +87,23 @@ def test_what_cannot_be_read_is_named(
     text = found.rejections[0].text
     assert str(tmp_path) not in text and "line 7" in text
     assert name in text
+
+
+def test_the_rest_of_a_video_that_cannot_be_read_is_named(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "cut.mp4", bytearray(film.read_bytes())
+    with av.open(str(film)) as file:
+        packets = [one for one in file.demux(video=0) if one.size]
+    for one in packets[12:45]:  # most of the second shot
+        data[one.pos : one.pos + one.size] = bytes(one.size)
+    path.write_bytes(data)
+    monkeypatch.setattr(shots, "CHUNK", 8)
+    found = find_shots(Source("cut.mp4", path), FRAMES)
+    last = found.rejections[-1]
+    assert (last.reason, last.seconds) == ("damaged frames", None)
+    assert last.text.startswith("cut.mp4: ")
+    assert last.start == found.pieces[-1].start + found.pieces[-1].frames / 8
 
 
 def test_a_missing_file_is_set_aside(tmp_path: Path) -> None:
