@@ -255,11 +255,15 @@ def test_a_damaged_shard_ends_with_1(
 
 
 def test_the_page_needs_nothing_else(built: Path, tmp_path: Path) -> None:
-    assert main(["corpus", "show", str(built), "--out", str(tmp_path / "page")]) == 0
+    show = ["corpus", "show", str(built), "--out", str(tmp_path / "page")]
+    assert main(show) == 0 and main(show) == 0
     text = (tmp_path / "page" / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "puppet 1" in text and "2 set aside" in text and "unreadable" in text
     assert Image.open(tmp_path / "page" / "contact_sheet.png").size[1] > 500
+    (tmp_path / "page" / "report.html").write_text("somebody else's")
+    assert main(show) == 2
+    assert (tmp_path / "page" / "report.html").read_text() == "somebody else's"
 
 
 @pytest.mark.parametrize(
