@@ -15,10 +15,11 @@ from PIL import Image
 from animateanywhere.backbones.base import base_config
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.reporter import Events
+from animateanywhere.core.run_folder import owned, set_mark
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shards
 from animateanywhere.media import video
@@ -170,6 +171,9 @@ def test_latents_are_encoded_before_training(
         corpus_encode(shards, undisturbed)
         again = [path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))]
         assert [a == b for a, b in zip(times, again, strict=True)] == [True, False, True]
+        set_mark(shards, "corpus")
+        with owned(shards, "corpus"), pytest.raises(Failure, match="is in use by process"):
+            corpus_encode(shards, undisturbed)
         base_train(recipe_of(shards, "video"), tmp_path)
         assert not (tmp_path / "corpus").exists()
         assert losses(tmp_path, "video") == losses(undisturbed, "video")
