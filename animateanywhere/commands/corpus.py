@@ -194,16 +194,18 @@ def _record(settings: Settings, sources: Sequence[Source], files: bool) -> dict[
     frames, backends = settings.frames, settings.backends
     chosen = {"pose": "", "mask": "", "caption": ""}
     if files:
-        without = [one for one in sources if one.path and exact.poses_file(one.path) is None]
-        for kind in ("pose", "mask") if without else ():
+        paths = [one.path for one in sources if one.path]
+        for kind, beside in (("pose", exact.poses_file), ("mask", exact.masks_file)):
+            if all(beside(path) for path in paths):
+                continue
             wanted = getattr(backends, kind)
             where = Path("CLIP.mp4")
             chosen[kind] = "exact" if wanted == "exact" else choose_backend(kind, backends, where)
         if any(not one.captions for one in sources if one.path):
             describe.check_available(backends)
             chosen["caption"] = f"{backends.caption} {backends.caption_model or ''}".strip()
-    rows = [(one.id, _size(one.path), one.captions, one.license, one.start, one.end,
-             [path.name for path in one.references]) for one in sources]  # fmt: skip
+    rows = [(one.id, _files(one), one.captions, one.license, one.start, one.end)
+            for one in sources]  # fmt: skip
     return {
         "version": VERSION,
         "frame sizes": [str(size) for size in frames.sizes],
@@ -216,8 +218,16 @@ def _record(settings: Settings, sources: Sequence[Source], files: bool) -> dict[
     }
 
 
-def _size(path: Path | None) -> int | None:
-    return path.stat().st_size if path is not None and path.exists() else None
+def _files(source: Source) -> list[tuple[str, int, int]]:
+    """Name, size and time of the last change of all files that a source is read from."""
+    if source.path is None:
+        return []
+    some = [source.path, exact.poses_file(source.path), exact.masks_file(source.path)]
+    found = [path for path in (*some, *source.references) if path is not None and path.exists()]
+    files = [file for path in found
+             for file in (sorted(path.iterdir()) if path.is_dir() else [path])]  # fmt: skip
+    return [(path.name, about.st_size, about.st_mtime_ns)
+            for path in files if path.is_file() for about in [path.stat()]]  # fmt: skip
 
 
 def _is_built(out: Path, record: dict[str, Any]) -> bool:

@@ -189,6 +189,22 @@ def test_file_names_can_be_other_than_utf8(clips: Path, tmp_path: Path) -> None:
     assert main(["corpus", "show", str(out)]) == 0
 
 
+def test_a_file_beside_a_clip_that_changed_is_another_input(clips: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "out"
+    folder.mkdir()
+    for suffix in (".mp4", ".poses.json", ".masks.npz", ".txt"):
+        shutil.copy(clips / f"clip00001{suffix}", folder / f"a{suffix}")
+    built = command.build([folder], out, recipe="tiny")
+    assert built.about["about"]["backends"] == {"pose": "", "mask": "", "caption": ""}
+    shutil.copy(clips / "clip00002.masks.npz", folder / "a.masks.npz")
+    with pytest.raises(UsageError, match="inputs"):
+        command.build([folder], out, recipe="tiny")
+    (folder / "a.masks.npz").unlink()
+    built = command.build([folder], tmp_path / "other", recipe="tiny")
+    chosen = built.about["about"]["backends"]
+    assert not chosen["pose"] and chosen["mask"]
+
+
 def test_nothing_that_can_be_used_is_a_failure(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(Failure, match="1 unreadable"):
         command.build([clips / "words.mp4"], tmp_path / "out", recipe="tiny")
