@@ -22,9 +22,22 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
 
 BUILD = "Options of build"
+TAKEN = {"check": {"as_json"}, "show": {"out"}, "encode": {"base"}}  # options; build: all but base
+
+
+def _require_options_of(action: str, context: typer.Context) -> None:
+    """Raise UsageError for an option of another action."""
+    for one in context.command.params:
+        name = one.name or ""
+        source = context.get_parameter_source(name)
+        known = name != "base" if action == "build" else name in TAKEN[action]
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and not known and name not in ("action", "paths"):
+            raise UsageError(f"aa corpus {action}: {one.opts[0]} does not belong to {action}")
 
 
 def corpus(
+    context: typer.Context,
     action: Annotated[
         Literal["build", "check", "show", "encode"],
         typer.Argument(
@@ -138,6 +151,7 @@ def corpus(
 
     Example: aa corpus encode runs/corpus --base mini
     """
+    _require_options_of(action, context)
     if action == "build":
         if out is None:
             raise UsageError("aa corpus build: where to? give --out FOLDER")

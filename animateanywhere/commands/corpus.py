@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,17 @@ from typing import Any, Literal, NamedTuple
 from rich.markup import escape
 
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.files import write_aside
+from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.frame_size import USUAL, WIDEST, parse_aspect
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.core.run_folder import owned
-from animateanywhere.datasets.shard_corpus import INDEX, read_corpus_index, write_corpus
+from animateanywhere.datasets.shard_corpus import (
+    INDEX,
+    open_shards,
+    read_corpus_index,
+    write_corpus,
+)
+from animateanywhere.datasets.shards import index_path
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
 from animateanywhere.preprocessing import exact
 from animateanywhere.preprocessing.backends import Backends, choose_backend
@@ -187,16 +194,18 @@ def _record(settings: Settings, sources: Sequence[Source], files: bool) -> dict[
     frames, backends = settings.frames, settings.backends
     chosen = {"pose": "", "mask": "", "caption": ""}
     if files:
-        without = [one for one in sources if one.path and exact.poses_file(one.path) is None]
-        for kind in ("pose", "mask") if without else ():
+        paths = [one.path for one in sources if one.path]
+        for kind, beside in (("pose", exact.poses_file), ("mask", exact.masks_file)):
+            if all(beside(path) for path in paths):
+                continue
             wanted = getattr(backends, kind)
             where = Path("CLIP.mp4")
             chosen[kind] = "exact" if wanted == "exact" else choose_backend(kind, backends, where)
         if any(not one.captions for one in sources if one.path):
             describe.check_available(backends)
             chosen["caption"] = f"{backends.caption} {backends.caption_model or ''}".strip()
-    rows = [(one.id, _size(one.path), one.captions, one.license, one.start, one.end,
-             [path.name for path in one.references]) for one in sources]  # fmt: skip
+    rows = [(one.id, _files(one), one.captions, one.license, one.start, one.end)
+            for one in sources]  # fmt: skip
     return {
         "version": VERSION,
         "frame sizes": [str(size) for size in frames.sizes],
@@ -209,13 +218,21 @@ def _record(settings: Settings, sources: Sequence[Source], files: bool) -> dict[
     }
 
 
-def _size(path: Path | None) -> int | None:
-    return path.stat().st_size if path is not None and path.exists() else None
+def _files(source: Source) -> list[tuple[str, int, int]]:
+    """Name, size and time of the last change of all files that a source is read from."""
+    if source.path is None:
+        return []
+    some = [source.path, exact.poses_file(source.path), exact.masks_file(source.path)]
+    found = [path for path in (*some, *source.references) if path is not None and path.exists()]
+    files = [file for path in found
+             for file in (sorted(path.iterdir()) if path.is_dir() else [path])]  # fmt: skip
+    return [(path.name, about.st_size, about.st_mtime_ns)
+            for path in files if path.is_file() for about in [path.stat()]]  # fmt: skip
 
 
 def _is_built(out: Path, record: dict[str, Any]) -> bool:
-    """Whether a folder has the finished corpus of a record. Raises UsageError if it has samples of
-    another one."""
+    """Whether a folder has the finished corpus of a record; if it is damaged, it is unfinished
+    afterwards. Raises UsageError if it has samples of another one."""
     before = _read_record(out)
     other = [name for name in record if before.get(name) != record[name]]
     if other and not has_samples(out):
@@ -225,7 +242,25 @@ def _is_built(out: Path, record: dict[str, Any]) -> bool:
             f"{out}: a corpus of other inputs or settings ({', '.join(other)}): give another "
             "--out, or delete it"
         )
-    return (out / INDEX).is_file()
+    if not (out / INDEX).is_file():
+        return False
+    try:
+        open_shards(out)
+    except UsageError:
+        warn(escape(f"{out}: parts of the corpus are damaged or missing; they are made again"))
+        _reopen(out)
+        return False
+    return True
+
+
+def _reopen(out: Path) -> None:
+    """Make a corpus unfinished: without the indexes that are not those of the corpus."""
+    with suppress(UsageError):
+        for row in read_corpus_index(out)["shards"]:
+            index = index_path(out / row["name"])
+            if index.is_file() and sha256(index) != row["index_sha256"]:
+                index.unlink()
+    (out / INDEX).unlink()
 
 
 def _read_record(out: Path) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from animateanywhere.commands.corpus import read_rejections
+from animateanywhere.core.files import require_free
 from animateanywhere.core.findings import COLORS, VERDICTS
 from animateanywhere.core.messages import say
 from animateanywhere.datasets.corpus_check import CorpusReport, check_corpus
-from animateanywhere.datasets.corpus_page import SHEET, write_page
+from animateanywhere.datasets.corpus_page import SHEET, is_page, write_page
 from animateanywhere.datasets.shard_corpus import open_shards
 
 PAGE = "report.html"
@@ -57,12 +58,16 @@ def to_json(report: CorpusReport) -> str:
 def show(folder: Path, out: Path | None = None) -> Path:
     """Write the page and the contact sheet of a corpus, by default into it; returns the page.
 
-    Raises UsageError if the folder is no finished corpus or a sample that is shown is damaged.
+    Raises UsageError if the folder is no finished corpus, a sample that is shown is damaged, or
+    `out` has somebody else's files of these names.
     """
     corpus = open_shards(folder)
     out = out or folder
-    out.mkdir(parents=True, exist_ok=True)
     page = out / PAGE
+    own = is_page(page)
+    for path in (page, out / SHEET):
+        require_free(path, False, own)
+    out.mkdir(parents=True, exist_ok=True)
     write_page(page, corpus, read_rejections(folder))
     say(escape(f"wrote {page} and {out / SHEET}"))
     return page

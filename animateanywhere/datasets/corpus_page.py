@@ -25,6 +25,7 @@ from animateanywhere.datasets.subject import overlay_skeletons
 from animateanywhere.media.video import contact_sheet, sheet_frames
 
 TEMPLATE = ASSETS / "corpus.html.j2"
+SIGN = "<!-- written by aa corpus show -->"
 SHEET = "contact_sheet.png"
 SAMPLES, ROWS = 48, 12  # samples on the page, and of the contact sheet
 FRAMES = 4  # of each sample
@@ -63,11 +64,19 @@ def write_page(path: Path, corpus: ShardCorpus, rejected: Sequence[Any]) -> None
         TEMPLATE.read_text(encoding="utf-8")
     )
     text = page.render(
-        name=corpus.folder.resolve().name, about=corpus.about, samples=shown, rejected=rejected,
-        counted=len(counted), charts=_charts(corpus, counted, rejected),
+        sign=SIGN, name=corpus.folder.resolve().name, about=corpus.about, samples=shown,
+        rejected=rejected, counted=len(counted), charts=_charts(corpus, counted, rejected),
     )  # fmt: skip
     with write_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(text.encode(errors="replace"))  # file names can be other than UTF-8
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file was written by `write_page`."""
+    try:
+        return SIGN.encode() in path.read_bytes()[:200]
+    except OSError:
+        return False
 
 
 def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str, np.ndarray]]:

@@ -15,13 +15,15 @@ from PIL import Image
 from animateanywhere.backbones.base import base_config
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.reporter import Events
+from animateanywhere.core.run_folder import owned, set_mark
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shards
 from animateanywhere.media import video
+from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData, open_samples
 from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
@@ -169,6 +171,9 @@ def test_latents_are_encoded_before_training(
         corpus_encode(shards, undisturbed)
         again = [path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))]
         assert [a == b for a, b in zip(times, again, strict=True)] == [True, False, True]
+        set_mark(shards, "corpus")
+        with owned(shards, "corpus"), pytest.raises(Failure, match="is in use by process"):
+            corpus_encode(shards, undisturbed)
         base_train(recipe_of(shards, "video"), tmp_path)
         assert not (tmp_path / "corpus").exists()
         assert losses(tmp_path, "video") == losses(undisturbed, "video")
@@ -203,8 +208,14 @@ def test_a_folder_of_clips_and_pictures_trains_all_stages(tmp_path: Path) -> Non
     for stage in ("vae", "text", "image", "video"):
         assert np.isfinite(losses(out, stage)).all()
     (folder / "5.txt").write_text("\n")
-    with pytest.raises(UsageError, match=r"5\.txt: contains no caption"):
-        base_train(recipe, tmp_path / "other")  # the captions of all make the tokenizer
+    data = CorpusData(recipe, tmp_path / "other", open_samples(folder))
+    with reporting_to(events):
+        assert len(data.captions) == 10
+    assert "5.txt: contains no caption" in events.events[-1]["text"]
+    for path in folder.glob("*.txt"):
+        path.write_text("\n")
+    with pytest.raises(UsageError, match="no sample has a caption"), reporting_to(events):
+        _ = data.captions
 
 
 def test_a_source_that_is_no_corpus_is_named(shards: Path, tmp_path: Path) -> None:

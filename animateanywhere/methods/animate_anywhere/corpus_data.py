@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.markup import escape
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
+from animateanywhere.core.messages import warn
 from animateanywhere.datasets.ahead import Ahead
 from animateanywhere.datasets.clip_folder import open_folder
 from animateanywhere.datasets.order import Order
@@ -44,11 +46,18 @@ class CorpusData:
 
     @property
     def captions(self) -> list[str]:
-        """All captions, to train a tokenizer on."""
+        """All captions, to train a tokenizer on, but of samples that cannot be read, which a
+        warning names. Raises UsageError if there is none."""
         found = []
         for number in range(len(self.samples)):
             name = self.samples.name(number, "caption.txt")
-            found += parse_captions(self.samples.read(number, ["caption.txt"]), name)
+            try:
+                found += parse_captions(self.samples.read(number, ["caption.txt"]), name)
+            except UsageError as error:
+                warn(escape(f"{error}; it is left out"))
+        if not found:
+            source = self.settings.corpus.source
+            raise UsageError(f"{source}: no sample has a caption that can be read")
         return found
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 
 from animateanywhere.core.errors import Failure, UsageError
@@ -32,6 +34,8 @@ from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.quality.upright import rotation_findings
 from animateanywhere.preprocessing.reference_clip import Chosen, choose, outline_of
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # errors of the disk; Pillow's have no number
+
 
 class Preprocessor:
     """`preprocess` for many pieces: detectors and models are loaded once. A piece that cannot be
@@ -42,16 +46,18 @@ class Preprocessor:
 
     def __call__(self, piece: Piece) -> Sample | Rejection:
         """Raises UsageError, Failure and OSError where no piece could be done: weights are missing,
-        a server does not answer, the disk is full."""
+        a server does not answer, the disk is full or fails."""
         events = Events()
         try:
             with reporting_to(events), self.kept.one_clip():
                 return preprocess(piece, self.settings, events)
         except Unfit as error:
             return piece.rejected(error.reason, str(error), self.settings.frames.fps)
-        except (UsageError, Failure, OSError):
+        except (UsageError, Failure):
             raise
         except Exception as error:  # a file may make a library raise whatever it meets
+            if isinstance(error, OSError) and error.errno in DISK:
+                raise
             text = unexpected(piece.source, error)
             return piece.rejected("failed", text, self.settings.frames.fps)
 

@@ -140,7 +140,7 @@ def clear(folder: Path) -> None:
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """Write one JSON object for each rejection, a line each."""
-    lines = [json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in rejections]
+    lines = [json.dumps(one._asdict()) + "\n" for one in rejections]
     with write_aside(path) as aside:
         aside.write_text("".join(lines), encoding="utf-8")
 
@@ -165,7 +165,7 @@ def _read_part(path: Path) -> Sample:
 def _append(path: Path, row: dict[str, Any]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row) + "\n")
     except OSError as error:
         raise Failure(
             f"{path}: cannot be written ({error.strerror}): free some space and run the command "

@@ -65,7 +65,7 @@ def to_sample(row: Row, about: Mapping[str, Any]) -> Sample:
         )  # fmt: skip
     for number, picture in enumerate(row.references):
         files[f"reference{number}.png"] = _picture(picture, "PNG")
-    files["meta.json"] = (json.dumps(meta, indent=1, ensure_ascii=False) + "\n").encode()
+    files["meta.json"] = (json.dumps(meta, indent=1) + "\n").encode()
     return Sample(row.key, files)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,11 +41,13 @@ class Shots(NamedTuple):
 
 class Look(NamedTuple):
     """A video at a small size: color changes (F - 1,) between its frames, which of them are black,
-    bool (F,), and when they are shown, int (F,), in frames since the beginning of the part."""
+    bool (F,), and when they are shown, int (F,), in frames since the beginning of the part. damage:
+    why there are no more, if the video goes on."""
 
     changes: np.ndarray
     black: np.ndarray
     places: np.ndarray
+    damage: str = ""
 
 
 class ShotFinder:
@@ -94,6 +95,11 @@ def find_shots(source: Source, frames: Frames) -> Shots:
         for place, length in equal_parts(count, frames.most):
             begin = source.start + (first + place) / frames.fps
             pieces.append(Piece(source, round(begin, 6), length))
+    if look.damage:
+        start = round(source.start + (int(look.places[-1]) + 1) / frames.fps, 3)
+        seconds = None if source.end is None else round(source.end - start, 3)
+        text = source.named(look.damage)
+        rejections.append(Rejection(source.name, start, seconds, "damaged frames", text))
     return Shots(pieces, rejections)
 
 
@@ -104,12 +110,18 @@ def look_through(source: Source, fps: float) -> Look:
     """
     assert source.path is not None
     changes, black, times = [], [], []
-    last, at = None, source.start
+    last, at, damage = None, source.start, ""
     while True:
         left = CHUNK if source.end is None else int((source.end - at) * fps + 1e-6)
         count = min(CHUNK, left)
-        read = _read(source.path, at, count, fps, first=last is None) if count else None
-        if read is None:
+        if not count:
+            break
+        try:
+            read = video.read(source.path, fps=fps, size=footage.SMALL, part=Part(at, count))
+        except UsageError as error:
+            if last is None:
+                raise
+            damage = str(error)  # the frames before said that there are more
             break
         frames = read.frames if last is None else np.concatenate([last, read.frames])
         changes.append(footage.color_changes(frames))
@@ -122,17 +134,7 @@ def look_through(source: Source, fps: float) -> Look:
     if not times:
         raise UsageError(f"{source.path}: no frame from {source.start:g} to {source.end:g} s")
     places = np.round((np.concatenate(times) - source.start) * fps).astype(int)
-    return Look(np.concatenate(changes), np.concatenate(black), places)
-
-
-def _read(path: Path, at: float, count: int, fps: float, first: bool) -> video.Video | None:
-    """Frames of a video; None after its end."""
-    try:
-        return video.read(path, fps=fps, size=footage.SMALL, part=Part(at, count))
-    except UsageError:
-        if first:
-            raise
-        return None
+    return Look(np.concatenate(changes), np.concatenate(black), places, damage)
 
 
 def stretches(look: Look) -> list[tuple[int, int, str]]:

@@ -74,7 +74,8 @@ class Piece:
     def key(self) -> str:
         """Name of the sample: readable, of plain ASCII, and another for each piece."""
         stem = re.sub(r"[^a-z0-9]+", "-", Path(self.source.name).stem.lower()).strip("-")[:32]
-        digest = hashlib.sha256(self.source.id.encode()).hexdigest()[:10]
+        # Not each file name is UTF-8 text
+        digest = hashlib.sha256(self.source.id.encode(errors="surrogateescape")).hexdigest()[:10]
         return f"{stem or 'clip'}-{digest}-{round(self.start * 1000):08d}"
 
     def rejected(self, reason: str, text: str, fps: float) -> Rejection:

@@ -1,8 +1,10 @@
 """The steps of building a corpus, each by itself: shots, person filter, quality filter, the row."""
 
+import errno
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -11,12 +13,19 @@ from animateanywhere import puppets
 from animateanywhere.core.frame_size import Size
 from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE
-from animateanywhere.preprocessing.corpus import quality
-from animateanywhere.preprocessing.corpus.clip import boxes_around, largest_box
+from animateanywhere.preprocessing.corpus import quality, shots
+from animateanywhere.preprocessing.corpus.clip import Preprocessor, boxes_around, largest_box
 from animateanywhere.preprocessing.corpus.person import find_person
 from animateanywhere.preprocessing.corpus.row import Row, to_sample
 from animateanywhere.preprocessing.corpus.shots import equal_parts, find_shots
-from animateanywhere.preprocessing.corpus.source import Piece, Source, Unfit, frames_of
+from animateanywhere.preprocessing.corpus.source import (
+    Piece,
+    Rejection,
+    Settings,
+    Source,
+    Unfit,
+    frames_of,
+)
 from animateanywhere.preprocessing.reference_clip import Chosen
 from animateanywhere.preprocessing.weights import HUB
 from tests.conftest import needs_blazepose
@@ -35,10 +44,10 @@ def clip() -> puppets.Clip:
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shots of 12 and 40 frames, 5 black frames, and a shot of 4 frames."""
     path = tmp_path_factory.mktemp("film") / "é.mp4"
-    shots = [puppets.render(puppets.sample_spec(seed), count, 64).frames
+    parts = [puppets.render(puppets.sample_spec(seed), count, 64).frames
              for seed, count in ((1, 12), (2, 40), (5, 4))]  # fmt: skip
     black = np.zeros((5, 64, 64, 3), np.uint8)
-    video.write(path, np.concatenate([*shots[:2], black, shots[2]]), 8)
+    video.write(path, np.concatenate([*parts[:2], black, parts[2]]), 8)
     return path
 
 
@@ -80,9 +89,43 @@ def test_what_cannot_be_read_is_named(
     assert name in text
 
 
+def test_the_rest_of_a_video_that_cannot_be_read_is_named(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "cut.mp4", bytearray(film.read_bytes())
+    with av.open(str(film)) as file:
+        packets = [one for one in file.demux(video=0) if one.size]
+    for one in packets[12:45]:  # most of the second shot
+        data[one.pos : one.pos + one.size] = bytes(one.size)
+    path.write_bytes(data)
+    monkeypatch.setattr(shots, "CHUNK", 8)
+    found = find_shots(Source("cut.mp4", path), FRAMES)
+    last = found.rejections[-1]
+    assert (last.reason, last.seconds) == ("damaged frames", None)
+    assert last.text.startswith("cut.mp4: ")
+    assert last.start == found.pieces[-1].start + found.pieces[-1].frames / 8
+
+
 def test_a_missing_file_is_set_aside(tmp_path: Path) -> None:
     found = find_shots(Source("gone.mp4", tmp_path / "gone.mp4"), FRAMES)
     assert "no such file" in found.rejections[0].text
+
+
+def test_a_file_at_which_a_library_fails_is_set_aside_and_a_full_disk_ends_the_build(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece, work = Piece(Source(film.name, film), 0.0, 12), Preprocessor(Settings(FRAMES))
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for error in (OSError("image file is truncated"), PermissionError(errno.EACCES, "no")):
+        monkeypatch.setattr(video, "read", lambda *_, error=error, **__: fail(error))
+        found = work(piece)
+        assert isinstance(found, Rejection) and found.reason == "failed"
+    monkeypatch.setattr(video, "read", lambda *_, **__: fail(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full"):
+        work(piece)
 
 
 def test_equal_parts() -> None:
