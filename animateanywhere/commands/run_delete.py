@@ -92,6 +92,10 @@ def delete(
 
 
 def _require_deletable(run: Run) -> None:
+    if run.path.is_symlink():
+        raise UsageError(
+            f"{run.path} is a link: give {run.path.resolve()} to delete that, or remove the link"
+        )
     if not (run.path / MARK).is_file():
         return
     busy = [run.path, *(file.parent for file in run.path.rglob(MARK))]

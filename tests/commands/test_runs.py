@@ -286,3 +286,14 @@ def test_hard_links_and_links_count_once(
         assert 2**20 <= int(str(run["bytes"])) < 2**20 + 2**16
     assert main(["runs", "--json", "--runs", str(runs)]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"] < 2**20 + 2**17
+
+
+def test_a_link_to_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere" / "sks"
+    person(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    runs.mkdir()
+    (runs / "link").symlink_to(elsewhere)
+    assert main(["runs", "delete", "link", "--yes", "--runs", str(runs)]) == 2
+    assert "is a link" in capsys.readouterr().err
+    assert sorted(elsewhere.rglob("*")) == before and (runs / "link").is_symlink()

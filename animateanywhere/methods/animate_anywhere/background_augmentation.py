@@ -23,7 +23,7 @@ from animateanywhere.core.tensor_file import read_cached, write_tensors
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.empty_scene import fill, own_person
+from animateanywhere.methods.animate_anywhere.empty_scene import without_own_person
 from animateanywhere.methods.animate_anywhere.encoded_clip import latent_masks
 from animateanywhere.methods.animate_anywhere.generation import (
     Sampling,
@@ -45,8 +45,8 @@ def augment_backgrounds(
     """The subject in front of synthetic backgrounds, in all placements: pictures if `length` is 1,
     otherwise clips of at most `length` frames. Writes a contact sheet of pictures to `out`.
 
-    Of the base's person nothing is left: where the filmed person does not cover it, the scene
-    around is continued (`empty_scene`), so that no hat or hair of it is learned. What the base
+    Parts of the base's person that the filmed person does not cover count as background; where they
+    stick out far, such as a hat, the scene around is continued (`empty_scene`). What the base
     generates is kept in `out`/training: a GPU may not give the same pictures again, and a resumed
     run needs the same.
     """
@@ -67,7 +67,6 @@ def augment_backgrounds(
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("frames", "masks", "keypoints")
     )  # (P·F, ...)
-    ends = np.cumsum([len(part.frames) for part in parts])[:-1]
     clips = (count, length, *filmed.shape[1:])
     skeletons = model.family.draw(keypoints, *filmed.shape[1:3]).reshape(clips)
     with room_for_vae(model):
@@ -84,12 +83,7 @@ def augment_backgrounds(
             behind = np.concatenate([decode_latents(model.vae, x, clip=True) for x in generated])
         else:
             behind = decode_latents(model.vae, generated[:, 0])
-    own = np.concatenate([
-        own_person(model, some, part.keypoints)
-        for some, part in zip(np.split(behind, ends), parts, strict=True)
-    ])  # fmt: skip
-    holes = own | (masks > 0)
-    behind = np.stack([fill(*pair) for pair in zip(behind, holes, strict=True)])
+    behind = without_own_person(model, behind, masks)
     mask = masks[..., None]
     shown = (mask * filmed + (1 - mask) * behind).round().astype(np.uint8)
     if not video:

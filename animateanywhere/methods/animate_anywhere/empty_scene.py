@@ -7,24 +7,31 @@ from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filt
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.evaluation.perception import load_perception, perceive
-from animateanywhere.pose.outline import body_outlines
 
 SOFT = 1 / 64  # of the frame's height: standard deviation of the blur of what is filled in
-GROWN = 2  # pixels by which a found person is dilated
+GROWN = 2  # pixels by which a person is dilated
+SHARE = 0.03  # of the filmed person's area that the base's own may stick out
 
 
-def own_person(base: Base, pictures: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Where the base's own person may be, bool (N, H, W): a generous outline around the keypoints,
-    and on bases with a perception network, which knows their people, also where that sees one.
+def without_own_person(base: Base, pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Pictures uint8 (N, H, W, 3), changed where the base's own person, such as a hat or long hair,
+    would stick out from behind the filmed one: there the scene around is continued.
 
-    pictures: uint8 (N, H, W, 3), generated with keypoints (N, 18, 3), in pixels, of one person of
-    one size.
+    Only where it sticks out far: filling all pictures made likeness worse (docs/experiments.md).
+    masks: of the filmed person, (N, H, W) in 0..1. Bases without a perception network, which knows
+    their people, are left as they are.
     """
-    found = body_outlines(keypoints, *pictures.shape[1:3])
-    if (base.folder / "perception").is_dir():
-        seen = perceive(load_perception(base.folder / "perception"), pictures)["masks"] > 0.5
-        found |= np.stack([binary_dilation(mask, iterations=GROWN) for mask in seen])
-    return found
+    folder = base.folder / "perception"
+    if not folder.is_dir():
+        return pictures
+    own = perceive(load_perception(folder), pictures)["masks"] > 0.5
+    out = pictures.copy()
+    for index, (person, mask) in enumerate(zip(own, masks > 0.5, strict=True)):
+        beyond = person & ~binary_dilation(mask, iterations=GROWN)
+        if beyond.sum() > SHARE * max(mask.sum(), 1):
+            hole = binary_dilation(person, iterations=GROWN) | (masks[index] > 0)
+            out[index] = fill(pictures[index], hole)
+    return out
 
 
 def fill(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-import pytest
 from scipy.ndimage import binary_dilation
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import BUNDLED
-from animateanywhere.methods.animate_anywhere.empty_scene import fill, own_person
+from animateanywhere.methods.animate_anywhere.empty_scene import fill, without_own_person
 from animateanywhere.metrics import swap
 
 BODY = ("height", "shoulders", "hips", "head", "legs", "arms")
@@ -30,11 +30,10 @@ def test_a_hole_is_filled_by_what_is_around_it() -> None:
         np.testing.assert_array_equal(fill(picture, no), picture)
 
 
-@pytest.mark.parametrize(("folder", "least"), [(BUNDLED, 0.95), (Path("none"), 0.6)])
-def test_hats_and_hair_of_the_other_person_are_gone(folder: Path, least: float) -> None:
-    """By the perception network of bases that have one, and by the outline of a body on others."""
-    base = SimpleNamespace(folder=folder)
-    gone = []
+def test_hats_and_hair_of_the_other_person_are_gone() -> None:
+    """And pictures where nothing sticks out far, or that no network can judge, are unchanged."""
+    base: Any = SimpleNamespace(folder=BUNDLED)
+    gone, changed, same = [], 0, 0
     for seed in range(12):
         spec = puppets.sample_spec(seed)
         spec = replace(spec, object=replace(spec.object, name="none"))
@@ -43,14 +42,19 @@ def test_hats_and_hair_of_the_other_person_are_gone(folder: Path, least: float) 
         slim = replace(puppets.sample_spec(40 + seed).identity, build=0.9, hat="none", bag="none")
         own = puppets.render(replace(spec, identity=hat), frames=1)
         filmed = puppets.render(replace(spec, identity=replace(slim, **kept)), frames=1)
-        hole = own_person(base, own.frames, own.keypoints)[0]  # type: ignore[arg-type]
-        hole |= filmed.masks[0] > 0
+        masks = filmed.masks / 255
+        scene = without_own_person(base, own.frames, masks)
+        same += bool((without_own_person(base, filmed.frames, masks) == filmed.frames).all())
         beyond = (own.masks[0] > 127) & ~binary_dilation(filmed.masks[0] > 127, iterations=2)
-        gone.append((hole & beyond).sum() / max(beyond.sum(), 1))
+        if beyond.sum() < 0.05 * (masks > 0.5).sum():
+            continue
+        changed += 1
+        gone.append((scene != own.frames).any(-1)[0][beyond].mean())
         empty = puppets.render(spec, frames=1, person=False).frames
-        scene = fill(own.frames[0], hole)[None]
         left, before = (
             swap.ring_error(some, empty, own.masks, filmed.masks) for some in (scene, own.frames)
         )
         assert left < before
-    assert np.mean(gone) > least
+    assert changed >= 3 and np.mean(gone) > 0.9 and same >= 10
+    other: Any = SimpleNamespace(folder=Path("none"))
+    assert without_own_person(other, own.frames, masks) is own.frames
