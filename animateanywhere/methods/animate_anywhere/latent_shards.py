@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from rich.markup import escape
 
 from animateanywhere.backbones.base import DECISIVE, Base
@@ -86,13 +86,12 @@ def encoded_samples(
     workers: threads that decode ahead. Raises UsageError if no sample can be read.
     """
     groups = range(len(samples.groups()))
-    for folder in folders:
-        with suppress(UsageError):
-            shards = [read_shard(shard_path(folder, n)) for n in groups]
-            wanted = [_about(samples, layout, n) for n in groups]
-            if [shard.about for shard in shards] == wanted:
-                return _opened(folder, len(samples))
     state = PartialState()
+    # Decided once: others may look when one shard more is written, and would not wait for the first
+    found = _complete(samples, layout, folders) if state.is_main_process else None
+    (complete,) = broadcast_object_list([found])
+    if complete is not None:
+        return _opened(complete, len(samples))
     total, left_out = len(samples), list[str]()
     with progress("latents of the corpus", total=total) as bar:
         for number in groups:
@@ -106,6 +105,17 @@ def encoded_samples(
         write_corpus(folders[-1], [read_shard(shard_path(folders[-1], n)) for n in groups])
     state.wait_for_everyone()
     return _opened(folders[-1], total)
+
+
+def _complete(samples: Samples, layout: Layout, folders: list[Path]) -> Path | None:
+    """The first folder that has the latents of all samples."""
+    groups = range(len(samples.groups()))
+    for folder in folders:
+        with suppress(UsageError):
+            shards = [read_shard(shard_path(folder, n)) for n in groups]
+            if [shard.about for shard in shards] == [_about(samples, layout, n) for n in groups]:
+                return folder
+    return None
 
 
 def encode_group(
