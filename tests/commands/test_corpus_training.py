@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animateanywhere.backbones.base import base_config
+from animateanywhere.backbones.base import base_config, load_base
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
 from animateanywhere.core.errors import Failure, UsageError
@@ -181,6 +181,17 @@ def test_latents_are_encoded_before_training(
         for path in out.iterdir():
             path.unlink()
         out.rmdir()
+
+
+def test_pairs_of_text_and_picture_have_each_clip_once(shards: Path, undisturbed: Path) -> None:
+    """And single frames for the image stage have long clips more often."""
+    recipe = recipe_of(shards, "text")
+    recipe = replace(recipe, model=replace(recipe.model, frames=3))
+    data, base = CorpusData(recipe, undisturbed, open_samples(shards)), load_base(undisturbed)
+    for pairs, count in ((True, 9), (False, 15)):
+        read: Any = data._reader(base, recipe.stage[0], 0, video=False, pairs=pairs)
+        order = read.fetch.args[1]
+        assert sum(map(len, order.buckets)) == count
 
 
 def test_a_folder_of_clips_and_pictures_trains_all_stages(tmp_path: Path) -> None:

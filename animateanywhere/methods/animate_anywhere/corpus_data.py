@@ -86,7 +86,7 @@ class CorpusData:
         self, base: Base, stage: Stage, seed: int
     ) -> Callable[[torch.Generator], tuple[list[str], Tensor]]:
         """A function that draws the captions and pictures, as latents (B, C, h, w), of a pass."""
-        read = self._reader(base, stage, seed, video=False, dropout=0)
+        read = self._reader(base, stage, seed, video=False, pairs=True)
 
         def draw(generator: torch.Generator) -> tuple[list[str], Tensor]:
             found = read(pass_number(generator, seed))
@@ -95,12 +95,14 @@ class CorpusData:
         return draw
 
     def _reader(
-        self, base: Base, stage: Stage, seed: int, video: bool, dropout: float | None = None
+        self, base: Base, stage: Stage, seed: int, video: bool, pairs: bool = False
     ) -> Callable[[int], Read]:
-        """A function of a pass's number that reads its rows."""
+        """A function of a pass's number that reads its rows. pairs: each with its caption, and no
+        clip several times, of which one would count as a wrong answer to another."""
         latents = self.latents(base)
         frames = stage.frames if video else 1
         rows = _rows(latents, frames, frames if video else self.settings.model.frames)
+        rows = np.unique(rows) if pairs else rows
         if not len(rows):
             raise UsageError(
                 f"stage {stage.name}: {self.settings.corpus.source} contains no clip of {frames} "
@@ -108,7 +110,7 @@ class CorpusData:
             )
         _, bucket_of = np.unique(latents.sizes[rows], axis=0, return_inverse=True)
         buckets = [rows[bucket_of.ravel() == number] for number in range(bucket_of.max() + 1)]
-        dropout = stage.dropout if dropout is None else dropout
+        dropout = 0.0 if pairs else stage.dropout
         fetch = partial(_read, latents, Order(buckets, seed), seed, stage.batch, frames, dropout)
         return Ahead(fetch, self.settings.corpus.workers)
 

@@ -12,6 +12,7 @@ import pickle
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 from typing import Any
 
 from animateanywhere.core.errors import Failure, UsageError
@@ -49,7 +50,7 @@ def run(
         return
     with connected(address, workers) as ray:
         attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
-        rows = [{"name": name, "item": pickle.dumps(item)} for name, item in items]
+        rows = [{"item": pickle.dumps(one)} for one in items]  # a name may be no UTF-8 text
         gpus = int(ray.cluster_resources().get("GPU", 0))
         cores = int(ray.cluster_resources().get("CPU", 1))
         size = max(min(workers or gpus or cores, len(rows)), 1)
@@ -57,13 +58,18 @@ def run(
             _Actor,
             fn_constructor_args=(make, attempts),
             compute=ray.data.ActorPoolStrategy(size=size),
-            num_gpus=min(gpus / size, 1),
+            num_gpus=_share(gpus, size),
         )
         for row in data.iter_rows():
-            result = pickle.loads(row["result"])
+            name, result = pickle.loads(row["result"])
             if isinstance(result, Exception):
                 raise result
-            yield row["name"], result
+            yield name, result
+
+
+def _share(gpus: int, workers: int) -> float:
+    """The part of a GPU for each worker. Each GPU takes whole workers: 4 workers have 1/2 of 3."""
+    return 1 / ceil(workers / gpus) if gpus else 0
 
 
 class _Actor:
@@ -75,18 +81,18 @@ class _Actor:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import ray
 
-        name = row["name"]
+        name, item = pickle.loads(row["item"])
         result: Any
         before = ray.get(self.attempts.begin.remote(name))
         if before >= MOST_ATTEMPTS:
             result = GivenUp(before)
         else:
             try:
-                result = self.work(pickle.loads(row["item"]))
+                result = self.work(item)
             except (UsageError, Failure, OSError) as error:  # Ray would wrap it
                 result = error
             ray.get(self.attempts.end.remote(name))
-        return {"name": name, "result": pickle.dumps(result)}
+        return {"result": pickle.dumps((name, result))}
 
 
 class _Attempts:

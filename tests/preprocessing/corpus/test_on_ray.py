@@ -32,6 +32,14 @@ def test_a_cluster_that_does_not_answer_is_named_at_once() -> None:
         list(on_ray.run(lambda: str, [("one", 1)], address))
 
 
+@pytest.mark.parametrize(("gpus", "workers", "at_once"), [(0, 4, 0), (8, 8, 1), (8, 2, 1),
+                                                          (3, 4, 2), (2, 5, 3)])  # fmt: skip
+def test_all_workers_have_a_place_on_a_gpu(gpus: int, workers: int, at_once: int) -> None:
+    share = on_ray._share(gpus, workers)
+    assert share == (1 / at_once if gpus else 0)
+    assert gpus * at_once >= workers or not gpus
+
+
 @pytest.mark.usefixtures("cluster")
 def test_nothing_is_lost_and_nothing_twice_when_workers_die(tmp_path: Path) -> None:
     def make() -> object:
@@ -46,12 +54,12 @@ def test_nothing_is_lost_and_nothing_twice_when_workers_die(tmp_path: Path) -> N
 
         return work
 
-    items = [(f"item {number}", number) for number in range(30)]
+    items = [(f"item \udce4 {number}", number) for number in range(30)]
     found = list(on_ray.run(make, items, workers=2))  # type: ignore[arg-type]
     assert (tmp_path / "died").exists()
     assert sorted(name for name, _ in found) == sorted(name for name, _ in items)
     wanted = {name: number * number for name, number in items}
-    assert dict(found) == wanted | {"item 20": in_process.GivenUp(in_process.MOST_ATTEMPTS)}
+    assert dict(found) == wanted | {"item \udce4 20": in_process.GivenUp(in_process.MOST_ATTEMPTS)}
 
 
 @pytest.mark.usefixtures("cluster")
