@@ -17,6 +17,7 @@ from rich.markup import escape
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.frame_size import USUAL, WIDEST, parse_aspect
+from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets.shard_corpus import (
@@ -266,7 +267,7 @@ def _reopen(out: Path) -> None:
 def _read_record(out: Path) -> dict[str, Any]:
     """What the corpus in a folder is made from; {} if there is none."""
     try:
-        found = json.loads((out / BUILD).read_text(encoding="utf-8"))
+        found = read_json(out / BUILD)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -285,7 +286,7 @@ def read_rejections(folder: Path) -> list[Rejection]:
     """What was set aside when a corpus was built; [] if that is not known."""
     try:
         lines = (folder / REJECTED).read_text(encoding="utf-8").split("\n")
-        return [Rejection(**json.loads(line)) for line in lines if line]
+        return [Rejection(**parse_json(line)) for line in lines if line]
     except (OSError, ValueError, TypeError):
         return []
 

@@ -15,6 +15,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.run_folder import MARK, VIDEOS, Mark, is_running, read_mark
 from animateanywhere.core.tensor_file import read_about
+from animateanywhere.datasets.shard_corpus import INDEX
 from animateanywhere.evaluation.sidecar import earlier_settings
 from animateanywhere.training.progress import StageProgress, read_stage
 
@@ -147,6 +148,8 @@ def _state(path: Path, mark: Mark, current: StageProgress | None, problems: list
         return "finished" if (path / "base.toml").is_file() and current is None else "stopped"
     if mark.command == "prepare":  # written at once
         return "finished" if (path / "subject.toml").is_file() else "stopped"
+    if mark.command == "corpus":
+        return "finished" if (path / INDEX).is_file() else "stopped"
     if mark.ended or mark.command == VIDEOS:
         return "finished"
     return "unknown"

@@ -15,6 +15,7 @@ import numpy as np
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.frame_size import Size, ratio
+from animateanywhere.core.json_file import read_json
 from animateanywhere.datasets.shards import (
     VERSION,
     Sample,
@@ -192,7 +193,7 @@ def read_corpus_index(folder: Path) -> dict[str, Any]:
     damaged."""
     path = folder / INDEX
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         if data["format"] != "corpus" or data["version"] != VERSION:
             raise ValueError("not a corpus of this version of the format")
         for row in data["shards"]:
@@ -204,7 +205,7 @@ def read_corpus_index(folder: Path) -> dict[str, Any]:
             f"{path}: cannot be read ({error.strerror}); the folder is no finished corpus: run "
             "`aa corpus build` to the end"
         ) from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{path}: not the index of a corpus ({error}); run `aa corpus build` again"
         ) from None

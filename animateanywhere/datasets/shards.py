@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import read_json
 
 VERSION = 1  # of the format
 # WebDataset ends a key at its first dot; a tar of the oldest kind has 100 characters for a name
@@ -143,13 +144,13 @@ def read_shard(path: Path) -> Shard:
     """
     index = index_path(path)
     try:
-        data = json.loads(index.read_text(encoding="utf-8"))
+        data = read_json(index)
         size = path.stat().st_size
     except OSError as error:
         raise UsageError(
             f"{error.filename}: cannot be read ({error.strerror}); make the shard again"
         ) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise UsageError(f"{index}: damaged; make the shard again") from None
     try:
         if data["version"] != VERSION:

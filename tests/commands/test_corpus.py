@@ -205,6 +205,15 @@ def test_a_file_beside_a_clip_that_changed_is_another_input(clips: Path, tmp_pat
     assert not chosen["pose"] and chosen["mask"]
 
 
+def test_json_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
+    for name in (command.BUILD, command.REJECTED, "corpus.json"):
+        (tmp_path / name).write_text("[" * 100_000)
+    assert command.read_rejections(tmp_path) == []
+    assert command._read_record(tmp_path) == {}
+    with pytest.raises(UsageError, match="nested too deeply"):
+        open_shards(tmp_path)
+
+
 def test_nothing_that_can_be_used_is_a_failure(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(Failure, match="1 unreadable"):
         command.build([clips / "words.mp4"], tmp_path / "out", recipe="tiny")

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from animateanywhere.cli.main import main
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.core.run_folder import MARK, VIDEOS, mark, owned
+from animateanywhere.datasets.shard_corpus import write_corpus
+from animateanywhere.datasets.shards import write_shard
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.training.loop import fit
 from animateanywhere.training.stage import Stage
@@ -175,6 +178,17 @@ def test_other_commands_are_finished_where_they_came_to_their_end(
             pass
     found = listed(tmp_path, capsys)
     assert (found["whole"]["state"], found["half"]["state"]) == ("finished", "unknown")
+
+
+def test_a_corpus_is_finished_with_its_index(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(KeyboardInterrupt), owned(tmp_path / "people", "corpus"):
+        write_corpus(tmp_path / "people", [write_shard(tmp_path / "people", 0, [])])
+        raise KeyboardInterrupt  # such as while latents are encoded
+    assert listed(tmp_path, capsys)["people"]["state"] == "finished"
+    (tmp_path / "people" / "corpus.json").unlink()
+    assert listed(tmp_path, capsys)["people"]["state"] == "stopped"
 
 
 def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ def test_a_token_is_one_plain_word(token: str) -> None:
         check_token(token)
 
 
-@pytest.mark.parametrize("token", ["man", "Man", "beach", "with", "red", "base"])
+@pytest.mark.parametrize("token", ["man", "Man", "beach", "with", "red", "base", "corpus"])
 def test_a_token_means_nothing_yet(token: str) -> None:
     with pytest.raises(UsageError, match="common word"):
         check_token(token)

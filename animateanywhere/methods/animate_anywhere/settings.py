@@ -37,7 +37,7 @@ class Corpus:
     # For the VAE stages only, in addition to `images`
     pictures: int = 0  # number of procedural pictures, so that the VAE is not limited to puppets
     portraits: int = 0  # number of frames of puppets close to the camera, with individual faces
-    workers: int = 2  # threads that read and decode ahead, from a folder; the result is the same
+    workers: int = 2  # threads that read and decode ahead, from `source`; the result is the same
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.json_file import parse_json
 from animateanywhere.media.pictures import PICTURE_SUFFIXES, natural
 from animateanywhere.preprocessing.corpus.source import Source
 
@@ -107,8 +107,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     for count, words in enumerate(text.split("\n"), start=1):
         if words.strip():
             try:
-                row = json.loads(words)
-            except (ValueError, RecursionError) as error:
+                row = parse_json(words)
+            except ValueError as error:
                 yield count, f"not JSON ({error})"
                 continue
             yield count, row if isinstance(row, dict) else "not a JSON object"
