@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from rich.markup import escape
 
 from animateanywhere.backbones.base import BASES, TRAINED, family_of, hash_of, write_base_toml
 from animateanywhere.backbones.create import create_base, with_checkpoint
@@ -18,9 +19,10 @@ from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import read_json
-from animateanywhere.core.messages import say
+from animateanywhere.core.messages import say, warn
 from animateanywhere.core.run_folder import owned
 from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run, open_data
+from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
 from animateanywhere.methods.animate_anywhere.settings import (
     Recipe,
@@ -81,6 +83,8 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
         # Only a new tokenizer is trained on the captions; reading them all may take minutes
         new = not ((out / "tokenizer").is_dir() or "from" in settings.model.text_encoder)
         create_base(settings.model, out, data.captions if data and new else [], settings.seed)
+    if isinstance(data, CorpusData) and PartialState().is_main_process:
+        _tell_other_content(data, out / "training" / "corpus.json")
     for number, stage in enumerate(settings.stage):
         assert data is not None
         run = Run(settings, out, data, track)
@@ -115,10 +119,30 @@ def _decisive(settings: Recipe) -> dict[str, Any]:
     """The settings that a run cannot be resumed without."""
     parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
     del parts["corpus"]["workers"]  # changes nothing but the time
-    if len(settings.aspects) > 1:  # the others were trained before there was more than one
+    # Puppets were trained in one aspect ratio before there were more
+    if len(settings.aspects) > 1 or settings.corpus.source != "puppets":
         parts["aspects"] = settings.aspects
     decisive: dict[str, Any] = without_places(parts)
     return decisive
+
+
+def _tell_other_content(data: CorpusData, record: Path) -> None:
+    """Warn if a corpus is not as it was when the run began, of which a record is written."""
+    now, before = {"fingerprint": data.fingerprint}, None
+    if record.is_file():
+        before = _read(record)
+    if before is None:
+        record.parent.mkdir(exist_ok=True)
+        with write_aside(record) as aside:
+            aside.write_text(json.dumps(now) + "\n")
+    elif before != now:
+        warn(
+            escape(
+                f"{data.settings.corpus.source} is not as it was when this run began: stages that "
+                "are not finished go on with what it contains now; to train on that alone, give "
+                "another --out"
+            )
+        )
 
 
 def _is_begun(out: Path) -> bool:

@@ -44,7 +44,7 @@ OWN: dict[str, list[str]] = {
     "base-train": [
         *"base.toml recipe.json model_index.json README.md".split(),
         *(f"training/*/{name}" for name in STAGES), "corpus/*/*.npy", "corpus/*/captions.jsonl",
-        *(f"corpus/latents-*/{name}" for name in SHARDS),
+        *(f"corpus/latents-*/{name}" for name in SHARDS), "training/corpus.json",
         *(f"{part}/{name}" for part in PARTS for name in NETWORK),
     ],
     "corpus": [

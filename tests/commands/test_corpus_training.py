@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.reporter import Events
 from animateanywhere.core.run_folder import owned, set_mark
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
-from animateanywhere.datasets.shards import Sample, write_shards
+from animateanywhere.datasets.shards import Sample, read_shard, write_shards
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData, open_samples
 from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
@@ -130,6 +131,23 @@ def test_a_run_that_is_stopped_resumes_exactly_with_any_number_of_readers(
     assert losses(tmp_path, "video") == losses(undisturbed, "video")
     (path,) = (undisturbed / "motion_adapter").glob("*.safetensors")
     assert (tmp_path / "motion_adapter" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_run_tells_other_data(shards: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Other aspect ratios are another recipe; a corpus with other samples is warned of."""
+    out, changed = tmp_path / "base", tmp_path / shards.name
+    shutil.copytree(undisturbed, out)
+    shutil.copytree(shards, changed)
+    write_corpus(changed, [read_shard(path) for path in sorted(changed.glob("*.tar"))[:2]])
+    recipe = recipe_of(changed, "video")
+    with pytest.raises(UsageError, match="another recipe"):
+        base_train(replace(recipe, aspects=("1:1",)), out)
+    for source, told in ((shards, False), (changed, True)):
+        events = Events()
+        with reporting_to(events):
+            base_train(recipe_of(source, "video"), out)
+        said = [str(event.get("text")) for event in events.events]
+        assert any("not as it was when this run began" in text for text in said) == told
 
 
 def test_two_processes_encode_and_train_as_one_does(

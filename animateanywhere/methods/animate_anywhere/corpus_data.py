@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -59,6 +60,12 @@ class CorpusData:
             source = self.settings.corpus.source
             raise UsageError(f"{source}: no sample has a caption that can be read")
         return found
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes if any sample does."""
+        found = [self.samples.fingerprint(n) for n in range(len(self.samples.groups()))]
+        return hashlib.sha256("".join(found).encode()).hexdigest()
 
     @cached_property
     def pictures(self) -> SamplePictures:
