@@ -97,15 +97,9 @@ def find_shots(source: Source, frames: Frames) -> Shots:
             pieces.append(Piece(source, round(begin, 6), length))
     if look.damage:
         start = round(source.start + (int(look.places[-1]) + 1) / frames.fps, 3)
-<<<<<<< HEAD
         rest = None if source.end is None else round(source.end - start, 3)
         text = source.named(look.damage)
         rejections.append(Rejection(source.name, start, rest, "damaged frames", text))
-=======
-        left = None if source.end is None else round(source.end - start, 3)
-        text = source.named(look.damage)
-        rejections.append(Rejection(source.name, start, left, "damaged frames", text))
->>>>>>> fixes-a
     return Shots(pieces, rejections)
 
 
