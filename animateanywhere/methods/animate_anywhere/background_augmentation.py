@@ -23,13 +23,13 @@ from animateanywhere.core.tensor_file import read_cached, write_tensors
 from animateanywhere.datasets.subject import Subject
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.animate_anywhere import method
-from animateanywhere.methods.animate_anywhere.empty_scene import without_own_person
 from animateanywhere.methods.animate_anywhere.encoded_clip import latent_masks
 from animateanywhere.methods.animate_anywhere.generation import (
     Sampling,
     render_images,
     render_latents,
 )
+from animateanywhere.methods.animate_anywhere.own_person import least_visible, spare
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe
 from animateanywhere.methods.animate_anywhere.subject_data import Clips, placed, token_regions
 from animateanywhere.preprocessing.captions import template
@@ -45,10 +45,10 @@ def augment_backgrounds(
     """The subject in front of synthetic backgrounds, in all placements: pictures if `length` is 1,
     otherwise clips of at most `length` frames. Writes a contact sheet of pictures to `out`.
 
-    Parts of the base's person that the filmed person does not cover count as background; where they
-    stick out far, such as a hat, the scene around is continued (`empty_scene`). What the base
-    generates is kept in `out`/training: a GPU may not give the same pictures again, and a resumed
-    run needs the same.
+    Parts of the base's person that the filmed person does not cover count as background. More
+    pictures are generated than used: those in which they stick out most, such as a hat, are left
+    out (`own_person`). What the base generates is kept in `out`/training: a GPU may not give the
+    same pictures again, and a resumed run needs the same.
     """
     extras, word = settings.extras, subject.class_word
     who = f"{word} {extras.appearance}".strip()
@@ -56,25 +56,26 @@ def augment_backgrounds(
     video = length > 1
     rng = np.random.default_rng([seed, video])
     count = extras.background_clips if video else extras.background_images
+    drawn = count if video else count + spare(model, count)
     length = whole_clip(min(length, len(subject.frames)), model.packed)
-    captions = [choices[i] for i in rng.integers(len(choices), size=count)]
-    starts = rng.integers(len(subject.frames) - length + 1, size=count)
+    captions = [choices[i] for i in rng.integers(len(choices), size=drawn)]
+    starts = rng.integers(len(subject.frames) - length + 1, size=drawn)
     parts = [
         placed(subject.take([at + i for at in some for i in range(length)]), number)
-        for number, some in enumerate(np.array_split(starts, min(extras.placements, count)))
+        for number, some in enumerate(np.array_split(starts, min(extras.placements, drawn)))
     ]
     filmed, masks, keypoints = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("frames", "masks", "keypoints")
     )  # (P·F, ...)
-    clips = (count, length, *filmed.shape[1:])
+    clips = (drawn, length, *filmed.shape[1:])
     skeletons = model.family.draw(keypoints, *filmed.shape[1:3]).reshape(clips)
     with room_for_vae(model):
         poses = each_clip(partial(encode_poses, model), skeletons)  # (P, T, C, h, w)
     prompts = [text.replace(f"{token} ", "") for text in captions]
     kept = out / "training" / f"backgrounds_{'clips' if video else 'images'}.safetensors"
     scenes = read_cached(kept)
-    if scenes is None:
+    if scenes is None or len(scenes["latents"]) != drawn:  # earlier versions drew fewer
         scenes = {"latents": _generate_scenes(model, prompts, poses, seed, video)}
         write_tensors(kept, scenes)
     generated = scenes["latents"].to(poses.device)
@@ -83,7 +84,10 @@ def augment_backgrounds(
             behind = np.concatenate([decode_latents(model.vae, x, clip=True) for x in generated])
         else:
             behind = decode_latents(model.vae, generated[:, 0])
-    behind = without_own_person(model, behind, masks)
+    if not video:
+        used = least_visible(model, behind, masks, count)
+        filmed, masks, behind, poses = filmed[used], masks[used], behind[used], poses[used]
+        captions, clips = [captions[at] for at in used], (count, *clips[1:])
     mask = masks[..., None]
     shown = (mask * filmed + (1 - mask) * behind).round().astype(np.uint8)
     if not video:
