@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.buffer import Buffer
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 
 from animateanywhere.core.errors import UsageError, out_of_memory
 from animateanywhere.media import color
@@ -38,7 +39,8 @@ def open_video(path: Path, size: int, part: Part) -> Iterator[Source]:
         UsageError: it cannot be read as a video.
     """
     with _errors_named(path), open_container(path) as container:
-        source = Source(iter(()), lambda frame: _convert(frame, ratio, size), 25.0)
+        by = VideoReformatter()
+        source = Source(iter(()), lambda frame: _convert(frame, ratio, size, by), 25.0)
         stream = choose_stream(container, path, source)
         ratio = float(stream.sample_aspect_ratio or 1) or 1.0
         source.fps = part.fps or average_fps(stream)
@@ -241,10 +243,10 @@ def _length(container: InputContainer, stream: av.VideoStream) -> float | None:
     return container.duration / av.time_base if container.duration else None
 
 
-def _convert(frame: av.VideoFrame, ratio: float, size: int) -> np.ndarray:
+def _convert(frame: av.VideoFrame, ratio: float, size: int, by: VideoReformatter) -> np.ndarray:
     """uint8 (H, W, 3 or 4): square pixels, no side longer than size, upright."""
     width, height = frame.width * ratio, float(frame.height)
     scale = min(1.0, size / max(width, height))
-    pixels = color.to_rgb(frame, max(round(width * scale), 1), max(round(height * scale), 1))
+    pixels = color.to_rgb(frame, max(round(width * scale), 1), max(round(height * scale), 1), by)
     matrix = cast(Buffer | None, frame.side_data.get("DISPLAYMATRIX"))
     return upright(pixels, None if matrix is None else bytes(matrix))
