@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from animateanywhere.backbones import lora
 from animateanywhere.backbones.family import Base
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.frame_size import Size, parse_size
-from animateanywhere.core.json_file import parse_json, read_json
+from animateanywhere.core.json_file import parse_json, read_table
 from animateanywhere.core.messages import warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.tensor_file import (
@@ -101,10 +100,9 @@ def base_of(metadata: Mapping[str, str], path: Path | None = None) -> str:
     """
     folder = metadata.get("base_folder")
     if path is not None:
-        with suppress(OSError, ValueError, AttributeError):
-            run = read_json(path.parent / RECORD)
-            if run.get("base_hash") == metadata.get("base_hash"):
-                folder = run.get("base_folder", folder)
+        run = read_table(path.parent / RECORD)
+        if run.get("base_hash") == metadata.get("base_hash"):
+            folder = run.get("base_folder", folder)
     if isinstance(folder, str) and (Path(folder) / "base.toml").is_file():
         return folder
     return metadata.get("base", "mini")
@@ -225,10 +223,9 @@ def unfinished(prompt: str, runs: Path = RUNS) -> str | None:
     """A token in the prompt that `runs/<token>` was begun for; None if there is none. Call it where
     `find_weights` finds nothing: the weights are then missing or damaged."""
     for file in sorted(runs.glob(f"*/{RECORD}")):
-        with suppress(OSError, ValueError, AttributeError):
-            token = read_json(file).get("token")
-            if isinstance(token, str) and mentions(prompt, token):
-                return token
+        token = read_table(file).get("token")
+        if isinstance(token, str) and mentions(prompt, token):
+            return token
     return None
 
 

@@ -16,8 +16,8 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import sha256, write_aside
-from animateanywhere.core.frame_size import USUAL, WIDEST, parse_aspect
-from animateanywhere.core.json_file import parse_json, read_json
+from animateanywhere.core.frame_size import trained_aspects
+from animateanywhere.core.json_file import parse_json, read_table
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets.shard_corpus import (
@@ -127,12 +127,8 @@ def build(
 def corpus_frames(recipe: str) -> Frames:
     """The frames that a recipe's base learns: of its aspect ratios, or of the usual ones."""
     settings = load_recipe(recipe)
-    model = settings.model
-    aspects = [parse_aspect(text) for text in settings.aspects] or [
-        width / height for width, height in USUAL
-    ]
-    known = tuple(one for one in aspects if isinstance(one, float) and one <= WIDEST)
-    return frames_of(model.size, model.fps, model.frames, known)
+    model, aspects = settings.model, trained_aspects(settings.aspects)
+    return frames_of(model.size, model.fps, model.frames, tuple(aspects))
 
 
 def _build(
@@ -140,7 +136,7 @@ def _build(
 ) -> Built:
     """`build` in its folder."""
     text = json.dumps(record, indent=1) + "\n"
-    if _read_record(out) != record:
+    if read_table(out / BUILD) != record:
         clear(out)
     with write_aside(out / BUILD) as aside:
         aside.write_text(text, encoding="utf-8")
@@ -234,7 +230,7 @@ def _files(source: Source) -> list[tuple[str, int, int]]:
 def _is_built(out: Path, record: dict[str, Any]) -> bool:
     """Whether a folder has the finished corpus of a record; if it is damaged, it is unfinished
     afterwards. Raises UsageError if it has samples of another one."""
-    before = _read_record(out)
+    before = read_table(out / BUILD)
     other = [name for name in record if before.get(name) != record[name]]
     if other and not has_samples(out):
         return False
@@ -262,15 +258,6 @@ def _reopen(out: Path) -> None:
             if index.is_file() and sha256(index) != row["index_sha256"]:
                 index.unlink()
     (out / INDEX).unlink()
-
-
-def _read_record(out: Path) -> dict[str, Any]:
-    """What the corpus in a folder is made from; {} if there is none."""
-    try:
-        found = read_json(out / BUILD)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def to_json(built: Built) -> str:

@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from animateanywhere.commands.corpus import read_rejections
-from animateanywhere.core.files import require_free
+from animateanywhere.core.files import has_sign, require_free
 from animateanywhere.core.findings import COLORS, VERDICTS
 from animateanywhere.core.messages import say
 from animateanywhere.datasets.corpus_check import CorpusReport, check_corpus
-from animateanywhere.datasets.corpus_page import SHEET, is_page, write_page
+from animateanywhere.datasets.corpus_page import SHEET, SIGN, write_page
 from animateanywhere.datasets.shard_corpus import open_shards
 
 PAGE = "report.html"
@@ -64,7 +64,7 @@ def show(folder: Path, out: Path | None = None) -> Path:
     corpus = open_shards(folder)
     out = out or folder
     page = out / PAGE
-    own = is_page(page)
+    own = has_sign(page, SIGN)
     for path in (page, out / SHEET):
         require_free(path, False, own)
     out.mkdir(parents=True, exist_ok=True)

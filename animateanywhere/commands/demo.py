@@ -18,7 +18,7 @@ from animateanywhere.backbones.base import base_config, find_base, hash_of
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.json_file import read_json
+from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import owned
@@ -78,7 +78,7 @@ def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
     fast: fewer training steps and one video. Finished stages with the same base and settings are
     not repeated. Writes `contact_sheet.png`, `report.json`, and a folder of videos for each case.
     """
-    with owned(out, "demo", lambda folder: "stages" in _read(folder / "stages.json")):
+    with owned(out, "demo", lambda folder: "stages" in read_table(folder / "stages.json")):
         return _demo(out, fast, base)
 
 
@@ -154,16 +154,8 @@ def _report(
 
 def _record(out: Path, key: dict[str, Any]) -> dict[str, Any]:
     """The finished stages in `out` of a run with the same key (base and settings)."""
-    record = _read(out / "stages.json")
+    record = read_table(out / "stages.json")
     return record if record.get("key") == key else {"key": key, "stages": {}}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The record of the stages; {} without one, or if it is damaged."""
-    try:
-        return dict(read_json(path))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) -> Path:

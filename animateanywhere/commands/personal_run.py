@@ -17,7 +17,7 @@ from rich.markup import escape
 from animateanywhere.backbones.personal_weights import FILE, RECORD, require_whole
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside, sha256, write_aside
-from animateanywhere.core.json_file import read_json
+from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say, warn
 from animateanywhere.methods.animate_anywhere import checkpoint_selection
 from animateanywhere.methods.animate_anywhere.model_card import NAME
@@ -86,11 +86,7 @@ def keep_earlier(out: Path) -> None:
 
 def read_run(folder: Path) -> dict[str, Any]:
     """The record of the run in a folder; {} without one, or if it is damaged."""
-    try:
-        run = read_json(folder / RECORD)
-    except (OSError, ValueError):
-        return {}
-    return run if isinstance(run, dict) else {}
+    return read_table(folder / RECORD)
 
 
 def is_run(folder: Path) -> bool:

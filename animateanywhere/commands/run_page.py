@@ -20,7 +20,6 @@ from animateanywhere.commands.run_state import (
     PAGE,
     Run,
     in_words,
-    read_table,
     stages_of,
     video_of,
 )
@@ -28,7 +27,8 @@ from animateanywhere.commands.runs import find_run, print_problems
 from animateanywhere.core.disk_use import changed_at, size_in_words
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import clock
-from animateanywhere.core.files import require_free, write_aside
+from animateanywhere.core.files import has_sign, require_free, write_aside
+from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import ASSETS, RUNS
 from animateanywhere.core.schema import build
@@ -78,7 +78,7 @@ def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
     run = find_run(name, folder)
     path = out or (run.path / PAGE if run.path.is_dir() and not _is_video(run) else
                    run.path.with_suffix(".html"))  # fmt: skip
-    require_free(path, False, own=_is_page(path))
+    require_free(path, False, own=has_sign(path, SIGN))
     stages, _ = stages_of(run.path)
     problems = list(run.problems)
     pages = [_stage(run, stage, problems) for stage in stages]
@@ -92,13 +92,6 @@ def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
 
 def _is_video(run: Run) -> bool:
     return run.kind == "generate" and run.path.with_suffix(".json").is_file()
-
-
-def _is_page(path: Path) -> bool:
-    try:
-        return SIGN.encode() in path.read_bytes()[:200]
-    except OSError:
-        return False
 
 
 def _stage(run: Run, stage: StageProgress, problems: list[str]) -> StagePage:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from animateanywhere.core.disk_use import changed_at, disk_use
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.json_file import parse_json, read_json
+from animateanywhere.core.json_file import parse_json, read_table
 from animateanywhere.core.run_folder import MARK, VIDEOS, Mark, is_running, read_mark
 from animateanywhere.core.tensor_file import read_about
 from animateanywhere.datasets.shard_corpus import INDEX
@@ -116,15 +116,6 @@ def _recipe(path: Path, problems: list[str]) -> list[dict[str, Any]] | None:
         pass
     problems.append(f"{path / RECORD}: damaged")
     return []
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """A JSON object; {} if there is none, or if it is damaged."""
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def base_folder(path: Path) -> Path | None:

@@ -130,6 +130,15 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         raise UsageError(f"cannot write to {folder}: {reason}; choose another --out") from error
 
 
+def has_sign(path: Path, sign: str) -> bool:
+    """Whether a file has a line near its beginning by which its writer is known."""
+    try:
+        with path.open("rb") as file:
+            return sign.encode() in file.read(200)
+    except OSError:
+        return False
+
+
 def nearest_existing(path: Path) -> Path:
     """The path itself or, if it does not exist, the nearest folder above it that does."""
     place = path.absolute()

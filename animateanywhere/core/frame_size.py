@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import inf, log
 from typing import Literal, NamedTuple
 
@@ -77,6 +78,13 @@ def parse_aspect(text: str | None) -> Aspect | None:
     if not 1 / WIDEST <= width / height <= WIDEST:
         raise UsageError(f"--aspect {text}: give a ratio from 1:{WIDEST:g} to {WIDEST:g}:1")
     return width / height
+
+
+def trained_aspects(texts: Iterable[str]) -> list[float]:
+    """The aspect ratios of a recipe or base ("9:16"); the usual ones if it names none. Raises
+    UsageError for other text."""
+    found = [one for one in map(parse_aspect, texts) if isinstance(one, float)]
+    return found or [width / height for width, height in USUAL]
 
 
 def bucket(aspect: float, side: int, stride: int) -> Size:

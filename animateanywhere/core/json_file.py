@@ -18,3 +18,12 @@ def parse_json(text: str) -> Any:
 def read_json(path: Path) -> Any:
     """The value of a JSON file. Raises OSError or ValueError where it cannot be read."""
     return parse_json(path.read_text(encoding="utf-8"))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; {} if there is none, or if it is damaged."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

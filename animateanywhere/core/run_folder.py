@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import clear_aside, nearest_existing
-from animateanywhere.core.json_file import read_json
+from animateanywhere.core.json_file import read_table
 
 MARK = ".animateanywhere"
 GLANCES, GLANCE = 5, 0.05  # times to wait, and seconds: more than `is_running` takes
@@ -112,7 +112,7 @@ def require_own(
         file = folder if folder.exists() else nearest_existing(folder)
         raise UsageError(f"{file} is a file: give the name of a folder to write") from None
     # Nothing but a mark: the process was killed at its start
-    if set(names) <= {MARK} or _read(folder / MARK).get("command") in (command, VIDEOS):
+    if set(names) <= {MARK} or read_table(folder / MARK).get("command") in (command, VIDEOS):
         return
     if known(folder):
         return
@@ -125,7 +125,7 @@ def require_own(
 
 def read_mark(folder: Path) -> Mark | None:
     """The mark of a folder; None if it has none, or a damaged one."""
-    found = _read(folder / MARK)
+    found = read_table(folder / MARK)
     command, process = found.get("command"), found.get("process")
     if not isinstance(command, str):
         return None
@@ -165,7 +165,7 @@ def _lock(file: IO[str], folder: Path) -> None:
             time.sleep(GLANCE)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        process = _read(folder / MARK).get("process")
+        process = read_table(folder / MARK).get("process")
         who = f"process {process}" if process else "another process"
         raise Failure(
             f"{folder} is in use by {who} of aa: wait until it has ended, or choose another folder"
@@ -176,14 +176,6 @@ def _lock(file: IO[str], folder: Path) -> None:
         from animateanywhere.core.messages import warn
 
         warn(escape(f"{folder}: no locks on this file system: start no second aa in this folder"))
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _write(path: Path, command: str, process: int | None = None, ended: bool = False) -> None:

@@ -16,7 +16,13 @@ from animateanywhere.core.findings import Finding, Verdict, verdict
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.near_duplicates import is_plain, near_duplicates, perceptual_hash
-from animateanywhere.datasets.samples import captions_of, check_sample, frames_file, poses_of
+from animateanywhere.datasets.samples import (
+    captions_of,
+    check_sample,
+    frames_file,
+    poses_of,
+    words_of,
+)
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards
 from animateanywhere.datasets.shards import Sample, meta_of
 from animateanywhere.media.memory import Crop, decode_clip, decode_picture
@@ -180,7 +186,7 @@ def statistics(corpus: ShardCorpus, facts: list[Facts]) -> dict[str, Any]:
     words: Counter[str] = Counter()
     for fact in facts:
         for caption in fact.captions:
-            words.update(word.strip(".,!?\"'").lower() for word in caption.split())
+            words.update(words_of(caption))
     return {
         "samples": len(corpus), "readable": len(facts), "clips": len(clips),
         "pictures": len(facts) - len(clips), "shards": len(corpus.shards),

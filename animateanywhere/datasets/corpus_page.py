@@ -19,7 +19,7 @@ from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import ASSETS
 from animateanywhere.datasets.corpus_check import UNKNOWN, read_file, read_frames
-from animateanywhere.datasets.samples import captions_of, poses_of
+from animateanywhere.datasets.samples import captions_of, poses_of, words_of
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.subject import overlay_skeletons
 from animateanywhere.media.video import contact_sheet, sheet_frames
@@ -71,14 +71,6 @@ def write_page(path: Path, corpus: ShardCorpus, rejected: Sequence[Any]) -> None
         aside.write_bytes(text.encode(errors="replace"))  # file names can be other than UTF-8
 
 
-def is_page(path: Path) -> bool:
-    """Whether a file was written by `write_page`."""
-    try:
-        return SIGN.encode() in path.read_bytes()[:200]
-    except OSError:
-        return False
-
-
 def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str, np.ndarray]]:
     """The template's values of a sample, and its row of the contact sheet."""
     sample = corpus.read(number)
@@ -113,8 +105,9 @@ def _charts(corpus: ShardCorpus, counted: Sequence[int], rejected: Sequence[Any]
     for number in counted:
         captions = captions_of(corpus.read(number, ["caption.txt"]), corpus.name(number, ""))
         for caption in captions:
-            lengths.append(len(caption.split()))
-            words.update(word.strip(".,!?\"'").lower() for word in caption.split())
+            own = words_of(caption)
+            lengths.append(len(own))
+            words.update(own)
     seconds = (corpus.frames / np.maximum(corpus.fps, 1e-9))[corpus.frames > 1]
     licenses = {name or UNKNOWN: count for name, count in corpus.about["licenses"].items()}
     charts = {

@@ -100,6 +100,11 @@ def parse_captions(sample: Sample, name: str) -> list[str]:
     return captions
 
 
+def words_of(caption: str) -> list[str]:
+    """The words of a caption, in lower case and without punctuation around them, to be counted."""
+    return [word.strip(".,!?\"'").lower() for word in caption.split()]
+
+
 def check_sample(sample: Sample, where: str) -> Meta:
     """Check a sample except for its frames, masks and references, which are not decoded: that its
     files are there and right by themselves, and that there is a pose for each frame.

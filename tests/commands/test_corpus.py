@@ -15,6 +15,7 @@ from animateanywhere import puppets
 from animateanywhere.cli.main import main
 from animateanywhere.commands import corpus as command
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.json_file import read_table
 from animateanywhere.datasets.corpus_check import check_corpus
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shard
@@ -209,7 +210,7 @@ def test_json_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
     for name in (command.BUILD, command.REJECTED, "corpus.json"):
         (tmp_path / name).write_text("[" * 100_000)
     assert command.read_rejections(tmp_path) == []
-    assert command._read_record(tmp_path) == {}
+    assert read_table(tmp_path / command.BUILD) == {}
     with pytest.raises(UsageError, match="nested too deeply"):
         open_shards(tmp_path)
 

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from animateanywhere.backbones.base import DECISIVE, Base
 from animateanywhere.backbones.vae import ENCODED, at_once, encode_frames
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
-from animateanywhere.core.frame_size import USUAL, Size, bucket, parse_aspect
+from animateanywhere.core.frame_size import Size, bucket, trained_aspects
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.datasets.ahead import Ahead
 from animateanywhere.datasets.samples import Samples
@@ -47,9 +46,7 @@ MOST_BYTES = 2**31  # of the frames of one clip
 def frame_sizes(aspects: Iterable[str], side: int, stride: int) -> list[Size]:
     """The frame sizes of a base that is trained on these aspect ratios; without any, on the usual
     ones. side, stride: as in `frame_size.bucket`."""
-    wanted = [parse_aspect(text) for text in aspects] or [w / h for w, h in USUAL]
-    found = [bucket(float(aspect), side, stride) for aspect in wanted if aspect is not None]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(bucket(one, side, stride) for one in trained_aspects(aspects)))
 
 
 @dataclass(frozen=True)
@@ -111,10 +108,8 @@ def _complete(samples: Samples, layout: Layout, folders: list[Path]) -> Path | N
     """The first folder that has the latents of all samples."""
     groups = range(len(samples.groups()))
     for folder in folders:
-        with suppress(UsageError):
-            shards = [read_shard(shard_path(folder, n)) for n in groups]
-            if [shard.about for shard in shards] == [_about(samples, layout, n) for n in groups]:
-                return folder
+        if all(finished_shard(folder, n, _about(samples, layout, n)) for n in groups):
+            return folder
     return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import read_table
 
 MOST_ATTEMPTS = 3  # an item at which the process ends so often is given up
 
@@ -46,8 +47,8 @@ def run(
 
 
 def _attempts(mark: Path, name: str) -> int:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        found = json.loads(mark.read_text(encoding="utf-8"))
-        if found["name"] == name:
+    found = read_table(mark)
+    with suppress(ValueError, TypeError, KeyError):
+        if found.get("name") == name:
             return int(found["attempts"])
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import parse_json
 from animateanywhere.datasets.shards import Sample, Shard, finished_shard, write_shard
 from animateanywhere.preprocessing.corpus.shots import Shots
 from animateanywhere.preprocessing.corpus.source import Piece, Rejection, Source
@@ -182,7 +183,7 @@ def _lines(path: Path) -> list[Any]:
     lines = path.read_bytes().split(b"\n")
     for line in lines[:-1]:
         try:
-            rows.append(json.loads(line))
+            rows.append(parse_json(line.decode()))
         except ValueError:
             break
     if len(rows) < len(lines) - 1 or lines[-1]:
