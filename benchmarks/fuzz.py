@@ -28,7 +28,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,7 @@ START = 600.0  # seconds for a worker to make the valid files
 EVERYTHING = "everything"  # in the place of a kind: all of them in one worker
 EVERY = 20  # inputs, of which one goes through a command too
 SHARES = {"containers": 0.4, "poses": 0.12, "tensors": 0.14, "subjects": 0.12, "runs": 0.12,
-          "recipes": 0.1}  # fmt: skip
-if find_spec("animateanywhere.datasets.shards") is not None:
-    SHARES["shards"] = 0.12
+          "recipes": 0.1, "shards": 0.12}  # fmt: skip
 
 
 @dataclass

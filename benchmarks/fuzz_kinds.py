@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -335,7 +334,5 @@ def _base(folder: Path) -> Path:
 
 KINDS: dict[str, Callable[[Path], Iterator[Target]]] = {
     "containers": containers, "poses": poses, "tensors": tensors, "subjects": subjects,
-    "runs": runs, "recipes": recipes,
+    "runs": runs, "recipes": recipes, "shards": shards,
 }  # fmt: skip
-if find_spec("animateanywhere.datasets.shards") is not None:
-    KINDS["shards"] = shards

@@ -95,7 +95,7 @@ def counted_pass(folder: Path, stage: Stage) -> Work:
                 loss.backward()
             peaks.append(count.peak / 1e9)
 
-    work()  # memory first: to count operations, some are taken apart
+    work()  # memory first: to count operations, some are split into parts
     tflop = counted(work)
     weights = sum(p.numel() for p in network.parameters()) * 4 / 1e9
     held = states / 1e9

@@ -188,8 +188,9 @@ def _packages() -> Iterator[Check]:
     """Versions against ranges and pins; extras by importing what is installed of them."""
     from animateanywhere.core.requirements import Package, modules_of, packages
 
+    every = packages()
     extras: dict[str, list[Package]] = {}
-    for package in packages():
+    for package in every:
         extras.setdefault(package.extra, []).append(package)
     needed = extras.pop("", [])
     tried = [p for p in needed if p.name not in OF_CORE]
@@ -222,7 +223,7 @@ def _packages() -> Iterator[Check]:
         else:
             what = "installed" if extra in DEVELOPING else "imports"
             yield Check("packages", f"extra {extra}", "ok", what)
-    yield from _against_pins([p for p in packages() if p.installed and p.fits])
+    yield from _against_pins([p for p in every if p.installed and p.fits])
 
 
 def _against_pins(found: list[Any]) -> Iterator[Check]:

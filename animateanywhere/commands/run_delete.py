@@ -68,7 +68,7 @@ def delete(
     """Delete runs or videos by their names, as for `runs.find_run`.
 
     confirm: asked with a question for each; None: nobody is asked. Prints what is left because it
-    is not of the run. Raises UsageError for what is not a run or cannot be told apart from other
+    is not of the run. Raises UsageError for what is not a run or cannot be distinguished from other
     files, Failure for one that a process works in; nothing is deleted then.
     """
     found = [find_run(name, folder) for name in names]
@@ -108,7 +108,7 @@ def _require_deletable(run: Run) -> None:
     if run.kind not in OWN and run.kind != VIDEOS:
         raise UsageError(
             f"{run.path}: which of its files are of `aa {run.kind}` is not known; look at it, and "
-            "delete the folder by hand"
+            "delete the folder yourself"
         )
 
 

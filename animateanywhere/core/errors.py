@@ -8,7 +8,7 @@ NO_MEMORY = (
     "memory ran out ({}); close other programs, take fewer frames or a smaller base, or raise the "
     "limit if there is one (ulimit -v)"
 )
-# What libraries and the system say of it, in small letters
+# What libraries and the system say of it, in lower case
 OUT_OF_MEMORY = (
     "can't allocate memory", "cannot allocate memory", "unable to allocate", "out of memory",
     "bad_alloc", "can't start new thread", "failed to map segment",

@@ -36,7 +36,7 @@ def puppet_sample(piece: Piece, frames: Frames, seed: int) -> Sample:
     captions = [puppets.caption(spec, seed=spec.seed + k) for k in range(CAPTIONS)]
     nothing = np.zeros(keypoints.shape[:2], dtype=bool)
     row = Row(piece.key, pictures, keypoints, nothing, masks, captions,
-              [_elsewhere(spec, max(size))], frames.fps)  # fmt: skip
+              [_in_another_scene(spec, max(size))], frames.fps)  # fmt: skip
     about = {"license": piece.source.license, "source": piece.source.name, "pose": "exact",
              "mask": "exact", "caption": "exact", "notes": []}  # fmt: skip
     return to_sample(row, about)
@@ -53,7 +53,7 @@ def _middle(keypoints: np.ndarray, whole: Size, size: Size) -> np.ndarray:
                    (len(keypoints), 1))  # fmt: skip
 
 
-def _elsewhere(spec: puppets.Spec, size: int) -> np.ndarray:
+def _in_another_scene(spec: puppets.Spec, size: int) -> np.ndarray:
     """The same person in the scene and motion of another clip, uint8 (size, size, 3)."""
     other = replace(puppets.sample_spec(spec.seed + PER_SEED // 2), identity=spec.identity)
     return puppets.render_batch([other], [1.0], size=size)[0].frames[0]

@@ -51,7 +51,7 @@ class Look(NamedTuple):
 
 
 class ShotFinder:
-    """`find_shots` for many sources, in silence: what is read of them is said later. A source at
+    """`find_shots` for many sources, without messages: what is read is said later. A source at
     which something unexpected fails is a rejection."""
 
     def __init__(self, frames: Frames) -> None:
