@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -19,8 +19,17 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress, warn
 from animateanywhere.pose.skeleton import draw
 
-# frames (F, H, W, 3) uint8, keypoints (F, 18, 3) float32, captions
-ClipRow = tuple[np.ndarray, np.ndarray, list[str]]
+REGION_CELL = 8  # pixels of a side of a cell of regions
+REGIONS = ("face", "object")
+
+
+class ClipRow(NamedTuple):
+    """A clip of a corpus."""
+
+    frames: np.ndarray  # (F, H, W, 3) uint8
+    keypoints: np.ndarray  # (F, 18, 3) float32
+    captions: list[str]
+    regions: np.ndarray | None = None  # see `Corpus.regions`
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Corpus:
     frames: np.ndarray  # (N, F, H, W, 3) uint8, memory-mapped
     keypoints: np.ndarray  # (N, F, 18, 3) float32
     captions: list[list[str]]  # several for each clip
+    # (N, F, h, w, 2) uint8: coverage of each cell by a face, and by an object; None: not known
+    regions: np.ndarray | None = None
 
     def skeletons(self, index: int) -> np.ndarray:
         """Skeleton pictures of one clip, uint8 (F, H, W, 3)."""
@@ -38,18 +49,30 @@ class Corpus:
 
 
 def open_corpus(
-    folder: Path, make: Callable[[int], Iterable[ClipRow]], count: int, frames: int, size: Size
+    folder: Path,
+    make: Callable[[int], Iterable[ClipRow]],
+    count: int,
+    frames: int,
+    size: Size,
+    regions: bool = False,
 ) -> Corpus:
     """Open the corpus in `folder`, and create those of its `count` clips that are missing.
 
     `make(start)` yields the clips from number `start` on; an interrupted run resumes there. Damaged
-    files are created again, with a warning. Raises UsageError if `make` yields too few, or if the
-    folder's arrays have another shape.
+    files are created again, with a warning. regions: keep the clips' regions as well. Raises
+    UsageError if `make` yields too few, or if the folder's arrays have another shape.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = (count, frames, size.height, size.width, 3)
     pixels, empty = _open_array(folder / "frames.npy", shape, np.uint8)
     points, also = _open_array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
+    cells = None
+    if regions:
+        grid = (-(-size.height // REGION_CELL), -(-size.width // REGION_CELL))
+        cells, missing = _open_array(
+            folder / "regions.npy", (count, frames, *grid, len(REGIONS)), np.uint8
+        )
+        also = also or missing
     if empty or also:
         (folder / "captions.jsonl").unlink(missing_ok=True)
     captions = _read_captions(folder / "captions.jsonl")
@@ -59,20 +82,24 @@ def open_corpus(
             (folder / "captions.jsonl").open("a", encoding="utf-8") as file,
             progress(f"corpus {folder.name}", total=count, done=start) as bar,
         ):
-            for index, (clip, keypoints, texts) in enumerate(make(start), start):
+            for index, row in enumerate(make(start), start):
                 if index >= count:
                     break
-                pixels[index], points[index] = clip, keypoints
-                file.write(json.dumps(texts) + "\n")
-                captions.append(texts)
+                pixels[index], points[index] = row.frames, row.keypoints
+                if cells is not None:
+                    cells[index] = row.regions
+                file.write(json.dumps(row.captions) + "\n")
+                captions.append(row.captions)
                 if index % 64 == 0:
                     file.flush()
                 bar.advance(1)
         pixels.flush()
         points.flush()
+        if cells is not None:
+            cells.flush()
     if len(captions) < count:
         raise UsageError(f"the corpus for {folder} has {len(captions)} clips; {count} are needed")
-    return Corpus(folder, pixels, points, captions)
+    return Corpus(folder, pixels, points, captions, cells)
 
 
 def cached_array(

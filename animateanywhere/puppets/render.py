@@ -24,13 +24,15 @@ class Clip:
     """A rendered clip, or a single frame, as NumPy arrays.
 
     frames uint8 (F, H, W, 3); masks uint8 (F, H, W) coverage of the person, without the object;
-    parts uint8 (F, H, W) indices into PARTS; keypoints float32 (F, 18, 3) in pixels, confidence
+    parts uint8 (F, H, W) indices into PARTS; objects uint8 (F, H, W) coverage of the object and of
+    what stands in front; keypoints float32 (F, 18, 3) in pixels, confidence
     1 visible, 0 hidden or out of frame; caption; spec; fps and start (seconds) of the rendering.
     """
 
     frames: np.ndarray
     masks: np.ndarray
     parts: np.ndarray
+    objects: np.ndarray
     keypoints: np.ndarray
     caption: str
     spec: Spec
@@ -154,17 +156,22 @@ def _render(
         layer, parts, depth = _layers(posed, some, np.array(table, np.float32), size, device)
         frames = torch.cat(grounds) * (1 - layer[:, 3:4]) + layer[:, :3]
         masks = (layer[:, 4] * 255).round().to(torch.uint8)
+        objects = ((layer[:, 3] - layer[:, 4]) * 255).round().to(torch.uint8)
         parts = parts * (masks > 127)
         shown = (frames.permute(0, 2, 3, 1).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         points = keypoints(posed, some, depth.cpu().numpy(), size * _SAMPLES)
         points[..., :2] /= _SAMPLES
-        mask, label, at = masks.cpu().numpy(), parts.cpu().numpy(), 0
+        mask, label, thing = (part.cpu().numpy() for part in (masks, parts, objects))
+        at = 0
         for spec, p in zip(some, posed, strict=True):
             cut = slice(at, at + len(p.pan))
             at = cut.stop
             clips.append(
-                Clip(shown[cut], mask[cut], label[cut], points[cut], caption(spec, spec.seed), spec)
-            )
+                Clip(
+                    shown[cut], mask[cut], label[cut], thing[cut], points[cut],
+                    caption(spec, spec.seed), spec,
+                )
+            )  # fmt: skip
     return clips
 
 

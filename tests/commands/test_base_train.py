@@ -20,6 +20,7 @@ import pytest
 import torch
 from diffusers import AutoencoderDC
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import hash_of, load_base
@@ -33,6 +34,7 @@ from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.run_folder import MARK
 from animateanywhere.datasets.clips import ClipRow
 from animateanywhere.methods.animate_anywhere import base_stages, puppet_corpora, vae_stage
+from animateanywhere.methods.animate_anywhere.base_data import Rendered
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Stage, load_recipe, to_dict
 from animateanywhere.training.log import Log
 
@@ -291,12 +293,13 @@ def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     table = to_dict(load_recipe("tiny"))
     parts = {key: table[key] for key in ("seed", "model", "corpus", "loss")}
     rest = {k: v for k, v in parts["loss"].items() if k not in ("prior_weight", "pose_weight")}
+    rest = {k: v for k, v in rest.items() if k not in ("face_weight", "object_weight")}
     loss = {"regularization_weight": 1.0, "keep": 1.0, "heat": 0.0} | rest
     with pytest.raises(UsageError, match="another recipe"):
         path = tmp_path / "other.json"
         path.write_text(json.dumps(was))
         _require_same(path, asdict(replace(stage, global_batch=8)), usual)
-    corpus = {k: v for k, v in parts["corpus"].items() if k != "detailed"}
+    corpus = {k: v for k, v in parts["corpus"].items() if k not in ("detailed", "close_ups")}
     for now, old in ((asdict(stage), was), (parts, parts | {"loss": loss, "corpus": corpus})):
         path = tmp_path / "settings.json"
         path.write_text(json.dumps(old))
@@ -316,7 +319,7 @@ def test_a_detailed_corpus_shows_detailed_people() -> None:
     for detailed in (False, True):
         corpus = replace(recipe.corpus, images=4, clips=1, detailed=detailed)
         settings = replace(recipe, corpus=corpus)
-        frames, _, captions = next(puppet_corpora.puppet_images(settings, 0, part))
+        frames, _, captions, _ = next(puppet_corpora.puppet_images(settings, 0, part))
         spec = puppets.sample_spec(puppet_corpora._seed(settings, "images", 0), detailed=detailed)
         time = float(np.random.default_rng(spec.seed).uniform(0, 4))
         expected = puppets.render_batch([spec], [time], size=recipe.model.size)[0]
@@ -326,6 +329,52 @@ def test_a_detailed_corpus_shows_detailed_people() -> None:
         spec = puppets.sample_spec(puppet_corpora._seed(settings, "clips", 0), detailed=detailed)
         same = puppets.render(spec, frames=len(clip), size=recipe.model.size, fps=recipe.model.fps)
         assert (clip == same.frames).all()
+
+
+def test_a_share_of_the_images_are_close_ups() -> None:
+    recipe = load_recipe("tiny")
+    corpus = replace(recipe.corpus, images=60, close_ups=0.3)
+    specs = [puppet_corpora._image_spec(n, replace(recipe, corpus=corpus)) for n in range(60)]
+    close = [spec == puppets.sample_portrait(spec.seed) for spec in specs]
+    assert 0.15 < np.mean(close) < 0.45
+    others = [spec for spec, near in zip(specs, close, strict=True) if not near]
+    assert others == [puppets.sample_spec(spec.seed) for spec in others]
+
+
+def test_faces_and_objects_weigh_more_in_the_loss(trained: Path, tmp_path: Path) -> None:
+    """By as much as they cover of each latent, where the rendering says they are."""
+    out = tmp_path / "base"
+    shutil.copytree(trained, out, ignore=shutil.ignore_patterns("corpus"))
+    recipe = load_recipe("tiny")
+    rule = replace(recipe.loss, pose_weight=0.0, face_weight=6.0, object_weight=2.0)
+    corpus = replace(recipe.corpus, images=8, clips=2, close_ups=0.5)
+    recipe = replace(recipe, loss=rule, corpus=corpus)
+    data = base_stages.open_data(recipe, out)
+    assert isinstance(data, Rendered)
+    base = load_base(str(out))
+    (stage,) = recipe.stages("image")
+    (images,) = data.images
+    clips = list(puppet_corpora.puppet_images(recipe, 0, puppet_corpora.Part(0, 1, square(64))))
+    assert images.regions is not None
+    for known, clip in zip(images.regions, clips, strict=False):  # a group is rendered at once
+        np.testing.assert_array_equal(known, clip.regions)
+    read = data.rows(base, stage, 0, video=False)(torch.Generator().manual_seed(0))
+    assert read.regions is not None
+    batch = read.batch(base, rule)
+    assert batch.mask is not None and batch.weight is not None and batch.background is not None
+    rows = (batch.weight, batch.background)
+    scale, behind = (part[:, None, None, None, None] for part in rows)
+    weight = scale * (batch.mask + behind * (1 - batch.mask))
+    face, thing = torch.from_numpy(read.regions / 255).float().permute(4, 0, 1, 2, 3)
+    side = batch.latents.shape[-1]
+    wanted = F.adaptive_avg_pool2d(1 + 6 * face + 2 * thing, side)[:, :, None]
+    torch.testing.assert_close(weight, wanted)
+    assert weight.max() > 1.2
+
+    with pytest.raises(UsageError, match="known where faces and objects are"):
+        own = tmp_path / "own.toml"
+        own.write_text('corpus = { source = "clips" }\nloss = { face_weight = 1.0 }\n')
+        load_recipe(own)
 
 
 def test_what_is_published_names_no_place_on_this_machine(

@@ -51,8 +51,8 @@ def test_damaged_files_of_a_corpus_are_made_again(tmp_path: Path) -> None:
     def clips(start: int) -> Iterator[ClipRow]:
         for number in range(start, 4):
             made.append(number)
-            yield (np.full((1, 8, 8, 3), number, np.uint8), np.zeros((1, 18, 3), np.float32),
-                   [f"number {number}"])  # fmt: skip
+            frames, keypoints = np.full((1, 8, 8, 3), number, np.uint8), np.zeros((1, 18, 3))
+            yield ClipRow(frames, keypoints, [f"number {number}"])
 
     def opened() -> list[tuple[int, str]]:
         made.clear()

@@ -93,13 +93,13 @@ def _rows(
             row = _index(len(corpus.frames), generator)
             first = _index(corpus.frames.shape[1] - stage.frames + 1, generator)
             cut = slice(first, first + stage.frames)
-            picked.append(tuple(x[row, cut] for x in (latents[source], poses[source],
-                                                      corpus.keypoints)))  # fmt: skip
+            parts = (latents[source], poses[source], corpus.keypoints, corpus.regions)
+            picked.append(tuple(x[row, cut] for x in parts if x is not None))
             words = corpus.captions[row]
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
-        clean, pose, keypoints = (np.stack(part) for part in zip(*picked, strict=True))
-        return Read(clean, pose, keypoints, captions, sources[0][0].frames.shape[3])
+        clean, pose, keypoints, *regions = (np.stack(part) for part in zip(*picked, strict=True))
+        return Read(clean, pose, keypoints, captions, sources[0][0].frames.shape[3], *regions)
 
     return draw
 

@@ -133,7 +133,7 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         recompute(network, base.family)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = read(generator).batch(base, rule.pose_weight)
+        rows = read(generator).batch(base, rule)
         return method.loss(
             base.family, model[name], rows, generator, scheduler, rule, stage.timestep_shift
         )
@@ -163,7 +163,7 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         recompute(unet, base.family)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = read(generator).batch(base, rule.pose_weight)
+        rows = read(generator).batch(base, rule)
         share = run.settings.model.noise_share
         return method.loss(
             base.family, unet, rows, generator, scheduler, rule, stage.timestep_shift, share

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from animateanywhere.backbones.base import Base, encode_text
+from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.pose.skeleton import heat
 
 
@@ -41,30 +43,42 @@ class Read(NamedTuple):
     keypoints: np.ndarray  # (B, F, 18, 3), in pixels
     captions: list[str]
     width: int  # of the frames, in pixels
+    regions: np.ndarray | None = None  # (B, F, h, w, 2) uint8, see `datasets.clips.Corpus`
 
-    def batch(self, base: Base, pose_weight: float) -> Batch:
-        """The rows on the base's device, with their captions encoded. pose_weight: see
-        `weighted`."""
+    def batch(self, base: Base, rule: Loss) -> Batch:
+        """The rows on the base's device, with their captions encoded, weighted by the rule's
+        `pose_weight`, `face_weight` and `object_weight`."""
         device = base.denoiser.device
         x, poses = (torch.from_numpy(part).float().to(device) for part in self[:2])
         batch = Batch(x, poses, encode_text(base, self.captions))
-        return weighted(batch, self.keypoints, self.width, pose_weight) if pose_weight else batch
+        more = self._more_weight(rule, (x.shape[-2], x.shape[-1]))
+        return batch if more is None else weighted(batch, more.to(device))
+
+    def _more_weight(self, rule: Loss, grid: tuple[int, int]) -> Tensor | None:
+        """The weight of pixels of latents beyond 1, (B, F, 1, h, w); None without.
+
+        Near the limbs as in HumanSD's heatmap-guided loss (arXiv 2304.04269; ours computes the
+        heatmap from the pose itself); faces and objects are ours.
+        """
+        shape = self.keypoints.shape[:2]
+        parts = []
+        if rule.pose_weight:
+            near = heat(self.keypoints.reshape(-1, 18, 3), self.width, grid)
+            parts.append(rule.pose_weight * torch.from_numpy(near)[:, None])
+        if rule.uses_regions and self.regions is not None:
+            cells = torch.from_numpy(self.regions.reshape(-1, *self.regions.shape[2:]))
+            share = F.adaptive_avg_pool2d(cells.permute(0, 3, 1, 2) / 255, grid)
+            face, thing = share.split(1, 1)  # (B·F, 1, h, w)
+            parts.append(rule.face_weight * face + rule.object_weight * thing)
+        return sum(parts[1:], parts[0]).unflatten(0, shape) if parts else None
 
 
-def weighted(batch: Batch, keypoints: np.ndarray, width: int, pose_weight: float) -> Batch:
-    """A batch with additional weight of pixels near the limbs, as in HumanSD's heatmap-guided loss
-    (arXiv 2304.04269; ours computes the heatmap from the pose itself).
-
-    keypoints: (B, F, 18, 3) in pixels of frames of `width`.
-    """
-    x = batch.latents
-    cells = heat(keypoints.reshape(-1, 18, 3), width, (x.shape[-2], x.shape[-1]))
-    near = torch.from_numpy(cells).unflatten(0, x.shape[:2])[:, :, None].to(x.device)
-    # weight · (near + background · (1 − near)) = 1 + pose_weight · near
-    weight = x.new_full((len(x),), 1 + pose_weight)
-    return Batch(
-        x, batch.pose_latents, batch.text_states, near, background=1 / weight, weight=weight
-    )
+def weighted(batch: Batch, more: Tensor) -> Batch:
+    """A batch whose pixels have the weight 1 + `more`, (B, F, 1, h, w), at least 0."""
+    # weight · (mask + background · (1 − mask)) = 1 + more
+    most = more.flatten(1).amax(1)  # (B,)
+    mask = more / most.clamp_min(1e-8)[:, None, None, None, None]
+    return replace(batch, mask=mask, background=1 / (1 + most), weight=1 + most)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from animateanywhere import puppets
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import latent_patch
 from animateanywhere.core.frame_size import Size, square
-from animateanywhere.datasets.clips import ClipRow, Corpus, open_corpus
+from animateanywhere.datasets.clips import REGION_CELL, ClipRow, Corpus, open_corpus
 from animateanywhere.datasets.procedural import picture
 from animateanywhere.datasets.views import keypoints_in, middle_of
 from animateanywhere.media.memory import cover
@@ -29,6 +31,7 @@ def open_puppets(settings: Recipe, folder: Path) -> tuple[list[Corpus], list[Cor
     clips, in each aspect ratio of the recipe."""
     model, counts = settings.model, settings.corpus
     sizes = frame_sizes(settings.aspects or ("1:1",), model.size, puppet_stride(model))
+    regions = settings.loss.uses_regions
     images, clips = [], []
     for number, size in enumerate(sizes):
         part = Part(number, len(sizes), size)
@@ -36,13 +39,13 @@ def open_puppets(settings: Recipe, folder: Path) -> tuple[list[Corpus], list[Cor
         images.append(
             open_corpus(
                 folder / f"images{name}", partial(puppet_images, settings, part=part),
-                part.count(counts.images), 1, size,
+                part.count(counts.images), 1, size, regions,
             )
         )  # fmt: skip
         clips.append(
             open_corpus(
                 folder / f"clips{name}", partial(puppet_clips, settings, part=part),
-                part.count(counts.clips), model.frames, size,
+                part.count(counts.clips), model.frames, size, regions,
             )
         )  # fmt: skip
     return images, clips
@@ -76,10 +79,10 @@ def puppet_images(settings: Recipe, start: int, part: Part) -> Iterator[ClipRow]
     for first in range(start, part.count(corpus.images), BATCH_RENDER):
         numbers = (part.number + part.of * n for n in range(first, first + BATCH_RENDER))
         seeds = [_seed(settings, "images", number) for number in numbers]
-        specs = [puppets.sample_spec(seed, detailed=corpus.detailed) for seed in seeds]
+        specs = [_image_spec(seed, settings) for seed in seeds]
         times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
         for clip in puppets.render_batch(specs, times, size=size):
-            yield *_cropped(clip, part.size), _captions(clip.spec, corpus.captions)
+            yield _row(clip, part.size, corpus.captions)
 
 
 def puppet_clips(settings: Recipe, start: int, part: Part) -> Iterator[ClipRow]:
@@ -90,17 +93,41 @@ def puppet_clips(settings: Recipe, start: int, part: Part) -> Iterator[ClipRow]:
         seed = _seed(settings, "clips", number)
         spec = puppets.sample_spec(seed, detailed=corpus.detailed)
         clip = puppets.render(spec, frames=model.frames, size=size, fps=model.fps)
-        yield *_cropped(clip, part.size), _captions(spec, corpus.captions)
+        yield _row(clip, part.size, corpus.captions)
 
 
-def _cropped(clip: puppets.Clip, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and keypoints of a square clip, cropped to `size` around the person."""
-    side = clip.frames.shape[1]
-    if size == (side, side):
-        return clip.frames, clip.keypoints
-    poses = Poses(clip.keypoints, side, side, clip.fps)
-    crop = cover(square(side), size, middle_of(poses))
-    return crop.of(clip.frames), keypoints_in(clip.keypoints, crop, poses)
+def _image_spec(seed: int, settings: Recipe) -> puppets.Spec:
+    """The spec of a single frame; a share of them are portraits."""
+    if np.random.default_rng([seed, 7]).random() < settings.corpus.close_ups:
+        return puppets.sample_portrait(seed)
+    return puppets.sample_spec(seed, detailed=settings.corpus.detailed)
+
+
+def _row(clip: puppets.Clip, size: Size, captions: int) -> ClipRow:
+    """A square clip, cropped to `size` around the person, with its captions and regions."""
+    texts, side = _captions(clip.spec, captions), clip.frames.shape[1]
+    frames, keypoints, regions = clip.frames, clip.keypoints, _regions(clip)
+    if size != (side, side):
+        poses = Poses(keypoints, side, side, clip.fps)
+        crop = cover(square(side), size, middle_of(poses))
+        frames, regions = crop.of(frames), crop.of(regions)
+        keypoints = keypoints_in(keypoints, crop, poses)
+    return ClipRow(frames, keypoints, texts, _cells(regions))
+
+
+def _regions(clip: puppets.Clip) -> np.ndarray:
+    """Where faces and objects are, uint8 (F, H, W, 2)."""
+    face = np.uint8(255) * (clip.parts == puppets.PARTS.index("face"))
+    return np.stack([face, clip.objects], -1)
+
+
+def _cells(regions: np.ndarray) -> np.ndarray:
+    """The mean of each cell of regions (F, H, W, 2), uint8 (F, h, w, 2)."""
+    height, width = regions.shape[1:3]
+    grid = (-(-height // REGION_CELL), -(-width // REGION_CELL))
+    x = torch.from_numpy(regions).permute(0, 3, 1, 2).float()
+    cells: np.ndarray = F.adaptive_avg_pool2d(x, grid).round().byte().permute(0, 2, 3, 1).numpy()
+    return cells
 
 
 def procedural(settings: Recipe, start: int) -> Iterator[ClipRow]:
@@ -108,7 +135,7 @@ def procedural(settings: Recipe, start: int) -> Iterator[ClipRow]:
     nobody = np.zeros((1, 18, 3), np.float32)
     for number in range(start, settings.corpus.pictures):
         seed = _seed(settings, "images", number)
-        yield picture(seed, settings.model.size)[None], nobody, [""]
+        yield ClipRow(picture(seed, settings.model.size)[None], nobody, [""])
 
 
 def portraits(settings: Recipe, start: int) -> Iterator[ClipRow]:
@@ -119,7 +146,7 @@ def portraits(settings: Recipe, start: int) -> Iterator[ClipRow]:
         specs = [puppets.sample_portrait(seed) for seed in seeds]
         times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
         for clip in puppets.render_batch(specs, times, size=model.size):
-            yield clip.frames, clip.keypoints, [""]
+            yield ClipRow(clip.frames, clip.keypoints, [""])
 
 
 def _seed(settings: Recipe, kind: str, number: int) -> int:

@@ -34,6 +34,8 @@ class Corpus:
     clips: int = 0  # number of clips of puppets to render, `model.frames` frames each
     captions: int = 4  # different captions for each clip
     detailed: bool = False  # puppets with details that captions do not name (`puppets.Detail`)
+    # Share of `images`, 0..1, with the camera close to the person (`puppets.sample_portrait`)
+    close_ups: float = 0.0
     # For the VAE stages only, in addition to `images`
     pictures: int = 0  # number of procedural pictures, so that the VAE is not limited to puppets
     portraits: int = 0  # number of frames of puppets close to the camera, with individual faces
@@ -65,6 +67,15 @@ class Loss:
     snr_gamma: float = 0.0  # min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); 0 disables it
     # Base training: additional weight of pixels near the limbs of the pose, as in HumanSD
     pose_weight: float = 0.0
+    # Base training on puppets, whose ground truth says where they are: additional weight of the
+    # pixels of faces, and of objects
+    face_weight: float = 0.0
+    object_weight: float = 0.0
+
+    @property
+    def uses_regions(self) -> bool:
+        """Whether the loss needs to know where faces and objects are."""
+        return self.face_weight > 0 or self.object_weight > 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,7 @@ class Recipe:
         return tuple(stage for stage in self.stage if stage.kind in kinds)
 
 
+WEIGHTS = ("pose_weight", "face_weight", "object_weight")  # of pixels, in base training
 # Keys of version 0.1 and their new names; deprecated ones work for one release
 RENAMED = {
     "loss.regularization_weight": "loss.prior_weight",
@@ -234,7 +246,7 @@ def _check(recipe: Recipe, where: str) -> None:
         raise UsageError(f"{where}: gamma must lie in (0, 1]")
     if not 0 <= recipe.seed < 2**32:
         raise UsageError(f"{where}: seed must be 0 to {2**32 - 1}")
-    for key in ("alpha", "prior_weight", "snr_gamma", "pose_weight"):
+    for key in ("alpha", "prior_weight", "snr_gamma", *WEIGHTS):
         if not getattr(recipe.loss, key) >= 0:  # nor nan
             raise UsageError(f"{where}: {key} must be at least 0")
     for key in ("prior_images", "prior_clips", "prior_steps"):
@@ -251,6 +263,13 @@ def _check(recipe: Recipe, where: str) -> None:
     for key, value in dataclasses.asdict(recipe.autoencoder).items():
         if value < 0:
             raise UsageError(f"{where}: {key} of [autoencoder] must be at least 0")
+    if not 0 <= recipe.corpus.close_ups <= 1:
+        raise UsageError(f"{where}: close_ups is a share and must be 0 to 1")
+    if recipe.loss.uses_regions and recipe.corpus.source != "puppets":
+        raise UsageError(
+            f"{where}: face_weight and object_weight are for puppets, of which it is known where "
+            "faces and objects are; remove them, or use pose_weight"
+        )
     if not 0 <= recipe.corpus.workers <= 256:
         raise UsageError(f"{where}: workers of [corpus] must be 0 to 256")
     for stage in recipe.stage:

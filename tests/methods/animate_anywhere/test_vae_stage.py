@@ -11,7 +11,7 @@ import torch
 from animateanywhere import puppets
 from animateanywhere.backbones.vae import VAES
 from animateanywhere.core.frame_size import square
-from animateanywhere.datasets.clips import open_corpus
+from animateanywhere.datasets.clips import ClipRow, open_corpus
 from animateanywhere.methods.animate_anywhere.settings import Autoencoder, Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures, vae_sources
 from animateanywhere.methods.animate_anywhere.vae_stage import (
@@ -31,7 +31,7 @@ def recipe() -> Recipe:
 @pytest.fixture
 def sources(recipe: Recipe, tmp_path: Path) -> list[Source]:
     nobody = np.zeros((1, 18, 3), np.float32)
-    rows = ((np.full((1, 64, 64, 3), n, np.uint8), nobody, [""]) for n in range(4))
+    rows = (ClipRow(np.full((1, 64, 64, 3), n, np.uint8), nobody, [""]) for n in range(4))
     images = open_corpus(tmp_path / "images", lambda start: rows, 4, 1, square(64))
     return vae_sources(recipe, tmp_path, RenderedPictures([images]))
 
