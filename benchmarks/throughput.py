@@ -1,4 +1,4 @@
-"""Processor time of a training step of the VAE and of the image UNet, by precision.
+"""Processor time of a training step of the VAE and of the image and video UNets, by precision.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/throughput.py [RECIPE ...]
 
@@ -16,32 +16,33 @@ from statistics import median
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
 from animateanywhere.backbones.vae import VAES, latent_channels, vae_encode
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
-from animateanywhere.training.bfloat16 import use_bfloat16_norms
+from animateanywhere.training.bfloat16 import use_bfloat16_layers
 
-ROWS, TURNS = 16, 5  # rows of a step; steps that are measured, after one that is not
+ROWS, TURNS = 16, 5  # pictures of a step; steps that are measured, after one that is not
 REFERENCE = "float32"
-# Name: channels last, autocast to bfloat16, norms in bfloat16
+# Name: channels last, autocast to bfloat16, faster layers (`training/bfloat16.py`)
 VARIANTS = {
     REFERENCE: (False, False, False),
     "float32, channels last": (True, False, False),
     "bfloat16 by autocast": (True, True, False),
-    "bfloat16, RMS norm in bfloat16": (True, True, True),
+    "bfloat16, faster norms and attention": (True, True, True),
 }
 
 
 def main() -> None:
     for name in sys.argv[1:] or ["mini"]:
         model = load_recipe(name).model
-        print(f"\n{name}\n\n| step of {ROWS} rows ", end="")
-        print("| VAE, s | rows/s | ratio | image UNet, s | rows/s | ratio |")
-        print("|---|---|---|---|---|---|---|")
+        names = ("VAE", "image UNet", "video UNet")
+        print(f"\n{name}\n\n| step of {ROWS} pictures ", end="")
+        print("".join(f"| {part}, s | pictures/s | ratio " for part in names) + "|")
+        print("|---" * (1 + 3 * len(names)) + "|")
         costs = [
             measure({name: step(model, *options) for name, options in VARIANTS.items()})
-            for step in (vae_step, unet_step)
+            for step in (vae_step, unet_step, video_step)
         ]
         for name in VARIANTS:
             cells = []
@@ -77,19 +78,40 @@ def vae_step(model: Any, last: bool, half: bool, norms: bool) -> Callable[[], No
 
 def unet_step(model: Any, last: bool, half: bool, norms: bool) -> Callable[[], None]:
     """A training step of the image UNet; options as in VARIANTS."""
-    table = dict(model.vae)
-    channels = latent_channels(VAES[table.pop("_class_name")].from_config(table))
-    unet = UNet2DConditionModel.from_config(
-        {"in_channels": 2 * channels, "out_channels": channels, **model.unet}
-    )
+    unet = image_unet(model)
     side = model.unet["sample_size"]
-    x = torch.randn(ROWS, 2 * channels, side, side)
+    x = torch.randn(ROWS, unet.config.in_channels, side, side)
     text = torch.randn(ROWS, 48, model.unet["cross_attention_dim"])
 
     def loss() -> torch.Tensor:
         return unet(x, torch.full((ROWS,), 500), text).sample.float().square().mean()
 
     return stepper(unet, loss, last, half, norms)
+
+
+def video_step(model: Any, last: bool, half: bool, norms: bool) -> Callable[[], None]:
+    """A training step of the temporal layers, on one clip of ROWS frames; options as in
+    VARIANTS."""
+    unet = UNetMotionModel.from_unet2d(image_unet(model), MotionAdapter(**model.motion_adapter))
+    for name, parameter in unet.named_parameters():
+        parameter.requires_grad_("motion_modules" in name)
+    side = model.unet["sample_size"]
+    x = torch.randn(1, unet.config.in_channels, ROWS, side, side)
+    text = torch.randn(ROWS, 48, model.unet["cross_attention_dim"])
+
+    def loss() -> torch.Tensor:
+        return unet(x, torch.tensor([500]), text).sample.float().square().mean()
+
+    # A video UNet has five axes, which channels last does not know
+    return stepper(unet, loss, False, half, norms)
+
+
+def image_unet(model: Any) -> Any:
+    table = dict(model.vae)
+    channels = latent_channels(VAES[table.pop("_class_name")].from_config(table))
+    return UNet2DConditionModel.from_config(
+        {"in_channels": 2 * channels, "out_channels": channels, **model.unet}
+    )
 
 
 def stepper(
@@ -100,7 +122,7 @@ def stepper(
     if last:
         network.to(memory_format=torch.channels_last)
     if norms:
-        use_bfloat16_norms(network)
+        use_bfloat16_layers(network)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
 
     def step() -> None:

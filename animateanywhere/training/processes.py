@@ -16,7 +16,7 @@ from torch import nn
 
 from animateanywhere.core.device import best_device, resolve_precision
 from animateanywhere.core.errors import UsageError
-from animateanywhere.training.bfloat16 import use_bfloat16_norms
+from animateanywhere.training.bfloat16 import use_bfloat16_layers
 from animateanywhere.training.stage import Stage
 
 FSDP = "ACCELERATE_USE_FSDP"  # environment variable by which `accelerate launch` asks for it
@@ -56,14 +56,14 @@ def passes_of(stage: Stage, processes: int) -> int:
 
 
 def accelerator_of(stage: Stage, model: nn.Module, track: str | None = None) -> Accelerator:
-    """The device and precision of a stage. For bf16 on a processor, the model's norms are replaced
-    by faster ones. track: another tracker of accelerate for the log."""
+    """The device and precision of a stage. For bf16 on a processor, some of the model's
+    layers are replaced by faster ones. track: another tracker of accelerate for the log."""
     AcceleratorState._reset_state()  # each stage has its own precision
     # Cast weights are not cached: within an autocast around this loop they would go stale
     kept = AutocastKwargs(cache_enabled=False)
     on_cpu, precision = best_device() == "cpu", resolve_precision(stage.precision)
     if on_cpu and precision == "bf16":
-        use_bfloat16_norms(model)
+        use_bfloat16_layers(model)
     with _without(FSDP):  # sharding is ours (`shards`): on a CPU, accelerate would ignore it
         return Accelerator(
             mixed_precision=precision, cpu=on_cpu, log_with=track, kwargs_handlers=[kept]

@@ -9,8 +9,11 @@ from diffusers import AutoencoderDC
 from diffusers.models.normalization import RMSNorm
 from torch import nn
 
+from animateanywhere.backbones.base import load_base
+from animateanywhere.backbones.vae import latent_channels
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
-from animateanywhere.training.bfloat16 import use_bfloat16_norms
+from animateanywhere.training import bfloat16
+from animateanywhere.training.bfloat16 import use_bfloat16_layers
 from animateanywhere.training.loop import fit
 from animateanywhere.training.stage import Stage
 
@@ -21,7 +24,7 @@ def test_outputs_and_gradients_of_the_norm_are_those_of_diffusers() -> None:
     with torch.no_grad():
         for parameter in norm.parameters():
             parameter.copy_(torch.randn(48, generator=generator))
-    fast = use_bfloat16_norms(copy.deepcopy(norm))
+    fast = use_bfloat16_layers(copy.deepcopy(norm))
     x, grad = (torch.randn(4, 9, 9, 48, generator=generator) for _ in range(2))
     found = []
     for one in (norm, fast):
@@ -41,7 +44,7 @@ def vae() -> nn.Module:
 
 def test_gradients_of_a_vae_are_those_of_float32() -> None:
     plain = vae()
-    fast = use_bfloat16_norms(copy.deepcopy(plain))
+    fast = use_bfloat16_layers(copy.deepcopy(plain))
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for model in (plain, fast):
         with torch.autocast("cpu", torch.bfloat16, enabled=model is fast):
@@ -56,10 +59,34 @@ def test_gradients_of_a_vae_are_those_of_float32() -> None:
 
 def test_without_gradients_nothing_changes() -> None:
     plain = vae()
-    fast = use_bfloat16_norms(copy.deepcopy(plain))
+    fast = use_bfloat16_layers(copy.deepcopy(plain))
     x = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(fast.encode(x).latent, plain.encode(x).latent, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("most", [1024, 4])  # in training by products of matrices, or fused
+def test_attention_of_a_video_unet_is_that_of_float32(
+    most: int, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bfloat16, "FEW_TOKENS", most)
+    base = load_base(str(tiny_base))
+    plain = base.family.build(base, True)
+    fast = use_bfloat16_layers(copy.deepcopy(plain))
+    x, text = torch.randn(1, 2 * latent_channels(base.vae), 4, 8, 8), torch.randn(4, 9, 32)
+    for half in (False, True):
+        for model in (plain, fast):
+            model.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=half and model is fast):
+                y = model(x, torch.tensor([500]), text).sample.float()
+            y.square().mean().backward()
+        for (name, a), b in zip(plain.named_parameters(), fast.parameters(), strict=True):
+            assert a.grad is not None and b.grad is not None
+            off = (a.grad - b.grad).norm() / a.grad.norm().clamp_min(1e-6)
+            assert off < (0.2 if half else 1e-3), f"{name}: {off:.4f}"
+    with torch.no_grad():
+        expected, ours = (model(x, torch.tensor([500]), text).sample for model in (plain, fast))
+    torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("amx", [True, False])
