@@ -1,8 +1,8 @@
 """Layers that train fast in bfloat16 on a processor: RMS norms and attention.
 
 A processor with AMX multiplies matrices of bfloat16 in hardware: a core does 1000 GFLOP/s and more
-in convolutions, 180 in float32. Norms and the backward pass of PyTorch's fused attention then take a
-large share of the time.
+in convolutions, 180 in float32. Norms, and the backward pass of PyTorch's fused attention, then
+take a large share of the time.
 
 Train with one thread per process, and one process per core (`torch.distributed.run`): with several
 threads, oneDNN adds up the gradients of weights behind a barrier at which threads spin, which took
