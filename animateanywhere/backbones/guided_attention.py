@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
+from animateanywhere.diffusion.attention import TrainingAttention
+
 
 @dataclass(frozen=True)
 class Region:
@@ -66,7 +68,7 @@ def guide(unet: nn.Module, gamma: float) -> None:
         layer.set_processor(GuidedAttention(gamma))
 
 
-class GuidedAttention(AttnProcessor2_0):
+class GuidedAttention(TrainingAttention):
     """diffusers' attention processor with the appended channel; without a region it is plain."""
 
     def __init__(self, gamma: float) -> None:

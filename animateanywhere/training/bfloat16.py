@@ -15,48 +15,30 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.normalization import RMSNorm
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-# Tokens up to which attention is two products of matrices in training; the matrix of all pairs,
-# which it keeps for the backward pass, grows with their square
-FEW_TOKENS = 1024
+from animateanywhere.diffusion.attention import TrainingAttention
 
 
 def use_bfloat16_layers(model: nn.Module) -> nn.Module:
     """Let the RMS norms of a model compute in bfloat16, and its attention by products of matrices,
     while gradients are enabled, in place; returns the model.
 
-    diffusers computes norms in float32, in twice as many passes over memory of twice as many bytes.
-    The fused attention of PyTorch is slow on a processor in the backward pass in bfloat16: a third
-    of a step of the bundled image UNet, and 60 % of one of the video UNet, whose temporal layers
-    attend from 16 frames to each other. Weights remain float32, and without gradients nothing
+    diffusers computes norms in float32, in twice as many passes over memory of twice as many bytes;
+    for attention see `TrainingAttention`. Weights remain float32, and without gradients nothing
     changes.
     """
     for module in model.modules():
         if isinstance(module, RMSNorm) and module.weight is not None:
             module.forward = partial(_normalize, module)
         if isinstance(module, Attention) and type(module.processor) is AttnProcessor2_0:
-            module.set_processor(_Attention())
+            module.set_processor(TrainingAttention())
         if isinstance(module, PreTrainedModel):
             module.set_attn_implementation("eager")
     return model
-
-
-class _Attention:
-    """diffusers' two processors of attention: by products of matrices in training if there are few
-    tokens, otherwise the fused one."""
-
-    def __init__(self) -> None:
-        self.products, self.fused = AttnProcessor(), AttnProcessor2_0()
-
-    def __call__(self, attn: Attention, hidden_states: Tensor, *given: Any, **named: Any) -> Tensor:
-        few = hidden_states.shape[1] <= FEW_TOKENS
-        processor = self.products if torch.is_grad_enabled() and few else self.fused
-        out: Tensor = processor(attn, hidden_states, *given, **named)
-        return out
 
 
 def _normalize(norm: RMSNorm, x: Tensor) -> Tensor:

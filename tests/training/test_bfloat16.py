@@ -11,8 +11,8 @@ from torch import nn
 
 from animateanywhere.backbones.base import load_base
 from animateanywhere.backbones.vae import latent_channels
+from animateanywhere.diffusion import attention
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
-from animateanywhere.training import bfloat16
 from animateanywhere.training.bfloat16 import use_bfloat16_layers
 from animateanywhere.training.loop import fit
 from animateanywhere.training.stage import Stage
@@ -69,7 +69,7 @@ def test_without_gradients_nothing_changes() -> None:
 def test_attention_of_a_video_unet_is_that_of_float32(
     most: int, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bfloat16, "FEW_TOKENS", most)
+    monkeypatch.setattr(attention, "FEW_TOKENS", most)
     base = load_base(str(tiny_base))
     plain = base.family.build(base, True)
     fast = use_bfloat16_layers(copy.deepcopy(plain))
