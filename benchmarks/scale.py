@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from memory import SIZE, counted, write_configs
@@ -150,43 +149,58 @@ def row(card: Card, stage: Stage, work: Work, gpus: int) -> str:
 
 @dataclass(frozen=True)
 class Published:
-    """A run as a paper describes it. tflop: of a row, estimated as said in docs/scale.md."""
+    """A run as a paper describes it. tflop and row, in MB: of a row, estimated as said in
+    docs/scale.md. gradients: GB."""
 
     name: str
     steps: int
     rows: int
     tflop: float
-    gpus: int
+    gradients: float
+    row: float
 
 
 def papers(image: Work, video: Work, stages: tuple[Stage, ...]) -> list[Published]:
     """The runs of AnyCharV at 512 x 512, its networks as two and one of SD 1.5's; and of
     ContextAnyone as designed here, on Wan 2.1 1.3B, from the count in its design."""
     first, second = stages
+    whole, temporal = image.gradients, video.gradients
+    # Wan 2.1 1.3B: GB of its parameters; MB of a latent frame of 480 x 832 pixels and its pose
+    wan, latent = 4 * 1.42, 2 * 2 * 16 * 60 * 104 / 1e6
     still = image.tflop / first.batch
     frame = video.tflop / second.batch / second.frames  # recomputed
     return [
-        Published("AnyCharV A, compose", 50_000, 64, 2 * still, 8),
-        Published("AnyCharV B, self-boost", 3_000, 64, 5 / 3 * still, 8),
-        Published("AnyCharV C, motion", 10_000, 8, 24 * frame, 8),
-        Published("AnyCharV D, self-boost", 10_000, 8, 24 * frame * 4 / 3, 8),
-        Published("ContextAnyone, 49 frames", 9_000, 32, 317, 8),
-        Published("ContextAnyone, 81 frames", 9_000, 32, 634, 8),
-    ]
+        Published("AnyCharV A, compose", 50_000, 64, 2 * still, 2 * whole, 2 * image.row),
+        Published("AnyCharV B, self-boost", 3_000, 64, 5 / 3 * still, whole, 2 * image.row),
+        Published("AnyCharV C, motion", 10_000, 8, 24 * frame, temporal, 1.5 * video.row),
+        Published("AnyCharV D, self-boost", 10_000, 8, 32 * frame, whole + temporal,
+                  1.5 * video.row),
+        Published("ContextAnyone, 49 frames", 9_000, 32, 317, wan, 13 * latent),
+        Published("ContextAnyone, 81 frames", 9_000, 32, 634, wan, 21 * latent),
+    ]  # fmt: skip
 
 
 def paper_table(runs: list[Published]) -> None:
-    print("\n| run | steps x rows | TFLOP a row | TFLOP in all |", end="")
-    print("".join(f" {run} GPUs, H100 | " for run in (1, 8, 64)), "$ |")
-    print("|---" * 8 + "|")
-    card = CARDS[1]
+    print("\n| run | steps x rows | TFLOP a row | GPUs | rows each | step, s | of it DDP, s | "
+          "data, MB/s | time | $ |")  # fmt: skip
+    print("|---" * 10 + "|")
     for run in runs:
-        work = run.steps * run.rows * run.tflop
-        hours = work / card.tflops / SHARE / 3600
-        times = (clock(3600 * hours / gpus) for gpus in (1, 8, 64))
-        cells: list[Any] = [run.name, f"{run.steps:,} x {run.rows}", f"{run.tflop:.2f}"]
-        cells += [f"{work:,.0f}", *times, f"{hours * card.price:,.0f}"]
-        print(f"| {' | '.join(map(str, cells))} |")
+        for gpus in (1, 8, 64):
+            print(paper_row(CARDS[1], run, gpus))
+
+
+def paper_row(card: Card, run: Published, gpus: int) -> str:
+    """With fewer rows in a step than GPUs, the others have nothing to do."""
+    used = min(gpus, run.rows)
+    each = -(-run.rows // used)
+    compute, ddp = step_seconds(card, used, each * run.tflop, 2 * run.gradients)
+    seconds = compute + ddp
+    hours = seconds * run.steps / 3600
+    cells = [run.name, f"{run.steps:,} x {run.rows}", f"{run.tflop:.2f}",
+             f"{gpus}" + f" ({used} used)" * (used < gpus), each, f"{seconds:.2f}", f"{ddp:.2f}",
+             f"{run.rows * run.row / seconds:.0f}", clock(3600 * hours),
+             f"{hours * gpus * card.price:,.0f}"]  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Fixtures: small real models, saved to a folder and loaded from it as users' bases are."""
 
+import multiprocessing
 import os
 import socket
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,34 +63,42 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     return folder
 
 
-@pytest.fixture(scope="session")
-def two_processes() -> Callable[[list[str]], list[subprocess.CompletedProcess[str]]]:
-    """Runs a command in two processes that train together, as `accelerate launch` starts them."""
+def forks() -> Any:
+    """Processes that begin with what base training loads, which takes seconds, already loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["animateanywhere.commands.base_train"])
+    return context
 
-    def run(command: list[str]) -> list[subprocess.CompletedProcess[str]]:
+
+def joining(environment: dict[str, str], function: Callable[..., None], given: Any) -> None:
+    """Run a function in a process of several that train together."""
+    os.environ |= environment
+    torch.set_num_threads(1)
+    function(*given)
+
+
+@pytest.fixture(scope="session")
+def together() -> Callable[..., list[int]]:
+    """Calls a function in so many processes that train together, as a launcher starts them; returns
+    their exit codes."""
+
+    def run(count: int, function: Callable[..., None], *given: Any) -> list[int]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        environment = os.environ | {
-            "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1",
-        }  # fmt: skip
-        both = [
-            subprocess.Popen(
-                command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )
-            for rank in ("0", "1")
-        ]  # fmt: skip
+        common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                  "ACCELERATE_USE_CPU": "1"}  # fmt: skip
+        ranks = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+        processes = [forks().Process(target=joining, args=(one, function, given)) for one in ranks]
+        for process in processes:
+            process.start()
         try:
-            said = [process.communicate(timeout=300) for process in both]
+            for process in processes:
+                process.join(300)
+            return [process.exitcode for process in processes]
         finally:
-            for process in both:
+            for process in processes:
                 process.kill()
-        return [
-            subprocess.CompletedProcess(command, process.returncode, out, err)
-            for process, (out, err) in zip(both, said, strict=True)
-        ]
 
     return run
 

@@ -44,7 +44,7 @@ def _root(
 
 def result(path: Path | str) -> None:
     """Give a script the place of what was made; at a terminal the command has printed it."""
-    from animateanywhere.core.console import is_first
+    from animateanywhere.core.launcher import is_first
 
     if not sys.stdout.isatty() and is_first():
         typer.echo(path)

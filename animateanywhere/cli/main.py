@@ -16,7 +16,15 @@ import typer
 from animateanywhere.cli import corpus, evaluate, generate, info, prepare, runs, share, train
 from animateanywhere.cli.app import app
 from animateanywhere.cli.help import Command
-from animateanywhere.core.errors import STOPPED, Failure, UsageError, out_of_memory, stopped
+from animateanywhere.core.errors import (
+    STOPPED,
+    Failure,
+    OtherEnded,
+    UsageError,
+    out_of_memory,
+    stopped,
+)
+from animateanywhere.core.launcher import speaks
 
 # In the order in which people need them, as `aa --help` shows it
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -71,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(STOPPED, 130)
         if why := out_of_memory(error):
             return _fail(why, 1)
+        if isinstance(error, OtherEnded):
+            return _fail(str(error), 1, follows=True)
         if isinstance(error, UsageError | Failure):
             return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
         if isinstance(error, OSError) and error.strerror and error.filename:
@@ -98,8 +108,10 @@ def _check_encoding(arguments: Sequence[str]) -> None:
             ) from None
 
 
-def _fail(message: str, code: int) -> int:
-    typer.secho(f"aa: {' '.join(message.split())}", fg="red", err=True)
+def _fail(message: str, code: int, follows: bool = False) -> int:
+    text = f"aa: {' '.join(message.split())}"
+    if speaks(text, code, follows):
+        typer.secho(text, fg="red", err=True)
     return code
 
 

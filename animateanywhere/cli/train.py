@@ -185,6 +185,9 @@ def base_train(
     Example: aa base-train tiny --out runs/tiny
     """
     require_writable(out or RUNS)
+    from animateanywhere.methods.animate_anywhere.settings import load_recipe
+
+    settings = load_recipe(recipe)  # first: to load the networks takes seconds
     from animateanywhere.commands import base_train as command
 
-    result(command.base_train(recipe, out, checkpoint, track))
+    result(command.base_train(settings, out, checkpoint, track))

@@ -15,10 +15,10 @@ from rich.markup import escape
 
 from animateanywhere.backbones.base import BASES, TRAINED, family_of, hash_of, write_base_toml
 from animateanywhere.backbones.create import create_base, with_checkpoint
+from animateanywhere.commands.run_settings import read_settings, require_same, without_places
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.run_folder import owned
 from animateanywhere.methods.animate_anywhere.base_stages import STAGES, Run, open_data
@@ -27,11 +27,11 @@ from animateanywhere.methods.animate_anywhere.model_card import write_base_card
 from animateanywhere.methods.animate_anywhere.settings import (
     Recipe,
     Stage,
-    current_names,
     load_recipe,
     to_dict,
 )
 from animateanywhere.training.log import Track, check_tracker
+from animateanywhere.training.processes import others_named, tell_single
 
 
 def base_train(
@@ -66,19 +66,25 @@ def base_train(
         check_tracker(track)
     out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
     # The first process may encode for hours while the others wait
-    main = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2)).is_main_process
-    with owned(out, "base-train", _is_run) if main else nullcontext():
-        return _train(settings, out, track)
+    state = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2))
+    tell_single()
+    owner = owned(out, "base-train", _is_run) if state.is_main_process else nullcontext()
+    with owner, others_named(state.num_processes):
+        _train(settings, out, track)
+    if state.num_processes > 1:
+        state.destroy_process_group()  # or NCCL warns
+    return out
 
 
-def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
+def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     """`base_train` in its folder."""
     ready = not settings.stage
     parts, usual = (_decisive(some) for some in (settings, Recipe("")))
-    if PartialState().is_main_process and not _is_begun(out):
-        (out / "recipe.json").unlink(missing_ok=True)  # of a download that failed
-    _require_same(out / "recipe.json", parts, usual)
+    usual["autoencoder"] = parts["autoencoder"]  # not recorded by earlier versions
     with PartialState().main_process_first():
+        if PartialState().is_main_process and not _is_begun(out):
+            (out / "recipe.json").unlink(missing_ok=True)  # of a download that failed
+        require_same(out / "recipe.json", parts, usual)
         data = None if ready else open_data(settings, out)
         # Only a new tokenizer is trained on the captions; reading them all may take minutes
         new = not ((out / "tokenizer").is_dir() or "from" in settings.model.text_encoder)
@@ -90,7 +96,7 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
         run = Run(settings, out, data, track)
         folder = out / "training" / stage.name
         done = folder / "done.json"
-        _require_same(folder / "stage.json", asdict(stage), asdict(Stage("", stage.kind, 0)))
+        require_same(folder / "stage.json", asdict(stage), asdict(Stage("", stage.kind, 0)))
         if done.is_file():
             say(f"stage {stage.name}: already finished")
             continue
@@ -112,12 +118,12 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
         write_base_card(out, config, hash_of(out))
         write_base_toml(out, config)
     say(f"base written to {out}")
-    return out
 
 
 def _decisive(settings: Recipe) -> dict[str, Any]:
     """The settings that a run cannot be resumed without."""
-    parts = {key: to_dict(settings)[key] for key in ("seed", "model", "corpus", "loss")}
+    keys = ("seed", "model", "corpus", "autoencoder", "loss")
+    parts = {key: to_dict(settings)[key] for key in keys}
     del parts["corpus"]["workers"]  # changes nothing but the time
     # Puppets were trained in one aspect ratio before there were more
     if len(settings.aspects) > 1 or settings.corpus.source != "puppets":
@@ -130,7 +136,7 @@ def _tell_other_content(data: CorpusData, record: Path) -> None:
     """Warn if a corpus is not as it was when the run began, of which a record is written."""
     now, before = {"fingerprint": data.fingerprint}, None
     if record.is_file():
-        before = _read(record)
+        before = read_settings(record)
     if before is None:
         record.parent.mkdir(exist_ok=True)
         with write_aside(record) as aside:
@@ -149,57 +155,7 @@ def _is_begun(out: Path) -> bool:
     return out.is_dir() and any(path.is_dir() for path in out.iterdir())
 
 
-def _require_same(path: Path, settings: dict[str, Any], usual: dict[str, Any]) -> None:
-    """Write the settings to `path`; raise UsageError if other settings were used there before, or
-    if these are damaged. usual: the values of keys that an earlier version did not know."""
-    text = json.dumps(settings, indent=1) + "\n"
-    if path.is_file():
-        before = _read(path)
-        if before is None:
-            raise UsageError(
-                f"{path}: damaged; delete it if {path.parent} was made with this recipe, otherwise "
-                "give another --out"
-            )
-        known = _filled(without_places(current_names(before)), json.loads(json.dumps(usual)))
-        if known != json.loads(text):
-            raise UsageError(
-                f"{path.parent} was made with another recipe: remove it, or give another --out"
-            )
-    if PartialState().is_main_process:
-        with write_aside(path) as aside:
-            aside.write_text(text, encoding="utf-8")
-
-
-def _filled(table: Any, usual: Any) -> Any:
-    """A table with the keys of `usual` that it lacks, and so for tables in it."""
-    if not isinstance(table, dict) or not isinstance(usual, dict):
-        return table
-    return usual | {key: _filled(value, usual.get(key)) for key, value in table.items()}
-
-
-def without_places(settings: Any) -> Any:
-    """Settings with local files and folders by their names alone: bases are published with them."""
-    if isinstance(settings, dict):
-        return {key: without_places(value) for key, value in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [without_places(value) for value in settings]
-    is_place = isinstance(settings, str) and (Path(settings).is_absolute() or _exists(settings))
-    return Path(settings).name if is_place else settings
-
-
-def _exists(text: str) -> bool:
-    return "/" in text and Path(text).exists()
-
-
 def _is_run(folder: Path) -> bool:
     """Whether a folder without a mark is of a training of version 0.1, which wrote none."""
-    found = _read(folder / "recipe.json") if (folder / "recipe.json").is_file() else None
+    found = read_settings(folder / "recipe.json") if (folder / "recipe.json").is_file() else None
     return isinstance(found, dict) and {"seed", "model", "corpus"} <= found.keys()
-
-
-def _read(path: Path) -> Any:
-    """The contents of a JSON file; None if it is damaged."""
-    try:
-        return read_json(path)
-    except ValueError:
-        return None

@@ -7,6 +7,7 @@ reports what torch says of this machine.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import sys
@@ -61,3 +62,4 @@ def torch_facts() -> dict[str, Any]:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+    gc.freeze()  # at its end, Python would look for garbage in all of them for two seconds

@@ -3,7 +3,6 @@
 Of several processes (`accelerate launch`, `torchrun`) only the first writes.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,14 +22,10 @@ from rich.progress import (
 )
 
 from animateanywhere.core.device import peak_memory
+from animateanywhere.core.launcher import is_first
 from animateanywhere.core.reporter import Bar, Level
 
 PLAIN_EVERY = 10.0  # seconds between lines when stderr is not a terminal
-
-
-def is_first() -> bool:
-    """Whether this is the only process, or the first of several."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass

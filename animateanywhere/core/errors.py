@@ -29,6 +29,10 @@ class Failure(Exception):
         return _in_one_line(super().__str__())
 
 
+class OtherEnded(Failure):
+    """Another of the processes that train together has ended: the cause is there."""
+
+
 def out_of_memory(error: BaseException) -> str | None:
     """The message where memory ran out, of the machine, of a GPU or below a limit of the system,
     whatever was made of that error since; None where it did not."""

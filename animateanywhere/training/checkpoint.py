@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from rich.markup import escape
 from torch import Tensor
 
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import flush
 from animateanywhere.core.messages import warn
 from animateanywhere.core.tensor_file import checked, write_tensors
@@ -70,8 +70,11 @@ def write_state(
 
     keep: False if the former one could not be loaded: it is replaced, and `PREVIOUS` stays.
 
-    Raises Failure if the disk is full; both files are then as they were.
+    Raises Failure if the disk is full, or if a tensor is not finite, from which no training would
+    recover; both files are then as they were.
     """
+    if name := _not_finite(tensors.items()):
+        raise Failure(f"{name} is not finite")
     scale = {} if scaler is None else scaler.state_dict()
     about = {key: str(value) for key, value in asdict(position).items()}
     write_tensors(folder / NEXT, tensors, {**about, "scaler": json.dumps(scale)})
@@ -79,6 +82,11 @@ def write_state(
         os.replace(folder / CHECKPOINT, folder / PREVIOUS)
     os.replace(folder / NEXT, folder / CHECKPOINT)
     flush(folder)
+
+
+def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The name of a tensor that has values which are not finite; None if there is none."""
+    return next((name for name, some in tensors if not some.isfinite().all()), None)
 
 
 def load_checkpoint(
@@ -120,6 +128,9 @@ def _load(
         found = {n: file.get_slice(n).get_shape() for n in file.keys() if "optimizer." not in n}  # noqa: SIM118
         if found != wanted:
             raise UsageError(f"{path}: of a run with other parameters")
+        # Of earlier versions, which did not look
+        if name := _not_finite((n, file.get_tensor(n)) for n in wanted):
+            raise UsageError(f"{path}: {name} is not finite")
         for name, parameter in parameters.items():
             parameter.copy_(part_of(file.get_tensor(f"model.{name}"), parameter))
         for key in file.keys():  # noqa: SIM118 - not a dict

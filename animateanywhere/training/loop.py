@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -17,14 +16,16 @@ from accelerate.utils import broadcast_object_list
 from rich.markup import escape
 from torch import Tensor, nn
 
-from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.errors import Failure, OtherEnded, UsageError
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.training.log import Log
 from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.processes import (
+    OTHER_ENDED,
     Share,
     accelerator_of,
     device_of,
+    lost_another,
     passes_of,
     total,
 )
@@ -36,8 +37,6 @@ from animateanywhere.training.throughput import Draw, Throughput
 
 Logs = dict[str, float]
 LossFn = Callable[[nn.Module, torch.Generator], tuple[Tensor, Logs]]
-# In what gloo and NCCL say of a process that is gone
-OTHER_ENDED = re.compile("peer|gloo|nccl|process ?group", re.IGNORECASE)
 
 
 def step_generator(seed: int, number: int) -> torch.Generator:
@@ -129,11 +128,8 @@ def fit(
             if state.intact and state.shards is None and not state.position.in_a_row:
                 with suppress(Exception):
                     state.save(together=False)
-            if not loop.alone and OTHER_ENDED.search(str(error)):
-                raise Failure(
-                    f"{stage.name}: another process of this training has ended; run the same "
-                    f"command again to resume after step {state.saved}"
-                ) from error
+            if not loop.alone and lost_another(error):
+                raise OtherEnded(f"{stage.name}: {OTHER_ENDED}") from error
             raise
         finally:
             if log is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +16,19 @@ from accelerate.utils import AutocastKwargs
 from torch import nn
 
 from animateanywhere.core.device import best_device, resolve_precision
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, OtherEnded, UsageError
+from animateanywhere.core.messages import say, warn
 from animateanywhere.training.bfloat16 import use_bfloat16_layers
 from animateanywhere.training.stage import Stage
 
-FSDP = "ACCELERATE_USE_FSDP"  # environment variable by which `accelerate launch` asks for it
+# Environment variables of `accelerate launch`. Its accumulation would divide gradients once more
+FSDP, PRECISION = "ACCELERATE_USE_FSDP", "ACCELERATE_MIXED_PRECISION"
+ACCUMULATION = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 # Other engines of accelerate, which would need other code
 OTHERS = ("DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG")
+# In what gloo and NCCL say of a process that is gone
+GONE = re.compile("peer|gloo|nccl|process ?group", re.IGNORECASE)
+OTHER_ENDED = "another process of this training has ended; run the same command again to resume"
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,8 @@ def accelerator_of(stage: Stage, model: nn.Module, track: str | None = None) -> 
     on_cpu, precision = best_device() == "cpu", resolve_precision(stage.precision)
     if on_cpu and precision == "bf16":
         use_bfloat16_layers(model)
-    with _without(FSDP):  # sharding is ours (`shards`): on a CPU, accelerate would ignore it
+    # Sharding is ours (`shards`): on a CPU, accelerate would ignore it
+    with _without(FSDP), _without(ACCUMULATION):
         return Accelerator(
             mixed_precision=precision, cpu=on_cpu, log_with=track, kwargs_handlers=[kept]
         )
@@ -99,6 +107,9 @@ def sharding(stage: Stage, processes: int) -> bool:
                 f"ACCELERATE_USE_{name}: aa trains by data parallelism (DDP) or FSDP2 only; choose "
                 "one of them in `accelerate config`"
             )
+    given, own = setting(PRECISION, "no"), resolve_precision(stage.precision)
+    if given not in ("no", own):
+        warn(f"stage {stage.name}: precision is {own}, of the recipe, not accelerate's {given}")
     if setting(FSDP) != "true":
         return False
     wrong = {
@@ -107,12 +118,55 @@ def sharding(stage: Stage, processes: int) -> bool:
         "fsdp_activation_checkpointing (the recipe has `recompute`)":
             setting("FSDP_ACTIVATION_CHECKPOINTING") == "true",
         f"optimizer = {stage.optimizer}": stage.optimizer != "adamw",
-        "precision = fp16": resolve_precision(stage.precision) == "fp16",
+        "precision = fp16": own == "fp16",
     }  # fmt: skip
     for what, asked in wrong.items():
         if asked:
             raise UsageError(f"stage {stage.name}: FSDP does not work with {what}; change either")
     return processes > 1
+
+
+def tell_engine(stage: Stage, accelerator: Accelerator, sharded: bool) -> None:
+    """Say what several processes, or one that was to shard weights, really do in a stage."""
+    count, here = accelerator.num_processes, accelerator.device.type
+    asked = os.environ.get(FSDP, "").lower() == "true"
+    if count == 1:
+        if asked:
+            say(f"stage {stage.name}: one process: FSDP has nothing to divide")
+        return
+    engine = "weights divided among them (FSDP2)" if sharded else "each with all weights (DDP)"
+    why = ": this network is too small to divide" if asked and not sharded else ""
+    say(f"stage {stage.name}: {count} processes on {here}, {engine}{why}")
+
+
+def tell_single() -> None:
+    """Warn of `accelerate launch --cpu --num_processes N`, which without MPI starts one process."""
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    asked = on_cpu and "MASTER_ADDR" in os.environ
+    if asked and not any(name.endswith(("WORLD_SIZE", "PMI_SIZE")) for name in os.environ):
+        warn(
+            "accelerate launch --cpu starts one process only; for several on processors, write "
+            "--multi_gpu in its place"
+        )
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error means that another process has ended. Ours do not."""
+    ours = isinstance(error, UsageError | Failure)
+    return not ours and (
+        isinstance(error, torch.distributed.DistError) or bool(GONE.search(str(error)))
+    )
+
+
+@contextmanager
+def others_named(count: int) -> Iterator[None]:
+    """Raise OtherEnded for errors inside that mean that another of `count` processes has ended."""
+    try:
+        yield
+    except Exception as error:
+        if count > 1 and lost_another(error):
+            raise OtherEnded(OTHER_ENDED) from error
+        raise
 
 
 @contextmanager

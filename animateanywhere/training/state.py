@@ -25,7 +25,7 @@ from animateanywhere.training.checkpoint import (
 from animateanywhere.training.checkpoint_files import PREVIOUS
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.optimizer import make_optimizer
-from animateanywhere.training.processes import device_of, sharding
+from animateanywhere.training.processes import device_of, sharding, tell_engine
 from animateanywhere.training.shards import Shards, divisible
 from animateanywhere.training.stage import Stage
 
@@ -45,11 +45,9 @@ class State:
         names = select(model, stage.train).keys()
         self.stage, self.accelerator, self.folder = stage, accelerator, folder
         self.model, self.names, self.shards = model, names, None
-        if sharding(stage, accelerator.num_processes):
-            if divisible(network):
-                self.shards = Shards(network, device_of(accelerator))
-            else:
-                say(f"stage {stage.name}: its small network is not sharded: each process has all")
+        if sharding(stage, accelerator.num_processes) and divisible(network):
+            self.shards = Shards(network, device_of(accelerator))
+        tell_engine(stage, accelerator, self.shards is not None)
         self.parameters = self._parameters()
         self.optimizer: Any = make_optimizer(self.parameters, stage)
         self.ema = Ema(self.parameters, stage.ema)
@@ -75,11 +73,13 @@ class State:
         run: the former checkpoint is kept, and the user warned.
 
         together: all processes call it, and learn whether the first one could write; otherwise none
-        of them waits for another.
+        of them waits for another, and those that write nothing do not know.
         """
         if self.step == self.saved:
             return True
         main = self.accelerator.is_main_process
+        if not (main or together):
+            return False
         tensors = state_of(self.parameters, self.optimizer, self.ema.shadow, keep=main)
         reason = None
         try:

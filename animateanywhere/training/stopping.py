@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+from animateanywhere.core.errors import Failure, UsageError
+
 
 class Stop:
     """Within this context, Ctrl-C and SIGTERM are only noted, in `requested`.
@@ -39,8 +41,9 @@ class Stop:
         where: TracebackType | None,
     ) -> None:
         self._restore()
-        # One that came last of all, after the work was done, or beside another error
-        if self.requested and (kind is None or issubclass(kind, Exception)):
+        # One that came last of all, after the work was done, or of which a library made an error
+        own = kind is not None and issubclass(kind, UsageError | Failure)
+        if self.requested and not own and (kind is None or issubclass(kind, Exception)):
             self.end()
 
     @contextmanager

@@ -2,15 +2,10 @@
 
 import inspect
 import json
-import multiprocessing
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +22,16 @@ from animateanywhere.backbones.base import hash_of, load_base
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.sd_unet import FAMILY
 from animateanywhere.backbones.sources import part_of
-from animateanywhere.commands.base_train import _require_same, base_train
+from animateanywhere.commands.base_train import base_train
+from animateanywhere.commands.run_settings import require_same
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
-from animateanywhere.core.paths import recipes_folder
-from animateanywhere.core.run_folder import MARK
 from animateanywhere.datasets.clips import ClipRow
 from animateanywhere.methods.animate_anywhere import base_stages, puppet_corpora, vae_stage
 from animateanywhere.methods.animate_anywhere.base_data import Rendered
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Stage, load_recipe, to_dict
 from animateanywhere.training.log import Log
+from tests.conftest import forks
 
 # Losses of recipes/tiny.toml on the CPU. Renders and kernels differ a little between machines.
 GOLDEN = {
@@ -188,10 +183,8 @@ def test_kill_9_anywhere_and_the_same_command_give_the_same_base(
 ) -> None:
     """Bit by bit, in all parts, whether it was killed in the corpus or any of the stages."""
     out = tmp_path / "base"
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["animateanywhere.commands.base_train"])
     for place in ("corpus", "vae", "text", "image", "video", "perception"):
-        process = context.Process(target=train_until_killed, args=(out, place))
+        process = forks().Process(target=train_until_killed, args=(out, place))
         process.start()
         process.join(240)
         assert process.exitcode == -signal.SIGKILL, place
@@ -205,65 +198,6 @@ def test_kill_9_anywhere_and_the_same_command_give_the_same_base(
     for path in weights:
         assert (out / path).read_bytes() == (trained / path).read_bytes(), path
     assert not [p for p in out.rglob("*.part*") if p.is_dir()]
-
-
-def start_of(out: Path, trained: Path) -> Path:
-    """A folder with what the image stage needs."""
-    out.mkdir()
-    for part in ("corpus", "vae", "tokenizer"):
-        shutil.copytree(trained / part, out / part)
-    shutil.copy(trained / MARK, out)
-    return out
-
-
-def test_two_processes_make_one_base(
-    trained: Path, tmp_path: Path, two_processes: Callable[[list[str]], list[Any]]
-) -> None:
-    """The first alone speaks and saves. SIGTERM to the launcher stops both at one step, which is
-    saved; the same command goes on, and the losses are those of one process without
-    recomputation."""
-    head = (recipes_folder() / "tiny.toml").read_text().split("[[stage]]")
-    image = head[3].replace("steps = 6", "steps = 30").replace("save_every = 3", "save_every = 99")
-    video = head[4].replace("accumulate = 2", "global_batch = 4")
-    whole, short = tmp_path / "whole.toml", tmp_path / "short.toml"
-    whole.write_text("[[stage]]".join([head[0], image + "global_batch = 8\n", video]))
-    short.write_text(
-        whole.read_text().replace("frames = 4\ntrain", "frames = 4\nrecompute = true\ntrain")
-    )
-    assert "recompute" in short.read_text()
-    base_train(whole, start_of(tmp_path / "whole", trained))
-    out = start_of(tmp_path / "base", trained)
-    arguments = ["-m", "animateanywhere", "base-train", str(short), "--out", str(out)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    root = str(Path(__file__).parents[2])
-    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "PYTHONPATH": root}
-    run = subprocess.Popen(
-        [*launcher, *arguments], env=environment, stderr=subprocess.PIPE, text=True
-    )
-    log = out / "training" / "image" / "log.jsonl"
-    try:
-        while not log.is_file() or log.read_text().count("\n") < 3:
-            assert run.poll() is None, run.communicate()[1]
-            time.sleep(0.02)
-        run.send_signal(signal.SIGTERM)
-        said = run.communicate(timeout=60)[1]
-    finally:
-        run.kill()
-    (saved,) = re.findall(r"image: saved after step (\d+); run the same command to resume", said)
-    assert 3 <= int(saved) < 30 and "unexpected" not in said
-    first, second = two_processes([sys.executable, *arguments])
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert f"resuming image after step {saved} of 30" in first.stderr
-    assert first.stdout.splitlines() == [str(out)] and not second.stdout
-    assert first.stderr.count("stage image") == 1 and "stage" not in second.stderr
-    assert hash_of(out) == load_base(out).config["hash"]
-    for stage, steps in (("image", 30), ("video", 6)):
-        rows = losses(out, stage)
-        assert len(rows) == steps
-        assert rows == pytest.approx(losses(tmp_path / "whole", stage), rel=1e-3)
-    one, two = (load_base(folder).parts["motion_adapter"] for folder in (tmp_path / "whole", out))
-    for (name, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
-        assert ".proj_out." not in name or (a - b).norm() < 0.05 * a.norm()  # it began as zeros
 
 
 def test_a_done_base_is_done(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,8 +214,34 @@ def test_a_done_base_is_done(trained: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_another_recipe_in_the_same_folder_is_refused(trained: Path) -> None:
     recipe = load_recipe("tiny")
     other = replace(recipe, corpus=replace(recipe.corpus, images=30))
-    with pytest.raises(UsageError, match="another recipe"):
+    with pytest.raises(UsageError, match=r"another recipe: corpus\.images was 24 and is 30; set"):
         base_train(other, trained)
+    with pytest.raises(UsageError, match=r"another recipe: autoencoder\.noise was 0.05 and is 0.1"):
+        base_train(replace(recipe, autoencoder=replace(recipe.autoencoder, noise=0.1)), trained)
+    longer = [replace(stage, steps=7, batch=3) for stage in recipe.stage]
+    with pytest.raises(UsageError, match=r"vae was made .*: steps was 6 and is 7, batch was 4 and"):
+        base_train(replace(recipe, stage=tuple(longer)), trained)
+
+
+def test_a_record_that_has_other_keys_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "stage.json"
+    path.write_text(json.dumps({"a": {"b": [1, 2]}, "old": "x" * 80} | dict.fromkeys("cdef", 1)))
+    with pytest.raises(UsageError) as told:
+        require_same(path, {"a": {"b": [1, 3], "new": None}, "c": 2}, {})
+    words = "a.b was [1, 2] and is [1, 3], a.new was not set and is null, c was 1 and is 2, old was"
+    assert words in str(told.value) and "xxx... and is not set, and 3 more differ" in str(
+        told.value
+    )
+
+
+def test_what_changes_no_result_may_be_changed_midway(tmp_path: Path) -> None:
+    stage, path = Stage("a", "image", 4), tmp_path / "stage.json"
+    require_same(path, asdict(stage), {})
+    free = replace(stage, log_every=1, save_every=1, sample_every=1, max_skipped=1, recompute=True)
+    require_same(path, asdict(free), {})
+    assert json.loads(path.read_text())["save_every"] == 1
+    with pytest.raises(UsageError, match="learning_rate was 0.0001 and is 1.0"):
+        require_same(path, asdict(replace(free, learning_rate=1.0)), {})
 
 
 def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
@@ -298,19 +258,19 @@ def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="another recipe"):
         path = tmp_path / "other.json"
         path.write_text(json.dumps(was))
-        _require_same(path, asdict(replace(stage, global_batch=8)), usual)
+        require_same(path, asdict(replace(stage, global_batch=8)), usual)
     corpus = {k: v for k, v in parts["corpus"].items() if k not in ("detailed", "close_ups")}
     for now, old in ((asdict(stage), was), (parts, parts | {"loss": loss, "corpus": corpus})):
         path = tmp_path / "settings.json"
         path.write_text(json.dumps(old))
-        _require_same(path, now, usual if now == asdict(stage) else parts)
+        require_same(path, now, usual if now == asdict(stage) else parts)
         assert json.loads(path.read_text()) == json.loads(json.dumps(now))
     path.write_text(json.dumps(parts | {"loss": loss | {"heat": 2.0}}))
     with pytest.raises(UsageError, match="another recipe"):
-        _require_same(path, parts, parts)
+        require_same(path, parts, parts)
     path.write_text("{")
     with pytest.raises(UsageError, match=r"settings\.json: damaged; delete it if"):
-        _require_same(path, parts, parts)
+        require_same(path, parts, parts)
 
 
 def test_a_detailed_corpus_shows_detailed_people() -> None:

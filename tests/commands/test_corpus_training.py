@@ -2,8 +2,13 @@
 
 import io
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animateanywhere.backbones.base import base_config, load_base
+from animateanywhere.backbones.base import base_config, hash_of, load_base
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
 from animateanywhere.core.errors import Failure, UsageError
@@ -150,27 +155,87 @@ def test_a_run_tells_other_data(shards: Path, undisturbed: Path, tmp_path: Path)
         assert any("not as it was when this run began" in text for text in said) == told
 
 
-def test_two_processes_encode_and_train_as_one_does(
-    shards: Path, tmp_path: Path, two_processes: Callable[[list[str]], list[Any]]
-) -> None:
-    """Three shards for two processes, and the same rows in each step."""
+ENGINE = """
+compute_environment: LOCAL_MACHINE
+distributed_type: {kind}
+num_machines: 1
+num_processes: 2
+machine_rank: 0
+main_process_port: 0
+gpu_ids: all
+mixed_precision: 'no'
+"""
+
+
+def launch(place: Path, engine: str, recipe: Path, out: Path) -> subprocess.Popen[str]:
+    """`accelerate launch` with a configuration file, in two processes on the CPU."""
+    config = place / "engine.yaml"
+    config.write_text(engine)
+    root = str(Path(__file__).parents[2])
+    words = f"launch --config_file {config} -m animateanywhere base-train {recipe} --out {out}"
+    return subprocess.Popen(
+        [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words.split()],
+        env=os.environ | {"AA_DEVICE": "cpu", "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_accelerate_launch_trains_what_one_process_does(shards: Path, tmp_path: Path) -> None:
+    """Three shards for two processes, and the same rows in each step. SIGTERM to the launcher stops
+    both at one step, which is saved; the same command goes on, here under FSDP2 and with other
+    settings of no consequence. The first process alone speaks and saves."""
     head = (recipes_folder() / "tiny.toml").read_text().split("[[stage]]")
     settings = 'aspects = ["1:1", "9:16", "16:9"]\n' + head[0]
     settings = settings.replace("images = 24", f'source = "{shards}"\nimages = 24')
+    image = head[3].replace("steps = 6", "steps = 30").replace("sample_every = 6", "")
+    image = image.replace("save_every = 3", "save_every = 99") + "global_batch = 8\n"
     video = head[4].replace("accumulate = 2", "global_batch = 4")
-    recipe = tmp_path / "two.toml"
-    recipe.write_text(f"{settings}[[stage]]{video}")
-    one = base_train(recipe, tmp_path / "one")
-    command = ["-m", "animateanywhere", "base-train", str(recipe), "--out", str(tmp_path / "two")]
-    for process in two_processes([sys.executable, *command]):
-        assert process.returncode == 0, process.stderr
+    whole, short, wrong = (tmp_path / f"{name}.toml" for name in ("whole", "short", "wrong"))
+    whole.write_text("[[stage]]".join([settings, image, video]))
+    short.write_text(
+        whole.read_text().replace("frames = 4\ntrain", "frames = 4\nrecompute = true\ntrain")
+    )
+    wrong.write_text(whole.read_text().replace("steps = 30", "steps = 0"))
+    one, out = base_train(whole, tmp_path / "one"), tmp_path / "two"
+    ddp, fsdp = ENGINE.format(kind="MULTI_GPU"), ENGINE.format(kind="FSDP")
+
+    said = launch(tmp_path, ddp, wrong, out).communicate(timeout=300)[1]
+    told = f"aa: {wrong}: stage image: steps must be at least 1\n"
+    assert said.startswith(told) and said.count(f"\n{told}") == 0
+    assert f"traceback : {told}" in said and not out.exists()  # in the launcher's table, at the end
+
+    run = launch(tmp_path, ddp, whole, out)
+    log = out / "training" / "image" / "log.jsonl"
+    try:
+        while not log.is_file() or log.read_text().count("\n") < 3:
+            assert run.poll() is None, run.communicate()[1]
+            time.sleep(0.02)
+        run.send_signal(signal.SIGTERM)
+        said = run.communicate(timeout=120)[1]
+    finally:
+        run.kill()
+    (saved,) = re.findall(r"image: saved after step (\d+); run the same command to resume", said)
+    assert 3 <= int(saved) < 30 and said.count("\naa: ") == 1 and "\naa: stopped" in said
+    assert "stage image: 2 processes on cpu, each with all weights (DDP)" in said
+
+    run = launch(tmp_path, f"{fsdp}fsdp_config:\n  fsdp_version: 2\n", short, out)
+    made, said = run.communicate(timeout=300)
+    assert run.returncode == 0, said
+    assert made.splitlines() == [str(out)] and "aa: " not in said
+    assert f"resuming image after step {saved} of 30" in said and said.count("stage image: 30") == 1
+    assert said.count("2 processes on cpu, weights divided among them (FSDP2)") == 2
+    assert hash_of(out) == load_base(out).config["hash"]
     (latents,) = (one / "corpus").iterdir()
     for path in latents.iterdir():
-        assert (tmp_path / "two" / "corpus" / latents.name / path.name).read_bytes() == (
-            path.read_bytes()
-        )
-    rows = losses(tmp_path / "two", "video")
-    assert len(rows) == 6 and rows == pytest.approx(losses(one, "video"), rel=1e-3)
+        assert (out / "corpus" / latents.name / path.name).read_bytes() == path.read_bytes()
+    for stage, steps in (("image", 30), ("video", 6)):
+        rows = losses(out, stage)
+        assert len(rows) == steps and rows == pytest.approx(losses(one, stage), rel=1e-3)
+    adapters = (load_base(folder).parts["motion_adapter"] for folder in (one, out))
+    for (name, a), b in zip(
+        next(adapters).named_parameters(), next(adapters).parameters(), strict=True
+    ):
+        assert ".proj_out." not in name or (a - b).norm() < 0.05 * a.norm()  # it began as zeros
 
 
 def test_latents_are_encoded_before_training(

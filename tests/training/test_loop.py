@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
+from animateanywhere.core.tensor_file import read_about, write_tensors
 from animateanywhere.training import throughput
 from animateanywhere.training.checkpoint import (
     Position,
@@ -256,6 +258,22 @@ def test_a_run_whose_losses_stay_not_finite_stops_before_them(tmp_path: Path) ->
     fit(again, row, loss, tmp_path / "cut", seed=0)  # the cause is gone
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert torch.equal(again[0].weight, whole[0].weight)
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As an earlier version may have written it."""
+    with pytest.raises(RuntimeError, match="worker"):
+        fit(model(), stage(), failing({8: RuntimeError("worker")}), tmp_path, seed=0)
+    path = tmp_path / CHECKPOINT
+    about, tensors = read_about(path), load_file(path)
+    tensors["model.0.weight"][0, 0] = NAN
+    write_tensors(path, tensors, about)
+    fit(model(), stage(), loss, tmp_path, seed=0)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{path.name}: model.0.weight is not finite; the checkpoint before it is used" in said
+    assert "resuming toy after step 5" in said
 
 
 def test_an_error_loses_no_step(tmp_path: Path) -> None:
@@ -704,3 +722,25 @@ def test_a_resumed_run_in_float16_goes_on_with_its_scale(tmp_path: Path) -> None
     assert len(set(whole)) == 3  # it falls, and grows again after two steps
     train(3, resume=False)
     assert train(7, resume=True) == whole[3:]
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here after a step whose loss and gradient were finite: it would be the last good state."""
+    calls = itertools.count(1)
+
+    def spoils(net: nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        value, logs = loss(net, generator)
+        if next(calls) == 10:
+            net[0].weight.data[0, 0] = NAN  # behind the loss, and seen in the next one
+        return value, logs
+
+    with pytest.raises(Failure, match="in 2 steps in a row, up to step 12. .* of step 5, before"):
+        fit(model(), stage(20, max_skipped=2), spoils, tmp_path / "cut", seed=0)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "toy: step 10 could not be saved: model.0.weight is not finite; the checkpoint" in said
+    whole, again = model(), model()
+    fit(whole, stage(20), loss, tmp_path / "whole", seed=0)
+    fit(again, stage(20), loss, tmp_path / "cut", seed=0)
+    assert torch.equal(again[0].weight, whole[0].weight)

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,23 @@ import pytest
 import torch
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.tensor_file import read_about
 from animateanywhere.training import shards
+from animateanywhere.training.checkpoint_files import CHECKPOINT
 from animateanywhere.training.loop import fit
-from animateanywhere.training.processes import Share, sharding
+from animateanywhere.training.processes import Share, sharding, tell_single
 from animateanywhere.training.shards import blocks
-from tests.training.together import STEPS, Net, loss, stage, until, video
+from tests.training.together import (
+    STEPS,
+    Net,
+    loses_another,
+    loss,
+    stage,
+    three,
+    two,
+    until,
+    video,
+)
 
 # Gradients are summed in another order
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -36,18 +48,15 @@ def alone(folder: Path, row: Any, error: Any = loss, **more: Any) -> dict[str, t
 def place(
     tmp_path_factory: pytest.TempPathFactory,
     tiny_base: Path,
-    two_processes: Callable[[list[str]], list[Any]],
+    together: Callable[..., list[int]],
 ) -> Path:
     """The folder of the trainings of `together`, some of which one process began."""
     place = tmp_path_factory.mktemp("together")
     for kind in ("ddp", "fsdp"):
         with pytest.raises(SystemExit):
             alone(place / f"{kind} of one", stage(accumulate=4), until(7 * 4))
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tests.training import together; "
-    root = str(Path(__file__).parents[2])
-    command = [sys.executable, "-c", f"{code}together.main()", root, str(place), str(tiny_base)]
-    for done in two_processes(command):
-        assert done.returncode == 0, done.stderr
+    assert together(2, two, place, tiny_base) == [0, 0]
+    assert together(3, three, place) == [0, 0, 0]
     return place
 
 
@@ -60,12 +69,13 @@ def seen(place: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "batches"),
     [("ddp", 4), ("uneven", 3), ("idle", 1), ("ddp of one", 4), ("fsdp", 4), ("fsdp uneven", 3),
-     ("fsdp of one", 4)],
+     ("fsdp of one", 4), ("to three", 4), ("fsdp to three", 4)],
 )  # fmt: skip
 def test_a_step_is_the_same_whoever_does_its_passes(
     name: str, batches: int, place: Path, seen: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Of one process that does all, or two; also if one began and two went on."""
+    """Of one process that does all, or two; also if one began and two went on, or two and three,
+    which four passes do not divide evenly among."""
     expected = alone(tmp_path, stage(accumulate=batches))
     torch.testing.assert_close(seen[name], expected, **CLOSE)
     assert losses(place / name) == pytest.approx(losses(tmp_path), rel=1e-5)
@@ -114,6 +124,19 @@ def test_temporal_layers_train_under_fsdp_with_recomputation(
     torch.testing.assert_close(seen["video"], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_is_killed_ends_the_others_and_no_run(
+    killed: int, together: Callable[..., list[int]], tmp_path: Path
+) -> None:
+    """The first saves the steps so far; where it was killed itself, its last checkpoint counts."""
+    expected = alone(tmp_path / "whole", stage(accumulate=4))
+    codes = together(2, loses_another, tmp_path / "cut", killed)
+    assert codes[killed] == -signal.SIGKILL and codes[1 - killed] == 0
+    found = read_about(tmp_path / "cut" / CHECKPOINT)
+    assert found["step"] == ("7" if killed else "5")
+    torch.testing.assert_close(alone(tmp_path / "cut", stage(accumulate=2)), expected, **CLOSE)
+
+
 def test_all_processes_meet_in_each_step() -> None:
     shares = [[Share(3, index, 2, even).of(5) for index in (0, 1)] for even in (False, True)]
     assert shares[0] == [[(15, 1.5), (17, 1.5)], [(16, 1.5)]]
@@ -138,6 +161,38 @@ def test_what_fsdp_would_not_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     for changes in ({"optimizer": "adamw8bit"}, {"precision": "fp16"}):
         with pytest.raises(UsageError, match="FSDP does not work with"):
             sharding(stage(**changes), 2)
+
+
+def test_the_recipe_counts_not_what_accelerate_says_of_precision_and_accumulation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone(tmp_path / "a", stage())
+    assert "precision" not in capsys.readouterr().err
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    alone(tmp_path / "b", stage())
+    assert "precision is no, of the recipe, not accelerate's bf16" in capsys.readouterr().err
+    norms = [(tmp_path / name / "log.jsonl").read_text().split("norm")[1:] for name in "ab"]
+    assert [line[:12] for line in norms[0]] == [line[:12] for line in norms[1]]
+
+
+def test_one_process_where_several_were_asked_for_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    tell_single()
+    assert not capsys.readouterr().err
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # as `accelerate launch --cpu` sets it
+    tell_single()
+    assert "write --multi_gpu in its place" in " ".join(capsys.readouterr().err.split())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    tell_single()
+    assert not capsys.readouterr().err
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("MASTER_ADDR")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    alone(tmp_path, stage())
+    assert "one process: FSDP has nothing to divide" in capsys.readouterr().err
 
 
 def test_blocks_are_the_large_members_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:

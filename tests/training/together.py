@@ -1,7 +1,7 @@
-"""What each of the two processes of `test_processes` runs: trainings, one after the other."""
+"""What each of the processes of `test_processes` runs: trainings, one after the other."""
 
 import os
-import sys
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.base import base_config, latent_shape, load_parts, noise_share
 from animateanywhere.backbones.low_memory import recompute
+from animateanywhere.core.errors import OtherEnded
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.training import shards
-from animateanywhere.training.loop import fit
+from animateanywhere.training.loop import fit, pass_number
 from animateanywhere.training.stage import Stage
 
 STEPS, ROWS = 12, 4
@@ -82,12 +83,8 @@ def video(base_folder: Path, out: Path, **changes: Any) -> dict[str, Tensor]:
     return {n: p.detach().clone() for n, p in base.parts["motion_adapter"].named_parameters()}
 
 
-def main() -> None:
-    """Arguments: a folder for the trainings, and a base."""
-    place, base = map(Path, sys.argv[1:])
-    first = os.environ["RANK"] == "0"
-    shards.SMALLEST = 50
-    seen: dict[str, Any] = {}
+def training(place: Path, seen: dict[str, Any]) -> Callable[..., None]:
+    """A function that trains in a folder of `place`; `seen` gets weights, and the sample's."""
 
     def train(name: str, row: Stage, error: Any = loss) -> None:
         net = Net()
@@ -99,18 +96,57 @@ def main() -> None:
         fit(net, row, error, place / name, seed=3, on_sample=sample)
         seen[name] = net.state_dict()
 
+    return train
+
+
+def use_fsdp() -> None:
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+
+
+def two(place: Path, base: Path) -> None:
+    """Trainings of two processes, in folders of `place`."""
+    shards.SMALLEST = 50
+    seen: dict[str, Any] = {}
+    train = training(place, seen)
     train("ddp", stage(accumulate=2, sample_every=STEPS))
     train("uneven", stage(global_batch=3 * ROWS))
     train("idle", stage(global_batch=ROWS))
     train("ddp of one", stage(accumulate=2))
     for kind in ("", "fsdp "):
         if kind:
-            os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-        with suppress(SystemExit):
-            train(f"{kind}to one", stage(accumulate=2), until(7 * 2))
+            use_fsdp()
+        for end in ("one", "three"):
+            with suppress(SystemExit):
+                train(f"{kind}to {end}", stage(accumulate=2), until(7 * 2))
     train("fsdp", stage(accumulate=2, sample_every=STEPS))
     train("fsdp uneven", stage(global_batch=3 * ROWS))
     train("fsdp of one", stage(accumulate=2))
     seen["video"] = video(base, place / "video")
-    if first:
+    if os.environ["RANK"] == "0":
         torch.save(seen, place / "seen.pt")
+
+
+def three(place: Path) -> None:
+    """Three processes go on where two stopped."""
+    shards.SMALLEST = 50
+    seen: dict[str, Any] = {}
+    train = training(place, seen)
+    train("to three", stage(accumulate=2))
+    use_fsdp()
+    train("fsdp to three", stage(accumulate=2))
+    if os.environ["RANK"] == "0":
+        torch.save(torch.load(place / "seen.pt") | seen, place / "seen.pt")
+
+
+def loses_another(folder: Path, killed: int) -> None:
+    """A training of two processes, one of which is killed in its eighth step."""
+
+    def dies(net: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        number = pass_number(generator, 3)
+        if number // 4 == 7 and int(os.environ["RANK"]) == killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(net, generator)
+
+    with suppress(OtherEnded):
+        fit(Net(), stage(accumulate=2), dies, folder, seed=3)
+        raise AssertionError("the other one went on alone")
