@@ -30,6 +30,7 @@ from animateanywhere.cli.options import (
     Start,
     frame_shape,
 )
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.naming import check_class_word, check_token
 from animateanywhere.core.paths import RUNS
@@ -186,5 +187,11 @@ def base_train(
     """
     require_writable(out or RUNS)
     from animateanywhere.commands import base_train as command
+    from animateanywhere.commands import swap_train
 
+    if swap_train.is_recipe(recipe):
+        if checkpoint is not None:
+            raise UsageError(f"--checkpoint: {recipe} begins with a base; it names it in [swap]")
+        result(swap_train.swap_train(recipe, out, track))
+        return
     result(command.base_train(recipe, out, checkpoint, track))

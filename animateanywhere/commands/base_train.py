@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -26,12 +27,14 @@ from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
 from animateanywhere.methods.animate_anywhere.settings import (
     Recipe,
-    Stage,
     current_names,
     load_recipe,
     to_dict,
 )
 from animateanywhere.training.log import Track, check_tracker
+from animateanywhere.training.stage import Stage
+
+S = TypeVar("S", bound=Stage)
 
 
 def base_train(
@@ -77,7 +80,7 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
     parts, usual = (_decisive(some) for some in (settings, Recipe("")))
     if PartialState().is_main_process and not _is_begun(out):
         (out / "recipe.json").unlink(missing_ok=True)  # of a download that failed
-    _require_same(out / "recipe.json", parts, usual)
+    require_same(out / "recipe.json", parts, usual)
     with PartialState().main_process_first():
         data = None if ready else open_data(settings, out)
         # Only a new tokenizer is trained on the captions; reading them all may take minutes
@@ -85,23 +88,12 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
         create_base(settings.model, out, data.captions if data and new else [], settings.seed)
     if isinstance(data, CorpusData) and PartialState().is_main_process:
         _tell_other_content(data, out / "training" / "corpus.json")
-    for number, stage in enumerate(settings.stage):
-        assert data is not None
+    if data is not None:
         run = Run(settings, out, data, track)
-        folder = out / "training" / stage.name
-        done = folder / "done.json"
-        _require_same(folder / "stage.json", asdict(stage), asdict(Stage("", stage.kind, 0)))
-        if done.is_file():
-            say(f"stage {stage.name}: already finished")
-            continue
-        say(f"stage {stage.name}: {stage.steps} steps")
-        # New layers are drawn from the global generator: the same ones, whichever stage is resumed
-        torch.manual_seed(settings.seed + number)
-        metrics = STAGES[stage.kind](run, stage, settings.seed + number)
-        if PartialState().is_main_process:
-            with write_aside(done) as aside:
-                aside.write_text(json.dumps(metrics, indent=1) + "\n")
-        PartialState().wait_for_everyone()
+        train_stages(
+            settings.stage, out, settings.seed,
+            lambda stage, seed: STAGES[stage.kind](run, stage, seed),
+        )  # fmt: skip
     if PartialState().is_main_process:
         config = {"name": settings.name, **settings.model.base_toml(),
                   "personalize": settings.personalize, "hash": hash_of(out)}  # fmt: skip
@@ -113,6 +105,32 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> Path:
         write_base_toml(out, config)
     say(f"base written to {out}")
     return out
+
+
+def train_stages(
+    stages: Sequence[S], out: Path, seed: int, train: Callable[[S, int], dict[str, float]]
+) -> None:
+    """Train the stages of a recipe that are not finished, each in its folder of `out`.
+
+    train: trains a stage with a seed of its own, and returns what to keep of it. Raises UsageError
+    if one was begun with other settings.
+    """
+    for number, stage in enumerate(stages):
+        folder = out / "training" / stage.name
+        done = folder / "done.json"
+        usual = type(stage)("", stage.kind, 0)
+        require_same(folder / "stage.json", asdict(stage), asdict(usual))
+        if done.is_file():
+            say(f"stage {stage.name}: already finished")
+            continue
+        say(f"stage {stage.name}: {stage.steps} steps")
+        # New layers are drawn from the global generator: the same ones, whichever stage is resumed
+        torch.manual_seed(seed + number)
+        metrics = train(stage, seed + number)
+        if PartialState().is_main_process:
+            with write_aside(done) as aside:
+                aside.write_text(json.dumps(metrics, indent=1) + "\n")
+        PartialState().wait_for_everyone()
 
 
 def _decisive(settings: Recipe) -> dict[str, Any]:
@@ -149,7 +167,7 @@ def _is_begun(out: Path) -> bool:
     return out.is_dir() and any(path.is_dir() for path in out.iterdir())
 
 
-def _require_same(path: Path, settings: dict[str, Any], usual: dict[str, Any]) -> None:
+def require_same(path: Path, settings: dict[str, Any], usual: dict[str, Any]) -> None:
     """Write the settings to `path`; raise UsageError if other settings were used there before, or
     if these are damaged. usual: the values of keys that an earlier version did not know."""
     text = json.dumps(settings, indent=1) + "\n"

@@ -26,7 +26,7 @@ from animateanywhere.backbones.base import hash_of, load_base
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.sd_unet import FAMILY
 from animateanywhere.backbones.sources import part_of
-from animateanywhere.commands.base_train import _require_same, base_train
+from animateanywhere.commands.base_train import base_train, require_same
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import recipes_folder
@@ -295,19 +295,19 @@ def test_a_base_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="another recipe"):
         path = tmp_path / "other.json"
         path.write_text(json.dumps(was))
-        _require_same(path, asdict(replace(stage, global_batch=8)), usual)
+        require_same(path, asdict(replace(stage, global_batch=8)), usual)
     corpus = {k: v for k, v in parts["corpus"].items() if k != "detailed"}
     for now, old in ((asdict(stage), was), (parts, parts | {"loss": loss, "corpus": corpus})):
         path = tmp_path / "settings.json"
         path.write_text(json.dumps(old))
-        _require_same(path, now, usual if now == asdict(stage) else parts)
+        require_same(path, now, usual if now == asdict(stage) else parts)
         assert json.loads(path.read_text()) == json.loads(json.dumps(now))
     path.write_text(json.dumps(parts | {"loss": loss | {"heat": 2.0}}))
     with pytest.raises(UsageError, match="another recipe"):
-        _require_same(path, parts, parts)
+        require_same(path, parts, parts)
     path.write_text("{")
     with pytest.raises(UsageError, match=r"settings\.json: damaged; delete it if"):
-        _require_same(path, parts, parts)
+        require_same(path, parts, parts)
 
 
 def test_a_detailed_corpus_shows_detailed_people() -> None:

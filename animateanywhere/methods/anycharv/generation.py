@@ -62,9 +62,15 @@ def read_character(
     frames, points = (np.stack(part) for part in zip(*each, strict=True))
     latents = encode_frames(base.vae, frames)[None]  # (1, K, C, h, w)
     drawn = encode_skeletons(base, points, size)[None]
-    reader = method.reader_of(base)
-    with torch.no_grad():
-        return method.read(reader, base.parts["image_encoder"], latents, drawn, method.words(base))
+    return read_latents(base, latents, drawn)
+
+
+@torch.no_grad()
+def read_latents(base: Base, pictures: Tensor, poses: Tensor) -> Character:
+    """`read_character` of B characters from latents (B, K, C, h, w) of their cut-out pictures and
+    skeletons."""
+    reader, encoder = method.reader_of(base), base.parts["image_encoder"]
+    return method.read(reader, encoder, pictures, poses, method.words(base))
 
 
 def swap_latents(

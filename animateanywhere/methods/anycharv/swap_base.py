@@ -13,7 +13,6 @@ from diffusers import UNet2DConditionModel
 
 from animateanywhere.backbones import sd_unet
 from animateanywhere.backbones.base import (
-    BASES,
     Base,
     base_config,
     find_base,
@@ -102,8 +101,3 @@ def widened(unet: Any, channels: int) -> Any:
 def channels_of(base: Base) -> int:
     """Channels of a latent."""
     return latent_shape(base)[0]
-
-
-def default_out(name: str) -> Path:
-    """The folder that a swap base of a recipe is written to."""
-    return BASES / name
