@@ -132,7 +132,10 @@ def find_base(name: str | Path) -> Path:
 def _has_recipe(name: Path) -> bool:
     """Whether a recipe of this name makes a base."""
     recipe = recipes_folder() / f"{name}.toml"
-    return len(name.parts) == 1 and recipe.is_file() and "\n[model]" in recipe.read_text("utf-8")
+    if len(name.parts) != 1 or not recipe.is_file():
+        return False
+    text = recipe.read_text("utf-8")
+    return "\n[model]" in text or "\n[swap]" in text
 
 
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:

@@ -179,6 +179,8 @@ def base_train(
 ) -> None:
     """Train a base model, or gather one from public weights.
 
+    With the recipe mini-swap, train one that puts the person of a picture into a scene video.
+
     The base that comes with this package needs none of it. To resume after a stop, run the same
     command again. To train on several GPUs, start it by accelerate:
     accelerate launch -m animateanywhere base-train RECIPE
