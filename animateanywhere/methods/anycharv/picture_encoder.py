@@ -7,6 +7,9 @@ A small convolutional network on latents. It is trained against the base's froze
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
@@ -28,13 +31,21 @@ class PictureEncoder(ModelMixin, ConfigMixin):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Tokens (B, bands, D) of latents (B, C, h, w) of any size."""
-        tokens: Tensor = self.to_tokens(self.trunk(latents).flatten(2).transpose(1, 2))
+        with _in_float32():
+            tokens: Tensor = self.to_tokens(self.trunk(latents).flatten(2).transpose(1, 2))
         return tokens
 
     def embed(self, latents: Tensor) -> Tensor:
         """One vector (B, D) for each picture, in the space of captions."""
-        vectors: Tensor = self.to_space(self.trunk(latents).flatten(1))
+        with _in_float32():
+            vectors: Tensor = self.to_space(self.trunk(latents).flatten(1))
         return vectors
+
+
+def _in_float32() -> Any:
+    """On a processor without bfloat16 in hardware, oneDNN's convolution of stride 2 in it gave NaN
+    from memory that it does not write, where its result is one column wide."""
+    return torch.autocast("cpu", enabled=False)
 
 
 def _layer(inside: int, outside: int, stride: int) -> tuple[nn.Module, ...]:

@@ -15,6 +15,7 @@ from animateanywhere.diffusion.losses import add_noise, level
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.methods.anycharv import method
 from animateanywhere.methods.anycharv.method import Scene
+from animateanywhere.methods.anycharv.picture_encoder import PictureEncoder
 from animateanywhere.methods.anycharv.swap_base import load_swap_base, widened
 
 
@@ -193,3 +194,15 @@ def test_what_is_put_in_leads_to_the_scene(base: Base, kind: str) -> None:
     torch.testing.assert_close(found, mixed, atol=1e-4, rtol=1e-4)
     own = replace(inputs, kept=None)
     assert torch.equal(method.put_in_scene(y, x, own, levels, kind), y)
+
+
+@torch.no_grad()
+def test_the_picture_encoder_computes_in_float32_on_a_processor() -> None:
+    """In bfloat16, some sizes gave NaN now and then."""
+    torch.manual_seed(0)
+    encoder, latents = PictureEncoder(4, 32), noise(3, 4, 8, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encoder(latents), encoder.embed(latents)
+    for half, whole in zip(found, (encoder(latents), encoder.embed(latents)), strict=True):
+        assert half.dtype == torch.float32 and torch.equal(half, whole)
+    assert found[0].shape == (3, 4, 32) and found[1].shape == (3, 32)

@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import load_base
+from animateanywhere.commands.run_delete import OWN
 from animateanywhere.commands.swap_train import swap_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.paths import recipes_folder
+from animateanywhere.core.run_folder import MARK
 from animateanywhere.datasets.shard_corpus import open_shards
 from animateanywhere.methods.anycharv import data, pairs
 from animateanywhere.methods.anycharv.batch import rows
@@ -135,6 +137,13 @@ def test_all_runs_make_a_base_that_borrows_the_rest(trained: Path, tiny_base: Pa
     assert names and all(temporal[name].abs().sum() > 0 for name in names)
 
 
+def test_all_of_a_run_is_known_as_the_runs_own(trained: Path) -> None:
+    """So that it can be deleted."""
+    known = {path for pattern in OWN["base-train"] for path in trained.glob(pattern)}
+    files = {path for path in trained.rglob("*") if path.is_file() and path.name != MARK}
+    assert files - known == set() and any("pairs-boost" in str(path) for path in files)
+
+
 def test_each_run_trains_what_the_paper_says(trained: Path) -> None:
     """By the checkpoints: of the images the UNet, then the temporal layers alone, then both."""
 
@@ -159,9 +168,9 @@ def test_a_killed_run_goes_on_to_the_same_base(
     ends = next(places)
 
     def write(self: Log, step: int, values: dict[str, float]) -> None:
+        real_write(self, step, values)
         if (self.stage.name, step) == ends:
             raise KeyError("ended")
-        real_write(self, step, values)
 
     def write_shard(folder: Path, number: int, samples: Any, about: Any) -> Any:
         if (folder.name, number) == ends:
