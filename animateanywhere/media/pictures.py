@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from animateanywhere.core.errors import UsageError, out_of_memory
+from animateanywhere.core.files import sha256
 from animateanywhere.media.source import Part, Source
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
@@ -123,6 +125,19 @@ def folder_files(folder: Path) -> tuple[list[Path], list[str]]:
     wanted = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES or is_picture(file)]
     others = sorted({file.name for file in files} - {file.name for file in wanted})
     return sorted(wanted, key=lambda file: (natural(file), file.name)), others
+
+
+def clip_digest(file: Path) -> str:
+    """A digest of the contents of a clip: a file, or a folder of pictures."""
+    if file.is_file():
+        return sha256(file)
+    return "".join(f"{part.name} {sha256(part)}" for part in folder_files(file)[0])
+
+
+def settings_key(files: Sequence[Path | None], settings: Sequence[object]) -> str:
+    """A key, 32 hex digits, of the contents of clips and of settings."""
+    contents = [clip_digest(file) if file else "" for file in files]
+    return hashlib.sha256(repr((contents, list(settings))).encode()).hexdigest()[:32]
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:

@@ -30,7 +30,7 @@ def crop_boxes(keypoints: np.ndarray, height: int, width: int, aspect: float = 1
         `crop_frames` repeats the edge.
     """
     shape = np.array([aspect, 1.0])
-    boxes = _boxes(keypoints)
+    boxes = person_boxes(keypoints)
     boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
     boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, height)
     low, high = np.quantile(boxes[:, :2], 0.03, axis=0), np.quantile(boxes[:, 2:], 0.97, axis=0)
@@ -112,8 +112,9 @@ def crop_keypoints(keypoints: np.ndarray, where: np.ndarray, size: Size) -> np.n
     return out
 
 
-def _boxes(keypoints: np.ndarray) -> np.ndarray:
-    """Bounding boxes (F, 4) left, top, right, bottom, with a margin for hair, hands and shoes."""
+def person_boxes(keypoints: np.ndarray) -> np.ndarray:
+    """Bounding boxes (F, 4) left, top, right, bottom, with a margin for hair, hands and shoes;
+    frames without a person take the nearest frame's."""
     shown = keypoints[..., 2:] >= VISIBLE
     points = np.where(shown, keypoints[..., :2], np.nan)
     found = np.flatnonzero(has_person(keypoints))

@@ -40,13 +40,23 @@ PERSON = 0.5  # of a mask: more is the person
 
 
 class Patches(NamedTuple):
-    """What is laid over the squares of a scene: made uint8 (F, S, S, 3), with colors matched to
-    it, matte float32 (F, S, S) in 0..1, and region bool (F, S, S), beyond which nothing may
-    change."""
+    """How squares (F, S, S, 3) are laid over a scene: matte float32 (F, S, S) in 0..1, region bool
+    (F, S, S), beyond which nothing may change, and gain and offset (3,) that match their colors to
+    the scene's."""
 
-    made: np.ndarray
     matte: np.ndarray
     region: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
+
+    def rows(self, some: slice) -> Patches:
+        """Those of some frames."""
+        return self._replace(matte=self.matte[some], region=self.region[some])
+
+    def matched(self, made: np.ndarray) -> np.ndarray:
+        """Squares uint8 (..., 3) with the scene's colors."""
+        out = made * self.gain.astype(np.float32) + self.offset.astype(np.float32)
+        return (out + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def cut_out(frames: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:
@@ -74,7 +84,7 @@ def patches(
     side = made.shape[1]
     if keep == "none":
         whole = np.ones(made.shape[:3], np.float32)
-        return Patches(made, whole, whole > 0)
+        return Patches(whole, whole > 0, np.ones(3), np.zeros(3))
     allowed = (region > 0) & ~_grown(others, OTHERS * side)
     if keep == "box":
         matte = allowed.astype(np.float32)
@@ -83,7 +93,7 @@ def patches(
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
-    return Patches(_matched(made, plain, scene, matte), matte, allowed)
+    return Patches(matte, allowed, *_color_match(plain, scene, matte))
 
 
 def changed_share(patch: Patches) -> np.ndarray:
@@ -93,8 +103,11 @@ def changed_share(patch: Patches) -> np.ndarray:
     return share
 
 
-def paste(frame: np.ndarray, where: np.ndarray, patch: Patches, index: int) -> np.ndarray:
-    """A frame (H, W, 3) uint8 of the scene with patch `index` in its square `where` (3,).
+def paste(
+    frame: np.ndarray, where: np.ndarray, made: np.ndarray, patch: Patches, index: int
+) -> np.ndarray:
+    """A frame (H, W, 3) uint8 of the scene with what was made, (S, S, 3) uint8, in its square
+    `where` (3,), by patch `index`.
 
     The matte's zeros leave the frame's bytes as they are.
     """
@@ -102,14 +115,15 @@ def paste(frame: np.ndarray, where: np.ndarray, patch: Patches, index: int) -> n
     size = (side, side)
     matte = Image.fromarray(patch.matte[index]).resize(size, Image.Resampling.BILINEAR)
     inside = Image.fromarray(patch.region[index]).resize(size, Image.Resampling.NEAREST)
-    weight = np.where(inside, matte, np.float32(0)).clip(0, 1)
+    weight = (np.asarray(matte) * np.asarray(inside)).clip(0, 1)
     height, width = frame.shape[:2]
     rows = slice(max(-top, 0), min(side, height - top))
     columns = slice(max(-left, 0), min(side, width - left))
     out = frame.copy()
     if rows.start >= rows.stop or columns.start >= columns.stop or not weight.any():
         return out
-    made = np.asarray(Image.fromarray(patch.made[index]).resize(size, Image.Resampling.BICUBIC))
+    picture = Image.fromarray(patch.matched(made)).resize(size, Image.Resampling.BICUBIC)
+    made = np.asarray(picture)
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     share = weight[rows, columns, None]
     own[:] = (own + share * (made[rows, columns].astype(np.float32) - own) + 0.5).astype(np.uint8)
@@ -153,12 +167,12 @@ def _grown(masks: np.ndarray, reach: float) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _matched(
-    made: np.ndarray, plain: np.ndarray, scene: np.ndarray, matte: np.ndarray
-) -> np.ndarray:
-    """What was made, with mean and contrast of each channel changed as the scene's differ from
-    those of `plain` around the matte: the tint that the VAE gives, which would show as a frame."""
-    rounds = max(round(RING * made.shape[1]), 1)
+def _color_match(
+    plain: np.ndarray, scene: np.ndarray, matte: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and offset (3,) by which mean and contrast of the scene differ from those of `plain`
+    around the matte: the tint that the VAE gives, which would show as a frame."""
+    rounds = max(round(RING * plain.shape[1]), 1)
     changes = []
     for cover, coded, true in zip(matte, plain, scene, strict=True):
         ring = binary_dilation(cover > 0, iterations=rounds) & (cover == 0)
@@ -167,8 +181,7 @@ def _matched(
             gain = (b.std(0) / np.maximum(a.std(0), 1e-6)).clip(*GAIN)
             changes.append([gain, b.mean(0) - gain * a.mean(0)])
     if not changes:
-        return made
+        return np.ones(3), np.zeros(3)
     # One change for all of the frames: the tint is the VAE's, and must not flicker
     gain, offset = np.median(changes, axis=0)
-    out = made * gain.astype(np.float32) + offset.astype(np.float32)
-    return (out + 0.5).clip(0, 255).astype(np.uint8)
+    return gain, offset
