@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from animateanywhere.pose.visibility import (
     view_directions,
     view_shares,
 )
+from animateanywhere.preprocessing import exact
 from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.crop import (
     crop_boxes,
@@ -34,7 +36,12 @@ from animateanywhere.preprocessing.crop import (
 )
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect
-from animateanywhere.preprocessing.pose.people import choose, follow_people, write_numbered
+from animateanywhere.preprocessing.pose.people import (
+    choose,
+    follow_people,
+    persons_of,
+    write_numbered,
+)
 from animateanywhere.preprocessing.quality import footage
 from animateanywhere.preprocessing.quality.clip import BLURRED, DARK, DRAWN, OVEREXPOSED, SMALL
 from animateanywhere.preprocessing.reference_clip import DRAWN as SKELETONS
@@ -70,7 +77,8 @@ def read_character(
 ) -> Character:
     """Read a picture of a character.
 
-    A cut-out (a picture with transparency) is its own mask; PATH.mask.png beside a picture is, too.
+    A cut-out (a picture with transparency) is its own mask; PATH.mask.png beside a picture is its
+    mask, too, and PATH.poses.json has its pose.
 
     Args:
         number: of the person, if the picture shows several.
@@ -89,7 +97,7 @@ def read_character(
         raise UsageError(f"{path}: {SKELETONS[drawn]}, not a character; give a picture of a person")
     mask = _own_mask(path, read)
     cut_out = mask is not None
-    keypoints, others = _person(frame, path, number, backends, picture, cut_out)
+    keypoints, others = _person(read, number, backends, picture, cut_out)
     if keypoints is None:
         text = "no pose found in the cut-out: it is used without"
         findings.append(Finding("warning", "pose", text))
@@ -99,7 +107,7 @@ def read_character(
     pixels = crop_frames(frame, where, size)[0]
     inside = crop_keypoints(keypoints[None], where, size)[0]
     if mask is None:
-        name = choose_backend("mask", backends, path)
+        name = choose_backend("mask", _without_exact(backends), path)
         with reporting_to(Events()):
             outline = segment.extract(
                 frame, keypoints[None], where, size, name, backends.location,
@@ -195,13 +203,18 @@ def _own_mask(path: Path, read: video.Video) -> np.ndarray | None:
 
 
 def _person(
-    frame: np.ndarray, path: Path, number: int | None, backends: Backends, picture: Path,
-    cut_out: bool,
-) -> tuple[np.ndarray | None, list[np.ndarray]]:  # fmt: skip
+    read: video.Video, number: int | None, backends: Backends, picture: Path, cut_out: bool
+) -> tuple[np.ndarray | None, list[np.ndarray]]:
     """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else."""
-    backend = choose_backend("pose", backends, path)
-    with reporting_to(Events()):
-        people = follow_people(detect.find_persons(frame, backend, backends.location), frame)
+    path, frame = read.path, read.frames[:1]
+    known = exact.poses_file(path)
+    if known is not None and backends.pose in ("auto", "exact"):
+        first = read._replace(frames=frame, times=read.times[:1])
+        people = follow_people([persons_of(poses) for poses in exact.all_poses(known, first)])
+    else:
+        backend = choose_backend("pose", _without_exact(backends), path)
+        with reporting_to(Events()):
+            people = follow_people(detect.find_persons(frame, backend, backends.location), frame)
     if not people.tracks:
         if cut_out:
             return None, []
@@ -215,6 +228,14 @@ def _person(
             )
     chosen = choose(people, number or 1, path, picture)
     return chosen.keypoints[0], [one.keypoints[0] for one in people.others(number or 1)]
+
+
+def _without_exact(backends: Backends) -> Backends:
+    """Backends for a picture where "exact" means the files beside the scene."""
+    return replace(
+        backends, pose=backends.pose.replace("exact", "auto"),
+        mask=backends.mask.replace("exact", "auto"),
+    )  # fmt: skip
 
 
 def _crop(keypoints: np.ndarray, mask: np.ndarray | None, frame: Size) -> np.ndarray:
