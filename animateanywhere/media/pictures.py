@@ -174,12 +174,21 @@ def _reading(path: Path) -> Iterator[None]:
 def to_pixels(picture: Image.Image, size: int) -> np.ndarray:
     """uint8 (H, W, 3 or 4), upright, in sRGB."""
     picture.draft("RGB", (size, size))
-    upright = ImageOps.exif_transpose(picture)
+    upright = _in_8_bits(ImageOps.exif_transpose(picture))
     clear = upright.has_transparency_data
     profile = upright.info.get("icc_profile")
     upright = upright.convert("RGBA" if clear else "RGB")
     upright.thumbnail((size, size), Image.Resampling.LANCZOS)
     return np.array(_in_srgb(upright, profile))
+
+
+def _in_8_bits(picture: Image.Image) -> Image.Image:
+    """Gray of 16 bits as 8: Pillow's own conversion makes all but the darkest white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    levels = np.asarray(picture).astype(np.int64)
+    deep = picture.mode != "I" or levels.max(initial=0) > 255
+    return Image.fromarray((levels >> 8 if deep else levels).clip(0, 255).astype(np.uint8))
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
