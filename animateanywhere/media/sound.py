@@ -18,6 +18,8 @@ from animateanywhere.media.container import choose_stream, open_container
 RATE = 48000  # samples per second: every encoder here takes it
 FRAME = 960  # samples that are encoded at once: 20 ms, as Opus demands
 ENCODERS = {".mp4": ("aac", "mp4", 160_000), ".webm": ("libopus", "webm", 128_000)}
+# Seconds before the beginning from which packets are kept: the first ones only prepare a decoder
+LEAD = {"mp4": 0.06, "webm": 0.0}
 # Codecs whose packets a container holds as they are, and players know there
 HELD = {".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus"}, ".webm": {"opus", "vorbis"}}
 
@@ -106,7 +108,7 @@ def add_sound(silent: Path, sound: Sound | Packets, out: Path) -> None:
         )
         target.metadata.update(_said(source.metadata))
         pictures = target.add_stream_from_template(source.streams.video[0])
-        shown = _packets(source, source.streams.video[0], pictures, 0.0, None)
+        shown = _packets(source, source.streams.video[0], pictures)
         if isinstance(sound, Packets):
             container = stack.enter_context(open_container(sound.path))
             stream: Any = target.add_stream_from_template(container.streams.audio[0])
@@ -114,7 +116,8 @@ def add_sound(silent: Path, sound: Sound | Packets, out: Path) -> None:
             begin = float((first.start_time or 0) * (first.time_base or 0)) + sound.start
             if sound.start:
                 container.seek(max(int(begin * av.time_base), 0))
-            heard = _packets(container, container.streams.audio[0], stream, begin, sound.seconds)
+            span = (-LEAD[form], sound.seconds)
+            heard = _packets(container, container.streams.audio[0], stream, begin, span)
         else:
             stream = target.add_stream(codec, rate=RATE)
             stream.layout = "mono" if len(sound.samples) == 1 else "stereo"
@@ -131,17 +134,19 @@ def _said(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def _packets(
-    container: Any, stream: Any, target: Any, begin: float, seconds: float | None
-) -> Iterator[tuple[float, Any]]:
-    """Packets of a stream from `begin` on, with their times since then, for another container."""
+    container: Any, stream: Any, target: Any, begin: float = 0.0,
+    span: tuple[float, float] | None = None,
+) -> Iterator[tuple[float, Any]]:  # fmt: skip
+    """Packets of a stream for another container, with their times since `begin`; span: the first
+    and the last time, without an end."""
     shift = round(begin / stream.time_base)
     for packet in container.demux(stream):
         if packet.dts is None or packet.pts is None:
             continue
         time = float((packet.pts - shift) * stream.time_base)
-        if seconds is not None and time >= seconds:
+        if span is not None and time >= span[1]:
             break
-        if seconds is None or time >= 0:
+        if span is None or time >= span[0]:
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = target
             yield _time(packet), packet

@@ -184,7 +184,8 @@ def test_sound_is_copied_as_it_is_encoded(tmp_path: Path, codec: str, suffix: st
         assert kept and kept <= own
         heard = read_sound(out, 1.5)
         assert heard is not None
-        assert onset(heard) == pytest.approx(1.25 - 0.5 - start, abs=0.03)
+        assert onset(heard) == pytest.approx(1.25 - 0.5 - start, abs=0.001 if suffix == ".mp4"
+                                             else 0.01)  # fmt: skip
         first = out.read_bytes()
         write(out, clip(12), 12, 8.0, sound, "made by a machine")
         assert out.read_bytes() == first
