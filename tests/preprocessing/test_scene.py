@@ -31,11 +31,11 @@ def small(monkeypatch):
     monkeypatch.setattr(part_of, "SIDE", 96)
 
 
-def write_scene(path: Path, shown: Crowd, masks_of: int = 0) -> Path:
+def write_scene(path: Path, shown: Crowd, masks_of: int = 0, fps: float = 8.0) -> Path:
     """A scene with the exact poses of everybody in it, and the masks of one person."""
-    video.write(path, shown.frames, 8.0, crf=4)
+    video.write(path, shown.frames, fps, crf=4)
     keypoints = np.where(shown.keypoints[..., 2:] > 0, shown.keypoints, 0).swapaxes(0, 1)
-    table = {"format": "openpose18", "width": shown.frames.shape[2], "height": SIZE, "fps": 8.0}
+    table = {"format": "openpose18", "width": shown.frames.shape[2], "height": SIZE, "fps": fps}
     table["keypoints"] = keypoints.round(3).tolist()
     path.with_suffix(".poses.json").write_text(json.dumps(table))
     masks = shown.masks[masks_of].astype(np.uint8) * 255
