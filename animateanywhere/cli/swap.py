@@ -213,8 +213,10 @@ def swap(
 
 def _rate(fps: str | None) -> float | Literal["base"] | None:
     """The value of --fps. Raises UsageError for one that is neither a rate nor "base"."""
-    if fps is None or fps == "base":
-        return fps
+    if fps is None:
+        return None
+    if fps == "base":
+        return "base"
     try:
         rate = float(fps)
     except ValueError:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def sample_scene(plan: Plan) -> tuple[list[Path], Estimate | None]:
                     estimate = _estimate(plan, chunk, frames, left)
                 piece = sample_chunk(
                     plan.base, plan.character, chunk, frames, before, plan.sampling, plan.keep,
-                    lambda each=each: bar.advance(each),
+                    partial(bar.advance, each),
                 )  # fmt: skip
                 write_piece(path, piece)
             else:
