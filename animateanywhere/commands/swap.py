@@ -211,7 +211,7 @@ def sidecar(
 ) -> dict[str, Any]:  # fmt: skip
     """Everything that a result depends on, as JSON data."""
     facts = scene.facts
-    corrected = {part.first: marks for part in scene.parts
+    corrected = {str(part.first): marks for part in scene.parts
                  if any((marks := read_part(part).corrected).values())}  # fmt: skip
     return {
         "command": "swap",

@@ -23,7 +23,7 @@ from tests.media.test_output import tone
 from tests.preprocessing.crowd import SIZE, Crowd, crowd, walker
 from tests.preprocessing.test_scene import write_scene
 
-COUNT = 10
+COUNT = 8
 STAYS = np.full(COUNT, 20.0)
 
 
@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_bytes_and_the_sound_is_copied(run, place, 
     write_scene(place / "quiet.mp4", crowd({1: np.full(COUNT, 20.0)}, width=160))
     for file in place.glob("quiet.*s.*"):  # its masks and poses
         file.rename(file.with_name(file.name.replace("quiet", "scene")))
-    add_sound(place / "quiet.mp4", tone(1.25, 0.5), place / "scene.mp4")
+    add_sound(place / "quiet.mp4", tone(1.0, 0.5), place / "scene.mp4")
     assert run("--frames", 8, "--out", "one.mp4") == 0
     first = (place / "one.mp4").read_bytes()
     assert run("--frames", 8, "--out", "one.mp4") == 0
@@ -210,24 +210,34 @@ def test_what_was_corrected_by_hand_counts_and_is_recorded(run, place, capsys):
     assert (after[3].sum(0) > before[3].sum(0)).any() and (after[3] != before[3]).any()
 
 
-def test_odd_sizes_and_fast_scenes(run, place, capsys):
-    write_scene(place / "scene.mp4", crowd({1: np.full(20, 30.0)}, width=161), fps=60)
+def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
+    write_scene(place / "scene.mp4", crowd({1: np.full(16, 30.0)}, width=160), fps=60)
     assert run("--out", "frames") == 0
     result = frames_in(place / "frames")
     scene = video.read(place / "scene.mp4", fps=30).frames
-    assert result.shape == scene.shape == (10, SIZE, 162, 3)  # as it was encoded
+    assert result.shape == scene.shape and len(scene) == 8
     assert np.array_equal(result[:, :, 140:], scene[:, :, 140:])
     assert json.loads((place / "frames.json").read_text())["fps"] == 30
+    shown = crowd({1: np.full(8, 30.0)}, width=161)
+    write_scene(place / "odd.mp4", shown).unlink()
+    (place / "odd").mkdir()
+    for index, frame in enumerate(shown.frames):
+        Image.fromarray(frame).save(place / "odd" / f"{index}.png")
+    assert run("--out", "others", scene="odd") == 0
+    result = frames_in(place / "others")
+    assert result.shape == shown.frames.shape
+    assert np.array_equal(result[:, :, 140:], shown.frames[:, :, 140:])
+    assert (result != shown.frames).any((1, 2, 3)).all()
 
 
 def test_a_person_who_leaves_stays_as_filmed_then(run, place, capsys):
-    there = np.where(np.arange(20) < 10, 30.0, np.nan)
+    there = np.where(np.arange(14) < 8, 30.0, np.nan)
     scene_of(place, there)
     assert run("--out", "frames") == 0
     result, scene = frames_in(place / "frames"), video.read(place / "scene.mp4").frames
-    assert np.array_equal(result[10:], scene[10:])
-    assert (result[:10] != scene[:10]).any((1, 2, 3)).all()
-    assert json.loads((place / "frames.json").read_text())["passed_through"] == [[10, 19]]
+    assert np.array_equal(result[8:], scene[8:])
+    assert (result[:8] != scene[:8]).any((1, 2, 3)).all()
+    assert json.loads((place / "frames.json").read_text())["passed_through"] == [[8, 13]]
 
 
 def test_a_picture_as_the_scene_is_one_frame(run, place, capsys):
@@ -243,15 +253,20 @@ def test_a_picture_as_the_scene_is_one_frame(run, place, capsys):
     assert "a video is not written as one picture" in line(capsys)
 
 
-def test_parts_rates_and_ways_to_swap(run, place, capsys):
-    write_scene(place / "scene.mp4", crowd({1: np.full(17, 30.0)}, width=160))
-    assert run("--fps", "base", "--start", 1, "--frames", 9, "--out", "x.mp4") == 0
+def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
+    write_scene(place / "scene.mp4", crowd({1: np.full(16, 30.0)}, width=160))
+    assert run("--fps", "base", "--start", 1, "--frames", 8, "--out", "x.mp4") == 0
     found = video.read(place / "x.mp4")
-    assert len(found.frames) == 9 and found.fps == pytest.approx(8)
+    assert len(found.frames) == 8 and found.fps == pytest.approx(8)
     more = ["--mask", "fine", "--keep", "none", "--fit", "bones", "--grow", "0.2", "--no-audio"]
     assert run("--frames", 8, "--out", "y.mp4", *more) == 0
+    assert "reused" not in capsys.readouterr().err  # that was another part of the scene
+    monkeypatch.setattr(swap_chunks, "WORTH", 0)
     write_character(place / "b.png", seed=4, hidden=(0, 14, 15))
     assert run("--frames", 8, who=("a.png", "b.png")) == 0
+    said = capsys.readouterr().err
+    assert "of the same scene and settings, reused" in said  # for the next character
+    assert "swapping takes about" in said and "took" in said
     names = [one["file"] for one in json.loads(
         (place / "runs" / "scene" / "a.json").read_text())["characters"]]  # fmt: skip
     assert names == ["a.png", "b.png"]

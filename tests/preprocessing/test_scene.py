@@ -52,7 +52,8 @@ def swapped(scene: Scene) -> list[tuple[int, int]]:
     return [(part.first, part.stop) for part in scene.parts]
 
 
-def test_the_only_person_with_masks_and_poses_to_correct(place):
+def test_the_only_person_with_masks_and_poses_to_correct(place, monkeypatch):
+    monkeypatch.setattr("animateanywhere.preprocessing.scene.presence.SMALL", 200)
     shown = crowd({1: STAYS + np.linspace(0, 60, COUNT)})
     scene = prepared(write_scene(place / "a.mp4", shown))
     assert swapped(scene) == [(0, COUNT)] and not len(scene.passed_through)
@@ -69,6 +70,9 @@ def test_the_only_person_with_masks_and_poses_to_correct(place):
         assert (found & truth).sum() > 0.9 * (found | truth).sum()
     assert not content.others.any() and not any(content.corrected.values())
     assert (part.folder / "report.html").is_file()
+    assert next(one.text for one in scene.findings if one.what == "size").startswith(
+        "the person is "
+    )
 
 
 def test_a_corrected_mask_is_kept_and_said_also_in_the_next_run(place):
