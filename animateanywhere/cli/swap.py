@@ -24,7 +24,7 @@ def swap(
     characters: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PICTURE...",
+            metavar="PICTURE",
             exists=True,
             help="Picture of the character: a photo, a drawing or a cut-out PNG. Give several "
             "pictures of one character to show more sides.",
@@ -74,7 +74,7 @@ def swap(
             "person, bones gives it the character's proportions at the same height and place.",
         ),
     ] = "none",
-    mask: Annotated[
+    region: Annotated[
         Literal["box", "fine"],
         typer.Option(
             help="What the network is told of where the person stands: a box, which leaves the "
@@ -203,7 +203,7 @@ def swap(
 
     options = command.SwapOptions(
         base=base, out=out, overwrite=overwrite, person=person, character_person=character_person,
-        mask=mask, grow=grow, fit=fit, keep=keep, fps=rate, part=Part(start, frames, scene_fps),
+        mask=region, grow=grow, fit=fit, keep=keep, fps=rate, part=Part(start, frames, scene_fps),
         seed=seed, steps=steps, guidance=guidance, sampler=sampler, no_audio=no_audio,
         contact_sheet=contact_sheet,
         backends=Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline)),

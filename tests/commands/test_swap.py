@@ -258,7 +258,7 @@ def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
     assert run("--fps", "base", "--start", 1, "--frames", 8, "--out", "x.mp4") == 0
     found = video.read(place / "x.mp4")
     assert len(found.frames) == 8 and found.fps == pytest.approx(8)
-    more = ["--mask", "fine", "--keep", "none", "--fit", "bones", "--grow", "0.2", "--no-audio"]
+    more = ["--region", "fine", "--keep", "none", "--fit", "bones", "--grow", "0.2", "--no-audio"]
     assert run("--frames", 8, "--out", "y.mp4", *more) == 0
     assert "reused" not in capsys.readouterr().err  # that was another part of the scene
     monkeypatch.setattr(swap_chunks, "WORTH", 0)
