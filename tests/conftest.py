@@ -137,6 +137,30 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_swap(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A base for `aa swap` made from `tiny_base`, whose new input channels have an effect, unlike
+    those of a new one."""
+    from animateanywhere.backbones.base import base_config, hash_of, write_base_toml
+    from animateanywhere.backbones.create import save_part
+    from animateanywhere.methods.anycharv.swap_base import create_swap_base, load_swap_base
+
+    def make(folder: Path) -> None:
+        create_swap_base(str(tiny_base), False, folder, seed=0)
+        own = {
+            "name": "tiny-swap", "command": "swap", "parts": str(tiny_base),
+            "parts_hash": hash_of(tiny_base), "reference_width": 32, "reference_height": 64,
+            "guidance_scale": 1.0, "steps": 2,
+        }  # fmt: skip
+        write_base_toml(folder, base_config(tiny_base) | own)
+        unet = load_swap_base(folder).denoiser
+        weight = unet.conv_in.weight.data
+        weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+        save_part(unet, folder / "unet")
+
+    return once(tmp_path_factory, "swap", make)
+
+
+@pytest.fixture(scope="session")
 def controlnet_model() -> Any:
     """Small parts of the classes of recipes/sd15-openpose.toml."""
     from animateanywhere.methods.animate_anywhere.settings import load_recipe

@@ -20,7 +20,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  #
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 PLACES = ("animateanywhere", "benchmarks", "docs", "examples", "recipes", "tests", ".github")
-FILES = {".json", ".mp4", ".png", ".safetensors", ".toml"}
+FILES = {".jpg", ".json", ".mp4", ".png", ".safetensors", ".toml"}
 
 
 def prose(text: str) -> str:

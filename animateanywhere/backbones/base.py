@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,10 @@ def _number(least: float, most: float) -> Callable[[Any], bool]:
 LARGEST = 2**14  # pixels a side, frames, steps
 # What the entries of base.toml may be
 CONFIG: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("name", "personalize", "license", "sampler", "hash"), _text),
+    **dict.fromkeys(
+        ("name", "personalize", "license", "sampler", "hash", "command", "parts", "parts_hash"),
+        _text,
+    ),
     **dict.fromkeys(("size", "frames", "steps"), _count),
     "fps": _number(0.01, 1000), "guidance_scale": _number(0, 1000), "noise_share": _number(0, 1),
     "aspects": lambda value: isinstance(value, list) and all(map(_text, value)),
@@ -129,18 +132,20 @@ def find_base(name: str | Path) -> Path:
 def _has_recipe(name: Path) -> bool:
     """Whether a recipe of this name makes a base."""
     recipe = recipes_folder() / f"{name}.toml"
-    return len(name.parts) == 1 and recipe.is_file() and "\n[model]" in recipe.read_text("utf-8")
+    if len(name.parts) != 1 or not recipe.is_file():
+        return False
+    text = recipe.read_text("utf-8")
+    return "\n[model]" in text or "\n[swap]" in text
 
 
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:
     """Load a base in float32, in eval mode and without gradients.
 
-    name: as for `find_base`. Raises UsageError if there is no such base, or if a part is missing
-    or not readable.
+    name: as for `find_base`. Raises UsageError if there is no such base, if it is for another
+    command, or if a part is missing or not readable.
     """
     folder = find_base(name)
-    config = {"guidance_scale": Model.guidance_scale}  # missing in the first bases
-    return load_parts(folder, config | base_config(folder), device)
+    return load_parts(folder, _usual_config(folder), device)
 
 
 def open_base(name: str | Path, needed: Container[str], hash: str) -> Base:
@@ -151,7 +156,7 @@ def open_base(name: str | Path, needed: Container[str], hash: str) -> Base:
     Raises UsageError as `load_base` does.
     """
     folder = find_base(name)
-    config = {"guidance_scale": Model.guidance_scale} | base_config(folder)
+    config = _usual_config(folder)
     base = load_parts(folder, config, "meta")
     for part in base.networks:
         if part in needed:
@@ -160,8 +165,18 @@ def open_base(name: str | Path, needed: Container[str], hash: str) -> Base:
             except LOADING as error:
                 raise _damaged(folder, error) from None
     stated = config.get("hash") == hash
-    base.hash, base.earlier_hash = (hash, "") if stated else _hashes(folder)
+    base.hash, base.earlier_hash = (hash, "") if stated else _hashes_in(folder)
     return base
+
+
+def _usual_config(folder: Path) -> dict[str, Any]:
+    """`base_config` of a base that generates from prompts. Raises UsageError for another one."""
+    config = {"guidance_scale": Model.guidance_scale} | base_config(folder)  # the first lack it
+    if "command" in config:
+        raise UsageError(
+            f"{folder}: this base is for `aa {config['command']}`; give another --base"
+        )
+    return config
 
 
 def base_config(folder: Path) -> dict[str, Any]:
@@ -180,17 +195,24 @@ def base_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device = "cpu") -> Base:
+def load_parts(
+    folder: Path, config: dict[str, Any], device: str | torch.device = "cpu",
+    family: Family | None = None,
+) -> Base:  # fmt: skip
     """Load the parts in `folder`, also of a base that is still in training.
 
     On the meta device only the config.json of each network is read: there are shapes but no
-    weights, no tokenizer and no hash. Raises UsageError as `load_base` does.
+    weights, no tokenizer and no hash. config: if it has `parts`, the name of another base, what the
+    folder lacks comes from that one. family: of a base with parts of a method's own. Raises
+    UsageError as `load_base` does.
     """
-    family, parts = family_in(folder), dict[str, Any]()
+    family, parts = family or family_in(folder), dict[str, Any]()
+    lender = find_base(config["parts"]) if "parts" in config else None
     meta = torch.device(device).type == "meta"
+    places = {name: _place(folder, name, lender) for name in family.parts}
     try:
         for name, kind in family.parts.items():
-            place = folder / name
+            place = places[name]
             if (meta and name == "tokenizer") or (name in family.optional and not place.is_dir()):
                 continue
             if not place.is_dir():  # the libraries would look for a repository of that name
@@ -200,13 +222,19 @@ def load_parts(folder: Path, config: dict[str, Any], device: str | torch.device 
             frozen = name == "text_encoder" and not family.learns_tokens
             parts[name] = _load(kind, place, device, frozen)
         if "tokenizer" in parts:
-            require_vocabulary(parts["tokenizer"], load_config(folder / "text_encoder"))
+            require_vocabulary(parts["tokenizer"], load_config(places["text_encoder"]))
     except LOADING as error:
         raise _damaged(folder, error) from None
-    digest, earlier = ("", "") if meta else _hashes(folder)
+    digest, earlier = ("", "") if meta else _hashes(family, places)
     return Base(
         folder, config, digest, parts, family, temporal_factor(parts["vae"]), earlier_hash=earlier
     )
+
+
+def _place(folder: Path, part: str, lender: Path | None) -> Path:
+    """The folder of a part: in that of the base or, where it is missing there, in the lender's."""
+    lent = lender is not None and not (folder / part).is_dir()
+    return lender / part if lender is not None and lent else folder / part
 
 
 def _damaged(folder: Path, error: Exception) -> UsageError:
@@ -236,18 +264,23 @@ def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> 
 def hash_of(folder: Path) -> str:
     """SHA-256 over what personal weights depend on, 64 hex digits: the weights of denoiser, text
     encoder (`Family.hashed`) and VAE, and the entries `DECISIVE` of the parts' configs."""
-    return _hashes(folder)[0]
+    return _hashes_in(folder)[0]
 
 
-def _hashes(folder: Path) -> tuple[str, str]:
-    """`hash_of`, and what it was before VAE and configs were included."""
-    family, digest = family_in(folder), hashlib.sha256()
+def _hashes_in(folder: Path) -> tuple[str, str]:
+    family = family_in(folder)
+    return _hashes(family, {part: folder / part for part in family.parts})
+
+
+def _hashes(family: Family, places: Mapping[str, Path]) -> tuple[str, str]:
+    """`hash_of` of parts in some folders, and what it was before VAE and configs were included."""
+    digest = hashlib.sha256()
     for part in family.hashed:
-        _update(digest, folder / part)
+        _update(digest, places[part])
     earlier = digest.hexdigest()
-    _update(digest, folder / "vae")
+    _update(digest, places["vae"])
     for part in sorted(family.parts):
-        for path in (folder / part).glob("*config.json"):
+        for path in places[part].glob("*config.json"):
             config = read_json(path)
             known = {key: config[key] for key in DECISIVE if config.get(key) is not None}
             if known:

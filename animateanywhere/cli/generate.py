@@ -209,7 +209,7 @@ def generate(
     suffix = format_of(out or RUNS / "any.mp4")
     if suffix == ".gif" and (fps or 0) > GIF_FPS:
         raise UsageError(f"--fps {fps:g}: a GIF shows at most {GIF_FPS:g} frames per second")
-    _check_file("--contact-sheet", contact_sheet, ".png")
+    check_file("--contact-sheet", contact_sheet, ".png")
     from animateanywhere.commands import generate as command
     from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
@@ -270,7 +270,8 @@ def _scaled(flag: str, text: str) -> tuple[Path, float]:
     return Path(name), value
 
 
-def _check_file(flag: str, path: Path | None, suffix: str) -> None:
+def check_file(flag: str, path: Path | None, suffix: str) -> None:
+    """Raise UsageError where a file to write has another suffix, or cannot be written."""
     if path is None:
         return
     if path.suffix.lower() != suffix or path.is_dir():

@@ -13,7 +13,17 @@ from typing import Any
 
 import typer
 
-from animateanywhere.cli import corpus, evaluate, generate, info, prepare, runs, share, train
+from animateanywhere.cli import (
+    corpus,
+    evaluate,
+    generate,
+    info,
+    prepare,
+    runs,
+    share,
+    swap,
+    train,
+)
 from animateanywhere.cli.app import app
 from animateanywhere.cli.help import Command
 from animateanywhere.core.errors import (
@@ -32,6 +42,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "demo": info.demo,
         "personalize": train.personalize,
         "generate": generate.generate,
+        "swap": swap.swap,
     },
     "Prepare and check": {
         "prepare": prepare.prepare,

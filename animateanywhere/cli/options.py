@@ -95,6 +95,18 @@ PoseFps = Annotated[
         help=_INPUT_FPS_HELP.format(what="the motion"),
     ),
 ]
+SceneFps = Annotated[
+    float | None,
+    typer.Option(
+        "--scene-fps",
+        metavar="RATE",
+        min=0.01,
+        max=240,
+        show_default="as the file says; a folder: 8",
+        rich_help_panel=INPUT,
+        help=_INPUT_FPS_HELP.format(what="the scene"),
+    ),
+]
 Recipe = Annotated[
     str | None,
     typer.Option(

@@ -30,6 +30,7 @@ from animateanywhere.cli.options import (
     Start,
     frame_shape,
 )
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.naming import check_class_word, check_token
 from animateanywhere.core.paths import RUNS
@@ -178,6 +179,8 @@ def base_train(
 ) -> None:
     """Train a base model, or gather one from public weights.
 
+    With the recipe mini-swap, train one that puts the person of a picture into a scene video.
+
     The base that comes with this package needs none of it. To resume after a stop, run the same
     command again. To train on several GPUs, start it by accelerate:
     accelerate launch -m animateanywhere base-train RECIPE
@@ -185,9 +188,19 @@ def base_train(
     Example: aa base-train tiny --out runs/tiny
     """
     require_writable(out or RUNS)
+    # Recipes are read first: to load the networks takes seconds
     from animateanywhere.methods.animate_anywhere.settings import load_recipe
+    from animateanywhere.methods.anycharv import settings as swap
 
-    settings = load_recipe(recipe)  # first: to load the networks takes seconds
-    from animateanywhere.commands import base_train as command
+    if swap.is_recipe(recipe):
+        if checkpoint is not None:
+            raise UsageError(f"--checkpoint: {recipe} begins with a base; it names it in [swap]")
+        swaps = swap.load_recipe(recipe)
+        from animateanywhere.commands.swap_train import swap_train
 
-    result(command.base_train(settings, out, checkpoint, track))
+        result(swap_train(swaps, out, track))
+        return
+    settings = load_recipe(recipe)
+    from animateanywhere.commands.base_train import base_train as train
+
+    result(train(settings, out, checkpoint, track))

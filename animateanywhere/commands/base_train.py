@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -26,12 +27,14 @@ from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData
 from animateanywhere.methods.animate_anywhere.model_card import write_base_card
 from animateanywhere.methods.animate_anywhere.settings import (
     Recipe,
-    Stage,
     load_recipe,
     to_dict,
 )
 from animateanywhere.training.log import Track, check_tracker
 from animateanywhere.training.processes import others_named, tell_single
+from animateanywhere.training.stage import Stage
+
+S = TypeVar("S", bound=Stage)
 
 
 def base_train(
@@ -65,15 +68,23 @@ def base_train(
     if track is not None:
         check_tracker(track)
     out = out or (TRAINED if settings.name == "mini" else BASES / settings.name)
+    with training_in(out, _is_run):
+        _train(settings, out, track)
+    return out
+
+
+@contextmanager
+def training_in(out: Path, is_run: Callable[[Path], bool] | None = None) -> Iterator[None]:
+    """Train in a folder, with all processes that `accelerate launch` started. is_run: see
+    `owned`."""
     # The first process may encode for hours while the others wait
     state = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2))
     tell_single()
-    owner = owned(out, "base-train", _is_run) if state.is_main_process else nullcontext()
+    owner = owned(out, "base-train", is_run) if state.is_main_process else nullcontext()
     with owner, others_named(state.num_processes):
-        _train(settings, out, track)
+        yield
     if state.num_processes > 1:
         state.destroy_process_group()  # or NCCL warns
-    return out
 
 
 def _train(settings: Recipe, out: Path, track: Track | None) -> None:
@@ -91,23 +102,12 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
         create_base(settings.model, out, data.captions if data and new else [], settings.seed)
     if isinstance(data, CorpusData) and PartialState().is_main_process:
         _tell_other_content(data, out / "training" / "corpus.json")
-    for number, stage in enumerate(settings.stage):
-        assert data is not None
+    if data is not None:
         run = Run(settings, out, data, track)
-        folder = out / "training" / stage.name
-        done = folder / "done.json"
-        require_same(folder / "stage.json", asdict(stage), asdict(Stage("", stage.kind, 0)))
-        if done.is_file():
-            say(f"stage {stage.name}: already finished")
-            continue
-        say(f"stage {stage.name}: {stage.steps} steps")
-        # New layers are drawn from the global generator: the same ones, whichever stage is resumed
-        torch.manual_seed(settings.seed + number)
-        metrics = STAGES[stage.kind](run, stage, settings.seed + number)
-        if PartialState().is_main_process:
-            with write_aside(done) as aside:
-                aside.write_text(json.dumps(metrics, indent=1) + "\n")
-        PartialState().wait_for_everyone()
+        train_stages(
+            settings.stage, out, settings.seed,
+            lambda stage, seed: STAGES[stage.kind](run, stage, seed),
+        )  # fmt: skip
     if PartialState().is_main_process:
         config = {"name": settings.name, **settings.model.base_toml(),
                   "personalize": settings.personalize, "hash": hash_of(out)}  # fmt: skip
@@ -118,6 +118,32 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
         write_base_card(out, config, hash_of(out))
         write_base_toml(out, config)
     say(f"base written to {out}")
+
+
+def train_stages(
+    stages: Sequence[S], out: Path, seed: int, train: Callable[[S, int], dict[str, float]]
+) -> None:
+    """Train the stages of a recipe that are not finished, each in its folder of `out`.
+
+    train: trains a stage with a seed of its own, and returns what to keep of it. Raises UsageError
+    if one was begun with other settings.
+    """
+    for number, stage in enumerate(stages):
+        folder = out / "training" / stage.name
+        done = folder / "done.json"
+        usual = type(stage)("", stage.kind, 0)
+        require_same(folder / "stage.json", asdict(stage), asdict(usual))
+        if done.is_file():
+            say(f"stage {stage.name}: already finished")
+            continue
+        say(f"stage {stage.name}: {stage.steps} steps")
+        # New layers are drawn from the global generator: the same ones, whichever stage is resumed
+        torch.manual_seed(seed + number)
+        metrics = train(stage, seed + number)
+        if PartialState().is_main_process:
+            with write_aside(done) as aside:
+                aside.write_text(json.dumps(metrics, indent=1) + "\n")
+        PartialState().wait_for_everyone()
 
 
 def _decisive(settings: Recipe) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from animateanywhere.backbones.base import BUNDLED, find_base
+from animateanywhere.backbones.base import BUNDLED, base_config, find_base
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
+from animateanywhere.methods.anycharv import settings as swap_settings
 
 
 class Row(NamedTuple):
@@ -28,20 +30,42 @@ def bases() -> list[Row]:
     """All bases for which there is a recipe, sorted by name."""
     rows = []
     for path in sorted(recipes_folder().glob("*.toml")):
-        if "model" not in tomllib.loads(path.read_text(encoding="utf-8")):
-            continue  # it learns a person, or belongs to another method
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "swap" in tables:
+            rows.append(_for_swaps(path))
+        if "model" not in tables:
+            continue  # it learns a person
         recipe = load_recipe(path)
         model = recipe.model
-        try:
-            folder = find_base(recipe.name)
-            taken = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
-            ready = f"{'bundled' if folder == BUNDLED else folder}, {taken:.0f} MB"
-        except UsageError:
-            ready = ""
         made = f"aa base-train {recipe.name}: {_makes(recipe)}"
         size = f"{model.size} px, {model.frames} frames"
+        ready = _ready(recipe.name)
         rows.append(Row(recipe.name, size, model.license or "yours", model.needs, ready, made))
     return sorted(rows)
+
+
+def _for_swaps(path: Path) -> Row:
+    """The row of a base for `aa swap`, which has the size and license of the one it begins with."""
+    recipe = swap_settings.load_recipe(path)
+    parts = base_config(find_base(recipe.swap.base))
+    steps = sum(stage.steps for stage in recipe.stage)
+    made = (
+        f"aa base-train {recipe.name}: begins with {recipe.swap.base}; trains {steps:,} steps in "
+        f"{len(recipe.stage)} stages"
+    )
+    size = f"{parts['size']} px, {parts['frames']} frames, for `aa swap`"
+    needs = f"what {recipe.swap.base} needs"
+    return Row(recipe.name, size, parts.get("license") or "yours", needs, _ready(recipe.name), made)
+
+
+def _ready(name: str) -> str:
+    """Folder and size of a base, "" if it is not there."""
+    try:
+        folder = find_base(name)
+    except UsageError:
+        return ""
+    taken = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+    return f"{'bundled' if folder == BUNDLED else folder}, {taken:.0f} MB"
 
 
 def show(rows: list[Row]) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import folder_aside, require_writable, sha256
+from animateanywhere.core.files import folder_aside, require_writable
 from animateanywhere.core.findings import (
     Finding,
-    findings_are_whole,
     read_findings,
     warn_findings,
     write_findings,
@@ -22,6 +20,7 @@ from animateanywhere.core.messages import say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
 from animateanywhere.datasets.subject import (
+    FILES,
     Subject,
     masks_to_uint8,
     read_settings,
@@ -30,7 +29,7 @@ from animateanywhere.datasets.subject import (
 )
 from animateanywhere.datasets.subject_report import write_report
 from animateanywhere.media import video
-from animateanywhere.media.pictures import folder_files
+from animateanywhere.media.pictures import settings_key
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import describe
@@ -45,11 +44,6 @@ VERSION = 6  # of what is done here: a change makes old folders stale
 SIZE = square(128)  # of the bundled base's frames
 STRIDE = 8  # pixels that each side is a multiple of
 SAME = 0.05  # relative difference of the aspects of a clip and of its crop
-# Of a subject folder; what users put there beside them is kept
-FILES = frozenset(
-    """frames masks poses.json captions.jsonl subject.toml contact.png report.html made.json
-    findings.json""".split()
-)
 
 
 def prepare(
@@ -102,9 +96,9 @@ def _prepare(
     chosen = choose(clip, backends)
     words = [backends.caption, backends.caption_model, scene, class_word, person]
     files = [clip, chosen.poses_file, chosen.masks_file]
-    key = _key(files, [VERSION, chosen.pose, chosen.mask, *words, str(size), fps, *part])
+    key = settings_key(files, [VERSION, chosen.pose, chosen.mask, *words, str(size), fps, *part])
     by_hand = corrections.find_corrections(out)
-    if read_settings(out).get("key") == key and _all_shown(out, by_hand):
+    if read_settings(out).get("key") == key and corrections.all_shown(out, by_hand):
         say(escape(f"{out}: from the same clip and settings, reused"))
         marks = corrections.corrected_frames(by_hand, by_hand.digests)
         _report(clip, out, marks, read_findings(out), report)
@@ -182,13 +176,6 @@ def _boxes(frames: np.ndarray, keypoints: np.ndarray, aspect: float, exactly: bo
     return crop_boxes(keypoints, height, width, aspect)
 
 
-def _all_shown(out: Path, by_hand: corrections.Corrections) -> bool:
-    """Whether the folder is whole, and its report shows all manual corrections."""
-    shown = corrections.read_digests(out)["by_hand"]
-    whole = not by_hand.missing and findings_are_whole(out)
-    return whole and corrections.corrected_frames(by_hand, by_hand.digests) == shown
-
-
 def _report(
     clip: Path, out: Path, marks: dict[str, list[int]], findings: list[Finding], report: bool
 ) -> None:
@@ -197,18 +184,6 @@ def _report(
         say(escape(f"{out}: kept as corrected manually: {'; '.join(kept)}"))
     if report:
         warn_findings(clip.name, findings)
-
-
-def _key(files: list[Path | None], settings: list[object]) -> str:
-    contents = [clip_digest(file) if file else "" for file in files]
-    return hashlib.sha256(repr((contents, settings)).encode()).hexdigest()[:32]
-
-
-def clip_digest(file: Path) -> str:
-    """A digest of the contents of a clip: a file, or a folder of pictures."""
-    if file.is_file():
-        return sha256(file)
-    return "".join(f"{part.name} {sha256(part)}" for part in folder_files(file)[0])
 
 
 def _left_out(kept: slice, count: int, findings: list[Finding]) -> list[Finding]:

@@ -9,14 +9,13 @@ from pathlib import Path
 from rich.markup import escape
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.commands.prepare import FILES
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import folder_aside
 from animateanywhere.core.findings import read_findings, warn_findings
 from animateanywhere.core.messages import say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
-from animateanywhere.datasets.subject import Subject, read_settings, read_subject
+from animateanywhere.datasets.subject import FILES, Subject, read_settings, read_subject
 from animateanywhere.preprocessing.quality.clip import frame_ranges
 
 

@@ -31,7 +31,7 @@ CASES = "new-scene new-motion both-with-object".split()  # of `aa demo`
 CASE = ["driving.mp4", "driving.poses.json", "truth.mp4", "personalized.*", "words_only.*"]
 NETWORK = "*.json *.safetensors *.txt *.model *.jinja".split()
 PARTS = """unet transformer vae text_encoder tokenizer scheduler motion_adapter controlnet
-    perception""".split()
+    perception image_encoder reference_unet""".split()
 LEARNED = [
     *PERSONAL, *(f"earlier/*/{name}" for name in PERSONAL),
     *(f"training/*/{name}" for name in STAGES),
@@ -44,7 +44,7 @@ OWN: dict[str, list[str]] = {
     "base-train": [
         *"base.toml recipe.json model_index.json README.md".split(),
         *(f"training/*/{name}" for name in STAGES), "corpus/*/*.npy", "corpus/*/captions.jsonl",
-        *(f"corpus/latents-*/{name}" for name in SHARDS), "training/corpus.json",
+        *(f"corpus/*/{name}" for name in SHARDS), "training/corpus.json",
         *(f"{part}/{name}" for part in PARTS for name in NETWORK),
     ],
     "corpus": [

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.findings import findings_are_whole
 from animateanywhere.core.json_file import read_json
 from animateanywhere.datasets.subject import Subject, masks_to_uint8, read_captions, read_picture
 from animateanywhere.pose.skeleton import read_poses
@@ -116,6 +117,12 @@ def corrected_frames(found: Corrections, digests: list[Digests]) -> dict[str, li
     """By kind, the indices of the frames of `digests` that have a correction."""
     return {kind: [index for index, record in enumerate(digests) if record["is"] in values]
             for kind, values in found.values.items()}  # fmt: skip
+
+
+def all_shown(folder: Path, found: Corrections) -> bool:
+    """Whether a folder is whole, and its report shows all of these corrections."""
+    whole = not found.missing and findings_are_whole(folder)
+    return whole and corrected_frames(found, found.digests) == read_digests(folder)["by_hand"]
 
 
 def apply_corrections(subject: Subject, digests: list[Digests], found: Corrections) -> Subject:

@@ -26,6 +26,12 @@ from animateanywhere.core.json_file import parse_json
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.pose.skeleton import Poses, draw, read_poses, write_poses
 
+# What users put beside these is kept
+FILES = frozenset(
+    """frames masks poses.json captions.jsonl subject.toml contact.png report.html made.json
+    findings.json""".split()
+)
+
 
 @dataclass(frozen=True)
 class Subject:

@@ -90,6 +90,8 @@ class Damage:
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """For the frames shown whether they are damaged, bool (N,); times (L,) of the frames that
         were lost, in seconds since the first frame of the file."""
+        if not self.failed and not any(flagged for _, _, flagged in self.shown):
+            return np.zeros(len(self.shown), dtype=bool), np.empty(0)
         order = [self.packets.get(-1 if pts is None else pts) for pts, _, _ in self.shown]
         if None in order:  # no timestamps: the order of showing
             order = [(number, key) for number, (_, key, _) in enumerate(self.shown)]

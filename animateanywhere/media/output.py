@@ -11,7 +11,7 @@ from PIL import Image
 
 from animateanywhere.core.files import folder_aside, write_aside
 from animateanywhere.core.formats import format_of
-from animateanywhere.media.sound import Sound, add_sound
+from animateanywhere.media.sound import Packets, Sound, add_sound
 from animateanywhere.media.writing import VP9, encode, h264
 
 Loop = Literal["circle", "forth and back"]  # how a video loops; see `commands.generate`
@@ -48,10 +48,11 @@ def arranged(frames: Iterable[np.ndarray], order: np.ndarray) -> Iterator[np.nda
 
 
 def write(
-    path: Path, frames: Iterable[np.ndarray], count: int, fps: float, sound: Sound | None = None
-) -> None:
+    path: Path, frames: Iterable[np.ndarray], count: int, fps: float,
+    sound: Sound | Packets | None = None, comment: str = "",
+) -> None:  # fmt: skip
     """Write `count` frames uint8 (H, W, 3), completely or not at all, in the format of the suffix
-    (`core.formats`). sound: for .mp4 and .webm only."""
+    (`core.formats`). sound, comment (in the file's metadata): for .mp4 and .webm only."""
     suffix = format_of(path)
     if suffix == ".gif":
         _write_gif(path, frames, count, fps)
@@ -60,19 +61,20 @@ def write(
     elif suffix == "":
         _write_folder(path, frames)
     elif sound is None:
-        _write_silent(path, frames, fps)
+        _write_silent(path, frames, fps, comment)
     else:
         with write_aside(path) as aside:
             silent = aside.with_name(f"{aside.stem}.silent{suffix}")
             try:
-                _write_silent(silent, frames, fps)
+                _write_silent(silent, frames, fps, comment)
                 add_sound(silent, sound, aside)
             finally:
                 silent.unlink(missing_ok=True)
 
 
-def _write_silent(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    encode(path, frames, fps, VP9 if path.suffix.lower() == ".webm" else h264())
+def _write_silent(path: Path, frames: Iterable[np.ndarray], fps: float, comment: str = "") -> None:
+    codec = VP9 if path.suffix.lower() == ".webm" else h264()
+    encode(path, frames, fps, codec, comment)
 
 
 def _write_gif(path: Path, frames: Iterable[np.ndarray], count: int, fps: float) -> None:

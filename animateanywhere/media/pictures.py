@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from animateanywhere.core.errors import UsageError, out_of_memory
+from animateanywhere.core.files import sha256
 from animateanywhere.media.source import Part, Source
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
@@ -125,6 +127,19 @@ def folder_files(folder: Path) -> tuple[list[Path], list[str]]:
     return sorted(wanted, key=lambda file: (natural(file), file.name)), others
 
 
+def clip_digest(file: Path) -> str:
+    """A digest of the contents of a clip: a file, or a folder of pictures."""
+    if file.is_file():
+        return sha256(file)
+    return "".join(f"{part.name} {sha256(part)}" for part in folder_files(file)[0])
+
+
+def settings_key(files: Sequence[Path | None], settings: Sequence[object]) -> str:
+    """A key, 32 hex digits, of the contents of clips and of settings."""
+    contents = [clip_digest(file) if file else "" for file in files]
+    return hashlib.sha256(repr((contents, list(settings))).encode()).hexdigest()[:32]
+
+
 def natural(path: Path) -> list[tuple[int, int, str]]:
     """Key that sorts numbers in names by their value."""
     return [
@@ -159,12 +174,21 @@ def _reading(path: Path) -> Iterator[None]:
 def to_pixels(picture: Image.Image, size: int) -> np.ndarray:
     """uint8 (H, W, 3 or 4), upright, in sRGB."""
     picture.draft("RGB", (size, size))
-    upright = ImageOps.exif_transpose(picture)
+    upright = _in_8_bits(ImageOps.exif_transpose(picture))
     clear = upright.has_transparency_data
     profile = upright.info.get("icc_profile")
     upright = upright.convert("RGBA" if clear else "RGB")
     upright.thumbnail((size, size), Image.Resampling.LANCZOS)
     return np.array(_in_srgb(upright, profile))
+
+
+def _in_8_bits(picture: Image.Image) -> Image.Image:
+    """Gray of 16 bits as 8: Pillow's own conversion makes all but the darkest white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    levels = np.asarray(picture).astype(np.int64)
+    deep = picture.mode != "I" or levels.max(initial=0) > 255
+    return Image.fromarray((levels >> 8 if deep else levels).clip(0, 255).astype(np.uint8))
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,14 +108,69 @@ def read(
     )
 
 
-def read_first(path: str | Path) -> Video:
+def read_first(path: str | Path, size: int = LONG_SIDE) -> Video:
     """The beginning of a file with a whole frame, for its size and `source_fps`; nothing is said,
     since `read` of all of it says it. Raises as `read`."""
     with messages.quietly():
         try:
-            return read(path, max_frames=1)
+            return read(path, max_frames=1, size=size)
         except UsageError:  # damaged at the beginning, where a stream may have been cut
-            return read(path, FIRST, pictures.PICTURES_FPS)
+            return read(path, FIRST, pictures.PICTURES_FPS, size)
+
+
+class Slice(NamedTuple):
+    """Consecutive frames of a video of any length."""
+
+    first: int  # number of the first one, since the beginning of the part
+    frames: np.ndarray  # uint8 (n, H, W, 3)
+    held: np.ndarray  # bool (n,): damaged ones, in whose place the nearest whole one stands
+
+
+def read_slices(
+    path: str | Path, fps: float, count: int, size: int = LONG_SIDE, part: Part = WHOLE
+) -> Iterator[Slice]:
+    """Decode a video as `read` does, `count` frames at a time: memory does not grow with length.
+
+    No frame is left out, so that the sound stays in time: in the place of a damaged one stands the
+    whole one before it, or at the beginning the one after it. Arguments and errors as of `read`.
+    """
+    path, first = Path(path), 0
+    before: np.ndarray | None = None
+    with _open(path, size, fps, part) as source:
+        for finding in source.findings:
+            _say(path, finding)
+        said, lost = len(source.findings), 0
+        unreadable: dict[int, UsageError] = {}
+        timed = islice(nearest(source.pictures, fps, part.start), part.frames)
+        shown = _converted(source, timed, unreadable)
+        while some := list(islice(shown, count)):
+            pixels, numbers, moments = (list(row) for row in zip(*some, strict=True))
+            taken = _Taken(pixels, numbers, moments, False, unreadable)
+            times = part.start + (first + np.arange(len(some))) / fps
+            held = _damaged(taken, source, times)[0]
+            whole = np.flatnonzero(~held)
+            like = taken.frames[whole[0]] if before is None and len(whole) else before
+            frames = _stack(taken.frames, like)[0]
+            if before is None and not len(whole) and unreadable:
+                raise next(iter(unreadable.values()))
+            # Of a stream that was cut at its beginning there is no whole frame yet
+            for index in np.flatnonzero(held) if before is not None or len(whole) else ():
+                at = int(np.searchsorted(whole, index)) - 1
+                near = before if at < 0 else None  # of the slice before
+                frames[index] = frames[whole[max(at, 0)]] if near is None else near
+            before, lost = frames[-1].copy(), lost + int(held.sum())
+            yield Slice(first, frames, held)
+            first += len(frames)
+        if lost:
+            source.note(f"{lost} damaged frames are replaced by those beside them", "warning")
+        for finding in source.findings[said:]:
+            _say(path, finding)
+    if not first:
+        last = f"; it lasts {source.length:.1f} s" if source.length else ""
+        why = "contains no frame that can be decoded; it is truncated or damaged"
+        raise UsageError(
+            f"{path}: " + (f"nothing is left after {part.start:g} s{last}" if part.start else why)
+        )
 
 
 def check_file(path: Path) -> None:
@@ -182,11 +238,27 @@ def _take(source: Source, rate: float, start: float, limit: int | None) -> _Take
     numbers: list[int] = []
     times: list[float] = []
     unreadable: dict[int, UsageError] = {}
-    last, pixels, more = -1, None, False
-    for number, time, picture in nearest(source.pictures, rate, start):
-        if limit is not None and len(frames) == limit:
+    more = False
+    timed = nearest(source.pictures, rate, start)
+    for pixels, number, time in _converted(source, islice(timed, limit), unreadable):
+        frames.append(pixels)
+        numbers.append(number)
+        times.append(time)
+        if limit is None and len(frames) * pixels.nbytes > MOST_BYTES:
             more = True
+            source.note(f"only the first {len(frames) / rate:.0f} s fit into memory", "warning")
             break
+    more = more or next(timed, None) is not None
+    return _Taken(frames, numbers, times, more, unreadable)
+
+
+def _converted(
+    source: Source, timed: Iterator[tuple[int, float, Any]], unreadable: dict[int, UsageError]
+) -> Iterator[tuple[np.ndarray, int, float]]:
+    """Pixels, number and time of pictures; those of the one before where one cannot be read, which
+    is added to `unreadable`."""
+    last, pixels, before = -1, None, np.zeros((1, 1, 3), np.uint8)
+    for number, time, picture in timed:
         if number != last:
             last = number
             try:
@@ -195,16 +267,8 @@ def _take(source: Source, rate: float, start: float, limit: int | None) -> _Take
                 raise
             except UsageError as error:
                 unreadable[number], pixels = error, None
-        if pixels is None:
-            pixels = frames[-1] if frames else np.zeros((1, 1, 3), np.uint8)
-        frames.append(pixels)
-        numbers.append(number)
-        times.append(time)
-        if limit is None and len(frames) * pixels.nbytes > MOST_BYTES:
-            more = True
-            source.note(f"only the first {len(frames) / rate:.0f} s fit into memory", "warning")
-            break
-    return _Taken(frames, numbers, times, more, unreadable)
+        before = before if pixels is None else pixels
+        yield before, number, time
 
 
 def nearest(
@@ -224,19 +288,10 @@ def nearest(
 
 
 def _undamaged(taken: _Taken, source: Source, path: Path, wanted: np.ndarray) -> list[int]:
-    """Places of the result, at the times `wanted` (F,), whose pictures are whole: not those where
-    a neighbor stands for a lost one. Raises UsageError if none is."""
-    bad, lost = (np.zeros(0, bool), np.empty(0)) if source.damage is None else source.damage()
-    if taken.unreadable:
-        bad = np.zeros(max(taken.numbers) + 1, bool)
-        bad[list(taken.unreadable)] = True
-    count, total = int(bad.sum()) + len(lost), len(bad) + len(lost)
-    stands_in = np.zeros(len(wanted), bool)
-    if len(lost):
-        own = np.abs(wanted - np.array(taken.times))
-        stands_in = np.abs(wanted[:, None] - lost).min(1) < own
-    kept = [index for index, number in enumerate(taken.numbers)
-            if (number >= len(bad) or not bad[number]) and not stands_in[index]]  # fmt: skip
+    """Places of the result, at the times `wanted` (F,), whose pictures are whole. Raises UsageError
+    if none is."""
+    damaged, count, total = _damaged(taken, source, wanted)
+    kept = np.flatnonzero(~damaged).tolist()
     if count and not kept:
         why = next(iter(taken.unreadable.values()), None)
         raise why or UsageError(
@@ -248,10 +303,26 @@ def _undamaged(taken: _Taken, source: Source, path: Path, wanted: np.ndarray) ->
     return kept
 
 
-def _stack(frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Frames (F, H, W, 3), of the size of the first, and alpha (F, H, W), if it shows anything.
-    Empties the list, so that all exist only once."""
-    height, width = frames[0].shape[:2]
+def _damaged(taken: _Taken, source: Source, wanted: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """Which places of the result, at the times `wanted` (F,), show a damaged picture or a neighbor
+    of a lost one, bool (F,); how many of how many pictures are damaged or lost."""
+    bad, lost = (np.zeros(0, bool), np.empty(0)) if source.damage is None else source.damage()
+    if taken.unreadable:
+        bad = np.zeros(max(max(taken.numbers), *taken.unreadable) + 1, bool)
+        bad[list(taken.unreadable)] = True
+    shown = np.array([number < len(bad) and bool(bad[number]) for number in taken.numbers], bool)
+    if len(lost):
+        own = np.abs(wanted - np.array(taken.times))
+        shown |= np.abs(wanted[:, None] - lost).min(1) < own
+    return shown, int(bad.sum()) + len(lost), len(bad) + len(lost)
+
+
+def _stack(
+    frames: list[np.ndarray], like: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Frames (F, H, W, 3), of the size of `like` [default: the first], and alpha (F, H, W), if it
+    shows anything. Empties the list, so that all exist only once."""
+    height, width = (frames[0] if like is None else like).shape[:2]
     out = np.empty((len(frames), height, width, 3), np.uint8)
     alpha = None
     for index in reversed(range(len(frames))):

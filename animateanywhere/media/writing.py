@@ -47,8 +47,11 @@ def write(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int =
     encode(path, frames, fps, h264(crf))
 
 
-def encode(path: str | Path, frames: Iterable[np.ndarray], fps: float, codec: Codec) -> None:
-    """Write frames, an array or iterable of uint8 (H, W, 3), as a video.
+def encode(
+    path: str | Path, frames: Iterable[np.ndarray], fps: float, codec: Codec, comment: str = ""
+) -> None:
+    """Write frames, an array or iterable of uint8 (H, W, 3), as a video, with a comment in its
+    metadata.
 
     Colors are those of BT.709, and tagged so. Odd sizes are padded by repeating the edge. The same
     frames give the same bytes. The file is written completely or not at all. Raises ValueError for
@@ -65,6 +68,8 @@ def encode(path: str | Path, frames: Iterable[np.ndarray], fps: float, codec: Co
         options = codec.container_options | {"fflags": "+bitexact"}
         with av.open(f"file:{tmp}", "w", format=codec.container, container_options=options) as file:
             stream: Any = file.add_stream(codec.name, rate=Fraction(fps).limit_denominator(1001))
+            if comment:
+                file.metadata["comment"] = comment
             stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt, stream.options = "yuv420p", codec.options
             _tag_bt709(stream.codec_context)

@@ -105,6 +105,35 @@ def fit(
     return out
 
 
+def fit_in_place(keypoints: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Give a person in a scene the proportions of another body, at the same height.
+
+    Whoever stands keeps the place of the lower foot, so that the contact with the scene stays.
+
+    Args:
+        keypoints: float (F, 18, 3), in pixels.
+        reference: float (N, 18, 3), the other body, at any size.
+
+    Returns:
+        float32 (F, 18, 3).
+    """
+    own, theirs = bones.measure(keypoints), bones.measure(reference)
+    if own is None or theirs is None:
+        return keypoints.astype(np.float32)
+    factors = np.clip(theirs / own * bones.stature(own) / bones.stature(theirs), *RATIOS)
+    out = _retarget_bones(keypoints, own, factors, np.zeros(2), np.zeros(2))
+    before, after = (bones.path(one, own) for one in (keypoints, out))
+    move = before - after
+    feet = np.stack([bones.joint_positions(one, ankle)[:, 1]
+                     for one in (keypoints, out) for *_, ankle in bones.LEGS])  # fmt: skip
+    low, now = np.fmax(*feet[:2]), np.fmax(*feet[2:])
+    if np.isfinite(low).any():
+        move[:, 1] = bones.interpolated((low - now)[:, None])[:, 0]
+    out[..., :2] += move[:, None]
+    out[..., 2] = keypoints[..., 2]
+    return out.astype(np.float32)
+
+
 def _fit_to(
     keypoints: np.ndarray, own: np.ndarray, bottom: float, mode: Fit, reference: np.ndarray,
     learned: Size, frame: Size, narrow: float = 1.0,

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter
 
 from animateanywhere.core.frame_size import Size
 from animateanywhere.pose.keypoints import VISIBLE
@@ -14,6 +14,8 @@ from animateanywhere.pose.visibility import has_person
 
 FOLLOW = 1.6  # times the person's own box: on a wider path the crop follows the person
 HEAD = [0, 14, 15, 16, 17]
+HELD = 1.25  # times the largest of the boxes: a square this large holds them all, and stands still
+STEADY = 0.25  # seconds: standard deviation of the smoothing of a square that follows
 
 
 def crop_boxes(keypoints: np.ndarray, height: int, width: int, aspect: float = 1.0) -> np.ndarray:
@@ -28,7 +30,7 @@ def crop_boxes(keypoints: np.ndarray, height: int, width: int, aspect: float = 1
         `crop_frames` repeats the edge.
     """
     shape = np.array([aspect, 1.0])
-    boxes = _boxes(keypoints)
+    boxes = person_boxes(keypoints)
     boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
     boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, height)
     low, high = np.quantile(boxes[:, :2], 0.03, axis=0), np.quantile(boxes[:, 2:], 0.97, axis=0)
@@ -44,6 +46,31 @@ def crop_boxes(keypoints: np.ndarray, height: int, width: int, aspect: float = 1
         if side <= length:
             middle[:, axis] = middle[:, axis].clip(side / 2, length - side / 2)
     return np.column_stack([middle, np.full(len(boxes), tall)])
+
+
+def following_squares(boxes: np.ndarray, fps: float) -> np.ndarray:
+    """Squares that follow a person smoothly and hold the box of every frame.
+
+    boxes: float (F, 4), left, top, right, bottom in pixels, of consecutive frames. The square
+    stands still where it need not be much larger for that. Place and size are smoothed, so that
+    neither jitter of the boxes nor a zoom of the camera makes it jump.
+
+    Returns:
+        float (F, 3) as `crop_boxes`: x and y of the center, and the side; it may leave the frame.
+    """
+    low, high = boxes[:, :2], boxes[:, 2:]
+    whole = float((high.max(0) - low.min(0)).max())
+    if whole <= HELD * float((high - low).max()):
+        middle = (low.min(0) + high.max(0)) / 2
+        return np.tile([*middle, whole], (len(boxes), 1))
+    sigma = STEADY * fps
+    middle = median_filter((low + high) / 2, size=(5, 1), mode="nearest")
+    middle = gaussian_filter1d(middle, sigma, axis=0, mode="nearest")
+    needed = 2 * np.maximum(middle - low, high - middle).max(1)
+    radius = int(3 * sigma + 0.5)  # of the kernel: a mean of maxima within it is never too small
+    largest = maximum_filter1d(needed, 2 * radius + 1, mode="nearest")
+    side = gaussian_filter1d(largest, sigma, mode="nearest", radius=radius)
+    return np.column_stack([middle, side])
 
 
 def crop_corners(boxes: np.ndarray, size: Size) -> np.ndarray:
@@ -85,8 +112,9 @@ def crop_keypoints(keypoints: np.ndarray, where: np.ndarray, size: Size) -> np.n
     return out
 
 
-def _boxes(keypoints: np.ndarray) -> np.ndarray:
-    """Bounding boxes (F, 4) left, top, right, bottom, with a margin for hair, hands and shoes."""
+def person_boxes(keypoints: np.ndarray) -> np.ndarray:
+    """Bounding boxes (F, 4) left, top, right, bottom, with a margin for hair, hands and shoes;
+    frames without a person take the nearest frame's."""
     shown = keypoints[..., 2:] >= VISIBLE
     points = np.where(shown, keypoints[..., :2], np.nan)
     found = np.flatnonzero(has_person(keypoints))

@@ -18,7 +18,7 @@ from animateanywhere.datasets.subject import read_picture
 from animateanywhere.media import video
 from animateanywhere.media.pictures import folder_files
 from animateanywhere.media.source import WHOLE, Part
-from animateanywhere.pose.skeleton import read_poses
+from animateanywhere.pose.skeleton import Poses, read_all_poses, read_poses
 
 
 def poses_file(clip: Path) -> Path | None:
@@ -40,7 +40,16 @@ def poses(path: Path, clip: video.Video, part: Part = WHOLE) -> np.ndarray:
     Raises:
         UsageError: the file is damaged, or shorter than the clip.
     """
-    truth = read_poses(path)
+    return _at_times(read_poses(path), path, clip, part)
+
+
+def all_poses(path: Path, clip: video.Video, part: Part = WHOLE) -> np.ndarray:
+    """Keypoints float32 (F, P, 18, 3) of the P persons of a file; else as `poses`."""
+    return _at_times(read_all_poses(path), path, clip, part)
+
+
+def _at_times(truth: Poses, path: Path, clip: video.Video, part: Part) -> np.ndarray:
+    """Keypoints of a file at the times and in the pixels of a clip."""
     fps = part.fps or truth.fps  # another rate of the clip is that of its poses, too
     out = truth.keypoints[_at(clip.times, fps, len(truth.keypoints), path)].copy()
     height, width = clip.frames.shape[1:3]

@@ -63,19 +63,19 @@ def choose_reference(
         alone = alone_in(people, keypoints)
         if alone is None:
             raise UsageError(
-                f"{clip}: {_list(people)}; choose one with --person N, numbered in {picture}, and "
-                "the others are masked out, or cut the clip to one person"
+                f"{clip}: {list_people(people)}; choose one with --person N, numbered in "
+                f"{picture}, and the others are masked out, or cut the clip to one person"
             )
         unused = np.ones(len(frames), dtype=bool)
         unused[alone] = False
         keypoints[unused, :, 2] = 0
         text = (
-            f"{_list(people)}: only frames {alone.start} to {alone.stop - 1}, which show person 1 "
-            f"alone, are used; --person N uses all of one person (numbered in {picture})"
+            f"{list_people(people)}: only frames {alone.start} to {alone.stop - 1}, which show "
+            f"person 1 alone, are used; --person N uses all of one person (numbered in {picture})"
         )
         findings.insert(0, Finding("warning", PEOPLE, text))
     elif several:
-        text = f"{_list(people)}: person {number} is used, the others are masked out"
+        text = f"{list_people(people)}: person {number} is used, the others are masked out"
         findings.insert(0, Finding("note", PEOPLE, text))
     others = [one.keypoints for one in people.others(number or 1)]
     return Reference(keypoints, filled, others, findings)
@@ -90,7 +90,8 @@ def alone_in(people: People, keypoints: np.ndarray) -> slice | None:
     return alone if long else None
 
 
-def _list(people: People) -> str:
+def list_people(people: People) -> str:
+    """The persons of comparable size, and the frames that show each, in words."""
     seen = (f"{number} in frames {frame_ranges(np.flatnonzero(one.present))}"
             for number, one in enumerate(people.tracks, start=1))  # fmt: skip
     return f"{len(people.tracks)} persons of comparable size (person {', '.join(seen)})"

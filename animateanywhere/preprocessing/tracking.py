@@ -7,7 +7,7 @@ In each frame the detections are assigned to the known persons at the least tota
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,8 +88,11 @@ class _State:
         self.indices[frame] = number
 
 
-def track(frames: Sequence[Persons]) -> list[Track]:
+def track(frames: Sequence[Persons], cuts: Collection[int] = ()) -> list[Track]:
     """Follow every person of a clip through its frames, also across gaps and crossings.
+
+    cuts: the frames with which a new shot begins; beyond them people are known by their clothes
+    only.
 
     Returns:
         The tracks, most prominent first: by the sum of the sizes over the frames.
@@ -97,8 +100,9 @@ def track(frames: Sequence[Persons]) -> list[Track]:
     active: list[_State] = []
     ended: list[_State] = []
     for frame, persons in enumerate(frames):
-        ended += [state for state in active if frame - state.last > LOST]
-        active = [state for state in active if frame - state.last <= LOST]
+        here = [frame not in cuts and frame - state.last <= LOST for state in active]
+        ended += [state for state, kept in zip(active, here, strict=True) if not kept]
+        active = [state for state, kept in zip(active, here, strict=True) if kept]
         left = set(range(len(persons.boxes)))
         cost = np.array([_costs(state, frame, persons) for state in active])
         cost = cost.reshape(len(active), len(left))

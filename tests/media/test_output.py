@@ -11,7 +11,7 @@ from PIL import Image
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.formats import format_of
 from animateanywhere.media.output import arranged, playback, write
-from animateanywhere.media.sound import RATE, Sound, read_sound
+from animateanywhere.media.sound import RATE, Packets, Sound, read_sound, sound_to_copy
 from animateanywhere.media.video import read
 
 
@@ -163,3 +163,63 @@ def test_frames_are_kept_only_as_long_as_they_are_shown_again() -> None:
     order = playback(5, 8, 16, "forth and back")
     assert [int(frame[0, 0, 0]) for frame in arranged(iter(frames), order)] == order.tolist()
     assert [int(f[0, 0, 0]) for f in arranged(iter(frames), np.array([0, 2, 4]))] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("codec, suffix", [("aac", ".mp4"), ("libmp3lame", ".mp4"),
+                                           ("libopus", ".webm")])  # fmt: skip
+def test_sound_is_copied_as_it_is_encoded(tmp_path: Path, codec: str, suffix: str) -> None:
+    """Also from the middle of a file whose pictures begin after its sound."""
+    source = with_sound(tmp_path / "scene.mkv", codec, tone(3.0, 1.25), pictures=0.5)
+    for start in (0.0, 0.5):
+        sound = sound_to_copy(source, 1.5, start, suffix)
+        assert isinstance(sound, Packets)
+        out = tmp_path / f"out{suffix}"
+        write(out, clip(12), 12, 8.0, sound, "made by a machine")
+        with av.open(str(out)) as file:
+            said = {key.lower(): value for key, value in file.metadata.items()}
+            assert said["comment"] == "made by a machine"
+            kept = {bytes(packet) for packet in file.demux(file.streams.audio[0]) if packet.size}
+        with av.open(str(source)) as file:
+            own = {bytes(packet) for packet in file.demux(file.streams.audio[0]) if packet.size}
+        assert kept and kept <= own
+        heard = read_sound(out, 1.5)
+        assert heard is not None
+        assert onset(heard) == pytest.approx(1.25 - 0.5 - start, abs=0.001 if suffix == ".mp4"
+                                             else 0.01)  # fmt: skip
+        first = out.read_bytes()
+        write(out, clip(12), 12, 8.0, sound, "made by a machine")
+        assert out.read_bytes() == first
+
+
+def test_sound_that_a_file_cannot_hold_is_encoded(tmp_path: Path) -> None:
+    source = with_sound(tmp_path / "scene.mkv", "pcm_s16le", tone(3.0, 1.0))
+    sound = sound_to_copy(source, 1.5, 0.25, ".mp4")
+    assert isinstance(sound, Sound)
+    write(tmp_path / "out.mp4", clip(12), 12, 8.0, sound)
+    heard = read_sound(tmp_path / "out.mp4", 1.5)
+    assert heard is not None and onset(heard) == pytest.approx(0.75, abs=0.03)
+    assert sound_to_copy(tmp_path, 1, 0, ".mp4") is None
+
+
+def with_sound(path: Path, codec: str, sound: Sound, pictures: float = 0.0) -> Path:
+    """A video of 3 s with a sound; its pictures begin after so many seconds."""
+    with av.open(str(path), "w") as file:
+        shown = file.add_stream("libx264", rate=8)
+        shown.width, shown.height, shown.pix_fmt = 32, 48, "yuv420p"
+        heard = file.add_stream(codec, rate=RATE, layout="mono")
+        for index, picture in enumerate(clip(24)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index + round(8 * pictures), Fraction(1, 8)
+            file.mux(shown.encode(frame))
+        file.mux(shown.encode())
+        samples = sound.samples if codec != "pcm_s16le" else sound.samples * 32767
+        kind = {"pcm_s16le": "s16", "libmp3lame": "fltp", "libopus": "flt"}.get(codec, "fltp")
+        dtype = np.int16 if kind == "s16" else np.float32
+        size = heard.codec_context.frame_size or 960
+        for start in range(0, samples.shape[1] - size + 1, size):
+            some = np.ascontiguousarray(samples[:, start : start + size].astype(dtype))
+            part = av.AudioFrame.from_ndarray(some, kind, "mono")
+            part.sample_rate, part.pts, part.time_base = RATE, start, Fraction(1, RATE)
+            file.mux(heard.encode(part))
+        file.mux(heard.encode(None))
+    return path

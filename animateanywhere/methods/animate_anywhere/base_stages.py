@@ -30,14 +30,11 @@ from animateanywhere.methods.animate_anywhere.base_samples import (
 from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData, open_samples
 from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
-from animateanywhere.methods.animate_anywhere.text_stage import (
-    Pairs,
-    contrastive_loss,
-    retrieval_accuracy,
-)
+from animateanywhere.methods.animate_anywhere.text_stage import Pairs
 from animateanywhere.methods.animate_anywhere.vae_pictures import vae_sources
 from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss, draw_pictures
 from animateanywhere.metrics import psnr
+from animateanywhere.training.contrastive import contrastive_loss, retrieval_accuracy
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
 from animateanywhere.training.progress import read_log

@@ -49,20 +49,6 @@ class Pairs(nn.Module):
         return scale * F.normalize(words, dim=-1) @ F.normalize(pictures, dim=-1).T
 
 
-def contrastive_loss(similarities: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """The symmetric InfoNCE loss of similarities (B, B), a scalar, and the retrieval accuracy to
-    log."""
-    own = torch.arange(len(similarities), device=similarities.device)
-    loss = (F.cross_entropy(similarities, own) + F.cross_entropy(similarities.T, own)) / 2
-    return loss, {"retrieval": retrieval_accuracy(similarities)}
-
-
-def retrieval_accuracy(similarities: Tensor) -> float:
-    """Share of captions, rows of (B, B), that are most similar to their own picture; 0..1."""
-    own = torch.arange(len(similarities), device=similarities.device)
-    return float((similarities.argmax(1) == own).float().mean())
-
-
 def _layer(inside: int, outside: int, stride: int) -> tuple[nn.Module, ...]:
     convolution = nn.Conv2d(inside, outside, 3, stride, 1)
     return convolution, nn.GroupNorm(8, outside), nn.SiLU()

@@ -7,6 +7,7 @@ import numpy as np
 from animateanywhere.core.errors import UsageError
 from animateanywhere.pose.continuity import exchange_limbs, hide_doubled
 from animateanywhere.preprocessing.pose.people import People, follow_people
+from animateanywhere.preprocessing.tracking import Persons
 from animateanywhere.preprocessing.weights import HUB, WeightsLocation
 
 BACKENDS = ("mediapipe", "vitpose", "dwpose", "openpose")
@@ -16,6 +17,16 @@ def find_people(
     frames: np.ndarray, backend: str = "mediapipe", location: WeightsLocation = HUB
 ) -> People:
     """Estimate the keypoints of everybody in a clip, and track them through all frames.
+
+    Arguments and errors as of `find_persons`.
+    """
+    return follow_people(find_persons(frames, backend, location), frames)
+
+
+def find_persons(
+    frames: np.ndarray, backend: str = "mediapipe", location: WeightsLocation = HUB
+) -> list[Persons]:
+    """Estimate the keypoints of everybody in each frame of a clip.
 
     Args:
         frames: uint8 (F, H, W, 3).
@@ -31,14 +42,13 @@ def find_people(
 
     match backend:
         case "vitpose":
-            found = vitpose.extract(frames, location)
+            return vitpose.extract(frames, location)
         case "dwpose":
-            found = dwpose.extract(frames, location)
+            return dwpose.extract(frames, location)
         case "openpose":
-            found = openpose.extract(frames, location)
+            return openpose.extract(frames, location)
         case _:
-            found = mediapipe.extract(frames)
-    return follow_people(found, frames)
+            return mediapipe.extract(frames)
 
 
 def estimate_poses(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,17 +74,26 @@ def _same(poses: np.ndarray, boxes: np.ndarray) -> bool:
     return similarity(poses[0], poses[1], float(box_sizes(boxes).max())) > SAME_POSE
 
 
-def follow_people(found: Sequence[Persons], frames: np.ndarray | None = None) -> People:
+def with_colors(found: Sequence[Persons], frames: np.ndarray) -> list[Persons]:
+    """The persons of each frame, uint8 (F, H, W, 3), with the colors of their clothes."""
+    return [persons._replace(colors=clothes.colors(frame, persons.keypoints))
+            for persons, frame in zip(found, frames, strict=True)]  # fmt: skip
+
+
+def follow_people(
+    found: Sequence[Persons], frames: np.ndarray | None = None, cuts: Collection[int] = ()
+) -> People:
     """Track everybody through a clip.
 
     Args:
         found: the persons of each frame.
-        frames: uint8 (F, H, W, 3), whose colors help to tell people apart; None for drawings.
+        frames: uint8 (F, H, W, 3), whose colors help to tell people apart; None for drawings, and
+            where `found` has the colors.
+        cuts: the frames with which a new shot begins.
     """
     if frames is not None:
-        found = [persons._replace(colors=clothes.colors(frame, persons.keypoints))
-                 for persons, frame in zip(found, frames, strict=True)]  # fmt: skip
-    tracks = [one for one in track(found) if _is_there(one)]
+        found = with_colors(found, frames)
+    tracks = [one for one in track(found, cuts) if _is_there(one)]
     near = [one for one in tracks if one.size >= COMPARABLE * tracks[0].size]
     return People(near, [one for one in tracks if one.size < COMPARABLE * tracks[0].size])
 

@@ -65,7 +65,7 @@ def clip_findings(
         *(rotation_findings(keypoints) or _views(keypoints)), *jump_findings(keypoints, fps),
         *_parts(keypoints), *_size(boxes, size.height),
         *(blur or _drawing(frames, boxes, masks)), *_cuts(frames, fps),
-        *_camera(frames, keypoints, fps), *_masks(masks, inside), *_held(masks, inside),
+        *_camera(frames, keypoints, fps), *mask_findings(masks, inside), *_held(masks, inside),
         *_light(pictures, masks), *_motion(keypoints, fps),
     ]  # fmt: skip
     return worst_first(found)
@@ -189,7 +189,9 @@ def _camera(frames: np.ndarray, keypoints: np.ndarray, fps: float) -> list[Findi
     return [Finding(level, "camera", text)]
 
 
-def _masks(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
+def mask_findings(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
+    """Findings about masks (F, H, W) in 0..1 of a person with keypoints (F, 18, 3) in their
+    pixels."""
     empty = masks.mean((1, 2)) < EMPTY
     out = []
     if empty.any():

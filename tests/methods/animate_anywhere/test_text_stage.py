@@ -7,11 +7,8 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from animateanywhere.backbones.create_tokenizer import init_text_encoder
-from animateanywhere.methods.animate_anywhere.text_stage import (
-    Pairs,
-    contrastive_loss,
-    retrieval_accuracy,
-)
+from animateanywhere.methods.animate_anywhere.text_stage import Pairs
+from animateanywhere.training.contrastive import contrastive_loss, retrieval_accuracy
 
 
 def test_the_loss_of_equal_similarities_is_chance() -> None:

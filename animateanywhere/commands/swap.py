@@ -1,0 +1,246 @@
+"""`aa swap`: the person of a picture into a scene video, in the place of the person there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.markup import escape
+
+from animateanywhere import __version__
+from animateanywhere.backbones.base import Base, find_base
+from animateanywhere.backbones.low_memory import to_device
+from animateanywhere.commands.swap_chunks import Plan, sample_scene
+from animateanywhere.commands.swap_output import (
+    check_out,
+    is_own,
+    result_name,
+    write_result,
+)
+from animateanywhere.core.device import best_device
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import compare
+from animateanywhere.core.files import require_free, require_writable
+from animateanywhere.core.findings import warn_findings
+from animateanywhere.core.messages import say
+from animateanywhere.core.paths import RUNS
+from animateanywhere.core.run_folder import owned
+from animateanywhere.diffusion.sampling import make_scheduler
+from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.media import video
+from animateanywhere.media.pictures import clip_digest
+from animateanywhere.media.source import WHOLE, Part
+from animateanywhere.methods.anycharv import generation
+from animateanywhere.methods.anycharv.masks import GROW
+from animateanywhere.methods.anycharv.stitch import Keep
+from animateanywhere.methods.anycharv.swap_base import load_swap_base
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.character import (
+    MOST_GROWTH,
+    Character,
+    compared,
+    proportions,
+    read_character,
+)
+from animateanywhere.preprocessing.scene.parts import read_part
+from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
+from animateanywhere.preprocessing.scene.scan import scene_facts
+
+DEFAULT = "mini-swap"
+PEOPLE = "character-people.png"
+
+
+@dataclass(frozen=True)
+class SwapOptions:
+    """Options of `swap`. Equal options give equal bytes on one machine."""
+
+    base: str = DEFAULT  # name or folder
+    # To write (`core.formats`; .png for a picture); None: a new file in runs/<scene>
+    out: Path | None = None
+    overwrite: bool = False  # files that are not earlier results of this command, too
+    person: int | None = None  # number of the one whose place is taken; None: the only one
+    character_person: int | None = None  # number of the character in a picture of several
+    mask: Literal["box", "fine"] = "box"  # what the network is told of the person's place
+    grow: float | None = None  # of the box, as a share of its longer side; None: by the character
+    fit: Literal["none", "bones"] = "none"  # whether the skeleton gets the character's proportions
+    keep: Keep = "changed"  # which pixels of the scene stay, see `stitch.patches`
+    # Frames per second of the result; None: the scene's, at most 30; "base": the base's
+    fps: float | Literal["base"] | None = None
+    part: Part = WHOLE  # of the scene
+    seed: int = 0
+    steps: int | None = None  # denoising steps; None: the base's default
+    guidance: float | None = None  # None: the base's default
+    sampler: str | None = None  # None: the base's default
+    no_audio: bool = False
+    contact_sheet: Path | None = None  # PNG of the character, the scene, what changed, the result
+    backends: Backends | None = None  # of poses and masks
+
+
+DEFAULTS = SwapOptions()
+
+
+def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULTS) -> Path:
+    """Put the character of one or several pictures into a scene; returns the path of the result, a
+    video of the scene's size, rate and sound with a JSON sidecar of all settings.
+
+    Masks and poses are written to runs/<scene>, where they can be corrected, and are used again for
+    the next character. Raises UsageError for unusable input.
+    """
+    backends = options.backends or Backends()
+    _check_files(characters, scene, options)
+    base = _load(options.base)
+    sampling = _sampling(base, options)
+    rate = float(base.config["fps"]) if options.fps == "base" else options.fps
+    facts = scene_facts(scene, rate, options.part)
+    check_out(options.out, facts.is_picture)
+    passes = to_device(base, best_device())
+    folder = RUNS / scene.stem
+    with owned(folder, "swap"):
+        known = [
+            read_character(
+                path, options.character_person, backends, base.frame.height, folder / PEOPLE
+            )
+            for path in characters
+        ]
+        for one in known:
+            warn_findings(one.path.name, one.findings)
+        prepared = prepare_scene(facts, folder, options.person, backends)
+        _compare(known, prepared, options)
+        settings = sidecar(known, prepared, base, sampling, options)
+        suffix = ".png" if facts.is_picture else ".mp4"
+        out = options.out or result_name(folder, known[0].path.stem, suffix, settings)
+        begun = time.monotonic()
+        with passes:
+            pixels, masks, poses = zip(
+                *((one.pixels, one.mask, one.keypoints) for one in known), strict=True
+            )
+            character = generation.read_character(base, pixels, masks, poses)
+            plan = Plan(
+                base, character, prepared, sampling, grow_of(known, options), options.keep,
+                np.stack(poses) if options.fit == "bones" else None, repr(settings),
+            )  # fmt: skip
+            pieces, estimate = sample_scene(plan)
+            write_result(out, plan, pieces, known, options.no_audio, options.contact_sheet)
+        write_sidecar(out, settings)
+        for path in pieces:  # large, and of no more use
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # those of another command are left
+            pieces[0].parent.rmdir()
+        if estimate is not None:
+            compare(out.with_suffix(".estimate.json"), estimate, begun)
+    say(f"wrote [bold]{escape(str(out))}[/bold]")
+    return out
+
+
+def _load(name: str) -> Base:
+    """Load a base for swaps. Raises UsageError for one that cannot, or with how to make one."""
+    if name == DEFAULT:
+        try:
+            find_base(name)
+        except UsageError:
+            raise UsageError(
+                f"the base for swaps, {name}, does not come with the package yet: "
+                f"`aa base-train {name}` makes it on this machine; or give another by --base"
+            ) from None
+    return load_swap_base(name)
+
+
+def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) -> None:
+    """Raise UsageError for files that are missing, are the same, or would be overwritten."""
+    for path in (*characters, scene):
+        video.check_file(path)
+    require_writable(RUNS if options.out is None else options.out.parent)
+    for path in characters:
+        if path.resolve() == scene.resolve():
+            raise UsageError(f"{path}: both the character and the scene; give two files")
+    written = [path for path in (options.out, options.contact_sheet) if path is not None]
+    for path in written:
+        for given in (*characters, scene):
+            if path.resolve() == given.resolve():
+                raise UsageError(f"{path} would overwrite the input {given}: give another name")
+    if options.out is not None:
+        own = is_own(options.out)
+        for path in (options.out, options.out.with_suffix(".json")):
+            require_free(path, options.overwrite, own)
+    if options.contact_sheet is not None:
+        require_free(options.contact_sheet, options.overwrite)
+
+
+def _sampling(base: Base, options: SwapOptions) -> generation.Options:
+    """The options of sampling, with the base's defaults filled in."""
+    asked = generation.Options(options.seed, options.steps, mask=options.mask)
+    guidance = options.guidance
+    return replace(
+        asked, steps=generation.steps_of(base, asked), sampler=sampler_of(base, options),
+        guidance=float(base.config["guidance_scale"]) if guidance is None else guidance,
+    )  # fmt: skip
+
+
+def sampler_of(base: Base, options: SwapOptions) -> str:
+    """The sampler asked for, or the base's. Raises UsageError for one that does not suit it."""
+    name = options.sampler or str(base.config.get("sampler", "dpm++"))
+    make_scheduler(base.scheduler.config, name)
+    return name
+
+
+def grow_of(character: Sequence[Character], options: SwapOptions) -> float:
+    """By how much the person's box is grown: as asked for, or by what the character wears."""
+    if options.grow is not None:
+        return options.grow
+    return min(GROW + max(one.growth for one in character), MOST_GROWTH)
+
+
+def _compare(character: Sequence[Character], scene: Scene, options: SwapOptions) -> None:
+    """Warn of what the scene shows and the pictures do not, and of another build."""
+    shown = np.concatenate([read_part(part).keypoints for part in scene.parts])
+    found = compared(character, shown)
+    if options.fit == "none":
+        found += proportions(character, shown)
+    warn_findings(" and ".join(one.path.name for one in character), found)
+
+
+def sidecar(
+    character: Sequence[Character], scene: Scene, base: Base, sampling: generation.Options,
+    options: SwapOptions,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything that a result depends on, as JSON data."""
+    facts = scene.facts
+    corrected = {str(part.first): marks for part in scene.parts
+                 if any((marks := read_part(part).corrected).values())}  # fmt: skip
+    return {
+        "command": "swap",
+        "characters": [{"file": one.path.name, "sha256": one.digest} for one in character],
+        "scene": {
+            "file": facts.path.name,
+            "sha256": clip_digest(facts.path),
+            "start": facts.part.start,
+            "fps": facts.part.fps,
+            "poses": scene.poses,
+            "masks": scene.masks,
+            "corrected": corrected,
+        },
+        "person": options.person,
+        "character_person": options.character_person,
+        "base": {"name": base.config["name"], "hash": base.hash},
+        "mask": options.mask,
+        "grow": round(grow_of(character, options), 4),
+        "fit": options.fit,
+        "keep": options.keep,
+        "frames": scene.total,
+        "passed_through": scene.passed_ranges,
+        "fps": facts.fps,
+        "size": list(facts.size),
+        "sound": not options.no_audio,
+        "seed": sampling.seed,
+        "steps": sampling.steps,
+        "guidance": sampling.guidance,
+        "sampler": sampling.sampler,
+        "version": __version__,
+        "torch": torch.__version__,
+    }

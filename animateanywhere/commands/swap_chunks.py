@@ -1,0 +1,197 @@
+"""The sampling of `aa swap`: a scene of any length in chunks, each of which is kept when done."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from animateanywhere.backbones.base import Base, window_length
+from animateanywhere.core.device import peak_memory
+from animateanywhere.core.estimate import Estimate, in_words
+from animateanywhere.core.messages import progress, say, warn
+from animateanywhere.methods.anycharv import generation, geometry
+from animateanywhere.methods.anycharv.long_scene import (
+    Chunk,
+    Piece,
+    passes,
+    read_piece,
+    sample_chunk,
+    shared_frames,
+    write_piece,
+)
+from animateanywhere.methods.anycharv.method import Character
+from animateanywhere.methods.anycharv.stitch import Keep, cut_out
+from animateanywhere.pose.retarget import fit_in_place
+from animateanywhere.preprocessing.scene.parts import Part, read_part
+from animateanywhere.preprocessing.scene.prepared import Scene
+from animateanywhere.preprocessing.scene.scan import FULL, read_scene
+
+PIECES = ".pieces"  # folder of what is done
+WORTH = 60  # passes through the network, for a time to be estimated
+UNTOUCHED = 0.05  # share of the region: where less of it has changed, nobody was put
+MANY = 0.25  # share of the frames
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is swapped, and how.
+
+    grow: of the box, as a share of its longer side. build: keypoints (K, 18, 3) of the body whose
+    proportions the skeleton gets; None: it keeps its own. settings: text of all of them.
+    """
+
+    base: Base
+    character: Character
+    scene: Scene
+    sampling: generation.Options
+    grow: float
+    keep: Keep
+    build: np.ndarray | None
+    settings: str
+
+    @property
+    def side(self) -> int:
+        """Pixels of the square that the network sees."""
+        return int(self.base.frame.width)
+
+
+def sample_scene(plan: Plan) -> tuple[list[Path], Estimate | None]:
+    """Sample all chunks of a scene, but those that an earlier run of the same command has left;
+    returns the files of the pieces in order, and the estimate of what was new."""
+    folder = plan.scene.folder / PIECES
+    steps = plan.sampling.steps or 1
+    paths: list[Path] = []
+    shares: list[np.ndarray] = []
+    before: Piece | None = None
+    digest = hashlib.sha256(plan.settings.encode()).hexdigest()
+    estimate, left = None, sum(passes_of(plan, steps))
+    with progress("swapping", total=left) as bar:
+        for chunk, frames in with_frames(plan, chunks_of(plan)):
+            digest = chunk.digest(digest)
+            path = folder / f"{chunk.first:05}-{digest}.npz"
+            piece, each = read_piece(path), passes(plan.base, chunk, steps) // steps
+            if piece is None:
+                if estimate is None and left > WORTH:
+                    estimate = _estimate(plan, chunk, frames, left)
+                piece = sample_chunk(
+                    plan.base, plan.character, chunk, frames, before, plan.sampling, plan.keep,
+                    partial(bar.advance, each),
+                )  # fmt: skip
+                write_piece(path, piece)
+            else:
+                bar.advance(each * steps)
+            left -= each * steps
+            paths.append(path)
+            shares.append(piece.share)
+            before = piece
+    _warn_unchanged(np.concatenate(shares))
+    return paths, estimate
+
+
+def passes_of(plan: Plan, steps: int) -> Iterator[int]:
+    """The passes of each chunk through the network."""
+    shared = shared_frames(plan.base)
+    empty = np.empty(0)
+    for part in plan.scene.parts:
+        first = part.first - (0 if part.begins else shared)
+        yield passes(
+            plan.base, Chunk(first, part.stop, 0, 0, empty, empty, empty, empty, empty), steps
+        )
+
+
+def chunks_of(plan: Plan) -> Iterator[Chunk]:
+    """The chunks of a scene, in order."""
+    stretch: list[Part] = []
+    for part in plan.scene.parts:
+        if part.begins and stretch:
+            yield from _chunks(plan, stretch)
+            stretch = []
+        stretch.append(part)
+    yield from _chunks(plan, stretch)
+
+
+def _chunks(plan: Plan, parts: Sequence[Part]) -> Iterator[Chunk]:
+    """The chunks of one stretch; of its parts' masks only one part's are in memory."""
+    side, shared = plan.side, shared_frames(plan.base)
+    boxes, poses = [], []
+    for part in parts:
+        content = read_part(part)
+        boxes.append(geometry.person_boxes(content.masks, part.squares, content.keypoints))
+        poses.append(content.keypoints)
+    region = geometry.regions(np.concatenate(boxes), plan.grow)
+    squares = geometry.network_squares(region, plan.scene.facts.fps)
+    keypoints = np.concatenate(poses)
+    if plan.build is not None:
+        keypoints = fit_in_place(keypoints, plan.build)
+    keypoints = geometry.in_squares(keypoints, squares, side)
+    tail: list[np.ndarray] = []
+    begin = parts[0].first
+    for part in parts:
+        here = slice(part.first - begin, part.stop - begin)
+        content = read_part(part)
+        old = geometry.moved_masks(content.masks, part.squares, squares[here], side)
+        others = geometry.moved_masks(content.others, part.squares, squares[here], side)
+        if plan.sampling.mask == "fine":
+            place = geometry.fine_masks(old, plan.grow)
+        else:
+            place = geometry.box_masks(region[here], squares[here], side)
+        rows = [squares[here], place, old, others, keypoints[here]]
+        carried = len(tail[0]) if tail else 0
+        if carried:
+            rows = [np.concatenate(both) for both in zip(tail, rows, strict=True)]
+        given = 0 if part is parts[-1] else shared
+        yield Chunk(part.first - carried, part.stop, carried, given, *rows)
+        tail = [row[-shared:] for row in rows]
+
+
+def with_frames(plan: Plan, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, np.ndarray]]:
+    """Each chunk with the squares of its frames, uint8 (n, S, S, 3), cut out of the scene as it is
+    read."""
+    slices = read_scene(plan.scene.facts, FULL)
+    some = next(slices)
+    frames = np.empty((0, plan.side, plan.side, 3), np.uint8)
+    for chunk in chunks:
+        rows = [frames[len(frames) - chunk.carried :]] if chunk.carried else []
+        number = chunk.first + chunk.carried
+        while number < chunk.stop:
+            while some.first + len(some.frames) <= number:
+                some = next(slices)
+            stop = min(chunk.stop, some.first + len(some.frames))
+            where = chunk.squares[number - chunk.first : stop - chunk.first]
+            rows.append(
+                cut_out(some.frames[number - some.first : stop - some.first], where, plan.side)
+            )
+            number = stop
+        frames = np.concatenate(rows)
+        yield chunk, frames
+
+
+def _estimate(plan: Plan, chunk: Chunk, frames: np.ndarray, left: int) -> Estimate:
+    """Estimate and print the time of so many passes from one of them."""
+    some = slice(0, window_length(plan.base))
+    begun = time.monotonic()
+    generation.swap_latents(
+        plan.base, plan.character, frames[some], chunk.region[some].astype(np.float32) / 255,
+        chunk.poses[some], replace(plan.sampling, steps=1),
+    )  # fmt: skip
+    # Each pass is repeated without the character, where guidance asks for it
+    seconds = (time.monotonic() - begun) * left
+    estimate = Estimate(seconds, peak_memory(), {"swapping": seconds})
+    say(f"swapping takes about {in_words(estimate)} on this machine")
+    return estimate
+
+
+def _warn_unchanged(shares: np.ndarray) -> None:
+    """Warn where the network left the person's place as it was."""
+    share = float((shares < UNTOUCHED).mean())
+    if share >= MANY:
+        warn(
+            f"the person's place hardly changed in {share:.0%} of the frames: nobody was put "
+            "there; another --seed or --guidance may help, or a base that was trained longer"
+        )

@@ -1,0 +1,148 @@
+"""What `aa swap` writes: the name of the result, the video with its sound, the contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.markup import escape
+
+from animateanywhere import __version__
+from animateanywhere.commands.swap_chunks import Plan
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.formats import WITH_SOUND, format_of
+from animateanywhere.core.json_file import read_table
+from animateanywhere.core.messages import progress, warn
+from animateanywhere.media import output, video
+from animateanywhere.media.sound import Packets, Sound, sound_to_copy
+from animateanywhere.methods.anycharv.long_scene import made_frames
+from animateanywhere.methods.anycharv.stitch import paste
+from animateanywhere.preprocessing.character import Character
+from animateanywhere.preprocessing.scene.prepared import Scene
+from animateanywhere.preprocessing.scene.scan import FULL, read_scene
+
+SHEET = 640  # pixels of the longer side of the frames that a contact sheet is made of
+MARKED = (255, 40, 40)  # color of what was laid over the scene
+
+
+def check_out(out: Path | None, is_picture: bool) -> None:
+    """Raise UsageError for a name in whose format the result cannot be written."""
+    if out is None:
+        return
+    if out.suffix.lower() == ".png":
+        if not is_picture:
+            raise UsageError(f"--out {out}: a video is not written as one picture; give .mp4")
+        if out.is_dir():
+            raise UsageError(f"--out {out}: a folder, although its name ends in .png")
+        return
+    format_of(out)
+
+
+def is_own(out: Path) -> bool:
+    """Whether a file is an earlier result of `aa swap`."""
+    return read_table(out.with_suffix(".json")).get("command") == "swap"
+
+
+def result_name(folder: Path, name: str, suffix: str, settings: dict[str, Any]) -> Path:
+    """A file in `folder`, with a number appended where a result of other settings has the name."""
+    for number in count(1):
+        path = folder / (f"{name}{suffix}" if number == 1 else f"{name}-{number}{suffix}")
+        taken = path.exists() or path.with_suffix(".json").exists()
+        if not taken or read_table(path.with_suffix(".json")) == settings:
+            break
+    return path
+
+
+def write_result(
+    out: Path, plan: Plan, pieces: Sequence[Path], character: Sequence[Character],
+    no_audio: bool, contact_sheet: Path | None,
+) -> None:  # fmt: skip
+    """Write the scene with the pieces laid over it, its sound copied, and the contact sheet."""
+    scene = plan.scene
+    shown = video.sheet_frames(scene.total) if contact_sheet is not None else np.empty(0, int)
+    kept: list[tuple[np.ndarray, ...]] = []
+    frames = _stitched(plan, pieces, set(shown.tolist()), kept)
+    if out.suffix.lower() == ".png":
+        (picture,) = frames
+        with write_aside(out) as aside:
+            Image.fromarray(picture).save(aside, format="PNG")
+    else:
+        sound = None if no_audio else _sound(scene, out.suffix.lower())
+        comment = (
+            f"Generated: the person shown was put into this scene by AnimateAnywhere {__version__} "
+            f"(aa swap, base {plan.base.config['name']})"
+        )
+        output.write(out, frames, scene.total, scene.facts.fps, sound, comment)
+    if contact_sheet is not None:
+        own, changed, result = (np.stack(rows) for rows in zip(*kept, strict=True))
+        pictures = np.stack([one.pixels for one in character])
+        video.contact_sheet(contact_sheet, [
+            ("character", pictures), (f"scene: {scene.facts.path.name}", own),
+            ("what the network saw, and what of it was laid over the scene", changed),
+            ("result", result),
+        ])  # fmt: skip
+
+
+def _sound(scene: Scene, suffix: str) -> Packets | Sound | None:
+    facts = scene.facts
+    if facts.is_picture:
+        return None
+    asked = suffix if suffix in WITH_SOUND else ".mp4"
+    found = sound_to_copy(facts.path, scene.total / facts.fps, facts.part.start, asked)
+    why = ""
+    if found is not None and suffix not in WITH_SOUND:
+        why = f"a file {suffix} has none" if suffix else "a folder of pictures has none"
+    elif found is not None and facts.part.fps is not None:
+        why = "--scene-fps changes the speed of the scene"
+    if why:
+        warn(escape(f"the sound of {facts.path.name} is left out: {why}"))
+        return None
+    return found
+
+
+def _stitched(
+    plan: Plan, pieces: Sequence[Path], shown: set[int], kept: list[tuple[np.ndarray, ...]]
+) -> Iterator[np.ndarray]:
+    """The frames of the result; those with the numbers `shown` are kept, small, as the scene's,
+    with marks, and as the result's."""
+    facts = plan.scene.facts
+    made = made_frames(plan.base, pieces)
+    following = next(made, None)
+    with progress("writing", total=plan.scene.total) as bar:
+        for some in read_scene(facts, FULL):
+            for number, frame in enumerate(some.frames, start=some.first):
+                result, marked = frame, frame
+                if following is not None and following[0] == number:
+                    _, square, picture, patch, index = following
+                    result = paste(frame, square, picture, patch, index)
+                    if number in shown:
+                        plain = patch._replace(gain=np.ones(3), offset=np.zeros(3))
+                        red = np.full_like(picture, MARKED)
+                        marked = paste(frame, square, red, plain, index)
+                        marked = _outlined(marked // 2 + frame // 2, square)
+                    following = next(made, None)
+                if number in shown:
+                    kept.append(tuple(map(_small, (frame, marked, result))))
+                yield result
+                bar.advance(1)
+
+
+def _outlined(frame: np.ndarray, square: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(frame)
+    left, top, side = (int(number) for number in square)
+    width = max(min(picture.size) // 150, 1)
+    ImageDraw.Draw(picture).rectangle(
+        [left, top, left + side - 1, top + side - 1], outline=MARKED, width=width
+    )
+    return np.asarray(picture)
+
+
+def _small(frame: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(frame)
+    picture.thumbnail((SHEET, SHEET))
+    return np.asarray(picture)

@@ -1,0 +1,118 @@
+"""The inputs of a training step, drawn from shards of latents by seed and pass alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animateanywhere.backbones.base import Base
+from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.shard_corpus import ShardCorpus
+from animateanywhere.methods.anycharv.masks import TRAINED, box_masks, grown
+from animateanywhere.methods.anycharv.method import Scene, weight_of
+from animateanywhere.methods.anycharv.settings import Recipe, Stage
+from animateanywhere.pose.skeleton import heat
+from animateanywhere.training.loop import pass_number
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows of F frames, of R people with K reference pictures each."""
+
+    latents: Tensor  # (B, F, C, h, w), targets
+    scene: Scene
+    weight: Tensor  # of the error, (B, F, 1, h, w)
+    pictures: Tensor  # latents (R, K, C, h', w')
+    picture_poses: Tensor
+    person: Tensor  # (B,) int64: which of the R people a row shows
+    alone: bool  # this pass sees no reference
+
+
+def rows(
+    base: Base, settings: Recipe, stage: Stage, seed: int, people: ShardCorpus,
+    pairs: ShardCorpus | None = None,
+) -> Callable[[torch.Generator], Batch]:  # fmt: skip
+    """A function that draws the batch of a pass of kind "compose" or "boost".
+
+    people: as of `data.encoded_people`. pairs: generated scenes of the same people
+    (`pairs.generated_pairs`), None if none are used. All scenes of a person are in one pass, and
+    share the reference.
+    """
+    scenes = settings.corpus.scenes if stage.frames == 1 else 1
+    order = Order([np.arange(len(people))], seed)
+    draw = _Draw(base, settings, stage, people, pairs, scenes)
+
+    def batch(generator: torch.Generator) -> Batch:
+        number = pass_number(generator, seed)
+        _, chosen = order.rows(number, stage.batch // scenes)
+        return draw.batch(chosen, np.random.default_rng([seed, 5, number]))
+
+    return batch
+
+
+@dataclass(frozen=True)
+class _Draw:
+    base: Base
+    settings: Recipe
+    stage: Stage
+    people: ShardCorpus
+    pairs: ShardCorpus | None
+    scenes: int
+
+    def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
+        alone = bool(rng.random() < self.stage.dropout)
+        each = [self._row(int(row), scene, rng) for row in chosen for scene in range(self.scenes)]
+        shown = rng.permutation(self.settings.corpus.pictures)
+        shown = shown[: rng.integers(1, len(shown) + 1)]  # of all people as many
+        pictures, poses = (
+            np.stack([self.people.array(int(row), f"{name}.npy")[shown] for row in chosen])
+            for name in ("pictures", "picture_poses")
+        )
+        truth, scene, region, pose, near = (
+            self._tensor(np.stack(part)) for part in zip(*each, strict=True)
+        )
+        rule = self.settings.swap
+        return Batch(
+            truth, Scene(scene, region, pose),
+            weight_of(region, near, rule.outside_weight, rule.pose_weight),
+            self._tensor(pictures), self._tensor(poses),
+            torch.arange(len(chosen)).repeat_interleave(self.scenes).to(truth.device), alone,
+        )  # fmt: skip
+
+    def _row(self, row: int, scene: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Target, scene, region and pose of a row, and how near to the limbs its latents are."""
+        frames = self.stage.frames
+        length = len(self.people.array(row, "keypoints.npy")) // self.scenes
+        first = scene * length + int(rng.integers(length - frames + 1))
+        cut = (first, first + frames)
+        truth, pose, points = (
+            self.people.array(row, f"{name}.npy", *cut) for name in ("truth", "poses", "keypoints")
+        )
+        if self.stage.kind == "compose":
+            shift = int(rng.integers(self.settings.corpus.fine_masks)) * length * self.scenes
+            at = (shift + cut[0], shift + cut[1])
+            seen, region = (self.people.array(row, f"{n}.npy", *at) for n in ("hidden", "masks"))
+        else:
+            seen, region = self._pair(row, cut, truth.shape[-2:], rng)
+        near = heat(points, int(self.base.config["size"]), truth.shape[-2:])[:, None]
+        return truth, seen, region, pose, near
+
+    def _pair(
+        self, row: int, cut: tuple[int, int], cells: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The scene with another person, and the box of that one, grown at random."""
+        made = self.pairs
+        if made is not None and (self.settings.swap.pairs == "generated" or rng.random() < 0.5):
+            seen, found = (made.array(row, f"{name}.npy", *cut) for name in ("made", "boxes"))
+        else:
+            seen, found = (self.people.array(row, f"{n}.npy", *cut) for n in ("other", "boxes"))
+        share = cells[0] / int(self.base.config["size"])
+        grow = float(rng.uniform(*TRAINED))
+        return seen, box_masks(grown(found, grow) * share, *cells)[:, None]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).float().to(self.base.denoiser.device)

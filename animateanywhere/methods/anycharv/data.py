@@ -1,0 +1,165 @@
+"""The data of training: triplets, rendered and encoded once, as shards of latents.
+
+A sample is one person (`triplets.Triplet`) of S scenes of F frames, N = S·F, with K pictures; all
+are arrays of float16:
+
+truth.npy, other.npy, poses.npy   latents (N, C, h, w) of the frames and of their skeletons
+hidden.npy, masks.npy             latents (V·N, C, h, w) of `truth` with an augmented fine mask cut
+                                  out, and the masks (V·N, 1, h, w)
+boxes.npy, mask_boxes.npy         boxes (N, 4) of the other person, and (V·N, 4) of those masks
+keypoints.npy                     (N, 18, 3), in pixels
+pictures.npy, picture_poses.npy   latents (K, C, h', w') of the reference pictures
+caption.txt                       the person in words
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+
+from animateanywhere.backbones.base import Base, find_base
+from animateanywhere.backbones.vae import encode_frames
+from animateanywhere.core.files import sha256
+from animateanywhere.core.frame_size import Size
+from animateanywhere.core.messages import progress
+from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards, write_corpus
+from animateanywhere.datasets.shards import (
+    Sample,
+    finished_shard,
+    read_shard,
+    shard_path,
+    write_shard,
+)
+from animateanywhere.methods.anycharv.generation import encode_skeletons
+from animateanywhere.methods.anycharv.masks import boxes, fine_mask, steady, to_latents
+from animateanywhere.methods.anycharv.reference_picture import grayed
+from animateanywhere.methods.anycharv.settings import Corpus, Recipe
+from animateanywhere.methods.anycharv.swap_base import reference_size
+from animateanywhere.methods.anycharv.triplets import Triplet, triplets
+
+VERSION = 1  # of what is computed; a change makes all anew
+PER_SHARD = 64  # frames or people, whichever fills a shard first
+
+
+def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> ShardCorpus:
+    """The people of a recipe as latents, in single frames or in clips: those missing in `folder`
+    are rendered and encoded. base: of the run, which gives the VAE."""
+    corpus = settings.corpus
+    count = corpus.clips if video else corpus.images
+    frames = int(base.config["frames"]) if video else 1
+    about = {
+        "version": VERSION, "people": asdict(replace(corpus, images=0, clips=0)), "frames": frames,
+        "size": base.config["size"], "fps": base.config["fps"], "seed": settings.seed,
+        "reference": list(reference_size(base)), "vae": weights_hash(base, "vae"),
+    }  # fmt: skip
+
+    def make(numbers: range) -> Iterator[Sample]:
+        people = triplets(
+            corpus, numbers, frames, int(base.config["size"]), float(base.config["fps"]),
+            reference_size(base), settings.seed,
+        )  # fmt: skip
+        for number, one in zip(numbers, people, strict=True):
+            yield sample(f"{number:07d}", _encoded(base, one, corpus, number), one.caption)
+
+    name = "clips" if video else "images"
+    each = max(PER_SHARD // frames, 1)
+    return cached_shards(folder / name, count, each, about, make, f"people in {name}")
+
+
+def cached_shards(
+    folder: Path, count: int, each: int, about: Mapping[str, Any],
+    make: Callable[[range], Iterable[Sample]], label: str,
+) -> ShardCorpus:  # fmt: skip
+    """A corpus of `count` samples, `each` in a shard. Shards that are finished and were made from
+    `about` are kept, so an interrupted run resumes; processes that train together share the work.
+
+    make: the samples of some numbers.
+    """
+    groups = [range(start, min(start + each, count)) for start in range(0, count, each)]
+    state = PartialState()
+    with progress(label, total=count) as bar:
+        for number, group in enumerate(groups):
+            own = number % state.num_processes == state.process_index
+            if own and finished_shard(folder, number, about) is None:
+                write_shard(folder, number, make(group), about)
+            bar.advance(len(group))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        write_corpus(folder, [read_shard(shard_path(folder, n)) for n in range(len(groups))])
+    state.wait_for_everyone()
+    return open_shards(folder)
+
+
+def sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sample:
+    """A sample of arrays, float16 or float32, by name."""
+    files = {f"{name}.npy": _npy(array) for name, array in arrays.items()}
+    meta = {"width": 1, "height": 1, "frames": 1, "fps": 0.0, "license": "", "source": "puppets"}
+    files |= {"caption.txt": f"{caption}\n".encode(), "meta.json": json.dumps(meta).encode()}
+    return Sample(key, files)
+
+
+def weights_hash(base: Base, *parts: str) -> list[str]:
+    """The hashes of the weights of parts, of the run's folder or the base that it takes them
+    from."""
+    lender = find_base(base.config["parts"])
+    own = [base.folder / name for name in parts]
+    places = [place if place.is_dir() else lender / place.name for place in own]
+    return [sha256(path) for place in places for path in sorted(place.glob("*.safetensors"))]
+
+
+def _encoded(base: Base, one: Triplet, corpus: Corpus, number: int) -> dict[str, np.ndarray]:
+    """The arrays of a person."""
+    side = int(base.config["size"])
+    truth, other, points = (
+        part.reshape(-1, *part.shape[2:]) for part in (one.truth, one.other, one.keypoints)
+    )
+    latents = _latents(base, truth)
+    fine = np.concatenate([
+        np.stack([
+            # The same in all frames of a scene, so that it does not flicker
+            fine_mask(mask, np.random.default_rng([number, variant, scene]))
+            for scene, clip in enumerate(one.masks) for mask in clip
+        ])
+        for variant in range(corpus.fine_masks)
+    ])  # fmt: skip
+    hidden = grayed(np.tile(truth, (corpus.fine_masks, 1, 1, 1)), fine)
+    return {
+        "truth": latents, "other": _latents(base, other),
+        "poses": _skeletons(base, points, Size(side, side)),
+        "hidden": _latents(base, hidden),
+        "masks": to_latents(fine, *latents.shape[-2:]).numpy().astype(np.float16),
+        "boxes": _boxes(one.other_masks).astype(np.float32),
+        "mask_boxes": _boxes(fine.reshape(-1, *one.masks.shape[1:])).astype(np.float32),
+        "keypoints": points.astype(np.float32),
+        "pictures": _latents(base, one.pictures),
+        "picture_poses": _skeletons(base, one.picture_keypoints, reference_size(base)),
+    }  # fmt: skip
+
+
+def _boxes(clips: np.ndarray) -> np.ndarray:
+    """The boxes (S·F, 4) of masks (S, F, H, W), each clip's steadied as at use."""
+    found: np.ndarray = np.concatenate([steady(boxes(masks)) for masks in clips])
+    return found
+
+
+def _latents(base: Base, frames: np.ndarray) -> np.ndarray:
+    found: np.ndarray = encode_frames(base.vae, frames).cpu().numpy().astype(np.float16)
+    return found
+
+
+def _skeletons(base: Base, keypoints: np.ndarray, size: Size) -> np.ndarray:
+    found: np.ndarray = encode_skeletons(base, keypoints, size).cpu().numpy().astype(np.float16)
+    return found
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(array))
+    return file.getvalue()

@@ -1,0 +1,159 @@
+"""Generation of swaps: for `aa swap`, for pairs of the self-boosting stage, and for samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animateanywhere.backbones.base import (
+    Base,
+    guidance_rescale,
+    noise_share,
+    window_length,
+)
+from animateanywhere.backbones.vae import decode_latents, encode_frames
+from animateanywhere.core.frame_size import Size
+from animateanywhere.diffusion.losses import video_noise
+from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
+from animateanywhere.methods.anycharv import method
+from animateanywhere.methods.anycharv.masks import to_latents
+from animateanywhere.methods.anycharv.method import Character, Scene
+from animateanywhere.methods.anycharv.reference_picture import cut_out, grayed
+from animateanywhere.methods.anycharv.swap_base import reference_size
+
+STEPS = 12  # denoising steps of bases whose base.toml has none
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of sampling; None stands for the base's default.
+
+    mask: what the region is. "box": its pixels are the scene's own, and the network sees who is
+    there, as in stage 2; "fine": a person's outline, whose pixels are gray, as in stage 1.
+    """
+
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    mask: Literal["box", "fine"] = "box"
+
+
+def read_character(
+    base: Base,
+    pictures: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    poses: Sequence[np.ndarray],
+) -> Character:
+    """Read one character from pictures: cut out on gray, cropped, encoded, and passed through the
+    network once.
+
+    base: of `load_swap_base`. pictures: (H, W, 3) uint8, of any size. masks: (H, W) in [0, 1], 1
+    the person. poses: (18, 3) in pixels of the picture, with confidence 0 for what is not known.
+    Raises ValueError for an empty mask.
+    """
+    size = reference_size(base)
+    each = [cut_out(*one, size) for one in zip(pictures, masks, poses, strict=True)]
+    frames, points = (np.stack(part) for part in zip(*each, strict=True))
+    latents = encode_frames(base.vae, frames)[None]  # (1, K, C, h, w)
+    drawn = encode_skeletons(base, points, size)[None]
+    return read_latents(base, latents, drawn)
+
+
+@torch.no_grad()
+def read_latents(base: Base, pictures: Tensor, poses: Tensor) -> Character:
+    """`read_character` of B characters from latents (B, K, C, h, w) of their cut-out pictures and
+    skeletons."""
+    reader, encoder = method.reader_of(base), base.parts["image_encoder"]
+    return method.read(reader, encoder, pictures, poses, method.words(base))
+
+
+def swap_latents(
+    base: Base,
+    character: Character,
+    scene: np.ndarray,
+    region: np.ndarray,
+    poses: np.ndarray,
+    options: Options | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """The latents (F, C, h, w) of a scene in which the character takes the person's place.
+
+    scene: (F, H, W, 3) uint8. region: (F, H, W) in [0, 1], 1 may change; the others' latents are
+    the scene's own. poses: (F, 18, 3) in pixels of the scene. progress: called after each denoising
+    step (`steps_of` tells how many). Scenes beyond the length the network was trained with are
+    denoised in overlapping windows, one at a time, so that memory does not grow with length.
+    """
+    options = options or Options()
+    kept = encode_frames(base.vae, scene)
+    seen = encode_frames(base.vae, grayed(scene, region)) if options.mask == "fine" else kept
+    cells = to_latents(region, *kept.shape[-2:]).to(kept)
+    drawn = encode_skeletons(base, poses, Size(scene.shape[2], scene.shape[1]))
+    inputs = Scene(seen[None], cells[None], drawn[None], kept[None] if keeps_scene(base) else None)
+    return sample_scenes(base, character, inputs, options, progress)[0]
+
+
+def sample_scenes(
+    base: Base,
+    character: Character,
+    scene: Scene,
+    options: Options,
+    progress: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """The latents (B, F, C, h, w) of B scenes, each with its own character; arguments as for
+    `swap_latents`."""
+    count = scene.latents.shape[1]
+    video = count > 1 and "motion_adapter" in base.parts
+    network = method.build(base, video)
+    scheduler = make_scheduler(
+        base.scheduler_for(network).config,
+        options.sampler or str(base.config.get("sampler", "dpm++")),
+    )
+    guidance = options.guidance
+    guidance = float(base.config["guidance_scale"]) if guidance is None else guidance
+    generator = torch.Generator().manual_seed(options.seed)  # on the CPU: the same on each device
+    share = noise_share(base)
+    noise = video_noise((len(scene.latents), *scene.latents.shape[1:]), generator, share)
+    text, rescale = method.words(base), guidance_rescale(base)
+
+    def denoiser_of(start: int, stop: int) -> Denoiser:
+        window = scene.window(start, stop)
+        return method.denoiser(base, network, window, text, character, guidance, rescale)
+
+    length = window_length(base)
+    joint = blend(denoiser_of, windows(count, length, length // 4))
+    return sample(
+        joint, noise.to(scene.latents), scheduler, steps_of(base, options), generator,
+        lambda *_: progress(), share,
+    )  # fmt: skip
+
+
+def decode(base: Base, latents: Tensor) -> np.ndarray:
+    """Frames (F, H, W, 3) uint8 of latents (F, C, h, w)."""
+    return decode_latents(base.vae, latents)
+
+
+def through_vae(base: Base, scene: np.ndarray) -> np.ndarray:
+    """A scene (F, H, W, 3) uint8 with what the VAE loses: frames of `swap_latents`, decoded, differ
+    from these only where the network meant it."""
+    return decode_latents(base.vae, encode_frames(base.vae, scene))
+
+
+def steps_of(base: Base, options: Options) -> int:
+    """The number of denoising steps."""
+    return options.steps or int(base.config.get("steps", STEPS))
+
+
+def keeps_scene(base: Base) -> bool:
+    """Whether the scene's latents are put in outside of the region."""
+    return bool(base.config.get("keep_scene", True))
+
+
+def encode_skeletons(base: Base, keypoints: np.ndarray, size: Size) -> Tensor:
+    """Pose latents (F, C, h, w) of keypoints (F, 18, 3) in pixels of frames of a size."""
+    return encode_frames(base.vae, base.family.draw(keypoints, size.height, size.width))

@@ -1,0 +1,215 @@
+"""The stages of training; each writes its parts of the base to the folder of the run.
+
+The paper's four runs (appendix A.2) are stages of two kinds: "compose" on images, "boost" on
+images, "compose" on clips, which trains the temporal layers, and "boost" on clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from animateanywhere.backbones.base import (
+    Base,
+    base_config,
+    find_base,
+    hash_of,
+    load_parts,
+    noise_share,
+    token_ids,
+)
+from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.low_memory import recompute
+from animateanywhere.backbones.spec import Model
+from animateanywhere.core.errors import UsageError
+from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.samples import parse_captions
+from animateanywhere.datasets.shard_corpus import ShardCorpus
+from animateanywhere.methods.anycharv import method
+from animateanywhere.methods.anycharv.batch import rows
+from animateanywhere.methods.anycharv.data import encoded_people
+from animateanywhere.methods.anycharv.pairs import generated_pairs
+from animateanywhere.methods.anycharv.samples import sampler
+from animateanywhere.methods.anycharv.settings import Recipe, Stage
+from animateanywhere.methods.anycharv.swap_base import COMMAND, FAMILY
+from animateanywhere.training.contrastive import contrastive_loss
+from animateanywhere.training.log import Track
+from animateanywhere.training.loop import fit, pass_number
+from animateanywhere.training.processes import sharding
+from animateanywhere.training.progress import read_log
+from animateanywhere.training.throughput import Draw
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all stages of one training share."""
+
+    settings: Recipe
+    out: Path
+    track: Track | None = None  # a tracker of the log, besides TensorBoard
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The contents of the base.toml that the run ends with, but for its hash."""
+        settings, parts = self.settings, find_base(self.settings.swap.base)
+        usual = {"guidance_scale": Model.guidance_scale} | base_config(parts)
+        for key in ("personalize", "hash", "command"):
+            usual.pop(key, None)
+        swap = settings.swap
+        return usual | {
+            "name": settings.name, "command": COMMAND, "parts": swap.base,
+            "parts_hash": hash_of(parts), "reference_width": swap.reference_width,
+            "reference_height": swap.reference_height, "keep_scene": swap.keep_scene,
+        }  # fmt: skip
+
+    def base(self) -> Base:
+        """The base in its current state."""
+        return load_parts(self.out, self.config, PartialState().device, FAMILY)
+
+    def people(self, base: Base, video: bool) -> ShardCorpus:
+        """The people that the stages learn from, in single frames or in clips."""
+        return encoded_people(base, self.settings, self.out / "corpus", video)
+
+
+def train(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Train a stage, and save what it trained. Returns values to keep."""
+    return tower(run, stage, seed) if stage.kind == "tower" else swap(run, stage, seed)
+
+
+class Pairs(nn.Module):
+    """The picture encoder beside the base's frozen text encoder, and what brings both to one space,
+    of which the latter is discarded after training."""
+
+    def __init__(self, encoder: Any, dim: int) -> None:
+        super().__init__()
+        self.image_encoder = encoder
+        self.to_space = nn.Linear(dim, dim, bias=False)
+        self.scale = nn.Parameter(torch.tensor(2.7))
+
+    def forward(self, words: Tensor, latents: Tensor) -> Tensor:
+        """Similarities (B, B) of captions as vectors (B, D) and pictures as latents."""
+        texts, pictures = self.to_space(words), self.image_encoder.embed(latents)
+        scale = self.scale.exp().clamp(max=100.0)
+        return scale * F.normalize(texts, dim=-1) @ F.normalize(pictures, dim=-1).T
+
+
+def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Train the picture encoder against the frozen text encoder, on reference pictures and what
+    captions say of the person."""
+    base = run.base()
+    people = run.people(base, video=False)
+    order = Order([np.arange(len(people))], seed)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        number = pass_number(generator, seed)
+        rng = np.random.default_rng([seed, 7, number])
+        _, chosen = order.rows(number, min(stage.batch, len(people)))
+        texts = [_caption(people, int(row)) for row in chosen]
+        shown = rng.integers(run.settings.corpus.pictures, size=len(chosen)).tolist()
+        pictures = np.concatenate([
+            people.array(int(row), "pictures.npy", at, at + 1)
+            for row, at in zip(chosen, shown, strict=True)
+        ])  # fmt: skip
+        return _ends(base, texts), torch.from_numpy(pictures).float().to(base.denoiser.device)
+
+    batch = Draw(draw)
+    encoder = base.parts["image_encoder"]
+    torch.manual_seed(seed)
+    model = Pairs(encoder, base.text_encoder.config.hidden_size)
+
+    def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        return contrastive_loss(model(*batch(generator)))
+
+    folder = run.out / "training" / stage.name
+    fit(model, stage, loss, folder, seed, data=batch, track=run.track)
+    _save(encoder, run.out / "image_encoder")
+    return _last(folder, "retrieval")
+
+
+def swap(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Train a stage of kind "compose" (eq. 2) or "boost" (eq. 3), on images or clips.
+
+    Who reads the reference learns it on images too: itself with `reference = "own"`, as a part of
+    the denoiser with "shared". On clips it is as it is then, as in the paper's second stage.
+    """
+    base, video = run.base(), stage.frames > 1
+    if video and sharding(stage, PartialState().num_processes):
+        # Its reader shares weights with the network that would be divided
+        raise UsageError(f"stage {stage.name}: clips cannot be trained by FSDP; use plain DDP")
+    people, pairs = run.people(base, video), None
+    if stage.kind == "boost" and run.settings.swap.pairs != "rendered":
+        folder = run.out / "corpus" / f"pairs-{stage.name}"
+        pairs = generated_pairs(base, run.settings, people, video, folder, seed)
+    network, reader = method.build(base, video), method.reader_of(base)
+    model = nn.ModuleDict({"unet": network, "image_encoder": base.parts["image_encoder"]})
+    if "reference_unet" in base.parts:
+        model["reference_unet"] = reader
+    if stage.recompute:
+        recompute(network, base.family)
+    read = Draw(rows(base, run.settings, stage, seed, people, pairs))
+    text, scheduler = method.words(base), base.scheduler_for(network)
+    share = noise_share(base) if video else 0.0
+
+    def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        batch = read(generator)
+        character = None
+        if not batch.alone:
+            encoder, pictures = model["image_encoder"], (batch.pictures, batch.picture_poses)
+            character = method.read(reader, encoder, *pictures, text).rows(batch.person)
+        value, logs = method.loss(
+            model["unet"], batch.latents, batch.scene, batch.weight, text, character, scheduler,
+            generator, stage.timestep_shift, share,
+        )  # fmt: skip
+        return value + _unused(model), logs
+
+    folder = run.out / "training" / stage.name
+    show = sampler(base, run.settings, stage, folder)
+    fit(model, stage, loss, folder, seed, show, data=read, track=run.track)
+    for name in ("unet", "image_encoder", "reference_unet", *["motion_adapter"] * video):
+        if name in base.parts:  # the network for clips shares the layers of UNet and adapter
+            _save(base.parts[name], run.out / name)
+    return _last(folder, "loss")
+
+
+def _unused(model: Any) -> Tensor | float:
+    """0 that depends on all parameters of what reads references: a pass without one, and the last
+    layers of a reference UNet, use none of them, and data parallelism waits for their gradients."""
+    parts = (model[name] for name in ("image_encoder", "reference_unet") if name in model)
+    trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+    return 0.0 * sum(p.sum() for p in trained)
+
+
+def _caption(people: ShardCorpus, row: int) -> str:
+    name = people.name(row, "caption.txt")
+    return parse_captions(people.read(row, ["caption.txt"]), name)[0]
+
+
+@torch.no_grad()
+def _ends(base: Base, texts: list[str]) -> Tensor:
+    """The mean states (B, D) of the end tokens of texts, by which the base's own were trained."""
+    ids = token_ids(base.tokenizer, texts).to(base.text_encoder.device)
+    states = base.text_encoder(ids).last_hidden_state  # (B, T, D)
+    ends = (ids == base.text_encoder.config.eos_token_id)[..., None]
+    means: Tensor = (states * ends).sum(1) / ends.sum(1)
+    return means
+
+
+def _save(part: Any, folder: Path) -> None:
+    """Save a part in the main process, while the others wait."""
+    if PartialState().is_main_process:
+        save_part(part, folder)
+    PartialState().wait_for_everyone()
+
+
+def _last(folder: Path, name: str) -> dict[str, float]:
+    """The mean of a value over the last rows of the log; {} if it has none."""
+    found, _ = read_log(folder / "log.jsonl")
+    recent = [row[name] for row in found[-20:] if name in row]
+    return {name: float(np.mean(recent))} if recent else {}

@@ -1,0 +1,187 @@
+"""The person's square, as the network made it, back into the scene.
+
+The network sees a square around the person at its own size; the scene keeps its own. Of the square
+only the matte is laid over the scene: where the network changed something, and where the old person
+stood. Elsewhere every byte is the scene's. How the matte is found is ours; the paper gives back the
+whole frame as its VAE decodes it (`keep="none"`).
+
+Squares are int (F, 3): left, top and side in pixels of the scene, which they may leave.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import (
+    binary_dilation,
+    distance_transform_edt,
+    gaussian_filter,
+    grey_closing,
+    median_filter,
+)
+
+from animateanywhere.core.frame_size import square
+from animateanywhere.preprocessing.crop import crop_frames
+
+Keep = Literal["changed", "box", "none"]
+
+UNCHANGED, CHANGED = 6.0, 18.0  # gray levels between which the matte rises
+BLUR = 0.012  # of the square's side: the deviation that a difference is blurred with
+OLD = 0.03  # of the square's side, by which the old person's mask is grown
+FEATHER = 0.015  # of the square's side: the width of soft borders
+CLOSED = 0.03  # of the square's side: the width of gaps that are closed
+RING = 0.04  # of the square's side: the width of the ring in which colors are compared
+OTHERS = 0.01  # of the square's side, by which the masks of others are grown
+ENOUGH = 48  # pixels of the ring; colors of fewer are not matched
+GAIN = (0.8, 1.25)  # limits of a match of contrast
+PERSON = 0.5  # of a mask: more is the person
+
+
+class Patches(NamedTuple):
+    """How squares (F, S, S, 3) are laid over a scene: matte float32 (F, S, S) in 0..1, region bool
+    (F, S, S), beyond which nothing may change, and gain and offset (3,) that match their colors to
+    the scene's."""
+
+    matte: np.ndarray
+    region: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
+
+    def rows(self, some: slice) -> Patches:
+        """Those of some frames."""
+        return self._replace(matte=self.matte[some], region=self.region[some])
+
+    def matched(self, made: np.ndarray) -> np.ndarray:
+        """Squares uint8 (..., 3) with the scene's colors."""
+        out = made * self.gain.astype(np.float32) + self.offset.astype(np.float32)
+        return (out + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def cut_out(frames: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:
+    """The squares (F, 3) of frames (F, H, W[, 3]) uint8, scaled to `side`; beyond a frame its edge
+    is repeated."""
+    middle = squares[:, :2] + squares[:, 2:] / 2
+    return crop_frames(frames, np.column_stack([middle, squares[:, 2]]), square(side))
+
+
+def patches(
+    made: np.ndarray, plain: np.ndarray, scene: np.ndarray, region: np.ndarray, old: np.ndarray,
+    others: np.ndarray, keep: Keep = "changed",
+) -> Patches:  # fmt: skip
+    """The patches of consecutive squares.
+
+    Args:
+        made: uint8 (F, S, S, 3), what the network made, decoded.
+        plain: uint8 (F, S, S, 3), the scene encoded and decoded: what differs from it is meant.
+        scene: uint8 (F, S, S, 3), the scene itself.
+        region: (F, S, S) in 0..1, the box in which the person may be.
+        old, others: (F, S, S) in 0..1, masks of the old person, and of everybody else.
+        keep: which pixels stay the scene's own: all that did not change, all outside of the box, or
+            none of the square.
+    """
+    side = made.shape[1]
+    if keep == "none":
+        whole = np.ones(made.shape[:3], np.float32)
+        return Patches(whole, whole > 0, np.ones(3), np.zeros(3))
+    allowed = (region > 0) & ~_grown(others, OTHERS * side)
+    if keep == "box":
+        matte = allowed.astype(np.float32)
+    else:
+        matte = _changed(made, plain, old)
+    matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
+    if keep == "changed":
+        matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
+    return Patches(matte, allowed, *_color_match(plain, scene, matte))
+
+
+def changed_share(patch: Patches) -> np.ndarray:
+    """Share 0..1 (F,) of the region in which the matte covers the scene."""
+    covered = (patch.matte > PERSON).sum((1, 2))
+    share: np.ndarray = covered / np.maximum(patch.region.sum((1, 2)), 1)
+    return share
+
+
+def paste(
+    frame: np.ndarray, where: np.ndarray, made: np.ndarray, patch: Patches, index: int
+) -> np.ndarray:
+    """A frame (H, W, 3) uint8 of the scene with what was made, (S, S, 3) uint8, in its square
+    `where` (3,), by patch `index`.
+
+    The matte's zeros leave the frame's bytes as they are.
+    """
+    left, top, side = (int(number) for number in where)
+    size = (side, side)
+    matte = Image.fromarray(patch.matte[index]).resize(size, Image.Resampling.BILINEAR)
+    inside = Image.fromarray(patch.region[index]).resize(size, Image.Resampling.NEAREST)
+    weight = (np.asarray(matte) * np.asarray(inside)).clip(0, 1)
+    height, width = frame.shape[:2]
+    rows = slice(max(-top, 0), min(side, height - top))
+    columns = slice(max(-left, 0), min(side, width - left))
+    out = frame.copy()
+    if rows.start >= rows.stop or columns.start >= columns.stop or not weight.any():
+        return out
+    picture = Image.fromarray(patch.matched(made)).resize(size, Image.Resampling.BICUBIC)
+    made = np.asarray(picture)
+    own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+    share = weight[rows, columns, None]
+    own[:] = (own + share * (made[rows, columns].astype(np.float32) - own) + 0.5).astype(np.uint8)
+    return out
+
+
+def _changed(made: np.ndarray, plain: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """Where something was meant to change, float32 (F, S, S) in 0..1, with the old person; nothing
+    in frames that did not change at all."""
+    side = made.shape[1]
+    reach = OLD * side
+    gap = 2 * round(CLOSED * side / 2) + 1
+    out = np.zeros(made.shape[:3], np.float32)
+    for index in range(len(made)):
+        apart = np.abs(made[index].astype(np.float32) - plain[index]).mean(-1)
+        share = (gaussian_filter(apart, BLUR * side) - UNCHANGED) / (CHANGED - UNCHANGED)
+        share = share.clip(0, 1)
+        if share.any():
+            smooth = share * share * (3 - 2 * share)
+            stood = _grown(old[index][None], reach)[0]
+            out[index] = grey_closing(np.maximum(smooth, stood), (gap, gap))
+    return out
+
+
+def _soft(matte: np.ndarray, allowed: np.ndarray, side: int) -> np.ndarray:
+    """A matte (S, S) with soft borders, which falls to 0 at those of the region."""
+    width = max(FEATHER * side, 1)
+    soft: np.ndarray = gaussian_filter(matte, width / 2).astype(np.float32)
+    if allowed.all():
+        return soft
+    inwards = distance_transform_edt(allowed) / (2 * width)
+    return np.minimum(soft, inwards.clip(0, 1)).astype(np.float32)
+
+
+def _grown(masks: np.ndarray, reach: float) -> np.ndarray:
+    """Masks (F, S, S) in 0..1, dilated by `reach` pixels, as bool."""
+    return np.stack([
+        distance_transform_edt(mask <= PERSON) <= reach if (mask > PERSON).any()
+        else np.zeros(mask.shape, dtype=bool)
+        for mask in masks
+    ])  # fmt: skip
+
+
+def _color_match(
+    plain: np.ndarray, scene: np.ndarray, matte: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and offset (3,) by which mean and contrast of the scene differ from those of `plain`
+    around the matte: the tint that the VAE gives, which would show as a frame."""
+    rounds = max(round(RING * plain.shape[1]), 1)
+    changes = []
+    for cover, coded, true in zip(matte, plain, scene, strict=True):
+        ring = binary_dilation(cover > 0, iterations=rounds) & (cover == 0)
+        if cover.any() and ring.sum() >= ENOUGH:
+            a, b = coded[ring].astype(np.float64), true[ring].astype(np.float64)
+            gain = (b.std(0) / np.maximum(a.std(0), 1e-6)).clip(*GAIN)
+            changes.append([gain, b.mean(0) - gain * a.mean(0)])
+    if not changes:
+        return np.ones(3), np.zeros(3)
+    # One change for all of the frames: the tint is the VAE's, and must not flicker
+    gain, offset = np.median(changes, axis=0)
+    return gain, offset

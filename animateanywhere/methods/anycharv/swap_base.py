@@ -1,0 +1,103 @@
+"""A base for `aa swap`: a folder with its own UNet, and the name of the base that the rest comes
+from (`parts` in base.toml)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from animateanywhere.backbones import sd_unet
+from animateanywhere.backbones.base import (
+    Base,
+    base_config,
+    find_base,
+    hash_of,
+    latent_shape,
+    load_base,
+    load_parts,
+)
+from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.family import Family
+from animateanywhere.backbones.spec import Model
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import Size
+from animateanywhere.methods.anycharv.picture_encoder import PictureEncoder
+
+COMMAND = "swap"
+OWN = ("image_encoder", "reference_unet")  # parts that other bases do not have
+# The paper's bases with these parts; a reference UNet only where it is not the denoiser itself
+FAMILY: Family = replace(
+    sd_unet.FAMILY,
+    parts={
+        **sd_unet.FAMILY.parts, "image_encoder": PictureEncoder,
+        "reference_unet": UNet2DConditionModel,
+    },
+    hashed=(*sd_unet.FAMILY.hashed, *OWN),
+    optional=(*sd_unet.FAMILY.optional, "reference_unet"),
+)  # fmt: skip
+
+
+def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = "cpu") -> Base:
+    """Load a base for `aa swap`, in float32, in eval mode and without gradients.
+
+    Raises UsageError if there is no such base, if it is for another command, and if the base that
+    its other parts come from is no longer the one that it was trained with.
+    """
+    folder = find_base(name)
+    config = {"guidance_scale": Model.guidance_scale} | base_config(folder)
+    if config.get("command") != COMMAND:
+        raise UsageError(
+            f"{folder}: this base cannot put the person of a picture into a scene; give one that "
+            "`aa base-train mini-swap` made"
+        )
+    parts, known = config.get("parts"), config.get("parts_hash")
+    if parts is not None and known is not None and hash_of(find_base(parts)) != known:
+        raise UsageError(
+            f"{folder}: it was trained with another version of the base {parts}; remove it and run "
+            f"`aa base-train {config.get('name', folder.name)}` again"
+        )
+    return load_parts(folder, config, device, FAMILY)
+
+
+def reference_size(base: Base) -> Size:
+    """Width and height of reference pictures, in pixels."""
+    width, height = (base.config.get(key) for key in ("reference_width", "reference_height"))
+    if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
+        raise UsageError(f"{base.folder}: base.toml lacks the size of reference pictures")
+    return Size(width, height)
+
+
+def create_swap_base(parts: str, own_reference: bool, out: Path, seed: int) -> None:
+    """Create the parts of a swap base that are missing in `out`, from the base `parts`.
+
+    The UNet gets input channels for scene and mask, zeros at first, so that it equals that of
+    `parts` before training. own_reference: with a reference UNet of its own, a copy of the former.
+    """
+    if all((out / name).is_dir() for name in ("unet", "image_encoder")):
+        return
+    base = load_base(parts)
+    if base.family.denoiser != "unet" or base.denoiser.config.in_channels != 2 * channels_of(base):
+        raise UsageError(f"base {parts}: only a UNet with poses beside its latents can learn swaps")
+    torch.manual_seed(seed)  # new layers are drawn from the global generator
+    encoder = PictureEncoder(channels_of(base), base.denoiser.config.cross_attention_dim)
+    save_part(encoder, out / "image_encoder")
+    if own_reference:
+        save_part(base.denoiser, out / "reference_unet")
+    save_part(widened(base.denoiser, channels_of(base)), out / "unet")
+
+
+def widened(unet: Any, channels: int) -> Any:
+    """A copy of a UNet with input channels for the scene's latents and the mask, zeros at first."""
+    wide = copy.deepcopy(unet)
+    sd_unet.widen_conv_in(wide, channels + 1)
+    return wide
+
+
+def channels_of(base: Base) -> int:
+    """Channels of a latent."""
+    return latent_shape(base)[0]

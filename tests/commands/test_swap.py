@@ -1,0 +1,336 @@
+"""`aa swap` from end to end, on a tiny base: every byte that must stay stays, and bad input ends in
+a line."""
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere.cli.main import main
+from animateanywhere.commands import swap_chunks
+from animateanywhere.media import video
+from animateanywhere.media.sound import add_sound, read_sound
+from animateanywhere.methods.anycharv import generation, long_scene
+from animateanywhere.preprocessing import character as character_of
+from animateanywhere.preprocessing.scene import parts as part_of
+from tests.media.test_output import tone
+from tests.preprocessing.crowd import SIZE, Crowd, crowd, walker
+from tests.preprocessing.test_scene import write_scene
+
+COUNT = 8
+STAYS = np.full(COUNT, 20.0)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_of, "SIDE", 96)
+    monkeypatch.setattr(character_of, "SIDE", 96)
+
+
+@pytest.fixture
+def run(place: Path, tiny_swap: Path) -> Callable[..., int]:
+    """`aa swap a.png --scene scene.mp4` with more arguments."""
+
+    def command(*more: object, scene: str = "scene.mp4", who: tuple[str, ...] = ("a.png",)) -> int:
+        arguments = ["swap", *who, "--scene", scene, "--base", str(tiny_swap), *map(str, more)]
+        return main(arguments)
+
+    write_character(place / "a.png")
+    return command
+
+
+def write_character(path: Path, seed: int = 4, ground: int | None = None, **pose: Any) -> Path:
+    """A puppet cut out, or on gray, with its exact pose beside it."""
+    clip = walker(seed, 1)
+    mask, picture = clip.masks[0], clip.frames[0]
+    if ground is None:
+        Image.fromarray(np.dstack([picture, mask])).save(path)
+    else:
+        shown = np.where(mask[..., None] > 127, picture, np.uint8(ground))
+        Image.fromarray(shown).save(path)
+        Image.fromarray(mask).save(path.with_suffix(".mask.png"))
+    write_pose(path, clip.keypoints[:1], **pose)
+    return path
+
+
+def write_pose(path: Path, keypoints: np.ndarray, hidden: tuple[int, ...] = ()) -> None:
+    """Keypoints (P, 18, 3) of P persons beside a picture."""
+    points = keypoints.copy()
+    points[:, list(hidden), 2] = 0
+    table = {"format": "openpose18", "width": SIZE, "height": SIZE, "fps": 8.0}
+    text = json.dumps(table | {"keypoints": [points.round(3).tolist()]})
+    path.with_suffix(".poses.json").write_text(text)
+
+
+def scene_of(place: Path, *people: np.ndarray, masks_of: int = 0, name: str = "scene.mp4") -> Crowd:
+    shown = crowd(dict(zip((1, 2), people, strict=False)), width=160)
+    write_scene(place / name, shown, masks_of)
+    return shown
+
+
+def frames_in(folder: Path) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(file)) for file in sorted(folder.iterdir())])
+
+
+def line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The error: the last line of stderr, without a traceback before it."""
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said.strip().splitlines()[-1]
+
+
+def test_all_but_the_persons_place_is_the_scenes_own_and_the_others_too(run, place, capsys):
+    shown = crowd({1: STAYS, 2: STAYS + 55}, width=160)
+    tall = [np.ptp(one[..., 1], axis=1).sum() for one in shown.keypoints]
+    number = int(np.argmax(tall))  # the most prominent
+    write_scene(place / "scene.mp4", shown, number)
+    more = ["--person", 1, "--contact-sheet", "sheet.png"]
+    assert run("--out", "frames", *more) == 0
+    result, scene = frames_in(place / "frames"), video.read(place / "scene.mp4").frames
+    changed = (result != scene).any(-1)
+    own, other = shown.masks[number], shown.masks[1 - number]
+    assert changed[own].mean() > 0.9  # an untrained network leaves nothing as it is
+    assert changed[other].mean() < 0.005  # whose outline is known by the pose only
+    columns = np.flatnonzero(own.any((0, 1)))
+    far = np.abs(np.arange(160)[:, None] - columns).min(1) > 0.25 * SIZE
+    assert not changed[:, :, far].any()
+    assert (place / "sheet.png").is_file()
+    about = json.loads((place / "frames.json").read_text())
+    assert about["command"] == "swap" and about["person"] == 1 and about["frames"] == COUNT
+    assert about["passed_through"] == [] and about["size"] == [160, SIZE]
+    assert about["scene"]["poses"] == "exact" and about["base"]["name"] == "tiny-swap"
+    assert not (place / "runs" / "scene" / "person-1" / ".pieces").exists()
+
+
+def test_whoever_is_swapped_with_himself_leaves_the_scene_as_it_was(
+    run, place, monkeypatch, capsys
+):
+    """If the network gives back the scene, every byte is the scene's, whatever the VAE loses."""
+    scene_of(place, STAYS + np.linspace(0, 50, COUNT))
+
+    def same(base, character, scene, *_):
+        return generation.encode_frames(base.vae, scene)
+
+    monkeypatch.setattr(long_scene.generation, "swap_latents", same)
+    assert run("--out", "frames") == 0
+    assert np.array_equal(frames_in(place / "frames"), video.read(place / "scene.mp4").frames)
+    assert "hardly changed in 100% of the frames" in capsys.readouterr().err
+
+
+def test_the_same_seed_gives_the_same_bytes_and_the_sound_is_copied(run, place, capsys):
+    write_scene(place / "quiet.mp4", crowd({1: np.full(COUNT, 20.0)}, width=160))
+    for file in place.glob("quiet.*s.*"):  # its masks and poses
+        file.rename(file.with_name(file.name.replace("quiet", "scene")))
+    add_sound(place / "quiet.mp4", tone(1.0, 0.5), place / "scene.mp4")
+    assert run("--frames", 8, "--out", "one.mp4") == 0
+    first = (place / "one.mp4").read_bytes()
+    assert run("--frames", 8, "--out", "one.mp4") == 0
+    assert (place / "one.mp4").read_bytes() == first
+    assert run("--frames", 8, "--seed", 1, "--out", "two.mp4") == 0
+    assert (place / "two.mp4").read_bytes() != first
+    with av.open(str(place / "one.mp4")) as file:
+        assert "AnimateAnywhere" in file.metadata["comment"]
+        assert file.streams.video[0].average_rate == 8
+    heard = read_sound(place / "one.mp4", 1.0)
+    own = read_sound(place / "scene.mp4", 1.0)
+    assert heard is not None and own is not None
+    assert np.abs(heard.samples[0, :46000] - own.samples[0, :46000]).max() < 0.02
+
+
+def test_a_killed_run_goes_on_where_it_was(run, place, monkeypatch, capsys):
+    monkeypatch.setattr(part_of, "LONGEST", 8)
+    scene_of(place, np.full(16, 30.0))
+    assert run("--out", "whole") == 0
+    sampled = []
+    sample = swap_chunks.sample_chunk
+
+    def counted(base, character, chunk, *rest):
+        if len(sampled) == 1:
+            raise KeyboardInterrupt
+        sampled.append(chunk.first)
+        return sample(base, character, chunk, *rest)
+
+    monkeypatch.setattr(swap_chunks, "sample_chunk", counted)
+    assert run("--out", "again") == 130
+    assert not (place / "again").exists() and not (place / "again.json").exists()
+    sampled.clear()  # so that one more may be sampled
+    assert run("--out", "again") == 0
+    assert len(sampled) == 1 and 0 < sampled[0] < 8
+    assert np.array_equal(frames_in(place / "again"), frames_in(place / "whole"))
+
+
+@pytest.mark.parametrize("where", ["piece", "video"])
+def test_a_full_disk_leaves_nothing_half_written(run, place, monkeypatch, capsys, where):
+    scene_of(place, STAYS)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if where == "piece":
+        monkeypatch.setattr(long_scene.np, "savez_compressed", full)
+    else:
+        monkeypatch.setattr("animateanywhere.media.writing._in_bt709", full)
+    assert run("--out", "one.mp4") == 1
+    assert "disk full while writing" in line(capsys)
+    assert not (place / "one.mp4").exists() and not list(place.rglob("*.part*"))
+
+
+def test_numbers_that_are_none_are_an_error(run, place, monkeypatch, capsys):
+    scene_of(place, STAYS)
+
+    def overflown(base, character, scene, *_):
+        return generation.encode_frames(base.vae, scene) * float("nan")
+
+    monkeypatch.setattr(long_scene.generation, "swap_latents", overflown)
+    assert run("--out", "one.mp4") == 1
+    assert "not finite numbers (NaN)" in line(capsys)
+    assert not (place / "one.mp4").exists()
+
+
+def test_what_was_corrected_by_hand_counts_and_is_recorded(run, place, capsys):
+    scene_of(place, STAYS)
+    assert run("--out", "before") == 0
+    folder = place / "runs" / "scene" / "person-1" / "frames-00000"
+    mask = np.array(Image.open(folder / "masks" / "0003.png"))
+    mask[:] = np.roll(mask, 30, axis=1)
+    for index in range(2, 6):  # one of them alone is flicker, which is steadied
+        Image.fromarray(mask).save(folder / "masks" / f"{index:04}.png")
+    assert run("--out", "after") == 0
+    assert "kept as corrected manually: mask 2 to 5" in capsys.readouterr().err
+    about = json.loads((place / "after.json").read_text())
+    assert about["scene"]["corrected"]["0"]["mask"] == [2, 3, 4, 5]
+    scene = video.read(place / "scene.mp4").frames
+    before, after = ((frames_in(place / name) != scene).any(-1) for name in ("before", "after"))
+    assert (after[3].sum(0) > before[3].sum(0)).any() and (after[3] != before[3]).any()
+
+
+def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
+    write_scene(place / "scene.mp4", crowd({1: np.full(16, 30.0)}, width=160), fps=60)
+    assert run("--out", "frames") == 0
+    result = frames_in(place / "frames")
+    scene = video.read(place / "scene.mp4", fps=30).frames
+    assert result.shape == scene.shape and len(scene) == 8
+    assert np.array_equal(result[:, :, 140:], scene[:, :, 140:])
+    assert json.loads((place / "frames.json").read_text())["fps"] == 30
+    shown = crowd({1: np.full(8, 30.0)}, width=161)
+    write_scene(place / "odd.mp4", shown).unlink()
+    (place / "odd").mkdir()
+    for index, frame in enumerate(shown.frames):
+        Image.fromarray(frame).save(place / "odd" / f"{index}.png")
+    assert run("--out", "others", scene="odd") == 0
+    result = frames_in(place / "others")
+    assert result.shape == shown.frames.shape
+    assert np.array_equal(result[:, :, 140:], shown.frames[:, :, 140:])
+    assert (result != shown.frames).any((1, 2, 3)).all()
+
+
+def test_a_person_who_leaves_stays_as_filmed_then(run, place, capsys):
+    there = np.where(np.arange(14) < 8, 30.0, np.nan)
+    scene_of(place, there)
+    assert run("--out", "frames") == 0
+    result, scene = frames_in(place / "frames"), video.read(place / "scene.mp4").frames
+    assert np.array_equal(result[8:], scene[8:])
+    assert (result[:8] != scene[:8]).any((1, 2, 3)).all()
+    assert json.loads((place / "frames.json").read_text())["passed_through"] == [[8, 13]]
+
+
+def test_a_picture_as_the_scene_is_one_frame(run, place, capsys):
+    shown = crowd({1: np.full(1, 30.0)}, width=160)
+    write_scene(place / "scene.mp4", shown)
+    Image.fromarray(shown.frames[0]).save(place / "scene.png")
+    assert run(scene="scene.png") == 0
+    result = np.asarray(Image.open(place / "runs" / "scene" / "a.png"))
+    assert result.shape == shown.frames[0].shape and (result != shown.frames[0]).any()
+    assert np.array_equal(result[:, 130:], shown.frames[0][:, 130:])
+    scene_of(place, STAYS, name="b.mp4")
+    assert run("--out", "b.png", scene="b.mp4") == 2
+    assert "a video is not written as one picture" in line(capsys)
+
+
+def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
+    write_scene(place / "scene.mp4", crowd({1: np.full(16, 30.0)}, width=160))
+    assert run("--fps", "base", "--start", 1, "--frames", 8, "--out", "x.mp4") == 0
+    found = video.read(place / "x.mp4")
+    assert len(found.frames) == 8 and found.fps == pytest.approx(8)
+    more = ["--region", "fine", "--keep", "none", "--fit", "bones", "--grow", "0.2", "--no-audio"]
+    assert run("--frames", 8, "--out", "y.mp4", *more) == 0
+    assert "reused" not in capsys.readouterr().err  # that was another part of the scene
+    monkeypatch.setattr(swap_chunks, "WORTH", 0)
+    write_character(place / "b.png", seed=4, hidden=(0, 14, 15))
+    assert run("--frames", 8, who=("a.png", "b.png")) == 0
+    said = capsys.readouterr().err
+    assert "of the same scene and settings, reused" in said  # for the next character
+    assert "swapping takes about" in said and "took" in said
+    names = [one["file"] for one in json.loads(
+        (place / "runs" / "scene" / "a.json").read_text())["characters"]]  # fmt: skip
+    assert names == ["a.png", "b.png"]
+    assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-2.mp4").is_file()
+
+
+def _only_sound(path: Path) -> None:
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 48000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+
+
+BAD_SCENES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "scene.mp4: the file is empty"),
+    "text": (lambda path: path.write_text("a scene"), "scene.mp4: a text file, not a video"),
+    "noise": (lambda path: path.write_bytes(bytes(range(256)) * 9), "cannot be read as a video"),
+    "sound": (_only_sound, "contains only sound"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:900]), "truncated"),
+    "nobody": (lambda path: write_scene(path, crowd({1: np.full(9, np.nan)})), "nobody found"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_SCENES)
+def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, name):
+    scene_of(place, STAYS)
+    BAD_SCENES[name][0](place / "scene.mp4")
+    assert run() == 2
+    assert BAD_SCENES[name][1] in line(capsys)
+    assert not list((place / "runs").rglob("*.mp4"))
+
+
+@pytest.mark.parametrize("more, code, said", [
+    ((), 0, ""),
+    (("--out", "scene.mp4"), 2, "would overwrite the input scene.mp4"),
+    (("--out", "a.png"), 2, "would overwrite the input a.png"),
+    (("--contact-sheet", "a.png"), 2, "would overwrite the input a.png"),
+    (("--out", "taken.mp4"), 2, "exists and was not written by this command"),
+    (("--out", "x.avi"), 2, ".avi cannot be written"),
+    (("--fps", "fast"), 2, "--fps fast: give frames per second from 1 to 120, or base"),
+    (("--person", 2), 2, "--person 2: one person is seen in scene.mp4"),
+    (("--character-person", 2), 2, "--person 2: one person is seen in a.png"),
+    (("--start", 9), 2, "nothing is left after 9 s"),
+    (("--keep", "all"), 2, "--keep"),
+])  # fmt: skip
+def test_wrong_use_ends_in_a_line(run, place, capsys, more, code, said):
+    scene_of(place, STAYS)
+    (place / "taken.mp4").write_bytes(b"mine")
+    before = (place / "scene.mp4").read_bytes()
+    assert run(*more) == code
+    if code:
+        assert said in line(capsys)
+    assert (place / "scene.mp4").read_bytes() == before
+    assert (place / "taken.mp4").read_bytes() == b"mine"
+
+
+def test_bases_that_cannot_swap_are_refused_with_what_can(run, place, tiny_base, capsys):
+    scene_of(place, STAYS)
+    assert run("--base", tiny_base) == 2
+    assert "aa base-train mini-swap" in line(capsys)
+    assert main(["swap", "a.png", "--scene", "scene.mp4"]) == 2
+    assert "aa base-train mini-swap" in line(capsys)
+    assert main(["swap", "scene.mp4", "--scene", "scene.mp4"]) == 2
+    assert "both the character and the scene" in line(capsys)
+    assert not (place / "runs").exists()

@@ -1,0 +1,121 @@
+"""The network's squares back into the scene: nothing but what was meant to change does."""
+
+import numpy as np
+import pytest
+
+from animateanywhere.core.frame_size import square
+from animateanywhere.methods.anycharv.stitch import changed_share, cut_out, paste, patches
+from animateanywhere.preprocessing.crop import crop_corners, following_squares
+
+SIDE, FRAMES = 48, 6
+
+
+def scene(height: int = 80, width: int = 120, seed: int = 0) -> np.ndarray:
+    """Frames of soft noise, in which every shift of a pixel shows."""
+    rng = np.random.default_rng(seed)
+    rough = rng.integers(0, 255, (FRAMES, height, width, 3))
+    return ((rough + np.roll(rough, 1, 1) + np.roll(rough, 1, 2)) // 3).astype(np.uint8)
+
+
+def masks(left: int, right: int, top: int = 8, bottom: int = 40) -> np.ndarray:
+    out = np.zeros((FRAMES, SIDE, SIDE), np.float32)
+    out[:, top:bottom, left:right] = 1
+    return out
+
+
+BOX, OLD, NOBODY = masks(6, 40, 2, 46), masks(16, 30), np.zeros((FRAMES, SIDE, SIDE), np.float32)
+
+
+@pytest.mark.parametrize("keep", ["changed", "box"])
+@pytest.mark.parametrize("left, top, side", [(30, 20, SIDE), (-17, -9, SIDE), (90, 50, SIDE)])
+def test_a_person_swapped_with_himself_gives_the_scene(keep, left, top, side):
+    frames = scene()
+    squares = np.tile([left, top, side], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    patch = patches(cut, cut, cut, BOX, OLD, NOBODY, keep)
+    for index, frame in enumerate(frames):
+        assert (paste(frame, squares[index], cut[index], patch, index) == frame).all()
+
+
+@pytest.mark.parametrize("side", [31, 64, 77])
+def test_what_did_not_change_is_the_scenes_at_any_size(side):
+    """Also where the VAE loses detail: nothing is pasted that the network did not change."""
+    frames = scene()
+    squares = np.tile([20, 5, side], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    plain = (cut * 0.8 + 20).astype(np.uint8)
+    patch = patches(plain, plain, cut, BOX, OLD, NOBODY)
+    assert not patch.matte.any() and not changed_share(patch).any()
+    assert (paste(frames[0], squares[0], plain[0], patch, 0) == frames[0]).all()
+
+
+@pytest.mark.parametrize("side", [48, 77])
+@pytest.mark.parametrize("keep", ["changed", "box"])
+def test_outside_of_the_region_and_on_others_every_byte_is_the_scenes(keep, side):
+    frames = scene(height=90)
+    squares = np.tile([20, 5, side], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    made, someone = 255 - cut, masks(34, 48)
+    patch = patches(made, cut, cut, BOX, OLD, someone, keep)
+    out = paste(frames[0], squares[0], made[0], patch, 0)
+    changed = (out != frames[0]).any(-1)
+    place = np.zeros(frames.shape[1:3])
+    place[5 : 5 + side, 20 : 20 + side] = _scaled(BOX[0] - someone[0], side)
+    assert changed.any() and not changed[place <= 0].any()
+    # and where the old person stood, nothing of the old picture is left
+    middle = changed[5 + side // 3 : 5 + side // 2, 20 + side * 20 // SIDE : 20 + side * 26 // SIDE]
+    assert middle.mean() > 0.95
+
+
+def _scaled(mask: np.ndarray, side: int) -> np.ndarray:
+    index = ((np.arange(side) + 0.5) * SIDE / side).astype(int)
+    return mask[index][:, index]
+
+
+def test_a_change_beside_the_old_person_is_in_the_matte_and_the_ground_is_not():
+    cut = cut_out(scene(), np.tile([20, 5, SIDE], (FRAMES, 1)), SIDE)
+    made = cut.copy()
+    made[:, 10:30, 31:38] = 255 - made[:, 10:30, 31:38]  # an arm that the old person lacks
+    patch = patches(made, cut, cut, BOX, OLD, NOBODY)
+    assert patch.matte[:, 12:28, 33:36].mean() > 0.9
+    assert patch.matte[:, 12:38, 18:28].mean() > 0.95  # the old person goes as a whole
+    assert patch.matte[:, 8:40, 7:12].mean() < 0.05
+    assert changed_share(patch).min() > 0.3
+
+
+def test_the_tint_of_the_vae_is_taken_off():
+    cut = np.full((FRAMES, SIDE, SIDE, 3), 120, np.uint8)
+    cut += np.random.default_rng(0).integers(-20, 20, cut.shape).astype(np.uint8)
+    plain = (cut * 0.9 + 20).astype(np.uint8)
+    made = plain.copy()
+    made[:, 10:40, 18:30] = (np.array([60, 200, 90]) * 0.9 + 20).astype(np.uint8)
+    patch = patches(made, plain, cut, BOX, OLD, NOBODY)
+    matched = patch.matched(made).astype(int)
+    assert np.abs(matched[:, 20, 24] - [60, 200, 90]).max() <= 2
+    assert np.abs(matched[:, 4, 4] - cut[:, 4, 4]).max() <= 2
+
+
+def test_all_of_the_square_as_the_vae_gives_it():
+    frames = scene()
+    squares = np.tile([20, 5, SIDE], (FRAMES, 1))
+    made = cut_out(scene(seed=1), squares, SIDE)
+    patch = patches(made, made, made, BOX, OLD, NOBODY, "none")
+    out = paste(frames[2], squares[2], made[2], patch, 2)
+    assert (out[5 : 5 + SIDE, 20 : 20 + SIDE] == made[2]).all()
+
+
+def test_squares_follow_without_jumps_and_hold_every_box():
+    rng = np.random.default_rng(1)
+    steps = np.linspace(0, 600, 90)
+    low = np.column_stack([steps, 40 + 5 * np.sin(steps / 40)]) + rng.normal(0, 3, (90, 2))
+    zoom = np.linspace(60, 110, 90)[:, None] + rng.normal(0, 2, (90, 1))
+    boxes = np.concatenate([low, low + zoom * [0.5, 1]], 1)
+    found = following_squares(boxes, 30)
+    edges = np.concatenate([found[:, :2] - found[:, 2:] / 2, found[:, :2] + found[:, 2:] / 2], 1)
+    assert (edges[:, :2] <= boxes[:, :2] + 1e-6).all() and (
+        edges[:, 2:] >= boxes[:, 2:] - 1e-6
+    ).all()
+    assert np.abs(np.diff(found, 2, axis=0)).max() < 1.5 < np.abs(np.diff(boxes, 2, axis=0)).max()
+    assert found[:, 2].max() < 1.8 * zoom.max() and found[0, 2] < 0.8 * found[-1, 2]
+    still = following_squares(boxes - steps[:, None] * [1, 0, 1, 0], 30)
+    assert len(np.unique(crop_corners(still, square(SIDE)), axis=0)) == 1

@@ -1,0 +1,224 @@
+"""Pictures of a character: who is in them, cut out, and what a user should know of them."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.pose import skeleton
+from animateanywhere.pose.retarget import fit_in_place
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.character import (
+    MOST_GROWTH,
+    Character,
+    compared,
+    proportions,
+    read_character,
+)
+from tests.preprocessing.crowd import SIZE, walker
+
+PERSON = walker(4, 1)
+POSE, MASK, PICTURE = PERSON.keypoints[0], PERSON.masks[0], PERSON.frames[0]
+LEGS, FACE = (9, 10, 12, 13), (0, 14, 15)
+AUTO = Backends()
+
+
+def pose_beside(path: Path, *poses: np.ndarray, hidden: tuple[int, ...] = ()) -> Path:
+    points = np.stack(poses).astype(float)
+    points[:, list(hidden), 2] = 0
+    table = {"format": "openpose18", "width": SIZE, "height": SIZE, "fps": 8.0}
+    text = json.dumps(table | {"keypoints": [points.tolist()]})
+    path.with_suffix(".poses.json").write_text(text)
+    return path
+
+
+def photo(path: Path, picture: np.ndarray = PICTURE, mask: np.ndarray = MASK) -> Path:
+    """A photograph with its mask and pose beside it."""
+    Image.fromarray(picture).save(path)
+    Image.fromarray(mask).save(path.with_suffix(".mask.png"))
+    return pose_beside(path, POSE)
+
+
+def read(path: Path, number: int | None = None, least: int = 64) -> Character:
+    return read_character(path, number, AUTO, least, path.with_name("people.png"))
+
+
+def said(character: Character) -> str:
+    return "; ".join(one.text for one in character.findings)
+
+
+def test_a_cut_out_and_a_mask_beside_a_photo_are_the_outline(tmp_path):
+    both = np.dstack([PICTURE, MASK])
+    path = tmp_path / "a.png"
+    Image.fromarray(both).save(path)
+    found = [read(pose_beside(path, POSE)), read(photo(tmp_path / "b.png"))]
+    for one in found:
+        back = one.keypoints[one.keypoints[:, 2] > 0.5, :2].round().astype(int)
+        inside = one.mask[back[:, 1].clip(0, 511), back[:, 0].clip(0, 511)]
+        assert (inside > 0.5).mean() > 0.9
+        assert 0.05 < (one.mask > 0.5).mean() < 0.6
+    assert np.abs(found[0].mask - found[1].mask).mean() < 1e-3
+    rows = np.flatnonzero((found[0].mask > 0.5).any(1))
+    assert np.ptp(rows) > 0.9 * 512  # the crop is that of the person
+
+
+def test_a_cut_out_without_a_pose_is_used_without(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.dstack([PICTURE, MASK])).save(path)
+    found = read(pose_beside(path, 0 * POSE))
+    assert "no pose found in the cut-out" in said(found) and not found.keypoints.any()
+
+
+def test_nobody_and_several_are_refused_and_one_of_several_can_be_chosen(tmp_path):
+    path = photo(tmp_path / "a.png")
+    path.with_suffix(".mask.png").unlink()
+    with pytest.raises(UsageError, match="no person found; give a picture of one person"):
+        read(pose_beside(path, 0 * POSE))
+    two = photo(tmp_path / "b.png")
+    pose_beside(two, POSE, POSE + np.array([40.0, 2, 0]) * (POSE[:, 2:] > 0))
+    with pytest.raises(UsageError, match=r"2 persons: .*--character-person N, numbered in .*png"):
+        two.with_suffix(".mask.png").unlink()
+        read(two)
+    assert (tmp_path / "people.png").is_file()
+    two = photo(tmp_path / "b.png")
+    pose_beside(two, POSE, POSE + np.array([40.0, 2, 0]) * (POSE[:, 2:] > 0))
+    necks = [read(two, number).keypoints[1, 0] for number in (1, 2)]
+    assert abs(necks[0] - necks[1]) > 100
+    with pytest.raises(UsageError, match="--person 3: 2 persons are seen"):
+        read(two, 3)
+
+
+def saved(kind: str) -> bytes:
+    """The picture of the person as cameras and editors write it."""
+    file, picture = io.BytesIO(), Image.fromarray(PICTURE)
+    match kind:
+        case "CMYK":
+            picture.convert("CMYK").save(file, "JPEG", quality=97)
+        case "palette":
+            picture.quantize(250).save(file, "PNG")
+        case "16 bits":
+            gray = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+            Image.fromarray(gray).save(file, "PNG")
+        case "turned":
+            exif = Image.Exif()
+            exif[0x0112] = 6  # shown, it is turned clockwise
+            picture.transpose(Image.Transpose.ROTATE_90).save(file, "JPEG", exif=exif, quality=97)
+        case "webp":
+            picture.save(file, "WEBP", lossless=True)
+        case "gif":
+            others = [Image.fromarray(np.roll(PICTURE, 5 * index, 1)) for index in range(1, 10)]
+            picture.save(file, "GIF", save_all=True, append_images=others)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "palette", "16 bits", "turned", "webp", "gif"])
+def test_pictures_of_all_kinds_are_read_as_they_are_shown(tmp_path, kind):
+    path = photo(tmp_path / "a.png")
+    true = read(path).pixels.astype(float)
+    path.write_bytes(saved(kind))
+    found = read(path)
+    if kind == "16 bits":
+        true = np.repeat(true @ [[0.299], [0.587], [0.114]], 3, axis=-1)
+    assert np.abs(found.pixels - true).mean() < 8
+    assert ("aa personalize" in said(found)) == (kind == "gif")
+
+
+def _heic(path: Path) -> None:
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+
+
+def _skeleton(path: Path) -> None:
+    Image.fromarray(skeleton.draw(POSE[None], SIZE, SIZE)[0]).save(path)
+
+
+def _bomb(path: Path) -> None:
+    Image.new("1", (12000, 12000)).save(path)
+
+
+@pytest.mark.parametrize("make, match", [
+    (_heic, "a HEIC picture; save it as JPEG or PNG"),
+    (_skeleton, "a(n OpenPose)? .*skeleton.*, not a character"),
+    (_bomb, "pixels are too many; scale it down"),
+    (lambda path: path.write_bytes(b""), "the file is empty"),
+    (lambda path: path.write_bytes(path.read_bytes()[:300]), "cannot be read as a picture"),
+    (lambda path: path.write_text("a picture"), "a text file"),
+    (lambda path: path.unlink(), "no such file"),
+    (lambda path: Image.new("L", (20, 30)).save(path.with_suffix(".mask.png")),
+     "20 x 30 pixels, where a.png has 96 x 96; make both the same size"),
+    (lambda path: Image.new("L", (SIZE, SIZE)).save(path.with_suffix(".mask.png")),
+     "the outline of the person is not found"),
+])  # fmt: skip
+def test_what_is_no_picture_of_a_person_is_refused_in_a_line(tmp_path, make, match):
+    path = photo(tmp_path / "a.png")
+    make(path)
+    with pytest.raises(UsageError, match=match) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_small_dark_burnt_blurred_and_cut_off_people_are_said(tmp_path):
+    person = MASK[..., None] > 127
+    noisy = np.where(person, np.random.default_rng(0).integers(60, 200, PICTURE.shape), PICTURE)
+    good = read(photo(tmp_path / "good.png", noisy.astype(np.uint8)))
+    assert said(good) == ""
+    for name, picture, words in (
+        ("dark", noisy // 6, "the person is dark"),
+        ("burnt", np.where(person, 255, PICTURE), "is plain white"),
+    ):
+        assert words in said(read(photo(tmp_path / f"{name}.png", picture.astype(np.uint8))))
+    assert "the person is small: " in said(read(photo(tmp_path / "small.png"), least=512))
+    columns = np.flatnonzero((MASK > 127).any(0))
+    shift = int(np.mean(columns[[0, -1]]))
+    path = photo(tmp_path / "cut.png", np.roll(PICTURE, -shift, 1), np.where(
+        np.arange(SIZE) < SIZE - shift, np.roll(MASK, -shift, 1), 0).astype(np.uint8))  # fmt: skip
+    moved = POSE - np.array([shift, 0, 0])
+    assert "cut by the left edge" in said(read(pose_beside(path, moved)))
+
+
+def test_the_box_grows_for_what_is_wider_than_a_body(tmp_path):
+    assert read(photo(tmp_path / "a.png")).growth < 0.1
+    wide = MASK.copy()
+    rows = np.flatnonzero((MASK > 127).any(1))
+    wide[rows[len(rows) // 2] : rows[-1], 4:-4] = 255  # a skirt as wide as the picture
+    assert read(photo(tmp_path / "b.png", mask=wide)).growth == MOST_GROWTH
+
+
+def test_what_the_scene_shows_and_the_pictures_do_not_is_said(tmp_path):
+    scene = np.repeat(POSE[None], 10, 0)
+    whole = read(photo(tmp_path / "a.png"))
+    assert compared([whole], scene) == []
+    upper = read(pose_beside(photo(tmp_path / "b.png"), POSE, hidden=LEGS))
+    (legs,) = compared([upper], scene)
+    assert "legs and feet are not seen, and made up" in legs.text and "100%" in legs.text
+    assert compared([upper, whole], scene) == []
+    turned = scene.copy()
+    turned[..., 0] = SIZE - turned[..., 0]
+    turned[:, FACE, 2] = 0
+    assert any("not seen from behind" in one.text for one in compared([whole], turned))
+
+
+def test_another_build_is_said_and_fitted_with_the_feet_where_they_stand():
+    scene = np.repeat(POSE[None], 6, 0).astype(np.float32)
+    scene[..., 0] += np.arange(6)[:, None] * 3
+    tall = POSE.copy()  # with long legs and arms
+    for chain in ((8, 9, 10), (11, 12, 13), (2, 3, 4), (5, 6, 7)):
+        tall[list(chain[1:]), :2] += 0.5 * (POSE[list(chain[1:]), :2] - POSE[chain[0], :2])
+    someone = Character(Path("a"), "", PICTURE, MASK, tall.astype(np.float32), 0.0, [])
+    assert "--fit bones" in proportions([someone], scene)[0].text
+    same = someone._replace(keypoints=POSE.astype(np.float32))
+    assert proportions([same], scene) == []
+    fitted = fit_in_place(scene, tall[None])
+    lower = np.where(scene[..., 2] > 0.3, scene[..., 1], -1)[:, [10, 13]].argmax(1)
+    ankles = np.array([10, 13])[lower]
+    rows = np.arange(6)
+    assert np.abs(fitted[rows, ankles, 1] - scene[rows, ankles, 1]).max() < 0.5
+    hip = [one[:, [8, 11], 0].mean(1) for one in (scene, fitted)]
+    assert np.abs(hip[0] - hip[1]).max() < 0.5
+    thigh = [np.hypot(*(one[0, 9, :2] - one[0, 8, :2])) / np.hypot(*(one[0, 8, :2] - one[0, 1, :2]))
+             for one in (scene, fitted)]  # fmt: skip
+    assert thigh[1] > 1.2 * thigh[0]
+    assert np.abs(fit_in_place(scene, POSE[None]) - scene).max() < 0.1

@@ -1,0 +1,209 @@
+"""Who is in a scene, and where: of any length, with cuts, crossings and people who come and go."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
+from animateanywhere.media import video
+from animateanywhere.media.source import WHOLE, Part
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.scene import parts as part_of
+from animateanywhere.preprocessing.scene.parts import read_part
+from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
+from animateanywhere.preprocessing.scene.scan import scene_facts
+from tests.preprocessing.crowd import SIZE, Crowd, crowd
+
+COUNT = 16
+STAYS = np.full(COUNT, 20.0)
+EXACT = Backends("exact", "exact")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Pictures as small as the people."""
+    monkeypatch.setattr(part_of, "SIDE", 96)
+
+
+def write_scene(path: Path, shown: Crowd, masks_of: int = 0, fps: float = 8.0) -> Path:
+    """A scene with the exact poses of everybody in it, and the masks of one person."""
+    video.write(path, shown.frames, fps, crf=4)
+    keypoints = np.where(shown.keypoints[..., 2:] > 0, shown.keypoints, 0).swapaxes(0, 1)
+    table = {"format": "openpose18", "width": shown.frames.shape[2], "height": SIZE, "fps": fps}
+    table["keypoints"] = keypoints.round(3).tolist()
+    path.with_suffix(".poses.json").write_text(json.dumps(table))
+    masks = shown.masks[masks_of].astype(np.uint8) * 255
+    np.savez(path.with_suffix(".masks.npz"), masks=masks)
+    return path
+
+
+def prepared(path: Path, number: int | None = None, part: Part = WHOLE, **more) -> Scene:
+    facts = scene_facts(path, None, part)
+    return prepare_scene(facts, path.parent / "runs", number, EXACT)
+
+
+def swapped(scene: Scene) -> list[tuple[int, int]]:
+    return [(part.first, part.stop) for part in scene.parts]
+
+
+def test_the_only_person_with_masks_and_poses_to_correct(place, monkeypatch):
+    monkeypatch.setattr("animateanywhere.preprocessing.scene.presence.SMALL", 200)
+    shown = crowd({1: STAYS + np.linspace(0, 60, COUNT)})
+    scene = prepared(write_scene(place / "a.mp4", shown))
+    assert swapped(scene) == [(0, COUNT)] and not len(scene.passed_through)
+    part = scene.parts[0]
+    content = read_part(part)
+    assert np.abs(content.keypoints[5, :, :2] - shown.keypoints[0, 5, :, :2]).max() < 4
+    for index in (0, 9, 15):  # the mask, back in the scene
+        left, top, side = part.squares[index]
+        back = Image.fromarray(content.masks[index]).resize((side, side), Image.Resampling.BOX)
+        canvas = np.zeros((600, 900), np.float32)
+        canvas[200 + top : 200 + top + side, 200 + left : 200 + left + side] = back
+        truth = shown.masks[0, index]
+        found = canvas[200 : 200 + SIZE, 200 : 200 + truth.shape[1]] > 0.5
+        assert (found & truth).sum() > 0.9 * (found | truth).sum()
+    assert not content.others.any() and not any(content.corrected.values())
+    assert (part.folder / "report.html").is_file()
+    assert next(one.text for one in scene.findings if one.what == "size").startswith(
+        "the person is "
+    )
+
+
+def test_a_corrected_mask_is_kept_and_said_also_in_the_next_run(place):
+    path = write_scene(place / "a.mp4", crowd({1: STAYS}))
+    part = prepared(path).parts[0]
+    mask = np.array(Image.open(part.folder / "masks" / "0003.png"))
+    mask[:] = 0
+    mask[40:80, 40:80] = 255
+    Image.fromarray(mask).save(part.folder / "masks" / "0003.png")
+    for _ in range(2):
+        events = Events()
+        with reporting_to(events):
+            again = prepared(path).parts[0]
+        assert any("kept as corrected manually: mask 3" in one.get("text", "")
+                   for one in events.events)  # fmt: skip
+        content = read_part(again)
+        assert content.corrected["mask"] == [3]
+        assert content.masks[3].sum() == 1600 and content.masks[4].sum() != 1600
+
+
+def test_the_same_scene_is_not_looked_at_again(place, monkeypatch):
+    path = write_scene(place / "a.mp4", crowd({1: STAYS}))
+    first = prepared(path)
+    made = (first.parts[0].folder / "made.json").stat().st_mtime_ns
+    monkeypatch.setattr("animateanywhere.preprocessing.scene.prepared.scan", None)
+    again = prepared(path)
+    assert swapped(again) == swapped(first) and again.findings == first.findings
+    assert (first.parts[0].folder / "made.json").stat().st_mtime_ns == made
+    (first.parts[0].folder / "masks" / "0002.png").unlink()
+    with pytest.raises(TypeError):  # then it must be
+        prepared(path)
+
+
+def test_several_people_need_a_number_and_the_others_have_masks(place):
+    shown = crowd({1: STAYS, 2: STAYS + 70})
+    path = write_scene(place / "a.mp4", shown, masks_of=1)
+    with pytest.raises(UsageError, match=r"2 persons.*--person N, numbered in .*people\.png"):
+        prepared(path)
+    assert (place / "runs" / "people.png").is_file()
+    with pytest.raises(UsageError, match="--person 3: 2 persons are seen"):
+        prepared(path, 3)
+    necks = [float(np.median(read_part(prepared(path, number).parts[0]).keypoints[:, 1, 0]))
+             for number in (1, 2)]  # fmt: skip
+    assert abs(necks[0] - necks[1]) > 50
+    number = 1 + int(necks[1] > necks[0])
+    content = read_part(prepared(path, number).parts[0])
+    assert content.others.max() > 0.9 and 0.02 < content.others.mean() < 0.5
+
+
+def test_who_comes_late_and_leaves_is_swapped_while_there(place):
+    frames = np.arange(40)
+    there = np.where((frames >= 6) & (frames < 18) | (frames >= 22) & (frames < 27), 30.0, np.nan)
+    path = write_scene(place / "a.mp4", crowd({1: there}))
+    events = Events()
+    with reporting_to(events):
+        scene = prepared(path)
+    assert swapped(scene) == [(6, 18)]
+    assert scene.passed_ranges == [[0, 5], [18, 39]]
+    assert any("frames 0 to 5, 18 to 39 do not show the person for 8 frames in a row" in
+               one.get("text", "") for one in events.events)  # fmt: skip
+    short = write_scene(place / "b.mp4", crowd({1: np.where(frames % 12 < 5, 30.0, np.nan)}))
+    with pytest.raises(UsageError, match="nowhere seen for 8 frames in a row"):
+        prepared(short)
+
+
+def test_a_short_gap_is_bridged(place):
+    frames = np.arange(30)
+    hidden = (frames >= 12) & (frames < 15)  # less than half a second
+    path = write_scene(place / "a.mp4", crowd({1: np.where(hidden, np.nan, 30.0)}))
+    assert swapped(prepared(path)) == [(0, 30)]
+
+
+def test_shots_are_swapped_one_by_one_and_another_person_stays(place):
+    """The clothes tell who is who after a cut, wherever the person stands then."""
+    first, then = crowd({1: STAYS}), crowd({1: STAYS + 120})
+    someone = crowd({4: STAYS})
+    dark = then._replace(frames=np.where(then.masks[0][..., None], then.frames,
+                                         then.frames // 4))  # fmt: skip
+    other = someone._replace(frames=np.where(someone.masks[0][..., None], someone.frames,
+                                             someone.frames // 4))  # fmt: skip
+
+    def joined(*shots: Crowd) -> Crowd:
+        return Crowd(*(np.concatenate(rows, axis) for rows, axis in
+                       zip(zip(*shots, strict=True), (0, 1, 1), strict=True)))  # fmt: skip
+
+    scene = prepared(write_scene(place / "a.mp4", joined(first, dark)))
+    assert swapped(scene) == [(0, COUNT), (COUNT, 2 * COUNT)]
+    assert scene.parts[1].begins
+    assert abs(int(scene.parts[1].squares[0, 0]) - int(scene.parts[0].squares[0, 0])) > 60
+    events = Events()
+    with reporting_to(events):
+        scene = prepared(write_scene(place / "b.mp4", joined(first, other, first)))
+    assert len(scene.passed_through) == COUNT
+    assert any("somebody in other clothes, person 2" in one.get("text", "")
+               for one in events.events)  # fmt: skip
+
+
+def test_long_stretches_are_parts_and_memory_does_not_grow(place, monkeypatch):
+    monkeypatch.setattr(part_of, "LONGEST", 8)
+
+    def most(count: int) -> int:
+        path = write_scene(place / f"{count}.mp4", crowd({1: np.full(count, 20.0)}))
+        tracemalloc.start()
+        scene = prepared(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert swapped(scene)[0] == (0, 8) and swapped(scene)[-1][1] == count
+        assert [part.begins for part in scene.parts] == [True, *[False] * (count // 8 - 1)]
+        return peak
+
+    assert most(40) < 1.35 * most(16)
+
+
+@pytest.mark.parametrize("what, match", [
+    ("nobody", "nobody found in it to take the place of"),
+    ("skeleton", "a motion and no scene: give it to `aa generate --pose`"),
+    ("long", "240 frames at 8 a second; more than 100 .*--frames 240"),
+])  # fmt: skip
+def test_scenes_that_cannot_be_swapped_are_refused_in_a_line(place, monkeypatch, what, match):
+    path = place / "a.mp4"
+    if what == "nobody":
+        write_scene(path, crowd({1: np.full(12, np.nan)}))
+    elif what == "skeleton":
+        from animateanywhere.pose import skeleton
+
+        shown = crowd({1: np.full(12, 20.0)})
+        drawn = skeleton.draw(shown.keypoints[0], SIZE, 256)
+        write_scene(path, shown._replace(frames=drawn))
+    else:
+        monkeypatch.setattr("animateanywhere.preprocessing.scene.scan.LONGEST", 100)
+        video.write(path, np.zeros((240, 16, 16, 3), np.uint8), 8.0)
+    with pytest.raises(UsageError, match=match) as caught:
+        prepared(path)
+    assert "\n" not in str(caught.value)
