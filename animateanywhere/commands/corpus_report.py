@@ -66,7 +66,7 @@ def show(folder: Path, out: Path | None = None) -> Path:
     page = out / PAGE
     own = has_sign(page, SIGN)
     for path in (page, out / SHEET):
-        require_free(path, False, own)
+        require_free(path, None, own)
     out.mkdir(parents=True, exist_ok=True)
     write_page(page, corpus, read_rejections(folder))
     say(escape(f"wrote {page} and {out / SHEET}"))

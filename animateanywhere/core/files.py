@@ -98,18 +98,20 @@ def sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_free(path: Path, overwrite: bool, own: bool = False) -> None:
+def require_free(path: Path, overwrite: bool | None, own: bool = False) -> None:
     """Check that a file may be written: it is new, `own` (a former result of the same kind), or the
     user said `--overwrite`.
+
+    overwrite: None for a command without this option.
 
     Raises:
         UsageError: the file is somebody else's.
     """
     if not (own or overwrite) and path.exists():
-        raise UsageError(
-            f"{path} exists and was not written by this command: choose another name, or add "
-            "--overwrite"
-        )
+        instead = "choose another --out" if overwrite is None else (
+            "choose another name, or add --overwrite"
+        )  # fmt: skip
+        raise UsageError(f"{path} exists and was not written by this command: {instead}")
 
 
 def require_writable(folder: str | os.PathLike[str]) -> None:

@@ -16,13 +16,7 @@ from animateanywhere.core.findings import Finding, Verdict, verdict
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.near_duplicates import is_plain, near_duplicates, perceptual_hash
-from animateanywhere.datasets.samples import (
-    captions_of,
-    check_sample,
-    frames_file,
-    poses_of,
-    words_of,
-)
+from animateanywhere.datasets.samples import check_sample, frames_file, words_of
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards
 from animateanywhere.datasets.shards import Sample, meta_of
 from animateanywhere.media.memory import Crop, decode_clip, decode_picture
@@ -99,8 +93,7 @@ def sample_facts(corpus: ShardCorpus, number: int) -> Facts:
     UsageError, which names shard and key, if one is wrong."""
     sample = corpus.read(number)
     where = str(corpus.shards[corpus.shard[number]])
-    meta = check_sample(sample, where)
-    poses = poses_of(sample, where)
+    meta, poses, captions = check_sample(sample, where)
     check_poses(poses, Size(meta.width, meta.height), f"{where}: {sample.key}.pose.json")
     frames = read_frames(sample, where)
     _require_shape(frames, (meta.frames, meta.height, meta.width), f"{where}: {sample.key}")
@@ -115,7 +108,7 @@ def sample_facts(corpus: ShardCorpus, number: int) -> Facts:
     return Facts(
         Size(meta.width, meta.height), meta.frames,
         meta.frames / meta.fps if meta.frames > 1 else 0.0, meta.license or UNKNOWN, meta.source,
-        captions_of(sample, where), float(has_person(poses.keypoints).mean()),
+        captions, float(has_person(poses.keypoints).mean()),
         sorted(sample.files), [str(note) for note in about.get("notes") or []],
         is_plain(frames), perceptual_hash(frames),
     )  # fmt: skip

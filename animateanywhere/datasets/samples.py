@@ -11,7 +11,7 @@ reference0.png, reference1.png, ...   optional: other pictures of the person
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -105,21 +105,29 @@ def words_of(caption: str) -> list[str]:
     return [word.strip(".,!?\"'").lower() for word in caption.split()]
 
 
-def check_sample(sample: Sample, where: str) -> Meta:
+class Checked(NamedTuple):
+    """What `check_sample` read of a sample."""
+
+    meta: Meta
+    poses: Poses
+    captions: list[str]
+
+
+def check_sample(sample: Sample, where: str) -> Checked:
     """Check a sample except for its frames, masks and references, which are not decoded: that its
     files are there and right by themselves, and that there is a pose for each frame.
 
-    where: what is in front of the key in errors. Returns its meta. Raises UsageError.
+    where: what is in front of the key in errors. Raises UsageError.
     """
     meta = meta_of(sample, where)
     kind = frames_file(sample.files, f"{where}: {sample.key}")
     if kind != CLIP and meta.frames != 1:
         raise UsageError(f"{where}: {sample.key}.meta.json: frames of a picture must be 1")
-    captions_of(sample, where)
+    captions = captions_of(sample, where)
     poses = poses_of(sample, where)
     if len(poses.keypoints) != meta.frames:
         raise UsageError(
             f"{where}: {sample.key}.pose.json: {len(poses.keypoints)} poses for {meta.frames} "
             "frames; there must be one for each"
         )
-    return meta
+    return Checked(meta, poses, captions)

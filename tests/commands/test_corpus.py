@@ -280,7 +280,9 @@ def test_a_damaged_shard_ends_with_1(
     assert {row["what"] for row in found["findings"]} == {"shard", "sample"}
 
 
-def test_the_page_needs_nothing_else(built: Path, tmp_path: Path) -> None:
+def test_the_page_needs_nothing_else(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     show = ["corpus", "show", str(built), "--out", str(tmp_path / "page")]
     assert main(show) == 0 and main(show) == 0
     text = (tmp_path / "page" / "report.html").read_text()
@@ -289,6 +291,7 @@ def test_the_page_needs_nothing_else(built: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "page" / "contact_sheet.png").size[1] > 500
     (tmp_path / "page" / "report.html").write_text("somebody else's")
     assert main(show) == 2
+    assert "choose another --out" in capsys.readouterr().err  # it has no --overwrite
     assert (tmp_path / "page" / "report.html").read_text() == "somebody else's"
 
 
