@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.json_file import read_json
+from animateanywhere.datasets.arrays import CHECKS, parse_checks, read_rows
 from animateanywhere.datasets.shards import (
     VERSION,
     Sample,
@@ -25,6 +26,7 @@ from animateanywhere.datasets.shards import (
 )
 
 INDEX = "corpus.json"
+AGAIN = "copy the shard again, or delete it and run the command that wrote it"
 _MISSING = -1  # size of a file that a sample does not have
 
 
@@ -70,33 +72,28 @@ class ShardCorpus:
         """The SHA-256 of a shard."""
         return str(self.about["shards"][group]["sha256"])
 
-    def array(self, number: int, file: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows `start` to `stop` of an array (.npy) of a sample; no others are read.
+    def rows(
+        self, number: int, names: Sequence[str], start: int = 0, stop: int | None = None
+    ) -> list[np.ndarray]:
+        """Rows `start` to `stop` of arrays (.npy) of a sample; no others are read. stop: None: all
+        that follow.
 
-        Raises UsageError, which names shard and key, if it cannot be read.
+        Raises UsageError, which names shard and key, if they cannot be read or are damaged.
         """
-        offset, size, _ = self.places[file][number].tolist()
+        checks = self.read(number, [CHECKS]).files.get(CHECKS, b"")
+        arrays = [name for name in self.files(number) if name.endswith(".npy")]
+        name = CHECKS
         try:
-            with self.shards[self.shard[number]].open("rb") as data:
-                data.seek(offset)
-                version = np.lib.format.read_magic(data)
-                if version != (1, 0):
-                    raise ValueError(f"version {version}")
-                shape, _, dtype = np.lib.format.read_array_header_1_0(data)
-                row = dtype.itemsize * int(np.prod(shape[1:]))
-                stop = shape[0] if stop is None else stop
-                if (
-                    row * shape[0] + data.tell() > offset + size
-                    or not 0 <= start < stop <= shape[0]
-                ):
-                    raise ValueError(f"{shape[0]} rows")
-                data.seek(start * row, 1)
-                found = np.frombuffer(data.read((stop - start) * row), dtype)
-                return found.reshape(stop - start, *shape[1:])
-        except (OSError, ValueError, TypeError, IndexError, OverflowError) as error:
-            raise UsageError(
-                f"{self.name(number, file)}: damaged ({error}); make the shard again"
-            ) from None
+            table = parse_checks(checks, len(arrays))
+            with self.shards[self.shard[number]].open("rb") as file:
+                found = []
+                for name in names:
+                    offset, size, _ = self.places[name][number].tolist()
+                    own = table[:, arrays.index(name)]
+                    found.append(read_rows(file, offset, size, own, start, stop or len(own) - 1))
+                return found
+        except (OSError, ValueError, TypeError, IndexError, OverflowError, KeyError) as error:
+            raise UsageError(f"{self.name(number, name)}: damaged ({error}); {AGAIN}") from None
 
     def read(self, number: int, files: Iterable[str] | None = None) -> Sample:
         """A sample, with all its files or only `files`, as far as it has them.
@@ -115,13 +112,11 @@ class ShardCorpus:
                     if zlib.crc32(data) != check:
                         raise UsageError(
                             f"{self.name(number, name)}: damaged: its bytes are not those of the "
-                            "index; copy or make the shard again"
+                            f"index; {AGAIN}"
                         )
                     found[name] = data
         except OSError as error:
-            raise UsageError(
-                f"{path}: cannot be read ({error.strerror}); copy or make the shard again"
-            ) from None
+            raise UsageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
         return Sample(self.key(number), found)
 
 

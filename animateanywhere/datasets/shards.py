@@ -89,8 +89,9 @@ def write_shard(
     """Write a shard and its index, completely or not at all; the index comes last and marks the
     shard as finished.
 
-    about: JSON data to keep in the index, such as the hash of what the samples were made from.
-    Raises UsageError for a sample that cannot be stored, Failure if the disk is full.
+    about: JSON data to keep in the index, such as the hash of what the samples were made from; it
+    is read once they are written. Raises UsageError for a sample that cannot be stored, Failure if
+    the disk is full.
     """
     path = shard_path(folder, number)
     index_path(path).unlink(missing_ok=True)  # it would describe another tar
@@ -123,13 +124,14 @@ def write_shards(
 
 
 def finished_shard(folder: Path, number: int, about: Mapping[str, Any]) -> Shard | None:
-    """The index of a shard that is finished and was made from `about`; otherwise None."""
+    """The index of a shard that is finished and was made from `about`, whatever else it says of
+    itself; otherwise None."""
     path = shard_path(folder, number)
     try:
         shard = read_shard(path)
     except UsageError:
         return None
-    return shard if shard.about == json.loads(json.dumps(about)) else None
+    return shard if shard.about | json.loads(json.dumps(about)) == shard.about else None
 
 
 def index_path(shard: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from animateanywhere import puppets
-from animateanywhere.core.frame_size import Size
+from animateanywhere.core.frame_size import Size, nearest_size
 from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE
 from animateanywhere.preprocessing.corpus import quality, shots
@@ -215,3 +215,12 @@ def test_keys_differ_for_parts_of_one_file() -> None:
     source = Source("a film.mp4")
     keys = {Piece(source, start, 8).key for start in (0.0, 0.125, 0.25)}
     assert len(keys) == 3 and all(key.startswith("a-film-") for key in keys)
+
+
+def test_a_corpus_has_the_frame_size_in_which_training_reads_it() -> None:
+    """Also where the nearest one by difference is another one than by factor."""
+    frames = frames_of(64, 8.0, 8, (1.0, 2.0))
+    for source in (Size(145, 100), Size(100, 145), Size(139, 100), Size(9, 1)):
+        nearest = frames.nearest(source)
+        assert frames.sizes[nearest_size(source, frames.sizes)] == nearest
+    assert frames.nearest(Size(145, 100)).aspect == 2
