@@ -15,9 +15,10 @@ from animateanywhere.core.files import sha256
 from animateanywhere.core.findings import Finding, Verdict, verdict
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
+from animateanywhere.datasets.corpus_survey import survey
 from animateanywhere.datasets.near_duplicates import is_plain, near_duplicates, perceptual_hash
 from animateanywhere.datasets.samples import check_sample, frames_file, words_of
-from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards
+from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample, meta_of
 from animateanywhere.media.memory import Crop, decode_clip, decode_picture
 from animateanywhere.pose.skeleton import Poses
@@ -56,10 +57,14 @@ class CorpusReport(NamedTuple):
 def check_corpus(folder: Path) -> CorpusReport:
     """Read and decode every sample of a corpus, and compare shards with their hashes.
 
-    Raises UsageError if the folder is no finished corpus, or its index does not fit its shards.
+    Raises UsageError if the folder has neither the index of a corpus nor shards.
     """
-    corpus = open_shards(folder)
-    findings = list(_shard_findings(corpus))
+    corpus, problems, extra = survey(folder)
+    findings = [Finding("unusable", "corpus", text) for text in problems]
+    for path in extra:
+        text = f"{path}: not of this corpus, but other readers take all shards of a folder; move it"
+        findings.append(Finding("warning", "shard", text))
+    findings += _shard_findings(corpus)
     facts: dict[int, Facts] = {}
     damaged = []
     with progress("checking samples", len(corpus)) as bar:
@@ -158,8 +163,12 @@ def _shard_findings(corpus: ShardCorpus) -> Iterator[Finding]:
     """Shards whose bytes are not those of the index."""
     with progress("checking shards", len(corpus.shards)) as bar:
         for path, row in zip(corpus.shards, corpus.about["shards"], strict=True):
-            if sha256(path) != row["sha256"]:
-                text = f"{path}: its bytes are not those of the index (SHA-256)"
+            try:
+                if sha256(path) != row["sha256"]:
+                    text = f"{path}: its bytes are not those of the index (SHA-256)"
+                    yield Finding("unusable", "shard", text)
+            except OSError as error:
+                text = f"{path}: cannot be read ({error.strerror})"
                 yield Finding("unusable", "shard", text)
             bar.advance(1)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
@@ -43,21 +44,30 @@ class Bar(NamedTuple):
     share: float
 
 
-def write_page(path: Path, corpus: ShardCorpus, rejected: Sequence[Any]) -> None:
-    """Write the page and, beside it, the contact sheet.
+def write_page(
+    path: Path, corpus: ShardCorpus, rejected: Sequence[Any], problems: Sequence[str] = ()
+) -> list[str]:
+    """Write the page and, beside it, the contact sheet. Returns the problems that the page names.
 
-    rejected: what was set aside, with `reason`. Raises UsageError for a damaged sample.
+    rejected: what was set aside, with `reason`. problems: what is missing or damaged, to which
+    samples that cannot be shown are added. Raises UsageError if none can be.
     """
     from jinja2 import Environment
 
     shown, rows = [], []
+    problems = list(problems)
     picked = _spread(len(corpus), SAMPLES)
     with progress("reading samples", len(picked)) as bar:
         for number in picked:
-            card, row = _sample(corpus, number)
-            shown.append(card)
-            rows.append(row)
+            try:
+                card, row = _sample(corpus, number)
+                shown.append(card)
+                rows.append(row)
+            except UsageError as error:
+                problems.append(str(error))
             bar.advance(1)
+    if not shown:
+        raise UsageError(f"{corpus.folder}: no sample can be shown: {problems[0]}")
     counted = _spread(len(corpus), READ)
     contact_sheet(path.parent / SHEET, [rows[i] for i in _spread(len(rows), ROWS)], FRAMES)
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -66,9 +76,11 @@ def write_page(path: Path, corpus: ShardCorpus, rejected: Sequence[Any]) -> None
     text = page.render(
         sign=SIGN, name=corpus.folder.resolve().name, about=corpus.about, samples=shown,
         rejected=rejected, counted=len(counted), charts=_charts(corpus, counted, rejected),
+        problems=problems,
     )  # fmt: skip
     with write_aside(path) as aside:
         aside.write_bytes(text.encode(errors="replace"))  # file names can be other than UTF-8
+    return problems
 
 
 def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str, np.ndarray]]:
@@ -103,7 +115,10 @@ def _charts(corpus: ShardCorpus, counted: Sequence[int], rejected: Sequence[Any]
     words: Counter[str] = Counter()
     lengths = []
     for number in counted:
-        captions = captions_of(corpus.read(number, ["caption.txt"]), corpus.name(number, ""))
+        try:
+            captions = captions_of(corpus.read(number, ["caption.txt"]), corpus.name(number, ""))
+        except UsageError:  # `aa corpus check` names it
+            continue
         for caption in captions:
             own = words_of(caption)
             lengths.append(len(own))

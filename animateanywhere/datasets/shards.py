@@ -248,6 +248,8 @@ def _entry(row: dict[str, Any]) -> Entry:
     files = {str(name): Place(*map(int, place)) for name, place in row["files"].items()}
     if not KEY.fullmatch(str(row["key"])):
         raise ValueError(f"{row['key']!r} is no key")
+    if wrong := [name for name in files if not FILE.fullmatch(name)]:
+        raise ValueError(f"{wrong[0]!r} is no file of a sample")
     if any(not 0 <= place.crc32 < 2**32 for place in files.values()):
         raise ValueError("a checksum is not a number of 32 bits")
     return Entry(str(row["key"]), _meta(row), files)

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +18,10 @@ from animateanywhere.cli.main import main
 from animateanywhere.commands import corpus as command
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.json_file import read_table
+from animateanywhere.core.paths import recipes_folder
 from animateanywhere.datasets.corpus_check import check_corpus
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
-from animateanywhere.datasets.shards import Sample, write_shard
+from animateanywhere.datasets.shards import Sample, read_shard, write_shard
 from animateanywhere.media import video
 from animateanywhere.preprocessing.corpus import in_process, journal
 from animateanywhere.preprocessing.corpus.journal import PieceJournal
@@ -293,6 +296,144 @@ def test_the_page_needs_nothing_else(
     assert main(show) == 2
     assert "choose another --out" in capsys.readouterr().err  # it has no --overwrite
     assert (tmp_path / "page" / "report.html").read_text() == "somebody else's"
+
+
+@pytest.fixture
+def three(built: Path, tmp_path: Path) -> Path:
+    """The corpus in three shards."""
+    out, corpus = tmp_path / "three", open_shards(built)
+    out.mkdir()
+    groups = [[corpus.read(n) for n in numbers] for numbers in ((0, 1, 2), (3, 4), (5, 6))]
+    write_corpus(out, [write_shard(out, number, some) for number, some in enumerate(groups)])
+    return out
+
+
+def checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
+    code = main(["corpus", "check", str(folder), "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out or "{}"), err
+
+
+def test_check_names_all_that_is_wrong_and_checks_the_rest(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And show says what is missing and shows the rest."""
+    (three / "shard-000000.tar").unlink()
+    index = three / "shard-000001.index.json"
+    index.write_text(index.read_text().replace("cc0", "cc1", 1))
+    last, place = three / "shard-000002.tar", open_shards_place(three, 2, "clip.mp4")
+    data = bytearray(last.read_bytes())
+    data[place] ^= 1
+    last.write_bytes(data)
+    shutil.copy(last, three / "copy.tar")
+    code, report, _ = checked(three, capsys)
+    texts = [row["text"] for row in report["findings"] if row["level"] == "unusable"]
+    for name in ("shard-000000.tar", "shard-000001.index.json", "shard-000002.tar", ".clip.mp4"):
+        assert any(name in text for text in texts), name
+    assert any("copy.tar" in row["text"] for row in report["findings"])
+    assert code == 1 and report["statistics"]["readable"] == 1
+    assert main(["corpus", "show", str(three)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    page = (three / "report.html").read_text()
+    for name in ("shard-000000.tar", "shard-000001.index.json", ".clip.mp4"):
+        assert name in said and name in page
+    assert page.count("<figure") == 1
+
+
+def open_shards_place(folder: Path, number: int, file: str) -> int:
+    """Where a file of the first sample of a shard lies."""
+    return read_shard(folder / f"shard-{number:06d}.tar").samples[0].files[file].offset
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[" * 100_000])
+def test_a_corpus_without_its_index_is_checked_and_shown(
+    three: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (three / "corpus.json").unlink()
+    if text is not None:
+        (three / "corpus.json").write_text(text)
+    code, report, _ = checked(three, capsys)
+    (finding,) = report["findings"]
+    assert code == 1 and "corpus.json" in finding["text"]
+    assert report["statistics"]["readable"] == 7
+    assert main(["corpus", "show", str(three)]) == 0
+    assert "corpus.json" in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_shown_one_line_says_so(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tar in three.glob("*.tar"):
+        tar.unlink()
+        tar.mkdir()  # in its place
+    code, report, _ = checked(three, capsys)
+    assert code == 1 and len(report["findings"]) == 3
+    assert main(["corpus", "show", str(three)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (three / "report.html").exists()
+
+
+def test_counts_that_are_not_those_of_the_shards_are_named(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = three / "corpus.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"samples": 8, "licenses": {}}))
+    code, report, _ = checked(three, capsys)
+    assert code == 1 and "samples, licenses: not those of" in report["findings"][0]["text"]
+
+
+def edited(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """A change of a JSON file."""
+
+    def edit(path: Path) -> None:
+        table = json.loads(path.read_text())
+        change(table)
+        path.write_text(json.dumps(table))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (edited(lambda table: table["shards"].clear()), "names no shard"),
+        (edited(lambda table: table.pop("licenses")), "licenses: missing"),
+        (edited(lambda table: table.update(licenses=[1])), "licenses: [1]"),
+        (edited(lambda table: table.update(licenses={"cc0": "many"})), "licenses must be counts"),
+        (edited(lambda table: table.update(seconds="long")), "seconds: 'long'"),
+        (edited(lambda table: table.update(seconds=float("inf"))), "seconds: inf"),
+        (edited(lambda table: table.update(about=None)), "about: None"),
+        (edited(lambda table: table.update(shards="all")), "shards: 'all'"),
+        (edited(lambda table: table["shards"].append(3)), "not a table"),
+        (edited(lambda table: table["shards"][1].pop("size")), "size: missing"),
+        (edited(lambda table: table["shards"][1].update(name="..")), "no name of a shard"),
+        (edited(lambda table: table["shards"][1].update(sha256=7)), "sha256: 7"),
+        (edited(lambda table: table["shards"].append(table["shards"][0])), "twice"),
+    ],
+)
+def test_an_index_with_wrong_types_is_one_line(
+    three: Path, edit: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(three / "corpus.json")
+    code, report, _ = checked(three, capsys)
+    assert code == 1 and said in report["findings"][0]["text"]
+    recipe = three.parent / "own.toml"
+    text = (recipes_folder() / "tiny.toml").read_text()
+    recipe.write_text(text.replace("images = 24", f'source = "{three}"\nimages = 24'))
+    assert main(["corpus", "show", str(three)]) == 0
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert main(["base-train", str(recipe), "--out", str(three.parent / "base")]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_corpus_without_samples_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path, [write_shard(tmp_path, 0, [])])
+    code, report, _ = checked(tmp_path, capsys)
+    assert code == 1 and "contains no sample" in report["findings"][0]["text"]
+    for action in ("show", "encode"):
+        assert main(["corpus", action, str(tmp_path)]) == 2
+        assert "contains no sample" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,12 @@ def open_samples(folder: Path) -> Samples:
     damaged."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; [corpus] source names the training data")
-    return open_shards(folder) if is_shard_corpus(folder) else open_folder(folder)
+    if not is_shard_corpus(folder):
+        return open_folder(folder)
+    found = open_shards(folder)
+    if not len(found):
+        raise UsageError(f"{folder}: contains no sample; run `aa corpus build` again")
+    return found
 
 
 @dataclass(frozen=True)
