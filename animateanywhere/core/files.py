@@ -45,10 +45,10 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
         flush(path.parent)
     except BaseException as error:
-        full = _disk_is_full(error, path.parent)  # tested before the partial file is removed
+        full = disk_is_full(error, path.parent)  # tested before the partial file is removed
         part.unlink(missing_ok=True)
         if full:
-            raise _full(path) from error
+            raise full_disk(path) from error
         raise
 
 
@@ -85,10 +85,10 @@ def folder_aside(
         flush(part)
         _swap(part, path, own)
     except BaseException as error:
-        full = _disk_is_full(error, path.parent)
+        full = disk_is_full(error, path.parent)
         shutil.rmtree(part, ignore_errors=True)
         if full:
-            raise _full(path) from error
+            raise full_disk(path) from error
         raise
 
 
@@ -234,7 +234,8 @@ def _clear(left: Path, own: Collection[str]) -> None:
         os.replace(left, path)
 
 
-def _disk_is_full(error: BaseException, folder: Path) -> bool:
+def disk_is_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error came of a full disk, on which `folder` is."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     if not isinstance(error, Exception) or isinstance(error, (UsageError, Failure)):
@@ -243,7 +244,8 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
     return "No space left" in str(error) or shutil.disk_usage(folder).free < 64 * 1024
 
 
-def _full(path: Path) -> Failure:
+def full_disk(path: Path) -> Failure:
+    """What to raise where the disk was full while `path` was written."""
     return Failure(f"disk full while writing {path}: free some space and run the command again")
 
 

@@ -18,7 +18,9 @@ from animateanywhere.cli.main import main
 from animateanywhere.commands import corpus as command
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.json_file import read_table
+from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.paths import recipes_folder
+from animateanywhere.core.reporter import Events
 from animateanywhere.datasets.corpus_check import check_corpus
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, read_shard, write_shard
@@ -140,6 +142,36 @@ def test_a_killed_build_goes_on(built: Path, clips: Path, tmp_path: Path) -> Non
     process.wait()
     command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
     assert (out / SHARD).read_bytes() == (built / SHARD).read_bytes()
+
+
+def test_damaged_pieces_of_an_unfinished_corpus_are_made_again(
+    built: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples, shots and rejections, with a byte that changed in each."""
+    out, add = tmp_path / "out", PieceJournal.add
+
+    def stop(self: PieceJournal, key: str, outcome: object) -> None:
+        add(self, key, outcome)  # type: ignore[arg-type]
+        if len(self.done) == 4:
+            raise KeyboardInterrupt
+
+    for name in ("samples", "shots.jsonl"):
+        with monkeypatch.context() as change, pytest.raises(KeyboardInterrupt):
+            change.setattr(PieceJournal, "add", stop)
+            command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+        place = out / journal.FOLDER / name
+        some = sorted(place.iterdir()) if place.is_dir() else [place]
+        for path, way in zip(some, ("middle", "third", "cut"), strict=False):
+            data = bytearray(path.read_bytes())
+            data[{"middle": len(data) // 2, "third": len(data) // 3, "cut": 0}[way]] ^= 1
+            path.write_bytes(data[:-9] if way == "cut" else data)
+        events = Events()
+        with reporting_to(events):
+            command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+        said = [str(event.get("text")) for event in events.events]
+        assert sum("made again" in text for text in said) == min(len(some), 3), said
+        assert (out / SHARD).read_bytes() == (built / SHARD).read_bytes()
+        shutil.rmtree(out)
 
 
 def test_an_item_that_ends_the_process_is_given_up(tmp_path: Path) -> None:

@@ -106,6 +106,33 @@ def test_the_rest_of_a_video_that_cannot_be_read_is_named(
     assert last.start == found.pieces[-1].start + found.pieces[-1].frames / 8
 
 
+@pytest.mark.parametrize("way", ["blanked", "truncated"])
+def test_a_damaged_end_is_named(film: Path, tmp_path: Path, way: str) -> None:
+    """Also within what is looked at at once, where nothing follows that would show a gap."""
+    path, data = tmp_path / "end.mp4", bytearray(film.read_bytes())
+    with av.open(str(film)) as file:
+        packets = [one for one in file.demux(video=0) if one.size]
+    if way == "blanked":
+        for one in packets[-7:]:
+            data[one.pos : one.pos + one.size] = bytes(one.size)
+    else:
+        with av.open(str(film)) as file, av.open(
+            str(path), "w", options={"movflags": "faststart"}
+        ) as copy:  # fmt: skip
+            stream = copy.add_stream_from_template(file.streams.video[0])
+            for one in file.demux(video=0):
+                if one.size:
+                    one.stream = stream
+                    copy.mux(one)
+        data = bytearray(path.read_bytes())[: -sum(one.size for one in packets[-7:])]
+    path.write_bytes(data)
+    last = find_shots(Source("end.mp4", path), FRAMES).rejections[-1]
+    assert last.reason == "damaged frames" and last.seconds and last.seconds >= 6 / 8
+    assert last.start + last.seconds == pytest.approx(len(packets) / 8, abs=0.13)
+    cut = find_shots(Source("end.mp4", path, end=last.start), FRAMES)
+    assert not [one for one in cut.rejections if one.reason == "damaged frames"]
+
+
 def test_a_missing_file_is_set_aside(tmp_path: Path) -> None:
     found = find_shots(Source("gone.mp4", tmp_path / "gone.mp4"), FRAMES)
     assert "no such file" in found.rejections[0].text
