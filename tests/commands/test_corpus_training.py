@@ -2,7 +2,10 @@
 
 import io
 import json
+import re
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +17,7 @@ import pytest
 from PIL import Image
 
 from animateanywhere.backbones.base import base_config, load_base
+from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
 from animateanywhere.core.errors import Failure, UsageError
@@ -25,6 +29,7 @@ from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, read_shard, write_shards
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData, open_samples
+from animateanywhere.methods.animate_anywhere.latent_shards import encoded_samples, layout_of
 from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
@@ -351,3 +356,41 @@ def test_puppets_are_rendered_in_all_aspect_ratios(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames[6], images[2].frames[1, 0, :, 20:68])
     assert np.isfinite(losses(out, "vae") + losses(out, "video")).all()
     assert base_config(out)["aspects"] == list(recipe.aspects)
+
+
+def test_the_worked_example_of_the_docs_runs(place: Path) -> None:
+    """Line by line, as it is written."""
+    (place / "recipes").symlink_to(recipes_folder())
+    text = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text()
+    section = text.partition("## A worked example")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) == 8
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        if name == "aa":
+            assert main(arguments) == 0, line
+        else:
+            subprocess.run(["bash", "-c", line], check=True)
+    assert base_config(Path("runs/own"))["name"] == "own"
+    assert load_recipe("runs/own.toml").corpus.source == "runs/corpus"
+    (latents,) = Path("runs/corpus").glob("latents-*")
+    assert len(open_shards(latents)) == 6 and Path("runs/corpus/report.html").is_file()
+
+
+def test_a_corpus_that_does_not_fit_is_told_what_would(
+    shards: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Clips that are too short name the recipe to build for; frames that are too small warn."""
+    recipe = recipe_of(shards, "video")
+    stages = (replace(recipe.stage[0], frames=12),)
+    data, base = CorpusData(recipe, undisturbed, open_samples(shards)), load_base(undisturbed)
+    with pytest.raises(UsageError, match=r"its longest has 9: .*--recipe tiny"):
+        data._reader(base, stages[0], 0, video=True)
+    events = Events()
+    base.config["size"] = 128
+    layout = layout_of(base, recipe.aspects)
+    with reporting_to(events):
+        encoded_samples(base, open_samples(shards), layout, [tmp_path / "latents"], 0)
+    said = [str(event.get("text")) for event in events.events]
+    assert any("base tiny learns 12" in text and "--recipe" in text for text in said), said

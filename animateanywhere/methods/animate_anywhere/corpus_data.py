@@ -121,9 +121,13 @@ class CorpusData:
         rows = _rows(latents, frames, frames if video else self.settings.model.frames)
         rows = np.unique(rows) if pairs else rows
         if not len(rows):
+            longest = int(latents.frames.max())
+            has = f"its longest has {longest}" if longest > 1 else "it has only pictures"
             raise UsageError(
                 f"stage {stage.name}: {self.settings.corpus.source} contains no clip of {frames} "
-                f"frames at {self.settings.model.fps:g} fps; lower `frames` of the stage"
+                f"frames at {self.settings.model.fps:g} fps, {has}: build one of longer clips for "
+                f"this recipe (`aa corpus build --recipe {self.settings.name}`), train a recipe "
+                "that learns fewer frames at once, or lower `frames` of the stage"
             )
         _, bucket_of = np.unique(latents.sizes[rows], axis=0, return_inverse=True)
         buckets = [rows[bucket_of.ravel() == number] for number in range(bucket_of.max() + 1)]

@@ -42,6 +42,7 @@ from animateanywhere.datasets.views import View, view
 
 VERSION = 2  # of what is computed; a change makes all latents anew
 ARRAYS = ("latents.npy", "pose_latents.npy", "keypoints.npy")
+SMALL = 0.75  # of the side of the base's frames, below which a sample is too small for it
 MOST_BYTES = 2**31  # of the frames of one clip
 LEFT_OUT = "left out"  # in what a shard says of itself: key and reason of each sample
 UNREADABLE, NOT_FINITE = "unreadable", "not finite"  # the reasons; the first can be repaired
@@ -94,6 +95,8 @@ def encoded_samples(
     (complete,) = broadcast_object_list([found])
     if complete is not None:
         return _opened(complete, samples)
+    if state.is_main_process:
+        _warn_of_small(base, samples, layout)
     total, left_out = len(samples), list[str]()
     with progress("latents of the corpus", total=total) as bar:
         for number in groups:
@@ -107,6 +110,18 @@ def encoded_samples(
         write_corpus(folders[-1], [read_shard(shard_path(folders[-1], n)) for n in groups])
     state.wait_for_everyone()
     return _opened(folders[-1], samples)
+
+
+def _warn_of_small(base: Base, samples: Samples, layout: Layout) -> None:
+    """Warn where most samples would be enlarged: the corpus was built for a smaller base."""
+    wanted = min(size.side for size in layout.sizes)
+    sides = np.sqrt(samples.sizes.prod(1, dtype=np.float64))
+    if (sides < SMALL * wanted).mean() > 0.5:
+        warn(escape(
+            f"most samples of the corpus have about {np.median(sides):.0f} x {np.median(sides):.0f}"
+            f" pixels, and base {base.config['name']} learns {wanted:.0f} x {wanted:.0f}: build "
+            "the corpus again with --recipe of this base, or give a smaller base"
+        ))  # fmt: skip
 
 
 def _complete(samples: Samples, layout: Layout, folders: list[Path]) -> Path | None:
