@@ -273,7 +273,8 @@ def read_rejections(folder: Path) -> list[Rejection]:
     """What was set aside when a corpus was built; [] if that is not known."""
     try:
         lines = (folder / REJECTED).read_text(encoding="utf-8").split("\n")
-        return [Rejection(**parse_json(line)) for line in lines if line]
+        found = [Rejection(**parse_json(line)) for line in lines if line]
+        return found if all(isinstance(one.reason, str) for one in found) else []
     except (OSError, ValueError, TypeError):
         return []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.corpus_survey import survey
 from animateanywhere.datasets.near_duplicates import is_plain, near_duplicates, perceptual_hash
-from animateanywhere.datasets.samples import check_sample, frames_file, words_of
+from animateanywhere.datasets.samples import check_sample, frames_file, notes_of, words_of
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample, meta_of
 from animateanywhere.media.memory import Crop, decode_clip, decode_picture
@@ -101,20 +100,19 @@ def sample_facts(corpus: ShardCorpus, number: int) -> Facts:
     meta, poses, captions = check_sample(sample, where)
     check_poses(poses, Size(meta.width, meta.height), f"{where}: {sample.key}.pose.json")
     frames = read_frames(sample, where)
-    _require_shape(frames, (meta.frames, meta.height, meta.width), f"{where}: {sample.key}")
+    require_shape(frames, (meta.frames, meta.height, meta.width), f"{where}: {sample.key}")
     for name in ("mask.mp4", "mask.png"):
         if name in sample.files:
-            _require_shape(read_file(sample, name, where), frames.shape[:3],
+            require_shape(read_file(sample, name, where), frames.shape[:3],
                            f"{where}: {sample.key}.{name}")  # fmt: skip
     for name in sample.files:
         if name.startswith("reference"):
             read_file(sample, name, where)
-    about = json.loads(sample.files["meta.json"])
     return Facts(
         Size(meta.width, meta.height), meta.frames,
         meta.frames / meta.fps if meta.frames > 1 else 0.0, meta.license or UNKNOWN, meta.source,
         captions, float(has_person(poses.keypoints).mean()),
-        sorted(sample.files), [str(note) for note in about.get("notes") or []],
+        sorted(sample.files), notes_of(sample),
         is_plain(frames), perceptual_hash(frames),
     )  # fmt: skip
 
@@ -153,7 +151,8 @@ def _whole(size: Size) -> Crop:
     return Crop(size, size)
 
 
-def _require_shape(frames: np.ndarray, shape: tuple[int, ...], where: str) -> None:
+def require_shape(frames: np.ndarray, shape: tuple[int, ...], where: str) -> None:
+    """Raise UsageError, which names `where`, for frames (F, H, W, C) of another shape (F, H, W)."""
     if frames.shape[:3] != shape:
         found, wanted = (f"{f} frames of {w}x{h}" for f, h, w in (frames.shape[:3], shape))
         raise UsageError(f"{where}: {found} pixels, where meta.json says {wanted}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -19,8 +18,8 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import ASSETS
-from animateanywhere.datasets.corpus_check import UNKNOWN, read_file, read_frames
-from animateanywhere.datasets.samples import captions_of, poses_of, words_of
+from animateanywhere.datasets.corpus_check import UNKNOWN, read_file, read_frames, require_shape
+from animateanywhere.datasets.samples import captions_of, check_sample, notes_of, words_of
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.subject import overlay_skeletons
 from animateanywhere.media.video import contact_sheet, sheet_frames
@@ -87,17 +86,20 @@ def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str
     """The template's values of a sample, and its row of the contact sheet."""
     sample = corpus.read(number)
     where = str(corpus.shards[corpus.shard[number]])
+    meta, all_poses, captions = check_sample(sample, where)
     frames = read_frames(sample, where)
+    require_shape(frames, (meta.frames, meta.height, meta.width), f"{where}: {sample.key}")
     some = sheet_frames(len(frames), FRAMES)
-    poses = poses_of(sample, where).keypoints[some]
+    poses = all_poses.keypoints[some]
     pictures = overlay_skeletons(frames[some], poses)
     mask = next((name for name in ("mask.mp4", "mask.png") if name in sample.files), None)
     cut = frames[some]
     if mask is not None:
-        share = read_file(sample, mask, where)[some, ..., :1] / np.float32(255)
+        masks = read_file(sample, mask, where)
+        require_shape(masks, frames.shape[:3], f"{where}: {sample.key}.{mask}")
+        share = masks[some, ..., :1] / np.float32(255)
         cut = (cut * share + 255 * (1 - share)).astype(np.uint8)
-    about = json.loads(sample.files["meta.json"])
-    captions = captions_of(sample, where)
+    about = {**meta._asdict(), "notes": notes_of(sample)}
     strips = [frames[some], pictures, *([cut] if mask else [])]
     card = {
         "key": sample.key, "captions": captions, "about": about, "mask": mask is not None,
@@ -106,7 +108,7 @@ def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str
                        for name in sorted(sample.files) if name.startswith("reference")],
     }  # fmt: skip
     row = frames[some] if len(frames) > 1 else np.concatenate(strips)
-    return card, (f"{about['source']}: {captions[0]}", row)
+    return card, (f"{meta.source}: {captions[0]}", row)
 
 
 def _charts(corpus: ShardCorpus, counted: Sequence[int], rejected: Sequence[Any]) -> dict[str, Any]:

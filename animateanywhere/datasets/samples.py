@@ -10,6 +10,7 @@ reference0.png, reference1.png, ...   optional: other pictures of the person
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from typing import NamedTuple, Protocol
 
@@ -98,6 +99,12 @@ def parse_captions(sample: Sample, name: str) -> list[str]:
     if not captions:
         raise UsageError(f"{name}: contains no caption; write one in each line")
     return captions
+
+
+def notes_of(sample: Sample) -> list[str]:
+    """What its maker noted of a sample that was checked."""
+    notes = json.loads(sample.files["meta.json"]).get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def words_of(caption: str) -> list[str]:

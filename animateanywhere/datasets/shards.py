@@ -199,9 +199,12 @@ def _needed() -> str:
 
 
 def _meta(data: dict[str, Any]) -> Meta:
+    for name, kinds in (("fps", (int, float)), ("license", (str,)), ("source", (str,))):
+        if type(data[name]) not in kinds:
+            raise ValueError(f"{name} cannot be {data[name]!r}")
     meta = Meta(
         _whole(data, "width"), _whole(data, "height"), _whole(data, "frames"), float(data["fps"]),
-        str(data["license"]), str(data["source"]),
+        data["license"], data["source"],
     )  # fmt: skip
     if not (0 < meta.fps <= 1000 if meta.frames > 1 else 0 <= meta.fps <= 1000):
         raise ValueError(f"fps of {meta.frames} frames cannot be {meta.fps:g}")

@@ -457,6 +457,19 @@ def test_an_index_with_wrong_types_is_one_line(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("meta", [{"notes": 5}, {"notes": [None]}, {"notes": {"a": 1}}])
+def test_odd_notes_and_rejections_are_shown(
+    built: Path, tmp_path: Path, meta: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = json.loads(open_shards(built).read(0).files["meta.json"])
+    out = changed(built, tmp_path / "out", {"meta.json": json.dumps(about | meta).encode()})
+    row = {"source": "x", "start": 0, "seconds": None, "reason": [], "text": "y"}
+    (out / "rejected.jsonl").write_text(json.dumps(row) + "\n")
+    code, report, _ = checked(out, capsys)
+    assert code == 0 and report["statistics"]["readable"] == 7
+    assert main(["corpus", "show", str(out)]) == 0
+
+
 def test_a_corpus_without_samples_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

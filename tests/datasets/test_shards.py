@@ -189,7 +189,8 @@ def test_keys_that_readers_would_split_are_refused(tmp_path: Path, key: str) -> 
     [
         ({"width": 0}, "width must be"), ({"frames": 1.5}, "frames must be"),
         ({"fps": float("nan")}, "fps of 1 frames"), ({"frames": 4}, "fps of 4 frames"),
-        ({"height": None}, "height must be"), ({"fps": "fast"}, "could not convert"),
+        ({"height": None}, "height must be"), ({"fps": "8"}, "fps cannot be"),
+        ({"license": None}, "license cannot be"),
     ],
 )  # fmt: skip
 def test_impossible_metas_are_refused(tmp_path: Path, meta: dict[str, Any], text: str) -> None:
