@@ -42,14 +42,14 @@ class Shots(NamedTuple):
 
 class Look(NamedTuple):
     """A video at a small size: color changes (F - 1,) between its frames, which of them are black,
-    bool (F,), and when they are shown, int (F,), in frames since the beginning of the part; frames
-    that it would have if none was damaged or missing. damage: why there are no more, if the video
-    goes on."""
+    bool (F,), and when they are shown, int (F,), in frames since the beginning of the part; total:
+    frames that it would have if none was damaged or missing. damage: why there are no more, if the
+    video goes on."""
 
     changes: np.ndarray
     black: np.ndarray
     places: np.ndarray
-    count: int
+    total: int
     damage: str = ""
 
 
@@ -142,8 +142,8 @@ def look_through(source: Source, fps: float) -> Look:
         reached = max(reached, read.length - 1 / read.source_fps)  # of a truncated file
     if source.end is not None:
         reached = min(reached, source.end - 1 / fps)
-    count = max(round((reached - source.start) * fps), int(places[-1])) + 1
-    return Look(np.concatenate(changes), np.concatenate(black), places, count, damage)
+    total = max(round((reached - source.start) * fps), int(places[-1])) + 1
+    return Look(np.concatenate(changes), np.concatenate(black), places, total, damage)
 
 
 def stretches(look: Look) -> list[tuple[int, int, str]]:
@@ -162,8 +162,8 @@ def stretches(look: Look) -> list[tuple[int, int, str]]:
             out.append((expected, first - expected, "damaged frames"))
         out.append((first, stop - start, "black frames" if black[start] else ""))
         expected = int(places[stop - 1]) + 1
-    if look.count > expected and not look.damage:
-        out.append((expected, look.count - expected, "damaged frames"))
+    if look.total > expected and not look.damage:
+        out.append((expected, look.total - expected, "damaged frames"))
     return out
 
 
