@@ -283,7 +283,7 @@ def _say_built(built: Built) -> None:
     about, folder = built.about, built.folder
     say(escape(
         f"{folder}: {about['clips']} clips ({about['seconds']:.0f} s) and {about['pictures']} "
-        f"pictures in {len(about['shards'])} shards, {about['bytes'] / 1e6:.1f} MB"
+        f"pictures; shards: {len(about['shards'])}, {about['bytes'] / 1e6:.1f} MB"
     ))  # fmt: skip
     if built.rejections:
         text = f"set aside: {_counted(built.rejections)}; {folder / REJECTED} names each"

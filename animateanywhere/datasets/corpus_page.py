@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,9 +145,11 @@ def _histogram(values: np.ndarray) -> list[Bar]:
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-9:
         return [Bar(f"{low:g}", len(values), 1.0)]
-    if values.dtype.kind == "i" and high - low < BINS:
-        counts = np.bincount(values - int(low))
-        labels = [str(int(low) + place) for place in range(len(counts))]
+    if values.dtype.kind == "i":
+        step = ceil((high - low + 1) / BINS)  # whole numbers in each
+        counts = np.bincount((values - int(low)) // step)
+        firsts = [int(low) + step * place for place in range(len(counts))]
+        labels = [str(one) if step == 1 else f"{one} to {one + step - 1}" for one in firsts]
     else:
         counts, edges = np.histogram(values, bins=min(BINS, len(np.unique(values))))
         labels = [f"{a:.3g} to {b:.3g}" for a, b in pairwise(edges)]

@@ -21,6 +21,7 @@ from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.reporter import Events
+from animateanywhere.datasets import corpus_page
 from animateanywhere.datasets.corpus_check import check_corpus
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, read_shard, write_shard
@@ -328,6 +329,14 @@ def test_the_page_needs_nothing_else(
     assert main(show) == 2
     assert "choose another --out" in capsys.readouterr().err  # it has no --overwrite
     assert (tmp_path / "page" / "report.html").read_text() == "somebody else's"
+
+
+def test_a_histogram_of_whole_numbers_has_whole_edges() -> None:
+    few = corpus_page._histogram(np.array([3, 3, 5]))
+    assert [(bar.label, bar.number) for bar in few] == [("3", 2), ("4", 0), ("5", 1)]
+    many = corpus_page._histogram(np.array([6, 7, 34]))
+    assert (many[0].label, many[0].number, many[-1].label) == ("6 to 7", 2, "34 to 35")
+    assert sum(bar.number for bar in many) == 3 and len(many) <= corpus_page.BINS
 
 
 @pytest.fixture
