@@ -278,8 +278,12 @@ def containers(folder: Path) -> Iterator[Target]:
 
 def shards(folder: Path) -> Iterator[Target]:
     """A shard, also with a right index over damaged contents, its index, and that of the corpus."""
+    from animateanywhere.commands import corpus_report
+    from animateanywhere.core.files import sha256
     from animateanywhere.datasets import samples
     from animateanywhere.datasets import shards as of
+    from animateanywhere.datasets.arrays import array_files
+    from animateanywhere.datasets.corpus_check import check_corpus
     from animateanywhere.datasets.shard_corpus import INDEX, joined, open_shards, write_corpus
 
     place, file = folder / "corpus", io.BytesIO()
@@ -295,7 +299,7 @@ def shards(folder: Path) -> Iterator[Target]:
     rows = [of.Sample(f"row{number}", files) for number in range(3)]
     write_corpus(place, of.write_shards(place, [lambda: rows], {}))
     tar = of.shard_path(place, 0)
-    index = of.index_path(tar).read_bytes()
+    index, about = of.index_path(tar).read_bytes(), (place / INDEX).read_bytes()
 
     def read(_: Path) -> None:
         corpus = joined(place, [of.read_shard(tar)])
@@ -314,10 +318,38 @@ def shards(folder: Path) -> Iterator[Target]:
         finally:
             of.index_path(tar).write_bytes(index)
 
-    yield Target(tar, contents, m.damaged)
+    def whole(_: Path) -> None:
+        """The corpus as the commands read it, with the index of its shard taken as right."""
+        with quietly():
+            check_corpus(place)
+            corpus_report.show(place, folder / "page")
+        open_shards(place)
+
+    def named(path: Path) -> None:
+        """The same with an index of the corpus that fits the damaged one of its shard."""
+        table = json.loads(about)
+        table["shards"][0]["index_sha256"] = sha256(path)
+        (place / INDEX).write_text(json.dumps(table))
+        try:
+            whole(path)
+        finally:
+            (place / INDEX).write_bytes(about)
+
+    def command(_: Path) -> list[str]:
+        return ["corpus", "check", str(place)]
+
+    texts = m.one_of(m.damaged, m.changed_json, m.changed_json)
+    yield Target(tar, contents, m.damaged, command)
     yield Target(tar, read, m.damaged)
-    yield Target(of.index_path(tar), read, m.one_of(m.damaged, m.changed_json, m.changed_json))
-    yield Target(place / INDEX, lambda _: open_shards(place), m.one_of(m.damaged, m.changed_json))
+    yield Target(of.index_path(tar), read, texts)
+    yield Target(of.index_path(tar), named, texts, command)
+    yield Target(place / INDEX, whole, texts, command)
+    array = {"rows.npy": np.arange(12.0).reshape(6, 2)}
+    rest = {name: data for name, data in files.items() if name != "image.png"}
+    rows_of = folder / "rows"
+    write_corpus(rows_of, [of.write_shard(rows_of, 0, [of.Sample("a", rest | array_files(array))])])
+    opened = open_shards(rows_of)
+    yield Target(of.shard_path(rows_of, 0), lambda _: opened.rows(0, ["rows.npy"], 1, 3), m.damaged)
 
 
 @cache

@@ -4,6 +4,7 @@ What the commands call is imported inside of them, so that `aa --help` loads no 
 """
 
 import difflib
+import errno
 import logging
 import os
 import sys
@@ -94,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(str(error), 1, follows=True)
         if isinstance(error, UsageError | Failure):
             return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or "a file of this command or of its cache"
+            return _fail(f"disk full while writing {where}: free some space and run it again", 1)
         if isinstance(error, OSError) and error.strerror and error.filename:
             return _fail(f"{error.filename}: {error.strerror}", 1)
         if isinstance(error, ImportError | RuntimeError):

@@ -74,8 +74,8 @@ def base_train(
 
 
 @contextmanager
-def training_in(out: Path, is_run: Callable[[Path], bool] | None = None) -> Iterator[None]:
-    """Train in a folder, with all processes that `accelerate launch` started. is_run: see
+def training_in(out: Path, is_run: Callable[[Path], bool] = lambda folder: False) -> Iterator[None]:
+    """Train in a folder, with all processes that `accelerate launch` started. is_run: `known` of
     `owned`."""
     # The first process may encode for hours while the others wait
     state = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2))

@@ -273,7 +273,8 @@ def read_rejections(folder: Path) -> list[Rejection]:
     """What was set aside when a corpus was built; [] if that is not known."""
     try:
         lines = (folder / REJECTED).read_text(encoding="utf-8").split("\n")
-        return [Rejection(**parse_json(line)) for line in lines if line]
+        found = [Rejection(**parse_json(line)) for line in lines if line]
+        return found if all(isinstance(one.reason, str) for one in found) else []
     except (OSError, ValueError, TypeError):
         return []
 
@@ -282,7 +283,7 @@ def _say_built(built: Built) -> None:
     about, folder = built.about, built.folder
     say(escape(
         f"{folder}: {about['clips']} clips ({about['seconds']:.0f} s) and {about['pictures']} "
-        f"pictures in {len(about['shards'])} shards, {about['bytes'] / 1e6:.1f} MB"
+        f"pictures; shards: {len(about['shards'])}, {about['bytes'] / 1e6:.1f} MB"
     ))  # fmt: skip
     if built.rejections:
         text = f"set aside: {_counted(built.rejections)}; {folder / REJECTED} names each"

@@ -31,7 +31,8 @@ def corpus_encode(corpus: Path, base: str | Path = "mini", workers: int = 2) -> 
     loaded = load_parts(folder, config, state.device)
     if loaded.packs_clips:
         raise UsageError(
-            f"base {config['name']}: its VAE compresses time, and it needs no base training"
+            f"base {config['name']}: its VAE compresses time, and it needs no base training: give "
+            "--base the one that is to be trained on this corpus"
         )
     layout = layout_of(loaded, config.get("aspects", ()))
     out = corpus / f"latents-{layout.key}"

@@ -10,19 +10,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from animateanywhere.commands.corpus import read_rejections
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import has_sign, require_free
 from animateanywhere.core.findings import COLORS, VERDICTS
-from animateanywhere.core.messages import say
+from animateanywhere.core.messages import say, warn
 from animateanywhere.datasets.corpus_check import CorpusReport, check_corpus
 from animateanywhere.datasets.corpus_page import SHEET, SIGN, write_page
-from animateanywhere.datasets.shard_corpus import open_shards
+from animateanywhere.datasets.corpus_survey import survey
 
 PAGE = "report.html"
+NAMED = 5  # problems that messages name; the page has all
 SHOWN = ("sizes", "lengths", "licenses")  # statistics that are printed
 
 
 def check(folder: Path) -> CorpusReport:
-    """Check all of a corpus. Raises UsageError if it is none, or its index does not fit."""
+    """Check all of a corpus. Raises UsageError if it is none."""
     return check_corpus(folder)
 
 
@@ -58,16 +60,22 @@ def to_json(report: CorpusReport) -> str:
 def show(folder: Path, out: Path | None = None) -> Path:
     """Write the page and the contact sheet of a corpus, by default into it; returns the page.
 
-    Raises UsageError if the folder is no finished corpus, a sample that is shown is damaged, or
-    `out` has somebody else's files of these names.
+    What is missing or damaged is named. Raises UsageError if nothing can be shown, or `out` has
+    somebody else's files of these names.
     """
-    corpus = open_shards(folder)
+    corpus, problems, _ = survey(folder)
+    if not len(corpus):
+        raise UsageError(problems[0])
     out = out or folder
     page = out / PAGE
     own = has_sign(page, SIGN)
     for path in (page, out / SHEET):
-        require_free(path, False, own)
+        require_free(path, None, own)
     out.mkdir(parents=True, exist_ok=True)
-    write_page(page, corpus, read_rejections(folder))
+    problems = write_page(page, corpus, read_rejections(folder), problems)
+    for text in problems[:NAMED]:
+        warn(escape(text))
+    if len(problems) > NAMED:
+        warn(escape(f"{len(problems) - NAMED} more problems; `aa corpus check {folder}` names all"))
     say(escape(f"wrote {page} and {out / SHEET}"))
     return page

@@ -78,7 +78,7 @@ def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
     run = find_run(name, folder)
     path = out or (run.path / PAGE if run.path.is_dir() and not _is_video(run) else
                    run.path.with_suffix(".html"))  # fmt: skip
-    require_free(path, False, own=has_sign(path, SIGN))
+    require_free(path, None, own=has_sign(path, SIGN))
     stages, _ = stages_of(run.path)
     problems = list(run.problems)
     pages = [_stage(run, stage, problems) for stage in stages]

@@ -12,12 +12,10 @@ from animateanywhere.commands.base_train import train_stages, training_in
 from animateanywhere.commands.run_settings import require_same, without_places
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
-from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Swap, is_recipe, load_recipe
+from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Swap, load_recipe
 from animateanywhere.methods.anycharv.stages import Run, train
 from animateanywhere.methods.anycharv.swap_base import create_swap_base
 from animateanywhere.training.log import Track, check_tracker
-
-__all__ = ["is_recipe", "swap_train"]
 
 
 def swap_train(

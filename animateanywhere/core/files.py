@@ -45,10 +45,10 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
         flush(path.parent)
     except BaseException as error:
-        full = _disk_is_full(error, path.parent)  # tested before the partial file is removed
+        full = disk_is_full(error, path.parent)  # tested before the partial file is removed
         part.unlink(missing_ok=True)
         if full:
-            raise _full(path) from error
+            raise full_disk(path) from error
         raise
 
 
@@ -85,10 +85,10 @@ def folder_aside(
         flush(part)
         _swap(part, path, own)
     except BaseException as error:
-        full = _disk_is_full(error, path.parent)
+        full = disk_is_full(error, path.parent)
         shutil.rmtree(part, ignore_errors=True)
         if full:
-            raise _full(path) from error
+            raise full_disk(path) from error
         raise
 
 
@@ -98,18 +98,20 @@ def sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_free(path: Path, overwrite: bool, own: bool = False) -> None:
+def require_free(path: Path, overwrite: bool | None, own: bool = False) -> None:
     """Check that a file may be written: it is new, `own` (a former result of the same kind), or the
     user said `--overwrite`.
+
+    overwrite: None for a command without this option.
 
     Raises:
         UsageError: the file is somebody else's.
     """
     if not (own or overwrite) and path.exists():
-        raise UsageError(
-            f"{path} exists and was not written by this command: choose another name, or add "
-            "--overwrite"
-        )
+        instead = "choose another --out" if overwrite is None else (
+            "choose another name, or add --overwrite"
+        )  # fmt: skip
+        raise UsageError(f"{path} exists and was not written by this command: {instead}")
 
 
 def require_writable(folder: str | os.PathLike[str]) -> None:
@@ -232,7 +234,8 @@ def _clear(left: Path, own: Collection[str]) -> None:
         os.replace(left, path)
 
 
-def _disk_is_full(error: BaseException, folder: Path) -> bool:
+def disk_is_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error came of a full disk, on which `folder` is."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     if not isinstance(error, Exception) or isinstance(error, (UsageError, Failure)):
@@ -241,7 +244,8 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
     return "No space left" in str(error) or shutil.disk_usage(folder).free < 64 * 1024
 
 
-def _full(path: Path) -> Failure:
+def full_disk(path: Path) -> Failure:
+    """What to raise where the disk was full while `path` was written."""
     return Failure(f"disk full while writing {path}: free some space and run the command again")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf, log
 from typing import Literal, NamedTuple
 
@@ -100,6 +100,12 @@ def bucket(aspect: float, side: int, stride: int) -> Size:
             if error < least - 1e-9:
                 best, least = size, error
     return best
+
+
+def nearest_size(source: Size, sizes: Sequence[Size]) -> int:
+    """The index of the size whose aspect ratio is nearest to that of `source`, as a factor: a frame
+    is cropped as much on the way to half its width as on the way to half its height."""
+    return min(range(len(sizes)), key=lambda n: abs(log(sizes[n].aspect / source.aspect)))
 
 
 def ratio(size: Size) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.files import clear_aside, nearest_existing
+from animateanywhere.core.files import clear_aside, disk_is_full, full_disk, nearest_existing
 from animateanywhere.core.json_file import read_table
 
 MARK = ".animateanywhere"
@@ -53,13 +53,13 @@ def owned(
     known: recognizes folders of the command that have no mark, as earlier versions wrote them. A
     folder in which nothing is written is removed again. Where the file system has no locks, the
     user is warned. Raises UsageError for a folder that contains other files, Failure if another
-    process owns it.
+    process owns it or the disk is full.
     """
     path = folder / MARK
     with _locked(folder, command, known):
-        _write(path, command, os.getpid())
-        clear_aside(folder)
         try:
+            _write(path, command, os.getpid())
+            clear_aside(folder)
             yield
             if path.is_file():
                 _write(path, command, os.getpid(), ended=True)
@@ -182,7 +182,12 @@ def _write(path: Path, command: str, process: int | None = None, ended: bool = F
     # In place, since the lock is on this very file; never empty in between, nor on a full disk
     about = {"command": command, "process": process, "ended": ended}
     text = json.dumps(about) + "\n"
-    path.touch()
-    with path.open("r+b") as file:
-        file.write(text.encode())
-        file.truncate()
+    try:
+        path.touch()
+        with path.open("r+b") as file:
+            file.write(text.encode())
+            file.truncate()
+    except OSError as error:
+        if disk_is_full(error, folder := path.parent):
+            raise full_disk(folder) from error
+        raise

@@ -9,9 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
+A = TypeVar("A")
 T = TypeVar("T")
+
+
+def in_this_context(function: Callable[[A], T]) -> Callable[[A], T]:
+    """A function to be called in other threads, whose messages go where those of this one go."""
+    context = copy_context()
+    return lambda given: context.copy().run(function, given)
 
 
 class Ahead(Generic[T]):
@@ -39,5 +47,5 @@ class Ahead(Generic[T]):
             self._pending.pop(old).cancel()
         for one in wanted:
             if one not in self._pending:
-                self._pending[one] = self._pool.submit(self.fetch, one)
+                self._pending[one] = self._pool.submit(in_this_context(self.fetch), one)
         return self._pending.pop(number).result()

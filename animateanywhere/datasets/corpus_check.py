@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +14,10 @@ from animateanywhere.core.files import sha256
 from animateanywhere.core.findings import Finding, Verdict, verdict
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
+from animateanywhere.datasets.corpus_survey import survey
 from animateanywhere.datasets.near_duplicates import is_plain, near_duplicates, perceptual_hash
-from animateanywhere.datasets.samples import (
-    captions_of,
-    check_sample,
-    frames_file,
-    poses_of,
-    words_of,
-)
-from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards
+from animateanywhere.datasets.samples import check_sample, frames_file, notes_of, words_of
+from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample, meta_of
 from animateanywhere.media.memory import Crop, decode_clip, decode_picture
 from animateanywhere.pose.skeleton import Poses
@@ -62,10 +56,14 @@ class CorpusReport(NamedTuple):
 def check_corpus(folder: Path) -> CorpusReport:
     """Read and decode every sample of a corpus, and compare shards with their hashes.
 
-    Raises UsageError if the folder is no finished corpus, or its index does not fit its shards.
+    Raises UsageError if the folder has neither the index of a corpus nor shards.
     """
-    corpus = open_shards(folder)
-    findings = list(_shard_findings(corpus))
+    corpus, problems, extra = survey(folder)
+    findings = [Finding("unusable", "corpus", text) for text in problems]
+    for path in extra:
+        text = f"{path}: not of this corpus, but other readers take all shards of a folder; move it"
+        findings.append(Finding("warning", "shard", text))
+    findings += _shard_findings(corpus)
     facts: dict[int, Facts] = {}
     damaged = []
     with progress("checking samples", len(corpus)) as bar:
@@ -99,24 +97,22 @@ def sample_facts(corpus: ShardCorpus, number: int) -> Facts:
     UsageError, which names shard and key, if one is wrong."""
     sample = corpus.read(number)
     where = str(corpus.shards[corpus.shard[number]])
-    meta = check_sample(sample, where)
-    poses = poses_of(sample, where)
+    meta, poses, captions = check_sample(sample, where)
     check_poses(poses, Size(meta.width, meta.height), f"{where}: {sample.key}.pose.json")
     frames = read_frames(sample, where)
-    _require_shape(frames, (meta.frames, meta.height, meta.width), f"{where}: {sample.key}")
+    require_shape(frames, (meta.frames, meta.height, meta.width), f"{where}: {sample.key}")
     for name in ("mask.mp4", "mask.png"):
         if name in sample.files:
-            _require_shape(read_file(sample, name, where), frames.shape[:3],
+            require_shape(read_file(sample, name, where), frames.shape[:3],
                            f"{where}: {sample.key}.{name}")  # fmt: skip
     for name in sample.files:
         if name.startswith("reference"):
             read_file(sample, name, where)
-    about = json.loads(sample.files["meta.json"])
     return Facts(
         Size(meta.width, meta.height), meta.frames,
         meta.frames / meta.fps if meta.frames > 1 else 0.0, meta.license or UNKNOWN, meta.source,
-        captions_of(sample, where), float(has_person(poses.keypoints).mean()),
-        sorted(sample.files), [str(note) for note in about.get("notes") or []],
+        captions, float(has_person(poses.keypoints).mean()),
+        sorted(sample.files), notes_of(sample),
         is_plain(frames), perceptual_hash(frames),
     )  # fmt: skip
 
@@ -155,7 +151,8 @@ def _whole(size: Size) -> Crop:
     return Crop(size, size)
 
 
-def _require_shape(frames: np.ndarray, shape: tuple[int, ...], where: str) -> None:
+def require_shape(frames: np.ndarray, shape: tuple[int, ...], where: str) -> None:
+    """Raise UsageError, which names `where`, for frames (F, H, W, C) of another shape (F, H, W)."""
     if frames.shape[:3] != shape:
         found, wanted = (f"{f} frames of {w}x{h}" for f, h, w in (frames.shape[:3], shape))
         raise UsageError(f"{where}: {found} pixels, where meta.json says {wanted}")
@@ -165,8 +162,12 @@ def _shard_findings(corpus: ShardCorpus) -> Iterator[Finding]:
     """Shards whose bytes are not those of the index."""
     with progress("checking shards", len(corpus.shards)) as bar:
         for path, row in zip(corpus.shards, corpus.about["shards"], strict=True):
-            if sha256(path) != row["sha256"]:
-                text = f"{path}: its bytes are not those of the index (SHA-256)"
+            try:
+                if sha256(path) != row["sha256"]:
+                    text = f"{path}: its bytes are not those of the index (SHA-256)"
+                    yield Finding("unusable", "shard", text)
+            except OSError as error:
+                text = f"{path}: cannot be read ({error.strerror})"
                 yield Finding("unusable", "shard", text)
             bar.advance(1)
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.messages import progress
 from animateanywhere.core.paths import ASSETS
-from animateanywhere.datasets.corpus_check import UNKNOWN, read_file, read_frames
-from animateanywhere.datasets.samples import captions_of, poses_of, words_of
+from animateanywhere.datasets.corpus_check import UNKNOWN, read_file, read_frames, require_shape
+from animateanywhere.datasets.samples import captions_of, check_sample, notes_of, words_of
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.subject import overlay_skeletons
 from animateanywhere.media.video import contact_sheet, sheet_frames
@@ -43,21 +44,30 @@ class Bar(NamedTuple):
     share: float
 
 
-def write_page(path: Path, corpus: ShardCorpus, rejected: Sequence[Any]) -> None:
-    """Write the page and, beside it, the contact sheet.
+def write_page(
+    path: Path, corpus: ShardCorpus, rejected: Sequence[Any], problems: Sequence[str] = ()
+) -> list[str]:
+    """Write the page and, beside it, the contact sheet. Returns the problems that the page names.
 
-    rejected: what was set aside, with `reason`. Raises UsageError for a damaged sample.
+    rejected: what was set aside, with `reason`. problems: what is missing or damaged, to which
+    samples that cannot be shown are added. Raises UsageError if none can be.
     """
     from jinja2 import Environment
 
     shown, rows = [], []
+    problems = list(problems)
     picked = _spread(len(corpus), SAMPLES)
     with progress("reading samples", len(picked)) as bar:
         for number in picked:
-            card, row = _sample(corpus, number)
-            shown.append(card)
-            rows.append(row)
+            try:
+                card, row = _sample(corpus, number)
+                shown.append(card)
+                rows.append(row)
+            except UsageError as error:
+                problems.append(str(error))
             bar.advance(1)
+    if not shown:
+        raise UsageError(f"{corpus.folder}: no sample can be shown: {problems[0]}")
     counted = _spread(len(corpus), READ)
     contact_sheet(path.parent / SHEET, [rows[i] for i in _spread(len(rows), ROWS)], FRAMES)
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -66,26 +76,31 @@ def write_page(path: Path, corpus: ShardCorpus, rejected: Sequence[Any]) -> None
     text = page.render(
         sign=SIGN, name=corpus.folder.resolve().name, about=corpus.about, samples=shown,
         rejected=rejected, counted=len(counted), charts=_charts(corpus, counted, rejected),
+        problems=problems,
     )  # fmt: skip
     with write_aside(path) as aside:
         aside.write_bytes(text.encode(errors="replace"))  # file names can be other than UTF-8
+    return problems
 
 
 def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str, np.ndarray]]:
     """The template's values of a sample, and its row of the contact sheet."""
     sample = corpus.read(number)
     where = str(corpus.shards[corpus.shard[number]])
+    meta, all_poses, captions = check_sample(sample, where)
     frames = read_frames(sample, where)
+    require_shape(frames, (meta.frames, meta.height, meta.width), f"{where}: {sample.key}")
     some = sheet_frames(len(frames), FRAMES)
-    poses = poses_of(sample, where).keypoints[some]
+    poses = all_poses.keypoints[some]
     pictures = overlay_skeletons(frames[some], poses)
     mask = next((name for name in ("mask.mp4", "mask.png") if name in sample.files), None)
     cut = frames[some]
     if mask is not None:
-        share = read_file(sample, mask, where)[some, ..., :1] / np.float32(255)
+        masks = read_file(sample, mask, where)
+        require_shape(masks, frames.shape[:3], f"{where}: {sample.key}.{mask}")
+        share = masks[some, ..., :1] / np.float32(255)
         cut = (cut * share + 255 * (1 - share)).astype(np.uint8)
-    about = json.loads(sample.files["meta.json"])
-    captions = captions_of(sample, where)
+    about = {**meta._asdict(), "notes": notes_of(sample)}
     strips = [frames[some], pictures, *([cut] if mask else [])]
     card = {
         "key": sample.key, "captions": captions, "about": about, "mask": mask is not None,
@@ -94,7 +109,7 @@ def _sample(corpus: ShardCorpus, number: int) -> tuple[dict[str, Any], tuple[str
                        for name in sorted(sample.files) if name.startswith("reference")],
     }  # fmt: skip
     row = frames[some] if len(frames) > 1 else np.concatenate(strips)
-    return card, (f"{about['source']}: {captions[0]}", row)
+    return card, (f"{meta.source}: {captions[0]}", row)
 
 
 def _charts(corpus: ShardCorpus, counted: Sequence[int], rejected: Sequence[Any]) -> dict[str, Any]:
@@ -103,7 +118,10 @@ def _charts(corpus: ShardCorpus, counted: Sequence[int], rejected: Sequence[Any]
     words: Counter[str] = Counter()
     lengths = []
     for number in counted:
-        captions = captions_of(corpus.read(number, ["caption.txt"]), corpus.name(number, ""))
+        try:
+            captions = captions_of(corpus.read(number, ["caption.txt"]), corpus.name(number, ""))
+        except UsageError:  # `aa corpus check` names it
+            continue
         for caption in captions:
             own = words_of(caption)
             lengths.append(len(own))
@@ -127,9 +145,11 @@ def _histogram(values: np.ndarray) -> list[Bar]:
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-9:
         return [Bar(f"{low:g}", len(values), 1.0)]
-    if values.dtype.kind == "i" and high - low < BINS:
-        counts = np.bincount(values - int(low))
-        labels = [str(int(low) + place) for place in range(len(counts))]
+    if values.dtype.kind == "i":
+        step = ceil((high - low + 1) / BINS)  # whole numbers in each
+        counts = np.bincount((values - int(low)) // step)
+        firsts = [int(low) + step * place for place in range(len(counts))]
+        labels = [str(one) if step == 1 else f"{one} to {one + step - 1}" for one in firsts]
     else:
         counts, edges = np.histogram(values, bins=min(BINS, len(np.unique(values))))
         labels = [f"{a:.3g} to {b:.3g}" for a, b in pairwise(edges)]

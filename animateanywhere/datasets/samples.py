@@ -10,8 +10,9 @@ reference0.png, reference1.png, ...   optional: other pictures of the person
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -100,26 +101,40 @@ def parse_captions(sample: Sample, name: str) -> list[str]:
     return captions
 
 
+def notes_of(sample: Sample) -> list[str]:
+    """What its maker noted of a sample that was checked."""
+    notes = json.loads(sample.files["meta.json"]).get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
 def words_of(caption: str) -> list[str]:
     """The words of a caption, in lower case and without punctuation around them, to be counted."""
     return [word.strip(".,!?\"'").lower() for word in caption.split()]
 
 
-def check_sample(sample: Sample, where: str) -> Meta:
+class Checked(NamedTuple):
+    """What `check_sample` read of a sample."""
+
+    meta: Meta
+    poses: Poses
+    captions: list[str]
+
+
+def check_sample(sample: Sample, where: str) -> Checked:
     """Check a sample except for its frames, masks and references, which are not decoded: that its
     files are there and right by themselves, and that there is a pose for each frame.
 
-    where: what is in front of the key in errors. Returns its meta. Raises UsageError.
+    where: what is in front of the key in errors. Raises UsageError.
     """
     meta = meta_of(sample, where)
     kind = frames_file(sample.files, f"{where}: {sample.key}")
     if kind != CLIP and meta.frames != 1:
         raise UsageError(f"{where}: {sample.key}.meta.json: frames of a picture must be 1")
-    captions_of(sample, where)
+    captions = captions_of(sample, where)
     poses = poses_of(sample, where)
     if len(poses.keypoints) != meta.frames:
         raise UsageError(
             f"{where}: {sample.key}.pose.json: {len(poses.keypoints)} poses for {meta.frames} "
             "frames; there must be one for each"
         )
-    return meta
+    return Checked(meta, poses, captions)

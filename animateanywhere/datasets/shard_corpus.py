@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.frame_size import Size, ratio
 from animateanywhere.core.json_file import read_json
+from animateanywhere.datasets.arrays import CHECKS, parse_checks, read_rows
 from animateanywhere.datasets.shards import (
     VERSION,
     Sample,
@@ -25,6 +28,18 @@ from animateanywhere.datasets.shards import (
 )
 
 INDEX = "corpus.json"
+AGAIN = "copy the shard again, or delete it and run the command that wrote it"
+# What its index has, and of each shard, with the types of the values
+ENTRIES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("samples", "pictures", "clips", "frames", "bytes"), (int,)),
+    "seconds": (int, float), **dict.fromkeys(("licenses", "aspects", "sizes", "about"), (dict,)),
+    "shards": (list,),
+}  # fmt: skip
+SHARD: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "sha256", "index_sha256"), (str,)),
+    **dict.fromkeys(("samples", "size"), (int,)),
+}
+TAR = re.compile(r"[0-9A-Za-z_-]+\.tar")
 _MISSING = -1  # size of a file that a sample does not have
 
 
@@ -70,33 +85,28 @@ class ShardCorpus:
         """The SHA-256 of a shard."""
         return str(self.about["shards"][group]["sha256"])
 
-    def array(self, number: int, file: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows `start` to `stop` of an array (.npy) of a sample; no others are read.
+    def rows(
+        self, number: int, names: Sequence[str], start: int = 0, stop: int | None = None
+    ) -> list[np.ndarray]:
+        """Rows `start` to `stop` of arrays (.npy) of a sample; no others are read. stop: None: all
+        that follow.
 
-        Raises UsageError, which names shard and key, if it cannot be read.
+        Raises UsageError, which names shard and key, if they cannot be read or are damaged.
         """
-        offset, size, _ = self.places[file][number].tolist()
+        checks = self.read(number, [CHECKS]).files.get(CHECKS, b"")
+        arrays = [name for name in self.files(number) if name.endswith(".npy")]
+        name = CHECKS
         try:
-            with self.shards[self.shard[number]].open("rb") as data:
-                data.seek(offset)
-                version = np.lib.format.read_magic(data)
-                if version != (1, 0):
-                    raise ValueError(f"version {version}")
-                shape, _, dtype = np.lib.format.read_array_header_1_0(data)
-                row = dtype.itemsize * int(np.prod(shape[1:]))
-                stop = shape[0] if stop is None else stop
-                if (
-                    row * shape[0] + data.tell() > offset + size
-                    or not 0 <= start < stop <= shape[0]
-                ):
-                    raise ValueError(f"{shape[0]} rows")
-                data.seek(start * row, 1)
-                found = np.frombuffer(data.read((stop - start) * row), dtype)
-                return found.reshape(stop - start, *shape[1:])
-        except (OSError, ValueError, TypeError, IndexError, OverflowError) as error:
-            raise UsageError(
-                f"{self.name(number, file)}: damaged ({error}); make the shard again"
-            ) from None
+            table = parse_checks(checks, len(arrays))
+            with self.shards[self.shard[number]].open("rb") as file:
+                found = []
+                for name in names:
+                    offset, size, _ = self.places[name][number].tolist()
+                    own = table[:, arrays.index(name)]
+                    found.append(read_rows(file, offset, size, own, start, stop or len(own) - 1))
+                return found
+        except (OSError, ValueError, TypeError, IndexError, OverflowError, KeyError) as error:
+            raise UsageError(f"{self.name(number, name)}: damaged ({error}); {AGAIN}") from None
 
     def read(self, number: int, files: Iterable[str] | None = None) -> Sample:
         """A sample, with all its files or only `files`, as far as it has them.
@@ -115,13 +125,11 @@ class ShardCorpus:
                     if zlib.crc32(data) != check:
                         raise UsageError(
                             f"{self.name(number, name)}: damaged: its bytes are not those of the "
-                            "index; copy or make the shard again"
+                            f"index; {AGAIN}"
                         )
                     found[name] = data
         except OSError as error:
-            raise UsageError(
-                f"{path}: cannot be read ({error.strerror}); copy or make the shard again"
-            ) from None
+            raise UsageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
         return Sample(self.key(number), found)
 
 
@@ -131,27 +139,10 @@ def write_corpus(folder: Path, shards: list[Shard], about: dict[str, Any] | None
 
     about: JSON data of its maker to keep in it. Raises UsageError if two samples have one key.
     """
-    metas = [entry.meta for shard in shards for entry in shard.samples]
     twice = [k for k, n in Counter(e.key for s in shards for e in s.samples).items() if n > 1]
     if twice:
         raise UsageError(f"{folder}: two samples have the key {twice[0]}; give each its own")
-    sizes = [Size(meta.width, meta.height) for meta in metas]
-    clips = [meta for meta in metas if meta.frames > 1]
-    data = {
-        "format": "corpus", "version": VERSION, "samples": len(metas),
-        "pictures": len(metas) - len(clips), "clips": len(clips),
-        "frames": sum(meta.frames for meta in metas),
-        "seconds": round(sum(meta.frames / meta.fps for meta in clips), 3),
-        "bytes": sum(shard.size for shard in shards),
-        "licenses": _counted(meta.license for meta in metas),
-        "aspects": _counted(map(ratio, sizes)), "sizes": _counted(map(str, sizes)),
-        "about": about or {},
-        "shards": [
-            {"name": shard.path.name, "samples": len(shard.samples), "size": shard.size,
-             "sha256": shard.sha256, "index_sha256": sha256(index_path(shard.path))}
-            for shard in shards
-        ],
-    }  # fmt: skip
+    data = summary(shards, about or {})
     path = folder / INDEX
     with write_aside(path) as aside:
         aside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
@@ -159,6 +150,28 @@ def write_corpus(folder: Path, shards: list[Shard], about: dict[str, Any] | None
         old.unlink()
         index_path(old).unlink(missing_ok=True)
     return path
+
+
+def summary(shards: Sequence[Shard], about: dict[str, Any]) -> dict[str, Any]:
+    """The contents of the index of a corpus of these shards."""
+    metas = [entry.meta for shard in shards for entry in shard.samples]
+    sizes = [Size(meta.width, meta.height) for meta in metas]
+    clips = [meta for meta in metas if meta.frames > 1]
+    return {
+        "format": "corpus", "version": VERSION, "samples": len(metas),
+        "pictures": len(metas) - len(clips), "clips": len(clips),
+        "frames": sum(meta.frames for meta in metas),
+        "seconds": round(sum(meta.frames / meta.fps for meta in clips), 3),
+        "bytes": sum(shard.size for shard in shards),
+        "licenses": _counted(meta.license for meta in metas),
+        "aspects": _counted(map(ratio, sizes)), "sizes": _counted(map(str, sizes)),
+        "about": about,
+        "shards": [
+            {"name": shard.path.name, "samples": len(shard.samples), "size": shard.size,
+             "sha256": shard.sha256, "index_sha256": sha256(index_path(shard.path))}
+            for shard in shards
+        ],
+    }  # fmt: skip
 
 
 def is_shard_corpus(folder: Path) -> bool:
@@ -173,19 +186,27 @@ def open_shards(folder: Path) -> ShardCorpus:
     Raises UsageError, which names the file, if anything is missing, damaged or does not agree.
     """
     about = read_corpus_index(folder)
-    shards = []
-    for row in about["shards"]:
-        path = folder / str(row["name"])
-        if index_path(path).is_file() and sha256(index_path(path)) != row["index_sha256"]:
-            raise UsageError(
-                f"{index_path(path)}: not the index that {INDEX} of the corpus names; copy or make "
-                "the corpus again"
-            )
-        shard = read_shard(path)
-        if shard.sha256 != row["sha256"]:
-            raise UsageError(f"{path}: not the shard that {INDEX} of the corpus names")
-        shards.append(shard)
+    shards = [named_shard(folder / row["name"], row) for row in about["shards"]]
     return joined(folder, shards, about)
+
+
+def named_shard(path: Path, row: dict[str, Any] | None) -> Shard:
+    """The index of a shard, compared with what the index of the corpus says of it in `row`, if that
+    is known. Raises UsageError as `read_shard`, and if they do not agree."""
+    index = index_path(path)
+    try:
+        other = row is not None and index.is_file() and sha256(index) != row["index_sha256"]
+    except OSError as error:
+        raise UsageError(f"{index}: cannot be read ({error.strerror})") from None
+    if other:
+        raise UsageError(
+            f"{index}: not the index that {INDEX} of the corpus names; copy or make the corpus "
+            "again"
+        )
+    shard = read_shard(path)
+    if row is not None and shard.sha256 != row["sha256"]:
+        raise UsageError(f"{path}: not the shard that {INDEX} of the corpus names")
+    return shard
 
 
 def read_corpus_index(folder: Path) -> dict[str, Any]:
@@ -194,22 +215,48 @@ def read_corpus_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
     try:
         data = read_json(path)
-        if data["format"] != "corpus" or data["version"] != VERSION:
-            raise ValueError("not a corpus of this version of the format")
-        for row in data["shards"]:
-            if Path(row["name"]).name != row["name"]:
-                raise ValueError(f"{row['name']} is no file name")
-            _ = row["sha256"], row["index_sha256"]
+        _require_index(data)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read ({error.strerror}); the folder is no finished corpus: run "
             "`aa corpus build` to the end"
         ) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(
             f"{path}: not the index of a corpus ({error}); run `aa corpus build` again"
         ) from None
     return dict(data)
+
+
+def _require_index(data: Any) -> None:
+    """Raise ValueError for what is no index of a corpus."""
+    if not isinstance(data, dict) or data.get("format") != "corpus":
+        raise ValueError('its "format" is not "corpus"')
+    if data.get("version") != VERSION:
+        raise ValueError(f"of version {data.get('version')!r} of the format, not {VERSION}")
+    _require_types(data, ENTRIES)
+    for name in ("licenses", "aspects", "sizes"):
+        if not all(type(count) is int and count > 0 for count in data[name].values()):
+            raise ValueError(f"{name} must be counts")
+    if not data["shards"]:
+        raise ValueError("it names no shard")
+    for row in data["shards"]:
+        _require_types(row, SHARD)
+        if not TAR.fullmatch(row["name"]):
+            raise ValueError(f"{row['name']!r} is no name of a shard")
+    names = Counter(row["name"] for row in data["shards"])
+    if len(names) < len(data["shards"]):
+        raise ValueError(f"it names {names.most_common(1)[0][0]} twice")
+
+
+def _require_types(table: Any, types: dict[str, tuple[type, ...]]) -> None:
+    if not isinstance(table, dict):
+        raise ValueError("not a table")
+    for name, some in types.items():
+        value = table.get(name)
+        if type(value) not in some or (isinstance(value, int | float) and not 0 <= value < inf):
+            text = repr(value)[:40] if name in table else "missing"
+            raise ValueError(f"{name}: {text}, where {some[-1].__name__} is needed")
 
 
 def joined(folder: Path, shards: list[Shard], about: dict[str, Any] | None = None) -> ShardCorpus:

@@ -89,8 +89,9 @@ def write_shard(
     """Write a shard and its index, completely or not at all; the index comes last and marks the
     shard as finished.
 
-    about: JSON data to keep in the index, such as the hash of what the samples were made from.
-    Raises UsageError for a sample that cannot be stored, Failure if the disk is full.
+    about: JSON data to keep in the index, such as the hash of what the samples were made from; it
+    is read once they are written. Raises UsageError for a sample that cannot be stored, Failure if
+    the disk is full.
     """
     path = shard_path(folder, number)
     index_path(path).unlink(missing_ok=True)  # it would describe another tar
@@ -123,13 +124,14 @@ def write_shards(
 
 
 def finished_shard(folder: Path, number: int, about: Mapping[str, Any]) -> Shard | None:
-    """The index of a shard that is finished and was made from `about`; otherwise None."""
+    """The index of a shard that is finished and was made from `about`, whatever else it says of
+    itself; otherwise None."""
     path = shard_path(folder, number)
     try:
         shard = read_shard(path)
     except UsageError:
         return None
-    return shard if shard.about == json.loads(json.dumps(about)) else None
+    return shard if shard.about | json.loads(json.dumps(about)) == shard.about else None
 
 
 def index_path(shard: Path) -> Path:
@@ -197,9 +199,12 @@ def _needed() -> str:
 
 
 def _meta(data: dict[str, Any]) -> Meta:
+    for name, kinds in (("fps", (int, float)), ("license", (str,)), ("source", (str,))):
+        if type(data[name]) not in kinds:
+            raise ValueError(f"{name} cannot be {data[name]!r}")
     meta = Meta(
         _whole(data, "width"), _whole(data, "height"), _whole(data, "frames"), float(data["fps"]),
-        str(data["license"]), str(data["source"]),
+        data["license"], data["source"],
     )  # fmt: skip
     if not (0 < meta.fps <= 1000 if meta.frames > 1 else 0 <= meta.fps <= 1000):
         raise ValueError(f"fps of {meta.frames} frames cannot be {meta.fps:g}")
@@ -246,6 +251,8 @@ def _entry(row: dict[str, Any]) -> Entry:
     files = {str(name): Place(*map(int, place)) for name, place in row["files"].items()}
     if not KEY.fullmatch(str(row["key"])):
         raise ValueError(f"{row['key']!r} is no key")
+    if wrong := [name for name in files if not FILE.fullmatch(name)]:
+        raise ValueError(f"{wrong[0]!r} is no file of a sample")
     if any(not 0 <= place.crc32 < 2**32 for place in files.values()):
         raise ValueError("a checksum is not a number of 32 bits")
     return Entry(str(row["key"]), _meta(row), files)

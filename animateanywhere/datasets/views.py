@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 
@@ -30,11 +29,6 @@ class View:
     captions: list[str]
     keypoints: np.ndarray  # (F, 18, 3) float32, in pixels of the frame size
     frames: Iterator[np.ndarray]  # F of uint8 (H, W, 3)
-
-
-def nearest_size(source: Size, sizes: Sequence[Size]) -> int:
-    """The index of the size whose aspect ratio is nearest."""
-    return min(range(len(sizes)), key=lambda n: abs(log(sizes[n].aspect / source.aspect)))
 
 
 def frame_counts(samples: Samples, fps: float) -> np.ndarray:

@@ -50,6 +50,7 @@ class Video(NamedTuple):
     length: float | None  # seconds of the whole file, None if it does not tell
     more: bool  # whether something is left after the last frame
     findings: list[Finding]  # what a user should know of the file; `read` has said it
+    reached: float = 0.0  # seconds of the last frame that was looked at, also a damaged or lost one
 
 
 def read(
@@ -85,7 +86,10 @@ def read(
             _say(path, finding)
         target = fps or source.fps
         taken = _take(source, target, part.start, limit)
-        kept = _undamaged(taken, source, path, part.start + np.arange(len(taken.frames)) / target)
+        wanted = part.start + np.arange(len(taken.frames)) / target
+        kept = _undamaged(taken, source, path, wanted)
+    lost = [] if source.damage is None or taken.more else source.damage()[1].tolist()
+    reached = max([*wanted[-1:].tolist(), *lost], default=part.start)
     seen = source.damage is None or len(source.damage()[0])
     if not taken.frames and part.start and seen:
         last = f"; it lasts {source.length:.1f} s" if source.length else ""
@@ -104,8 +108,9 @@ def read(
     frames, alpha = _stack(whole)
     times = part.start + np.array(kept) / target
     return Video(
-        frames, target, path, source.fps, times, alpha, source.length, taken.more, source.findings
-    )
+        frames, target, path, source.fps, times, alpha, source.length, taken.more, source.findings,
+        reached,
+    )  # fmt: skip
 
 
 def read_first(path: str | Path, size: int = LONG_SIDE) -> Video:

@@ -1,3 +1,4 @@
+import errno
 import importlib.util
 import inspect
 import os
@@ -415,6 +416,14 @@ def test_a_failure_while_a_stopped_command_saves_is_said(
     raising(error)
     assert main.main(["fail"]) == 1
     assert capsys.readouterr().err == "aa: disk full\n"
+
+
+@pytest.mark.usefixtures("_own_commands")
+def test_a_full_disk_is_said_wherever_it_is_met(capsys: pytest.CaptureFixture[str]) -> None:
+    for error in (OSError(errno.ENOSPC, "full"), OSError(errno.ENOSPC, "full", "x.bin")):
+        raising(error)
+        assert main.main(["fail"]) == 1
+        assert capsys.readouterr().err.startswith("aa: disk full while writing ")
 
 
 @pytest.mark.parametrize("megabytes", [150, 420])

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +18,13 @@ from animateanywhere.cli.main import main
 from animateanywhere.commands import corpus as command
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.json_file import read_table
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.paths import recipes_folder
+from animateanywhere.core.reporter import Events
+from animateanywhere.datasets import corpus_page
 from animateanywhere.datasets.corpus_check import check_corpus
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
-from animateanywhere.datasets.shards import Sample, write_shard
+from animateanywhere.datasets.shards import Sample, read_shard, write_shard
 from animateanywhere.media import video
 from animateanywhere.preprocessing.corpus import in_process, journal
 from animateanywhere.preprocessing.corpus.journal import PieceJournal
@@ -137,6 +143,36 @@ def test_a_killed_build_goes_on(built: Path, clips: Path, tmp_path: Path) -> Non
     process.wait()
     command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
     assert (out / SHARD).read_bytes() == (built / SHARD).read_bytes()
+
+
+def test_damaged_pieces_of_an_unfinished_corpus_are_made_again(
+    built: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples, shots and rejections, with a byte that changed in each."""
+    out, add = tmp_path / "out", PieceJournal.add
+
+    def stop(self: PieceJournal, key: str, outcome: object) -> None:
+        add(self, key, outcome)  # type: ignore[arg-type]
+        if len(self.done) == 4:
+            raise KeyboardInterrupt
+
+    for name in ("samples", "shots.jsonl"):
+        with monkeypatch.context() as change, pytest.raises(KeyboardInterrupt):
+            change.setattr(PieceJournal, "add", stop)
+            command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+        place = out / journal.FOLDER / name
+        some = sorted(place.iterdir()) if place.is_dir() else [place]
+        for path, way in zip(some, ("middle", "third", "cut"), strict=False):
+            data = bytearray(path.read_bytes())
+            data[{"middle": len(data) // 2, "third": len(data) // 3, "cut": 0}[way]] ^= 1
+            path.write_bytes(data[:-9] if way == "cut" else data)
+        events = Events()
+        with reporting_to(events):
+            command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+        said = [str(event.get("text")) for event in events.events]
+        assert sum("made again" in text for text in said) == min(len(some), 3), said
+        assert (out / SHARD).read_bytes() == (built / SHARD).read_bytes()
+        shutil.rmtree(out)
 
 
 def test_an_item_that_ends_the_process_is_given_up(tmp_path: Path) -> None:
@@ -280,7 +316,9 @@ def test_a_damaged_shard_ends_with_1(
     assert {row["what"] for row in found["findings"]} == {"shard", "sample"}
 
 
-def test_the_page_needs_nothing_else(built: Path, tmp_path: Path) -> None:
+def test_the_page_needs_nothing_else(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     show = ["corpus", "show", str(built), "--out", str(tmp_path / "page")]
     assert main(show) == 0 and main(show) == 0
     text = (tmp_path / "page" / "report.html").read_text()
@@ -289,7 +327,167 @@ def test_the_page_needs_nothing_else(built: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "page" / "contact_sheet.png").size[1] > 500
     (tmp_path / "page" / "report.html").write_text("somebody else's")
     assert main(show) == 2
+    assert "choose another --out" in capsys.readouterr().err  # it has no --overwrite
     assert (tmp_path / "page" / "report.html").read_text() == "somebody else's"
+
+
+def test_a_histogram_of_whole_numbers_has_whole_edges() -> None:
+    few = corpus_page._histogram(np.array([3, 3, 5]))
+    assert [(bar.label, bar.number) for bar in few] == [("3", 2), ("4", 0), ("5", 1)]
+    many = corpus_page._histogram(np.array([6, 7, 34]))
+    assert (many[0].label, many[0].number, many[-1].label) == ("6 to 7", 2, "34 to 35")
+    assert sum(bar.number for bar in many) == 3 and len(many) <= corpus_page.BINS
+
+
+@pytest.fixture
+def three(built: Path, tmp_path: Path) -> Path:
+    """The corpus in three shards."""
+    out, corpus = tmp_path / "three", open_shards(built)
+    out.mkdir()
+    groups = [[corpus.read(n) for n in numbers] for numbers in ((0, 1, 2), (3, 4), (5, 6))]
+    write_corpus(out, [write_shard(out, number, some) for number, some in enumerate(groups)])
+    return out
+
+
+def checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
+    code = main(["corpus", "check", str(folder), "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out or "{}"), err
+
+
+def test_check_names_all_that_is_wrong_and_checks_the_rest(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And show says what is missing and shows the rest."""
+    (three / "shard-000000.tar").unlink()
+    index = three / "shard-000001.index.json"
+    index.write_text(index.read_text().replace("cc0", "cc1", 1))
+    last, place = three / "shard-000002.tar", open_shards_place(three, 2, "clip.mp4")
+    data = bytearray(last.read_bytes())
+    data[place] ^= 1
+    last.write_bytes(data)
+    shutil.copy(last, three / "copy.tar")
+    code, report, _ = checked(three, capsys)
+    texts = [row["text"] for row in report["findings"] if row["level"] == "unusable"]
+    for name in ("shard-000000.tar", "shard-000001.index.json", "shard-000002.tar", ".clip.mp4"):
+        assert any(name in text for text in texts), name
+    assert any("copy.tar" in row["text"] for row in report["findings"])
+    assert code == 1 and report["statistics"]["readable"] == 1
+    assert main(["corpus", "show", str(three)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    page = (three / "report.html").read_text()
+    for name in ("shard-000000.tar", "shard-000001.index.json", ".clip.mp4"):
+        assert name in said and name in page
+    assert page.count("<figure") == 1
+
+
+def open_shards_place(folder: Path, number: int, file: str) -> int:
+    """Where a file of the first sample of a shard lies."""
+    return read_shard(folder / f"shard-{number:06d}.tar").samples[0].files[file].offset
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[" * 100_000])
+def test_a_corpus_without_its_index_is_checked_and_shown(
+    three: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (three / "corpus.json").unlink()
+    if text is not None:
+        (three / "corpus.json").write_text(text)
+    code, report, _ = checked(three, capsys)
+    (finding,) = report["findings"]
+    assert code == 1 and "corpus.json" in finding["text"]
+    assert report["statistics"]["readable"] == 7
+    assert main(["corpus", "show", str(three)]) == 0
+    assert "corpus.json" in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_shown_one_line_says_so(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tar in three.glob("*.tar"):
+        tar.unlink()
+        tar.mkdir()  # in its place
+    code, report, _ = checked(three, capsys)
+    assert code == 1 and len(report["findings"]) == 3
+    assert main(["corpus", "show", str(three)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (three / "report.html").exists()
+
+
+def test_counts_that_are_not_those_of_the_shards_are_named(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = three / "corpus.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"samples": 8, "licenses": {}}))
+    code, report, _ = checked(three, capsys)
+    assert code == 1 and "samples, licenses: not those of" in report["findings"][0]["text"]
+
+
+def edited(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """A change of a JSON file."""
+
+    def edit(path: Path) -> None:
+        table = json.loads(path.read_text())
+        change(table)
+        path.write_text(json.dumps(table))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (edited(lambda table: table["shards"].clear()), "names no shard"),
+        (edited(lambda table: table.pop("licenses")), "licenses: missing"),
+        (edited(lambda table: table.update(licenses=[1])), "licenses: [1]"),
+        (edited(lambda table: table.update(licenses={"cc0": "many"})), "licenses must be counts"),
+        (edited(lambda table: table.update(seconds="long")), "seconds: 'long'"),
+        (edited(lambda table: table.update(seconds=float("inf"))), "seconds: inf"),
+        (edited(lambda table: table.update(about=None)), "about: None"),
+        (edited(lambda table: table.update(shards="all")), "shards: 'all'"),
+        (edited(lambda table: table["shards"].append(3)), "not a table"),
+        (edited(lambda table: table["shards"][1].pop("size")), "size: missing"),
+        (edited(lambda table: table["shards"][1].update(name="..")), "no name of a shard"),
+        (edited(lambda table: table["shards"][1].update(sha256=7)), "sha256: 7"),
+        (edited(lambda table: table["shards"].append(table["shards"][0])), "twice"),
+    ],
+)
+def test_an_index_with_wrong_types_is_one_line(
+    three: Path, edit: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(three / "corpus.json")
+    code, report, _ = checked(three, capsys)
+    assert code == 1 and said in report["findings"][0]["text"]
+    recipe = three.parent / "own.toml"
+    text = (recipes_folder() / "tiny.toml").read_text()
+    recipe.write_text(text.replace("images = 24", f'source = "{three}"\nimages = 24'))
+    assert main(["corpus", "show", str(three)]) == 0
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert main(["base-train", str(recipe), "--out", str(three.parent / "base")]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("meta", [{"notes": 5}, {"notes": [None]}, {"notes": {"a": 1}}])
+def test_odd_notes_and_rejections_are_shown(
+    built: Path, tmp_path: Path, meta: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = json.loads(open_shards(built).read(0).files["meta.json"])
+    out = changed(built, tmp_path / "out", {"meta.json": json.dumps(about | meta).encode()})
+    row = {"source": "x", "start": 0, "seconds": None, "reason": [], "text": "y"}
+    (out / "rejected.jsonl").write_text(json.dumps(row) + "\n")
+    code, report, _ = checked(out, capsys)
+    assert code == 0 and report["statistics"]["readable"] == 7
+    assert main(["corpus", "show", str(out)]) == 0
+
+
+def test_a_corpus_without_samples_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path, [write_shard(tmp_path, 0, [])])
+    code, report, _ = checked(tmp_path, capsys)
+    assert code == 1 and "contains no sample" in report["findings"][0]["text"]
+    for action in ("show", "encode"):
+        assert main(["corpus", action, str(tmp_path)]) == 2
+        assert "contains no sample" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

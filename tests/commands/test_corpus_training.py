@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from animateanywhere.backbones.base import base_config, hash_of, load_base
+from animateanywhere.cli.main import main
 from animateanywhere.commands.base_train import base_train
 from animateanywhere.commands.corpus_encode import corpus_encode
 from animateanywhere.core.errors import Failure, UsageError
@@ -30,6 +32,7 @@ from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, read_shard, write_shards
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.corpus_data import CorpusData, open_samples
+from animateanywhere.methods.animate_anywhere.latent_shards import encoded_samples, layout_of
 from animateanywhere.methods.animate_anywhere.puppet_corpora import open_puppets
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Recipe, load_recipe
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
@@ -108,11 +111,11 @@ def test_stages_read_latents_of_all_sizes(undisturbed: Path, shards: Path) -> No
     assert sorted(set(map(tuple, latents.sizes.tolist()))) == [(48, 88), (64, 64), (88, 48)]
     assert sorted(latents.frames.tolist()) == [1] * 6 + [9] * 3
     for number in range(9):
-        array = latents.array(number, "latents.npy")
+        (array,) = latents.rows(number, ["latents.npy"])
         width, height = latents.sizes[number].tolist()
         assert array.shape == (latents.frames[number], 4, height // 8, width // 8)
         assert array.dtype == np.float16
-        np.testing.assert_array_equal(latents.array(number, "latents.npy", 0, 1), array[:1])
+        np.testing.assert_array_equal(latents.rows(number, ["latents.npy"], 0, 1)[0], array[:1])
     assert not list(shards.glob("latents-*"))  # somebody else's folder
 
 
@@ -266,6 +269,84 @@ def test_latents_are_encoded_before_training(
         out.rmdir()
 
 
+def flip(path: Path, place: int) -> None:
+    """Change one byte."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x40
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["latents.npy", "pose_latents.npy", "keypoints.npy", "rows.crc32",
+                                  "caption.txt"])  # fmt: skip
+def test_damaged_latents_are_not_trained_on(
+    name: str, shards: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The next sample of the same size takes their place, with one warning each."""
+    shutil.copytree(undisturbed / "corpus", tmp_path / "corpus")
+    data = CorpusData(recipe_of(shards, "image", workers=2), tmp_path, open_samples(shards))
+    base, events = load_base(undisturbed), Events()
+    latents = data.latents(base)
+    stage = replace(data.settings.stage[0], batch=3, dropout=0.0)
+    bad = next(n for n in range(9) if (latents.sizes == latents.sizes[n]).all(1).sum() > 1)
+    place, own = latents.places[name][bad], latents.rows(bad, ["latents.npy"])[0][:1]
+    before = [data._reader(base, stage, 0, video=False)(number) for number in range(20)]
+    flip(latents.shards[latents.shard[bad]], int(place[0] + place[1] - 1))
+    with reporting_to(events):
+        read = data._reader(base, stage, 0, video=False)
+        after = [read(number) for number in range(20)]
+    said = [str(event["text"]) for event in events.events if event["kind"] == "message"]
+    (warning,) = [text for text in said if "damaged" in text]
+    assert f"{latents.key(bad)}.{name}" in warning and str(latents.folder) in warning
+    for reads, there in ((before, True), (after, False)):
+        shape = [one.latents for one in reads if one.latents.shape[1:] == own.shape]
+        assert any((rows == own).all((1, 2, 3, 4)).any() for rows in shape) == there
+    assert any(np.array_equal(a.latents, b.latents) for a, b in zip(before, after, strict=True))
+
+
+def test_a_corpus_of_damaged_latents_ends_the_run(
+    shards: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed / "corpus", tmp_path / "corpus")
+    recipe = recipe_of(shards, "video")
+    data, base = CorpusData(recipe, tmp_path, open_samples(shards)), load_base(undisturbed)
+    latents = data.latents(base)
+    for row in range(9):
+        place = latents.places["latents.npy"][row]
+        flip(latents.shards[latents.shard[row]], int(place[0] + place[1] - 1))
+    with reporting_to(Events()), pytest.raises(UsageError, match=r"latents-.*damaged: delete"):
+        for number in range(20):
+            data._reader(base, recipe.stage[0], 0, video=True)(number)
+
+
+def test_latents_of_a_repaired_sample_are_computed(
+    shards: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """A run names what it leaves out, each time; once it can be read, the shard is made again, and
+    is what it would have been."""
+    corpus = tmp_path / "corpus"
+    shutil.copytree(shards, corpus)
+    found = open_shards(corpus)
+    tar, place = found.shards[1], found.places["image.png"][5]
+    flip(tar, int(place[0]))
+    (computed,) = (undisturbed / "corpus").iterdir()
+    times = []
+    for _ in range(2):
+        events = Events()
+        with reporting_to(events):
+            out = corpus_encode(corpus, undisturbed)
+        assert len(open_shards(out)) == 8
+        times.append([path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))])
+        said = [str(event.get("text")) for event in events.events]
+        assert any("1 of 9 samples of the corpus are left out: s5" in text for text in said)
+    assert times[0] == times[1]
+    flip(tar, int(place[0]))
+    assert corpus_encode(corpus, undisturbed) == out
+    again = [path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))]
+    assert [a == b for a, b in zip(times[0], again, strict=True)] == [True, False, True]
+    for path in computed.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
 def test_pairs_of_text_and_picture_have_each_clip_once(shards: Path, undisturbed: Path) -> None:
     """And single frames for the image stage have long clips more often."""
     recipe = recipe_of(shards, "text")
@@ -273,7 +354,7 @@ def test_pairs_of_text_and_picture_have_each_clip_once(shards: Path, undisturbed
     data, base = CorpusData(recipe, undisturbed, open_samples(shards)), load_base(undisturbed)
     for pairs, count in ((True, 9), (False, 15)):
         read: Any = data._reader(base, recipe.stage[0], 0, video=False, pairs=pairs)
-        order = read.fetch.args[1]
+        order = read.fetch.order
         assert sum(map(len, order.buckets)) == count
 
 
@@ -338,3 +419,41 @@ def test_puppets_are_rendered_in_all_aspect_ratios(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames[6], images[2].frames[1, 0, :, 20:68])
     assert np.isfinite(losses(out, "vae") + losses(out, "video")).all()
     assert base_config(out)["aspects"] == list(recipe.aspects)
+
+
+def test_the_worked_example_of_the_docs_runs(place: Path) -> None:
+    """Line by line, as it is written."""
+    (place / "recipes").symlink_to(recipes_folder())
+    text = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text()
+    section = text.partition("## A worked example")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) == 8
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        if name == "aa":
+            assert main(arguments) == 0, line
+        else:
+            subprocess.run(["bash", "-c", line], check=True)
+    assert base_config(Path("runs/own"))["name"] == "own"
+    assert load_recipe("runs/own.toml").corpus.source == "runs/corpus"
+    (latents,) = Path("runs/corpus").glob("latents-*")
+    assert len(open_shards(latents)) == 6 and Path("runs/corpus/report.html").is_file()
+
+
+def test_a_corpus_that_does_not_fit_is_told_what_would(
+    shards: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Clips that are too short name the recipe to build for; frames that are too small warn."""
+    recipe = recipe_of(shards, "video")
+    stages = (replace(recipe.stage[0], frames=12),)
+    data, base = CorpusData(recipe, undisturbed, open_samples(shards)), load_base(undisturbed)
+    with pytest.raises(UsageError, match=r"its longest has 9: .*--recipe tiny"):
+        data._reader(base, stages[0], 0, video=True)
+    events = Events()
+    base.config["size"] = 128
+    layout = layout_of(base, recipe.aspects)
+    with reporting_to(events):
+        encoded_samples(base, open_samples(shards), layout, [tmp_path / "latents"], 0)
+    said = [str(event.get("text")) for event in events.events]
+    assert any("base tiny learns 12" in text and "--recipe" in text for text in said), said

@@ -239,3 +239,13 @@ def test_caches_lie_in_runs_if_there_is_one_or_in_the_users_cache(
     own.unlink()
     Path("runs").rmdir()
     assert cache_place(own) == own
+
+
+@pytest.mark.parametrize(("overwrite", "said"), [(None, "--out"), (False, "--overwrite")])
+def test_what_to_do_about_somebody_elses_file_is_what_the_command_can(
+    tmp_path: Path, overwrite: bool | None, said: str
+) -> None:
+    (tmp_path / "page.html").touch()
+    with pytest.raises(UsageError) as caught:
+        require_free(tmp_path / "page.html", overwrite)
+    assert {word.strip(",") for word in str(caught.value).split() if word[:2] == "--"} == {said}

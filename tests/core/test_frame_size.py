@@ -3,7 +3,15 @@
 import pytest
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.frame_size import Size, bucket, parse_aspect, parse_size, ratio, square
+from animateanywhere.core.frame_size import (
+    Size,
+    bucket,
+    nearest_size,
+    parse_aspect,
+    parse_size,
+    ratio,
+    square,
+)
 
 
 @pytest.mark.parametrize(("side", "stride"), [(64, 8), (128, 8), (512, 8), (512, 16)])
@@ -38,3 +46,11 @@ def test_wrong_sizes(text: str) -> None:
 def test_wrong_aspects(text: str) -> None:
     with pytest.raises(UsageError, match="9:16|3:1"):
         parse_aspect(text)
+
+
+def test_the_nearest_size_is_that_of_the_nearest_aspect_ratio() -> None:
+    """As a factor: of 1.45 to 1, half of the width is nearer than all of the height."""
+    sizes = [Size(64, 64), Size(48, 88), Size(88, 48), Size(90, 45)]
+    for source, wanted in (((90, 100), 0), ((9, 16), 1), ((1920, 1080), 2), ((2000, 1000), 3)):
+        assert nearest_size(Size(*source), sizes) == wanted
+    assert nearest_size(Size(145, 100), [Size(64, 64), Size(128, 64)]) == 1

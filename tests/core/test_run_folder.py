@@ -139,6 +139,20 @@ def test_the_mark_is_never_empty(tmp_path: Path) -> None:
         assert (tmp_path / MARK).stat().st_size
 
 
+def test_a_disk_that_is_full_from_the_start_is_named(tmp_path: Path) -> None:
+    """And no empty folder is left."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    try:
+        (folder / MARK).symlink_to("/dev/full")  # Linux: there is never place on it
+        (folder / MARK).open("a").close()
+    except OSError as error:
+        pytest.skip(f"no /dev/full ({error})")
+    with pytest.raises(Failure, match=f"disk full while writing {folder}"), owned(folder, "corpus"):
+        raise AssertionError("the folder is not owned")
+    assert not folder.exists()
+
+
 def test_a_lock_on_a_mark_that_was_removed_is_taken_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

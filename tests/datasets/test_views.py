@@ -10,7 +10,7 @@ from PIL import Image
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
 from animateanywhere.datasets.clip_folder import ClipFolder, open_folder
-from animateanywhere.datasets.views import frame_counts, nearest_size, view
+from animateanywhere.datasets.views import frame_counts, view
 from animateanywhere.media import video
 from animateanywhere.media.memory import cover, decode_clip, decode_picture
 from animateanywhere.pose.skeleton import Poses, write_poses
@@ -121,12 +121,6 @@ def test_a_turned_picture_is_upright(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(file, "PNG", exif=exif)
     found = decode_picture(file.getvalue(), "here", lambda size: cover(size, Size(20, 40)))
     assert found.shape == (40, 20, 3) and found[:18].min() > 200 and found[22:].max() < 50
-
-
-def test_the_nearest_size_is_that_of_the_nearest_aspect_ratio() -> None:
-    sizes = [Size(64, 64), Size(48, 88), Size(88, 48)]
-    assert [nearest_size(Size(*size), sizes) for size in ((90, 100), (9, 16), (1920, 1080))] == [
-        0, 1, 2]  # fmt: skip
 
 
 def test_what_is_missing_beside_a_file_is_named(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +24,13 @@ from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.samples import Samples, parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus, is_shard_corpus, open_shards
 from animateanywhere.methods.animate_anywhere.batch import Read
-from animateanywhere.methods.animate_anywhere.latent_shards import encoded_samples, layout_of
+from animateanywhere.methods.animate_anywhere.latent_shards import (
+    ARRAYS,
+    encoded_samples,
+    layout_of,
+)
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
-from animateanywhere.methods.animate_anywhere.vae_pictures import SamplePictures
+from animateanywhere.methods.animate_anywhere.vae_pictures import TRIES, SamplePictures
 from animateanywhere.training.loop import pass_number
 
 
@@ -34,7 +39,12 @@ def open_samples(folder: Path) -> Samples:
     damaged."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; [corpus] source names the training data")
-    return open_shards(folder) if is_shard_corpus(folder) else open_folder(folder)
+    if not is_shard_corpus(folder):
+        return open_folder(folder)
+    found = open_shards(folder)
+    if not len(found):
+        raise UsageError(f"{folder}: contains no sample; run `aa corpus build` again")
+    return found
 
 
 @dataclass(frozen=True)
@@ -111,15 +121,19 @@ class CorpusData:
         rows = _rows(latents, frames, frames if video else self.settings.model.frames)
         rows = np.unique(rows) if pairs else rows
         if not len(rows):
+            longest = int(latents.frames.max())
+            has = f"its longest has {longest}" if longest > 1 else "it has only pictures"
             raise UsageError(
                 f"stage {stage.name}: {self.settings.corpus.source} contains no clip of {frames} "
-                f"frames at {self.settings.model.fps:g} fps; lower `frames` of the stage"
+                f"frames at {self.settings.model.fps:g} fps, {has}: build one of longer clips for "
+                f"this recipe (`aa corpus build --recipe {self.settings.name}`), train a recipe "
+                "that learns fewer frames at once, or lower `frames` of the stage"
             )
         _, bucket_of = np.unique(latents.sizes[rows], axis=0, return_inverse=True)
         buckets = [rows[bucket_of.ravel() == number] for number in range(bucket_of.max() + 1)]
         dropout = 0.0 if pairs else stage.dropout
-        fetch = partial(_read, latents, Order(buckets, seed), seed, stage.batch, frames, dropout)
-        return Ahead(fetch, self.settings.corpus.workers)
+        passes = _Passes(latents, Order(buckets, seed), seed, stage.batch, frames, dropout)
+        return Ahead(passes, self.settings.corpus.workers)
 
 
 def _rows(samples: Samples | ShardCorpus, frames: int, each: int) -> np.ndarray:
@@ -128,25 +142,60 @@ def _rows(samples: Samples | ShardCorpus, frames: int, each: int) -> np.ndarray:
     return np.repeat(long, np.maximum(samples.frames[long] // each, 1))
 
 
-def _read(
-    latents: ShardCorpus, order: Order, seed: int, batch: int, frames: int, dropout: float,
-    number: int,
-) -> Read:  # fmt: skip
-    """Read the rows of pass `number`, by a random generator of its own: which frames of a clip, and
-    which of its captions, if any."""
-    _, rows = order.rows(number, batch)
-    rng = np.random.default_rng([seed, 4, number])
-    found: list[tuple[np.ndarray, ...]] = []
-    captions = []
-    for row in rows.tolist():
-        first = int(rng.integers(latents.frames[row] - frames + 1))
-        found.append(tuple(
-            latents.array(row, f"{name}.npy", first, first + frames)
-            for name in ("latents", "pose_latents", "keypoints")
-        ))  # fmt: skip
+@dataclass(frozen=True)
+class _Passes:
+    """Reads the rows of a pass by its number. In place of a row that is damaged, the next one of
+    the same frame size is read, with a warning: a run of days is not lost with one file."""
+
+    latents: ShardCorpus
+    order: Order
+    seed: int
+    batch: int
+    frames: int  # of each row
+    dropout: float  # share of the rows without their caption
+    damaged: set[int] = field(default_factory=set)
+
+    def __call__(self, number: int) -> Read:
+        """Pass `number`, by a random generator of its own: which frames of a clip, and which of its
+        captions, if any. Raises UsageError if too many rows that follow each other are damaged."""
+        bucket, rows = self.order.rows(number, self.batch)
+        rng = np.random.default_rng([self.seed, 4, number])
+        found = [self._row(bucket, row, rng) for row in rows.tolist()]
+        clean, poses, keypoints = (np.stack(part) for part in zip(*(one.arrays for one in found),
+                                                                  strict=True))  # fmt: skip
+        width = int(self.latents.sizes[rows[0], 0])
+        return Read(clean, poses, keypoints, [one.caption for one in found], width)
+
+    def _row(self, bucket: int, row: int, rng: np.random.Generator) -> _Row:
+        rows = np.unique(self.order.buckets[bucket])
+        first = int(np.searchsorted(rows, row))
+        for place in range(first, first + min(TRIES, len(rows))):
+            row = int(rows[place % len(rows)])
+            if row in self.damaged:
+                continue
+            try:
+                return self._read(row, rng)
+            except UsageError as error:
+                self.damaged.add(row)
+                warn(escape(f"{error}; the next sample is taken in its place, and "
+                            f"{len(self.damaged)} in all are damaged so far"))  # fmt: skip
+        raise UsageError(
+            f"{self.latents.folder}: {min(TRIES, len(rows))} samples in a row are damaged: delete "
+            "this folder, and its latents are computed again"
+        )
+
+    def _read(self, row: int, rng: np.random.Generator) -> _Row:
+        latents = self.latents
         name = latents.name(row, "caption.txt")
         words = parse_captions(latents.read(row, ["caption.txt"]), name)
+        first = int(rng.integers(latents.frames[row] - self.frames + 1))
+        arrays = latents.rows(row, ARRAYS, first, first + self.frames)
         caption = words[int(rng.integers(len(words)))]
-        captions.append("" if rng.random() < dropout else caption)
-    clean, poses, keypoints = (np.stack(part) for part in zip(*found, strict=True))
-    return Read(clean, poses, keypoints, captions, int(latents.sizes[rows[0], 0]))
+        return _Row(arrays, "" if rng.random() < self.dropout else caption)
+
+
+class _Row(NamedTuple):
+    """Latents and pose latents (F, C, h, w), keypoints (F, 18, 3), and a caption."""
+
+    arrays: list[np.ndarray]
+    caption: str

@@ -13,6 +13,7 @@ from rich.markup import escape
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size, square
 from animateanywhere.core.messages import warn
+from animateanywhere.datasets.ahead import in_this_context
 from animateanywhere.datasets.clips import Corpus, open_corpus
 from animateanywhere.datasets.samples import Samples
 from animateanywhere.datasets.views import frame_counts, view
@@ -93,7 +94,8 @@ class SamplePictures:
         In place of one that cannot be read, the next one is taken, with a warning. Raises
         UsageError if there is none.
         """
-        found = (self._pool.map if self._pool else map)(self._one, index.tolist())
+        one = in_this_context(self._one)
+        found = (self._pool.map if self._pool else map)(one, index.tolist())
         frames, keypoints = zip(*found, strict=True)
         return np.stack(frames), np.stack(keypoints)
 

@@ -190,11 +190,13 @@ def _files(folder: Path, out: Path) -> tuple[list[Path], list[str], list[OSError
     found: list[Path] = []
     others: list[str] = []
     closed: list[OSError] = []
-    own = out.resolve()
-    for place, below, names in os.walk(folder, onerror=closed.append):
+    seen = {out.resolve(), folder.resolve()}
+    for place, below, names in os.walk(folder, onerror=closed.append, followlinks=True):
         here = Path(place)
-        below[:] = [name for name in below if name[0] != "." and not name.endswith(".masks")
-                    and (here / name).resolve() != own]  # fmt: skip
+        real = {name: (here / name).resolve() for name in sorted(below) if name[0] != "."
+                and not name.endswith(".masks")}  # fmt: skip
+        below[:] = [name for name, path in real.items() if path not in seen]
+        seen.update(real.values())  # a link may lead back to a folder above it
         for name in names:
             suffix = Path(name).suffix.lower()
             if name[0] == "." or name.lower().endswith(SIDECARS):
@@ -216,7 +218,10 @@ def _with_captions(folder: Path, file: Path, license: str) -> Source:
 def _captions_beside(file: Path) -> tuple[str, ...]:
     """The captions of NAME.txt beside a file, one a line; () if there is none."""
     try:
-        text = file.with_suffix(".txt").read_text(encoding="utf-8-sig")
+        beside = file.with_suffix(".txt")
+        if not beside.is_file():  # or a pipe, which would be waited for
+            return ()
+        text = beside.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError):
         return ()
     return tuple(words for line in text.splitlines() if (words := " ".join(line.split())))

@@ -7,13 +7,18 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import parse_json
+from animateanywhere.core.messages import warn
+from animateanywhere.datasets.samples import check_sample
 from animateanywhere.datasets.shards import Sample, Shard, finished_shard, write_shard
 from animateanywhere.preprocessing.corpus.shots import Shots
 from animateanywhere.preprocessing.corpus.source import Piece, Rejection, Source
@@ -74,11 +79,15 @@ class PieceJournal:
         written = {entry.key for shard in self.shards for entry in shard.samples}
         self.first = max((i + 1 for i, key in enumerate(self.keys) if key in written), default=0)
         self.sizes: dict[str, int] = {}  # bytes of the samples that are not in a shard yet
-        for part in self.parts.iterdir():
-            if part.stem in written:
-                part.unlink()
-            elif part.suffix == ".zip":
+        known = set(self.keys)
+        for part in sorted(self.parts.iterdir()):
+            if part.suffix != ".zip" or part.stem not in known or part.stem in written:
+                _remove(part)
+            elif _is_whole(part):
                 self.sizes[part.stem] = part.stat().st_size
+            else:
+                _remove(part)
+                warn(escape(f"{part}: damaged; it is made again"))
         self.done = written | self.sizes.keys() | self.rejected.keys()
 
     def todo(self, pieces: Sequence[Piece]) -> list[tuple[str, Piece]]:
@@ -153,20 +162,36 @@ def _write_part(path: Path, sample: Sample) -> int:
     return path.stat().st_size
 
 
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
 def _read_part(path: Path) -> Sample:
+    """A sample. Raises UsageError if it is damaged."""
     try:
         with zipfile.ZipFile(path) as file:
             return Sample(path.stem, {name: file.read(name) for name in file.namelist()})
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of damaged files, zipfile raises whatever it meets
         raise UsageError(
-            f"{path}: damaged ({error}); delete it and run the command again"
+            f"{path}: damaged ({' '.join(str(error).split())}); run the command again, and it is "
+            "made again"
         ) from None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a sample is as it was written."""
+    try:
+        check_sample(_read_part(path), str(path.parent))
+    except UsageError:
+        return False
+    return True
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            text = json.dumps(row)
+            file.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
     except OSError as error:
         raise Failure(
             f"{path}: cannot be written ({error.strerror}): free some space and run the command "
@@ -175,18 +200,19 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def _lines(path: Path) -> list[Any]:
-    """The rows of a file that was appended to; after one that is cut off or damaged, the rest is
-    removed, to be made again."""
+    """The rows of a file that was appended to, each with a CRC-32 before it; after one that is cut
+    off or damaged, the rest is removed, to be made again."""
     if not path.is_file():
         return []
     rows: list[Any] = []
     lines = path.read_bytes().split(b"\n")
     for line in lines[:-1]:
-        try:
-            rows.append(parse_json(line.decode()))
-        except ValueError:
+        check, _, text = line.partition(b" ")
+        if check != f"{zlib.crc32(text):08x}".encode():
             break
+        rows.append(parse_json(text.decode()))
     if len(rows) < len(lines) - 1 or lines[-1]:
+        warn(escape(f"{path}: damaged after line {len(rows)}; the rest is made again"))
         with write_aside(path) as aside:
             aside.write_bytes(b"".join(line + b"\n" for line in lines[: len(rows)]))
     return rows

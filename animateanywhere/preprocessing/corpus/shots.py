@@ -11,6 +11,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.media import video
+from animateanywhere.media.container import missing_bytes
 from animateanywhere.media.pictures import is_picture
 from animateanywhere.media.source import Part
 from animateanywhere.preprocessing.corpus.source import (
@@ -41,12 +42,14 @@ class Shots(NamedTuple):
 
 class Look(NamedTuple):
     """A video at a small size: color changes (F - 1,) between its frames, which of them are black,
-    bool (F,), and when they are shown, int (F,), in frames since the beginning of the part. damage:
-    why there are no more, if the video goes on."""
+    bool (F,), and when they are shown, int (F,), in frames since the beginning of the part; total:
+    frames that it would have if none was damaged or missing. damage: why there are no more, if the
+    video goes on."""
 
     changes: np.ndarray
     black: np.ndarray
     places: np.ndarray
+    total: int
     damage: str = ""
 
 
@@ -134,7 +137,13 @@ def look_through(source: Source, fps: float) -> Look:
     if not times:
         raise UsageError(f"{source.path}: no frame from {source.start:g} to {source.end:g} s")
     places = np.round((np.concatenate(times) - source.start) * fps).astype(int)
-    return Look(np.concatenate(changes), np.concatenate(black), places, damage)
+    reached = read.reached
+    if not damage and not read.more and read.length and missing_bytes(source.path):
+        reached = max(reached, read.length - 1 / read.source_fps)  # of a truncated file
+    if source.end is not None:
+        reached = min(reached, source.end - 1 / fps)
+    total = max(round((reached - source.start) * fps), int(places[-1])) + 1
+    return Look(np.concatenate(changes), np.concatenate(black), places, total, damage)
 
 
 def stretches(look: Look) -> list[tuple[int, int, str]]:
@@ -153,6 +162,8 @@ def stretches(look: Look) -> list[tuple[int, int, str]]:
             out.append((expected, first - expected, "damaged frames"))
         out.append((first, stop - start, "black frames" if black[start] else ""))
         expected = int(places[stop - 1]) + 1
+    if look.total > expected and not look.damage:
+        out.append((expected, look.total - expected, "damaged frames"))
     return out
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from animateanywhere.core.frame_size import Size, bucket
+from animateanywhere.core.frame_size import Size, bucket, nearest_size
 from animateanywhere.preprocessing.backends import Backends
 
 STRIDE = 16  # pixels: UNets take multiples of 8, Wan's transformer of 16
@@ -98,7 +98,7 @@ class Frames:
 
     def nearest(self, source: Size) -> Size:
         """The size whose aspect ratio is nearest to that of a source."""
-        return min(self.sizes, key=lambda one: abs(one.aspect / source.aspect - 1))
+        return self.sizes[nearest_size(source, self.sizes)]
 
 
 def frames_of(side: int, fps: float, frames: int, aspects: tuple[float, ...]) -> Frames:

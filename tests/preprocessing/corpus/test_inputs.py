@@ -1,5 +1,6 @@
 """The inputs of a corpus: folders, files and manifests, whose errors name their lines."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,17 @@ def test_a_manifest_that_is_not_text(tmp_path: Path) -> None:
     path.write_bytes(b"path\na.mp4\n\xff\xfe.mp4\n")
     with pytest.raises(UsageError, match="line 3 is not UTF-8"):
         read_manifest(path)
+
+
+def test_links_to_folders_are_followed_and_pipes_not_waited_for(tmp_path: Path) -> None:
+    """Data sets are often links; one that leads back to a folder above it ends."""
+    clips, disk = tmp_path / "clips", tmp_path / "my disk"
+    for place in (clips, disk / "ä"):
+        place.mkdir(parents=True)
+    (disk / "ä" / "a.mp4").touch()
+    (disk / "ä" / "up").symlink_to(disk)
+    (clips / "linked").symlink_to(disk)
+    os.mkfifo(disk / "ä" / "a.txt")
+    found = read_inputs([clips], "", tmp_path / "out")
+    assert [one.name for one in found.sources] == ["linked/ä/a.mp4"]
+    assert found.sources[0].captions == ()

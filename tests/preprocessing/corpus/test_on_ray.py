@@ -2,12 +2,15 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from animateanywhere.commands.corpus import build
 from animateanywhere.core.errors import Failure
 from animateanywhere.preprocessing.corpus import in_process, on_ray
 from animateanywhere.preprocessing.corpus.clip import Preprocessor
@@ -82,3 +85,44 @@ def test_a_failure_ends_the_run_as_in_one_process() -> None:
 
     with pytest.raises(Failure, match="disk full"):
         list(on_ray.run(make, [("one", 1)], workers=1))  # type: ignore[arg-type]
+
+
+NODES = """
+import os, subprocess, sys, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+
+out = Path(sys.argv[1])
+cluster = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+try:
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    build = subprocess.Popen([
+        sys.executable, "-m", "animateanywhere", "corpus", "build", "--puppets", "6", "--recipe",
+        "tiny", "--out", str(out), "--engine", "ray", "--address", cluster.address,
+    ])
+    parts = out / "unfinished" / "samples"
+    while build.poll() is None and not list(parts.glob("*.zip")):
+        time.sleep(0.05)
+    assert build.poll() is None, "it ended before the node was killed"
+    cluster.remove_node(node, allow_graceful=False)
+    sys.exit(build.wait())
+finally:
+    cluster.shutdown()
+"""
+
+
+def test_a_cluster_of_two_machines_of_which_one_dies(tmp_path: Path) -> None:
+    """A real one, which asks for a token: nothing is lost, nothing twice, and the same bytes."""
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
+        "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(Path(__file__).parents[3]),
+    }  # fmt: skip
+    command = [sys.executable, "-c", NODES, str(tmp_path / "ray")]
+    ended = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    build([], tmp_path / "here", puppets=6, recipe="tiny")
+    for name in ("shard-000000.tar", "shard-000000.index.json", "corpus.json"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()

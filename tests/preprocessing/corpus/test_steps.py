@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from animateanywhere import puppets
-from animateanywhere.core.frame_size import Size
+from animateanywhere.core.frame_size import Size, nearest_size
 from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE
 from animateanywhere.preprocessing.corpus import quality, shots
@@ -104,6 +104,33 @@ def test_the_rest_of_a_video_that_cannot_be_read_is_named(
     assert (last.reason, last.seconds) == ("damaged frames", None)
     assert last.text.startswith("cut.mp4: ")
     assert last.start == found.pieces[-1].start + found.pieces[-1].frames / 8
+
+
+@pytest.mark.parametrize("way", ["blanked", "truncated"])
+def test_a_damaged_end_is_named(film: Path, tmp_path: Path, way: str) -> None:
+    """Also within what is looked at at once, where nothing follows that would show a gap."""
+    path, data = tmp_path / "end.mp4", bytearray(film.read_bytes())
+    with av.open(str(film)) as file:
+        packets = [one for one in file.demux(video=0) if one.size]
+    if way == "blanked":
+        for one in packets[-7:]:
+            data[one.pos : one.pos + one.size] = bytes(one.size)
+    else:
+        with av.open(str(film)) as file, av.open(
+            str(path), "w", options={"movflags": "faststart"}
+        ) as copy:  # fmt: skip
+            stream = copy.add_stream_from_template(file.streams.video[0])
+            for one in file.demux(video=0):
+                if one.size:
+                    one.stream = stream
+                    copy.mux(one)
+        data = bytearray(path.read_bytes())[: -sum(one.size for one in packets[-7:])]
+    path.write_bytes(data)
+    last = find_shots(Source("end.mp4", path), FRAMES).rejections[-1]
+    assert last.reason == "damaged frames" and last.seconds and last.seconds >= 6 / 8
+    assert last.start + last.seconds == pytest.approx(len(packets) / 8, abs=0.13)
+    cut = find_shots(Source("end.mp4", path, end=last.start), FRAMES)
+    assert not [one for one in cut.rejections if one.reason == "damaged frames"]
 
 
 def test_a_missing_file_is_set_aside(tmp_path: Path) -> None:
@@ -215,3 +242,12 @@ def test_keys_differ_for_parts_of_one_file() -> None:
     source = Source("a film.mp4")
     keys = {Piece(source, start, 8).key for start in (0.0, 0.125, 0.25)}
     assert len(keys) == 3 and all(key.startswith("a-film-") for key in keys)
+
+
+def test_a_corpus_has_the_frame_size_in_which_training_reads_it() -> None:
+    """Also where the nearest one by difference is another one than by factor."""
+    frames = frames_of(64, 8.0, 8, (1.0, 2.0))
+    for source in (Size(145, 100), Size(100, 145), Size(139, 100), Size(9, 1)):
+        nearest = frames.nearest(source)
+        assert frames.sizes[nearest_size(source, frames.sizes)] == nearest
+    assert frames.nearest(Size(145, 100)).aspect == 2
