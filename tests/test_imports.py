@@ -24,7 +24,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # `aa --help` and wrong use are answered without these.
 LIGHT = ("__main__", "cli.*", "core.errors", "core.console", "core.files", "core.paths",
          "core.naming", "core.schema", "core.frame_size", "core.formats",
-         "core.reporter", "core.messages", "core.device", "core.run_folder",
+         "core.reporter", "core.messages", "core.launcher", "core.device", "core.run_folder",
          "core.json_file")  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "av", "mediapipe", "numpy", "skimage"}
 

@@ -13,29 +13,35 @@ from typing import IO
 
 import numpy as np
 
-# (1 + R, A) uint32: of the header and of each row of the arrays, which are sorted by their names
+# Of arrays that are sorted by their names, uint32: the rows of each, then for each the checksums of
+# its header and of its rows
 CHECKS = "rows.crc32"
 
 
 def array_files(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-    """The files of arrays (R, ...) by their names, such as "latents.npy", with as many rows each,
-    and of their checksums."""
+    """The files of arrays (R, ...) by their names, such as "latents.npy", and of their
+    checksums."""
     files: dict[str, bytes] = {}
-    checks = []
+    checks = [len(arrays[name]) for name in sorted(arrays)]
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         file = io.BytesIO()
         np.lib.format.write_array(file, array, (1, 0))
         files[name] = file.getvalue()
         head = files[name][: len(files[name]) - array.nbytes]
-        checks.append([zlib.crc32(part) for part in (head, *(row.tobytes() for row in array))])
-    files[CHECKS] = np.array(checks, "<u4").T.tobytes()
+        checks += [zlib.crc32(part) for part in (head, *(row.tobytes() for row in array))]
+    files[CHECKS] = np.array(checks, "<u4").tobytes()
     return files
 
 
-def parse_checks(data: bytes, arrays: int) -> np.ndarray:
-    """The checksums (1 + R, A) of so many arrays. Raises ValueError if there cannot be so many."""
-    return np.frombuffer(data, "<u4").reshape(-1, arrays)
+def parse_checks(data: bytes, arrays: int) -> list[np.ndarray]:
+    """The checksums (1 + R,) of each of so many arrays. Raises ValueError if there are not as
+    many."""
+    table = np.frombuffer(data, "<u4")
+    ends = np.cumsum(table[:arrays].astype(np.int64) + 1)
+    if len(ends) < arrays or len(table) != arrays + ends[-1]:
+        raise ValueError("not the checksums of its arrays")
+    return np.split(table[arrays:], ends[:-1])
 
 
 def read_rows(

@@ -102,7 +102,7 @@ class ShardCorpus:
                 found = []
                 for name in names:
                     offset, size, _ = self.places[name][number].tolist()
-                    own = table[:, arrays.index(name)]
+                    own = table[arrays.index(name)]
                     found.append(read_rows(file, offset, size, own, start, stop or len(own) - 1))
                 return found
         except (OSError, ValueError, TypeError, IndexError, OverflowError, KeyError) as error:

@@ -69,7 +69,7 @@ class _Draw:
         shown = rng.permutation(self.settings.corpus.pictures)
         shown = shown[: rng.integers(1, len(shown) + 1)]  # of all people as many
         pictures, poses = (
-            np.stack([self.people.array(int(row), f"{name}.npy")[shown] for row in chosen])
+            np.stack([self.people.rows(int(row), [f"{name}.npy"])[0][shown] for row in chosen])
             for name in ("pictures", "picture_poses")
         )
         truth, scene, region, pose, near = (
@@ -86,16 +86,16 @@ class _Draw:
     def _row(self, row: int, scene: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Target, scene, region and pose of a row, and how near to the limbs its latents are."""
         frames = self.stage.frames
-        length = len(self.people.array(row, "keypoints.npy")) // self.scenes
+        length = len(self.people.rows(row, ["keypoints.npy"])[0]) // self.scenes
         first = scene * length + int(rng.integers(length - frames + 1))
         cut = (first, first + frames)
-        truth, pose, points = (
-            self.people.array(row, f"{name}.npy", *cut) for name in ("truth", "poses", "keypoints")
+        truth, pose, points = self.people.rows(
+            row, ["truth.npy", "poses.npy", "keypoints.npy"], *cut
         )
         if self.stage.kind == "compose":
             shift = int(rng.integers(self.settings.corpus.fine_masks)) * length * self.scenes
             at = (shift + cut[0], shift + cut[1])
-            seen, region = (self.people.array(row, f"{n}.npy", *at) for n in ("hidden", "masks"))
+            seen, region = self.people.rows(row, ["hidden.npy", "masks.npy"], *at)
         else:
             seen, region = self._pair(row, cut, truth.shape[-2:], rng)
         near = heat(points, int(self.base.config["size"]), truth.shape[-2:])[:, None]
@@ -107,9 +107,9 @@ class _Draw:
         """The scene with another person, and the box of that one, grown at random."""
         made = self.pairs
         if made is not None and (self.settings.swap.pairs == "generated" or rng.random() < 0.5):
-            seen, found = (made.array(row, f"{name}.npy", *cut) for name in ("made", "boxes"))
+            seen, found = made.rows(row, ["made.npy", "boxes.npy"], *cut)
         else:
-            seen, found = (self.people.array(row, f"{n}.npy", *cut) for n in ("other", "boxes"))
+            seen, found = self.people.rows(row, ["other.npy", "boxes.npy"], *cut)
         share = cells[0] / int(self.base.config["size"])
         grow = float(rng.uniform(*TRAINED))
         return seen, box_masks(grown(found, grow) * share, *cells)[:, None]

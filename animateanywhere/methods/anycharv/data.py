@@ -14,7 +14,6 @@ caption.txt                       the person in words
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -29,6 +28,7 @@ from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.files import sha256
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress
+from animateanywhere.datasets.arrays import array_files
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards, write_corpus
 from animateanywhere.datasets.shards import (
     Sample,
@@ -99,7 +99,7 @@ def cached_shards(
 
 def sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sample:
     """A sample of arrays, float16 or float32, by name."""
-    files = {f"{name}.npy": _npy(array) for name, array in arrays.items()}
+    files = array_files({f"{name}.npy": array for name, array in arrays.items()})
     meta = {"width": 1, "height": 1, "frames": 1, "fps": 0.0, "license": "", "source": "puppets"}
     files |= {"caption.txt": f"{caption}\n".encode(), "meta.json": json.dumps(meta).encode()}
     return Sample(key, files)
@@ -157,9 +157,3 @@ def _latents(base: Base, frames: np.ndarray) -> np.ndarray:
 def _skeletons(base: Base, keypoints: np.ndarray, size: Size) -> np.ndarray:
     found: np.ndarray = encode_skeletons(base, keypoints, size).cpu().numpy().astype(np.float16)
     return found
-
-
-def _npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.ascontiguousarray(array))
-    return file.getvalue()

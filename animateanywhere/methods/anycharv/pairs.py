@@ -28,7 +28,7 @@ def generated_pairs(
 
     base: the model, whose weights these depend on. video: whether the people are in clips.
     """
-    length = len(people.array(0, "keypoints.npy"))
+    length = len(people.rows(0, ["keypoints.npy"])[0])
     scenes = 1 if video else settings.corpus.scenes
     about = {
         "people": people.about["shards"], "steps": settings.swap.pair_steps, "seed": seed,
@@ -46,7 +46,7 @@ def generated_pairs(
             others = [guest[row] for row in rows]
             made = _made(base, settings, people, rows, others, scenes, seed)
             for row, latents in zip(rows, made, strict=True):
-                found = people.array(row, "mask_boxes.npy", 0, length)
+                found = people.rows(row, ["mask_boxes.npy"], 0, length)[0]
                 arrays = {"made": latents, "boxes": found}
                 yield sample(people.key(row), arrays, "")
 
@@ -63,13 +63,13 @@ def _made(
 
     def tensor(name: str, some: list[int]) -> torch.Tensor:
         """(R·S, F, C, h, w) of scenes; the first of the augmented masks."""
-        length = len(people.array(some[0], "keypoints.npy"))
-        found = np.stack([people.array(row, f"{name}.npy", 0, length) for row in some])
+        length = len(people.rows(some[0], ["keypoints.npy"])[0])
+        found = np.stack([people.rows(row, [f"{name}.npy"], 0, length)[0] for row in some])
         split = found.reshape(len(some) * scenes, length // scenes, *found.shape[2:])
         return torch.from_numpy(split).float().to(base.denoiser.device)
 
     pictures, poses = (
-        torch.from_numpy(np.stack([people.array(row, f"{name}.npy") for row in others]))
+        torch.from_numpy(np.stack([people.rows(row, [f"{name}.npy"])[0] for row in others]))
         .float().to(base.denoiser.device)
         for name in ("pictures", "picture_poses")
     )  # fmt: skip

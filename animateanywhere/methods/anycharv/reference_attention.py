@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention
 from einops import repeat
 from torch import Tensor, nn
+
+from animateanywhere.diffusion.attention import TrainingAttention
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def enable_reference(unet: nn.Module) -> list[str]:
     return names
 
 
-class ReferenceAttention(AttnProcessor2_0):
+class ReferenceAttention(TrainingAttention):
     """diffusers' attention processor, whose keys and values may go beyond its input."""
 
     def __init__(self, name: str) -> None:

@@ -114,7 +114,7 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         texts = [_caption(people, int(row)) for row in chosen]
         shown = rng.integers(run.settings.corpus.pictures, size=len(chosen)).tolist()
         pictures = np.concatenate([
-            people.array(int(row), "pictures.npy", at, at + 1)
+            people.rows(int(row), ["pictures.npy"], at, at + 1)[0]
             for row, at in zip(chosen, shown, strict=True)
         ])  # fmt: skip
         return _ends(base, texts), torch.from_numpy(pictures).float().to(base.denoiser.device)

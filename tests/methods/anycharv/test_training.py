@@ -265,11 +265,11 @@ def test_a_batch_is_what_the_stage_says(trained: Path, tiny_base: Path, tmp_path
     recipe = load_recipe(recipe_of(tmp_path, tiny_base))
     base, people = Run(recipe, trained).base(), open_shards(trained / "corpus" / "images")
     made = open_shards(trained / "corpus" / "pairs-boost")
-    arrays = {name: people.array(0, f"{name}.npy") for name in ("truth", "other", "hidden")}
+    arrays = {name: people.rows(0, [f"{name}.npy"])[0] for name in ("truth", "other", "hidden")}
     assert arrays["truth"].shape == (2, 4, 8, 8) and arrays["hidden"].shape == (4, 4, 8, 8)
     # Generated scenes: the truth outside of the fine mask, somebody else inside
-    mask = people.array(0, "masks.npy", 0, 2).astype(np.float32)
-    change = np.abs(made.array(0, "made.npy").astype(np.float32) - arrays["truth"])
+    mask = people.rows(0, ["masks.npy"], 0, 2)[0].astype(np.float32)
+    change = np.abs(made.rows(0, ["made.npy"])[0].astype(np.float32) - arrays["truth"])
     assert (change * (mask == 0)).max() < 0.01 < (change * (mask == 1)).max()
 
     def drawn(kind: str, source: str, passes: int) -> list[Any]:
@@ -295,10 +295,10 @@ def test_a_batch_is_what_the_stage_says(trained: Path, tiny_base: Path, tmp_path
         rows_, columns = rectangle.any(1), rectangle.any(0)
         assert torch.equal(rectangle, rows_[:, None] & columns[None])
         corpus = people if name == "other" else made
-        known = np.concatenate([corpus.array(row, f"{name}.npy") for row in range(4)])
+        known = np.concatenate([corpus.rows(row, [f"{name}.npy"])[0] for row in range(4)])
         assert any(np.array_equal(boost.scene.latents[0, 0].half(), one) for one in known)
     both = drawn("boost", "both", 8)
-    known = np.concatenate([people.array(row, "other.npy") for row in range(4)])
+    known = np.concatenate([people.rows(row, ["other.npy"])[0] for row in range(4)])
     rendered = [
         any(np.array_equal(row[0].half(), one) for one in known)
         for batch in both for row in batch.scene.latents
