@@ -39,8 +39,13 @@ SWITCHES = re.compile(
     r"|[\"'](unet|transformer|controlnet)[\"']\]? (not )?in\b"
     r"|family(\.name)? (is\b|==|!=|in\b)|family_of|packed (>|==|!=) 1"
 )
-# Where a family is asked for before there is a base: whether a recipe may have training stages
-CHOOSERS = {Path("commands/base_train.py")}
+# Where a family is asked for before there is a base: whether a recipe may have training stages.
+# And AnyCharV: its network is a UNet of its own
+CHOOSERS = {
+    Path("commands/base_train.py"),
+    Path("methods/anycharv/method.py"),
+    Path("methods/anycharv/swap_base.py"),
+}
 
 
 def test_no_module_outside_asks_which_backbone_it_is() -> None:
