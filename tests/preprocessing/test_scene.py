@@ -186,6 +186,16 @@ def test_long_stretches_are_parts_and_memory_does_not_grow(place, monkeypatch):
     assert most(40) < 1.35 * most(16)
 
 
+def test_a_folder_has_the_rate_that_is_given_for_it(place):
+    folder = place / "pictures"
+    folder.mkdir()
+    for index in range(6):
+        Image.new("RGB", (16, 16)).save(folder / f"{index}.png")
+    for rate in (4.0, 24.0):
+        facts = scene_facts(folder, None, Part(fps=rate))
+        assert facts.fps == rate and facts.expected == 6
+
+
 @pytest.mark.parametrize("what, match", [
     ("nobody", "nobody found in it to take the place of"),
     ("skeleton", "a motion and no scene: give it to `aa generate --pose`"),

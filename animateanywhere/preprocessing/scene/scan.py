@@ -40,7 +40,7 @@ class Facts(NamedTuple):
     size: Size  # of its frames
     seen: Size  # of those in which people are looked for
     fps: float  # of the frames taken
-    own_fps: float  # of the file, on average
+    own_fps: float  # of the file, on average, or as `part` says
     expected: int  # number of frames, about
     part: Part
     is_picture: bool
@@ -71,8 +71,9 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
     seen = video.read_first(path)
     size, small = (Size(one.frames.shape[2], one.frames.shape[1]) for one in (first, seen))
     single = not path.is_dir() and is_picture(path) and not first.more
-    rate = fps or min(first.source_fps, FASTEST)
-    length = max((first.length or 0) - part.start, 0)
+    own = part.fps or first.source_fps
+    rate = fps or min(own, FASTEST)
+    length = max((first.length or 0) * first.source_fps / own - part.start, 0)
     count = 1 if single else max(round(length * rate), 1)
     if part.frames is None and count > LONGEST:
         raise UsageError(
@@ -80,9 +81,7 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
             f"asked for: add --frames {count} for all of it, or choose a part by --start and "
             "--frames"
         )
-    return Facts(
-        path, size, small, rate, first.source_fps, min(count, part.frames or count), part, single
-    )
+    return Facts(path, size, small, rate, own, min(count, part.frames or count), part, single)
 
 
 def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
