@@ -157,7 +157,7 @@ def compared(character: Sequence[Character], scene: np.ndarray) -> list[Finding]
 def proportions(character: Sequence[Character], scene: np.ndarray) -> list[Finding]:
     """A warning where the character is of another build than a scene's person, whose keypoints are
     (F, 18, 3)."""
-    theirs = next((body.measure(one.keypoints[None]) for one in character), None)
+    theirs = body.measure(np.stack([one.keypoints for one in character]))  # as `--fit bones`
     own = body.measure(scene)
     if own is None or theirs is None:
         return []
@@ -228,7 +228,7 @@ def _person(
                 f"{path}: {len(people.tracks)} persons: choose one by --character-person N, "
                 f"numbered in {picture}, or crop the picture"
             )
-    chosen = choose(people, number or 1, path, picture)
+    chosen = choose(people, number or 1, path, picture, "--character-person")
     return chosen.keypoints[0], [one.keypoints[0] for one in people.others(number or 1)]
 
 

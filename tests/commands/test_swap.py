@@ -310,7 +310,7 @@ def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, na
     (("--out", "x.avi"), 2, ".avi cannot be written"),
     (("--fps", "fast"), 2, "--fps fast: give frames per second from 1 to 120, or base"),
     (("--person", 2), 2, "--person 2: one person is seen in scene.mp4"),
-    (("--character-person", 2), 2, "--person 2: one person is seen in a.png"),
+    (("--character-person", 2), 2, "--character-person 2: one person is seen in a.png"),
     (("--start", 9), 2, "nothing is left after 9 s"),
     (("--keep", "all"), 2, "--keep"),
 ])  # fmt: skip

@@ -88,7 +88,7 @@ def test_nobody_and_several_are_refused_and_one_of_several_can_be_chosen(tmp_pat
     pose_beside(two, POSE, POSE + np.array([40.0, 2, 0]) * (POSE[:, 2:] > 0))
     necks = [read(two, number).keypoints[1, 0] for number in (1, 2)]
     assert abs(necks[0] - necks[1]) > 100
-    with pytest.raises(UsageError, match="--person 3: 2 persons are seen"):
+    with pytest.raises(UsageError, match="--character-person 3: 2 persons are seen"):
         read(two, 3)
 
 
@@ -211,6 +211,9 @@ def test_another_build_is_said_and_fitted_with_the_feet_where_they_stand():
     assert "--fit bones" in proportions([someone], scene)[0].text
     same = someone._replace(keypoints=POSE.astype(np.float32))
     assert proportions([same], scene) == []
+    unknown = someone._replace(keypoints=np.zeros_like(someone.keypoints))
+    assert proportions([unknown], scene) == []
+    assert "--fit bones" in proportions([unknown, someone], scene)[0].text
     fitted = fit_in_place(scene, tall[None])
     lower = np.where(scene[..., 2] > 0.3, scene[..., 1], -1)[:, [10, 13]].argmax(1)
     ankles = np.array([10, 13])[lower]
