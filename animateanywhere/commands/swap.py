@@ -48,7 +48,7 @@ from animateanywhere.preprocessing.character import (
     proportions,
     read_character,
 )
-from animateanywhere.preprocessing.scene.parts import read_part
+from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
 
@@ -212,7 +212,7 @@ def sidecar(
     """Everything that a result depends on, as JSON data."""
     facts = scene.facts
     corrected = {str(part.first): marks for part in scene.parts
-                 if any((marks := read_part(part).corrected).values())}  # fmt: skip
+                 if any((marks := corrected_in(part)).values())}  # fmt: skip
     return {
         "command": "swap",
         "characters": [{"file": one.path.name, "sha256": one.digest} for one in character],

@@ -15,7 +15,7 @@ from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.scene import parts as part_of
-from animateanywhere.preprocessing.scene.parts import read_part
+from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
 from tests.preprocessing.crowd import SIZE, Crowd, crowd
@@ -68,7 +68,7 @@ def test_the_only_person_with_masks_and_poses_to_correct(place, monkeypatch):
         truth = shown.masks[0, index]
         found = canvas[200 : 200 + SIZE, 200 : 200 + truth.shape[1]] > 0.5
         assert (found & truth).sum() > 0.9 * (found | truth).sum()
-    assert not content.others.any() and not any(content.corrected.values())
+    assert not content.others.any() and not any(corrected_in(part).values())
     assert (part.folder / "report.html").is_file()
     assert next(one.text for one in scene.findings if one.what == "size").startswith(
         "the person is "
@@ -89,8 +89,23 @@ def test_a_corrected_mask_is_kept_and_said_also_in_the_next_run(place):
         assert any("kept as corrected manually: mask 3" in one.get("text", "")
                    for one in events.events)  # fmt: skip
         content = read_part(again)
-        assert content.corrected["mask"] == [3]
+        assert corrected_in(again)["mask"] == [3]
         assert content.masks[3].sum() == 1600 and content.masks[4].sum() != 1600
+
+
+def test_what_was_found_in_other_parts_is_still_said_after_a_correction(place, monkeypatch):
+    monkeypatch.setattr(part_of, "LONGEST", 8)
+    shown = crowd({1: STAYS})
+    shown.masks[0, 1] = False  # in the first part
+    path = write_scene(place / "a.mp4", shown)
+    first = prepared(path)
+    found = [one for one in first.findings if one.text.startswith("frames-00000: ")]
+    assert found
+    picture = first.parts[1].folder / "masks" / "0003.png"
+    Image.fromarray(np.array(Image.open(picture))[:, ::-1]).save(picture)
+    again = prepared(path)
+    assert corrected_in(again.parts[1])["mask"] == [3]
+    assert [one for one in again.findings if one in found] == found
 
 
 def test_the_same_scene_is_not_looked_at_again(place, monkeypatch):

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.core.files import folder_aside, write_aside
-from animateanywhere.core.findings import Finding, write_findings
+from animateanywhere.core.findings import Finding, read_findings, write_findings
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import progress, quietly, reporting_to
@@ -73,13 +73,11 @@ class Part(NamedTuple):
 
 class Content(NamedTuple):
     """What a part's folder holds, with corrections: masks of the person and of everybody else,
-    float32 (n, SIDE, SIDE) in 0..1, keypoints float32 (n, 18, 3) in the scene's own pixels, and
-    the frames that were corrected manually, by kind."""
+    float32 (n, SIDE, SIDE) in 0..1, and keypoints float32 (n, 18, 3) in the scene's own pixels."""
 
     masks: np.ndarray
     others: np.ndarray
     keypoints: np.ndarray
-    corrected: dict[str, list[int]]
 
 
 def divide(facts: Facts, found: Presence, folder: Path) -> list[Part]:
@@ -114,9 +112,8 @@ def _key_of(part: Part, key: str) -> str:
 def prepare_parts(
     facts: Facts, found: Presence, parts: Sequence[Part], chosen: Chosen, backends: Backends,
     key: str,
-) -> list[Finding]:  # fmt: skip
-    """Write the folders of parts, with what was corrected in them; returns their findings."""
-    findings: list[Finding] = []
+) -> None:  # fmt: skip
+    """Write the folders of parts, with what was corrected in them."""
     waiting = list(parts)
     total = sum(part.stop - part.first for part in parts)
     gathered: list[tuple[np.ndarray, ...]] = []
@@ -134,12 +131,11 @@ def prepare_parts(
                 frames, masks, others = (
                     np.concatenate(rows) for rows in zip(*gathered, strict=True)
                 )
-                findings += _write(facts, found, part, frames, masks, others, chosen, key)
+                _write(facts, found, part, frames, masks, others, chosen, key)
                 gathered.clear()
                 waiting.pop(0)
             if not waiting:
                 break
-    return findings
 
 
 def _where(facts: Facts, part: Part, rows: slice) -> np.ndarray:
@@ -186,7 +182,7 @@ def _looked_at(
 def _write(
     facts: Facts, found: Presence, part: Part, frames: np.ndarray, masks: np.ndarray,
     others: np.ndarray, chosen: Chosen, key: str,
-) -> list[Finding]:  # fmt: skip
+) -> None:  # fmt: skip
     rows = slice(part.first, part.stop)
     filled = found.filled[rows]
     inside = crop_keypoints(found.keypoints[rows], _where(facts, part, slice(None)), square(SIDE))
@@ -219,8 +215,12 @@ def _write(
             Image.fromarray(masks_to_uint8(others[index])).save(
                 folder / OTHERS / f"{index:04}.png", compress_level=1
             )
+
+
+def findings_in(part: Part) -> list[Finding]:
+    """The findings of a prepared part, with its name."""
     name = part.folder.name
-    return [one._replace(text=f"{name}: {one.text}") for one in findings]
+    return [one._replace(text=f"{name}: {one.text}") for one in read_findings(part.folder)]
 
 
 def _held(subject: Subject) -> list[Finding]:
@@ -239,7 +239,6 @@ def _held(subject: Subject) -> list[Finding]:
 def read_part(part: Part) -> Content:
     """Read a part's folder, with corrections."""
     subject = read_subject(part.folder)
-    by_hand = corrections.find_corrections(part.folder)
     others = np.zeros_like(subject.masks)
     for index in range(len(others)):
         path = part.folder / OTHERS / f"{index:04}.png"
@@ -248,8 +247,12 @@ def read_part(part: Part) -> Content:
     keypoints = subject.keypoints.copy()
     scale = part.squares[:, None, 2:] / SIDE
     keypoints[..., :2] = keypoints[..., :2] * scale + part.squares[:, None, :2]
-    marks = corrections.corrected_frames(by_hand, by_hand.digests)
-    return Content(subject.masks, others, keypoints, marks)
+    return Content(subject.masks, others, keypoints)
+
+
+def corrected_in(part: Part) -> dict[str, list[int]]:
+    """The frames of a prepared part that were corrected manually, by kind."""
+    return dict(corrections.read_digests(part.folder)["by_hand"])
 
 
 def write_record(folder: Path, key: str, parts: Sequence[Part], more: dict[str, Any]) -> None:

@@ -17,10 +17,11 @@ from animateanywhere.preprocessing.quality.clip import frame_ranges
 from animateanywhere.preprocessing.reference_clip import choose
 from animateanywhere.preprocessing.scene.parts import (
     Part,
+    corrected_in,
     divide,
+    findings_in,
     is_whole,
     prepare_parts,
-    read_part,
     read_record,
     write_record,
 )
@@ -96,8 +97,8 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
     found = find_presence(facts, scanned, number, out / PEOPLE, frame)
     parts = divide(facts, found, folder)
     anew = [part for part in parts if known is None or not is_whole(part, key)]
-    of_masks = prepare_parts(facts, found, anew, chosen, backends, key)
-    findings = [*found.findings, *of_masks]
+    prepare_parts(facts, found, anew, chosen, backends, key)
+    findings = [*found.findings, *(one for part in parts for one in findings_in(part))]
     total = len(scanned.found)
     more = {"total": total, "findings": [list(one) for one in findings]}
     write_record(folder, key, parts, more)
@@ -112,7 +113,7 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
 
 def _say_corrected(scene: Scene) -> None:
     for part in scene.parts:
-        marks = read_part(part).corrected
+        marks = corrected_in(part)
         kept = [f"{kind} {frame_ranges(indices)}" for kind, indices in marks.items() if indices]
         if kept:
             say(escape(f"{part.folder}: kept as corrected manually: {'; '.join(kept)}"))
