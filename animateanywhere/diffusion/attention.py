@@ -28,9 +28,11 @@ class TrainingAttention(AttnProcessor2_0):
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        """Attend from hidden_states (N, L, C) to encoder_hidden_states (N, T, D) or themselves."""
+        """Attend from hidden_states (N, L, C), or those of a VAE (N, C, H, W), to
+        encoder_hidden_states (N, T, D) or themselves."""
         given = (attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-        if _trains_in_bfloat16(hidden_states) and hidden_states.shape[1] <= FEW_TOKENS:
+        tokens = hidden_states[0, 0].numel() if hidden_states.ndim == 4 else hidden_states.shape[1]
+        if _trains_in_bfloat16(hidden_states) and tokens <= FEW_TOKENS:
             products: Tensor = PRODUCTS(*given)
             return products
         fused: Tensor = super().__call__(*given)

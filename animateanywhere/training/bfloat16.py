@@ -29,7 +29,7 @@ def use_bfloat16_layers(model: nn.Module) -> nn.Module:
 
     diffusers computes norms in float32, in twice as many passes over memory of twice as many bytes;
     for attention see `TrainingAttention`. Weights remain float32, and without gradients nothing
-    changes.
+    changes, except that text encoders of transformers attend by products of matrices then as well.
     """
     for module in model.modules():
         if isinstance(module, RMSNorm) and module.weight is not None:

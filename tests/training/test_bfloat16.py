@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderDC
+from diffusers.models.attention_processor import Attention
 from diffusers.models.normalization import RMSNorm
 from torch import nn
 
@@ -87,6 +88,18 @@ def test_attention_of_a_video_unet_is_that_of_float32(
     with torch.no_grad():
         expected, ours = (model(x, torch.tensor([500]), text).sample for model in (plain, fast))
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
+
+
+def test_large_pictures_in_a_vae_attend_without_a_matrix_of_all_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention, "FEW_TOKENS", 8)
+    monkeypatch.setattr(attention, "PRODUCTS", None)
+    layer = Attention(8, processor=attention.TrainingAttention())
+    x = torch.randn(1, 8, 3, 3, dtype=torch.bfloat16)  # 9 positions of 8 channels
+    assert layer.to(torch.bfloat16)(x).shape == x.shape
+    with pytest.raises(TypeError):
+        layer(x[..., :2])
 
 
 @pytest.mark.parametrize("amx", [True, False])
