@@ -193,10 +193,11 @@ def _files(folder: Path, out: Path) -> tuple[list[Path], list[str], list[OSError
     seen = {out.resolve(), folder.resolve()}
     for place, below, names in os.walk(folder, onerror=closed.append, followlinks=True):
         here = Path(place)
-        real = {name: (here / name).resolve() for name in sorted(below) if name[0] != "."
-                and not name.endswith(".masks")}  # fmt: skip
-        below[:] = [name for name, path in real.items() if path not in seen]
-        seen.update(real.values())  # a link may lead back to a folder above it
+        # Of several names of a folder the first counts
+        real = {(here / name).resolve(): name for name in sorted(below, reverse=True)
+                if name[0] != "." and not name.endswith(".masks")}  # fmt: skip
+        below[:] = [name for path, name in real.items() if path not in seen]
+        seen.update(real)  # a link may lead back to a folder above it
         for name in names:
             suffix = Path(name).suffix.lower()
             if name[0] == "." or name.lower().endswith(SIDECARS):

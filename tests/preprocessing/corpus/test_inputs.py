@@ -95,13 +95,15 @@ def test_a_manifest_that_is_not_text(tmp_path: Path) -> None:
 
 
 def test_links_to_folders_are_followed_and_pipes_not_waited_for(tmp_path: Path) -> None:
-    """Data sets are often links; one that leads back to a folder above it ends."""
+    """Data sets are often links; one that leads back to a folder above it ends, and of two to one
+    folder the first counts."""
     clips, disk = tmp_path / "clips", tmp_path / "my disk"
     for place in (clips, disk / "ä"):
         place.mkdir(parents=True)
     (disk / "ä" / "a.mp4").touch()
     (disk / "ä" / "up").symlink_to(disk)
     (clips / "linked").symlink_to(disk)
+    (clips / "more").symlink_to(disk)
     os.mkfifo(disk / "ä" / "a.txt")
     found = read_inputs([clips], "", tmp_path / "out")
     assert [one.name for one in found.sources] == ["linked/ä/a.mp4"]
