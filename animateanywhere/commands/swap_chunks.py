@@ -19,10 +19,10 @@ from animateanywhere.methods.anycharv import generation, geometry
 from animateanywhere.methods.anycharv.long_scene import (
     Chunk,
     Piece,
-    passes,
     read_piece,
     sample_chunk,
     shared_frames,
+    windows_of,
     write_piece,
 )
 from animateanywhere.methods.anycharv.method import Character
@@ -70,12 +70,12 @@ def sample_scene(plan: Plan) -> tuple[list[Path], Estimate | None]:
     shares: list[np.ndarray] = []
     before: Piece | None = None
     digest = hashlib.sha256(plan.settings.encode()).hexdigest()
-    estimate, left = None, sum(passes_of(plan, steps))
+    estimate, left = None, passes_of(plan, steps)
     with progress("swapping", total=left) as bar:
         for chunk, frames in with_frames(plan, chunks_of(plan)):
             digest = chunk.digest(digest)
             path = folder / f"{chunk.first:05}-{digest}.npz"
-            piece, each = read_piece(path), passes(plan.base, chunk, steps) // steps
+            piece, each = read_piece(path), windows_of(plan.base, chunk.stop - chunk.first)
             if piece is None:
                 if estimate is None and left > WORTH:
                     estimate = _estimate(plan, chunk, frames, left)
@@ -94,15 +94,11 @@ def sample_scene(plan: Plan) -> tuple[list[Path], Estimate | None]:
     return paths, estimate
 
 
-def passes_of(plan: Plan, steps: int) -> Iterator[int]:
-    """The passes of each chunk through the network."""
+def passes_of(plan: Plan, steps: int) -> int:
+    """The passes of all chunks through the network."""
     shared = shared_frames(plan.base)
-    empty = np.empty(0)
-    for part in plan.scene.parts:
-        first = part.first - (0 if part.begins else shared)
-        yield passes(
-            plan.base, Chunk(first, part.stop, 0, 0, empty, empty, empty, empty, empty), steps
-        )
+    lengths = (part.stop - part.first + (0 if part.begins else shared) for part in plan.scene.parts)
+    return steps * sum(windows_of(plan.base, length) for length in lengths)
 
 
 def chunks_of(plan: Plan) -> Iterator[Chunk]:

@@ -74,10 +74,10 @@ def shared_frames(base: Base) -> int:
     return max(window_length(base) // 4, 1)
 
 
-def passes(base: Base, chunk: Chunk, steps: int) -> int:
-    """The number of passes of a window through the network for a chunk."""
+def windows_of(base: Base, frames: int) -> int:
+    """The number of windows of a chunk of so many frames: of passes in each denoising step."""
     length = window_length(base)
-    return steps * len(windows(chunk.stop - chunk.first, length, length // 4))
+    return len(windows(frames, length, length // 4))
 
 
 def sample_chunk(
