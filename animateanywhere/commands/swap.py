@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,7 +32,7 @@ from animateanywhere.core.files import require_free, require_writable
 from animateanywhere.core.findings import warn_findings
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
-from animateanywhere.core.run_folder import owned
+from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import video
@@ -100,7 +102,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     facts = scene_facts(scene, rate, options.part)
     check_out(options.out, facts.is_picture)
     passes = to_device(base, best_device())
-    folder = RUNS / scene.stem
+    folder = folder_of(scene)
     with owned(folder, "swap"):
         known = [
             read_character(
@@ -138,6 +140,17 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     return out
 
 
+def folder_of(scene: Path) -> Path:
+    """The run folder of a scene: runs/<scene>, or runs/<scene>-swap where the former is another
+    command's."""
+    folder = RUNS / Path(os.path.abspath(scene)).stem  # "." has none
+    try:
+        require_own(folder, "swap")
+    except UsageError:
+        return folder.with_name(f"{folder.name}-swap")
+    return folder
+
+
 def _load(name: str) -> Base:
     """Load a base for swaps. Raises UsageError for one that cannot, or with how to make one."""
     if name == DEFAULT:
@@ -164,6 +177,8 @@ def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) 
         for given in (*characters, scene):
             if path.resolve() == given.resolve():
                 raise UsageError(f"{path} would overwrite the input {given}: give another name")
+    if len({path.resolve() for path in written}) < len(written):
+        raise UsageError(f"--out and --contact-sheet are both {options.out}; give two names")
     if options.out is not None:
         own = is_own(options.out)
         for path in (options.out, options.out.with_suffix(".json")):
@@ -205,6 +220,12 @@ def _compare(character: Sequence[Character], scene: Scene, options: SwapOptions)
     warn_findings(" and ".join(one.path.name for one in character), found)
 
 
+def _cut_out(one: Character) -> str:
+    """A digest of how a picture was read, by the mask and pose beside it or by detectors."""
+    parts = (one.pixels, one.mask, one.keypoints)
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+
 def sidecar(
     character: Sequence[Character], scene: Scene, base: Base, sampling: generation.Options,
     options: SwapOptions,
@@ -215,7 +236,8 @@ def sidecar(
                  if any((marks := corrected_in(part)).values())}  # fmt: skip
     return {
         "command": "swap",
-        "characters": [{"file": one.path.name, "sha256": one.digest} for one in character],
+        "characters": [{"file": one.path.name, "sha256": one.digest, "cut_out": _cut_out(one)}
+                       for one in character],
         "scene": {
             "file": facts.path.name,
             "sha256": clip_digest(facts.path),
@@ -243,4 +265,4 @@ def sidecar(
         "sampler": sampling.sampler,
         "version": __version__,
         "torch": torch.__version__,
-    }
+    }  # fmt: skip

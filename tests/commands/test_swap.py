@@ -248,6 +248,12 @@ def test_a_picture_as_the_scene_is_one_frame(run, place, capsys):
     result = np.asarray(Image.open(place / "runs" / "scene" / "a.png"))
     assert result.shape == shown.frames[0].shape and (result != shown.frames[0]).any()
     assert np.array_equal(result[:, 130:], shown.frames[0][:, 130:])
+    (place / "runs" / "mine").mkdir()  # of another command
+    (place / "runs" / "mine" / "unet").touch()
+    (place / "scene.png").rename(place / "mine.png")
+    (place / "scene.poses.json").rename(place / "mine.poses.json")
+    assert run(scene="mine.png") == 0
+    assert (place / "runs" / "mine-swap" / "a.png").is_file()
     scene_of(place, STAYS, name="b.mp4")
     assert run("--out", "b.png", scene="b.mp4") == 2
     assert "a video is not written as one picture" in line(capsys)
@@ -271,6 +277,8 @@ def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
         (place / "runs" / "scene" / "a.json").read_text())["characters"]]  # fmt: skip
     assert names == ["a.png", "b.png"]
     assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-2.mp4").is_file()
+    write_character(place / "a.png", hidden=(0,))  # another pose beside the same picture
+    assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-3.mp4").is_file()
 
 
 def _only_sound(path: Path) -> None:
@@ -306,6 +314,7 @@ def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, na
     (("--out", "scene.mp4"), 2, "would overwrite the input scene.mp4"),
     (("--out", "a.png"), 2, "would overwrite the input a.png"),
     (("--contact-sheet", "a.png"), 2, "would overwrite the input a.png"),
+    (("--out", "x.png", "--contact-sheet", "x.png"), 2, "both x.png; give two names"),
     (("--out", "taken.mp4"), 2, "exists and was not written by this command"),
     (("--out", "x.avi"), 2, ".avi cannot be written"),
     (("--fps", "fast"), 2, "--fps fast: give frames per second from 1 to 120, or base"),
