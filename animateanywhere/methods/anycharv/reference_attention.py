@@ -11,7 +11,6 @@ own as in the paper, or the denoiser itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,12 +41,6 @@ class Features:
     def rows(self, kept: Tensor) -> Features:
         """Rows by their index."""
         return Features({name: h[kept] for name, h in self.layers.items()})
-
-
-def joined(pictures: Sequence[Features]) -> Features:
-    """The features of several pictures of one character."""
-    names = pictures[0].layers
-    return Features({name: torch.cat([one.layers[name] for one in pictures], 1) for name in names})
 
 
 def enable_reference(unet: nn.Module) -> list[str]:

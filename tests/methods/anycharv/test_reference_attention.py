@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from animateanywhere.methods.anycharv.reference_attention import (
     Features,
     enable_reference,
-    joined,
     read_features,
 )
 
@@ -136,12 +135,16 @@ def test_several_pictures_and_their_order(
         result: torch.Tensor = network(x, 5, text, cross_attention_kwargs=given).sample
         return result
 
-    both, turned = passed(joined([one, two])), passed(joined([two, one]))
+    def joined(*pictures: Features) -> Features:
+        names = pictures[0].layers
+        return Features({name: torch.cat([p.layers[name] for p in pictures], 1) for name in names})
+
+    both, turned = passed(joined(one, two)), passed(joined(two, one))
     torch.testing.assert_close(both, turned, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(both, passed(one), atol=1e-4)
     assert not torch.allclose(passed(one), passed(two), atol=1e-4)
     # The same picture twice weighs more than once, beside the frame's own features
-    assert not torch.allclose(passed(joined([one, one])), passed(one), atol=1e-5)
+    assert not torch.allclose(passed(joined(one, one)), passed(one), atol=1e-5)
     kept = one.rows(torch.tensor([1, 1, 2]))
     assert (
         F.mse_loss(kept.layers[next(iter(kept.layers))][0], next(iter(one.layers.values()))[1]) == 0
