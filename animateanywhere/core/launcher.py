@@ -34,7 +34,7 @@ def speaks(message: str, code: int, follows: bool = False) -> bool:
         return False
     if not file:
         return True
-    told = Path(file).parents[1] / "aa-told"  # the folder of all processes of this machine
+    told = Path(file).parent.parent / "aa-told"  # the folder of all processes of this machine
     if follows:
         with suppress(KeyboardInterrupt):  # the launcher ends this one
             end = time.monotonic() + PATIENCE

@@ -16,7 +16,7 @@ from accelerate.utils import AutocastKwargs
 from torch import nn
 
 from animateanywhere.core.device import best_device, resolve_precision
-from animateanywhere.core.errors import Failure, OtherEnded, UsageError
+from animateanywhere.core.errors import OtherEnded, UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.training.bfloat16 import use_bfloat16_layers
 from animateanywhere.training.stage import Stage
@@ -151,11 +151,10 @@ def tell_single() -> None:
 
 
 def lost_another(error: BaseException) -> bool:
-    """Whether an error means that another process has ended. Ours do not."""
-    ours = isinstance(error, UsageError | Failure)
-    return not ours and (
-        isinstance(error, torch.distributed.DistError) or bool(GONE.search(str(error)))
-    )
+    """Whether an error means that another process has ended, which PyTorch raises as
+    RuntimeError."""
+    lost = isinstance(error, torch.distributed.DistError) or GONE.search(str(error))
+    return isinstance(error, RuntimeError) and bool(lost)
 
 
 @contextmanager

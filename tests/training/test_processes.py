@@ -16,7 +16,7 @@ from animateanywhere.core.tensor_file import read_about
 from animateanywhere.training import shards
 from animateanywhere.training.checkpoint_files import CHECKPOINT
 from animateanywhere.training.loop import fit
-from animateanywhere.training.processes import Share, sharding, tell_single
+from animateanywhere.training.processes import Share, lost_another, sharding, tell_single
 from animateanywhere.training.shards import blocks
 from tests.training.together import (
     STEPS,
@@ -135,6 +135,13 @@ def test_a_process_that_is_killed_ends_the_others_and_no_run(
     found = read_about(tmp_path / "cut" / CHECKPOINT)
     assert found["step"] == ("7" if killed else "5")
     torch.testing.assert_close(alone(tmp_path / "cut", stage(accumulate=2)), expected, **CLOSE)
+
+
+def test_a_file_with_such_a_name_is_no_lost_process() -> None:
+    assert lost_another(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer"))
+    assert not lost_another(FileNotFoundError(2, "No such file or directory", "/data/gloomy/a"))
+    assert not lost_another(UsageError("/data/peer/a.mp4: no such file"))
+    assert not lost_another(RuntimeError("expected a tensor of 3 dimensions"))
 
 
 def test_all_processes_meet_in_each_step() -> None:
