@@ -8,6 +8,7 @@ import typer
 
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
+    SAMPLING,
     BaseOfWeights,
     FrameAspect,
     FrameSize,
@@ -21,14 +22,13 @@ from animateanywhere.cli.options import (
     PoseBackend,
     PoseFps,
     Seed,
+    Steps,
     frame_shape,
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.formats import GIF_FPS, format_of
 from animateanywhere.core.paths import RUNS
-
-SAMPLING = "Sampling options"
 
 
 def generate(
@@ -146,17 +146,7 @@ def generate(
             help="PNG file to write as well: the skeleton before and after fitting, and the video.",
         ),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=1000,
-            show_default="from the base",
-            rich_help_panel=SAMPLING,
-            help="Number of denoising steps.",
-        ),
-    ] = None,
+    steps: Steps = None,
     guidance: Annotated[
         float | None,
         typer.Option(

@@ -107,6 +107,18 @@ SceneFps = Annotated[
         help=_INPUT_FPS_HELP.format(what="the scene"),
     ),
 ]
+SAMPLING = "Sampling options"
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1000,
+        show_default="from the base",
+        rich_help_panel=SAMPLING,
+        help="Number of denoising steps.",
+    ),
+]
 Recipe = Annotated[
     str | None,
     typer.Option(

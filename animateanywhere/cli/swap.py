@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from animateanywhere.cli.app import result
-from animateanywhere.cli.generate import SAMPLING, check_file
+from animateanywhere.cli.generate import check_file
 from animateanywhere.cli.options import (
     INPUT,
+    SAMPLING,
     MaskBackend,
     Models,
     Offline,
@@ -16,6 +17,7 @@ from animateanywhere.cli.options import (
     PoseBackend,
     SceneFps,
     Seed,
+    Steps,
 )
 from animateanywhere.core.errors import UsageError
 
@@ -148,17 +150,7 @@ def swap(
             "result.",
         ),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=1000,
-            show_default="from the base",
-            rich_help_panel=SAMPLING,
-            help="Number of denoising steps.",
-        ),
-    ] = None,
+    steps: Steps = None,
     guidance: Annotated[
         float | None,
         typer.Option(
