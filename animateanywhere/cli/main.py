@@ -35,6 +35,7 @@ from animateanywhere.core.errors import (
     out_of_memory,
     stopped,
 )
+from animateanywhere.core.files import full_disk
 from animateanywhere.core.launcher import speaks
 
 # In the order in which people need them, as `aa --help` shows it
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = error.filename or "a file of this command or of its cache"
-            return _fail(f"disk full while writing {where}: free some space and run it again", 1)
+            return _fail(str(full_disk(where)), 1)
         if isinstance(error, OSError) and error.strerror and error.filename:
             return _fail(f"{error.filename}: {error.strerror}", 1)
         if isinstance(error, ImportError | RuntimeError):

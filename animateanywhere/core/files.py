@@ -244,7 +244,7 @@ def disk_is_full(error: BaseException, folder: Path) -> bool:
     return "No space left" in str(error) or shutil.disk_usage(folder).free < 64 * 1024
 
 
-def full_disk(path: Path) -> Failure:
+def full_disk(path: Path | str) -> Failure:
     """What to raise where the disk was full while `path` was written."""
     return Failure(f"disk full while writing {path}: free some space and run the command again")
 

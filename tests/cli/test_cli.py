@@ -363,7 +363,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
         (
             OSError(28, "No space left on device", "x.mp4"),
             1,
-            "disk full while writing x.mp4: free some space and run it again",
+            "disk full while writing x.mp4: free some space and run the command again",
         ),
         (
             ValueError("shape (1, 2)\nis not [3]"),
