@@ -209,6 +209,7 @@ def test_a_folder_has_the_rate_that_is_given_for_it(place):
     for rate in (4.0, 24.0):
         facts = scene_facts(folder, None, Part(fps=rate))
         assert facts.fps == rate and facts.expected == 6
+    assert scene_facts(folder, 24.0, WHOLE).expected == 6  # one frame each
 
 
 @pytest.mark.parametrize("what, match", [

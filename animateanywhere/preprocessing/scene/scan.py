@@ -71,7 +71,7 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
     seen = video.read_first(path)
     size, small = (Size(one.frames.shape[2], one.frames.shape[1]) for one in (first, seen))
     single = not path.is_dir() and is_picture(path) and not first.more
-    own = part.fps or first.source_fps
+    own = part.fps or (fps if path.is_dir() else None) or first.source_fps  # as it is read
     rate = fps or min(own, FASTEST)
     length = max((first.length or 0) * first.source_fps / own - part.start, 0)
     count = 1 if single else max(round(length * rate), 1)
