@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
@@ -12,6 +13,7 @@ from animateanywhere.commands.run_state import PAGE, Run, base_folder, files_of_
 from animateanywhere.commands.runs import find_run, list_runs
 from animateanywhere.core.disk_use import size_in_words
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import MARK, VIDEOS, is_running, owned, read_mark, set_mark
@@ -52,6 +54,10 @@ OWN: dict[str, list[str]] = {
         *"build.json rejected.jsonl report.html contact_sheet.png".split(),
     ],
     "prepare": SUBJECT,
+    "swap": [
+        *"people.png character-people.png person-*/scene.json person-*/.pieces/*.npz".split(),
+        *(f"person-*/frames-*/{name}" for name in (*SUBJECT, "others/*.png")),
+    ],
     "evaluate": ["metrics.json", "table.md", "contact_sheet.png"],
     "demo": [
         *"stages.json report.json contact_sheet.png".split(),
@@ -128,7 +134,7 @@ def _delete_folder(run: Run) -> list[Path]:
             for path in sorted(run.path.glob("*.json")):
                 if (video := video_of(path)) is not None:
                     _delete_video(video)
-        for path in _own_files(run.path, [*OWN.get(run.kind, []), PAGE]):
+        for path in _own_files(run.path, [*OWN.get(run.kind, []), *_swapped(run), PAGE]):
             if path.is_symlink() and not path.resolve().is_relative_to(run.path.resolve()):
                 links.append(path.readlink())
             path.unlink(missing_ok=True)
@@ -143,6 +149,16 @@ def _delete_folder(run: Run) -> list[Path]:
     if videos:  # so that the folder can be used, and deleted, as one of videos
         set_mark(run.path, VIDEOS)
     return left
+
+
+def _swapped(run: Run) -> list[str]:
+    """Patterns of the results in a folder of `aa swap`, known by the settings beside them."""
+    if run.kind != "swap":
+        return []
+    names = [path.stem for path in run.path.glob("*.json")
+             if read_table(path).get("command") == "swap"]  # fmt: skip
+    suffixes = ".mp4 .webm .gif .webp .png .json .estimate.json".split()
+    return [f"{glob.escape(name)}{suffix}" for name in names for suffix in suffixes]
 
 
 def _own_files(folder: Path, patterns: Sequence[str]) -> list[Path]:

@@ -279,6 +279,8 @@ def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
     assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-2.mp4").is_file()
     write_character(place / "a.png", hidden=(0,))  # another pose beside the same picture
     assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-3.mp4").is_file()
+    assert main(["runs", "delete", "scene", "--yes"]) == 0
+    assert not (place / "runs" / "scene").exists() and (place / "x.mp4").is_file()
 
 
 def _only_sound(path: Path) -> None:
