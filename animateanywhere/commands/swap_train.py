@@ -16,6 +16,7 @@ from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Swap, load
 from animateanywhere.methods.anycharv.stages import Run, train
 from animateanywhere.methods.anycharv.swap_base import create_swap_base
 from animateanywhere.training.log import Track, check_tracker
+from animateanywhere.training.processes import fsdp_asked
 
 
 def swap_train(
@@ -44,13 +45,7 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
         "parts_hash": hash_of(find_base(settings.swap.base)),
     }  # fmt: skip
     usual = {"swap": asdict(Swap()), "corpus": asdict(Corpus())}
-    longest = int(base_config(find_base(settings.swap.base))["frames"])
-    for stage in settings.stage:
-        if stage.frames > longest:
-            raise UsageError(
-                f"recipe {settings.name}: stage {stage.name}: frames must be at most those of the "
-                f"base, {longest}"
-            )
+    require_trainable(settings, PartialState().num_processes)
     with PartialState().main_process_first():
         require_same(out / "recipe.json", without_places(decisive), usual)
         own = settings.swap.reference == "own"
@@ -60,3 +55,15 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     if PartialState().is_main_process:
         write_base_toml(out, run.config | {"hash": run.base().hash})
     say(f"base written to {out}")
+
+
+def require_trainable(settings: Recipe, processes: int) -> None:
+    """Raise UsageError for stages that could not be trained, after hours of those before them."""
+    longest = int(base_config(find_base(settings.swap.base))["frames"])
+    for stage in settings.stage:
+        where = f"recipe {settings.name}: stage {stage.name}"
+        if stage.frames > longest:
+            raise UsageError(f"{where}: frames must be at most those of the base, {longest}")
+        # What reads the reference shares weights with the network that would be divided
+        if stage.frames > 1 and processes > 1 and fsdp_asked():
+            raise UsageError(f"{where}: clips cannot be trained by FSDP; use plain DDP")

@@ -94,6 +94,11 @@ def total(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
     return summed
 
 
+def fsdp_asked() -> bool:
+    """Whether accelerate's configuration asks for sharded weights."""
+    return os.environ.get(FSDP, "").lower() == "true"
+
+
 def sharding(stage: Stage, processes: int) -> bool:
     """Whether accelerate's configuration asks for sharded weights (FSDP2) and there is more than
     one process. Raises UsageError for what it asks for and would not get."""
@@ -110,7 +115,7 @@ def sharding(stage: Stage, processes: int) -> bool:
     given, own = setting(PRECISION, "no"), resolve_precision(stage.precision)
     if given not in ("no", own):
         warn(f"stage {stage.name}: precision is {own}, of the recipe, not accelerate's {given}")
-    if setting(FSDP) != "true":
+    if not fsdp_asked():
         return False
     wrong = {
         "fsdp_version 1": setting("FSDP_VERSION", "2") == "1",
@@ -129,7 +134,7 @@ def sharding(stage: Stage, processes: int) -> bool:
 def tell_engine(stage: Stage, accelerator: Accelerator, sharded: bool) -> None:
     """Say what several processes, or one that was to shard weights, really do in a stage."""
     count, here = accelerator.num_processes, accelerator.device.type
-    asked = os.environ.get(FSDP, "").lower() == "true"
+    asked = fsdp_asked()
     if count == 1:
         if asked:
             say(f"stage {stage.name}: one process: FSDP has nothing to divide")

@@ -28,7 +28,6 @@ from animateanywhere.backbones.base import (
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.spec import Model
-from animateanywhere.core.errors import UsageError
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.samples import parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus
@@ -42,7 +41,6 @@ from animateanywhere.methods.anycharv.swap_base import COMMAND, FAMILY
 from animateanywhere.training.contrastive import contrastive_loss
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, pass_number
-from animateanywhere.training.processes import sharding
 from animateanywhere.training.progress import read_log
 from animateanywhere.training.throughput import Draw
 
@@ -140,9 +138,6 @@ def swap(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     the denoiser with "shared". On clips it is as it is then, as in the paper's second stage.
     """
     base, video = run.base(), stage.frames > 1
-    if video and sharding(stage, PartialState().num_processes):
-        # Its reader shares weights with the network that would be divided
-        raise UsageError(f"stage {stage.name}: clips cannot be trained by FSDP; use plain DDP")
     people, pairs = run.people(base, video), None
     if stage.kind == "boost" and run.settings.swap.pairs != "rendered":
         folder = run.out / "corpus" / f"pairs-{stage.name}"

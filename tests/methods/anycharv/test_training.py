@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from animateanywhere import puppets
 from animateanywhere.backbones.base import load_base
 from animateanywhere.commands.run_delete import OWN
-from animateanywhere.commands.swap_train import swap_train
+from animateanywhere.commands.swap_train import require_trainable, swap_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.paths import recipes_folder
@@ -329,3 +329,14 @@ def test_wrong_recipes_are_refused(tmp_path: Path, tiny_base: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             swap_train(recipe_of(tmp_path, tiny_base, **{old: new}), tmp_path / "out")
+
+
+def test_clips_are_refused_under_fsdp_before_any_stage(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(recipe_of(tmp_path, tiny_base))
+    require_trainable(recipe, 2)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    require_trainable(recipe, 1)  # which has nothing to divide
+    with pytest.raises(UsageError, match="stage motion: clips cannot be trained by FSDP"):
+        require_trainable(recipe, 2)
