@@ -100,7 +100,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     sampling = _sampling(base, options)
     rate = float(base.config["fps"]) if options.fps == "base" else options.fps
     facts = scene_facts(scene, rate, options.part)
-    check_out(options.out, facts.is_picture)
+    check_out(options.out, facts)
     passes = to_device(base, best_device())
     folder = folder_of(scene)
     with owned(folder, "swap"):

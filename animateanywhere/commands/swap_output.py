@@ -15,7 +15,7 @@ from animateanywhere import __version__
 from animateanywhere.commands.swap_chunks import Plan
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.formats import WITH_SOUND, format_of
+from animateanywhere.core.formats import GIF_FPS, WITH_SOUND, format_of
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import progress, warn
 from animateanywhere.media import output, video
@@ -24,23 +24,26 @@ from animateanywhere.methods.anycharv.long_scene import made_frames
 from animateanywhere.methods.anycharv.stitch import paste
 from animateanywhere.preprocessing.character import Character
 from animateanywhere.preprocessing.scene.prepared import Scene
-from animateanywhere.preprocessing.scene.scan import FULL, read_scene
+from animateanywhere.preprocessing.scene.scan import FULL, Facts, read_scene
 
 SHEET = 640  # pixels of the longer side of the frames that a contact sheet is made of
 MARKED = (255, 40, 40)  # color of what was laid over the scene
 
 
-def check_out(out: Path | None, is_picture: bool) -> None:
+def check_out(out: Path | None, facts: Facts) -> None:
     """Raise UsageError for a name in whose format the result cannot be written."""
     if out is None:
         return
     if out.suffix.lower() == ".png":
-        if not is_picture:
+        if not facts.is_picture:
             raise UsageError(f"--out {out}: a video is not written as one picture; give .mp4")
         if out.is_dir():
             raise UsageError(f"--out {out}: a folder, although its name ends in .png")
         return
-    format_of(out)
+    if format_of(out) == ".gif" and facts.fps > GIF_FPS:
+        raise UsageError(
+            f"--out {out}: a GIF shows at most {GIF_FPS:g} frames per second; lower --fps"
+        )
 
 
 def is_own(out: Path) -> bool:

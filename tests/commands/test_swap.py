@@ -319,6 +319,7 @@ def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, na
     (("--out", "x.png", "--contact-sheet", "x.png"), 2, "both x.png; give two names"),
     (("--out", "taken.mp4"), 2, "exists and was not written by this command"),
     (("--out", "x.avi"), 2, ".avi cannot be written"),
+    (("--out", "x.gif", "--fps", 60), 2, "a GIF shows at most 50 frames per second"),
     (("--fps", "fast"), 2, "--fps fast: give frames per second from 1 to 120, or base"),
     (("--person", 2), 2, "--person 2: one person is seen in scene.mp4"),
     (("--character-person", 2), 2, "--character-person 2: one person is seen in a.png"),
