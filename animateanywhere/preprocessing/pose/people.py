@@ -119,17 +119,20 @@ def _is_there(one: Track) -> bool:
     return bool(near.max() >= min(SHORTEST, len(one.present)))
 
 
-def choose(people: People, number: int, path: Path, picture: Path) -> Track:
+def choose(
+    people: People, number: int, path: Path, picture: Path, option: str = "--person"
+) -> Track:
     """Person `number`, counted from 1.
 
     Raises:
-        UsageError: there are fewer persons. path: of the clip; picture: with their numbers.
+        UsageError: there are fewer persons. path: of the clip; picture: with their numbers; option:
+            that gave the number.
     """
     count = len(people.tracks)
     if number > count:
         where = f" (numbered in {picture})" if count > 1 else ""
         counted = "one person is" if count == 1 else f"{count} persons are"
-        raise UsageError(f"--person {number}: {counted} seen in {path}{where}")
+        raise UsageError(f"{option} {number}: {counted} seen in {path}{where}")
     return people.tracks[number - 1]
 
 
