@@ -273,6 +273,43 @@ def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
     assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-2.mp4").is_file()
 
 
+def test_results_of_two_formats_do_not_share_a_sidecar(run, place, capsys):
+    scene_of(place, STAYS)
+    assert run("--out", "x.webp") == 0
+    (place / "x.mp4").write_bytes(b"mine")
+    assert run("--out", "x.mp4") == 2
+    assert "x.json tells how x.webp was made" in line(capsys)
+    (place / "x.webp").rename(place / "kept.webp")
+    assert run("--out", "x.mp4") == 2
+    assert "x.mp4 exists and was not written by this command" in line(capsys)
+    assert (place / "x.mp4").read_bytes() == b"mine"
+
+
+def test_a_run_that_is_stopped_at_its_contact_sheet_can_be_repeated(
+    run, place, monkeypatch, capsys
+):
+    scene_of(place, STAYS)
+    more = ["--out", "x.mp4", "--contact-sheet", "sheet.png"]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(video, "contact_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(*more) == 130
+    assert run(*more) == 0  # its own video
+    first = (place / "sheet.png").read_bytes()
+    assert run(*more) == 0 and (place / "sheet.png").read_bytes() == first  # its own sheet
+
+
+def test_another_mask_beside_the_picture_is_another_character(run, place, capsys):
+    scene_of(place, STAYS)
+    write_character(place / "g.png", ground=128)
+    assert run(who=("g.png",)) == 0
+    mask = np.asarray(Image.open(place / "g.mask.png")).copy()
+    mask[: mask.shape[0] // 2] = 0
+    Image.fromarray(mask).save(place / "g.mask.png")
+    assert run(who=("g.png",)) == 0
+    one, two = ((place / "runs" / "scene" / name).read_bytes() for name in ("g.mp4", "g-2.mp4"))
+    assert one != two
+
+
 def _only_sound(path: Path) -> None:
     with av.open(str(path), "w") as file:
         stream = file.add_stream("aac", rate=48000, layout="mono")
@@ -306,17 +343,21 @@ def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, na
     (("--out", "scene.mp4"), 2, "would overwrite the input scene.mp4"),
     (("--out", "a.png"), 2, "would overwrite the input a.png"),
     (("--contact-sheet", "a.png"), 2, "would overwrite the input a.png"),
+    (("--contact-sheet", "mine.png"), 2, "exists and was not written by this command"),
+    (("--contact-sheet", "x/0000.png", "--out", "x"), 2, "would overwrite --out x"),
+    (("--contact-sheet", "taken.mp4/s.png"), 2, "cannot write to taken.mp4"),
     (("--out", "taken.mp4"), 2, "exists and was not written by this command"),
     (("--out", "x.avi"), 2, ".avi cannot be written"),
     (("--fps", "fast"), 2, "--fps fast: give frames per second from 1 to 120, or base"),
     (("--person", 2), 2, "--person 2: one person is seen in scene.mp4"),
-    (("--character-person", 2), 2, "--person 2: one person is seen in a.png"),
+    (("--character-person", 2), 2, "--character-person 2: one person is seen in a.png"),
     (("--start", 9), 2, "nothing is left after 9 s"),
     (("--keep", "all"), 2, "--keep"),
 ])  # fmt: skip
 def test_wrong_use_ends_in_a_line(run, place, capsys, more, code, said):
     scene_of(place, STAYS)
-    (place / "taken.mp4").write_bytes(b"mine")
+    for name in ("taken.mp4", "mine.png"):
+        (place / name).write_bytes(b"mine")
     before = (place / "scene.mp4").read_bytes()
     assert run(*more) == code
     if code:
