@@ -3,6 +3,7 @@ a line."""
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -374,4 +375,40 @@ def test_bases_that_cannot_swap_are_refused_with_what_can(run, place, tiny_base,
     assert "aa base-train mini-swap" in line(capsys)
     assert main(["swap", "scene.mp4", "--scene", "scene.mp4"]) == 2
     assert "both the character and the scene" in line(capsys)
+    assert not (place / "runs").exists()
+
+
+def _lend_unet(base: Path, parts: Path) -> None:
+    shutil.rmtree(base / "unet")
+    shutil.copytree(parts / "unet", base / "unet")
+
+
+def _set_width(base: Path, width: str) -> None:
+    text = (base / "base.toml").read_text()
+    (base / "base.toml").write_text(
+        text.replace("reference_width = 32", f"reference_width = {width}")
+    )
+
+
+BAD_BASES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "unet of the other base": (_lend_unet, "its networks do not fit each other"),
+    "empty config": (
+        lambda base, _: (base / "image_encoder" / "config.json").write_text("{}"), "damaged"
+    ),
+    "odd width": (lambda base, _: _set_width(base, "33"), "multiples of"),
+    "huge width": (lambda base, _: _set_width(base, "100000"), "up to 4096"),
+    "no width": (lambda base, _: _set_width(base, '"wide"'), "lacks the size of reference"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_BASES)
+def test_a_damaged_base_for_swaps_is_refused_before_long_work(
+    run, place, tiny_base, tiny_swap, capsys, name
+):
+    scene_of(place, STAYS)
+    shutil.copytree(tiny_swap, place / "base")
+    change, said = BAD_BASES[name]
+    change(place / "base", tiny_base)
+    assert run("--base", "base") == 2
+    assert said in line(capsys)
     assert not (place / "runs").exists()

@@ -29,6 +29,7 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.methods.anycharv.picture_encoder import PictureEncoder
 
 COMMAND = "swap"
+MOST = 4096  # pixels of a side of reference pictures
 OWN = ("image_encoder", "reference_unet")  # parts that other bases do not have
 # The paper's bases with these parts; a reference UNet only where it is not the denoiser itself
 FAMILY: Family = replace(
@@ -61,14 +62,29 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
             f"{folder}: it was trained with another version of the base {parts}; remove it and run "
             f"`aa base-train {config.get('name', folder.name)}` again"
         )
-    return load_parts(folder, config, device, FAMILY)
+    base = load_parts(folder, config, device, FAMILY)
+    channels, encoder = channels_of(base), base.parts["image_encoder"].config.channels
+    needed, found = 3 * channels + 1, base.denoiser.config.in_channels
+    if found != needed or encoder != channels:
+        raise UsageError(
+            f"{folder}: its networks do not fit each other: with a VAE of {channels} channels, the "
+            f"UNet has {needed} and the picture encoder {channels} input channels, but here "
+            f"{found} and {encoder}; get the base again"
+        )
+    reference_size(base)
+    return base
 
 
 def reference_size(base: Base) -> Size:
     """Width and height of reference pictures, in pixels."""
     width, height = (base.config.get(key) for key in ("reference_width", "reference_height"))
-    if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
-        raise UsageError(f"{base.folder}: base.toml lacks the size of reference pictures")
+    stride = base.family.stride(base)
+    for side in (width, height):
+        if type(side) is not int or not 0 < side <= MOST or side % stride:
+            raise UsageError(
+                f"{base.folder}: base.toml lacks the size of reference pictures, reference_width "
+                f"and reference_height: multiples of {stride} up to {MOST}"
+            )
     return Size(width, height)
 
 
