@@ -383,21 +383,23 @@ def _lend_unet(base: Path, parts: Path) -> None:
     shutil.copytree(parts / "unet", base / "unet")
 
 
-def _set_width(base: Path, width: str) -> None:
+def _set(base: Path, line: str, other: str) -> None:
     text = (base / "base.toml").read_text()
-    (base / "base.toml").write_text(
-        text.replace("reference_width = 32", f"reference_width = {width}")
-    )
+    assert line in text
+    (base / "base.toml").write_text(text.replace(line, other))
 
 
+WIDTH = "reference_width = 32"
 BAD_BASES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "unet of the other base": (_lend_unet, "its networks do not fit each other"),
     "empty config": (
         lambda base, _: (base / "image_encoder" / "config.json").write_text("{}"), "damaged"
     ),
-    "odd width": (lambda base, _: _set_width(base, "33"), "multiples of"),
-    "huge width": (lambda base, _: _set_width(base, "100000"), "up to 4096"),
-    "no width": (lambda base, _: _set_width(base, '"wide"'), "lacks the size of reference"),
+    "odd width": (lambda base, _: _set(base, WIDTH, 'reference_width = 33'), "multiples of"),
+    "huge width": (lambda base, _: _set(base, WIDTH, 'reference_width = 100000'), "up to 4096"),
+    "odd size": (lambda base, _: _set(base, "size = 64", "size = 63"), "must be a multiple of 8"),
+    "no name": (lambda base, _: _set(base, 'name = "tiny-swap"', ""), "base.toml: lacks name"),
+    "no width": (lambda base, _: _set(base, WIDTH, 'reference_width = "wide"'), "lacks the size"),
 }  # fmt: skip
 
 

@@ -56,6 +56,10 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
             f"{folder}: this base cannot put the person of a picture into a scene; give one that "
             "`aa base-train mini-swap` made"
         )
+    if missing := [key for key in ("name", "size", "frames", "fps") if key not in config]:
+        raise UsageError(
+            f"{folder / 'base.toml'}: lacks {' and '.join(missing)}; get the base again"
+        )
     parts, known = config.get("parts"), config.get("parts_hash")
     if parts is not None and known is not None and hash_of(find_base(parts)) != known:
         raise UsageError(
@@ -71,21 +75,26 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
             f"UNet has {needed} and the picture encoder {channels} input channels, but here "
             f"{found} and {encoder}; get the base again"
         )
+    if config["size"] % (stride := base.family.stride(base)):
+        raise UsageError(
+            f"{folder / 'base.toml'}: size must be a multiple of {stride}, and is "
+            f"{config['size']}; get the base again"
+        )
     reference_size(base)
     return base
 
 
 def reference_size(base: Base) -> Size:
     """Width and height of reference pictures, in pixels."""
-    width, height = (base.config.get(key) for key in ("reference_width", "reference_height"))
+    sides: list[Any] = [base.config.get(key) for key in ("reference_width", "reference_height")]
     stride = base.family.stride(base)
-    for side in (width, height):
+    for side in sides:
         if type(side) is not int or not 0 < side <= MOST or side % stride:
             raise UsageError(
                 f"{base.folder}: base.toml lacks the size of reference pictures, reference_width "
                 f"and reference_height: multiples of {stride} up to {MOST}"
             )
-    return Size(width, height)
+    return Size(*sides)
 
 
 def create_swap_base(parts: str, own_reference: bool, out: Path, seed: int) -> None:
