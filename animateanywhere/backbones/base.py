@@ -223,7 +223,7 @@ def load_parts(
             parts[name] = _load(kind, place, device, frozen)
         if "tokenizer" in parts:
             require_vocabulary(parts["tokenizer"], load_config(places["text_encoder"]))
-    except LOADING as error:
+    except (*LOADING, TypeError) as error:  # a config.json without what the network needs
         raise _damaged(folder, error) from None
     digest, earlier = ("", "") if meta else _hashes(family, places)
     return Base(

@@ -20,21 +20,21 @@ from animateanywhere.backbones.base import Base, find_base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
 from animateanywhere.commands.swap_output import (
+    check_free,
     check_out,
-    is_own,
+    check_sheet,
     result_name,
     write_result,
 )
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import compare
-from animateanywhere.core.files import require_free, require_writable
+from animateanywhere.core.files import require_writable
 from animateanywhere.core.findings import warn_findings
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.diffusion.sampling import make_scheduler
-from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import video
 from animateanywhere.media.pictures import clip_digest
 from animateanywhere.media.source import WHOLE, Part
@@ -52,7 +52,7 @@ from animateanywhere.preprocessing.character import (
 )
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
-from animateanywhere.preprocessing.scene.scan import scene_facts
+from animateanywhere.preprocessing.scene.scan import Facts, scene_facts
 
 DEFAULT = "mini-swap"
 PEOPLE = "character-people.png"
@@ -115,8 +115,8 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
         prepared = prepare_scene(facts, folder, options.person, backends)
         _compare(known, prepared, options)
         settings = sidecar(known, prepared, base, sampling, options)
-        suffix = ".png" if facts.is_picture else ".mp4"
-        out = options.out or result_name(folder, known[0].path.stem, suffix, settings)
+        name = known[0].path.stem
+        out = options.out or result_name(folder, name, settings["format"], settings)
         begun = time.monotonic()
         with passes:
             pixels, masks, poses = zip(
@@ -128,8 +128,9 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
                 np.stack(poses) if options.fit == "bones" else None, repr(settings),
             )  # fmt: skip
             pieces, estimate = sample_scene(plan)
-            write_result(out, plan, pieces, known, options.no_audio, options.contact_sheet)
-        write_sidecar(out, settings)
+            write_result(
+                out, plan, pieces, known, settings, options.no_audio, options.contact_sheet
+            )
         for path in pieces:  # large, and of no more use
             path.unlink(missing_ok=True)
         with suppress(OSError):  # those of another command are left
@@ -180,11 +181,10 @@ def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) 
     if len({path.resolve() for path in written}) < len(written):
         raise UsageError(f"--out and --contact-sheet are both {options.out}; give two names")
     if options.out is not None:
-        own = is_own(options.out)
-        for path in (options.out, options.out.with_suffix(".json")):
-            require_free(path, options.overwrite, own)
+        check_free(options.out, options.overwrite)
     if options.contact_sheet is not None:
-        require_free(options.contact_sheet, options.overwrite)
+        require_writable(options.contact_sheet.parent)
+        check_sheet(options.contact_sheet, options.out, options.overwrite)
 
 
 def _sampling(base: Base, options: SwapOptions) -> generation.Options:
@@ -258,6 +258,7 @@ def sidecar(
         "passed_through": scene.passed_ranges,
         "fps": facts.fps,
         "size": list(facts.size),
+        "format": _suffix(facts, options),
         "sound": not options.no_audio,
         "seed": sampling.seed,
         "steps": sampling.steps,
@@ -266,3 +267,9 @@ def sidecar(
         "version": __version__,
         "torch": torch.__version__,
     }  # fmt: skip
+
+
+def _suffix(facts: Facts, options: SwapOptions) -> str:
+    if options.out is not None:
+        return options.out.suffix.lower()
+    return ".png" if facts.is_picture else ".mp4"

@@ -14,10 +14,11 @@ from rich.markup import escape
 from animateanywhere import __version__
 from animateanywhere.commands.swap_chunks import Plan
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import write_aside
+from animateanywhere.core.files import require_free, write_aside
 from animateanywhere.core.formats import GIF_FPS, WITH_SOUND, format_of
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import progress, warn
+from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import output, video
 from animateanywhere.media.sound import Packets, Sound, sound_to_copy
 from animateanywhere.methods.anycharv.long_scene import made_frames
@@ -46,9 +47,27 @@ def check_out(out: Path | None, facts: Facts) -> None:
         )
 
 
-def is_own(out: Path) -> bool:
-    """Whether a file is an earlier result of `aa swap`."""
-    return read_table(out.with_suffix(".json")).get("command") == "swap"
+def check_free(out: Path, overwrite: bool) -> None:
+    """Raise UsageError where a result would overwrite files that are not of an earlier one."""
+    earlier = read_table(out.with_suffix(".json"))
+    own = earlier.get("command") == "swap"
+    other = out.with_suffix(str(earlier.get("format", out.suffix)))
+    if own and other.suffix != out.suffix.lower() and other.exists() and not overwrite:
+        raise UsageError(
+            f"{out.with_suffix('.json')} tells how {other} was made, and --out {out} would "
+            "overwrite it: choose another name, or add --overwrite"
+        )
+    require_free(out, overwrite, own and other.suffix == out.suffix.lower())
+    for suffix in (".json", ".estimate.json"):
+        require_free(out.with_suffix(suffix), overwrite, own)
+
+
+def check_sheet(sheet: Path, out: Path | None, overwrite: bool) -> None:
+    """Raise UsageError where a contact sheet would overwrite the result beside it, or what is not
+    of an earlier run."""
+    if out is not None and out.resolve() in (sheet.resolve(), *sheet.resolve().parents):
+        raise UsageError(f"--contact-sheet {sheet} would overwrite --out {out}: give another name")
+    require_free(sheet, overwrite, video.is_contact_sheet(sheet))
 
 
 def result_name(folder: Path, name: str, suffix: str, settings: dict[str, Any]) -> Path:
@@ -63,9 +82,10 @@ def result_name(folder: Path, name: str, suffix: str, settings: dict[str, Any]) 
 
 def write_result(
     out: Path, plan: Plan, pieces: Sequence[Path], character: Sequence[Character],
-    no_audio: bool, contact_sheet: Path | None,
+    settings: dict[str, Any], no_audio: bool, contact_sheet: Path | None,
 ) -> None:  # fmt: skip
-    """Write the scene with the pieces laid over it, its sound copied, and the contact sheet."""
+    """Write the scene with the pieces laid over it, its sound copied, the settings beside it, and
+    the contact sheet."""
     scene = plan.scene
     shown = video.sheet_frames(scene.total) if contact_sheet is not None else np.empty(0, int)
     kept: list[tuple[np.ndarray, ...]] = []
@@ -81,6 +101,7 @@ def write_result(
             f"(aa swap, base {plan.base.config['name']})"
         )
         output.write(out, frames, scene.total, scene.facts.fps, sound, comment)
+    write_sidecar(out, settings)  # at once: without it, the result is nobody's
     if contact_sheet is not None:
         own, changed, result = (np.stack(rows) for rows in zip(*kept, strict=True))
         pictures = np.stack([one.pixels for one in character])

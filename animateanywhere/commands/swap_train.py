@@ -7,14 +7,21 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from animateanywhere.backbones.base import BASES, base_config, find_base, hash_of, write_base_toml
+from animateanywhere.backbones.base import (
+    BASES,
+    base_config,
+    find_base,
+    hash_of,
+    load_base,
+    write_base_toml,
+)
 from animateanywhere.commands.base_train import train_stages, training_in
 from animateanywhere.commands.run_settings import require_same, without_places
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
 from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Swap, load_recipe
 from animateanywhere.methods.anycharv.stages import Run, train
-from animateanywhere.methods.anycharv.swap_base import create_swap_base
+from animateanywhere.methods.anycharv.swap_base import MOST, create_swap_base
 from animateanywhere.training.log import Track, check_tracker
 from animateanywhere.training.processes import fsdp_asked
 
@@ -38,6 +45,32 @@ def swap_train(
     return out
 
 
+def _check_sides(swap: Swap) -> None:
+    """Raise UsageError for a size of reference pictures that the base cannot read."""
+    parts = load_base(swap.base, "meta")
+    stride = parts.family.stride(parts)
+    for key in ("reference_width", "reference_height"):
+        side = getattr(swap, key)
+        if side % stride or side > MOST:
+            raise UsageError(
+                f"{key} must be a multiple of {stride} with base {swap.base}, up to {MOST}, and is "
+                f"{side}"
+            )
+
+
+def _require_trained(settings: Recipe, out: Path, own_reference: bool) -> None:
+    """Raise UsageError if a part that finished stages trained is gone: a new one in its place would
+    be untrained, and pass for the result of these stages."""
+    done = [one for one in settings.stage if (out / "training" / one.name / "done.json").is_file()]
+    parts = ["unet", "image_encoder"] + ["reference_unet"] * own_reference if done else []
+    parts += ["motion_adapter"] * any(stage.frames > 1 for stage in done)
+    if gone := [name for name in parts if not (out / name).is_dir()]:
+        raise UsageError(
+            f"{out}: {' and '.join(gone)} is missing, though stage {done[-1].name} is finished: "
+            "put it back, or remove the folder and train anew"
+        )
+
+
 def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     """`swap_train` in its folder."""
     decisive = {
@@ -45,10 +78,12 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
         "parts_hash": hash_of(find_base(settings.swap.base)),
     }  # fmt: skip
     usual = {"swap": asdict(Swap()), "corpus": asdict(Corpus())}
+    _check_sides(settings.swap)
     require_trainable(settings, PartialState().num_processes)
     with PartialState().main_process_first():
         require_same(out / "recipe.json", without_places(decisive), usual)
         own = settings.swap.reference == "own"
+        _require_trained(settings, out, own)
         create_swap_base(settings.swap.base, own, out, settings.seed)
     run = Run(settings, out, track)
     train_stages(settings.stage, out, settings.seed, lambda *given: train(run, *given))

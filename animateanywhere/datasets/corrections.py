@@ -77,8 +77,8 @@ def read_digests(folder: Path) -> dict[str, Any]:
         whole = False
     if not whole:
         raise UsageError(
-            f"{path}: damaged; it records what was corrected manually. Restore it, or give another "
-            "--out"
+            f"{path}: damaged; it records what was corrected manually. Restore it, or move or "
+            "delete the folder"
         )
     return dict(notes)
 
@@ -138,7 +138,7 @@ def apply_corrections(subject: Subject, digests: list[Digests], found: Correctio
     if lost:
         raise UsageError(
             f"{subject.folder}: contains {lost} manual corrections of frames that do not exist "
-            "with these settings; give another --out, or delete the folder"
+            "with these settings; go back to the former ones, or move or delete the folder"
         )
     frames, masks = subject.frames.copy(), masks_to_uint8(subject.masks)
     keypoints, captions = subject.keypoints.copy(), list(subject.captions)

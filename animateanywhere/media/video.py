@@ -23,11 +23,11 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import Finding
 from animateanywhere.media import container, decoding, pictures
 from animateanywhere.media.source import WHOLE, Part, Source, on_gray
-from animateanywhere.media.writing import contact_sheet, sheet_frames, write
+from animateanywhere.media.writing import contact_sheet, is_contact_sheet, sheet_frames, write
 
 __all__ = [
-    "Video", "check_file", "contact_sheet", "frame_times", "nearest", "read", "read_first",
-    "sheet_frames", "write",
+    "Video", "check_file", "contact_sheet", "frame_times", "is_contact_sheet", "nearest", "read",
+    "read_first", "sheet_frames", "write",
 ]  # fmt: skip
 
 LONG_SIDE = 1280  # pixels: 64 frames of 4K would be 1.6 GB, of this 0.2 GB

@@ -12,12 +12,14 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from animateanywhere.core import messages
 from animateanywhere.core.files import write_aside
 from animateanywhere.media.color import EXACT
 
 COLUMNS = 8  # of a contact sheet
+SHEET = "AnimateAnywhere: contact sheet"
 
 
 class Codec(NamedTuple):
@@ -109,9 +111,21 @@ def contact_sheet(
     for strip in strips:
         sheet.paste(strip, (0, top))
         top += strip.height
+    own = PngInfo()
+    own.add_text("Software", SHEET)
     with write_aside(path) as tmp:
-        sheet.save(tmp, format="PNG", compress_level=3)  # a tenth larger, four times as fast
+        # A tenth larger, four times as fast
+        sheet.save(tmp, format="PNG", compress_level=3, pnginfo=own)
     messages.picture(Path(path))
+
+
+def is_contact_sheet(path: Path) -> bool:
+    """Whether a file was written by `contact_sheet`."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == SHEET
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def sheet_frames(count: int, columns: int = COLUMNS) -> np.ndarray:

@@ -56,6 +56,7 @@ VIEW = 0.25  # share of a scene's frames that show a view, for its lack to matte
 USUAL = (0.14, 0.18, 0.14, 0.10)
 DRAWN = 0.32  # plain share of one picture: a drawing 0.37, photographs up to 0.15
 OTHER_BUILD = 1.25  # ratio of a bone's length, for bodies of one height
+WITHIN = 0.5  # of a person's joints in a mask: the mask is of that person
 MOST_GROWTH = 0.25  # of a box for a hat, a skirt or wings
 
 
@@ -97,8 +98,10 @@ def read_character(
     if (drawn := recognize(frame)) is not None:
         raise UsageError(f"{path}: {SKELETONS[drawn]}, not a character; give a picture of a person")
     mask = _own_mask(path, read)
-    cut_out = mask is not None
-    keypoints, others = _person(read, number, backends, picture, cut_out)
+    keypoints, others = _person(read, number, backends, picture, mask)
+    if mask is not None and any(_share_in(mask, one) > WITHIN for one in others):
+        text = "several persons in the cut-out, all of which is the character: cut out one of them"
+        findings.append(Finding("warning", "several persons", text))
     posed = keypoints is not None
     if keypoints is None:
         text = "no pose found in the cut-out: it is used without"
@@ -205,9 +208,11 @@ def _own_mask(path: Path, read: video.Video) -> np.ndarray | None:
 
 
 def _person(
-    read: video.Video, number: int | None, backends: Backends, picture: Path, cut_out: bool
-) -> tuple[np.ndarray | None, list[np.ndarray]]:
-    """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else."""
+    read: video.Video, number: int | None, backends: Backends, picture: Path,
+    mask: np.ndarray | None,
+) -> tuple[np.ndarray | None, list[np.ndarray]]:  # fmt: skip
+    """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else.
+    mask: that comes with the picture, and tells who of several it is."""
     path, frame = read.path, read.frames[:1]
     known = exact.poses_file(path)
     if known is not None and backends.pose in ("auto", "exact"):
@@ -218,10 +223,13 @@ def _person(
         with reporting_to(Events()):
             people = follow_people(detect.find_persons(frame, backend, backends.location), frame)
     if not people.tracks:
-        if cut_out:
+        if mask is not None:
             return None, []
         raise UsageError(f"{path}: no person found; give a picture of one person, or a cut-out PNG")
-    if len(people.tracks) > 1 and not (cut_out and number is None):
+    if mask is not None and number is None:
+        shares = [_share_in(mask, one.keypoints[0]) for one in people.tracks]
+        number = 1 + int(np.argmax(shares))
+    elif len(people.tracks) > 1:
         write_numbered(picture, lambda _: frame[0], people)
         if number is None:
             raise UsageError(
@@ -230,6 +238,14 @@ def _person(
             )
     chosen = choose(people, number or 1, path, picture, "--character-person")
     return chosen.keypoints[0], [one.keypoints[0] for one in people.others(number or 1)]
+
+
+def _share_in(mask: np.ndarray, keypoints: np.ndarray) -> float:
+    """The share of a person's visible joints that lie in a mask uint8 (H, W)."""
+    x, y = keypoints[keypoints[:, 2] >= VISIBLE, :2].round().astype(int).T
+    height, width = mask.shape
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return float((mask[y[inside], x[inside]] > 127).sum() / max(len(x), 1))
 
 
 def _without_exact(backends: Backends) -> Backends:

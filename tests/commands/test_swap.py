@@ -3,6 +3,7 @@ a line."""
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,43 @@ def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
     assert not (place / "runs" / "scene").exists() and (place / "x.mp4").is_file()
 
 
+def test_results_of_two_formats_do_not_share_a_sidecar(run, place, capsys):
+    scene_of(place, STAYS)
+    assert run("--out", "x.webp") == 0
+    (place / "x.mp4").write_bytes(b"mine")
+    assert run("--out", "x.mp4") == 2
+    assert "x.json tells how x.webp was made" in line(capsys)
+    (place / "x.webp").rename(place / "kept.webp")
+    assert run("--out", "x.mp4") == 2
+    assert "x.mp4 exists and was not written by this command" in line(capsys)
+    assert (place / "x.mp4").read_bytes() == b"mine"
+
+
+def test_a_run_that_is_stopped_at_its_contact_sheet_can_be_repeated(
+    run, place, monkeypatch, capsys
+):
+    scene_of(place, STAYS)
+    more = ["--out", "x.mp4", "--contact-sheet", "sheet.png"]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(video, "contact_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(*more) == 130
+    assert run(*more) == 0  # its own video
+    first = (place / "sheet.png").read_bytes()
+    assert run(*more) == 0 and (place / "sheet.png").read_bytes() == first  # its own sheet
+
+
+def test_another_mask_beside_the_picture_is_another_character(run, place, capsys):
+    scene_of(place, STAYS)
+    write_character(place / "g.png", ground=128)
+    assert run(who=("g.png",)) == 0
+    mask = np.asarray(Image.open(place / "g.mask.png")).copy()
+    mask[: mask.shape[0] // 2] = 0
+    Image.fromarray(mask).save(place / "g.mask.png")
+    assert run(who=("g.png",)) == 0
+    one, two = ((place / "runs" / "scene" / name).read_bytes() for name in ("g.mp4", "g-2.mp4"))
+    assert one != two
+
+
 def _only_sound(path: Path) -> None:
     with av.open(str(path), "w") as file:
         stream = file.add_stream("aac", rate=48000, layout="mono")
@@ -317,6 +355,9 @@ def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, na
     (("--out", "a.png"), 2, "would overwrite the input a.png"),
     (("--contact-sheet", "a.png"), 2, "would overwrite the input a.png"),
     (("--out", "x.png", "--contact-sheet", "x.png"), 2, "both x.png; give two names"),
+    (("--contact-sheet", "mine.png"), 2, "exists and was not written by this command"),
+    (("--contact-sheet", "x/0000.png", "--out", "x"), 2, "would overwrite --out x"),
+    (("--contact-sheet", "taken.mp4/s.png"), 2, "cannot write to taken.mp4"),
     (("--out", "taken.mp4"), 2, "exists and was not written by this command"),
     (("--out", "x.avi"), 2, ".avi cannot be written"),
     (("--out", "x.gif", "--fps", 60), 2, "a GIF shows at most 50 frames per second"),
@@ -328,7 +369,8 @@ def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, na
 ])  # fmt: skip
 def test_wrong_use_ends_in_a_line(run, place, capsys, more, code, said):
     scene_of(place, STAYS)
-    (place / "taken.mp4").write_bytes(b"mine")
+    for name in ("taken.mp4", "mine.png"):
+        (place / name).write_bytes(b"mine")
     before = (place / "scene.mp4").read_bytes()
     assert run(*more) == code
     if code:
@@ -345,4 +387,42 @@ def test_bases_that_cannot_swap_are_refused_with_what_can(run, place, tiny_base,
     assert "aa base-train mini-swap" in line(capsys)
     assert main(["swap", "scene.mp4", "--scene", "scene.mp4"]) == 2
     assert "both the character and the scene" in line(capsys)
+    assert not (place / "runs").exists()
+
+
+def _lend_unet(base: Path, parts: Path) -> None:
+    shutil.rmtree(base / "unet")
+    shutil.copytree(parts / "unet", base / "unet")
+
+
+def _set(base: Path, line: str, other: str) -> None:
+    text = (base / "base.toml").read_text()
+    assert line in text
+    (base / "base.toml").write_text(text.replace(line, other))
+
+
+WIDTH = "reference_width = 32"
+BAD_BASES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "unet of the other base": (_lend_unet, "its networks do not fit each other"),
+    "empty config": (
+        lambda base, _: (base / "image_encoder" / "config.json").write_text("{}"), "damaged"
+    ),
+    "odd width": (lambda base, _: _set(base, WIDTH, 'reference_width = 33'), "multiples of"),
+    "huge width": (lambda base, _: _set(base, WIDTH, 'reference_width = 100000'), "up to 4096"),
+    "odd size": (lambda base, _: _set(base, "size = 64", "size = 63"), "must be a multiple of 8"),
+    "no name": (lambda base, _: _set(base, 'name = "tiny-swap"', ""), "base.toml: lacks name"),
+    "no width": (lambda base, _: _set(base, WIDTH, 'reference_width = "wide"'), "lacks the size"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_BASES)
+def test_a_damaged_base_for_swaps_is_refused_before_long_work(
+    run, place, tiny_base, tiny_swap, capsys, name
+):
+    scene_of(place, STAYS)
+    shutil.copytree(tiny_swap, place / "base")
+    change, said = BAD_BASES[name]
+    change(place / "base", tiny_base)
+    assert run("--base", "base") == 2
+    assert said in line(capsys)
     assert not (place / "runs").exists()

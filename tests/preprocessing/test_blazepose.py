@@ -176,3 +176,8 @@ def test_it_agrees_with_mediapipe_on_real_clips(opened: networks.BlazePose) -> N
         assert np.median(one.distances) < 0.02 and one.distances.max() < 0.5  # pixels
         assert one.visibilities.max() < 0.01
         assert one.ious.min() > 0.997
+
+
+def test_a_thin_strip_is_not_searched_in_thousands_of_windows():
+    assert len(frames._windows(1, 1280)) == len(frames._windows(1280, 15)) == 1
+    assert len(frames._windows(16, 1280)) > 1

@@ -27,10 +27,12 @@ LEGS, FACE = (9, 10, 12, 13), (0, 14, 15)
 AUTO = Backends()
 
 
-def pose_beside(path: Path, *poses: np.ndarray, hidden: tuple[int, ...] = ()) -> Path:
+def pose_beside(
+    path: Path, *poses: np.ndarray, hidden: tuple[int, ...] = (), width: int = SIZE
+) -> Path:
     points = np.stack(poses).astype(float)
     points[:, list(hidden), 2] = 0
-    table = {"format": "openpose18", "width": SIZE, "height": SIZE, "fps": 8.0}
+    table = {"format": "openpose18", "width": width, "height": SIZE, "fps": 8.0}
     text = json.dumps(table | {"keypoints": [points.tolist()]})
     path.with_suffix(".poses.json").write_text(text)
     return path
@@ -71,6 +73,22 @@ def test_a_cut_out_without_a_pose_is_used_without(tmp_path):
     Image.fromarray(np.dstack([PICTURE, MASK])).save(path)
     found = read(pose_beside(path, 0 * POSE))
     assert "no pose found in the cut-out" in said(found) and not found.keypoints.any()
+
+
+def test_a_mask_tells_who_of_several_is_the_character_and_both_in_it_are_said(tmp_path):
+    away = POSE + np.array([SIZE, 0, 0]) * (POSE[:, 2:] > 0)
+    picture = np.concatenate([PICTURE, PICTURE], axis=1)
+    none = np.zeros_like(MASK)
+    for masks, place in (((MASK, none), 0), ((none, MASK), 1)):
+        path = photo(tmp_path / f"{place}.png", picture, np.concatenate(masks, axis=1))
+        found = read(pose_beside(path, POSE, away, width=2 * SIZE))
+        back = found.keypoints[found.keypoints[:, 2] > 0.5, :2].round().astype(int)
+        assert (found.mask[back[:, 1].clip(0, 511), back[:, 0].clip(0, 511)] > 0.5).mean() > 0.9
+        assert "several persons" not in said(found)
+    path = photo(tmp_path / "c.png", picture, np.concatenate([MASK, MASK], axis=1))
+    assert "several persons in the cut-out" in said(
+        read(pose_beside(path, POSE, away, width=2 * SIZE))
+    )
 
 
 def test_nobody_and_several_are_refused_and_one_of_several_can_be_chosen(tmp_path):

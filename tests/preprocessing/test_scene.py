@@ -233,3 +233,19 @@ def test_scenes_that_cannot_be_swapped_are_refused_in_a_line(place, monkeypatch,
     with pytest.raises(UsageError, match=match) as caught:
         prepared(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [
+    {"key": "other"}, {"parts": []}, {"parts": None}, {"total": None}, {"total": 3},
+    {"findings": [1]}, {"findings": [["note", "cut", 3]]}, {"findings": None},
+    {"parts": [{"first": 0, "stop": 8, "begins": True, "squares": [[0, 0, 8]]}]},
+], ids=str)  # fmt: skip
+def test_a_damaged_record_of_a_scene_is_none(tmp_path, change):
+    squares = np.array([[0, 0, 8]] * 8)
+    part = part_of.Part(tmp_path / "frames-00000", 0, 8, squares, True)
+    found = {"total": 8, "findings": [["note", "cut", "a cut"]]}
+    part_of.write_record(tmp_path, "key", [part], found)
+    assert part_of.read_record(tmp_path, "key") is not None
+    path = tmp_path / part_of.FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert part_of.read_record(tmp_path, "key") is None

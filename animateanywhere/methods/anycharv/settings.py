@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -81,8 +82,8 @@ def is_recipe(name_or_path: str | Path) -> bool:
     such recipe."""
     path = recipes.find_recipe(name_or_path)
     try:
-        return "\n[swap]" in "\n" + path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError):
+        return "swap" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
         return False  # the loader says what is wrong
 
 

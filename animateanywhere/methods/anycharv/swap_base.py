@@ -29,6 +29,7 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.methods.anycharv.picture_encoder import PictureEncoder
 
 COMMAND = "swap"
+MOST = 4096  # pixels of a side of reference pictures
 OWN = ("image_encoder", "reference_unet")  # parts that other bases do not have
 # The paper's bases with these parts; a reference UNet only where it is not the denoiser itself
 FAMILY: Family = replace(
@@ -55,21 +56,45 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
             f"{folder}: this base cannot put the person of a picture into a scene; give one that "
             "`aa base-train mini-swap` made"
         )
+    if missing := [key for key in ("name", "size", "frames", "fps") if key not in config]:
+        raise UsageError(
+            f"{folder / 'base.toml'}: lacks {' and '.join(missing)}; get the base again"
+        )
     parts, known = config.get("parts"), config.get("parts_hash")
     if parts is not None and known is not None and hash_of(find_base(parts)) != known:
         raise UsageError(
             f"{folder}: it was trained with another version of the base {parts}; remove it and run "
             f"`aa base-train {config.get('name', folder.name)}` again"
         )
-    return load_parts(folder, config, device, FAMILY)
+    base = load_parts(folder, config, device, FAMILY)
+    channels, encoder = channels_of(base), base.parts["image_encoder"].config.channels
+    needed, found = 3 * channels + 1, base.denoiser.config.in_channels
+    if found != needed or encoder != channels:
+        raise UsageError(
+            f"{folder}: its networks do not fit each other: with a VAE of {channels} channels, the "
+            f"UNet has {needed} and the picture encoder {channels} input channels, but here "
+            f"{found} and {encoder}; get the base again"
+        )
+    if config["size"] % (stride := base.family.stride(base)):
+        raise UsageError(
+            f"{folder / 'base.toml'}: size must be a multiple of {stride}, and is "
+            f"{config['size']}; get the base again"
+        )
+    reference_size(base)
+    return base
 
 
 def reference_size(base: Base) -> Size:
     """Width and height of reference pictures, in pixels."""
-    width, height = (base.config.get(key) for key in ("reference_width", "reference_height"))
-    if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
-        raise UsageError(f"{base.folder}: base.toml lacks the size of reference pictures")
-    return Size(width, height)
+    sides: list[Any] = [base.config.get(key) for key in ("reference_width", "reference_height")]
+    stride = base.family.stride(base)
+    for side in sides:
+        if type(side) is not int or not 0 < side <= MOST or side % stride:
+            raise UsageError(
+                f"{base.folder}: base.toml lacks the size of reference pictures, reference_width "
+                f"and reference_height: multiples of {stride} up to {MOST}"
+            )
+    return Size(*sides)
 
 
 def create_swap_base(parts: str, own_reference: bool, out: Path, seed: int) -> None:

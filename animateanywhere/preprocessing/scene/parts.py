@@ -264,7 +264,8 @@ def write_record(folder: Path, key: str, parts: Sequence[Part], more: dict[str, 
 
 
 def read_record(folder: Path, key: str) -> tuple[list[Part], dict[str, Any]] | None:
-    """The parts, and the other entries, of a scene.json with this key; None without one."""
+    """The parts, and the other entries, of a scene.json with this key; None without one, and if it
+    is damaged."""
     record = read_table(folder / FILE)
     if record.get("key") != key:
         return None
@@ -274,6 +275,10 @@ def read_record(folder: Path, key: str) -> tuple[list[Part], dict[str, Any]] | N
                  np.array(row["squares"], dtype=int).reshape(-1, 3), row["begins"])
             for row in record["parts"]
         ]  # fmt: skip
+        ends = [0, *(part.stop for part in parts), record["total"]]
+        whole = all(len(part.squares) == part.stop - part.first > 0 for part in parts)
+        whole = whole and bool(parts) and ends == sorted(ends)
+        texts = [text for row in record["findings"] for text in Finding(*row)]
     except (KeyError, TypeError, ValueError):
         return None
-    return parts, record
+    return (parts, record) if whole and all(isinstance(text, str) for text in texts) else None

@@ -1,6 +1,7 @@
 """The paper's four runs for real, on a tiny base."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,17 @@ def test_every_recipe_parses_and_its_patterns_match(path: Path, tiny_swap: Path)
     assert isinstance(recipe, Recipe) and recipe.swap.base == "mini"
 
 
+@pytest.mark.parametrize("part", ["unet", "image_encoder", "motion_adapter"])
+def test_a_trained_part_that_is_gone_is_not_made_anew(
+    trained: Path, tiny_base: Path, tmp_path: Path, part: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / part)
+    with pytest.raises(UsageError, match=f"{part} is missing, though stage"):
+        swap_train(recipe_of(tmp_path, tiny_base), tmp_path / "out")
+    assert not (tmp_path / "out" / part).exists()
+
+
 def test_wrong_recipes_are_refused(tmp_path: Path, tiny_base: Path) -> None:
     for old, new, message in (
         ("batch = 4\ndropout", "batch = 3\ndropout", "multiple of scenes"),
@@ -326,9 +338,11 @@ def test_wrong_recipes_are_refused(tmp_path: Path, tiny_base: Path) -> None:
         ("dropout = 0.5", "dropout = 2.0", "dropout is a share"),
         ("frames = 4\n", "frames = 5\n", "frames must be at most those of the base"),
         ('"both"', '"none"', "pairs must be one of"),
+        ("reference_width = 32", "reference_width = 33", "must be a multiple of 8 with base"),
     ):
         with pytest.raises(UsageError, match=message):
             swap_train(recipe_of(tmp_path, tiny_base, **{old: new}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_clips_are_refused_under_fsdp_before_any_stage(
@@ -340,3 +354,14 @@ def test_clips_are_refused_under_fsdp_before_any_stage(
     require_trainable(recipe, 1)  # which has nothing to divide
     with pytest.raises(UsageError, match="stage motion: clips cannot be trained by FSDP"):
         require_trainable(recipe, 2)
+
+
+def test_a_recipe_for_swaps_is_known_by_its_table_however_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    for text, known in (
+        (" [ swap ]\n", True),
+        ("swap.base = 'mini'\n", True),
+        ("#[swap]\n", False),
+    ):
+        path.write_text(text)
+        assert is_recipe(path) is known

@@ -15,6 +15,7 @@ from animateanywhere.preprocessing.pose.blazepose.region import around_person
 VERSION = f"blazepose-{model_files.VERSION}-2"  # the last digit: of our own steps
 WORKERS = 2  # each runs on little more than one core
 LONG = 1.2  # times as long as wide: a frame that is looked at in windows, too
+LEAST_WINDOW = 16  # pixels: no smaller window shows a body, and a thin strip has thousands of them
 MIN_WINDOW_SCORE = 0.75  # in windows, passers-by score 0.8 to 0.95, false detections up to 0.72
 COMPARABLE = 0.3  # of the largest person's size
 SAME_PERSON = 0.25  # of the larger radius: detections with nearer centers are duplicates
@@ -108,7 +109,7 @@ def _windows(height: int, width: int) -> list[tuple[int, int, int]]:
     """Windows (left, top, side) in pixels; side 0 stands for the whole frame."""
     side = min(height, width)
     windows = [(0, 0, 0)]
-    if max(height, width) > LONG * side:
+    if side >= LEAST_WINDOW and max(height, width) > LONG * side:
         steps_x, steps_y = (-(-2 * (length - side) // side) + 1 for length in (width, height))
         windows += [
             (int(left), int(top), side)
