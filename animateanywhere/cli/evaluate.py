@@ -77,17 +77,18 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            show_default="runs/evaluate/NAME, or runs/bench with --bench",
+            show_default="runs/evaluate/NAME, runs/bench with --bench puppets, or runs/bench-swap",
             help="Folder for metrics.json, tables and contact sheets.",
         ),
     ] = None,
     as_json: Json = False,
     bench: Annotated[
-        Literal["puppets"] | None,
+        Literal["puppets", "swap"] | None,
         typer.Option(
             show_default="none",
             rich_help_panel=BENCHMARK,
-            help="Run the benchmark on rendered people instead of measuring a video.",
+            help="Run a benchmark on rendered people instead of measuring a video: puppets learns "
+            "them, swap puts them into scenes as `aa swap` does.",
         ),
     ] = None,
     subjects: Annotated[
@@ -95,16 +96,16 @@ def evaluate(
         typer.Option(
             metavar="N",
             min=1,
-            show_default="12, or 3 with --fast",
+            show_default="12 for puppets and 24 for swap, or 3 with --fast",
             rich_help_panel=BENCHMARK,
-            help="Number of people to learn.",
+            help="Number of people.",
         ),
     ] = None,
     methods: Annotated[
         str,
         typer.Option(
             metavar="NAMES",
-            show_default="all, or five of them with --fast",
+            show_default="all, or some of them with --fast",
             rich_help_panel=BENCHMARK,
             help="Methods to compare, separated by commas, such as ours,dreambooth; a + joins two.",
         ),
@@ -128,13 +129,15 @@ def evaluate(
         ),
     ] = None,
     base: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
+            show_default="mini, or mini-swap with --bench swap",
             rich_help_panel=BENCHMARK,
-            help="Base model that learns: a name that `aa bases` lists as ready, or its folder.",
+            help="Base model that learns or swaps: a name that `aa bases` lists as ready, or its "
+            "folder.",
         ),
-    ] = "mini",
+    ] = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     models: Models = None,
@@ -153,14 +156,33 @@ def evaluate(
     Example: aa evaluate video.mp4 --reference clip.mp4 --pose dance.mp4
 
     Example: aa evaluate --bench puppets --fast
+
+    Example: aa evaluate --bench swap --fast
     """
     if (target is None) == (bench is None):
-        raise UsageError("what to evaluate? give a video, the folder of a run, or --bench puppets")
-    if bench is None and (subjects or methods or hard or people):
-        raise UsageError("--subjects, --methods, --hard and --people belong to --bench puppets")
+        raise UsageError(
+            "what to evaluate? give a video, the folder of a run, --bench puppets or --bench swap"
+        )
+    if bench is None and (subjects or methods or hard or people or base):
+        raise UsageError("--subjects, --methods, --hard, --people and --base belong to --bench")
+    if bench == "swap" and (hard or people):
+        raise UsageError("--hard and --people belong to --bench puppets")
     require_writable(out or RUNS)
     from animateanywhere.preprocessing.weights import WeightsLocation
 
+    if bench == "swap":
+        from animateanywhere.commands.swap_benchmark import swap_benchmark
+
+        names = [name.strip() for name in methods.split(",") if name.strip()]
+        return result(
+            swap_benchmark(
+                out or RUNS / "bench-swap",
+                subjects=subjects,
+                methods=names,
+                fast=fast,
+                base=base or "mini-swap",
+            )
+        )
     if target is None:
         from animateanywhere.commands.benchmark import benchmark
 
@@ -172,7 +194,7 @@ def evaluate(
             fast=fast,
             hard=hard,
             people=people,
-            base=base,
+            base=base or "mini",
             models=WeightsLocation(models, offline),
         )
         return result(folder)

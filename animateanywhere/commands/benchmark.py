@@ -3,7 +3,6 @@ our method and by baselines, compared with the true renders."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +17,7 @@ from animateanywhere.backbones.base import base_config, find_base, hash_of, load
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
-from animateanywhere.core.files import require_writable, write_aside
-from animateanywhere.core.json_file import read_json
+from animateanywhere.core.files import require_writable
 from animateanywhere.core.messages import progress, quietly, warn
 from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation import embed
@@ -27,8 +25,9 @@ from animateanywhere.evaluation.face_detector import FILE as FACE_DETECTOR
 from animateanywhere.evaluation.face_detector import FaceDetector, load_face_detector
 from animateanywhere.evaluation.held_out import SUBJECTS, Setting, Subject, subject
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
+from animateanywhere.evaluation.records import scored
 from animateanywhere.evaluation.report import write_report
-from animateanywhere.evaluation.truth import mean, measure, write_reference
+from animateanywhere.evaluation.truth import measure, write_reference
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.baselines import ABLATIONS, METHODS, Method, named
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe, scaled, to_dict
@@ -144,38 +143,22 @@ def score(
     if method.described:
         named = describe_identity(one.reference.spec.identity).partition(f"{one.class_word} ")[2]
         recipe = replace(recipe, extras=replace(recipe.extras, appearance=named))
-    key = json.loads(json.dumps({
+    key = {
         "base": hash_of(find_base(base)), "version": __version__, "fast": setting.fast,
         "hard": setting.hard, "recipe": to_dict(recipe) if method.change else None,
         "detailed": setting.detailed, "candidates": setting.candidates,
         "faces": tools.face_detector is not None,
-    }))  # fmt: skip
-    record = place / "scores.json"
-    before = _read(record)
-    if before.get("key") == key and isinstance(before.get("scores"), dict):
-        return before["scores"]
-    with quietly():
-        cases = generate_cases(one, method, recipe, setting, place, base)
-    rows = [
-        measure(tools.net, frames, true, one.reference, tools.face_detector, candidates)
-        for frames, true, candidates in zip(cases, one.truths, one.candidates, strict=True)
-    ]
-    flat = [row | {f"delta_e_{n}": v for n, v in row["delta_e_parts"].items()} for row in rows]
-    means = mean(flat)
-    with write_aside(record) as aside:
-        aside.write_text(json.dumps({"key": key, "scores": means, "cases": rows}, indent=1) + "\n")
-    return means
+    }  # fmt: skip
 
+    def cases() -> list[dict[str, Any]]:
+        with quietly():
+            videos = generate_cases(one, method, recipe, setting, place, base)
+        return [
+            measure(tools.net, frames, true, one.reference, tools.face_detector, candidates)
+            for frames, true, candidates in zip(videos, one.truths, one.candidates, strict=True)
+        ]
 
-def _read(record: Path) -> dict[str, Any]:
-    """A subject's record; {} without one, and with a warning if it is damaged."""
-    if not record.is_file():
-        return {}
-    try:
-        return dict(read_json(record))
-    except (OSError, ValueError, TypeError):
-        warn(escape(f"{record}: damaged; it is made again"))
-        return {}
+    return scored(place / "scores.json", key, cases)
 
 
 def generate_cases(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,27 @@ COLUMNS = {
     "fvd": "FVD ↓",
 }  # fmt: skip
 PARTS = ("top", "bottom", "hair", "face", "skin", "shoes", "other")
+Means = dict[str, dict[str, dict[str, float]]]  # method -> metric -> mean, low, high, of
+Ratios = dict[str, dict[str, dict]]
+Aim = dict[str, Any]
 
 
 def write_report(
-    out: Path, setting: str, titles: dict[str, str], base: str, fvd: dict[str, float] | None = None
-) -> dict[str, dict[str, dict[str, float]]]:
+    out: Path, setting: str, titles: dict[str, str], base: str,
+    fvd: dict[str, float] | None = None, *,
+    columns: Mapping[str, str] | None = None,
+    aims: Callable[[Means, Ratios], list[Aim]] | None = None,
+    strata: Mapping[str, str] | None = None,
+) -> Means:  # fmt: skip
     """Write `metrics-SETTING.json` and `table-SETTING.md` of all methods scored on a base.
 
     titles: the names of the known methods, in the table's order. fvd: of some methods, over all
-    videos at once, so without an interval. Returns method -> metric -> mean, low, high (over
-    subjects, whose cases are averaged first).
+    videos at once, so without an interval. columns, aims: those of another benchmark than
+    `--bench puppets`. strata: titles of kinds of cases, each with a table of its own, of the
+    metrics `METRIC@STRATUM`. Returns method -> metric -> mean, low, high (over subjects, whose
+    cases are averaged first).
     """
+    columns = COLUMNS if columns is None else columns
     scores = {name: found for name in titles if (found := read_scores(out / setting / name, base))}
     methods = {
         name: {
@@ -50,8 +60,9 @@ def write_report(
     }
     for name, value in (fvd or {}).items():
         methods[name]["fvd"] = {"mean": value, "low": value, "high": value, "of": len(scores[name])}
-    ratios = score_ratios(scores)
-    reached = check_aims(methods, ratios)
+    each = [f"{metric}@{stratum}" for metric in columns for stratum in strata or {}]
+    ratios = score_ratios(scores, [*columns, *each])
+    reached = (aims or check_aims)(methods, ratios)
     report = {
         "setting": setting,
         "base": base,
@@ -65,9 +76,10 @@ def write_report(
         text = json.dumps(finite(report), indent=1, allow_nan=False)
         aside.write_text(text + "\n", encoding="utf-8")
     with write_aside(out / f"table-{setting}.md") as aside:
-        text = markdown(methods, titles) + ratios_markdown(ratios, titles)
-        aside.write_text(text + aims_markdown(reached), encoding="utf-8")
-    show(methods, titles, reached)
+        text = markdown(methods, titles, columns) + ratios_markdown(ratios, titles, columns)
+        text += aims_markdown(reached) + strata_markdown(methods, titles, columns, strata or {})
+        aside.write_text(text, encoding="utf-8")
+    show(methods, titles, reached, columns)
     say(f"wrote {path}")
     return methods
 
@@ -96,7 +108,9 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": center, "low": low, "high": high, "of": len(some)}
 
 
-def score_ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict]]:
+def score_ratios(
+    scores: dict[str, dict[str, dict[str, float]]], columns: Iterable[str] = COLUMNS
+) -> Ratios:
     """Ratio of our mean to each other method's, per metric, over the subjects that both learned.
 
     Intervals by a paired bootstrap over subjects, so that a hard subject counts on both sides.
@@ -107,7 +121,7 @@ def score_ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, di
         if name == "ours" or not both:
             continue
         out[name] = {}
-        for metric in COLUMNS:
+        for metric in columns:
             pairs = [(scores["ours"][n].get(metric), rows[n].get(metric)) for n in both]
             some = np.array([p for p in pairs if None not in p], float)
             if not np.isfinite(some).all() or not (some.size and (some[:, 1] > 0).all()):
@@ -120,54 +134,46 @@ def score_ratios(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, di
     return out
 
 
-def check_aims(
-    methods: dict[str, dict[str, dict[str, float]]], ratio: dict[str, dict[str, dict]]
-) -> list[dict[str, Any]]:
-    """The aims of our method, the measured values, and whether they are reached.
+def aim(text: str, found: dict[str, float] | None, low: float, high: float) -> Aim:
+    """An aim of our method: the measured mean with its interval, and whether it is reached.
 
     "surely" means that the whole confidence interval is within the limits.
     """
-    mine = methods.get("ours", {})
+    value = found["mean"] if found else float("nan")
+    sure = found is not None and low <= found["low"] and found["high"] <= high
+    limits = {bound: found[bound] if found else float("nan") for bound in ("low", "high")}
+    reached = low <= value <= high
+    return {"aim": text, "value": value, **limits, "reached": reached, "surely": sure}
 
-    def row(text: str, found: dict[str, float] | None, low: float, high: float) -> dict[str, Any]:
-        value = found["mean"] if found else float("nan")
-        sure = found is not None and low <= found["low"] and found["high"] <= high
-        limits = {bound: found[bound] if found else float("nan") for bound in ("low", "high")}
-        reached = low <= value <= high
-        return {"aim": text, "value": value, **limits, "reached": reached, "surely": sure}
+
+def check_aims(methods: Means, ratio: Ratios) -> list[Aim]:
+    """The aims of our method, see `aim`."""
+    mine = methods.get("ours", {})
 
     def against(name: str, metric: str) -> dict[str, float] | None:
         return ratio.get(name, {}).get(metric)
 
     colors, least = "person_delta_e", -float("inf")
     return [
-        row("person ΔE at most 6.0", mine.get(colors), least, 6.0),
-        row("person ΔE at most 0.7 of words alone", against("words_only", colors), least, 0.7),
-        row("person ΔE at most 0.6 of DreamBooth's", against("dreambooth", colors), least, 0.6),
-        row("person SSIM at least 0.55", mine.get("person_ssim"), 0.55, 1),
-        row("recognized among 12 in at least 0.9", mine.get("retrieval_12"), 0.9, 1),
-        row("faces visible in at least 0.8", mine.get("faces_visible"), 0.8, 1),
-        row("PCK at least 0.95", mine.get("pck"), 0.95, 1),
-        row("object shown in at least 0.6", mine.get("object_present"), 0.6, 1),
-        row("scene accuracy at least 0.98", mine.get("scene_accuracy"), 0.98, 1),
-        row("flicker at most 1.2", mine.get("flicker"), least, 1.2),
-        row("leak at most 0.02", mine.get("leak"), least, 0.02),
-        row("leak at most half of DreamBooth's", against("dreambooth", "leak"), least, 0.5),
-        row("motion within 10 % of the truth's", mine.get("dynamic_degree"), 0.9, 1.1),
+        aim("person ΔE at most 6.0", mine.get(colors), least, 6.0),
+        aim("person ΔE at most 0.7 of words alone", against("words_only", colors), least, 0.7),
+        aim("person ΔE at most 0.6 of DreamBooth's", against("dreambooth", colors), least, 0.6),
+        aim("person SSIM at least 0.55", mine.get("person_ssim"), 0.55, 1),
+        aim("recognized among 12 in at least 0.9", mine.get("retrieval_12"), 0.9, 1),
+        aim("faces visible in at least 0.8", mine.get("faces_visible"), 0.8, 1),
+        aim("PCK at least 0.95", mine.get("pck"), 0.95, 1),
+        aim("object shown in at least 0.6", mine.get("object_present"), 0.6, 1),
+        aim("scene accuracy at least 0.98", mine.get("scene_accuracy"), 0.98, 1),
+        aim("flicker at most 1.2", mine.get("flicker"), least, 1.2),
+        aim("leak at most 0.02", mine.get("leak"), least, 0.02),
+        aim("leak at most half of DreamBooth's", against("dreambooth", "leak"), least, 0.5),
+        aim("motion within 10 % of the truth's", mine.get("dynamic_degree"), 0.9, 1.1),
     ]
 
 
-def markdown(methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str]) -> str:
+def markdown(methods: Means, titles: dict[str, str], known: Mapping[str, str] = COLUMNS) -> str:
     """The table of means and intervals, one row per method, and the color error by body part."""
-    columns = measured_columns(methods)
-    lines = [
-        "| | " + " | ".join(columns.values()) + " | people |",
-        "|---" * (len(columns) + 2) + "|",
-    ]
-    for name, metrics in methods.items():
-        people = int(max(found["of"] for found in metrics.values()))
-        cells = [format_cell(metrics.get(metric)) for metric in columns]
-        lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {people} |")
+    lines = _rows(methods, titles, measured_columns(methods, known))
     lines += ["", "| ΔE of | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
     for name, metrics in methods.items():
         cells = [format_cell(metrics.get(f"delta_e_{part}")) for part in PARTS]
@@ -175,12 +181,39 @@ def markdown(methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, 
     return "\n".join(lines) + "\n"
 
 
-def ratios_markdown(ratios: dict[str, dict[str, dict]], titles: dict[str, str]) -> str:
+def _rows(methods: Means, titles: dict[str, str], columns: Mapping[str, str]) -> list[str]:
+    """The lines of a table of means and intervals, one row per method that has any of them."""
+    lines = [
+        "| | " + " | ".join(columns.values()) + " | people |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
+    for name, metrics in methods.items():
+        some = [metrics[metric]["of"] for metric in columns if metric in metrics]
+        if some:
+            cells = [format_cell(metrics.get(metric)) for metric in columns]
+            lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {int(max(some))} |")
+    return lines
+
+
+def strata_markdown(
+    methods: Means, titles: dict[str, str], columns: Mapping[str, str], strata: Mapping[str, str]
+) -> str:
+    """A table for each kind of cases that was measured; "" without any."""
+    text = ""
+    for stratum, title in strata.items():
+        some = {f"{metric}@{stratum}": words for metric, words in columns.items()}
+        some = measured_columns(methods, some)
+        if some:
+            text += "\n".join(["", f"{title}:", "", *_rows(methods, titles, some)]) + "\n"
+    return text
+
+
+def ratios_markdown(
+    ratios: Ratios, titles: dict[str, str], known: Mapping[str, str] = COLUMNS
+) -> str:
     """The table of our mean over each other method's, with paired intervals; "" without any."""
     measured = {metric for found in ratios.values() for metric in found}
-    columns = {
-        metric: words.rstrip(" ↓↑") for metric, words in COLUMNS.items() if metric in measured
-    }
+    columns = {metric: words.rstrip(" ↓↑") for metric, words in known.items() if metric in measured}
     if not columns:
         return ""
     lines = ["", "| ours over | " + " | ".join(columns.values()) + " | people |",
@@ -209,10 +242,10 @@ def _verdict(aim: dict[str, Any]) -> str:
     return "reached, with its whole interval" if aim["surely"] else "reached"
 
 
-def measured_columns(methods: dict[str, dict[str, dict[str, float]]]) -> dict[str, str]:
+def measured_columns(methods: Means, known: Mapping[str, str] = COLUMNS) -> dict[str, str]:
     """The columns of the metrics that at least one method has."""
     some = {metric for found in methods.values() for metric in found}
-    return {metric: words for metric, words in COLUMNS.items() if metric in some}
+    return {metric: words for metric, words in known.items() if metric in some}
 
 
 def format_cell(found: dict[str, float] | None) -> str:
@@ -228,14 +261,14 @@ def format_cell(found: dict[str, float] | None) -> str:
 
 
 def show(
-    methods: dict[str, dict[str, dict[str, float]]], titles: dict[str, str],
-    reached: list[dict[str, Any]],
+    methods: Means, titles: dict[str, str], reached: list[Aim],
+    columns: Mapping[str, str] = COLUMNS,
 ) -> None:  # fmt: skip
     """Print means and aims to standard error."""
     table = Table(title="against the true renders")
     for column in ("", *(titles[name] for name in methods)):
         table.add_column(column)
-    for metric, words in measured_columns(methods).items():
+    for metric, words in measured_columns(methods, columns).items():
         means = [found.get(metric, {}).get("mean", float("nan")) for found in methods.values()]
         table.add_row(words, *("–" if np.isnan(m) else f"{m:.3g}" for m in means))
     console = Console(stderr=True, emoji=False)

@@ -1,0 +1,287 @@
+"""The ways to put a person into a scene that `aa evaluate --bench swap` compares: each returns the
+frames of a case and what it laid over the scene."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from animateanywhere.backbones.base import (
+    Base,
+    encode_text,
+    find_base,
+    guidance_rescale,
+    load_base,
+    noise_share,
+    window_length,
+)
+from animateanywhere.backbones.loading import load_with_weights
+from animateanywhere.backbones.personal_weights import read_metadata
+from animateanywhere.backbones.vae import decode_latents, encode_frames
+from animateanywhere.commands.personalize import PersonalizeOptions, personalize
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import Size
+from animateanywhere.core.json_file import read_json
+from animateanywhere.core.tensor_file import checked
+from animateanywhere.diffusion.losses import level, video_noise
+from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
+from animateanywhere.evaluation.truth import write_reference
+from animateanywhere.methods.animate_anywhere import method as animate
+from animateanywhere.methods.animate_anywhere.batch import Conditions
+from animateanywhere.methods.animate_anywhere.generation import sampler_of, steps_of
+from animateanywhere.methods.animate_anywhere.prompt import full_prompt
+from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled
+from animateanywhere.methods.anycharv import generation, method, stitch
+from animateanywhere.methods.anycharv.generation import Options, encode_skeletons
+from animateanywhere.methods.anycharv.held_out import Case, Guest
+from animateanywhere.methods.anycharv.limb_paste import paste_limbs
+from animateanywhere.methods.anycharv.masks import (
+    box_masks,
+    boxes,
+    fine_mask,
+    grown,
+    steady,
+    to_latents,
+)
+from animateanywhere.methods.anycharv.swap_base import load_swap_base
+from animateanywhere.puppets import caption, describe_identity
+from animateanywhere.puppets.caption import SCENE_WORDS
+from animateanywhere.training.checkpoint_files import CHECKPOINT
+
+TOKEN = "sks"
+FASTER = 4  # with `fast`, a person is learned in a quarter of the steps
+
+
+class Made(NamedTuple):
+    """A result: frames uint8 (F, H, W, 3), and what was laid over the scene, (F, H, W) in 0..1."""
+
+    frames: np.ndarray
+    matte: np.ndarray
+
+
+@dataclass(frozen=True)
+class Bases:
+    """What the methods share, each loaded when it is first needed."""
+
+    folder: Path  # of the swap base
+    fast: bool
+
+    @cached_property
+    def ours(self) -> Base:
+        """The swap base."""
+        return load_swap_base(self.folder)
+
+    @cached_property
+    def lender(self) -> Base:
+        """The base that the swap base was trained from."""
+        return load_base(find_base(str(self.ours.config["parts"])))
+
+    @cached_property
+    def first_stage(self) -> Base:
+        """The swap base as stage 1 left it. Only if there is a `first_checkpoint`."""
+        checkpoint = first_checkpoint(self.folder)
+        assert checkpoint is not None
+        base = load_swap_base(self.folder)
+        load_averaged(base, checkpoint)
+        return base
+
+
+def first_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the images of stage 1 in a base's folder, which `aa base-train` leaves
+    there and no package contains; None without one."""
+    for path in sorted((folder / "training").glob(f"*/{CHECKPOINT}")):
+        settings = path.with_name("stage.json")
+        if settings.is_file():
+            stage = read_json(settings)
+            if stage.get("kind") == "compose" and stage.get("frames", 1) == 1:
+                return path
+    return None
+
+
+def load_averaged(base: Base, checkpoint: Path) -> None:
+    """Load the averaged weights of a checkpoint of `anycharv.stages.swap` into a base, in place."""
+    parts = {name: base.parts[name] for name in ("unet", "image_encoder")}
+    if "reference_unet" in base.parts:
+        parts["reference_unet"] = base.parts["reference_unet"]
+    with checked(checkpoint) as file, torch.no_grad():
+        names = set(file.keys())
+        model = nn.ModuleDict(parts)
+        trained = [(n, p) for n, p in model.named_parameters() if f"model.{n}" in names]
+        for index, (name, parameter) in enumerate(trained):
+            averaged = f"ema.{index}"
+            source = averaged if averaged in names else f"model.{name}"
+            tensor = file.get_tensor(source)
+            if tensor.shape != parameter.shape:
+                raise UsageError(f"{checkpoint}: of a base with other layers")
+            parameter.copy_(tensor)
+
+
+def region_of(case: Case) -> np.ndarray:
+    """The box of the old person as `aa swap` grows it, float32 (F, H, W) in 0..1."""
+    masks = case.scene.masks
+    return box_masks(grown(steady(boxes(masks))), *masks.shape[1:])
+
+
+def scene(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """The scene as it is."""
+    return Made(case.scene.frames, region_of(case))
+
+
+def paste(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """Limbs of the picture on the scene's bones."""
+    picture, old = one.picture, case.scene
+    frames, touched = paste_limbs(
+        picture.frames[0], picture.masks[0], picture.keypoints[0], old.frames, old.masks,
+        old.keypoints,
+    )  # fmt: skip
+    return Made(frames, touched.astype(np.float32))
+
+
+def words(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """The base alone, with the renderer's description, blended into the box."""
+    prompt = caption(case.truth.spec, seed=1, person=describe_identity(one.identity),
+                     appearance=False)  # fmt: skip
+    return blended(bases.lender, prompt, case, seed)
+
+
+def personalized(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """The base that learned the person from a clip, blended into the box."""
+    weights = place / "run" / "personal.safetensors"
+    base, class_word = bases.lender, one.identity.gender
+    if not weights.is_file():
+        recipe = load_recipe(str(base.config.get("personalize", "personalize")))
+        place.mkdir(parents=True, exist_ok=True)
+        weights = personalize(
+            write_reference(one.clip, place), TOKEN,
+            PersonalizeOptions(
+                class_word=class_word, base=str(base.folder), out=place / "run",
+                recipe=scaled(recipe, 1 / FASTER if bases.fast else 1),
+                scene=SCENE_WORDS[one.reference.scene.name][0], estimate=False,
+            ),
+        )  # fmt: skip
+        shutil.rmtree(place / "run" / "training", ignore_errors=True)
+    loaded = load_with_weights(base.folder, weights, read_metadata(weights))
+    prompt = caption(case.truth.spec, seed=1, person=f"{TOKEN} {class_word}", appearance=False)
+    return blended(loaded.base, full_prompt(prompt, loaded, None), case, seed)
+
+
+def blended(base: Base, prompt: str, case: Case, seed: int) -> Made:
+    """A base's video of a prompt, whose latents are the scene's outside of the box at every
+    denoising step (as in RePaint, Lugmayr et al. 2022, arXiv 2201.09865, without its resampling).
+    """
+    old, region = case.scene, region_of(case)
+    count, size = len(old.frames), Size(old.frames.shape[2], old.frames.shape[1])
+    network = base.family.build(base, count > 1)
+    config = base.scheduler_for(network).config
+    generator = torch.Generator().manual_seed(seed)
+    kept = encode_frames(base.vae, old.frames)[None]  # (1, F, C, h, w)
+    cells = to_latents(region, *kept.shape[-2:]).to(kept)[None]
+    poses = encode_skeletons(base, old.keypoints, size)[None]
+    inside = method.Scene(kept, cells, poses, kept)
+    with torch.no_grad():
+        prompted, empty = encode_text(base, [prompt, ""]).split(1)
+    conditions, share = Conditions(poses, prompted, empty), noise_share(base)
+    guidance, rescale = float(base.config["guidance_scale"]), guidance_rescale(base)
+    scheduler = make_scheduler(config, sampler_of(base))
+
+    def denoiser_of(start: int, stop: int) -> Denoiser:
+        window = inside.window(start, stop)
+        free = animate.denoiser(
+            base.family, network, conditions.window(start, stop), guidance, rescale
+        )
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            levels = level(base.scheduler_for(network), t.reshape(1).expand(len(x)).to(x.device))
+            return method.put_in_scene(free(x, t), x, window, levels, config.prediction_type)
+
+        return denoise
+
+    length = window_length(base)
+    joint = blend(denoiser_of, windows(count, length, length // 4))
+    noise = video_noise(kept.shape, generator, share).to(kept)
+    latents = sample(joint, noise, scheduler, steps_of(base), generator, lambda *_: None, share)[0]
+    return Made(decode_latents(base.vae, latents), region)
+
+
+def _swapped(base: Base, one: Guest, case: Case, seed: int, mask: str) -> np.ndarray:
+    """What the network makes of a case, decoded, told of the person's place by "box" or "fine"."""
+    picture, old = one.picture, case.scene
+    character = generation.read_character(
+        base, list(picture.frames), list(picture.masks / 255), list(picture.keypoints)
+    )
+    if mask == "fine":
+        rng = np.random.default_rng
+        region = np.stack([fine_mask(each, rng(seed)) for each in old.masks])
+        options = Options(seed=seed, mask="fine")
+    else:
+        region, options = region_of(case), Options(seed=seed)
+    latents = generation.swap_latents(base, character, old.frames, region, old.keypoints, options)
+    return generation.decode(base, latents)
+
+
+def unstitched(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """Ours, the whole frame as the VAE decodes it, as in the paper."""
+    return Made(_swapped(bases.ours, one, case, seed, "box"), region_of(case))
+
+
+def ours(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """Ours, stitched into the scene."""
+    old, base = case.scene, bases.ours
+    made, region = _swapped(base, one, case, seed, "box"), region_of(case)
+    plain = generation.through_vae(base, old.frames)
+    patch = stitch.patches(
+        made, plain, old.frames, region, old.masks / 255, np.zeros_like(region)
+    )  # fmt: skip
+    where = np.array([0, 0, made.shape[1]])
+    frames = [stitch.paste(frame, where, made[n], patch, n) for n, frame in enumerate(old.frames)]
+    return Made(np.stack(frames), patch.matte)
+
+
+def stage1_fine(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """Stage 1 with the mask that it learned with."""
+    return Made(_swapped(bases.first_stage, one, case, seed, "fine"), region_of(case))
+
+
+def stage1_box(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """Stage 1 with the box, which it never saw."""
+    return Made(_swapped(bases.first_stage, one, case, seed, "box"), region_of(case))
+
+
+def vae(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """The true video through the VAE."""
+    return Made(generation.through_vae(bases.ours, case.truth.frames), region_of(case))
+
+
+def truth(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """The true video."""
+    return Made(case.truth.frames, region_of(case))
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table. make: (bases, person, case, folder, seed) -> what it made."""
+
+    title: str
+    make: Callable[[Bases, Guest, Case, Path, int], Made]
+
+
+METHODS: dict[str, Method] = {
+    "ours": Method("ours", ours),
+    "unstitched": Method("ours before stitching", unstitched),
+    "words": Method("base, person described in words, in the box", words),
+    "personalized": Method("person learned from a clip, in the box", personalized),
+    "paste": Method("limbs of the picture, pasted", paste),
+    "stage1_fine": Method("stage 1, fine mask", stage1_fine),
+    "stage1_box": Method("stage 1, box", stage1_box),
+    "scene": Method("the scene as it is", scene),
+    "vae": Method("ground truth through the VAE", vae),
+    "truth": Method("ground truth", truth),
+}

@@ -1,0 +1,140 @@
+"""`aa evaluate --bench swap`: held-out people put into held-out scenes by our method and by
+baselines, compared with the true renders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animateanywhere import __version__
+from animateanywhere.backbones.base import find_base, hash_of
+from animateanywhere.commands.swap_baselines import (
+    METHODS,
+    Bases,
+    first_checkpoint,
+    region_of,
+)
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import require_writable
+from animateanywhere.core.messages import progress, quietly, say
+from animateanywhere.core.run_folder import owned
+from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
+from animateanywhere.evaluation.records import scored
+from animateanywhere.evaluation.report import write_report
+from animateanywhere.media import video
+from animateanywhere.methods.anycharv.held_out import PEOPLE, STRATA, Guest, guest
+from animateanywhere.methods.anycharv.swap_base import reference_size
+from animateanywhere.methods.anycharv.truth import COLUMNS, check_aims, measure_swap
+
+FEWER = 3  # people, with `fast`
+SHOWN = 4  # people in the contact sheet
+
+
+def swap_benchmark(
+    out: Path,
+    *,
+    subjects: int | None = None,
+    methods: Sequence[str] = (),
+    fast: bool = False,
+    base: str = "mini-swap",
+) -> Path:
+    """Run the benchmark of `aa swap`, or resume it; returns `out`, which contains
+    `metrics-swap.json`, `table-swap.md` and `contact_sheet-swap.png`, or the same with `-fast`.
+
+    Held-out people are put into held-out scenes, two each, from one picture, with exact poses and
+    masks for all methods. subjects: number of people. methods: names of METHODS; by default all
+    that can run. fast: three people, one scene each, without learning anybody. Results in `out` for
+    the same base are reused. Raises UsageError for an unknown method, and for one of stage 1 whose
+    weights the base does not have.
+    """
+    folder = find_base(base)
+    if subjects is not None and subjects > PEOPLE:
+        raise UsageError(f"--subjects {subjects}: the swap benchmark has {PEOPLE} people")
+    bases = Bases(folder, fast)
+    reference_size(bases.ours)  # a base that cannot swap is said before anything is rendered
+    chosen = _chosen(methods, folder, fast)
+    require_writable(out)
+    setting = "swap-fast" if fast else "swap"
+    with owned(out, "benchmark", lambda place: any(place.glob("*/*/*/scores.json"))):
+        people = range(subjects or (FEWER if fast else PEOPLE))
+        size = max(reference_size(bases.ours))
+        shown: list[Guest] = []
+        net = load_perception(perception_of(find_base(str(bases.ours.config["parts"]))))
+        with progress("benchmark", total=len(people) * len(chosen)) as bar:
+            for number in people:
+                one = guest(number, bases.ours.config, size, fast)
+                shown += [one] if number < SHOWN else []
+                for name in chosen:
+                    _score(name, one, bases, net, out / setting / name / f"{number:02}")
+                    bar.advance(1)
+        titles = {name: method.title for name, method in METHODS.items()}
+        write_report(
+            out, setting, titles, hash_of(folder), columns=COLUMNS, aims=check_aims, strata=STRATA
+        )
+        video.contact_sheet(
+            out / f"contact_sheet-{setting}.png", sheet(shown, chosen, out / setting)
+        )
+    return out
+
+
+def _chosen(methods: Sequence[str], folder: Path, fast: bool) -> list[str]:
+    """The names of the methods to run; says which of all are left out, and why."""
+    for name in methods:
+        if name not in METHODS:
+            raise UsageError(f"no method {name}: give one of {', '.join(METHODS)}")
+    names, stage1 = list(methods or METHODS), ("stage1_fine", "stage1_box")
+    if first_checkpoint(folder) is None:
+        if methods and any(name in stage1 for name in methods):
+            raise UsageError(
+                f"{folder}: no weights of stage 1; they are in training/ of the folder that "
+                "`aa base-train` wrote"
+            )
+        names = [name for name in names if name not in stage1]
+        if not methods:
+            say("left out: stage1_fine and stage1_box, as the base has no weights of stage 1")
+    if fast and not methods:
+        names.remove("personalized")
+        say(
+            "left out by --fast: personalized, which takes minutes a person (--methods asks for it)"
+        )
+    return names
+
+
+def _score(name: str, one: Guest, bases: Bases, net: Perception, place: Path) -> dict[str, Any]:
+    """Mean scores of a method over a person's cases, and the videos of these in `place`."""
+    key = {"base": hash_of(bases.folder), "version": __version__, "fast": bases.fast}
+
+    def cases() -> list[dict[str, Any]]:
+        rows = []
+        place.mkdir(parents=True, exist_ok=True)
+        for number, case in enumerate(one.cases):
+            seed = 100 * one.number + number
+            with quietly():
+                made = METHODS[name].make(bases, one, case, place, seed)
+            video.write(place / f"case{number}.mp4", made.frames, one.fps)
+            rows.append(measure_swap(net, made.frames, case, region_of(case), made.matte))
+        return rows
+
+    return scored(place / "scores.json", key, cases)
+
+
+def sheet(
+    people: list[Guest], methods: Sequence[str], folder: Path
+) -> list[tuple[str, np.ndarray]]:
+    """Rows of the contact sheet: each person's picture, and each case's scene, true video and
+    videos of all methods."""
+    rows = []
+    for one in people:
+        rows.append((f"person {one.number}: picture", one.picture.frames))
+        for number, case in enumerate(one.cases):
+            kinds = ", ".join(case.strata) or "any"
+            rows.append((f"scene {number} ({kinds})", case.scene.frames))
+            rows.append(("ground truth", case.truth.frames))
+            for name in methods:
+                path = folder / name / f"{one.number:02}" / f"case{number}.mp4"
+                if path.is_file() and name not in ("truth", "scene"):
+                    rows.append((METHODS[name].title, video.read(path).frames))
+    return rows
