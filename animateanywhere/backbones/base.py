@@ -358,3 +358,8 @@ def guidance_rescale(base: Base) -> float:
     """Strength of the guidance rescaling, in [0, 1]: plain guidance overexposes the samples of a
     model with zero terminal SNR (Lin et al. 2024, arXiv 2305.08891, section 3.4)."""
     return 0.7 if base.scheduler.config.get("rescale_betas_zero_snr") else 0.0
+
+
+def sampler_of(base: Base) -> str:
+    """The default sampler of a base."""
+    return str(base.config.get("sampler", "dpm++"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from rich.markup import escape
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTokenizer
@@ -185,6 +186,13 @@ def save_part(part: Any, folder: Path, half: bool = False) -> None:
             part.float()
         for file in aside.glob("*.json"):
             _forget_source(file)
+
+
+def save_once(part: Any, folder: Path) -> None:
+    """`save_part` in the main process of several, while the others wait."""
+    if PartialState().is_main_process:
+        save_part(part, folder)
+    PartialState().wait_for_everyone()
 
 
 def _forget_source(file: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.base import Base, sampler_of
 from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
 from animateanywhere.backbones.low_memory import compile_blocks
@@ -42,7 +42,6 @@ from animateanywhere.methods.animate_anywhere.driving_motion import encode_motio
 from animateanywhere.methods.animate_anywhere.generation import (
     Sampling,
     render,
-    sampler_of,
     steps_of,
 )
 from animateanywhere.methods.animate_anywhere.playback import (

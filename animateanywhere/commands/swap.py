@@ -16,7 +16,7 @@ import torch
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import Base, find_base
+from animateanywhere.backbones.base import Base, find_base, sampler_of
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
 from animateanywhere.commands.swap_output import (
@@ -50,7 +50,7 @@ from animateanywhere.preprocessing.character import (
     proportions,
     read_character,
 )
-from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
+from animateanywhere.preprocessing.scene.parts import corrected_in, read_keypoints
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.scan import Facts, scene_facts
 
@@ -192,14 +192,14 @@ def _sampling(base: Base, options: SwapOptions) -> generation.Options:
     asked = generation.Options(options.seed, options.steps, mask=options.mask)
     guidance = options.guidance
     return replace(
-        asked, steps=generation.steps_of(base, asked), sampler=sampler_of(base, options),
+        asked, steps=generation.steps_of(base, asked), sampler=_sampler(base, options),
         guidance=float(base.config["guidance_scale"]) if guidance is None else guidance,
     )  # fmt: skip
 
 
-def sampler_of(base: Base, options: SwapOptions) -> str:
+def _sampler(base: Base, options: SwapOptions) -> str:
     """The sampler asked for, or the base's. Raises UsageError for one that does not suit it."""
-    name = options.sampler or str(base.config.get("sampler", "dpm++"))
+    name = options.sampler or sampler_of(base)
     make_scheduler(base.scheduler.config, name)
     return name
 
@@ -213,7 +213,7 @@ def grow_of(character: Sequence[Character], options: SwapOptions) -> float:
 
 def _compare(character: Sequence[Character], scene: Scene, options: SwapOptions) -> None:
     """Warn of what the scene shows and the pictures do not, and of another build."""
-    shown = np.concatenate([read_part(part).keypoints for part in scene.parts])
+    shown = np.concatenate([read_keypoints(part) for part in scene.parts])
     found = compared(character, shown)
     if options.fit == "none":
         found += proportions(character, shown)

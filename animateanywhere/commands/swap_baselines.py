@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,39 +21,32 @@ from animateanywhere.backbones.base import (
     guidance_rescale,
     load_base,
     noise_share,
+    sampler_of,
     window_length,
 )
 from animateanywhere.backbones.loading import load_with_weights
 from animateanywhere.backbones.personal_weights import read_metadata
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
-from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.json_file import read_json
-from animateanywhere.core.tensor_file import checked
 from animateanywhere.diffusion.losses import level, video_noise
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
 from animateanywhere.evaluation.truth import write_reference
 from animateanywhere.methods.animate_anywhere import method as animate
 from animateanywhere.methods.animate_anywhere.batch import Conditions
-from animateanywhere.methods.animate_anywhere.generation import sampler_of, steps_of
+from animateanywhere.methods.animate_anywhere.generation import steps_of
 from animateanywhere.methods.animate_anywhere.prompt import full_prompt
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled
 from animateanywhere.methods.anycharv import generation, method, stitch
 from animateanywhere.methods.anycharv.generation import Options, encode_skeletons
 from animateanywhere.methods.anycharv.held_out import Case, Guest
 from animateanywhere.methods.anycharv.limb_paste import paste_limbs
-from animateanywhere.methods.anycharv.masks import (
-    box_masks,
-    boxes,
-    fine_mask,
-    grown,
-    steady,
-    to_latents,
-)
+from animateanywhere.methods.anycharv.masks import regions_of, to_latents
 from animateanywhere.methods.anycharv.swap_base import load_swap_base
 from animateanywhere.puppets import caption, describe_identity
 from animateanywhere.puppets.caption import SCENE_WORDS
+from animateanywhere.training.checkpoint import load_averaged
 from animateanywhere.training.checkpoint_files import CHECKPOINT
 
 TOKEN = "sks"
@@ -73,6 +66,8 @@ class Bases:
 
     folder: Path  # of the swap base
     fast: bool
+    # Of the person at hand, what the swap base made of cases, uint8 (F, H, W, 3), by their seeds
+    made: dict[int, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def ours(self) -> Base:
@@ -90,7 +85,7 @@ class Bases:
         checkpoint = first_checkpoint(self.folder)
         assert checkpoint is not None
         base = load_swap_base(self.folder)
-        load_averaged(base, checkpoint)
+        load_trained(base, checkpoint)
         return base
 
 
@@ -106,28 +101,17 @@ def first_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def load_averaged(base: Base, checkpoint: Path) -> None:
+def load_trained(base: Base, checkpoint: Path) -> None:
     """Load the averaged weights of a checkpoint of `anycharv.stages.swap` into a base, in place."""
     parts = {name: base.parts[name] for name in ("unet", "image_encoder")}
     if "reference_unet" in base.parts:
         parts["reference_unet"] = base.parts["reference_unet"]
-    with checked(checkpoint) as file, torch.no_grad():
-        names = set(file.keys())
-        model = nn.ModuleDict(parts)
-        trained = [(n, p) for n, p in model.named_parameters() if f"model.{n}" in names]
-        for index, (name, parameter) in enumerate(trained):
-            averaged = f"ema.{index}"
-            source = averaged if averaged in names else f"model.{name}"
-            tensor = file.get_tensor(source)
-            if tensor.shape != parameter.shape:
-                raise UsageError(f"{checkpoint}: of a base with other layers")
-            parameter.copy_(tensor)
+    load_averaged(checkpoint, dict(nn.ModuleDict(parts).named_parameters()))
 
 
 def region_of(case: Case) -> np.ndarray:
     """The box of the old person as `aa swap` grows it, float32 (F, H, W) in 0..1."""
-    masks = case.scene.masks
-    return box_masks(grown(steady(boxes(masks))), *masks.shape[1:])
+    return regions_of(case.scene.masks, "box")
 
 
 def scene(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
@@ -211,31 +195,35 @@ def blended(base: Base, prompt: str, case: Case, seed: int) -> Made:
     return Made(decode_latents(base.vae, latents), region)
 
 
-def _swapped(base: Base, one: Guest, case: Case, seed: int, mask: str) -> np.ndarray:
-    """What the network makes of a case, decoded, told of the person's place by "box" or "fine"."""
+def _swapped(
+    base: Base, one: Guest, case: Case, seed: int, mask: Literal["box", "fine"]
+) -> np.ndarray:
+    """What the network makes of a case, decoded, with the person's place as a box or outline."""
     picture, old = one.picture, case.scene
     character = generation.read_character(
         base, list(picture.frames), list(picture.masks / 255), list(picture.keypoints)
     )
-    if mask == "fine":
-        rng = np.random.default_rng
-        region = np.stack([fine_mask(each, rng(seed)) for each in old.masks])
-        options = Options(seed=seed, mask="fine")
-    else:
-        region, options = region_of(case), Options(seed=seed)
+    region, options = regions_of(old.masks, mask, seed), Options(seed=seed, mask=mask)
     latents = generation.swap_latents(base, character, old.frames, region, old.keypoints, options)
     return generation.decode(base, latents)
 
 
+def _made(bases: Bases, one: Guest, case: Case, seed: int) -> np.ndarray:
+    """What the swap base makes of a case; the two rows that show it sample it once."""
+    if seed not in bases.made:
+        bases.made[seed] = _swapped(bases.ours, one, case, seed, "box")
+    return bases.made[seed]
+
+
 def unstitched(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
     """Ours, the whole frame as the VAE decodes it, as in the paper."""
-    return Made(_swapped(bases.ours, one, case, seed, "box"), region_of(case))
+    return Made(_made(bases, one, case, seed), region_of(case))
 
 
 def ours(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
     """Ours, stitched into the scene."""
     old, base = case.scene, bases.ours
-    made, region = _swapped(base, one, case, seed, "box"), region_of(case)
+    made, region = _made(bases, one, case, seed), region_of(case)
     plain = generation.through_vae(base, old.frames)
     patch = stitch.patches(
         made, plain, old.frames, region, old.masks / 255, np.zeros_like(region)

@@ -67,6 +67,7 @@ def swap_benchmark(
             for number in people:
                 one = guest(number, bases.ours.config, size, fast)
                 shown += [one] if number < SHOWN else []
+                bases.made.clear()
                 for name in chosen:
                     _score(name, one, bases, net, out / setting / name / f"{number:02}")
                     bar.advance(1)

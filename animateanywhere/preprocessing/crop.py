@@ -73,6 +73,19 @@ def following_squares(boxes: np.ndarray, fps: float) -> np.ndarray:
     return np.column_stack([middle, side])
 
 
+def whole_squares(boxes: np.ndarray, fps: float, room: float) -> np.ndarray:
+    """Squares as `following_squares`, with sides `room` times as long, in whole pixels: int (F, 3),
+    left, top and side."""
+    middle, side = np.split(following_squares(boxes, fps), [2], axis=1)
+    side = np.ceil(side * room).clip(8)
+    return np.concatenate([np.round(middle - side / 2), side], axis=1).astype(int)
+
+
+def square_boxes(squares: np.ndarray) -> np.ndarray:
+    """Squares (F, 3), left, top and side, as boxes of `crop_frames`: center and side."""
+    return np.column_stack([squares[:, :2] + squares[:, 2:] / 2, squares[:, 2]])
+
+
 def crop_corners(boxes: np.ndarray, size: Size) -> np.ndarray:
     """Boxes (F, 3) as int (F, 4), in pixels: left, top, width and height of what is cropped from
     each frame to be scaled to `size`, whose aspect the boxes have."""

@@ -113,6 +113,24 @@ def load_checkpoint(
     return Position(), not found
 
 
+def load_averaged(path: Path, parameters: Mapping[str, Tensor]) -> None:
+    """Load the averaged weights of a checkpoint, or those of its last step if it has no averages,
+    in place, without what a training needs to go on.
+
+    parameters: of the network, by name, in its order; those that were not trained stay. Raises
+    UsageError for a damaged file, and for weights of other shapes.
+    """
+    with checked(path) as file, torch.no_grad():
+        names = set(file.keys())
+        trained = [(n, p) for n, p in parameters.items() if f"model.{n}" in names]
+        for index, (name, parameter) in enumerate(trained):
+            averaged = f"ema.{index}"
+            tensor = file.get_tensor(averaged if averaged in names else f"model.{name}")
+            if tensor.shape != parameter.shape:
+                raise UsageError(f"{path}: of a run with other parameters")
+            parameter.copy_(tensor)
+
+
 def _load(
     path: Path,
     parameters: Mapping[str, Tensor],

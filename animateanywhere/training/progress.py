@@ -76,6 +76,15 @@ def read_log(path: Path) -> tuple[list[Row], list[int]]:
     return rows, damaged
 
 
+def last_mean(folder: Path, name: str) -> dict[str, float]:
+    """The mean of a value in the last rows of a stage's log; {} if none of them has it."""
+    import numpy as np
+
+    rows, _ = read_log(folder / "log.jsonl")
+    recent = [row[name] for row in rows[-20:] if name in row]
+    return {name: float(np.mean(recent))} if recent else {}
+
+
 def _saved(folder: Path, problems: list[str]) -> int:
     """The step that a training would go on from; damaged checkpoints are added to `problems`."""
     for checkpoint in checkpoint_files(folder):

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from animateanywhere.backbones.base import Base, latent_shape, load_parts, token_ids
-from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.create import save_once
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.files import write_aside
@@ -37,7 +37,7 @@ from animateanywhere.metrics import psnr
 from animateanywhere.training.contrastive import contrastive_loss, retrieval_accuracy
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
-from animateanywhere.training.progress import read_log
+from animateanywhere.training.progress import last_mean
 from animateanywhere.training.throughput import Draw
 
 
@@ -89,7 +89,7 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     some = np.linspace(0, len(pictures) - 1, min(256, len(pictures))).astype(int)
     std = float(encode_frames(base.vae, pictures.take(some)[0]).std())
     base.vae.register_to_config(scaling_factor=1 / std)
-    _save(base.vae, run.out / "vae")
+    save_once(base.vae, run.out / "vae")
     rebuilt = decode_latents(base.vae, encode_frames(base.vae, held_out))
     return {"psnr_held_out": psnr(rebuilt, held_out)}
 
@@ -110,7 +110,7 @@ def text(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     folder = run.out / "training" / stage.name
     fit(model, stage, loss, folder, seed, data=batch, track=run.track)
-    _save(base.text_encoder, run.out / "text_encoder")
+    save_once(base.text_encoder, run.out / "text_encoder")
     held_out = held_out_puppets(run.settings.model.size)
     pictures = encode_frames(base.vae, np.concatenate([clip.frames for clip in held_out]))
     with torch.no_grad():
@@ -144,9 +144,9 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
             aside.write_text(json.dumps(measure(), indent=1) + "\n")
 
     fit(model, stage, loss, folder, seed, sample, data=read, track=run.track)
-    _save(base.denoiser, run.out / name)
-    _save(base.text_encoder, run.out / "text_encoder")
-    return _last_loss(folder) | measure()
+    save_once(base.denoiser, run.out / name)
+    save_once(base.text_encoder, run.out / "text_encoder")
+    return last_mean(folder, "loss") | measure()
 
 
 def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
@@ -169,8 +169,8 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     folder = run.out / "training" / stage.name
     show = sampler(base, unet, folder, frames=run.settings.model.frames)
     fit(unet, stage, loss, folder, seed, show, data=read, track=run.track)
-    _save(base.parts["motion_adapter"], run.out / "motion_adapter")  # shares the UNet's layers
-    return _last_loss(folder)
+    save_once(base.parts["motion_adapter"], run.out / "motion_adapter")  # shares the UNet's layers
+    return last_mean(folder, "loss")
 
 
 def perception(run: Run, stage: Stage, seed: int) -> dict[str, float]:
@@ -184,22 +184,8 @@ def _parts(run: Run) -> Base:
     return load_parts(run.out, run.settings.model.base_toml(), PartialState().device)
 
 
-def _save(part: Any, folder: Path) -> None:
-    """Save a part in the main process, while the others wait."""
-    if PartialState().is_main_process:
-        save_part(part, folder)
-    PartialState().wait_for_everyone()
-
-
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
-
-
-def _last_loss(folder: Path) -> dict[str, float]:
-    """The mean loss of the last steps in the log; {} if it has none that is finite."""
-    rows, _ = read_log(folder / "log.jsonl")
-    recent = [row["loss"] for row in rows[-20:] if "loss" in row]
-    return {"loss": float(np.mean(recent))} if recent else {}
 
 
 STAGES: dict[str, Callable[[Run, Stage, int], dict[str, float]]] = {

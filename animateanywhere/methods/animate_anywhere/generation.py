@@ -17,6 +17,7 @@ from animateanywhere.backbones.base import (
     guidance_rescale,
     latent_shape,
     noise_share,
+    sampler_of,
     window_length,
 )
 from animateanywhere.backbones.vae import decoded
@@ -179,11 +180,6 @@ def render_images(
 
         latents.append(sample(denoiser, noise, scheduler, steps, generator, advance)[:, 0])
     return torch.cat(latents)
-
-
-def sampler_of(base: Base) -> str:
-    """The default sampler of a base."""
-    return str(base.config.get("sampler", "dpm++"))
 
 
 def steps_of(base: Base) -> int:

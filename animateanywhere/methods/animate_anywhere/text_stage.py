@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SHARPEST = 100.0  # the cap on the learned scale of similarities
+from animateanywhere.training.contrastive import convolution, end_states, similarities
 
 
 class Pairs(nn.Module):
@@ -27,28 +27,15 @@ class Pairs(nn.Module):
         self.text_encoder, self.size = text_encoder, size
         self.to_space = nn.Linear(space, space, bias=False)
         self.picture = nn.Sequential(
-            *_layer(channels, width, 1), *_layer(width, 2 * width, 2),
-            *_layer(2 * width, 4 * width, 2), nn.Flatten(),
+            *convolution(channels, width, 1), *convolution(width, 2 * width, 2),
+            *convolution(2 * width, 4 * width, 2), nn.Flatten(),
             nn.Linear(4 * width * math.ceil(size / 4) ** 2, space),
         )  # fmt: skip
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, ids: Tensor, latents: Tensor) -> Tensor:
-        """Similarities (B, B) of B captions, as token ids (B, T), and B pictures, as latents.
-
-        A caption is represented by its end tokens, including padding: a UNet's cross-attention
-        attends to them as well, and they are half of all tokens.
-        """
-        states = self.text_encoder(ids).last_hidden_state  # (B, T, D)
-        ends = (ids == self.text_encoder.config.eos_token_id)[..., None]
-        words = self.to_space((states * ends).sum(1) / ends.sum(1))
+        """Similarities (B, B) of B captions, as token ids (B, T), and B pictures, as latents."""
+        words = self.to_space(end_states(self.text_encoder, ids))
         if latents.shape[-2:] != (self.size, self.size):  # of another aspect ratio
             latents = F.adaptive_avg_pool2d(latents, self.size)
-        pictures = self.picture(latents)
-        scale = self.scale.exp().clamp(max=SHARPEST)
-        return scale * F.normalize(words, dim=-1) @ F.normalize(pictures, dim=-1).T
-
-
-def _layer(inside: int, outside: int, stride: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(inside, outside, 3, stride, 1)
-    return convolution, nn.GroupNorm(8, outside), nn.SiLU()
+        return similarities(words, self.picture(latents), self.scale)

@@ -14,6 +14,7 @@ from animateanywhere.backbones.base import (
     Base,
     guidance_rescale,
     noise_share,
+    sampler_of,
     window_length,
 )
 from animateanywhere.backbones.vae import decode_latents, encode_frames
@@ -112,7 +113,7 @@ def sample_scenes(
     network = method.build(base, video)
     scheduler = make_scheduler(
         base.scheduler_for(network).config,
-        options.sampler or str(base.config.get("sampler", "dpm++")),
+        options.sampler or sampler_of(base),
     )
     guidance = options.guidance
     guidance = float(base.config["guidance_scale"]) if guidance is None else guidance

@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation
 
 from animateanywhere.methods.anycharv import masks as mask_of
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.preprocessing.crop import following_squares
+from animateanywhere.preprocessing.crop import whole_squares
 from animateanywhere.preprocessing.tracking import keypoint_boxes
 
 ROOM = 1.1  # times the box: the scene around it tells the network what stands behind
@@ -39,9 +39,7 @@ def regions(boxes: np.ndarray, grow: float) -> np.ndarray:
 
 def network_squares(region: np.ndarray, fps: float) -> np.ndarray:
     """The squares int (F, 3) that the network sees of regions (F, 4) of consecutive frames."""
-    middle, side = np.split(following_squares(region, fps), [2], axis=1)
-    side = np.ceil(side * ROOM).clip(8)
-    return np.concatenate([np.round(middle - side / 2), side], axis=1).astype(int)
+    return whole_squares(region, fps, ROOM)
 
 
 def box_masks(region: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:

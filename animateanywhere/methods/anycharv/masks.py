@@ -89,6 +89,14 @@ def fine_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.maximum(out, dilated.astype(np.float32))
 
 
+def regions_of(masks: np.ndarray, kind: str, seed: int = 0) -> np.ndarray:
+    """Where the new person may be, float32 (F, H, W) in 0..1, of masks (F, H, W) of the old one:
+    augmented outlines ("fine"), or boxes as they are grown at use ("box")."""
+    if kind == "fine":  # the same in all frames, so that it does not flicker
+        return np.stack([fine_mask(mask, np.random.default_rng(seed)) for mask in masks])
+    return box_masks(grown(steady(boxes(masks))), *masks.shape[1:])
+
+
 def to_latents(masks: np.ndarray, height: int, width: int) -> Tensor:
     """Masks (F, H, W) in 0..1 at the size of latents, (F, 1, height, width): the share of each
     latent that is masked, so that a hand does not vanish."""

@@ -14,6 +14,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from animateanywhere.training.contrastive import convolution
+
 
 class PictureEncoder(ModelMixin, ConfigMixin):
     """Latents of a cut-out person (B, C, h, w) to tokens (B, bands, D), from head to feet."""
@@ -23,8 +25,8 @@ class PictureEncoder(ModelMixin, ConfigMixin):
         """channels: C. dim: D, of the text states."""
         super().__init__()
         self.trunk = nn.Sequential(
-            *_layer(channels, width, 1), *_layer(width, 2 * width, 2),
-            *_layer(2 * width, 4 * width, 2), nn.AdaptiveAvgPool2d((bands, 1)),
+            *convolution(channels, width, 1), *convolution(width, 2 * width, 2),
+            *convolution(2 * width, 4 * width, 2), nn.AdaptiveAvgPool2d((bands, 1)),
         )  # fmt: skip
         self.to_space = nn.Linear(4 * width * bands, dim, bias=False)
         self.to_tokens = nn.Sequential(nn.Linear(4 * width, dim), nn.LayerNorm(dim))
@@ -46,8 +48,3 @@ def _in_float32() -> Any:
     """On a processor without bfloat16 in hardware, oneDNN's convolution of stride 2 in it gave NaN
     from memory that it does not write, where its result is one column wide."""
     return torch.autocast("cpu", enabled=False)
-
-
-def _layer(inside: int, outside: int, stride: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(inside, outside, 3, stride, 1)
-    return convolution, nn.GroupNorm(8, outside), nn.SiLU()

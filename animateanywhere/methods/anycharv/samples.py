@@ -19,7 +19,7 @@ from animateanywhere.methods.anycharv.generation import (
     read_latents,
     swap_latents,
 )
-from animateanywhere.methods.anycharv.masks import box_masks, boxes, fine_mask, grown, steady
+from animateanywhere.methods.anycharv.masks import regions_of
 from animateanywhere.methods.anycharv.reference_picture import GRAY
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.methods.anycharv.swap_base import reference_size
@@ -43,14 +43,10 @@ def swapped(base: Base, one: Triplet, kind: str, seed: int) -> np.ndarray:
     pictures = encode_frames(base.vae, one.pictures)[None]
     drawn = encode_skeletons(base, one.picture_keypoints, reference_size(base))[None]
     character = read_latents(base, pictures, drawn)
-    scene, masks = one.other[0], one.other_masks[0]
-    if kind == "compose":
-        region = np.stack([fine_mask(mask, np.random.default_rng(seed)) for mask in masks])
-        options = Options(seed=seed, mask="fine")
-    else:
-        region = box_masks(grown(steady(boxes(masks))), *masks.shape[1:])
-        options = Options(seed=seed)
-    return decode(base, swap_latents(base, character, scene, region, one.keypoints[0], options))
+    options = Options(seed=seed, mask="fine" if kind == "compose" else "box")
+    region = regions_of(one.other_masks[0], options.mask, seed)
+    scene, poses = one.other[0], one.keypoints[0]
+    return decode(base, swap_latents(base, character, scene, region, poses, options))
 
 
 def sampler(base: Base, settings: Recipe, stage: Stage, folder: Path) -> Callable[[int], None]:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from animateanywhere.backbones.base import (
     Base,
@@ -25,7 +24,7 @@ from animateanywhere.backbones.base import (
     noise_share,
     token_ids,
 )
-from animateanywhere.backbones.create import save_part
+from animateanywhere.backbones.create import save_once
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.backbones.spec import Model
 from animateanywhere.datasets.order import Order
@@ -38,10 +37,10 @@ from animateanywhere.methods.anycharv.pairs import generated_pairs
 from animateanywhere.methods.anycharv.samples import sampler
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.methods.anycharv.swap_base import COMMAND, FAMILY
-from animateanywhere.training.contrastive import contrastive_loss
+from animateanywhere.training.contrastive import contrastive_loss, end_states, similarities
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, pass_number
-from animateanywhere.training.progress import read_log
+from animateanywhere.training.progress import last_mean
 from animateanywhere.training.throughput import Draw
 
 
@@ -94,8 +93,7 @@ class Pairs(nn.Module):
     def forward(self, words: Tensor, latents: Tensor) -> Tensor:
         """Similarities (B, B) of captions as vectors (B, D) and pictures as latents."""
         texts, pictures = self.to_space(words), self.image_encoder.embed(latents)
-        scale = self.scale.exp().clamp(max=100.0)
-        return scale * F.normalize(texts, dim=-1) @ F.normalize(pictures, dim=-1).T
+        return similarities(texts, pictures, self.scale)
 
 
 def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
@@ -127,8 +125,8 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     folder = run.out / "training" / stage.name
     fit(model, stage, loss, folder, seed, data=batch, track=run.track)
-    _save(encoder, run.out / "image_encoder")
-    return _last(folder, "retrieval")
+    save_once(encoder, run.out / "image_encoder")
+    return last_mean(folder, "retrieval")
 
 
 def swap(run: Run, stage: Stage, seed: int) -> dict[str, float]:
@@ -169,8 +167,8 @@ def swap(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     fit(model, stage, loss, folder, seed, show, data=read, track=run.track)
     for name in ("unet", "image_encoder", "reference_unet", *["motion_adapter"] * video):
         if name in base.parts:  # the network for clips shares the layers of UNet and adapter
-            _save(base.parts[name], run.out / name)
-    return _last(folder, "loss")
+            save_once(base.parts[name], run.out / name)
+    return last_mean(folder, "loss")
 
 
 def _unused(model: Any) -> Tensor | float:
@@ -188,23 +186,6 @@ def _caption(people: ShardCorpus, row: int) -> str:
 
 @torch.no_grad()
 def _ends(base: Base, texts: list[str]) -> Tensor:
-    """The mean states (B, D) of the end tokens of texts, by which the base's own were trained."""
+    """Texts as vectors (B, D), in the way in which the base's own text encoder was trained."""
     ids = token_ids(base.tokenizer, texts).to(base.text_encoder.device)
-    states = base.text_encoder(ids).last_hidden_state  # (B, T, D)
-    ends = (ids == base.text_encoder.config.eos_token_id)[..., None]
-    means: Tensor = (states * ends).sum(1) / ends.sum(1)
-    return means
-
-
-def _save(part: Any, folder: Path) -> None:
-    """Save a part in the main process, while the others wait."""
-    if PartialState().is_main_process:
-        save_part(part, folder)
-    PartialState().wait_for_everyone()
-
-
-def _last(folder: Path, name: str) -> dict[str, float]:
-    """The mean of a value over the last rows of the log; {} if it has none."""
-    found, _ = read_log(folder / "log.jsonl")
-    recent = [row[name] for row in found[-20:] if name in row]
-    return {name: float(np.mean(recent))} if recent else {}
+    return end_states(base.text_encoder, ids)

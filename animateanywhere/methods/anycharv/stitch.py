@@ -23,7 +23,7 @@ from scipy.ndimage import (
 )
 
 from animateanywhere.core.frame_size import square
-from animateanywhere.preprocessing.crop import crop_frames
+from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
 Keep = Literal["changed", "box", "none"]
 
@@ -62,8 +62,7 @@ class Patches(NamedTuple):
 def cut_out(frames: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:
     """The squares (F, 3) of frames (F, H, W[, 3]) uint8, scaled to `side`; beyond a frame its edge
     is repeated."""
-    middle = squares[:, :2] + squares[:, 2:] / 2
-    return crop_frames(frames, np.column_stack([middle, squares[:, 2]]), square(side))
+    return crop_frames(frames, square_boxes(squares), square(side))
 
 
 def patches(

@@ -37,14 +37,16 @@ from animateanywhere.datasets.subject import (
 from animateanywhere.datasets.subject_report import write_report
 from animateanywhere.media import video
 from animateanywhere.pose.outline import body_outlines
+from animateanywhere.pose.skeleton import read_poses
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import exact
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.crop import (
     crop_frames,
     crop_keypoints,
-    following_squares,
     person_boxes,
+    square_boxes,
+    whole_squares,
 )
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.quality.clip import mask_findings, worst_first
@@ -86,9 +88,7 @@ def divide(facts: Facts, found: Presence, folder: Path) -> list[Part]:
     parts = []
     for stretch in found.stretches:
         boxes = person_boxes(found.keypoints[stretch]) * ratio
-        middle, side = np.split(following_squares(boxes, facts.fps), [2], axis=1)
-        side = np.ceil(side * ROOM).clip(8)
-        squares = np.concatenate([np.round(middle - side / 2), side], axis=1).astype(int)
+        squares = whole_squares(boxes, facts.fps, ROOM)
         count = stretch.stop - stretch.start
         edges = np.linspace(0, count, -(-count // LONGEST) + 1).round().astype(int).tolist()
         for a, b in pairwise(edges):
@@ -140,8 +140,7 @@ def prepare_parts(
 
 def _where(facts: Facts, part: Part, rows: slice) -> np.ndarray:
     """Squares of some rows of a part as `crop.crop_boxes`, (n, 3) in pixels of `Facts.seen`."""
-    squares = part.squares[rows] * (facts.seen.width / facts.size.width)
-    return np.column_stack([squares[:, :2] + squares[:, 2:] / 2, squares[:, 2]])
+    return square_boxes(part.squares[rows] * (facts.seen.width / facts.size.width))
 
 
 def _looked_at(
@@ -244,10 +243,20 @@ def read_part(part: Part) -> Content:
         path = part.folder / OTHERS / f"{index:04}.png"
         if path.is_file():
             others[index] = read_picture(path, "L") / np.float32(255)
-    keypoints = subject.keypoints.copy()
+    return Content(subject.masks, others, _in_scene(subject.keypoints, part))
+
+
+def read_keypoints(part: Part) -> np.ndarray:
+    """The keypoints of `read_part` alone, without reading any picture."""
+    return _in_scene(read_poses(part.folder / "poses.json").keypoints, part)
+
+
+def _in_scene(keypoints: np.ndarray, part: Part) -> np.ndarray:
+    """Keypoints (n, 18, 3) in pixels of a part's pictures in the scene's own."""
+    out = keypoints.copy()
     scale = part.squares[:, None, 2:] / SIDE
-    keypoints[..., :2] = keypoints[..., :2] * scale + part.squares[:, None, :2]
-    return Content(subject.masks, others, keypoints)
+    out[..., :2] = out[..., :2] * scale + part.squares[:, None, :2]
+    return out
 
 
 def corrected_in(part: Part) -> dict[str, list[int]]:
