@@ -54,9 +54,9 @@ def run() -> int:
 
 def _say(text: str, code: int) -> int:
     """Print how the program ends; returns its exit code."""
-    from animateanywhere.core.launcher import speaks
+    from animateanywhere.core.launcher import reports_error
 
-    if speaks(text, code):
+    if reports_error(text, code):
         print(text, file=sys.stderr)
     return code
 

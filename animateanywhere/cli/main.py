@@ -36,7 +36,7 @@ from animateanywhere.core.errors import (
     stopped,
 )
 from animateanywhere.core.files import full_disk
-from animateanywhere.core.launcher import speaks
+from animateanywhere.core.launcher import reports_error
 
 # In the order in which people need them, as `aa --help` shows it
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -126,7 +126,7 @@ def _check_encoding(arguments: Sequence[str]) -> None:
 
 def _fail(message: str, code: int, follows: bool = False) -> int:
     text = f"aa: {' '.join(message.split())}"
-    if speaks(text, code, follows):
+    if reports_error(text, code, follows):
         typer.secho(text, fg="red", err=True)
     return code
 

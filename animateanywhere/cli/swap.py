@@ -79,8 +79,8 @@ def swap(
     region: Annotated[
         Literal["box", "fine"],
         typer.Option(
-            help="What the network is told of where the person stands: a box, which leaves the "
-            "character a shape of its own, or the person's outline.",
+            help="The region in which the network draws: a box, which leaves the character a shape "
+            "of its own, or the person's outline.",
         ),
     ] = "box",
     grow: Annotated[

@@ -31,7 +31,7 @@ from animateanywhere.methods.animate_anywhere.settings import (
     to_dict,
 )
 from animateanywhere.training.log import Track, check_tracker
-from animateanywhere.training.processes import others_named, tell_single
+from animateanywhere.training.processes import others_named, warn_of_single
 from animateanywhere.training.stage import Stage
 
 S = TypeVar("S", bound=Stage)
@@ -79,7 +79,7 @@ def training_in(out: Path, is_run: Callable[[Path], bool] = lambda folder: False
     `owned`."""
     # The first process may encode for hours while the others wait
     state = PartialState(cpu=best_device() == "cpu", timeout=timedelta(days=2))
-    tell_single()
+    warn_of_single()
     owner = owned(out, "base-train", is_run) if state.is_main_process else nullcontext()
     with owner, others_named(state.num_processes):
         yield

@@ -68,7 +68,7 @@ class SwapOptions:
     overwrite: bool = False  # files that are not earlier results of this command, too
     person: int | None = None  # number of the one whose place is taken; None: the only one
     character_person: int | None = None  # number of the character in a picture of several
-    mask: Literal["box", "fine"] = "box"  # what the network is told of the person's place
+    mask: Literal["box", "fine"] = "box"  # the region in which the network draws
     grow: float | None = None  # of the box, as a share of its longer side; None: by the character
     fit: Literal["none", "bones"] = "none"  # whether the skeleton gets the character's proportions
     keep: Keep = "changed"  # which pixels of the scene stay, see `stitch.patches`

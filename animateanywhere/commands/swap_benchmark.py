@@ -54,7 +54,7 @@ def swap_benchmark(
     if subjects is not None and subjects > PEOPLE:
         raise UsageError(f"--subjects {subjects}: the swap benchmark has {PEOPLE} people")
     bases = Bases(folder, fast)
-    reference_size(bases.ours)  # a base that cannot swap is said before anything is rendered
+    reference_size(bases.ours)  # a base that cannot swap is refused before anything is rendered
     chosen = _chosen(methods, folder, fast)
     require_writable(out)
     setting = "swap-fast" if fast else "swap"

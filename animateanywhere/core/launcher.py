@@ -1,8 +1,9 @@
 """Processes that a launcher (`accelerate launch`, `torchrun`) started together, and which of them
-speaks.
+prints.
 
-Messages and progress are those of the first process. An error is told by one process of a machine:
-by the first that fails by itself, or, if none does (one was killed), by one that lost another.
+Messages and progress are those of the first process. An error is printed by one process of a
+machine: by the first that fails by itself, or, if none does (one was killed), by one that lost
+another.
 """
 
 import json
@@ -22,28 +23,29 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def speaks(message: str, code: int, follows: bool = False) -> bool:
+def reports_error(message: str, code: int, follows: bool = False) -> bool:
     """Whether this process is the one to print how it ends, so that a user reads it once.
 
-    follows: it ends because another one did, and leaves the word to that for `PATIENCE`. An error
+    follows: it ends because another one did, and leaves the report to that for `PATIENCE`. An error
     of its own also goes into the launcher's table, which names the first that failed. Under another
-    launcher than PyTorch's, processes do not know of each other: each speaks of its errors.
+    launcher than PyTorch's, processes do not know of each other: each prints its errors.
     """
     file = os.environ.get(ERROR_FILE)
     if code in STOPS and not is_first():
         return False
     if not file:
         return True
-    told = Path(file).parent.parent / "aa-told"  # the folder of all processes of this machine
+    # In the folder of all processes of this machine
+    reported = Path(file).parent.parent / "aa-reported"
     if follows:
         with suppress(KeyboardInterrupt):  # the launcher ends this one
             end = time.monotonic() + PATIENCE
-            while not told.exists() and time.monotonic() < end:
+            while not reported.exists() and time.monotonic() < end:
                 time.sleep(0.05)
     elif code not in STOPS:
         _record(Path(file), message, code)
     try:
-        told.touch(exist_ok=False)
+        reported.touch(exist_ok=False)
     except FileExistsError:
         return False
     except OSError:

@@ -131,7 +131,7 @@ def sharding(stage: Stage, processes: int) -> bool:
     return processes > 1
 
 
-def tell_engine(stage: Stage, accelerator: Accelerator, sharded: bool) -> None:
+def say_engine(stage: Stage, accelerator: Accelerator, sharded: bool) -> None:
     """Say what several processes, or one that was to shard weights, really do in a stage."""
     count, here = accelerator.num_processes, accelerator.device.type
     asked = fsdp_asked()
@@ -144,7 +144,7 @@ def tell_engine(stage: Stage, accelerator: Accelerator, sharded: bool) -> None:
     say(f"stage {stage.name}: {count} processes on {here}, {engine}{why}")
 
 
-def tell_single() -> None:
+def warn_of_single() -> None:
     """Warn of `accelerate launch --cpu --num_processes N`, which without MPI starts one process."""
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
     asked = on_cpu and "MASTER_ADDR" in os.environ

@@ -25,7 +25,7 @@ from animateanywhere.training.checkpoint import (
 from animateanywhere.training.checkpoint_files import PREVIOUS
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.optimizer import make_optimizer
-from animateanywhere.training.processes import device_of, sharding, tell_engine
+from animateanywhere.training.processes import device_of, say_engine, sharding
 from animateanywhere.training.shards import Shards, divisible
 from animateanywhere.training.stage import Stage
 
@@ -47,7 +47,7 @@ class State:
         self.model, self.names, self.shards = model, names, None
         if sharding(stage, accelerator.num_processes) and divisible(network):
             self.shards = Shards(network, device_of(accelerator))
-        tell_engine(stage, accelerator, self.shards is not None)
+        say_engine(stage, accelerator, self.shards is not None)
         self.parameters = self._parameters()
         self.optimizer: Any = make_optimizer(self.parameters, stage)
         self.ema = Ema(self.parameters, stage.ema)

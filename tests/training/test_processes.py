@@ -16,7 +16,7 @@ from animateanywhere.core.tensor_file import read_about
 from animateanywhere.training import shards
 from animateanywhere.training.checkpoint_files import CHECKPOINT
 from animateanywhere.training.loop import fit
-from animateanywhere.training.processes import Share, lost_another, sharding, tell_single
+from animateanywhere.training.processes import Share, lost_another, sharding, warn_of_single
 from animateanywhere.training.shards import blocks
 from tests.training.together import (
     STEPS,
@@ -187,13 +187,13 @@ def test_one_process_where_several_were_asked_for_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
-    tell_single()
+    warn_of_single()
     assert not capsys.readouterr().err
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # as `accelerate launch --cpu` sets it
-    tell_single()
+    warn_of_single()
     assert "write --multi_gpu in its place" in " ".join(capsys.readouterr().err.split())
     monkeypatch.setenv("WORLD_SIZE", "2")
-    tell_single()
+    warn_of_single()
     assert not capsys.readouterr().err
     monkeypatch.delenv("WORLD_SIZE")
     monkeypatch.delenv("MASTER_ADDR")

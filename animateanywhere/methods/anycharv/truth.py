@@ -22,7 +22,7 @@ COLUMNS = {
     "seam": "seam ↓", "tremble": "tremble ↓", "light": "light ΔE ↓",
 }  # fmt: skip
 BESIDE = 2  # pixels around both persons that are not counted as the scene inside of the box
-SURE = 0.2  # less of the old person than that is told from strangers: no `shape_leak`
+SURE = 0.2  # less of the old person than that is not distinguished from strangers: no `shape_leak`
 
 
 def measure_swap(
@@ -62,7 +62,7 @@ def shape_leak(made: np.ndarray, case: Case) -> float:
     there, on the scale on which the unchanged scene is 1 and the truth 0.
 
     A background that is merely wrong reads as a share of anybody; only the old person can have left
-    more than that. `nan` where strangers cannot be told from the old person.
+    more than that. `nan` where strangers cannot be distinguished from the old person.
     """
     truth, old = case.truth, case.scene
 
