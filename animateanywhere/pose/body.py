@@ -158,6 +158,12 @@ def stature(body: np.ndarray) -> float:
     return float(body[upright].sum() / SHARE[upright].sum())
 
 
+def at_one_height(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """The ratios (8,) of another body's bone lengths to one's own, if both had the same height."""
+    ratios: np.ndarray = theirs / own * stature(own) / stature(theirs)
+    return ratios
+
+
 def path(keypoints: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Position (F, 2) of the hips' center in pixels; if hidden, from a hip, neck or neighbors."""
     neck, right, left = (joint_positions(keypoints, joint) for joint in (1, 8, 11))

@@ -120,7 +120,7 @@ def fit_in_place(keypoints: np.ndarray, reference: np.ndarray) -> np.ndarray:
     own, theirs = bones.measure(keypoints), bones.measure(reference)
     if own is None or theirs is None:
         return keypoints.astype(np.float32)
-    factors = np.clip(theirs / own * bones.stature(own) / bones.stature(theirs), *RATIOS)
+    factors = np.clip(bones.at_one_height(own, theirs), *RATIOS)
     out = _retarget_bones(keypoints, own, factors, np.zeros(2), np.zeros(2))
     before, after = (bones.path(one, own) for one in (keypoints, out))
     move = before - after

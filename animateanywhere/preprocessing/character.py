@@ -164,7 +164,7 @@ def proportions(character: Sequence[Character], scene: np.ndarray) -> list[Findi
     own = body.measure(scene)
     if own is None or theirs is None:
         return []
-    ratios = theirs / own * body.stature(own) / body.stature(theirs)
+    ratios = body.at_one_height(own, theirs)
     bones = (body.TRUNK, body.THIGH, body.SHIN, body.ARM, body.FOREARM)
     names = ("trunk", "thighs", "shins", "upper arms", "forearms")
     off = [f"{name} {ratios[bone]:.2f}" for bone, name in zip(bones, names, strict=True)

@@ -110,7 +110,7 @@ def _proportions(keypoints: np.ndarray, reference: np.ndarray, shrink: float) ->
         how = f"{larger:.1f} times as large" if larger > 1 else f"{1 / larger:.1f} times smaller"
         text = f"the learned person is {how} in their frame; the skeleton is scaled to that size"
         out.append(Finding("note", "scale", text))
-    ratios = theirs / (own * scale)
+    ratios = body.at_one_height(own, theirs)
     off = [f"{name} {ratios[bone]:.2f}" for bone, name in enumerate(BONES)
            if not 1 / MAX_PROPORTION < ratios[bone] < MAX_PROPORTION]  # fmt: skip
     if off:
