@@ -163,8 +163,8 @@ def evaluate(
         raise UsageError(
             "what to evaluate? give a video, the folder of a run, --bench puppets or --bench swap"
         )
-    if bench is None and (subjects or methods or hard or people or base):
-        raise UsageError("--subjects, --methods, --hard, --people and --base belong to --bench")
+    if bench is None and (subjects or methods or hard or people):
+        raise UsageError("--subjects, --methods, --hard and --people belong to --bench")
     if bench == "swap" and (hard or people):
         raise UsageError("--hard and --people belong to --bench puppets")
     require_writable(out or RUNS)
