@@ -94,6 +94,13 @@ class Family:
     architecture: Callable[[Base], tuple[str, str]]  # its name in ModelSpec, and in kohya's tools
     # A prompt with weights (`prompt_weights`) -> states (1, T, D); None if its weights are ignored
     encode_weighted: Callable[[Base, str], Tensor] | None = None
+    # To fill a region of a scene, which `aa swap` does; both None if the network cannot.
+    # Skeleton pictures uint8 (N, H, W, 3) or None for gray, consecutive frames of the scene alike,
+    # and a region (N, H, W) in [0, 1] -> the pose condition (T, *pose_shape)
+    encode_region: Callable[[Base, np.ndarray | None, np.ndarray, np.ndarray], Tensor] | None = None
+    # Pictures (R, H, W, 3) uint8 of whom to put there, on white -> pose conditions
+    # (R, *pose_shape) in front of those of each window
+    encode_reference: Callable[[Base, np.ndarray], Tensor] | None = None
     optional: tuple[str, ...] = ()  # parts that a base may lack
     auxiliary: tuple[str, ...] = ()  # networks that run with the denoiser and are never trained
     # Precision of generation on a GPU: "fp16", or "bf16", in which the network was trained, if the

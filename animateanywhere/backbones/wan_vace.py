@@ -2,7 +2,8 @@
 
 Wan (arXiv 2503.20314) predicts the flow from latents to noise, for clips whose VAE compresses time
 (see `vae`). VACE (arXiv 2503.07598) adds a branch that reads a control video, here skeletons, and a
-mask of what is to be generated, here everything. The text encoder, UMT5, has six billion frozen
+mask of what is to be generated: everything, or a region of a scene (`aa swap`), where pictures of
+whom to put there come in front of the clip. The text encoder, UMT5, has six billion frozen
 weights: they stay in main memory in half precision, each layer is moved to the denoiser's device
 while it runs, and the states of a prompt are cached.
 """
@@ -35,7 +36,7 @@ from animateanywhere.backbones.family import Base, Checkpoint, Family, latent_sh
 from animateanywhere.backbones.guided_attention import Region, guided_attention
 from animateanywhere.backbones.sources import part_of, tokenizer_of
 from animateanywhere.backbones.spec import Model
-from animateanywhere.backbones.vae import VAES, encode_frames, spatial_factor
+from animateanywhere.backbones.vae import VAES, encode_frames, spatial_factor, temporal_factor
 from animateanywhere.pose import openpose_drawing
 
 # Names of layers in diffusers' transformer, and in Wan's original code
@@ -48,6 +49,7 @@ OWN_NAMES = {
     "attn1": "self_attn", "attn2": "cross_attn", "to_out.0": "o", "to_q": "q", "to_k": "k",
     "to_v": "v", "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
 }  # fmt: skip
+GRAY = 127.5  # zero as a pixel of the VAE: what is not shown
 PROMPTS_AT_ONCE = 32  # in one pass of the text encoder
 LENGTH = 512  # tokens of a padded prompt; the transformer attends to the padding, zeros, as well
 TYPICAL_LENGTH = 64  # tokens of a usual prompt without padding, for estimates
@@ -97,23 +99,74 @@ def predict(
     return rearrange(y, "b c t h w -> b t c h w")
 
 
-def control(vae: Any, pictures: np.ndarray, clip: bool) -> Tensor:
+def control(
+    vae: Any, pictures: np.ndarray | Tensor, clip: bool, scene: np.ndarray | None = None,
+    region: np.ndarray | None = None,
+) -> Tensor:  # fmt: skip
     """Encode skeleton pictures (N, H, W, 3) uint8 as the input of VACE's branch, (T, K, h, w).
 
-    K consists of the latents of what is preserved ("inactive": nothing, so gray), of the control
-    video ("reactive"), and of the mask of what is generated, all ones, with a channel for each
-    pixel of a latent pixel (arXiv 2503.07598, section 3.2). clip: see `vae.encode_frames`.
+    K consists of the latents of what is preserved ("inactive"), of the control video ("reactive"),
+    and of the mask of what is generated, with a channel for each pixel of a latent pixel (arXiv
+    2503.07598, section 3.2). What a part does not show is gray in it.
+
+    Args:
+        clip: see `vae.encode_frames`.
+        scene: frames (N, H, W, 3) uint8 that are preserved outside of the region; None: nothing is.
+        region: (N, H, W) in [0, 1], more than 0.5 is generated; None: everything is.
     """
-    reactive = encode_frames(vae, pictures, clip=clip)  # (T, C, h, w)
-    gray = torch.full(pictures.shape, 127.5).to(reactive.device)
-    inactive = encode_frames(vae, gray if clip else gray[:1], clip=clip).expand_as(reactive)
-    mask = reactive.new_ones(len(reactive), spatial_factor(vae) ** 2, *reactive.shape[2:])
+    if scene is None or region is None:
+        reactive = encode_frames(vae, pictures, clip=clip)  # (T, C, h, w)
+        gray = torch.full(pictures.shape, GRAY).to(reactive.device)
+        inactive = encode_frames(vae, gray if clip else gray[:1], clip=clip).expand_as(reactive)
+        mask = reactive.new_ones(len(reactive), spatial_factor(vae) ** 2, *reactive.shape[2:])
+        return torch.cat([inactive, reactive, mask], 1)
+    inside = torch.from_numpy(region > 0.5)  # (N, H, W)
+    shown = inside[..., None]
+    reactive, inactive = (
+        encode_frames(vae, torch.where(where, torch.as_tensor(frames).half(), GRAY), clip=clip)
+        for where, frames in ((shown, pictures), (~shown, scene))
+    )  # half precision holds all gray levels, and 127.5
+    mask = _mask_channels(vae, inside, len(reactive), clip).to(reactive)
     return torch.cat([inactive, reactive, mask], 1)
+
+
+def reference(vae: Any, pictures: np.ndarray) -> Tensor:
+    """Encode pictures (R, H, W, 3) uint8, each of them whole, on white, as the input of VACE's
+    branch that comes in front of a clip's: (R, K, h, w), preserved, with a mask of zeros.
+
+    Predictions for these positions are of no use.
+    """
+    latents = encode_frames(vae, pictures)  # (R, C, h, w)
+    rest = latents.new_zeros(len(latents), spatial_factor(vae) ** 2, *latents.shape[2:])
+    return torch.cat([latents, torch.zeros_like(latents), rest], 1)
+
+
+def _mask_channels(vae: Any, inside: Tensor, count: int, clip: bool) -> Tensor:
+    """A mask (N, H, W) at the size of `count` latents, (count, S², H / S, W / S): a channel for
+    each pixel, of the frame that is nearest in time (as diffusers has it)."""
+    side, packed = spatial_factor(vae), temporal_factor(vae)
+    length = 1 + packed * (count - 1) if clip else count
+    nearest = (torch.arange(count) + 0.5) * length / count
+    chosen = inside[nearest.long().clamp(max=len(inside) - 1)]
+    return rearrange(chosen, "t (h a) (w b) -> t (a b) h w", a=side, b=side)
 
 
 def encode_pose(base: Base, pictures: np.ndarray, clip: bool) -> Tensor:
     """See `Family.encode_pose` and `control`."""
     return control(base.vae, pictures, clip)
+
+
+def encode_region(
+    base: Base, pictures: np.ndarray | None, scene: np.ndarray, region: np.ndarray
+) -> Tensor:
+    """See `Family.encode_region` and `control`."""
+    drawn = torch.full(scene.shape, GRAY) if pictures is None else pictures
+    return control(base.vae, drawn, True, scene, region)
+
+
+def encode_reference(base: Base, pictures: np.ndarray) -> Tensor:
+    """See `Family.encode_reference` and `reference`."""
+    return reference(base.vae, pictures)
 
 
 def pose_shape(base: Base) -> tuple[int, ...]:
@@ -308,6 +361,8 @@ FAMILY = Family(
     guide=guide,
     predict=predict,
     encode_pose=encode_pose,
+    encode_region=encode_region,
+    encode_reference=encode_reference,
     draw=openpose_drawing.draw,
     encode_text=encode_text,
     pose_shape=pose_shape,

@@ -164,25 +164,30 @@ def free_noise(noise: Tensor, ranges: list[tuple[int, int]], generator: torch.Ge
     return out
 
 
-def blend(denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, int]]) -> Denoiser:
+def blend(
+    denoiser_of: Callable[[int, int], Denoiser], ranges: list[tuple[int, int]], front: int = 0
+) -> Denoiser:
     """Combine the denoisers of windows into one for a long video.
 
     denoiser_of(start, stop): the denoiser for these frames, with their conditions. ranges: as from
     `windows`. Windows pass through the model one after another, so memory does not grow with the
     number of frames; overlapping predictions are averaged with triangular weights, so that the
-    window in whose center a frame lies counts most.
+    window in whose center a frame lies counts most. front: so many positions of x come before the
+    frames, and before those of every window.
     """
     parts = [(start, stop, denoiser_of(start, stop)) for start, stop in ranges]
     if len(parts) == 1:
         return parts[0][2]
 
-    def denoiser(x: Tensor, t: Tensor) -> Tensor:  # (B, F, C, h, w)
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:  # (B, front + F, C, h, w)
         total = torch.zeros_like(x)
         weights = x.new_zeros(x.shape[1], 1, 1, 1)
         for start, stop, part in parts:
-            weight = triangle(stop - start).to(x)[:, None, None, None]
-            total[:, start:stop] += weight * part(x[:, start:stop], t)
-            weights[start:stop] += weight
+            rows = [*range(front), *range(front + start, front + stop)]
+            weight = torch.cat([torch.ones(front), triangle(stop - start)])
+            weight = weight.to(x)[:, None, None, None]
+            total[:, rows] += weight * part(x[:, rows], t)
+            weights[rows] += weight
         return total / weights
 
     return denoiser

@@ -35,7 +35,8 @@ class Options:
     """Options of sampling; None stands for the base's default.
 
     mask: what the region is. "box": its pixels are the scene's own, and the network sees who is
-    there, as in stage 2; "fine": a person's outline, whose pixels are gray, as in stage 1.
+    there, as in stage 2; "fine": a person's outline, whose pixels are gray, as in stage 1. inside:
+    what `vace` shows in the region.
     """
 
     seed: int = 0
@@ -43,6 +44,7 @@ class Options:
     guidance: float | None = None
     sampler: str | None = None
     mask: Literal["box", "fine"] = "box"
+    inside: Literal["skeleton", "gray"] = "skeleton"
 
 
 def read_character(
@@ -135,19 +137,25 @@ def sample_scenes(
 
 
 def decode(base: Base, latents: Tensor) -> np.ndarray:
-    """Frames (F, H, W, 3) uint8 of latents (F, C, h, w)."""
-    return decode_latents(base.vae, latents)
+    """Frames (F, H, W, 3) uint8 of the latents of consecutive frames; if the VAE compresses time,
+    the last ones may lie beyond the scene."""
+    return decode_latents(base.vae, latents, clip=True)
 
 
 def through_vae(base: Base, scene: np.ndarray) -> np.ndarray:
     """A scene (F, H, W, 3) uint8 with what the VAE loses: frames of `swap_latents`, decoded, differ
     from these only where the network meant it."""
-    return decode_latents(base.vae, encode_frames(base.vae, scene))
+    return decode(base, encode_frames(base.vae, scene, clip=True))[: len(scene)]
 
 
 def steps_of(base: Base, options: Options) -> int:
     """The number of denoising steps."""
     return options.steps or int(base.config.get("steps", STEPS))
+
+
+def sampler_of(base: Base) -> str:
+    """The default sampler of a base."""
+    return str(base.config.get("sampler", "dpm++"))
 
 
 def keeps_scene(base: Base) -> bool:

@@ -1,5 +1,5 @@
-"""The reference picture: the person cut out on gray and cropped to the outline's box (section 3.2
-of the paper: without the background)."""
+"""The reference picture: the person cut out on a plain ground and cropped to the outline's box
+(section 3.2 of the paper: without the background)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ FILLED = 0.96  # share of the picture's height or width that the person takes
 
 
 def cut_out(
-    picture: np.ndarray, mask: np.ndarray, pose: np.ndarray, size: Size, filled: float = FILLED
-) -> tuple[np.ndarray, np.ndarray]:
-    """A person on gray, uint8 (height, width, 3) of `size`, and the pose (18, 3) in its pixels.
+    picture: np.ndarray, mask: np.ndarray, pose: np.ndarray, size: Size, filled: float = FILLED,
+    ground: int = GRAY,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """A person on a ground of one gray level, uint8 (height, width, 3) of `size`, and the pose
+    (18, 3) in its pixels.
 
     picture: uint8 (H, W, 3). mask: (H, W) in [0, 1]. pose: (18, 3) in pixels of the picture. The
     person keeps the proportions. Raises ValueError for an empty mask.
@@ -25,12 +27,12 @@ def cut_out(
         raise ValueError("the mask of the reference picture is empty")
     left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     cover = np.clip(mask, 0, 1)[top:bottom, left:right, None]
-    person = picture[top:bottom, left:right] * cover + GRAY * (1 - cover)
+    person = picture[top:bottom, left:right] * cover + ground * (1 - cover)
     scale = filled * min(size.width / (right - left), size.height / (bottom - top))
     width, height = (max(round(scale * int(side)), 1) for side in (right - left, bottom - top))
     shrunk = Image.fromarray((person + 0.5).astype(np.uint8)).resize((width, height))
     x, y = (size.width - width) // 2, (size.height - height) // 2
-    canvas = np.full((size.height, size.width, 3), GRAY, np.uint8)
+    canvas = np.full((size.height, size.width, 3), ground, np.uint8)
     canvas[y : y + height, x : x + width] = np.asarray(shrunk)
     moved = pose.astype(np.float32)
     moved[:, 0] = (moved[:, 0] - left) * width / (right - left) + x

@@ -1,0 +1,117 @@
+"""The same task by Wan 2.1 VACE (arXiv 2503.07598), a published network that was not trained for it
+alone: the scene with the person's place masked, the skeleton in that place, and pictures of the
+character in front of the clip.
+
+That the skeleton is drawn in the masked place is not in the paper, where it is plain gray; users of
+VACE found that the person then keeps the pose. Pictures are whole persons on white, as VACE's
+authors prepare them. The prompt says who is seen, and where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animateanywhere.backbones.base import Base, encode_prompts, latent_shape, window_length
+from animateanywhere.backbones.low_memory import room_for_vae
+from animateanywhere.diffusion.sampling import (
+    Denoiser,
+    blend,
+    guided,
+    make_scheduler,
+    sample,
+    windows,
+)
+from animateanywhere.methods.anycharv.generation import Options, sampler_of, steps_of
+from animateanywhere.methods.anycharv.reference_picture import cut_out
+
+WHITE = 255
+FILLED = 1.0  # of the frame's height or width by a cut-out person
+
+
+class Character(NamedTuple):
+    """What the network gets of one character: R pictures as `Family.encode_reference` gives them,
+    (R, K, h, w), and the states of the prompt and of an empty one, each (1, T, D)."""
+
+    pictures: Tensor
+    prompt: Tensor
+    empty: Tensor
+
+
+def read_character(
+    base: Base, pictures: Sequence[np.ndarray], masks: Sequence[np.ndarray],
+    poses: Sequence[np.ndarray], prompt: str,
+) -> Character:  # fmt: skip
+    """Read one character from pictures: cut out on white, as large as the frame holds. Arguments as
+    for `generation.read_character`."""
+    each = [cut_out(*one, base.frame, FILLED, WHITE)[0]
+            for one in zip(pictures, masks, poses, strict=True)]  # fmt: skip
+    with torch.no_grad():
+        text, empty = encode_prompts(base, [prompt, ""]).split(1)
+    encode = base.family.encode_reference
+    assert encode is not None, "see route.route_of"
+    with room_for_vae(base):
+        return Character(encode(base, np.stack(each)), text, empty)
+
+
+def prompt_of(class_word: str, appearance: str, place: str) -> str:
+    """The prompt of a swap, such as "a man in a red coat on a beach"."""
+    article = "an" if class_word[0].lower() in "aeiou" else "a"
+    return " ".join(filter(None, (article, class_word, appearance.strip(), place.strip())))
+
+
+def swap_latents(
+    base: Base, character: Character, scene: np.ndarray, region: np.ndarray, poses: np.ndarray,
+    options: Options, progress: Callable[[], None] = lambda: None,
+) -> Tensor:  # fmt: skip
+    """The latents (T, C, h, w) of a clip in which the character takes the person's place.
+
+    Arguments as for `generation.swap_latents`. Each window gets the pictures, whose positions are
+    denoised with the clip and then dropped.
+    """
+    drawn = None
+    if options.inside == "skeleton":
+        drawn = base.family.draw(poses, scene.shape[1], scene.shape[2])
+    encode = base.family.encode_region
+    assert encode is not None, "see route.route_of"
+    with room_for_vae(base):
+        control = encode(base, drawn, scene, region)  # (T, K, h, w)
+    front, count, length = len(character.pictures), len(control), window_length(base)
+    inputs = torch.cat([character.pictures, control])[None]
+    scheduler = make_scheduler(base.scheduler.config, options.sampler or sampler_of(base))
+    guidance = options.guidance
+    guidance = float(base.config["guidance_scale"]) if guidance is None else guidance
+    generator = torch.Generator().manual_seed(options.seed)  # on the CPU: the same on each device
+    noise = torch.randn(1, front + count, *latent_shape(base), generator=generator)
+
+    def denoiser_of(start: int, stop: int) -> Denoiser:
+        rows = [*range(front), *range(front + start, front + stop)]
+        return denoiser(base, inputs[:, rows], character, guidance)
+
+    joint = blend(denoiser_of, windows(count, length, length // 4), front)
+    made = sample(
+        joint, noise.to(inputs), scheduler, steps_of(base, options), generator,
+        lambda *_: progress(),
+    )  # fmt: skip
+    return made[0, front:]
+
+
+def denoiser(base: Base, inputs: Tensor, character: Character, guidance: float) -> Denoiser:
+    """The function that a sampler calls, with classifier-free guidance by the prompt, in two passes
+    for half the memory. inputs: of VACE's branch, (1, R + T, K, h, w)."""
+
+    def said(x: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return base.family.predict(base.denoiser, x, timesteps, inputs, text)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        timesteps = t.reshape(1).to(x.device)
+        y = said(x, timesteps, character.prompt)
+        if guidance == 1:
+            return y
+        return guided(y, said(x, timesteps, character.empty), guidance)
+
+    return denoise
