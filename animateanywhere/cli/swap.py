@@ -21,6 +21,8 @@ from animateanywhere.cli.options import (
 )
 from animateanywhere.core.errors import UsageError
 
+WORDS = "Options for bases that read a prompt (wan-vace-1.3b)"
+
 
 def swap(
     characters: Annotated[
@@ -45,8 +47,8 @@ def swap(
         str,
         typer.Option(
             metavar="NAME",
-            help="Base model that was trained to swap: a name that `aa bases` lists as ready, or "
-            "the path of its folder.",
+            help="Base model that was trained to swap, or wan-vace-1.3b: a name that `aa bases` "
+            "lists as ready, or the path of its folder.",
         ),
     ] = "mini-swap",
     person: Annotated[
@@ -100,6 +102,42 @@ def swap(
             "box, or none of the square that the network sees.",
         ),
     ] = "changed",
+    class_word: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            show_default="person",
+            rich_help_panel=WORDS,
+            help="What the character is in one word, such as man or woman.",
+        ),
+    ] = None,
+    appearance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            show_default="none",
+            rich_help_panel=WORDS,
+            help="Hair and clothes of the character, such as in a red coat.",
+        ),
+    ] = None,
+    place: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            show_default="none",
+            rich_help_panel=WORDS,
+            help="Where the scene is, such as on a beach.",
+        ),
+    ] = None,
+    pose_in_box: Annotated[
+        Literal["skeleton", "gray"] | None,
+        typer.Option(
+            show_default="skeleton",
+            rich_help_panel=WORDS,
+            help="What the base is shown in the person's place: the skeleton on black, or plain "
+            "gray, from which it makes up the pose as well.",
+        ),
+    ] = None,
     fps: Annotated[
         str | None,
         typer.Option(
@@ -181,8 +219,9 @@ def swap(
     The scene keeps its size, rate, length and sound, and every pixel outside of the person's place.
     Masks and poses are written to runs/SCENE with a report; what you correct there is kept, and
     used again for the next character. It needs a base that learned to swap, which does not come
-    with the package yet: `aa base-train mini-swap` makes one on this machine. Swap people only with
-    the consent of both.
+    with the package yet: `aa base-train mini-swap` makes one on this machine; or the published
+    weights that `aa base-train wan-vace-1.3b` gets, for a GPU. Swap people only with the consent of
+    both.
 
     Example: aa swap character.jpg --scene scene.mp4
     """
@@ -195,7 +234,8 @@ def swap(
 
     options = command.SwapOptions(
         base=base, out=out, overwrite=overwrite, person=person, character_person=character_person,
-        mask=region, grow=grow, fit=fit, keep=keep, fps=rate, part=Part(start, frames, scene_fps),
+        mask=region, grow=grow, fit=fit, class_word=class_word, appearance=appearance, place=place,
+        pose_in_box=pose_in_box, keep=keep, fps=rate, part=Part(start, frames, scene_fps),
         seed=seed, steps=steps, guidance=guidance, sampler=sampler, no_audio=no_audio,
         contact_sheet=contact_sheet,
         backends=Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline)),

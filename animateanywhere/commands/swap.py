@@ -28,20 +28,24 @@ from animateanywhere.commands.swap_output import (
 )
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.estimate import compare
+from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_writable
-from animateanywhere.core.findings import warn_findings
+from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.messages import say
+from animateanywhere.core.naming import check_class_word
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
 from animateanywhere.media.pictures import clip_digest
 from animateanywhere.media.source import WHOLE, Part
+from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
+from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.masks import GROW
+from animateanywhere.methods.anycharv.route import Route, route_of
 from animateanywhere.methods.anycharv.stitch import Keep
-from animateanywhere.methods.anycharv.swap_base import load_swap_base
+from animateanywhere.methods.anycharv.vace import prompt_of
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import (
     MOST_GROWTH,
@@ -71,6 +75,11 @@ class SwapOptions:
     mask: Literal["box", "fine"] = "box"  # the region in which the network draws
     grow: float | None = None  # of the box, as a share of its longer side; None: by the character
     fit: Literal["none", "bones"] = "none"  # whether the skeleton gets the character's proportions
+    # For bases that read a prompt: who and where, in words, and what the place of the person shows
+    class_word: str | None = None  # None: person
+    appearance: str | None = None  # "in a red coat"
+    place: str | None = None  # "on a beach"
+    pose_in_box: Literal["skeleton", "gray"] | None = None  # None: skeleton
     keep: Keep = "changed"  # which pixels of the scene stay, see `stitch.patches`
     # Frames per second of the result; None: the scene's, at most 30; "base": the base's
     fps: float | Literal["base"] | None = None
@@ -96,8 +105,11 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     """
     backends = options.backends or Backends()
     _check_files(characters, scene, options)
-    base = _load(options.base)
+    route = _route(options.base)
+    _check_words(route, options)
+    base = route.load(options.base)
     sampling = _sampling(base, options)
+    prompt = _prompt(base, options) if route.prompted else ""
     rate = float(base.config["fps"]) if options.fps == "base" else options.fps
     facts = scene_facts(scene, rate, options.part)
     check_out(options.out, facts)
@@ -114,7 +126,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             warn_findings(one.path.name, one.findings)
         prepared = prepare_scene(facts, folder, options.person, backends)
         _compare(known, prepared, options)
-        settings = sidecar(known, prepared, base, sampling, options)
+        settings = sidecar(known, prepared, base, sampling, options, prompt)
         name = known[0].path.stem
         out = options.out or result_name(folder, name, settings["format"], settings)
         begun = time.monotonic()
@@ -122,12 +134,15 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             pixels, masks, poses = zip(
                 *((one.pixels, one.mask, one.keypoints) for one in known), strict=True
             )
-            character = generation.read_character(base, pixels, masks, poses)
+            expected = None  # by the first pass
+            if route.prompted:
+                expected = _expected(base, prepared, len(known), sampling, begun)
+            character = route.read_character(base, pixels, masks, poses, prompt)
             plan = Plan(
-                base, character, prepared, sampling, grow_of(known, options), options.keep,
+                base, route, character, prepared, sampling, grow_of(known, options), options.keep,
                 np.stack(poses) if options.fit == "bones" else None, repr(settings),
             )  # fmt: skip
-            pieces, estimate = sample_scene(plan)
+            pieces, estimate = sample_scene(plan, expected)
             write_result(
                 out, plan, pieces, known, settings, options.no_audio, options.contact_sheet
             )
@@ -152,8 +167,8 @@ def folder_of(scene: Path) -> Path:
     return folder
 
 
-def _load(name: str) -> Base:
-    """Load a base for swaps. Raises UsageError for one that cannot, or with how to make one."""
+def _route(name: str) -> Route:
+    """How a base swaps. Raises UsageError for one that cannot, or with how to make one."""
     if name == DEFAULT:
         try:
             find_base(name)
@@ -162,7 +177,44 @@ def _load(name: str) -> Base:
                 f"the base for swaps, {name}, does not come with the package yet: "
                 f"`aa base-train {name}` makes it on this machine; or give another by --base"
             ) from None
-    return load_swap_base(name)
+    return route_of(name)
+
+
+def _check_words(route: Route, options: SwapOptions) -> None:
+    """Raise UsageError for options that the base has no use for, or for what is no class word."""
+    check_class_word(options.class_word)
+    if not route.prompted:
+        for name in ("class_word", "appearance", "place", "pose_in_box"):
+            if getattr(options, name) is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: only for bases of Wan VACE, such as "
+                    f"wan-vace-1.3b; {options.base} looks at the pictures alone"
+                )
+
+
+def _prompt(base: Base, options: SwapOptions) -> str:
+    """The prompt for a base that reads one, which is said."""
+    words = options.class_word or "person", options.appearance or "", options.place or ""
+    prompt = prompt_of(*words)
+    check_prompt(prompt, base, "prompt")
+    say(escape(f'prompt: "{prompt}"; --class-word, --appearance and --place change it'))
+    return prompt
+
+
+def _expected(
+    base: Base, scene: Scene, pictures: int, sampling: generation.Options, begun: float
+) -> Estimate | None:
+    """Estimate and print time and memory, as for `aa generate` of as many frames, with the pictures
+    in front of each window. Raises UsageError if memory is too small."""
+    longer = int(base.config["frames"]) + base.packed * pictures
+    base = replace(base, config=base.config | {"frames": longer})
+    swapped = scene.total - len(scene.passed_through)
+    estimate, findings = estimate_generation(base, swapped, sampling.steps or 1, begun)
+    warn_findings("swapping", findings)
+    refuse("swapping", findings)
+    if estimate is not None:
+        say(f"swapping takes about {in_words(estimate)} on this machine (estimated)")
+    return estimate
 
 
 def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) -> None:
@@ -189,7 +241,9 @@ def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) 
 
 def _sampling(base: Base, options: SwapOptions) -> generation.Options:
     """The options of sampling, with the base's defaults filled in."""
-    asked = generation.Options(options.seed, options.steps, mask=options.mask)
+    asked = generation.Options(
+        options.seed, options.steps, mask=options.mask, inside=options.pose_in_box or "skeleton"
+    )
     guidance = options.guidance
     return replace(
         asked, steps=generation.steps_of(base, asked), sampler=_sampler(base, options),
@@ -228,9 +282,9 @@ def _cut_out(one: Character) -> str:
 
 def sidecar(
     character: Sequence[Character], scene: Scene, base: Base, sampling: generation.Options,
-    options: SwapOptions,
+    options: SwapOptions, prompt: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that a result depends on, as JSON data."""
+    """Everything that a result depends on, as JSON data. prompt: "" if the base reads none."""
     facts = scene.facts
     corrected = {str(part.first): marks for part in scene.parts
                  if any((marks := corrected_in(part)).values())}  # fmt: skip
@@ -250,6 +304,7 @@ def sidecar(
         "person": options.person,
         "character_person": options.character_person,
         "base": {"name": base.config["name"], "hash": base.hash},
+        **({"prompt": prompt, "pose_in_box": sampling.inside} if prompt else {}),
         "mask": options.mask,
         "grow": round(grow_of(character, options), 4),
         "fit": options.fit,

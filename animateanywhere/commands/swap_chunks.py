@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from animateanywhere.backbones.base import Base, window_length
+from animateanywhere.backbones.base import Base
 from animateanywhere.core.device import peak_memory
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.messages import progress, say, warn
@@ -19,13 +20,14 @@ from animateanywhere.methods.anycharv import generation, geometry
 from animateanywhere.methods.anycharv.long_scene import (
     Chunk,
     Piece,
+    Swap,
     read_piece,
     sample_chunk,
     shared_frames,
     windows_of,
     write_piece,
 )
-from animateanywhere.methods.anycharv.method import Character
+from animateanywhere.methods.anycharv.route import Route
 from animateanywhere.methods.anycharv.stitch import Keep, cut_out
 from animateanywhere.pose.retarget import fit_in_place
 from animateanywhere.preprocessing.scene.parts import Part, read_part
@@ -47,7 +49,8 @@ class Plan:
     """
 
     base: Base
-    character: Character
+    route: Route
+    character: Any  # of `Route.read_character`
     scene: Scene
     sampling: generation.Options
     grow: float
@@ -60,17 +63,26 @@ class Plan:
         """Pixels of the square that the network sees."""
         return int(self.base.frame.width)
 
+    def swap(self, sampling: generation.Options) -> Swap:
+        """What swaps the person in a clip."""
+        return lambda scene, region, poses, on_step: self.route.swap_latents(
+            self.base, self.character, scene, region, poses, sampling, on_step
+        )
 
-def sample_scene(plan: Plan) -> tuple[list[Path], Estimate | None]:
+
+def sample_scene(
+    plan: Plan, estimate: Estimate | None = None
+) -> tuple[list[Path], Estimate | None]:
     """Sample all chunks of a scene, but those that an earlier run of the same command has left;
-    returns the files of the pieces in order, and the estimate of what was new."""
+    returns the files of the pieces in order, and the estimate of what was new: the one given, or
+    another that is made on the way."""
     folder = plan.scene.folder / PIECES
     steps = plan.sampling.steps or 1
     paths: list[Path] = []
     shares: list[np.ndarray] = []
     before: Piece | None = None
     digest = hashlib.sha256(plan.settings.encode()).hexdigest()
-    estimate, left = None, passes_of(plan, steps)
+    left = passes_of(plan, steps)
     with progress("swapping", total=left) as bar:
         for chunk, frames in with_frames(plan, chunks_of(plan)):
             digest = chunk.digest(digest)
@@ -80,7 +92,7 @@ def sample_scene(plan: Plan) -> tuple[list[Path], Estimate | None]:
                 if estimate is None and left > WORTH:
                     estimate = _estimate(plan, chunk, frames, left)
                 piece = sample_chunk(
-                    plan.base, plan.character, chunk, frames, before, plan.sampling, plan.keep,
+                    plan.base, plan.swap(plan.sampling), chunk, frames, before, plan.keep,
                     partial(bar.advance, each),
                 )  # fmt: skip
                 write_piece(path, piece)
@@ -170,12 +182,10 @@ def with_frames(plan: Plan, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, np
 
 def _estimate(plan: Plan, chunk: Chunk, frames: np.ndarray, left: int) -> Estimate:
     """Estimate and print the time of so many passes from one of them."""
-    some = slice(0, window_length(plan.base))
+    some = slice(0, int(plan.base.config["frames"]))  # a window
     begun = time.monotonic()
-    generation.swap_latents(
-        plan.base, plan.character, frames[some], chunk.region[some].astype(np.float32) / 255,
-        chunk.poses[some], replace(plan.sampling, steps=1),
-    )  # fmt: skip
+    one = plan.swap(replace(plan.sampling, steps=1))
+    one(frames[some], chunk.region[some].astype(np.float32) / 255, chunk.poses[some], lambda: None)
     # Each pass is repeated without the character, where guidance asks for it
     seconds = (time.monotonic() - begun) * left
     estimate = Estimate(seconds, peak_memory(), {"swapping": seconds})

@@ -153,11 +153,6 @@ def steps_of(base: Base, options: Options) -> int:
     return options.steps or int(base.config.get("steps", STEPS))
 
 
-def sampler_of(base: Base) -> str:
-    """The default sampler of a base."""
-    return str(base.config.get("sampler", "dpm++"))
-
-
 def keeps_scene(base: Base) -> bool:
     """Whether the scene's latents are put in outside of the region."""
     return bool(base.config.get("keep_scene", True))

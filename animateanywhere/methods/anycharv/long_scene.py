@@ -1,5 +1,5 @@
-"""A scene of any length, chunk by chunk: each is sampled with the end of the one before it, into
-which it is blended, and kept on disk until the video is whole.
+"""A scene of any length, chunk by chunk: each begins with the last frames of the one before it,
+from which it is faded in, and is kept on disk until the video is whole.
 
 Memory does not grow with length. What a chunk depends on is in the name of its file, so that a
 command that was killed goes on where it was.
@@ -11,6 +11,7 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +20,16 @@ import torch
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base, window_length
+from animateanywhere.backbones.low_memory import room_for_vae
+from animateanywhere.backbones.vae import decoded, latent_count
 from animateanywhere.core.files import write_aside
 from animateanywhere.diffusion.sampling import windows
 from animateanywhere.methods.anycharv import generation
-from animateanywhere.methods.anycharv.method import Character
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
 
-FRAMES = 32  # that are decoded at once
+# Latents of a clip in which the person is swapped, of its squares uint8 (F, S, S, 3), region
+# (F, S, S) in 0..1 and poses (F, 18, 3); the last argument is called after each denoising step
+Swap = Callable[[np.ndarray, np.ndarray, np.ndarray, Callable[[], None]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,53 +61,63 @@ class Chunk:
 
 
 class Piece(NamedTuple):
-    """Finished frames from `first` on: latents (n, C, h, w) and how they are laid over `squares`;
-    tail: latents of the frames that the next chunk shares; share (n,): how much of the region
-    changed."""
+    """A chunk from frame `first` on, of which the first `carried` frames fade in and the last
+    `given` are left to the next chunk: latents of all of its frames, how the others are laid over
+    `squares`, and share (n,): how much of their region changed. tail: uint8 (given, S, S, 3)."""
 
     first: int
+    carried: int
     latents: Tensor
     squares: np.ndarray
     patches: Patches
-    tail: Tensor
+    tail: np.ndarray
     share: np.ndarray
 
 
 def shared_frames(base: Base) -> int:
     """How many frames neighboring chunks share."""
-    return max(window_length(base) // 4, 1)
+    return max(window_length(base) // 4, 1) * base.packed
 
 
 def windows_of(base: Base, frames: int) -> int:
     """The number of windows of a chunk of so many frames: of passes in each denoising step."""
-    length = window_length(base)
-    return len(windows(frames, length, length // 4))
+    count, length = latent_count(frames, base.packed), window_length(base)
+    return len(windows(count, length, length // 4))
 
 
 def sample_chunk(
-    base: Base, character: Character, chunk: Chunk, scene: np.ndarray, before: Piece | None,
-    options: generation.Options, keep: Keep, on_step: Callable[[], None],
+    base: Base, swap: Swap, chunk: Chunk, scene: np.ndarray, before: Piece | None, keep: Keep,
+    on_step: Callable[[], None],
 ) -> Piece:  # fmt: skip
     """Swap the person in a chunk, whose squares are `scene`, (n, S, S, 3) uint8. before: the piece
-    of the chunk before, of which `carried` frames are blended in."""
+    of the chunk before, of which `carried` frames fade out."""
     region = chunk.region.astype(np.float32) / 255
-    latents = generation.swap_latents(
-        base, character, scene, region, chunk.poses, options, on_step
-    ).cpu()
-    if before is not None and chunk.carried:
-        share = torch.linspace(0, 1, chunk.carried + 2)[1:-1, None, None, None]
-        latents[: chunk.carried] = torch.lerp(before.tail, latents[: chunk.carried], share)
+    latents = swap(scene, region, chunk.poses, on_step).cpu()
     device = next(base.vae.parameters()).device
-    made = generation.decode(base, latents.to(device))
-    plain = generation.through_vae(base, scene)
+    with room_for_vae(base):
+        made = generation.decode(base, latents.to(device))[: len(scene)]
+        plain = generation.through_vae(base, scene)
+    if before is not None and chunk.carried:
+        made[: chunk.carried] = _faded(before.tail, made[: chunk.carried])
     old, others = (part.astype(np.float32) / 255 for part in (chunk.old, chunk.others))
     found = patches(made, plain, scene, region, old, others, keep)
     count = len(scene) - chunk.given
     done = slice(0, count)
     return Piece(
-        chunk.first, latents[:count], chunk.squares[:count], found.rows(done), latents[count:],
-        changed_share(found)[:count],
+        chunk.first, chunk.carried, latents, chunk.squares[done], found.rows(done), made[count:],
+        changed_share(found)[done],
     )  # fmt: skip
+
+
+def _faded(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """From frames `old` to frames `new`, both uint8 (n, S, S, 3) of the same moments.
+
+    Not latents: where the VAE compresses time, those of two chunks do not stand for the same
+    frames.
+    """
+    share = np.linspace(0, 1, len(new) + 2, dtype=np.float32)[1:-1, None, None, None]
+    faded: np.ndarray = ((1 - share) * old + share * new + 0.5).astype(np.uint8)
+    return faded
 
 
 def write_piece(path: Path, piece: Piece) -> None:
@@ -111,9 +125,10 @@ def write_piece(path: Path, piece: Piece) -> None:
     found = piece.patches
     with write_aside(path) as aside:
         np.savez_compressed(
-            aside, first=piece.first, latents=piece.latents.numpy(), squares=piece.squares,
-            matte=(found.matte * 255 + 0.5).astype(np.uint8), region=np.packbits(found.region),
-            gain=found.gain, offset=found.offset, tail=piece.tail.numpy(), share=piece.share,
+            aside, first=piece.first, carried=piece.carried, latents=piece.latents.numpy(),
+            squares=piece.squares, matte=(found.matte * 255 + 0.5).astype(np.uint8),
+            region=np.packbits(found.region), gain=found.gain, offset=found.offset,
+            tail=piece.tail, share=piece.share,
         )  # fmt: skip
 
 
@@ -125,9 +140,9 @@ def read_piece(path: Path) -> Piece | None:
         matte = rows["matte"].astype(np.float32) / 255
         region = np.unpackbits(rows["region"], count=matte.size).reshape(matte.shape) > 0
         return Piece(
-            int(rows["first"]), torch.from_numpy(rows["latents"]), rows["squares"],
-            Patches(matte, region, rows["gain"], rows["offset"]),
-            torch.from_numpy(rows["tail"]), rows["share"],
+            int(rows["first"]), int(rows["carried"]), torch.from_numpy(rows["latents"]),
+            rows["squares"], Patches(matte, region, rows["gain"], rows["offset"]), rows["tail"],
+            rows["share"],
         )  # fmt: skip
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
@@ -139,10 +154,16 @@ def made_frames(
     """For each swapped frame of the pieces in `paths`, in order: its number in the scene, its
     square (3,), what was made for it, (S, S, 3) uint8, and the patches with its index in them."""
     device = next(base.vae.parameters()).device
-    for path in paths:
-        piece = read_piece(path)
-        assert piece is not None, f"{path} was written by this process"
-        for start in range(0, len(piece.latents), FRAMES):
-            made = generation.decode(base, piece.latents[start : start + FRAMES].to(device))
-            for index, frame in enumerate(made, start=start):
-                yield piece.first + index, piece.squares[index], frame, piece.patches, index
+    tail = np.empty(0, np.uint8)
+    with room_for_vae(base):
+        for path in paths:
+            piece = read_piece(path)
+            assert piece is not None, f"{path} was written by this process"
+            decoding = decoded(base.vae, piece.latents.to(device), clip=True)
+            frames = chain.from_iterable(decoding)
+            if piece.carried:
+                head = np.stack([*islice(frames, piece.carried)])
+                frames = chain(_faded(tail, head), frames)
+            for index, made in enumerate(islice(frames, len(piece.squares))):
+                yield piece.first + index, piece.squares[index], made, piece.patches, index
+            tail = piece.tail

@@ -10,7 +10,13 @@ from diffusers import WanVACEPipeline
 from PIL import Image
 
 from animateanywhere.backbones import wan_vace
-from animateanywhere.backbones.base import Base, latent_shape, load_base, window_length
+from animateanywhere.backbones.base import (
+    Base,
+    latent_shape,
+    load_base,
+    sampler_of,
+    window_length,
+)
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.methods.anycharv import generation, vace
 from animateanywhere.methods.anycharv.generation import Options
@@ -49,7 +55,7 @@ def scene(frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def pipeline(base: Base) -> Any:
     pipe = WanVACEPipeline(
         base.tokenizer, base.text_encoder, base.vae,
-        make_scheduler(base.scheduler.config, generation.sampler_of(base)), base.denoiser,
+        make_scheduler(base.scheduler.config, sampler_of(base)), base.denoiser,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
     return pipe
