@@ -16,7 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animateanywhere.backbones.base import Base, encode_prompts, latent_shape, window_length
+from animateanywhere.backbones.base import (
+    Base,
+    encode_prompts,
+    latent_shape,
+    sampler_of,
+    window_length,
+)
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.diffusion.sampling import (
     Denoiser,
@@ -26,7 +32,7 @@ from animateanywhere.diffusion.sampling import (
     sample,
     windows,
 )
-from animateanywhere.methods.anycharv.generation import Options, sampler_of, steps_of
+from animateanywhere.methods.anycharv.generation import Options, steps_of
 from animateanywhere.methods.anycharv.reference_picture import cut_out
 
 WHITE = 255
@@ -104,14 +110,14 @@ def denoiser(base: Base, inputs: Tensor, character: Character, guidance: float) 
     """The function that a sampler calls, with classifier-free guidance by the prompt, in two passes
     for half the memory. inputs: of VACE's branch, (1, R + T, K, h, w)."""
 
-    def said(x: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+    def predict(x: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         return base.family.predict(base.denoiser, x, timesteps, inputs, text)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         timesteps = t.reshape(1).to(x.device)
-        y = said(x, timesteps, character.prompt)
+        y = predict(x, timesteps, character.prompt)
         if guidance == 1:
             return y
-        return guided(y, said(x, timesteps, character.empty), guidance)
+        return guided(y, predict(x, timesteps, character.empty), guidance)
 
     return denoise

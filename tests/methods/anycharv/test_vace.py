@@ -78,7 +78,7 @@ def given(base: Base, frames: int, count: int, inside: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_network_hears_what_it_does_in_diffusers_pipeline(base: Base, count: int) -> None:
+def test_the_network_gets_what_it_does_in_diffusers_pipeline(base: Base, count: int) -> None:
     shown, region, poses = scene(9)
     drawn = base.family.draw(poses, SIDE, SIDE)
     character = vace.read_character(base, *pictures(count), "a man on a beach")
