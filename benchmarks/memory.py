@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,21 +46,26 @@ from torch.utils.flop_counter import (
     sdpa_backward_flop_count,
     sdpa_flop_count,
 )
-from transformers import CLIPTextConfig, UMT5Config
+from transformers import CLIPTextConfig, CLIPVisionConfig, UMT5Config
 
 from animateanywhere.backbones import sd_unet
 from animateanywhere.backbones.base import base_config, find_base, load_parts
 from animateanywhere.backbones.guided_attention import GuidedAttention, guide
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import latent_count
+from animateanywhere.commands import swap_memory
 from animateanywhere.core.estimate import clock
 from animateanywhere.core.messages import quietly
+from animateanywhere.diffusion.sampling import windows
 from animateanywhere.methods.animate_anywhere import background_augmentation
 from animateanywhere.methods.animate_anywhere.cost import memory
 from animateanywhere.methods.animate_anywhere.cost.vram import BESIDE, FORMS, GIB
 from animateanywhere.methods.animate_anywhere.personal_stages import LARGE
 from animateanywhere.methods.animate_anywhere.prior_preservation import clip_frames
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
+from animateanywhere.methods.anycharv import full_size
+from animateanywhere.methods.anycharv.pose_guider import PoseGuider
+from animateanywhere.methods.anycharv.settings import load_recipe as load_swap_recipe
 
 SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5, "steps": 25}
 CARDS = (8, 12, 16, 24)
@@ -115,6 +122,41 @@ def write_wan(folder: Path, model: Model) -> None:
         vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64
     ).save_pretrained(folder / "text_encoder")
     UniPCMultistepScheduler(**model.scheduler).save_pretrained(folder / "scheduler")
+
+
+def write_anycharv(folder: Path) -> None:
+    """Write the configs of AnyCharV's networks, as `aa base-train anycharv` has them."""
+    write_configs(folder, control=True)
+    for name in ("controlnet", "text_encoder", "unet", "motion_adapter"):
+        shutil.rmtree(folder / name)
+    unet: dict[str, Any] = {
+        "sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8
+    }  # fmt: skip
+    with torch.device("meta"):
+        write_parts(folder, {
+            "unet": UNet2DConditionModel(in_channels=9, **unet),
+            "reference_unet": UNet2DConditionModel(in_channels=4, **unet),
+            "motion_adapter": MotionAdapter(),
+            "pose_guider": PoseGuider(conditioning_embedding_channels=320),
+        })  # fmt: skip
+    CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+        patch_size=14, projection_dim=768,
+    ).save_pretrained(folder / "image_encoder")  # fmt: skip
+
+
+def swaps(folder: Path) -> None:
+    """Memory of a swap by AnyCharV's networks, and the time of five seconds at 24 a second."""
+    recipe = load_swap_recipe("anycharv")
+    config = recipe.model.base_toml()
+    base = load_parts(folder, config, "meta", full_size.FAMILY)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        tflop = counted(partial(swap_memory.window, base, "fp16"))
+    for name, peak in swap_memory.peaks(folder, config, "fp16").items():
+        print(f"{name}: {peak.weights + peak.work:.1f} GB", flush=True)
+    runs = recipe.model.steps * len(windows(120, config["frames"], config["frames"] // 4))
+    times = [f"{card} {clock(runs * tflop / peak / SHARE)}" for card, peak in PEAKS.items()]
+    print(f"120 frames, {runs} passes of {tflop:.0f} TFLOP: {', '.join(times)}")
 
 
 def write_parts(folder: Path, parts: dict[str, Any]) -> None:
@@ -242,6 +284,10 @@ def main() -> None:
             write_wan(Path(place), recipe.model)
             table(Path(place), recipe.model.base_toml(), recipe.personalize)
             hours(Path(place), recipe.model.base_toml(), recipe.personalize)
+        print("\nanycharv\n")
+        with TemporaryDirectory() as place:
+            write_anycharv(Path(place))
+            swaps(Path(place))
 
 
 if __name__ == "__main__":

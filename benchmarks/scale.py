@@ -5,19 +5,21 @@
 No GPU is needed or used. Operations and memory of a pass are counted on fake tensors of Stable
 Diffusion 1.5's size (as in benchmarks/memory.py), bytes from the number of parameters that train.
 Times assume that GPUs reach SHARE of their peak performance in data sheets, links LINK of theirs,
-and that no communication is hidden behind computation: guesses, as are the prices. For the two
-papers that `aa` does not train yet there is only arithmetic on their published configurations.
-Prints Markdown tables.
+and that no communication is hidden behind computation: guesses, as are the prices. AnyCharV's four
+runs are those of recipes/sd15-swap.toml; for ContextAnyone there is only arithmetic on its
+configuration. Prints Markdown tables.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from memory import SIZE, counted, write_configs
+from memory import SIZE, counted, write_anycharv, write_configs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from animateanywhere.backbones.base import latent_shape, load_parts
@@ -28,12 +30,18 @@ from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.cost import fake
 from animateanywhere.methods.animate_anywhere.settings import Loss, Stage, load_recipe
+from animateanywhere.methods.anycharv import full_size
+from animateanywhere.methods.anycharv import method as swap
+from animateanywhere.methods.anycharv.settings import Stage as SwapStage
+from animateanywhere.methods.anycharv.settings import is_recipe as is_swap
+from animateanywhere.methods.anycharv.settings import load_recipe as load_swap_recipe
 from animateanywhere.training.processes import passes_of
 from animateanywhere.training.state import select
 
 SHARE = 0.35  # of a GPU's peak
 LINK = 0.7  # of a link's peak
 NODE = 8  # GPUs in a machine
+AnyStage = Stage | SwapStage
 
 
 @dataclass(frozen=True)
@@ -69,34 +77,76 @@ def counted_pass(folder: Path, stage: Stage) -> Work:
     network = method.build(base, Loss(), video=stage.kind == "video")
     if stage.recompute:
         recompute(network, base.family)
+    model = torch.nn.ModuleDict({base.family.denoiser: network})
+    shape = (stage.batch, stage.frames, *latent_shape(base))
+
+    def work() -> torch.Tensor:
+        text = torch.zeros(stage.batch, *base.family.text_shape(base))
+        rows = Batch(torch.zeros(shape), torch.zeros(shape), text)
+        loss, _ = method.loss(base.family, network, rows, torch.Generator(), base.scheduler, Loss())
+        return loss
+
+    row = 2 * 2 * torch.Size(shape[1:]).numel() / 1e6  # float16, latents and pose latents
+    return _counted_work(stage, network if stage.kind == "video" else model, [network], work, row)
+
+
+def counted_swap(folder: Path, stage: SwapStage) -> Work:
+    """A pass of a run of AnyCharV at Stable Diffusion 1.5's size."""
+    base = load_parts(folder, load_swap_recipe("sd15-swap").model.base_toml(), "meta",
+                      full_size.FAMILY)  # fmt: skip
+    network, reader = swap.build(base, stage.frames > 1), swap.reader_of(base)
+    guider = base.parts["pose_guider"]
+    if stage.recompute:
+        recompute(network, base.family)
+    model = torch.nn.ModuleDict({"unet": network, "reference_unet": reader, "pose_guider": guider})
+    rows, frames, shape = stage.batch, stage.frames, latent_shape(base)
+    width, side = base.denoiser.config.cross_attention_dim, int(base.config["size"])
+
+    def work() -> torch.Tensor:
+        drawn = torch.zeros(rows * frames, side, side, 3)
+        features = full_size.pose_features(guider, drawn).unflatten(0, (rows, frames))
+        latents, region = torch.zeros(rows, frames, *shape), torch.ones(rows, frames, 1, *shape[1:])
+        pictures, token = torch.zeros(rows, 1, *shape), torch.zeros(rows, 1, 1, width)
+        character = swap.read(reader, pictures, None, token, token[:1, 0, :0])
+        scene = swap.Scene(latents, region, features)
+        loss, _ = swap.loss(
+            network, latents, scene, region, token[:1, 0], character, base.scheduler,
+            torch.Generator(),
+        )  # fmt: skip
+        return loss
+
+    # float16: target and scene, mask, reference
+    row = 2 * (frames * (2 * shape[0] + 1) + shape[0]) * torch.Size(shape[1:]).numel() / 1e6
+    return _counted_work(stage, model, [network, reader, guider], work, row)
+
+
+def _counted_work(
+    stage: AnyStage, model: torch.nn.Module, networks: list[Any],
+    loss: Callable[[], torch.Tensor], row: float,
+) -> Work:  # fmt: skip
+    """A pass whose loss is made inside of fake tensors. model: to select what trains from."""
     with quietly():
-        model = torch.nn.ModuleDict({base.family.denoiser: network})
-        learns = list(select(network if stage.kind == "video" else model, stage.train).values())
+        learns = list(select(model, stage.train).values())
     numbers = sum(weight.numel() for weight in learns)
     states = numbers * (4 + 8 + 4 * bool(stage.ema))  # gradients, AdamW's moments, EMA
-    network.train()
-    shape = (stage.batch, stage.frames, *latent_shape(base))
-    row = 2 * 2 * torch.Size(shape[1:]).numel() / 1e6  # float16, latents and pose latents
     peaks: list[float] = []
 
     def work() -> None:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            fake.fill(network)
-            for weight in network.parameters():  # gradients are there, of passes before
-                if weight.requires_grad:
-                    weight.grad = torch.zeros_like(weight)
-            with fake.counted("bf16", network) as count:
-                text = torch.zeros(stage.batch, *base.family.text_shape(base))
-                rows = Batch(torch.zeros(shape), torch.zeros(shape), text)
-                loss, _ = method.loss(
-                    base.family, network, rows, torch.Generator(), base.scheduler, Loss()
-                )
-                loss.backward()
+            fake.fill(*networks)
+            for network in networks:
+                network.train()
+                for weight in network.parameters():  # gradients are there, of passes before
+                    if weight.requires_grad:
+                        weight.grad = torch.zeros_like(weight)
+            with fake.counted("bf16", *networks) as count:
+                loss().backward()
             peaks.append(count.peak / 1e9)
 
     work()  # memory first: to count operations, some are split into parts
     tflop = counted(work)
-    weights = sum(p.numel() for p in network.parameters()) * 4 / 1e9
+    parameters = {id(p): p for network in networks for p in network.parameters()}.values()
+    weights = sum(p.numel() for p in parameters) * 4 / 1e9
     held = states / 1e9
     return Work(
         tflop, peaks[0] + held + weights, peaks[0] + (held + weights) / NODE,
@@ -111,12 +161,17 @@ def step_seconds(card: Card, gpus: int, tflop: float, moved: float) -> tuple[flo
 
 
 def table(recipe_name: str, gpus: tuple[int, ...], folder: Path) -> None:
-    recipe = load_recipe(recipe_name)
-    works = {stage.name: counted_pass(folder, stage) for stage in recipe.stage}
+    stages: tuple[AnyStage, ...]
+    if is_swap(recipe_name):
+        stages = load_swap_recipe(recipe_name).stage
+        works = {stage.name: counted_swap(folder, stage) for stage in stages}
+    else:
+        stages = load_recipe(recipe_name).stage
+        works = {stage.name: counted_pass(folder, stage) for stage in stages}
     print(f"\n{recipe_name}: a pass, and its memory\n")
     print("| stage | rows | TFLOP | memory, DDP | memory, FSDP2 on 8 | gradients, GB |")
     print("|---" * 6 + "|")
-    for stage in recipe.stage:
+    for stage in stages:
         work, kind = works[stage.name], " recomputed" if stage.recompute else ""
         print(
             f"| {stage.name}{kind} | {stage.batch} x {stage.frames} | {work.tflop:.1f} | "
@@ -127,12 +182,12 @@ def table(recipe_name: str, gpus: tuple[int, ...], folder: Path) -> None:
           "hours | $ |")  # fmt: skip
     print("|---" * 10 + "|")
     for card in CARDS:
-        for stage in recipe.stage:
+        for stage in stages:
             for count in gpus:
                 print(row(card, stage, works[stage.name], count))
 
 
-def row(card: Card, stage: Stage, work: Work, gpus: int) -> str:
+def row(card: Card, stage: AnyStage, work: Work, gpus: int) -> str:
     passes = passes_of(stage, gpus)
     each = -(-passes // gpus)
     compute, ddp = step_seconds(card, gpus, each * work.tflop, 2 * work.gradients)
@@ -160,24 +215,14 @@ class Published:
     row: float
 
 
-def papers(image: Work, video: Work, stages: tuple[Stage, ...]) -> list[Published]:
-    """The runs of AnyCharV at 512 x 512, its networks as two and one of SD 1.5's; and of
-    ContextAnyone as designed here, on Wan 2.1 1.3B, from the count in its design."""
-    first, second = stages
-    whole, temporal = image.gradients, video.gradients
+def papers() -> list[Published]:
+    """The runs of ContextAnyone as designed here, on Wan 2.1 1.3B, from the count in its design."""
     # Wan 2.1 1.3B: GB of its parameters; MB of a latent frame of 480 x 832 pixels and its pose
     wan, latent = 4 * 1.42, 2 * 2 * 16 * 60 * 104 / 1e6
-    still = image.tflop / first.batch
-    frame = video.tflop / second.batch / second.frames  # recomputed
     return [
-        Published("AnyCharV A, compose", 50_000, 64, 2 * still, 2 * whole, 2 * image.row),
-        Published("AnyCharV B, self-boost", 3_000, 64, 5 / 3 * still, whole, 2 * image.row),
-        Published("AnyCharV C, motion", 10_000, 8, 24 * frame, temporal, 1.5 * video.row),
-        Published("AnyCharV D, self-boost", 10_000, 8, 32 * frame, whole + temporal,
-                  1.5 * video.row),
         Published("ContextAnyone, 49 frames", 9_000, 32, 317, wan, 13 * latent),
         Published("ContextAnyone, 81 frames", 9_000, 32, 634, wan, 21 * latent),
-    ]  # fmt: skip
+    ]
 
 
 def paper_table(runs: list[Published]) -> None:
@@ -208,9 +253,10 @@ def main() -> None:
         write_configs(Path(place), control=False)
         table("sd15", (1, 8), Path(place))
         table("sd15-64", (64,), Path(place))
-        stages = load_recipe("sd15").stage
-        works = [counted_pass(Path(place), stage) for stage in stages]
-        paper_table(papers(works[0], works[1], stages))
+    with quietly(), TemporaryDirectory() as place:
+        write_anycharv(Path(place))
+        table("sd15-swap", (1, 8), Path(place))
+    paper_table(papers())
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ CONFIG: dict[str, Callable[[Any], bool]] = {
         _text,
     ),
     **dict.fromkeys(("size", "frames", "steps"), _count),
-    "fps": _number(0.01, 1000), "guidance_scale": _number(0, 1000), "noise_share": _number(0, 1),
+    "fps": _number(0.01, 1000), "guidance_scale": _number(0, 1000),
+    **dict.fromkeys(("noise_share", "guidance_rescale", "grow"), _number(0, 1)),
     "aspects": lambda value: isinstance(value, list) and all(map(_text, value)),
 }  # fmt: skip
 BUNDLED = ASSETS / "mini"
@@ -356,8 +357,10 @@ def noise_share(base: Base) -> float:
 
 def guidance_rescale(base: Base) -> float:
     """Strength of the guidance rescaling, in [0, 1]: plain guidance overexposes the samples of a
-    model with zero terminal SNR (Lin et al. 2024, arXiv 2305.08891, section 3.4)."""
-    return 0.7 if base.scheduler.config.get("rescale_betas_zero_snr") else 0.0
+    model with zero terminal SNR (Lin et al. 2024, arXiv 2305.08891, section 3.4). base.toml may
+    have another."""
+    usual = 0.7 if base.scheduler.config.get("rescale_betas_zero_snr") else 0.0
+    return float(base.config.get("guidance_rescale", usual))
 
 
 def sampler_of(base: Base) -> str:

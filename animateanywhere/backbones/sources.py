@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
@@ -23,6 +23,7 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say
 
+M = TypeVar("M", bound=Model)
 SEPARATE = ("motion_adapter", "controlnet")  # parts that are published in their own repositories
 PLAIN = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # without a variant
 SHARD = re.compile(r"(?<!\.fp16)-\d+-of-(\d+)\.safetensors$")
@@ -114,7 +115,7 @@ def place_of(part: str, table: Mapping[str, Any]) -> str:
     return table.get("subfolder", "" if part in SEPARATE else part)
 
 
-def fetch(model: Model, existing: Collection[str], out: Path) -> Model:
+def fetch(model: M, existing: Collection[str], out: Path) -> M:
     """Download the parts that a recipe takes from a hub; returns the recipe with their folders in
     the hub's cache as sources.
 
@@ -142,7 +143,7 @@ def fetch(model: Model, existing: Collection[str], out: Path) -> Model:
         for part, folder in parts.items():
             weights = part not in existing and "config" not in model.tables().get(part, {})
             paths += _files(repository, part, folder, weights)
-        plans.append((repository, paths))
+        plans.append((repository, list(dict.fromkeys(paths))))  # two parts may share a folder
     _report(plans, out)
     folders = {repository.name: str(hub.download(repository, paths)) for repository, paths in plans}
     tables: dict[str, Any] = {

@@ -47,8 +47,8 @@ def swap(
         str,
         typer.Option(
             metavar="NAME",
-            help="Base model that was trained to swap, or wan-vace-1.3b: a name that `aa bases` "
-            "lists as ready, or the path of its folder.",
+            help="Base model that was trained to swap, anycharv or wan-vace-1.3b: a name that "
+            "`aa bases` lists as ready, or the path of its folder.",
         ),
     ] = "mini-swap",
     person: Annotated[
@@ -219,9 +219,9 @@ def swap(
     The scene keeps its size, rate, length and sound, and every pixel outside of the person's place.
     Masks and poses are written to runs/SCENE with a report; what you correct there is kept, and
     used again for the next character. It needs a base that learned to swap, which does not come
-    with the package yet: `aa base-train mini-swap` makes one on this machine; or the published
-    weights that `aa base-train wan-vace-1.3b` gets, for a GPU. Swap people only with the consent of
-    both.
+    with the package yet: `aa base-train mini-swap` makes one on this machine; or published weights
+    that `aa base-train anycharv` or `aa base-train wan-vace-1.3b` gets, for a GPU. Swap people only
+    with the consent of both.
 
     Example: aa swap character.jpg --scene scene.mp4
     """

@@ -179,7 +179,8 @@ def base_train(
 ) -> None:
     """Train a base model, or gather one from public weights.
 
-    With the recipe mini-swap, train one that puts the person of a picture into a scene video.
+    With the recipe mini-swap, train one that puts the person of a picture into a scene video;
+    anycharv gathers published weights that do so.
 
     The base that comes with this package needs none of it. To resume after a stop, run the same
     command again. To train on several GPUs, start it by accelerate:
@@ -194,7 +195,7 @@ def base_train(
 
     if swap.is_recipe(recipe):
         if checkpoint is not None:
-            raise UsageError(f"--checkpoint: {recipe} begins with a base; it names it in [swap]")
+            raise UsageError(f"--checkpoint: {recipe} names in itself what it begins with")
         swaps = swap.load_recipe(recipe)
         from animateanywhere.commands.swap_train import swap_train
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -33,6 +33,7 @@ def bases() -> list[Row]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         if "swap" in tables:
             rows.append(_for_swaps(path))
+            continue
         if "model" not in tables:
             continue  # it learns a person
         recipe = load_recipe(path)
@@ -47,15 +48,23 @@ def bases() -> list[Row]:
 def _for_swaps(path: Path) -> Row:
     """The row of a base for `aa swap`, which has the size and license of the one it begins with."""
     recipe = swap_settings.load_recipe(path)
+    if recipe.full_size:
+        made = f"aa base-train {recipe.name}: {_makes(recipe)}"
+        return _row(recipe, recipe.model.base_toml(), recipe.model.needs, made)
     parts = base_config(find_base(recipe.swap.base))
     steps = sum(stage.steps for stage in recipe.stage)
     made = (
         f"aa base-train {recipe.name}: begins with {recipe.swap.base}; trains {steps:,} steps in "
         f"{len(recipe.stage)} stages"
     )
-    size = f"{parts['size']} px, {parts['frames']} frames, for `aa swap`"
-    needs = f"what {recipe.swap.base} needs"
-    return Row(recipe.name, size, parts.get("license") or "yours", needs, _ready(recipe.name), made)
+    return _row(recipe, parts, f"what {recipe.swap.base} needs", made)
+
+
+def _row(recipe: swap_settings.Recipe, config: dict[str, Any], needs: str, made: str) -> Row:
+    size = f"{config['size']} px, {config['frames']} frames, for `aa swap`"
+    usual = "not stated" if recipe.full_size else "yours"
+    name, license = recipe.name, config.get("license") or usual
+    return Row(name, size, license, needs, _ready(name), made)
 
 
 def _ready(name: str) -> str:
@@ -77,7 +86,7 @@ def show(rows: list[Row]) -> None:
         console.print(Padding(about, (0, 0, 1, 2), expand=False))
 
 
-def _makes(recipe: Recipe) -> str:
+def _makes(recipe: Recipe | swap_settings.Recipe) -> str:
     """What the command that creates a base does, in short."""
     parts = recipe.model.tables().values()
     public = list(dict.fromkeys(part["from"] for part in parts if "from" in part))

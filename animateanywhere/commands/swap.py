@@ -19,6 +19,7 @@ from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, find_base, sampler_of
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
+from animateanywhere.commands.swap_memory import require_memory
 from animateanywhere.commands.swap_output import (
     check_free,
     check_out,
@@ -42,8 +43,9 @@ from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.anycharv import generation
-from animateanywhere.methods.anycharv.masks import GROW
+from animateanywhere.methods.anycharv.full_size import is_full_size
 from animateanywhere.methods.anycharv.route import Route, route_of
+from animateanywhere.methods.anycharv.settings import GROW
 from animateanywhere.methods.anycharv.stitch import Keep
 from animateanywhere.methods.anycharv.vace import prompt_of
 from animateanywhere.preprocessing.backends import Backends
@@ -137,9 +139,12 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             expected = None  # by the first pass
             if route.prompted:
                 expected = _expected(base, prepared, len(known), sampling, begun)
+            elif is_full_size(base):
+                require_memory(base)
             character = route.read_character(base, pixels, masks, poses, prompt)
             plan = Plan(
-                base, route, character, prepared, sampling, grow_of(known, options), options.keep,
+                base, route, character, prepared, sampling, grow_of(base, known, options),
+                options.keep,
                 np.stack(poses) if options.fit == "bones" else None, repr(settings),
             )  # fmt: skip
             pieces, estimate = sample_scene(plan, expected)
@@ -258,11 +263,12 @@ def _sampler(base: Base, options: SwapOptions) -> str:
     return name
 
 
-def grow_of(character: Sequence[Character], options: SwapOptions) -> float:
+def grow_of(base: Base, character: Sequence[Character], options: SwapOptions) -> float:
     """By how much the person's box is grown: as asked for, or by what the character wears."""
     if options.grow is not None:
         return options.grow
-    return min(GROW + max(one.growth for one in character), MOST_GROWTH)
+    usual = float(base.config.get("grow", GROW))
+    return min(usual + max(one.growth for one in character), MOST_GROWTH)
 
 
 def _compare(character: Sequence[Character], scene: Scene, options: SwapOptions) -> None:
@@ -306,7 +312,7 @@ def sidecar(
         "base": {"name": base.config["name"], "hash": base.hash},
         **({"prompt": prompt, "pose_in_box": sampling.inside} if prompt else {}),
         "mask": options.mask,
-        "grow": round(grow_of(character, options), 4),
+        "grow": round(grow_of(base, character, options), 4),
         "fit": options.fit,
         "keep": options.keep,
         "frames": scene.total,

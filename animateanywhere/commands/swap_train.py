@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
@@ -19,6 +20,7 @@ from animateanywhere.commands.base_train import train_stages, training_in
 from animateanywhere.commands.run_settings import require_same, without_places
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
+from animateanywhere.methods.anycharv.full_size import create_parts
 from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Swap, load_recipe
 from animateanywhere.methods.anycharv.stages import Run, train
 from animateanywhere.methods.anycharv.swap_base import MOST, create_swap_base
@@ -30,7 +32,7 @@ def swap_train(
     recipe: str | Path | Recipe = "mini-swap", out: Path | None = None, track: Track | None = None
 ) -> Path:
     """Train a base for `aa swap` as a recipe says, from the base that it names; run it again to
-    resume.
+    resume. A recipe without stages only gathers published parts.
 
     out: by default runs/bases/<name>. Rendered people, logs and checkpoints are kept in it, as by
     `base_train`. Returns `out`. Raises UsageError if `out` belongs to another recipe, to another
@@ -63,6 +65,7 @@ def _require_trained(settings: Recipe, out: Path, own_reference: bool) -> None:
     be untrained, and pass for the result of these stages."""
     done = [one for one in settings.stage if (out / "training" / one.name / "done.json").is_file()]
     parts = ["unet", "image_encoder"] + ["reference_unet"] * own_reference if done else []
+    parts += ["pose_guider"] if done and settings.full_size else []
     parts += ["motion_adapter"] * any(stage.frames > 1 for stage in done)
     if gone := [name for name in parts if not (out / name).is_dir()]:
         raise UsageError(
@@ -75,16 +78,22 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     """`swap_train` in its folder."""
     decisive = {
         "seed": settings.seed, "swap": asdict(settings.swap), "corpus": asdict(settings.corpus),
-        "parts_hash": hash_of(find_base(settings.swap.base)),
     }  # fmt: skip
+    if settings.full_size:
+        decisive["model"] = asdict(settings.model)
+    else:
+        decisive["parts_hash"] = hash_of(find_base(settings.swap.base))
+        _check_sides(settings.swap)
     usual = {"swap": asdict(Swap()), "corpus": asdict(Corpus())}
-    _check_sides(settings.swap)
     require_trainable(settings, PartialState().num_processes)
     with PartialState().main_process_first():
         require_same(out / "recipe.json", without_places(decisive), usual)
         own = settings.swap.reference == "own"
         _require_trained(settings, out, own)
-        create_swap_base(settings.swap.base, own, out, settings.seed)
+        if settings.full_size:
+            create_parts(settings.model, out, settings.seed)
+        else:
+            create_swap_base(settings.swap.base, own, out, settings.seed)
     run = Run(settings, out, track)
     train_stages(settings.stage, out, settings.seed, lambda *given: train(run, *given))
     if PartialState().is_main_process:
@@ -92,9 +101,14 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     say(f"base written to {out}")
 
 
+def _config_of(base: str) -> dict[str, Any]:
+    return base_config(find_base(base))
+
+
 def require_trainable(settings: Recipe, processes: int) -> None:
     """Raise UsageError for stages that could not be trained, after hours of those before them."""
-    longest = int(base_config(find_base(settings.swap.base))["frames"])
+    parts = settings.model.base_toml() if settings.full_size else _config_of(settings.swap.base)
+    longest = int(parts["frames"])
     for stage in settings.stage:
         where = f"recipe {settings.name}: stage {stage.name}"
         if stage.frames > longest:

@@ -12,6 +12,7 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.shard_corpus import ShardCorpus
+from animateanywhere.methods.anycharv.full_size import is_full_size
 from animateanywhere.methods.anycharv.masks import TRAINED, box_masks, grown
 from animateanywhere.methods.anycharv.method import Scene, weight_of
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
@@ -27,7 +28,8 @@ class Batch:
     scene: Scene
     weight: Tensor  # of the error, (B, F, 1, h, w)
     pictures: Tensor  # latents (R, K, C, h', w')
-    picture_poses: Tensor
+    picture_poses: Tensor | None  # the same of their skeletons; None for a network of full size
+    tokens: Tensor | None  # of the pictures, (R, K, n, D), for that
     person: Tensor  # (B,) int64: which of the R people a row shows
     alone: bool  # this pass sees no reference
 
@@ -63,14 +65,22 @@ class _Draw:
     pairs: ShardCorpus | None
     scenes: int
 
+    @property
+    def drawn(self) -> bool:
+        """Whether poses are skeleton pictures (B, F, H, W, 3), for a pose guider that trains."""
+        return is_full_size(self.base)
+
     def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
         alone = bool(rng.random() < self.stage.dropout)
         each = [self._row(int(row), scene, rng) for row in chosen for scene in range(self.scenes)]
         shown = rng.permutation(self.settings.corpus.pictures)
         shown = shown[: rng.integers(1, len(shown) + 1)]  # of all people as many
-        pictures, poses = (
-            np.stack([self.people.rows(int(row), [f"{name}.npy"])[0][shown] for row in chosen])
-            for name in ("pictures", "picture_poses")
+        beside = "tokens" if self.drawn else "picture_poses"
+        pictures, more = (
+            self._tensor(
+                np.stack([self.people.rows(int(row), [f"{name}.npy"])[0][shown] for row in chosen])
+            )
+            for name in ("pictures", beside)
         )
         truth, scene, region, pose, near = (
             self._tensor(np.stack(part)) for part in zip(*each, strict=True)
@@ -79,7 +89,7 @@ class _Draw:
         return Batch(
             truth, Scene(scene, region, pose),
             weight_of(region, near, rule.outside_weight, rule.pose_weight),
-            self._tensor(pictures), self._tensor(poses),
+            pictures, None if self.drawn else more, more if self.drawn else None,
             torch.arange(len(chosen)).repeat_interleave(self.scenes).to(truth.device), alone,
         )  # fmt: skip
 
@@ -89,16 +99,19 @@ class _Draw:
         length = len(self.people.rows(row, ["keypoints.npy"])[0]) // self.scenes
         first = scene * length + int(rng.integers(length - frames + 1))
         cut = (first, first + frames)
-        truth, pose, points = self.people.rows(
-            row, ["truth.npy", "poses.npy", "keypoints.npy"], *cut
-        )
+        truth, points = self.people.rows(row, ["truth.npy", "keypoints.npy"], *cut)
+        side = int(self.base.config["size"])
+        if self.drawn:
+            pose = self.base.family.draw(points, side, side)
+        else:
+            (pose,) = self.people.rows(row, ["poses.npy"], *cut)
         if self.stage.kind == "compose":
             shift = int(rng.integers(self.settings.corpus.fine_masks)) * length * self.scenes
             at = (shift + cut[0], shift + cut[1])
             seen, region = self.people.rows(row, ["hidden.npy", "masks.npy"], *at)
         else:
             seen, region = self._pair(row, cut, truth.shape[-2:], rng)
-        near = heat(points, int(self.base.config["size"]), truth.shape[-2:])[:, None]
+        near = heat(points, side, truth.shape[-2:])[:, None]
         return truth, seen, region, pose, near
 
     def _pair(

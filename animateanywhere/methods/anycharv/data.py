@@ -10,6 +10,9 @@ boxes.npy, mask_boxes.npy         boxes (N, 4) of the other person, and (V·N, 4
 keypoints.npy                     (N, 18, 3), in pixels
 pictures.npy, picture_poses.npy   latents (K, C, h', w') of the reference pictures
 caption.txt                       the person in words
+
+For a network of the paper's size, which learns from footage, there is nothing of another person, no
+latents of skeletons, and tokens.npy (K, 1, D) of the pictures.
 """
 
 from __future__ import annotations
@@ -29,7 +32,12 @@ from animateanywhere.core.files import sha256
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.arrays import array_files
-from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards, write_corpus
+from animateanywhere.datasets.shard_corpus import (
+    ShardCorpus,
+    open_shards,
+    read_corpus_index,
+    write_corpus,
+)
 from animateanywhere.datasets.shards import (
     Sample,
     finished_shard,
@@ -37,9 +45,10 @@ from animateanywhere.datasets.shards import (
     shard_path,
     write_shard,
 )
-from animateanywhere.methods.anycharv.generation import encode_skeletons
-from animateanywhere.methods.anycharv.masks import boxes, fine_mask, steady, to_latents
-from animateanywhere.methods.anycharv.reference_picture import grayed
+from animateanywhere.methods.anycharv.footage import Taken, draws, open_footage
+from animateanywhere.methods.anycharv.full_size import image_tokens
+from animateanywhere.methods.anycharv.generation import cells_of, encode_skeletons, hidden
+from animateanywhere.methods.anycharv.masks import boxes, fine_mask, steady
 from animateanywhere.methods.anycharv.settings import Corpus, Recipe
 from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.triplets import Triplet, triplets
@@ -54,23 +63,44 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     corpus = settings.corpus
     count = corpus.clips if video else corpus.images
     frames = int(base.config["frames"]) if video else 1
+    people = asdict(replace(corpus, images=0, clips=0))
+    del people["source"]  # a corpus may be moved
     about = {
-        "version": VERSION, "people": asdict(replace(corpus, images=0, clips=0)), "frames": frames,
+        "version": VERSION, "people": people, "frames": frames,
         "size": base.config["size"], "fps": base.config["fps"], "seed": settings.seed,
-        "reference": list(reference_size(base)), "vae": weights_hash(base, "vae"),
+        "reference": [] if settings.full_size else list(reference_size(base)),
+        "vae": weights_hash(base, "vae"),
     }  # fmt: skip
+    if settings.full_size:
+        about["footage"] = footage_hash(corpus.source)
+        about["image_encoder"] = weights_hash(base, "image_encoder")
 
     def make(numbers: range) -> Iterator[Sample]:
-        people = triplets(
-            corpus, numbers, frames, int(base.config["size"]), float(base.config["fps"]),
-            reference_size(base), settings.seed,
-        )  # fmt: skip
+        people = _people(base, settings, numbers, frames)
         for number, one in zip(numbers, people, strict=True):
-            yield sample(f"{number:07d}", _encoded(base, one, corpus, number), one.caption)
+            caption = "" if isinstance(one, Taken) else one.caption
+            yield sample(f"{number:07d}", _encoded(base, one, corpus, number), caption)
 
     name = "clips" if video else "images"
     each = max(PER_SHARD // frames, 1)
     return cached_shards(folder / name, count, each, about, make, f"people in {name}")
+
+
+def _people(
+    base: Base, settings: Recipe, numbers: range, frames: int
+) -> Iterator[Triplet | Taken]:
+    """The people of some numbers, rendered or drawn from footage."""
+    corpus, side, fps = settings.corpus, int(base.config["size"]), float(base.config["fps"])
+    if settings.full_size:
+        footage = open_footage(Path(corpus.source), frames, side, fps)
+        return draws(footage, corpus, numbers, frames, settings.seed)
+    return triplets(corpus, numbers, frames, side, fps, reference_size(base), settings.seed)
+
+
+def footage_hash(source: str) -> list[str]:
+    """What changes if a shard of a corpus does."""
+    about = read_corpus_index(Path(source))
+    return [str(row["sha256"]) for row in about["shards"]]
 
 
 def cached_shards(
@@ -108,18 +138,18 @@ def sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sample:
 def weights_hash(base: Base, *parts: str) -> list[str]:
     """The hashes of the weights of parts, of the run's folder or the base that it takes them
     from."""
-    lender = find_base(base.config["parts"])
-    own = [base.folder / name for name in parts]
-    places = [place if place.is_dir() else lender / place.name for place in own]
+    places = [base.folder / name for name in parts]
+    if "parts" in base.config:
+        lender = find_base(base.config["parts"])
+        places = [place if place.is_dir() else lender / place.name for place in places]
     return [sha256(path) for place in places for path in sorted(place.glob("*.safetensors"))]
 
 
-def _encoded(base: Base, one: Triplet, corpus: Corpus, number: int) -> dict[str, np.ndarray]:
+def _encoded(
+    base: Base, one: Triplet | Taken, corpus: Corpus, number: int
+) -> dict[str, np.ndarray]:
     """The arrays of a person."""
-    side = int(base.config["size"])
-    truth, other, points = (
-        part.reshape(-1, *part.shape[2:]) for part in (one.truth, one.other, one.keypoints)
-    )
+    truth, points = (part.reshape(-1, *part.shape[2:]) for part in (one.truth, one.keypoints))
     latents = _latents(base, truth)
     fine = np.concatenate([
         np.stack([
@@ -129,18 +159,25 @@ def _encoded(base: Base, one: Triplet, corpus: Corpus, number: int) -> dict[str,
         ])
         for variant in range(corpus.fine_masks)
     ])  # fmt: skip
-    hidden = grayed(np.tile(truth, (corpus.fine_masks, 1, 1, 1)), fine)
-    return {
-        "truth": latents, "other": _latents(base, other),
-        "poses": _skeletons(base, points, Size(side, side)),
-        "hidden": _latents(base, hidden),
-        "masks": to_latents(fine, *latents.shape[-2:]).numpy().astype(np.float16),
-        "boxes": _boxes(one.other_masks).astype(np.float32),
+    found = {
+        "truth": latents,
+        "hidden": _latents(base, hidden(base, np.tile(truth, (corpus.fine_masks, 1, 1, 1)), fine)),
+        "masks": cells_of(base, fine, *latents.shape[-2:]).numpy().astype(np.float16),
         "mask_boxes": _boxes(fine.reshape(-1, *one.masks.shape[1:])).astype(np.float32),
         "keypoints": points.astype(np.float32),
         "pictures": _latents(base, one.pictures),
+    }
+    if isinstance(one, Taken):
+        tokens = image_tokens(base.parts["image_encoder"], one.pictures)
+        found["tokens"] = tokens.cpu().numpy().astype(np.float32)
+        return found
+    side = int(base.config["size"])
+    return found | {
+        "other": _latents(base, one.other.reshape(truth.shape)),
+        "poses": _skeletons(base, points, Size(side, side)),
+        "boxes": _boxes(one.other_masks).astype(np.float32),
         "picture_poses": _skeletons(base, one.picture_keypoints, reference_size(base)),
-    }  # fmt: skip
+    }
 
 
 def _boxes(clips: np.ndarray) -> np.ndarray:

@@ -21,10 +21,11 @@ from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.frame_size import Size
 from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
-from animateanywhere.methods.anycharv import method
+from animateanywhere.methods.anycharv import full_size, method
+from animateanywhere.methods.anycharv.full_size import is_full_size
 from animateanywhere.methods.anycharv.masks import to_latents
 from animateanywhere.methods.anycharv.method import Character, Scene
-from animateanywhere.methods.anycharv.reference_picture import cut_out, grayed
+from animateanywhere.methods.anycharv.reference_picture import GRAY, cut_out, grayed
 from animateanywhere.methods.anycharv.swap_base import reference_size
 
 STEPS = 12  # denoising steps of bases whose base.toml has none
@@ -53,13 +54,18 @@ def read_character(
     masks: Sequence[np.ndarray],
     poses: Sequence[np.ndarray],
 ) -> Character:
-    """Read one character from pictures: cut out on gray, cropped, encoded, and passed through the
-    network once.
+    """Read one character from pictures: cut out, cropped, encoded, and passed through the network
+    once.
 
     base: of `load_swap_base`. pictures: (H, W, 3) uint8, of any size. masks: (H, W) in [0, 1], 1
     the person. poses: (18, 3) in pixels of the picture, with confidence 0 for what is not known.
     Raises ValueError for an empty mask.
     """
+    if is_full_size(base):
+        frames = full_size.cut_outs(base, pictures, masks)
+        with full_size.reading(base):
+            tokens = full_size.image_tokens(base.parts["image_encoder"], frames)[None]
+            return read_latents(base, encode_frames(base.vae, frames)[None], None, tokens)
     size = reference_size(base)
     each = [cut_out(*one, size) for one in zip(pictures, masks, poses, strict=True)]
     frames, points = (np.stack(part) for part in zip(*each, strict=True))
@@ -69,11 +75,15 @@ def read_character(
 
 
 @torch.no_grad()
-def read_latents(base: Base, pictures: Tensor, poses: Tensor) -> Character:
+def read_latents(
+    base: Base, pictures: Tensor, poses: Tensor | None, tokens: Tensor | None = None
+) -> Character:
     """`read_character` of B characters from latents (B, K, C, h, w) of their cut-out pictures and
-    skeletons."""
-    reader, encoder = method.reader_of(base), base.parts["image_encoder"]
-    return method.read(reader, encoder, pictures, poses, method.words(base))
+    skeletons. tokens: of the pictures, (B, K, n, D); None: by the base's picture encoder."""
+    if tokens is None:
+        tokens = method.tokens(base.parts["image_encoder"], pictures)
+    words = full_size.no_words(base) if is_full_size(base) else method.words(base)
+    return method.read(method.reader_of(base), pictures, poses, tokens, words)
 
 
 def swap_latents(
@@ -94,8 +104,8 @@ def swap_latents(
     """
     options = options or Options()
     kept = encode_frames(base.vae, scene)
-    seen = encode_frames(base.vae, grayed(scene, region)) if options.mask == "fine" else kept
-    cells = to_latents(region, *kept.shape[-2:]).to(kept)
+    seen = encode_frames(base.vae, hidden(base, scene, region)) if options.mask == "fine" else kept
+    cells = cells_of(base, region, *kept.shape[-2:]).to(kept)
     drawn = encode_skeletons(base, poses, Size(scene.shape[2], scene.shape[1]))
     inputs = Scene(seen[None], cells[None], drawn[None], kept[None] if keeps_scene(base) else None)
     return sample_scenes(base, character, inputs, options, progress)[0]
@@ -153,11 +163,25 @@ def steps_of(base: Base, options: Options) -> int:
     return options.steps or int(base.config.get("steps", STEPS))
 
 
+def hidden(base: Base, frames: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Frames (F, H, W, 3) uint8 without what a region (F, H, W) in 0..1 holds, as the base is
+    trained with them."""
+    return grayed(frames, region, full_size.GROUND if is_full_size(base) else GRAY)
+
+
+def cells_of(base: Base, region: np.ndarray, height: int, width: int) -> Tensor:
+    """Regions (F, H, W) in 0..1 at the size of latents, as the base was trained with them,
+    (F, 1, height, width)."""
+    return to_latents(region, height, width, "nearest" if is_full_size(base) else "area")
+
+
 def keeps_scene(base: Base) -> bool:
     """Whether the scene's latents are put in outside of the region."""
     return bool(base.config.get("keep_scene", True))
 
 
 def encode_skeletons(base: Base, keypoints: np.ndarray, size: Size) -> Tensor:
-    """Pose latents (F, C, h, w) of keypoints (F, 18, 3) in pixels of frames of a size."""
-    return encode_frames(base.vae, base.family.draw(keypoints, size.height, size.width))
+    """Pose latents or features (F, C, h, w) of keypoints (F, 18, 3) in pixels of frames of a
+    size."""
+    drawn = base.family.draw(keypoints, size.height, size.width)
+    return base.family.encode_pose(base, drawn, False)

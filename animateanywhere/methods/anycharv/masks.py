@@ -9,13 +9,16 @@ grow and are steadied over time is ours.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt, median_filter, shift
 from torch import Tensor
 from torch.nn import functional as F
 
-GROW = 0.06  # of a box at use, as a share of its longer side: 0.024 held all of 40 new persons
+from animateanywhere.methods.anycharv.settings import GROW
+
 TRAINED = (0.02, 0.12)  # range of the growth in training
 MOVED = 0.06  # standard deviation of the shifts of a fine mask's copies, as a share of its height
 COPIES = 3
@@ -97,7 +100,9 @@ def regions_of(masks: np.ndarray, kind: str, seed: int = 0) -> np.ndarray:
     return box_masks(grown(steady(boxes(masks))), *masks.shape[1:])
 
 
-def to_latents(masks: np.ndarray, height: int, width: int) -> Tensor:
-    """Masks (F, H, W) in 0..1 at the size of latents, (F, 1, height, width): the share of each
-    latent that is masked, so that a hand does not vanish."""
-    return F.interpolate(torch.from_numpy(masks).float()[:, None], (height, width), mode="area")
+def to_latents(
+    masks: np.ndarray, height: int, width: int, mode: Literal["area", "nearest"] = "area"
+) -> Tensor:
+    """Masks (F, H, W) in 0..1 at the size of latents, (F, 1, height, width): by "area" the share of
+    each latent that is masked, so that a hand does not vanish; by "nearest" one of its pixels."""
+    return F.interpolate(torch.from_numpy(masks).float()[:, None], (height, width), mode=mode)

@@ -23,8 +23,9 @@ What the text leaves open, and is ours here:
   "own" it is a UNet of its own, as in the paper, without inputs for scene and mask.
 - The pose is a latent beside the noisy one, as the base has learned it, in place of a pose guider;
   the reference has its pose too, so that colors belong to limbs, and front differs from back.
+  (`full_size` has the paper's own parts: CLIP, ReferenceNet and pose guider.)
 - Noise schedule, prediction type and noise common to the frames of a clip are the base's.
-- The tokens follow the states of the constant text "a person" (`picture_encoder`).
+- The tokens of a small base follow the states of the constant text "a person" (`picture_encoder`).
 - Masks reach latent size by area; masked pixels are gray before the VAE (`masks`).
 - Outside of the region nothing is learned: the prediction there is the one that leads to the
   scene's own latents (`put_in_scene`), and the loss counts inside of the region only, each row
@@ -68,7 +69,7 @@ class Scene:
 
     latents: Tensor  # s, (B, F, C, h, w): what the network sees of the scene
     region: Tensor  # m, (B, F, 1, h, w) in [0, 1]: 1 may change
-    poses: Tensor  # p, (B, F, C, h, w)
+    poses: Tensor  # p, (B, F, C, h, w), or features of a pose guider
     # What stays outside of the region; None: the network's own copy of the scene
     kept: Tensor | None = None
 
@@ -84,11 +85,11 @@ class Character:
     """What the network knows of B characters, read from K pictures of each."""
 
     features: Features  # layers of (B, K·L, C)
-    tokens: Tensor  # (B, K·bands, D)
+    states: Tensor  # c, (B, T + K·n, D): of the words, if there are any, and of the pictures
 
     def rows(self, kept: Tensor) -> Character:
         """Rows by their index."""
-        return Character(self.features.rows(kept), self.tokens[kept])
+        return Character(self.features.rows(kept), self.states[kept])
 
 
 def build(base: Base, video: bool) -> Any:
@@ -107,21 +108,31 @@ def reader_of(base: Base) -> Any:
     return reader
 
 
-def read(reader: Any, encoder: Any, pictures: Tensor, poses: Tensor, text: Tensor) -> Character:
+def tokens(encoder: Any, pictures: Tensor) -> Tensor:
+    """The tokens (B, K, n, D) that a picture encoder makes of latents (B, K, C, h, w)."""
+    found: Tensor = encoder(pictures.flatten(0, 1)).unflatten(0, (-1, pictures.shape[1]))
+    return found
+
+
+def read(
+    reader: Any, pictures: Tensor, poses: Tensor | None, tokens: Tensor, text: Tensor
+) -> Character:
     """Read B characters from K pictures of each, at t = 0.
 
-    pictures, poses: latents (B, K, C, h, w). text: states (1, T, D) of `WORDS`. reader: of
-    `reader_of`, or the denoiser that trains in its place. encoder: the picture encoder.
+    pictures, poses: latents (B, K, C, h, w). tokens: of the pictures, (B, K, n, D). text: states
+    (1, T, D) of `WORDS`, or of no words. reader: of `reader_of`, or the denoiser that trains in its
+    place.
     """
     count = pictures.shape[1]
-    x = torch.cat([pictures, poses], 2).flatten(0, 1)  # (B·K, 2C, h, w)
-    tokens = encoder(pictures.flatten(0, 1))  # (B·K, bands, D)
+    x = pictures if poses is None else torch.cat([pictures, poses], 2)
+    x = x.flatten(0, 1)  # (B·K, 2C, h, w)
     missing = reader.config.in_channels - x.shape[1]  # of scene and mask: no region tells the role
     x = torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], 1)
-    states = torch.cat([text.expand(len(x), -1, -1), tokens], 1)
+    states = torch.cat([text.expand(len(x), -1, -1), tokens.flatten(0, 1)], 1)
     found = read_features(reader, x, 0, states)
     layers = {name: h.unflatten(0, (-1, count)).flatten(1, 2) for name, h in found.layers.items()}
-    return Character(Features(layers), tokens.unflatten(0, (-1, count)).flatten(1, 2))
+    each = torch.cat([text.expand(len(pictures), -1, -1), tokens.flatten(1, 2)], 1)
+    return Character(Features(layers), each)
 
 
 def predict(
@@ -129,11 +140,12 @@ def predict(
     character: Character | None,
 ) -> Tensor:  # fmt: skip
     """One forward pass of a network from `build` on noisy latents x (B, F, C, h, w); returns
-    (B, F, C, h, w), of the scheduler's prediction type. character: None for no reference."""
+    (B, F, C, h, w), of the scheduler's prediction type. character: None for no reference, where
+    cross-attention sees `text`, (1, T, D)."""
     frames = x.shape[1]
     states, more = text.expand(len(x), -1, -1), {}
     if character is not None:
-        states = torch.cat([states, character.tokens.to(states)], 1)
+        states = character.states.to(text)
         more = {"cross_attention_kwargs": {"reference": character.features.repeated(frames)}}
     x = torch.cat([x, scene.poses, scene.latents, scene.region], dim=2)  # (B, F, 3C + 1, h, w)
     states = sd_unet.each_frame(states, frames)

@@ -10,13 +10,21 @@ import numpy as np
 import torch
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.core.frame_size import Size
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample
 from animateanywhere.methods.anycharv.data import PER_SHARD, cached_shards, sample, weights_hash
-from animateanywhere.methods.anycharv.generation import Options, read_latents, sample_scenes
+from animateanywhere.methods.anycharv.full_size import is_full_size
+from animateanywhere.methods.anycharv.generation import (
+    Options,
+    encode_skeletons,
+    read_latents,
+    sample_scenes,
+)
 from animateanywhere.methods.anycharv.method import Scene
 from animateanywhere.methods.anycharv.settings import Recipe
 
+PARTS = ("unet", "motion_adapter", "image_encoder", "reference_unet", "pose_guider")
 TOGETHER = 8  # images that are denoised at once
 
 
@@ -33,7 +41,7 @@ def generated_pairs(
     about = {
         "people": people.about["shards"], "steps": settings.swap.pair_steps, "seed": seed,
         "keep_scene": settings.swap.keep_scene,
-        "model": weights_hash(base, "unet", "motion_adapter", "image_encoder", "reference_unet"),
+        "model": weights_hash(base, *PARTS),
     }  # fmt: skip
     # Who stands in whose scenes: the next in a circle through everybody, so nobody meets himself
     circle = np.random.default_rng([seed, 6]).permutation(len(people))
@@ -68,15 +76,23 @@ def _made(
         split = found.reshape(len(some) * scenes, length // scenes, *found.shape[2:])
         return torch.from_numpy(split).float().to(base.denoiser.device)
 
-    pictures, poses = (
-        torch.from_numpy(np.stack([people.rows(row, [f"{name}.npy"])[0] for row in others]))
-        .float().to(base.denoiser.device)
-        for name in ("pictures", "picture_poses")
-    )  # fmt: skip
-    read = read_latents(base, pictures, poses)
+    def of_pictures(name: str) -> torch.Tensor:
+        found = np.stack([people.rows(row, [f"{name}.npy"])[0] for row in others])
+        return torch.from_numpy(found).float().to(base.denoiser.device)
+
+    pictures = of_pictures("pictures")
+    if is_full_size(base):
+        read = read_latents(base, pictures, None, of_pictures("tokens"))
+        points = tensor("keypoints", rows)
+        size = Size(*2 * [int(base.config["size"])])
+        drawn = encode_skeletons(base, points.flatten(0, 1).cpu().numpy(), size)
+        poses = drawn.unflatten(0, points.shape[:2])
+    else:
+        read = read_latents(base, pictures, of_pictures("picture_poses"))
+        poses = tensor("poses", rows)
     character = read.rows(torch.arange(len(rows)).repeat_interleave(scenes))
     kept = tensor("truth", rows) if settings.swap.keep_scene else None
-    scene = Scene(tensor("hidden", rows), tensor("masks", rows), tensor("poses", rows), kept)
+    scene = Scene(tensor("hidden", rows), tensor("masks", rows), poses, kept)
     options = Options(seed=seed * 1_000_003 + rows[0], steps=settings.swap.pair_steps, mask="fine")
     made = sample_scenes(base, character, scene, options)  # (R·S, F, C, h, w)
     return made.reshape(len(rows), -1, *made.shape[2:]).cpu().numpy().astype(np.float16)

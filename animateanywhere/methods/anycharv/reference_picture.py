@@ -40,7 +40,7 @@ def cut_out(
     return canvas, moved
 
 
-def grayed(frames: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Frames (F, H, W, 3) uint8 with gray where `region` (F, H, W) in [0, 1] is 1."""
+def grayed(frames: np.ndarray, region: np.ndarray, ground: int = GRAY) -> np.ndarray:
+    """Frames (F, H, W, 3) uint8 with one gray level where `region` (F, H, W) in [0, 1] is 1."""
     share = region[..., None].astype(np.float32)
-    return (frames * (1 - share) + GRAY * share + 0.5).astype(np.uint8)
+    return (frames * (1 - share) + ground * share + 0.5).astype(np.uint8)

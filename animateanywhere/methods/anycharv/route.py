@@ -36,7 +36,7 @@ def route_of(name: str | Path) -> Route:
         return Route(load_base, vace.read_character, vace.swap_latents, True)
     raise UsageError(
         f"{folder}: this base cannot put the person of a picture into a scene; give one that "
-        "`aa base-train mini-swap` made, or wan-vace-1.3b"
+        "`aa base-train mini-swap` made, anycharv or wan-vace-1.3b"
     )
 
 

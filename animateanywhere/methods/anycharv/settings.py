@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from animateanywhere.backbones.spec import Model
 from animateanywhere.core import recipe as recipes
 from animateanywhere.core.errors import UsageError
 from animateanywhere.training import stage as stages
+
+GROW = 0.06  # of a box at use, as a share of its longer side: 0.024 held all of 40 new persons
 
 Kind = Literal["tower", "compose", "boost"]
 
@@ -35,9 +38,31 @@ class Swap:
 
 
 @dataclass(frozen=True)
+class Parts(Model):
+    """The parts of a network of the paper's own size (`full_size`), each from a source."""
+
+    guidance_scale: float = 3.0
+    steps: int = 30
+    sampler: Literal["dpm++", "ddim", "unipc", "lcm"] = "ddim"
+    guidance_rescale: float = 0.0  # see `base.guidance_rescale`
+    grow: float = GROW  # of the box at use, as a share of its longer side
+    reference_unet: dict[str, Any] = field(default_factory=dict)
+    pose_guider: dict[str, Any] = field(default_factory=dict)
+    image_encoder: dict[str, Any] = field(default_factory=dict)
+
+    def base_toml(self) -> dict[str, Any]:
+        """The entries of base.toml that come from this table."""
+        return super().base_toml() | {"guidance_rescale": self.guidance_rescale, "grow": self.grow}
+
+
+@dataclass(frozen=True)
 class Corpus:
     """Rendered people (`triplets`): each in some scenes, in each in another one's place, and in
-    reference pictures of other scenes."""
+    reference pictures of other scenes; or as many draws of frames and clips from footage."""
+
+    # "puppets", or the folder of a corpus of clips with masks (`footage`), which a network of the
+    # paper's size learns from
+    source: str = "puppets"
 
     images: int = 0  # people in single frames
     clips: int = 0  # people in clips of the base's length
@@ -65,8 +90,15 @@ class Recipe:
     name: str
     swap: Swap
     seed: int = 0
+    # The paper's own parts, in place of those of `swap.base`
+    model: Parts = field(default_factory=Parts)
     corpus: Corpus = field(default_factory=Corpus)
     stage: tuple[Stage, ...] = ()
+
+    @property
+    def full_size(self) -> bool:
+        """Whether it has the paper's own parts."""
+        return bool(self.model.tables())
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -92,11 +124,37 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.asdict(recipe)
 
 
+def _check_parts(recipe: Recipe, where: str) -> None:
+    """Raise UsageError for a network of the paper's size that lacks parts, and for what it cannot
+    learn."""
+    if not recipe.full_size:
+        if recipe.corpus.source != "puppets":
+            raise UsageError(f'{where}: source of [corpus] must be "puppets" without [model]')
+        return
+    known = ("vae", "scheduler", "unet", "motion_adapter", "reference_unet", "pose_guider",
+             "image_encoder")  # fmt: skip
+    tables = recipe.model.tables()
+    if wrong := [*(name for name in known if name not in tables),
+                 *(name for name in tables if name not in known)]:  # fmt: skip
+        raise UsageError(f"{where}: [model] has the tables {', '.join(known)}; see {wrong[0]}")
+    for stage in recipe.stage:
+        here = f"{where}: stage {stage.name}"
+        if stage.kind == "tower":
+            raise UsageError(f"{here}: CLIP's image encoder is not trained")
+        if stage.sample_every:
+            raise UsageError(f"{here}: samples are of rendered people: remove sample_every")
+    if recipe.stage and recipe.corpus.source == "puppets":
+        raise UsageError(f"{where}: source of [corpus] must name a corpus of clips with masks")
+    if recipe.swap.pairs != "generated" or recipe.swap.reference != "own":
+        raise UsageError(f'{where}: pairs must be "generated" and reference "own" with [model]')
+
+
 def _check(recipe: Recipe, where: str) -> None:
     """Raise UsageError for values that would cause a crash after hours."""
     stages.check_stages(recipe.stage, where)
-    if not recipe.stage:
+    if not recipe.stage and not recipe.full_size:
         raise UsageError(f"{where}: it has no [[stage]]")
+    _check_parts(recipe, where)
     if not 0 <= recipe.seed < 2**32:
         raise UsageError(f"{where}: seed must be 0 to {2**32 - 1}")
     for key in ("pair_steps", "reference_width", "reference_height"):

@@ -6,7 +6,7 @@ images, "compose" on clips, which trains the temporal layers, and "boost" on cli
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from animateanywhere.backbones.spec import Model
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.samples import parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus
-from animateanywhere.methods.anycharv import method
+from animateanywhere.methods.anycharv import full_size, method
 from animateanywhere.methods.anycharv.batch import rows
 from animateanywhere.methods.anycharv.data import encoded_people
 from animateanywhere.methods.anycharv.pairs import generated_pairs
@@ -55,7 +55,12 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The contents of the base.toml that the run ends with, but for its hash."""
-        settings, parts = self.settings, find_base(self.settings.swap.base)
+        settings = self.settings
+        if settings.full_size:
+            return settings.model.base_toml() | {
+                "name": settings.name, "command": COMMAND, "keep_scene": settings.swap.keep_scene,
+            }  # fmt: skip
+        parts = find_base(settings.swap.base)
         usual = {"guidance_scale": Model.guidance_scale} | base_config(parts)
         for key in ("personalize", "hash", "command"):
             usual.pop(key, None)
@@ -68,7 +73,8 @@ class Run:
 
     def base(self) -> Base:
         """The base in its current state."""
-        return load_parts(self.out, self.config, PartialState().device, FAMILY)
+        family = full_size.FAMILY if self.settings.full_size else FAMILY
+        return load_parts(self.out, self.config, PartialState().device, family)
 
     def people(self, base: Base, video: bool) -> ShardCorpus:
         """The people that the stages learn from, in single frames or in clips."""
@@ -141,40 +147,50 @@ def swap(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         folder = run.out / "corpus" / f"pairs-{stage.name}"
         pairs = generated_pairs(base, run.settings, people, video, folder, seed)
     network, reader = method.build(base, video), method.reader_of(base)
-    model = nn.ModuleDict({"unet": network, "image_encoder": base.parts["image_encoder"]})
-    if "reference_unet" in base.parts:
-        model["reference_unet"] = reader
+    model = nn.ModuleDict({"unet": network})
+    if not full_size.is_full_size(base):  # CLIP's is not trained
+        model["image_encoder"] = base.parts["image_encoder"]
+    for name in ("reference_unet", "pose_guider"):
+        if name in base.parts:
+            model[name] = base.parts[name]
     if stage.recompute:
         recompute(network, base.family)
-    read = Draw(rows(base, run.settings, stage, seed, people, pairs))
+    draw = Draw(rows(base, run.settings, stage, seed, people, pairs))
     text, scheduler = method.words(base), base.scheduler_for(network)
     share = noise_share(base) if video else 0.0
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        batch = read(generator)
-        character = None
+        batch = draw(generator)
+        character, scene, words = None, batch.scene, text
+        if "pose_guider" in model:
+            pictures = scene.poses.flatten(0, 1)
+            features = full_size.pose_features(model["pose_guider"], pictures)
+            scene = replace(scene, poses=features.unflatten(0, scene.poses.shape[:2]))
+            words = full_size.no_words(base)
         if not batch.alone:
-            encoder, pictures = model["image_encoder"], (batch.pictures, batch.picture_poses)
-            character = method.read(reader, encoder, *pictures, text).rows(batch.person)
+            tokens = batch.tokens
+            if tokens is None:
+                tokens = method.tokens(model["image_encoder"], batch.pictures)
+            read = method.read(reader, batch.pictures, batch.picture_poses, tokens, words)
+            character = read.rows(batch.person)
         value, logs = method.loss(
-            model["unet"], batch.latents, batch.scene, batch.weight, text, character, scheduler,
+            model["unet"], batch.latents, scene, batch.weight, text, character, scheduler,
             generator, stage.timestep_shift, share,
         )  # fmt: skip
         return value + _unused(model), logs
 
     folder = run.out / "training" / stage.name
     show = sampler(base, run.settings, stage, folder)
-    fit(model, stage, loss, folder, seed, show, data=read, track=run.track)
-    for name in ("unet", "image_encoder", "reference_unet", *["motion_adapter"] * video):
-        if name in base.parts:  # the network for clips shares the layers of UNet and adapter
-            save_once(base.parts[name], run.out / name)
+    fit(model, stage, loss, folder, seed, show, data=draw, track=run.track)
+    for name in {*model, "motion_adapter"} if video else {*model}:
+        save_once(base.parts[name], run.out / name)  # a network for clips shares UNet and adapter
     return last_mean(folder, "loss")
 
 
 def _unused(model: Any) -> Tensor | float:
     """0 that depends on all parameters of what reads references: a pass without one, and the last
     layers of a reference UNet, use none of them, and data parallelism waits for their gradients."""
-    parts = (model[name] for name in ("image_encoder", "reference_unet") if name in model)
+    parts = (model[name] for name in model if name != "unet")
     trained = [p for part in parts for p in part.parameters() if p.requires_grad]
     return 0.0 * sum(p.sum() for p in trained)
 

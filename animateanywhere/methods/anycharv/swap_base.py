@@ -26,6 +26,7 @@ from animateanywhere.backbones.family import Family
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
+from animateanywhere.methods.anycharv import full_size
 from animateanywhere.methods.anycharv.picture_encoder import PictureEncoder
 
 COMMAND = "swap"
@@ -54,7 +55,7 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
     if config.get("command") != COMMAND:
         raise UsageError(
             f"{folder}: this base cannot put the person of a picture into a scene; give one that "
-            "`aa base-train mini-swap` made"
+            "`aa base-train mini-swap` made, or anycharv"
         )
     if missing := [key for key in ("name", "size", "frames", "fps") if key not in config]:
         raise UsageError(
@@ -66,6 +67,11 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
             f"{folder}: it was trained with another version of the base {parts}; remove it and run "
             f"`aa base-train {config.get('name', folder.name)}` again"
         )
+    if (folder / "pose_guider").is_dir():
+        base = load_parts(folder, config, device, full_size.FAMILY)
+        full_size.require_fitting(base)
+        _require_stride(base)
+        return base
     base = load_parts(folder, config, device, FAMILY)
     channels, encoder = channels_of(base), base.parts["image_encoder"].config.channels
     needed, found = 3 * channels + 1, base.denoiser.config.in_channels
@@ -75,13 +81,18 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
             f"UNet has {needed} and the picture encoder {channels} input channels, but here "
             f"{found} and {encoder}; get the base again"
         )
-    if config["size"] % (stride := base.family.stride(base)):
-        raise UsageError(
-            f"{folder / 'base.toml'}: size must be a multiple of {stride}, and is "
-            f"{config['size']}; get the base again"
-        )
+    _require_stride(base)
     reference_size(base)
     return base
+
+
+def _require_stride(base: Base) -> None:
+    """Raise UsageError for a frame size that the network cannot have."""
+    if base.config["size"] % (stride := base.family.stride(base)):
+        raise UsageError(
+            f"{base.folder / 'base.toml'}: size must be a multiple of {stride}, and is "
+            f"{base.config['size']}; get the base again"
+        )
 
 
 def reference_size(base: Base) -> Size:

@@ -38,7 +38,9 @@ def scene(rows: int = 2, frames: int = 1) -> Scene:
 
 def read(base: Base, pictures: Tensor, poses: Tensor) -> method.Character:
     reader, encoder = method.reader_of(base), base.parts["image_encoder"]
-    return method.read(reader, encoder, pictures, poses, method.words(base))
+    return method.read(
+        reader, pictures, poses, method.tokens(encoder, pictures), method.words(base)
+    )
 
 
 @torch.no_grad()
@@ -143,10 +145,10 @@ def test_pictures_in_one_batch_or_two_are_the_same_character(base: Base) -> None
     for name, h in whole.features.layers.items():
         parts = torch.cat([half.features.layers[name] for half in halves])
         torch.testing.assert_close(h, parts, atol=1e-5, rtol=1e-5)
-    tokens = torch.cat([half.tokens for half in halves])
-    torch.testing.assert_close(whole.tokens, tokens, atol=1e-5, rtol=1e-5)
+    states = torch.cat([half.states for half in halves])
+    torch.testing.assert_close(whole.states, states, atol=1e-5, rtol=1e-5)
     again = whole.rows(torch.tensor([3, 3, 0]))
-    assert torch.equal(again.tokens, whole.tokens[[3, 3, 0]])
+    assert torch.equal(again.states, whole.states[[3, 3, 0]])
 
 
 @torch.no_grad()

@@ -312,11 +312,14 @@ def test_a_batch_is_what_the_stage_says(trained: Path, tiny_base: Path, tmp_path
     [p for p in sorted(recipes_folder().glob("*.toml")) if is_recipe(p)],
     ids=lambda p: p.stem,
 )
-def test_every_recipe_parses_and_its_patterns_match(path: Path, tiny_swap: Path) -> None:
+def test_every_recipe_parses_and_its_patterns_match(path: Path) -> None:
     recipe = load_recipe(path)
+    assert isinstance(recipe, Recipe) and recipe.swap.base == "mini"
+    if not recipe.stage:  # it gathers published weights
+        assert recipe.full_size
+        return
     kinds = [(stage.kind, stage.frames > 1) for stage in recipe.stage if stage.kind != "tower"]
     assert kinds == [("compose", False), ("boost", False), ("compose", True), ("boost", True)]
-    assert isinstance(recipe, Recipe) and recipe.swap.base == "mini"
 
 
 @pytest.mark.parametrize("part", ["unet", "image_encoder", "motion_adapter"])

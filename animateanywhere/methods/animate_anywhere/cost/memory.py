@@ -108,7 +108,7 @@ def learning_peaks(folder: Path, config: dict[str, Any], recipe: Recipe) -> dict
         peaks["images"] = denoising(base, recipe.precision, False, rows, 1)
         latents = latent_count(length, base.packed)
         peaks["clips"] = denoising(base, recipe.precision, True, 1, latents)
-        peaks["frames"] = _through_vae(base, recipe.precision, length)
+        peaks["frames"] = through_vae(base, recipe.precision, length)
         if extras.fit_vae_steps:
             peaks["vae"] = _fitting_vae(base)
     return peaks
@@ -121,7 +121,7 @@ def generating_peaks(folder: Path, config: dict[str, Any], precision: str) -> di
     with FakeTensorMode(allow_non_fake_inputs=True):
         return {
             "window": denoising(base, precision, True, 1, window_length(base)),
-            "frames": _through_vae(base, precision, int(config["frames"])),
+            "frames": through_vae(base, precision, int(config["frames"])),
         }
 
 
@@ -141,7 +141,7 @@ def denoising(base: Base, precision: str, video: bool, rows: int, latents: int) 
 
 
 @torch.no_grad()
-def _through_vae(base: Base, precision: str, frames: int) -> Peak:
+def through_vae(base: Base, precision: str, frames: int) -> Peak:
     """A clip there and back."""
     frame, weights = base.frame, fill(*_encoders(base))
     with counted(precision, *_encoders(base)) as count:
