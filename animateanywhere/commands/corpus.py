@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from rich.markup import escape
 
+from animateanywhere.backbones.spec import Model
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.frame_size import trained_aspects
@@ -28,6 +29,7 @@ from animateanywhere.datasets.shard_corpus import (
 )
 from animateanywhere.datasets.shards import index_path
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
+from animateanywhere.methods.anycharv import settings as swap
 from animateanywhere.preprocessing import exact
 from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.captions import describe
@@ -126,8 +128,16 @@ def build(
 
 def corpus_frames(recipe: str) -> Frames:
     """The frames that a recipe's base learns: of its aspect ratios, or of the usual ones."""
-    settings = load_recipe(recipe)
-    model, aspects = settings.model, trained_aspects(settings.aspects)
+    model: Model
+    names: tuple[str, ...] = ()
+    if swap.is_recipe(recipe):  # which cuts squares out of any
+        model = swap.load_recipe(recipe).model
+        if not model.tables():
+            raise UsageError(f"--recipe {recipe}: it learns from rendered people, and no corpus")
+    else:
+        settings = load_recipe(recipe)
+        model, names = settings.model, settings.aspects
+    aspects = trained_aspects(names)
     return frames_of(model.size, model.fps, model.frames, tuple(aspects))
 
 

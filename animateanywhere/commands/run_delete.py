@@ -55,7 +55,8 @@ OWN: dict[str, list[str]] = {
     ],
     "prepare": SUBJECT,
     "swap": [
-        *"people.png character-people.png person-*/scene.json person-*/.pieces/*.npz".split(),
+        *".scene.json people.png character-people.png".split(),
+        *"person-*/scene.json person-*/.pieces/*.npz".split(),
         *(f"person-*/frames-*/{name}" for name in (*SUBJECT, "others/*.png")),
     ],
     "evaluate": ["metrics.json", "table.md", "contact_sheet.png"],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +32,9 @@ from animateanywhere.commands.swap_output import (
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
-from animateanywhere.core.files import require_writable
+from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import refuse, warn_findings
+from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say
 from animateanywhere.core.naming import check_class_word
 from animateanywhere.core.paths import RUNS
@@ -62,6 +65,7 @@ from animateanywhere.preprocessing.scene.scan import Facts, scene_facts
 
 DEFAULT = "mini-swap"
 PEOPLE = "character-people.png"
+SCENE = ".scene.json"  # in a run folder: of which scene it is
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,11 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     facts = scene_facts(scene, rate, options.part)
     check_out(options.out, facts)
     passes = to_device(base, best_device())
-    folder = folder_of(scene)
+    digest = hashlib.sha256(clip_digest(scene).encode()).hexdigest()
+    folder = folder_of(scene, digest)
     with owned(folder, "swap"):
+        with write_aside(folder / SCENE) as aside:
+            aside.write_text(json.dumps({"file": scene.name, "sha256": digest}) + "\n")
         known = [
             read_character(
                 path, options.character_person, backends, base.frame.height, folder / PEOPLE
@@ -161,15 +168,21 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     return out
 
 
-def folder_of(scene: Path) -> Path:
-    """The run folder of a scene: runs/<scene>, or runs/<scene>-swap where the former is another
-    command's."""
+def folder_of(scene: Path, digest: str) -> Path:
+    """The run folder of a scene: runs/<scene>, runs/<scene>-swap where the former is another
+    command's, or with a number where it is of another scene of that name. digest: of the scene."""
     folder = RUNS / Path(os.path.abspath(scene)).stem  # "." has none
     try:
         require_own(folder, "swap")
     except UsageError:
-        return folder.with_name(f"{folder.name}-swap")
-    return folder
+        folder = folder.with_name(f"{folder.name}-swap")
+    for number in count(1):
+        place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        if read_table(place / SCENE).get("sha256", digest) == digest:
+            break
+    if place != folder:
+        say(escape(f"{folder} is of another scene of that name: this one's is {place}"))
+    return place
 
 
 def _route(name: str) -> Route:

@@ -14,6 +14,7 @@ import numpy as np
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.core.device import peak_memory
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.methods.anycharv import generation, geometry
@@ -132,7 +133,14 @@ def _chunks(plan: Plan, parts: Sequence[Part]) -> Iterator[Chunk]:
         content = read_part(part)
         boxes.append(geometry.person_boxes(content.masks, part.squares, content.keypoints))
         poses.append(content.keypoints)
-    region = geometry.regions(np.concatenate(boxes), plan.grow)
+    known = np.concatenate(boxes)
+    if not np.isfinite(known).any():
+        frames = f"{parts[0].first} to {parts[-1].stop - 1}"
+        raise UsageError(
+            f"{parts[0].folder}: neither masks nor poses show the person in frames {frames}: put "
+            "one of them back, or delete the folder to have them found again"
+        )
+    region = geometry.regions(known, plan.grow)
     squares = geometry.network_squares(region, plan.scene.facts.fps)
     keypoints = np.concatenate(poses)
     if plan.build is not None:

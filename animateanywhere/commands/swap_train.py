@@ -67,6 +67,14 @@ def _require_trained(settings: Recipe, out: Path, own_reference: bool) -> None:
     parts = ["unet", "image_encoder"] + ["reference_unet"] * own_reference if done else []
     parts += ["pose_guider"] if done and settings.full_size else []
     parts += ["motion_adapter"] * any(stage.frames > 1 for stage in done)
+    for number, stage in enumerate(settings.stage):
+        later = [one for one in settings.stage[number:] if one in done]
+        if later and stage not in done:  # it would be trained on what came after it
+            raise UsageError(
+                f"{out}: training/{stage.name} is missing or unfinished, though stage "
+                f"{later[0].name}, which follows it, is finished: put it back, or remove the "
+                "folder and train anew"
+            )
     if gone := [name for name in parts if not (out / name).is_dir()]:
         raise UsageError(
             f"{out}: {' and '.join(gone)} is missing, though stage {done[-1].name} is finished: "

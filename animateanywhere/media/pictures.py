@@ -53,7 +53,7 @@ def open_animation(path: Path, size: int, part: Part) -> Iterator[Source]:
         UsageError: it cannot be read as a picture.
     """
     with _reading(path), _opened(path) as picture:
-        count = 1 if picture.format in ("MPO", "TIFF") else getattr(picture, "n_frames", 1)
+        count = _count(picture)
         source = Source(iter(()), lambda pixels: pixels, PICTURES_FPS)
 
         def frames() -> Iterator[tuple[float, np.ndarray | None]]:
@@ -78,6 +78,12 @@ def open_animation(path: Path, size: int, part: Part) -> Iterator[Source]:
         pictures = frames()
         source.pictures = chain([next(pictures)], pictures)  # now its rate is known
         yield source
+
+
+def frame_count(path: Path) -> int:
+    """The number of pictures in an animation, 1 of a picture. Raises as `open_animation`."""
+    with _reading(path), _opened(path) as picture:
+        return _count(picture)
 
 
 @contextmanager
@@ -203,6 +209,10 @@ def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture
     return changed or picture
+
+
+def _count(picture: Image.Image) -> int:
+    return 1 if picture.format in ("MPO", "TIFF") else getattr(picture, "n_frames", 1)
 
 
 def _delay(picture: Image.Image) -> float:

@@ -17,9 +17,11 @@ from animateanywhere.cli.main import main
 from animateanywhere.commands import swap_chunks
 from animateanywhere.media import video
 from animateanywhere.media.sound import add_sound, read_sound
+from animateanywhere.media.source import WHOLE
 from animateanywhere.methods.anycharv import generation, long_scene
 from animateanywhere.preprocessing import character as character_of
 from animateanywhere.preprocessing.scene import parts as part_of
+from animateanywhere.preprocessing.scene import scan
 from tests.media.test_output import tone
 from tests.preprocessing.crowd import SIZE, Crowd, crowd, walker
 from tests.preprocessing.test_scene import write_scene
@@ -122,6 +124,8 @@ def test_whoever_is_swapped_with_himself_leaves_the_scene_as_it_was(
     assert run("--out", "frames") == 0
     assert np.array_equal(frames_in(place / "frames"), video.read(place / "scene.mp4").frames)
     assert "hardly changed in 100% of the frames" in capsys.readouterr().err
+    assert run("--out", "box", "--keep", "box") == 0  # all of the box is laid over the scene
+    assert "hardly changed in 100% of the frames" in capsys.readouterr().err
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_sound_is_copied(run, place, capsys):
@@ -209,6 +213,51 @@ def test_what_was_corrected_by_hand_counts_and_is_recorded(run, place, capsys):
     scene = video.read(place / "scene.mp4").frames
     before, after = ((frames_in(place / name) != scene).any(-1) for name in ("before", "after"))
     assert (after[3].sum(0) > before[3].sum(0)).any() and (after[3] != before[3]).any()
+
+
+def test_masks_and_poses_emptied_by_hand_end_in_a_line(run, place, capsys):
+    scene_of(place, STAYS)
+    assert run("--out", "before") == 0
+    folder = place / "runs" / "scene" / "person-1" / "frames-00000"
+    for file in (folder / "masks").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(file)))).save(file)
+    poses = json.loads((folder / "poses.json").read_text())
+    poses["keypoints"] = (np.array(poses["keypoints"]) * (1, 1, 0)).tolist()
+    (folder / "poses.json").write_text(json.dumps(poses))
+    assert run("--out", "after") == 2
+    assert "neither masks nor poses show the person in frames 0 to 7" in line(capsys)
+    assert not (place / "after").exists()
+
+
+def test_two_scenes_of_one_name_have_folders_of_their_own(run, place, capsys):
+    scene_of(place, STAYS)
+    (place / "b").mkdir()
+    scene_of(place / "b", STAYS + 30)
+    assert run() == 0 and run(scene="b/scene.mp4") == 0
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "runs/scene is of another scene of that name: this one's is runs/scene-2" in said
+    for name in ("scene", "scene-2"):
+        assert (place / "runs" / name / "a.mp4").is_file()
+        assert (place / "runs" / name / "person-1" / "frames-00000" / "report.html").is_file()
+    assert run("--seed", 1, scene="b/scene.mp4") == 0
+    assert (place / "runs" / "scene-2" / "a-2.mp4").is_file()
+    assert "reused" in capsys.readouterr().err
+
+
+def test_an_animation_says_how_long_it_is_and_that_its_transparency_is_lost(run, place, capsys):
+    shown = crowd({1: STAYS}, width=160)
+    write_scene(place / "scene.mp4", shown)
+    frames = [Image.fromarray(frame).convert("RGBA") for frame in shown.frames]
+    hole = Image.new("L", frames[0].size, 255)
+    hole.paste(0, (140, 0, 160, 10))
+    for frame in frames:
+        frame.putalpha(hole)
+    options = {"save_all": True, "append_images": frames[1:], "duration": 125, "lossless": True}
+    frames[0].save(place / "scene.webp", **options)
+    assert scan.scene_facts(place / "scene.webp", None, WHOLE).expected == COUNT
+    assert "parts of it are transparent" in capsys.readouterr().err.replace("\n", " ")
+    assert scan.scene_facts(place / "scene.mp4", None, WHOLE).expected == COUNT
+    assert "transparent" not in capsys.readouterr().err
 
 
 def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from rich.markup import escape
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import warn
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.anycharv.full_size import is_full_size
@@ -18,6 +22,9 @@ from animateanywhere.methods.anycharv.method import Scene, weight_of
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
 from animateanywhere.training.loop import pass_number
+
+T = TypeVar("T")
+TRIES = 16  # damaged people in a row, after which training ends
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,23 @@ def rows(
     return batch
 
 
+def undamaged(read: Callable[[int], T], row: int, count: int, damaged: set[int]) -> T:
+    """What `read` reads of a row or, where that is damaged, of the next one of `count`, with a
+    warning: a run of days is not lost with one file.
+
+    damaged: those known, and added to. Raises UsageError if `TRIES` in a row are.
+    """
+    for number in (place % count for place in range(row, row + min(TRIES, count))):
+        if number in damaged:
+            continue
+        try:
+            return read(number)
+        except UsageError as error:
+            damaged.add(number)
+            warn(escape(f"{error}; the next person is taken in that one's place"))
+    raise UsageError(f"{TRIES} people of the corpus in a row are damaged; see the warnings")
+
+
 @dataclass(frozen=True)
 class _Draw:
     base: Base
@@ -64,6 +88,7 @@ class _Draw:
     people: ShardCorpus
     pairs: ShardCorpus | None
     scenes: int
+    damaged: set[int] = field(default_factory=set)  # people that could not be read
 
     @property
     def drawn(self) -> bool:
@@ -72,15 +97,13 @@ class _Draw:
 
     def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
         alone = bool(rng.random() < self.stage.dropout)
-        each = [self._row(int(row), scene, rng) for row in chosen for scene in range(self.scenes)]
+        people = [self._person(int(row), rng) for row in chosen]
+        each = [scene for scenes, _ in people for scene in scenes]
         shown = rng.permutation(self.settings.corpus.pictures)
         shown = shown[: rng.integers(1, len(shown) + 1)]  # of all people as many
-        beside = "tokens" if self.drawn else "picture_poses"
         pictures, more = (
-            self._tensor(
-                np.stack([self.people.rows(int(row), [f"{name}.npy"])[0][shown] for row in chosen])
-            )
-            for name in ("pictures", beside)
+            self._tensor(np.stack(part)[:, shown])
+            for part in zip(*(pictures for _, pictures in people), strict=True)
         )
         truth, scene, region, pose, near = (
             self._tensor(np.stack(part)) for part in zip(*each, strict=True)
@@ -92,6 +115,18 @@ class _Draw:
             pictures, None if self.drawn else more, more if self.drawn else None,
             torch.arange(len(chosen)).repeat_interleave(self.scenes).to(truth.device), alone,
         )  # fmt: skip
+
+    def _person(self, row: int, rng: np.random.Generator) -> tuple[list[Any], list[np.ndarray]]:
+        """The scenes of a person, and all pictures with what belongs to them."""
+        before = rng.bit_generator.state
+        names = ["pictures.npy", "tokens.npy" if self.drawn else "picture_poses.npy"]
+
+        def read(number: int) -> tuple[list[Any], list[np.ndarray]]:
+            rng.bit_generator.state = before
+            scenes = [self._row(number, scene, rng) for scene in range(self.scenes)]
+            return scenes, self.people.rows(number, names)
+
+        return undamaged(read, row, len(self.people), self.damaged)
 
     def _row(self, row: int, scene: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Target, scene, region and pose of a row, and how near to the limbs its latents are."""
@@ -125,7 +160,8 @@ class _Draw:
             seen, found = self.people.rows(row, ["other.npy", "boxes.npy"], *cut)
         share = cells[0] / int(self.base.config["size"])
         grow = float(rng.uniform(*TRAINED))
-        return seen, box_masks(grown(found, grow) * share, *cells)[:, None]
+        region = box_masks(grown(found, grow) * share, *cells)[:, None]
+        return seen, region.round() if self.drawn else region
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).float().to(self.base.denoiser.device)

@@ -73,6 +73,7 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     }  # fmt: skip
     if settings.full_size:
         about["footage"] = footage_hash(corpus.source)
+        about["count"] = count
         about["image_encoder"] = weights_hash(base, "image_encoder")
 
     def make(numbers: range) -> Iterator[Sample]:
@@ -86,9 +87,7 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     return cached_shards(folder / name, count, each, about, make, f"people in {name}")
 
 
-def _people(
-    base: Base, settings: Recipe, numbers: range, frames: int
-) -> Iterator[Triplet | Taken]:
+def _people(base: Base, settings: Recipe, numbers: range, frames: int) -> Iterator[Triplet | Taken]:
     """The people of some numbers, rendered or drawn from footage."""
     corpus, side, fps = settings.corpus, int(base.config["size"]), float(base.config["fps"])
     if settings.full_size:
@@ -153,8 +152,10 @@ def _encoded(
     latents = _latents(base, truth)
     fine = np.concatenate([
         np.stack([
-            # The same in all frames of a scene, so that it does not flicker
-            fine_mask(mask, np.random.default_rng([number, variant, scene]))
+            # The same in all frames of a scene, so that it does not flicker; of footage, half of
+            # them are the person's outline, as in the public code
+            mask / np.float32(255) if isinstance(one, Taken) and not variant % 2
+            else fine_mask(mask, np.random.default_rng([number, variant, scene]))
             for scene, clip in enumerate(one.masks) for mask in clip
         ])
         for variant in range(corpus.fine_masks)

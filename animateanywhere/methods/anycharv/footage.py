@@ -100,17 +100,19 @@ def open_footage(folder: Path, frames: int, side: int, fps: float) -> Footage:
 def draws(
     footage: Footage, rule: Corpus, numbers: range, frames: int, seed: int
 ) -> Iterator[Taken]:
-    """The draws of some numbers; each depends on its number and the seed alone.
+    """The draws of some numbers; each depends on its number, the seed, and how many there are.
 
-    frames: of each scene, 1 for single frames. In place of a clip that cannot be read, or that does
+    frames: of each scene, 1 for single frames. Draws of one clip follow each other, so that it is
+    decoded once. In place of a clip that cannot be read, or that does
     not show its person for long enough, the next one is taken, with a warning. Raises UsageError if
     `TRIES` in a row are of no use.
     """
     order = np.random.default_rng([seed, 9]).permutation(len(footage.rows))
+    each = -(-(rule.images if frames == 1 else rule.clips) // len(order))  # draws of a clip
     read = lru_cache(maxsize=2)(footage.read)
     for number in numbers:
         for attempt in range(TRIES):
-            row = int(order[(number + attempt) % len(order)])
+            row = int(order[(number // each + attempt) % len(order)])
             try:
                 yield _drawn(read(row), rule, frames, np.random.default_rng([seed, 8, number]))
                 break

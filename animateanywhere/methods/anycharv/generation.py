@@ -107,6 +107,8 @@ def swap_latents(
     seen = encode_frames(base.vae, hidden(base, scene, region)) if options.mask == "fine" else kept
     cells = cells_of(base, region, *kept.shape[-2:]).to(kept)
     drawn = encode_skeletons(base, poses, Size(scene.shape[2], scene.shape[1]))
+    if is_full_size(base):
+        drawn = drawn.cpu()  # 5 MB a frame of 512 pixels: each pass takes those of its window
     inputs = Scene(seen[None], cells[None], drawn[None], kept[None] if keeps_scene(base) else None)
     return sample_scenes(base, character, inputs, options, progress)[0]
 

@@ -105,7 +105,7 @@ def sample_chunk(
     done = slice(0, count)
     return Piece(
         chunk.first, chunk.carried, latents, chunk.squares[done], found.rows(done), made[count:],
-        changed_share(found)[done],
+        changed_share(made, plain, region)[done],
     )  # fmt: skip
 
 

@@ -147,7 +147,9 @@ def predict(
     if character is not None:
         states = character.states.to(text)
         more = {"cross_attention_kwargs": {"reference": character.features.repeated(frames)}}
-    x = torch.cat([x, scene.poses, scene.latents, scene.region], dim=2)  # (B, F, 3C + 1, h, w)
+    x = torch.cat(
+        [x, scene.poses.to(x), scene.latents, scene.region], dim=2
+    )  # (B, F, 3C + 1, h, w)
     states = sd_unet.each_frame(states, frames)
     return sd_unet.run(network, x, timesteps, states, None, **more)
 

@@ -7,6 +7,7 @@ images, "compose" on clips, which trains the temporal layers, and "boost" on cli
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.samples import parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.anycharv import full_size, method
-from animateanywhere.methods.anycharv.batch import rows
+from animateanywhere.methods.anycharv.batch import rows, undamaged
 from animateanywhere.methods.anycharv.data import encoded_people
 from animateanywhere.methods.anycharv.pairs import generated_pairs
 from animateanywhere.methods.anycharv.samples import sampler
@@ -107,19 +108,23 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     captions say of the person."""
     base = run.base()
     people = run.people(base, video=False)
-    order = Order([np.arange(len(people))], seed)
+    order, damaged = Order([np.arange(len(people))], seed), set[int]()
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         number = pass_number(generator, seed)
         rng = np.random.default_rng([seed, 7, number])
         _, chosen = order.rows(number, min(stage.batch, len(people)))
-        texts = [_caption(people, int(row)) for row in chosen]
         shown = rng.integers(run.settings.corpus.pictures, size=len(chosen)).tolist()
-        pictures = np.concatenate([
-            people.rows(int(row), ["pictures.npy"], at, at + 1)[0]
+
+        def read(row: int, at: int) -> tuple[str, np.ndarray]:
+            return _caption(people, row), people.rows(row, ["pictures.npy"], at, at + 1)[0]
+
+        texts, pictures = zip(*(
+            undamaged(partial(read, at=at), int(row), len(people), damaged)
             for row, at in zip(chosen, shown, strict=True)
-        ])  # fmt: skip
-        return _ends(base, texts), torch.from_numpy(pictures).float().to(base.denoiser.device)
+        ), strict=True)  # fmt: skip
+        latents = torch.from_numpy(np.concatenate(pictures)).float()
+        return _ends(base, list(texts)), latents.to(base.denoiser.device)
 
     batch = Draw(draw)
     encoder = base.parts["image_encoder"]

@@ -95,10 +95,14 @@ def patches(
     return Patches(matte, allowed, *_color_match(plain, scene, matte))
 
 
-def changed_share(patch: Patches) -> np.ndarray:
-    """Share 0..1 (F,) of the region in which the matte covers the scene."""
-    covered = (patch.matte > PERSON).sum((1, 2))
-    share: np.ndarray = covered / np.maximum(patch.region.sum((1, 2)), 1)
+def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Share 0..1 (F,) of the region that the network changed, whatever is laid over the scene.
+
+    Arguments as for `patches`.
+    """
+    place = region > 0
+    changed = np.stack([_rise(*both) > PERSON for both in zip(made, plain, strict=True)])
+    share: np.ndarray = (changed & place).sum((1, 2)) / np.maximum(place.sum((1, 2)), 1)
     return share
 
 
@@ -137,14 +141,20 @@ def _changed(made: np.ndarray, plain: np.ndarray, old: np.ndarray) -> np.ndarray
     gap = 2 * round(CLOSED * side / 2) + 1
     out = np.zeros(made.shape[:3], np.float32)
     for index in range(len(made)):
-        apart = np.abs(made[index].astype(np.float32) - plain[index]).mean(-1)
-        share = (gaussian_filter(apart, BLUR * side) - UNCHANGED) / (CHANGED - UNCHANGED)
-        share = share.clip(0, 1)
+        share = _rise(made[index], plain[index])
         if share.any():
             smooth = share * share * (3 - 2 * share)
             stood = _grown(old[index][None], reach)[0]
             out[index] = grey_closing(np.maximum(smooth, stood), (gap, gap))
     return out
+
+
+def _rise(made: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """How much a square (S, S, 3) was changed, float32 (S, S) in 0..1."""
+    apart = np.abs(made.astype(np.float32) - plain).mean(-1)
+    blurred = gaussian_filter(apart, BLUR * len(made))
+    share: np.ndarray = ((blurred - UNCHANGED) / (CHANGED - UNCHANGED)).clip(0, 1)
+    return share
 
 
 def _soft(matte: np.ndarray, allowed: np.ndarray, side: int) -> np.ndarray:

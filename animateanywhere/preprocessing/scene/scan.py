@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
-from animateanywhere.core.messages import progress, quietly, reporting_to
+from animateanywhere.core.messages import progress, quietly, reporting_to, warn
 from animateanywhere.core.reporter import Events
 from animateanywhere.media import video
-from animateanywhere.media.pictures import is_picture
+from animateanywhere.media.pictures import frame_count, is_picture
 from animateanywhere.media.source import Part
 from animateanywhere.pose.skeleton_video import recognize
 from animateanywhere.preprocessing import exact
@@ -70,10 +71,12 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
     first = video.read_first(path, FULL)
     seen = video.read_first(path)
     size, small = (Size(one.frames.shape[2], one.frames.shape[1]) for one in (first, seen))
-    single = not path.is_dir() and is_picture(path) and not first.more
+    drawn = not path.is_dir() and is_picture(path)  # an animation, unless it is alone
+    single = drawn and not first.more
     own = part.fps or (fps if path.is_dir() else None) or first.source_fps  # as it is read
     rate = fps or min(own, FASTEST)
-    length = max((first.length or 0) * first.source_fps / own - part.start, 0)
+    whole = frame_count(path) / first.source_fps if drawn else first.length or 0
+    length = max(whole * first.source_fps / own - part.start, 0)
     count = 1 if single else max(round(length * rate), 1)
     if part.frames is None and count > LONGEST:
         raise UsageError(
@@ -81,6 +84,8 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
             f"asked for: add --frames {count} for all of it, or choose a part by --start and "
             "--frames"
         )
+    if first.alpha is not None:
+        warn(escape(f"{path}: parts of it are transparent; in the result they are gray and opaque"))
     return Facts(path, size, small, rate, own, min(count, part.frames or count), part, single)
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from animateanywhere import puppets
+from animateanywhere.commands.corpus import corpus_frames
 from animateanywhere.commands.swap_train import swap_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
@@ -107,7 +108,7 @@ def test_references_are_of_another_moment_and_squares_follow(
 ) -> None:
     footage = open_footage(corpus, 1, 32, FPS)
     assert [open_shards(corpus).key(row) for row in footage.rows] == ["s0", "s1", "s2", "s4"]
-    rule = Corpus(scenes=1, pictures=1)
+    rule = Corpus(scenes=1, pictures=1, images=8, clips=4)
     images = list(draws(footage, rule, range(8), 1, 0))
     (again,) = draws(footage, rule, range(3, 4), 1, 0)
     assert np.array_equal(again.truth, images[3].truth)  # by its number alone
@@ -217,3 +218,7 @@ def test_the_recipe_has_the_papers_values() -> None:
     ]  # fmt: skip
     assert {stage.learning_rate for stage in recipe.stage} == {1e-5}
     assert recipe.corpus.images == 64_000 and recipe.full_size
+    frames = corpus_frames("sd15-swap")
+    assert frames.fps == 24 and frames.fewest == 24
+    with pytest.raises(UsageError, match="learns from rendered people"):
+        corpus_frames("mini-swap")

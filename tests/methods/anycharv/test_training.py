@@ -333,6 +333,38 @@ def test_a_trained_part_that_is_gone_is_not_made_anew(
     assert not (tmp_path / "out" / part).exists()
 
 
+def test_a_stage_that_is_gone_is_not_trained_on_later_ones(
+    trained: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "training" / "boost")
+    with pytest.raises(UsageError, match="training/boost is missing .* stage motion, which follo"):
+        swap_train(recipe_of(tmp_path, tiny_base), tmp_path / "out")
+    assert not (tmp_path / "out" / "training" / "boost").exists()
+
+
+def test_a_damaged_person_does_not_end_a_training(
+    trained: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "out")
+    recipe = load_recipe(recipe_of(tmp_path, tiny_base))
+    people, base = open_shards(out / "corpus" / "images"), load_swap_base(out)
+    stage = recipe.stage[1]
+    draw = rows(base, recipe, stage, 5, people)
+    whole = [draw(step_generator(5, number)) for number in range(4)]
+    bad = 2
+    with people.shards[people.shard[bad]].open("r+b") as file:
+        file.seek(int(people.places["truth.npy"][bad, 0]) + 300)
+        file.write(b"damaged")
+    draw = rows(base, recipe, stage, 5, people)
+    found = [draw(step_generator(5, number)) for number in range(4)]
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert said.count("the next person is taken in that one's place") == 1
+    same = [torch.equal(one.latents, two.latents) for one, two in zip(whole, found, strict=True)]
+    assert sorted(same) == [False, False, True, True]  # in which that person is not, or is
+    assert all(one.latents.isfinite().all() for one in found)
+
+
 def test_wrong_recipes_are_refused(tmp_path: Path, tiny_base: Path) -> None:
     for old, new, message in (
         ("batch = 4\ndropout", "batch = 3\ndropout", "multiple of scenes"),
