@@ -25,6 +25,8 @@ from animateanywhere.evaluation.perception import Perception, load_perception, p
 from animateanywhere.evaluation.records import scored
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.media import video
+from animateanywhere.methods.anycharv.full_size import is_full_size
+from animateanywhere.methods.anycharv.generation import through_vae
 from animateanywhere.methods.anycharv.held_out import PEOPLE, STRATA, Guest, guest
 from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.truth import COLUMNS, check_aims, measure_swap
@@ -54,6 +56,11 @@ def swap_benchmark(
     if subjects is not None and subjects > PEOPLE:
         raise UsageError(f"--subjects {subjects}: the swap benchmark has {PEOPLE} people")
     bases = Bases(folder, fast)
+    if is_full_size(bases.ours):
+        raise UsageError(
+            f"--base {base}: the benchmark compares a base for swaps with the one that it was "
+            "trained from, and this one comes from none; give one such as mini-swap"
+        )
     reference_size(bases.ours)  # a base that cannot swap is refused before anything is rendered
     chosen = _chosen(methods, folder, fast)
     require_writable(out)
@@ -116,7 +123,8 @@ def _score(name: str, one: Guest, bases: Bases, net: Perception, place: Path) ->
             with quietly():
                 made = METHODS[name].make(bases, one, case, place, seed)
             video.write(place / f"case{number}.mp4", made.frames, one.fps)
-            rows.append(measure_swap(net, made.frames, case, region_of(case), made.matte))
+            coded = through_vae(bases.ours, case.empty)
+            rows.append(measure_swap(net, made.frames, case, region_of(case), made.matte, coded))
         return rows
 
     return scored(place / "scores.json", key, cases)

@@ -60,7 +60,8 @@ def shape_pull(
 ) -> float:
     """How far the outline of who stands there is bent to the old person's: 0 the truth's, 1 his.
 
-    empty: the scene without a person. The outline is where frames differ from it. With e the IoU of
+    empty: the scene without a person, (F, H, W, 3), or E versions of it, (E, F, H, W, 3), such as
+    through the VAE: the outline is where frames differ from all of them. With e the IoU of
     the outline with the old person less that with the new one: (e(result) − e(truth)) / (e(old) −
     e(truth)). `nan` if both have the same outline.
     """
@@ -68,7 +69,10 @@ def shape_pull(
     def excess(outline: NDArray) -> float:
         return _iou(outline, soft(old) > 0.5) - _iou(outline, soft(new) > 0.5)
 
-    made, true = (np.abs(x.astype(int) - empty).max(-1) > CHANGED for x in (result, truth))
+    scenes = empty if empty.ndim == 5 else empty[None]
+    made, true = (
+        (np.abs(x.astype(int) - scenes).max(-1) > CHANGED).all(0) for x in (result, truth)
+    )
     span = excess(soft(old) > 0.5) - excess(true)
     return (excess(made) - excess(true)) / span if abs(span) > 1e-6 else float("nan")
 
@@ -147,12 +151,24 @@ def _border(mask: NDArray, band: int) -> NDArray:
     return binary_dilation(mask, iterations=band) & ~inner
 
 
-def tremble(result: NDArray, truth: NDArray, masks: NDArray) -> float:
-    """Mean absolute difference of the changes from frame to frame of result and truth over the
-    person, in gray levels: 0 moves as the truth. `nan` without a person or a second frame."""
-    difference = np.diff(result.astype(np.float32) - truth, axis=0)  # (F - 1, H, W, 3)
-    person = soft(masks)[1:] > 0.5
-    return float(np.abs(difference[person]).mean()) if person.any() else float("nan")
+def tremble(result: NDArray, truth: NDArray, parts: NDArray, least: int = 8) -> float:
+    """Mean absolute difference of the changes of each body part's mean color from frame to frame to
+    those of the truth, in gray levels: 0 is as steady as the truth, in whatever colors.
+
+    parts: as in `nearer_to_old`; those of fewer pixels than `least` in a frame are left out. `nan`
+    if no part is in two frames in a row.
+    """
+    errors = []
+    for part in np.unique(parts[parts > 0]):
+        place = parts == part
+        seen = place.sum((1, 2)) >= least
+        error = np.full((len(parts), 3), np.nan)  # of the mean color
+        for frame in np.flatnonzero(seen):
+            shown = place[frame]
+            error[frame] = result[frame][shown].mean(0) - truth[frame][shown].mean(0)
+        change = np.abs(np.diff(error, axis=0))[seen[1:] & seen[:-1]]
+        errors += [change.mean()] if len(change) else []
+    return float(np.mean(errors)) if errors else float("nan")
 
 
 def light(result: NDArray, truth: NDArray, parts: NDArray, least: int = 8) -> float:

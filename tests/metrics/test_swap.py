@@ -59,7 +59,7 @@ def test_the_truth_has_nothing_of_the_old_person(clips: dict[str, puppets.Clip])
     assert swap.shape_pull(truth.frames, truth.frames, *args) == 0
     assert swap.nearer_to_old(truth.frames, truth.frames, truth.parts, old.frames, old.parts) == 0
     assert swap.seam(truth.frames, truth.frames, truth.masks) == 0
-    assert swap.tremble(truth.frames, truth.frames, truth.masks) == 0
+    assert swap.tremble(truth.frames, truth.frames, truth.parts) == 0
     assert swap.light(truth.frames, truth.frames, truth.parts) == 0
 
 
@@ -113,10 +113,27 @@ def test_a_frame_around_the_person_is_a_seam() -> None:
 
 def test_tremble_is_change_that_the_truth_does_not_have() -> None:
     truth = np.full((4, 8, 8, 3), 100, np.uint8)
-    masks = np.ones((4, 8, 8), bool)
+    parts = np.ones((4, 8, 8), np.uint8)
     constant, flickers = truth + 10, truth.copy()
     flickers[::2] += 6
-    assert swap.tremble(constant, truth, masks) == 0
-    assert swap.tremble(flickers, truth, masks) == 6
-    assert np.isnan(swap.tremble(flickers[:1], truth[:1], masks[:1]))
-    assert np.isnan(swap.tremble(flickers, truth, np.zeros_like(masks)))
+    assert swap.tremble(constant, truth, parts) == 0
+    assert swap.tremble(flickers, truth, parts) == 6
+    assert np.isnan(swap.tremble(flickers[:1], truth[:1], parts[:1]))
+    assert np.isnan(swap.tremble(flickers, truth, np.zeros_like(parts)))
+    walks = np.zeros_like(parts)
+    for frame in range(4):
+        walks[frame, 2:6, frame : frame + 4] = 1
+    red = np.where(walks[..., None] > 0, np.uint8([200, 20, 20]), truth)
+    assert swap.tremble(red, truth, walks) == 0  # a wrong color that moves along
+
+
+def test_what_the_vae_loses_of_the_scene_is_no_outline(clips: dict[str, puppets.Clip]) -> None:
+    truth, old, empty = clips["new"], clips["old"], clips["empty"].frames
+    lost = np.where(np.arange(empty.shape[2])[:, None] % 2, np.uint8(0), np.uint8(40))
+    coded, through = (np.clip(x.astype(int) + lost, 0, 255) for x in (empty, truth.frames))
+    masks = old.masks, truth.masks
+    plain = swap.shape_pull(through, truth.frames, empty, *masks)
+    both = swap.shape_pull(through, truth.frames, np.stack([empty, coded]), *masks)
+    assert abs(both) < 0.1 < abs(plain)
+    same = swap.shape_pull(old.frames, truth.frames, np.stack([empty, coded]), *masks)
+    assert 0.6 < same < 1.2

@@ -26,12 +26,14 @@ SURE = 0.2  # less of the old person than that is not distinguished from strange
 
 
 def measure_swap(
-    net: Perception, made: np.ndarray, case: Case, region: np.ndarray, matte: np.ndarray
-) -> dict[str, Any]:
+    net: Perception, made: np.ndarray, case: Case, region: np.ndarray, matte: np.ndarray,
+    coded: np.ndarray,
+) -> dict[str, Any]:  # fmt: skip
     """Every metric of a swap, uint8 (F, H, W, 3); those with nothing to look at are left out.
 
     Those of each stratum of the case are repeated as `METRIC@STRATUM`. region: (F, H, W) in 0..1,
     where the result may differ from the scene. matte: (F, H, W) in 0..1, what was laid over it.
+    coded: the empty scene through the VAE, uint8 (F, H, W, 3).
     """
     truth, scene = case.truth, case.scene
     frames, old, new = truth.frames, scene.masks, truth.masks
@@ -44,12 +46,12 @@ def measure_swap(
         "silhouette_iou": found["silhouette_iou"],
         "ring": swap.ring_error(made, frames, old, new),
         "shape_leak": shape_leak(made, case),
-        "shape_pull": swap.shape_pull(made, frames, case.empty, old, new),
+        "shape_pull": swap.shape_pull(made, frames, np.stack([case.empty, coded]), old, new),
         "nearer_to_old": swap.nearer_to_old(made, frames, truth.parts, scene.frames, scene.parts),
         "kept_psnr": swap.kept_psnr(made, scene.frames, place),
         "kept_psnr_inside": swap.kept_psnr(made, scene.frames, ~place | persons),
         "seam": swap.seam(made, frames, matte),
-        "tremble": swap.tremble(made, frames, new),
+        "tremble": swap.tremble(made, frames, truth.parts),
         "light": swap.light(made, frames, truth.parts),
     }
     scores = {name: float(value) for name, value in scores.items() if not np.isnan(value)}
