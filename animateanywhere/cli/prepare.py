@@ -1,7 +1,7 @@
 """Commands that come before any long work: a subject folder, a check of the files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +36,7 @@ from animateanywhere.cli.options import (
     Start,
     frame_shape,
 )
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.naming import check_class_word
 from animateanywhere.core.paths import RUNS
@@ -116,6 +117,15 @@ def check(
             help="Motion to check as well: a video of a person, a skeleton video or a poses.json.",
         ),
     ] = None,
+    scene: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="VIDEO",
+            exists=True,
+            show_default="none",
+            help="Check for `aa swap` instead: a scene, and VIDEO is a picture of the character.",
+        ),
+    ] = None,
     base: Base = "mini",
     recipe: Recipe = None,
     class_word: ClassWord = None,
@@ -126,8 +136,8 @@ def check(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            show_default="runs/check/VIDEO/subject",
-            help="Subject folder to write, with what was found in the video.",
+            show_default="runs/check/VIDEO/subject, or runs/check/SCENE/scene",
+            help="Folder to write, with what was found in the video or scene.",
         ),
     ] = None,
     as_json: Json = False,
@@ -144,7 +154,8 @@ def check(
     """Check a video and a motion before any long work.
 
     Reports what is wrong with the video to learn from and with the motion of --pose, and estimates
-    time and memory of `aa personalize` and `aa generate` from a few steps of each.
+    time and memory of `aa personalize` and `aa generate` from a few steps of each. With --scene,
+    reports what is wrong with a character and a scene for `aa swap`, and how they suit each other.
 
     The verdict is "ready" or "usable with warnings", both with exit code 0, or "unusable", with
     exit code 1.
@@ -160,6 +171,15 @@ def check(
     from animateanywhere.preprocessing.weights import WeightsLocation
 
     backends = Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline))
+    if scene is not None:
+        if pose is not None:
+            raise UsageError("--scene is for `aa swap`, --pose for `aa generate`: give one of them")
+        from animateanywhere.commands.check_swap import check_swap
+
+        part = Part(start, frames, input_fps)
+        _report(check_swap(video, scene, person=person, out=out, backends=backends, part=part),
+                as_json)  # fmt: skip
+        return
     report = command.check(
         video,
         pose,
@@ -174,6 +194,13 @@ def check(
         part=Part(start, frames, input_fps),
         pose_part=Part(pose_start, None, pose_fps),
     )
+    _report(report, as_json)
+
+
+def _report(report: Any, as_json: bool) -> None:
+    """Print a report; ends with code 1 if it says "unusable"."""
+    from animateanywhere.commands import check as command
+
     if as_json:
         typer.echo(command.to_json(report))
     else:

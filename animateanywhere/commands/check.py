@@ -91,7 +91,7 @@ def check(
         subject, prepared = _prepare(model, video, out, class_word, person, backends, part)
         found[video.name] += read_findings(out)
     except UsageError as error:
-        found[video.name].append(_about(video, error))
+        found[video.name].append(about(video, error))
     if subject is not None:
         with passes:
             start = prepared._replace(held=loaded + prepared.held)
@@ -113,7 +113,7 @@ def check(
             if generation is not None:
                 estimates["generate"] = generation
         except UsageError as error:
-            found[pose.name].append(_about(pose, error))
+            found[pose.name].append(about(pose, error))
     return Report(verdict([one for some in found.values() for one in some]), found, estimates)
 
 
@@ -211,7 +211,7 @@ def _compare(driving: Driving, subject: Subject | None, fps: float) -> list[Find
     return motion_findings(driving.keypoints, driving.size, reference, theirs, fps)
 
 
-def _about(path: Path, error: UsageError) -> Finding:
+def about(path: Path, error: UsageError) -> Finding:
     """An error about a file as a finding; any other error is raised."""
     begin, _, text = str(error).partition(f"{path}: ")
     if begin or not text:

@@ -260,6 +260,21 @@ def test_an_animation_says_how_long_it_is_and_that_its_transparency_is_lost(run,
     assert "transparent" not in capsys.readouterr().err
 
 
+def test_a_character_and_a_scene_are_checked_before(run, place, capsys):
+    there = np.where(np.arange(14) < 8, 30.0, np.nan)
+    scene_of(place, there)
+    assert main(["check", "a.png", "--scene", "scene.mp4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {row["file"] for row in report["findings"]} <= {"a.png", "scene.mp4"}
+    assert any("8 to 13" in row["text"] for row in report["findings"])
+    assert (place / "runs" / "check" / "scene" / "scene" / "person-1").is_dir()
+    Image.new("RGB", (96, 96), (90, 120, 90)).save(place / "nobody.png")
+    assert main(["check", "nobody.png", "--scene", "scene.mp4"]) == 1
+    assert "unusable" in capsys.readouterr().out
+    assert main(["check", "a.png", "--scene", "scene.mp4", "--pose", "scene.mp4"]) == 2
+    assert "give one of them" in line(capsys)
+
+
 def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
     write_scene(place / "scene.mp4", crowd({1: np.full(16, 30.0)}, width=160), fps=60)
     assert run("--out", "frames") == 0
