@@ -43,10 +43,10 @@ def runs(
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List runs and generated videos, show how one went, or delete some.
+    """List runs, generated videos and swaps, show how one went, or delete some.
 
     The list gives command, state (running, finished, or stopped at which step), age and disk use.
-    It is read from locks, marks and logs; damaged files are named.
+    It is read from locks, marks and the ends of logs; damaged files are named.
 
     The page of show has curves of loss, learning rate, scores and throughput, and samples, of base
     training and of personalization. It is one file and needs no network.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
 from rich.markup import escape
 
-from animateanywhere.commands.run_state import PAGE, Run, base_folder, files_of_result, video_of
+from animateanywhere.commands.results import files_of_result, result_of
+from animateanywhere.commands.run_state import PAGE, Run, base_folder
 from animateanywhere.commands.runs import find_run, list_runs
 from animateanywhere.core.disk_use import size_in_words
 from animateanywhere.core.errors import Failure, UsageError
-from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import MARK, VIDEOS, is_running, owned, read_mark, set_mark
@@ -89,11 +88,11 @@ def delete(
         if confirm is not None and not confirm(f"Delete {run.path} ({about})?"):
             say(escape(f"{run.path}: kept"))
             continue
-        if run.path.is_dir() and (run.path / MARK).is_file():
+        left: list[Path] = []
+        if (run.path / MARK).is_file():
             left = _delete_folder(run)
         else:
-            left = []
-            _delete_video(run.path)
+            _delete_result(run.path)
         say(escape(f"{run.path}: deleted"))
         _tell(run.path, left)
 
@@ -131,11 +130,11 @@ def _delete_folder(run: Run) -> list[Path]:
     """Delete what is of a run; returns what is left, of it the topmost folders."""
     links: list[Path] = []
     with owned(run.path, run.kind):  # nobody begins to work in it meanwhile
-        if run.kind == VIDEOS:
-            for path in sorted(run.path.glob("*.json")):
-                if (video := video_of(path)) is not None:
-                    _delete_video(video)
-        for path in _own_files(run.path, [*OWN.get(run.kind, []), *_swapped(run), PAGE]):
+        for path in sorted(run.path.glob("*.json")) if run.kind in (VIDEOS, "swap") else ():
+            result = result_of(path)
+            if result is not None and run.kind in (VIDEOS, result[1]):
+                _delete_result(result[0])
+        for path in _own_files(run.path, [*OWN.get(run.kind, []), PAGE]):
             if path.is_symlink() and not path.resolve().is_relative_to(run.path.resolve()):
                 links.append(path.readlink())
             path.unlink(missing_ok=True)
@@ -146,20 +145,11 @@ def _delete_folder(run: Run) -> list[Path]:
     if links:
         some = ", ".join(map(str, links[:4])) + ", ..." * (len(links) > 4)
         say(escape(f"{run.path}: only links are deleted, not what they point to: {some}"))
-    videos = [video for path in left if (video := video_of(path)) is not None]
-    if videos:  # so that the folder can be used, and deleted, as one of videos
+    if any(
+        result_of(path) for path in left
+    ):  # so that the folder can be used, and deleted, as one of videos
         set_mark(run.path, VIDEOS)
     return left
-
-
-def _swapped(run: Run) -> list[str]:
-    """Patterns of the results in a folder of `aa swap`, known by the settings beside them."""
-    if run.kind != "swap":
-        return []
-    names = [path.stem for path in run.path.glob("*.json")
-             if read_table(path).get("command") == "swap"]  # fmt: skip
-    suffixes = ".mp4 .webm .gif .webp .png .json .estimate.json".split()
-    return [f"{glob.escape(name)}{suffix}" for name in names for suffix in suffixes]
 
 
 def _own_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -197,14 +187,14 @@ def _remove_empty(folder: Path) -> None:
             Path(place).rmdir()
 
 
-def _delete_video(video: Path) -> None:
-    own = files_of_result(video)
-    if video.is_dir() and not video.is_symlink():  # of pictures
-        for picture in video.glob("*.png"):
+def _delete_result(result: Path) -> None:
+    own = files_of_result(result)
+    if result.is_dir() and not result.is_symlink():  # of pictures
+        for picture in result.glob("*.png"):
             picture.unlink()
-        if not any(video.iterdir()):
-            video.rmdir()
-        own.remove(video)
+        if not any(result.iterdir()):
+            result.rmdir()
+        own.remove(result)
     for path in own:
         path.unlink()
 

@@ -15,14 +15,9 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
+from animateanywhere.commands.results import result_of
 from animateanywhere.commands.run_curves import Curve, make_curve, number, smoothed
-from animateanywhere.commands.run_state import (
-    PAGE,
-    Run,
-    in_words,
-    stages_of,
-    video_of,
-)
+from animateanywhere.commands.run_state import PAGE, Run, in_words, stages_of
 from animateanywhere.commands.runs import find_run, print_problems
 from animateanywhere.core.disk_use import changed_at, size_in_words
 from animateanywhere.core.errors import UsageError
@@ -31,6 +26,7 @@ from animateanywhere.core.files import has_sign, require_free, write_aside
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import ASSETS, RUNS
+from animateanywhere.core.run_folder import MARK
 from animateanywhere.core.schema import build
 from animateanywhere.methods.animate_anywhere import scores
 from animateanywhere.training.optimizer import learning_rate
@@ -43,8 +39,8 @@ SAMPLES, WIDTH = 6, 900  # pictures of a stage, and their width in pixels at mos
 VIDEOS, LARGEST = 6, 8 * 2**20  # that the page contains, and bytes of one
 SHEETS = ("contact_sheet.png", "background_augmentation.png", "subject/contact.png")
 FACTS = ("token", "class_word", "base", "appearance", "seed", "frame", "version", "selected_steps",
-         "prompt", "full_prompt", "negative", "steps", "sampler", "guidance_scale", "frames",
-         "fps", "size")  # fmt: skip
+         "prompt", "full_prompt", "negative", "characters", "scene", "mask", "keep", "fit", "steps",
+         "sampler", "guidance_scale", "guidance", "frames", "fps", "size")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,7 @@ def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
     somebody else's file.
     """
     run = find_run(name, folder)
-    path = out or (run.path / PAGE if run.path.is_dir() and not _is_video(run) else
-                   run.path.with_suffix(".html"))  # fmt: skip
+    path = out or (run.path.with_suffix(".html") if _is_result(run) else run.path / PAGE)
     require_free(path, None, own=has_sign(path, SIGN))
     stages, _ = stages_of(run.path)
     problems = list(run.problems)
@@ -90,8 +85,8 @@ def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
     return path
 
 
-def _is_video(run: Run) -> bool:
-    return run.kind == "generate" and run.path.with_suffix(".json").is_file()
+def _is_result(run: Run) -> bool:
+    return not (run.path / MARK).is_file()
 
 
 def _stage(run: Run, stage: StageProgress, problems: list[str]) -> StagePage:
@@ -207,11 +202,12 @@ def _render(run: Run, stages: list[StagePage], problems: list[str]) -> str:
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    files = [run.path] if _is_video(run) else sorted(run.path.glob("*.json"))
-    results = [video for path in files if (video := video_of(path))]
+    files = [run.path] if _is_result(run) else sorted(run.path.glob("*.json"))
+    results = [result[0] for path in files if (result := result_of(path))]
     results.sort(key=lambda path: -changed_at(path))
     videos = [shown for path in results[:VIDEOS] if (shown := _video(path))]
     sheets = [run.path / name for name in SHEETS if (run.path / name).is_file()]
+    sheets += [path for path in results[:VIDEOS] if path.suffix == ".png" and path.is_file()]
     pictures = [shown for path in sheets if (shown := _picture(path, path.name, problems))]
     return page.render(
         sign=SIGN, run=run, state=in_words(run), size=size_in_words(run.bytes),
@@ -226,10 +222,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     table: dict[str, Any] = {}
     for name in ("run.json", "estimate.json") if path.is_dir() else ():
         table |= read_table(path / name)
-    if _is_video(run):
+    if _is_result(run):
         table |= read_table(path.with_suffix(".json"))
         table |= read_table(path.with_suffix(".estimate.json"))
-    facts = [(key.replace("_", " "), str(table[key])) for key in FACTS if table.get(key)]
+    facts = [(key.replace("_", " "), _fact(table[key])) for key in FACTS if table.get(key)]
     for key, words in (("took", table.get("took")), ("estimated", table)):
         if isinstance(words, dict) and is_number(words.get("seconds")):
             text = clock(float(words["seconds"]))
@@ -237,6 +233,13 @@ def _facts(run: Run) -> list[tuple[str, str]]:
                 text += f", {words['memory']:.1f} GB"
             facts.append((key, text))
     return facts
+
+
+def _fact(value: Any) -> str:
+    """A value of the settings; of files and of a base, their names."""
+    if isinstance(value, dict):
+        return str(value.get("name", value.get("file", value)))
+    return ", ".join(map(_fact, value)) if isinstance(value, list) else str(value)
 
 
 def _summarize(

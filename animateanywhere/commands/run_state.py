@@ -1,29 +1,26 @@
-"""The state of a run folder and of a generated video, read from lock, marks, logs and weights.
+"""The state of a run folder and of a result, read from lock, marks, logs and weights.
 
 Nothing is loaded or changed.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from animateanywhere.commands.results import files_of_result
 from animateanywhere.core.disk_use import changed_at, disk_use
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.json_file import parse_json, read_table
 from animateanywhere.core.run_folder import MARK, VIDEOS, Mark, is_running, read_mark
 from animateanywhere.core.tensor_file import read_about
-from animateanywhere.datasets.shard_corpus import INDEX
-from animateanywhere.evaluation.sidecar import earlier_settings
 from animateanywhere.training.progress import StageProgress, read_stage
 
 State = Literal["running", "finished", "stopped", "unknown"]
 WEIGHTS, RECORD = "personal.safetensors", "run.json"  # of `aa personalize`
 LOCAL = {"clip", "base_folder"}  # of the record: they are not part of the weights' metadata
 PAGE = "run.html"  # of `aa runs show`
-LARGEST = 2**20  # bytes of a sidecar
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,12 @@ class Run:
     problems: list[str] = field(default_factory=list)  # files that are damaged
 
 
-def read_run(path: Path, folder: Path) -> Run:
-    """The state of a run by its lock, its marks and its logs."""
+def read_run(path: Path, folder: Path, whole: bool = True) -> Run:
+    """The state of a run by its lock, its marks and its logs; whole: with all of these, otherwise
+    with their ends, so that problems before that are not found."""
     mark = read_mark(path) or Mark("unknown", None, False)
     taken, changed = disk_use(path)
-    stages, problems = stages_of(path)
+    stages, problems = stages_of(path, whole)
     if mark.command == "unknown":
         problems.append(f"{path / MARK}: damaged")
     current = next((one for one in stages if not _is_done(path, mark, one, stages)), None)
@@ -67,25 +65,20 @@ def read_run(path: Path, folder: Path) -> Run:
     )  # fmt: skip
 
 
-def read_result(video: Path, folder: Path) -> Run:
-    """A video of `aa generate`."""
+def read_result(result: Path, command: str, folder: Path) -> Run:
+    """A generated video or picture (`results.result_of`)."""
     taken, changed = 0, 0.0
-    for file in files_of_result(video):
+    for file in files_of_result(result):
         size, time = disk_use(file)
         taken, changed = taken + size, max(changed, time)
-    missing = [] if video.exists() else [f"{video}: missing; its settings are there"]
-    return Run(_name(video, folder), video, "generate", "finished", taken, changed,
+    missing = [] if result.exists() else [f"{result}: missing; its settings are there"]
+    return Run(_name(result, folder), result, command, "finished", taken, changed,
                problems=missing)  # fmt: skip
 
 
-def files_of_result(video: Path) -> list[Path]:
-    """What `aa generate` wrote for a video, as far as it exists."""
-    some = (video, video.with_suffix(".json"), video.with_suffix(".estimate.json"))
-    return [path for path in some if os.path.lexists(path)]
-
-
-def stages_of(path: Path) -> tuple[list[StageProgress], list[str]]:
-    """The training stages of a run that have begun, in their order; and damaged files."""
+def stages_of(path: Path, whole: bool = True) -> tuple[list[StageProgress], list[str]]:
+    """The training stages of a run that have begun, in their order; and damaged files. whole: see
+    `read_run`."""
     problems: list[str] = []
     recipe = _recipe(path, problems)
     begun = [
@@ -94,14 +87,14 @@ def stages_of(path: Path) -> tuple[list[StageProgress], list[str]]:
     ]  # fmt: skip
     folders = {place.name: place for place in begun}
     if recipe is None:
-        stages = [read_stage(place) for place in folders.values()]
+        stages = [read_stage(place, whole=whole) for place in folders.values()]
         # In each start of the command, the settings are written in the order of the recipe
         return sorted(stages, key=lambda one: changed_at(one.folder / "stage.json")), problems
     known = {one.get("name"): one for one in recipe}
     order = [name for name in folders if name not in known] + [
         name for name in known if name in folders
     ]
-    return [read_stage(folders[str(name)], known.get(name, {})) for name in order], problems
+    return [read_stage(folders[str(name)], known.get(name, {}), whole) for name in order], problems
 
 
 def _recipe(path: Path, problems: list[str]) -> list[dict[str, Any]] | None:
@@ -140,6 +133,8 @@ def _state(path: Path, mark: Mark, current: StageProgress | None, problems: list
     if mark.command == "prepare":  # written at once
         return "finished" if (path / "subject.toml").is_file() else "stopped"
     if mark.command == "corpus":
+        from animateanywhere.datasets.shard_corpus import INDEX  # with NumPy, which others spare
+
         return "finished" if (path / INDEX).is_file() else "stopped"
     if mark.ended or mark.command == VIDEOS:
         return "finished"
@@ -159,22 +154,6 @@ def _has_its_weights(path: Path, problems: list[str]) -> bool:
     return bool(wanted) and all(
         about.get(key) == value for key, value in wanted.items() if key not in LOCAL
     )
-
-
-def video_of(path: Path) -> Path | None:
-    """The video of a result by its path or that of its sidecar; None for other files."""
-    sidecar = path.with_suffix(".json")
-    try:
-        if sidecar.stat().st_size > LARGEST:
-            return None
-    except OSError:
-        return None
-    settings = earlier_settings(path)
-    if settings is None:
-        return None
-    suffix = settings["output"].get("format")
-    video = path.with_suffix(suffix if suffix in (".mp4", ".webm", ".gif", ".webp", "") else ".mp4")
-    return video if path in (video, sidecar) else None
 
 
 def _name(path: Path, folder: Path) -> str:

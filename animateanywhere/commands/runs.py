@@ -1,7 +1,7 @@
 """`aa runs`: what the folder of runs contains, in which state, and how much of the disk it takes.
 
-A run is a folder with the program's mark (`core.run_folder`); a result is a video of `aa generate`
-with its sidecar. Nothing is loaded or changed.
+A run is a folder with the program's mark (`core.run_folder`); a result is a video or picture of
+`aa generate` or `aa swap` with its sidecar. Nothing is loaded or changed.
 """
 
 from __future__ import annotations
@@ -18,21 +18,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from animateanywhere.commands.run_state import (
-    Run,
-    files_of_result,
-    in_words,
-    read_result,
-    read_run,
-    video_of,
-)
+from animateanywhere.commands.results import files_of_result, result_of
+from animateanywhere.commands.run_state import Run, in_words, read_result, read_run
 from animateanywhere.core.disk_use import disk_use, size_in_words
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import MARK, VIDEOS, read_mark
 
-# Commands whose folders may contain videos of `aa generate` that are results of their own
-HOLDS_VIDEOS = {"personalize", VIDEOS}
+# Commands whose folders may contain results of their own
+HOLDS_RESULTS = {"personalize", "swap", VIDEOS}
 
 
 @dataclass(frozen=True)
@@ -51,8 +45,8 @@ def list_runs(folder: Path = RUNS) -> Listing:
         return Listing(folder, [], [], 0)
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file: give the folder of the runs")
-    found = [read_run(path, folder) for path in _marked(folder)]
-    results = [read_result(path, folder) for path in _videos(folder)]
+    found = [read_run(path, folder, whole=False) for path in _marked(folder)]
+    results = [read_result(path, command, folder) for path, command in _results(folder)]
     inside = {run.path for run in found}
     known = inside | {file for result in results for file in files_of_result(result.path)}
     others = [
@@ -72,11 +66,10 @@ def find_run(name: str, folder: Path = RUNS) -> Run:
     for path in (folder / name, Path(name)):
         if not os.path.lexists(path):
             continue
-        if path.is_dir():
-            if (path / MARK).is_file():
-                return read_run(path, folder)
-        elif (video := video_of(path)) is not None:
-            return read_result(video, folder)
+        if (path / MARK).is_file():
+            return read_run(path, folder)
+        if (result := result_of(path)) is not None:
+            return read_result(*result, folder)
         raise UsageError(
             f"{path} is not a run: it has no mark of aa ({MARK}), or for a video no settings "
             "beside it"
@@ -93,17 +86,17 @@ def _marked(folder: Path) -> Iterator[Path]:
             yield Path(place)
 
 
-def _videos(folder: Path) -> Iterator[Path]:
+def _results(folder: Path) -> Iterator[tuple[Path, str]]:
     for place, folders, files in os.walk(folder):
         mark = read_mark(Path(place)) if MARK in files else None
         if mark is not None:
             folders.clear()
-            if mark.command not in HOLDS_VIDEOS:
+            if mark.command not in HOLDS_RESULTS:
                 continue
         for name in sorted(files):
-            video = video_of(Path(place) / name) if name.endswith(".json") else None
-            if video is not None:
-                yield video
+            result = result_of(Path(place) / name) if name.endswith(".json") else None
+            if result is not None:
+                yield result
 
 
 def _size_without(path: Path, known: set[Path]) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISDIR
 
 
 def disk_use(path: Path) -> tuple[int, float]:
@@ -12,22 +14,25 @@ def disk_use(path: Path) -> tuple[int, float]:
     links are not followed."""
     seen: dict[tuple[int, int], int] = {}
     newest = 0.0
-    for entry in _everything(path):
-        try:
-            about = entry.lstat()
-        except OSError:  # removed meanwhile
-            continue
+    for about in _everything(path):
         seen[about.st_dev, about.st_ino] = about.st_blocks * 512
-        if not entry.is_dir() or entry.is_symlink():
+        if not S_ISDIR(about.st_mode):
             newest = max(newest, about.st_mtime)
     return sum(seen.values()), newest or changed_at(path)
 
 
-def _everything(path: Path) -> Iterator[Path]:
-    yield path
-    if path.is_dir() and not path.is_symlink():
-        for place, folders, files in os.walk(path):
-            yield from (Path(place) / name for name in (*folders, *files))
+def _everything(path: Path) -> Iterator[os.stat_result]:
+    """A file or folder and all below, without what is removed meanwhile or cannot be read."""
+    with suppress(OSError):
+        yield path.lstat()
+    left = [str(path)] if path.is_dir() and not path.is_symlink() else []
+    while left:
+        with suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    yield entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
 
 
 def changed_at(path: Path) -> float:

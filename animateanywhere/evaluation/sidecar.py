@@ -11,7 +11,6 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.json_file import read_json
-from animateanywhere.pose import retarget
 
 PART = ("start", "fps", "person")  # of the motion
 
@@ -66,13 +65,15 @@ def read_sidecar(video: Path) -> dict[str, Any] | None:
         ) from None
     if sidecar is None:
         return None
+    from animateanywhere.pose.retarget import Fit  # with SciPy, which lists of runs spare
+
     numbers = [sidecar.get(key) for key in ("frames", "fps")]
     valid = (
         isinstance(sidecar["prompt"], str)
         and all(isinstance(sidecar.get(key), dict) for key in ("pose", "base"))
         and all(isinstance(number, int | float) and number > 0 for number in numbers)
         and frame_of(sidecar) is not None
-        and sidecar["fit"] in get_args(retarget.Fit)
+        and sidecar["fit"] in get_args(Fit)
         and isinstance(sidecar.get("token"), str | None)
         and all(_is_given(sidecar["pose"].get(key)) for key in PART)
     )

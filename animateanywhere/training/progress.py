@@ -16,6 +16,7 @@ from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.tensor_file import read_about
 from animateanywhere.training.checkpoint_files import checkpoint_files
 
+TAIL = 8192  # bytes of a log: some sixty lines
 Row = dict[str, float]  # "step" and what was logged of it
 
 
@@ -27,7 +28,7 @@ class StageProgress:
     folder: Path
     settings: dict[str, Any]  # of `training.stage.Stage`; {} if they are not known
     saved: int  # step of the checkpoint
-    log: list[Row]  # in the order of the steps
+    log: list[Row]  # in the order of the steps; the last ones at least
     done: dict[str, Any] | None  # its results, once it is finished
     problems: list[str] = field(default_factory=list)  # each names a damaged file
 
@@ -43,13 +44,16 @@ class StageProgress:
         return number if type(number) is int and number > 0 else None
 
 
-def read_stage(folder: Path, settings: dict[str, Any] | None = None) -> StageProgress:
-    """The state of the stage in a folder. settings: where there is no stage.json."""
+def read_stage(
+    folder: Path, settings: dict[str, Any] | None = None, whole: bool = True
+) -> StageProgress:
+    """The state of the stage in a folder. settings: where there is no stage.json. whole: with all
+    of the log, otherwise with its end, which tells the step."""
     problems: list[str] = []
     if settings is None:
         settings = _read_table(folder / "stage.json", problems) or {}
     done = _read_table(folder / "done.json", problems)
-    log, damaged = read_log(folder / "log.jsonl")
+    log, damaged = read_log(folder / "log.jsonl", None if whole else TAIL)
     if damaged:
         some = ", ".join(map(str, damaged[:5])) + ", ..." * (len(damaged) > 5)
         lines = f"{len(damaged)} damaged lines" if len(damaged) > 1 else "a damaged line"
@@ -58,22 +62,25 @@ def read_stage(folder: Path, settings: dict[str, Any] | None = None) -> StagePro
     return StageProgress(folder.name, folder, settings, saved, log, done, problems)
 
 
-def read_log(path: Path) -> tuple[list[Row], list[int]]:
+def read_log(path: Path, tail: int | None = None) -> tuple[list[Row], list[int]]:
     """The rows of a log.jsonl, and the numbers, from 1, of damaged lines, which are left out. A
-    last line without its end is left out too: it is being written."""
+    last line without its end is left out too: it is being written. tail: only the lines within so
+    many bytes of the end, if one of them is a row."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        data = path.read_bytes()
     except OSError:
         return [], []
+    begin = data.find(b"\n", -tail) + 1 if tail is not None and len(data) > tail else 0
     rows: list[Row] = []
     damaged: list[int] = []
-    for number, line in enumerate(text.split("\n")[:-1], 1):
+    lines = data[begin:].decode(errors="replace").split("\n")[:-1]
+    for number, line in enumerate(lines, 1 + data.count(b"\n", 0, begin)):
         row = _row(line)
         if row is None or (rows and row["step"] <= rows[-1]["step"]):
             damaged.append(number)
         else:
             rows.append(row)
-    return rows, damaged
+    return (rows, damaged) if rows or not begin else read_log(path)
 
 
 def last_mean(folder: Path, name: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from animateanywhere.backbones.personal_weights import METADATA, save_personal
@@ -282,6 +283,73 @@ def test_a_video_is_shown_and_deleted_with_its_settings(
     assert page.read_text() == "<p>mine"
     assert main(["runs", "delete", "sks/one.mp4", "--yes", "--runs", str(tmp_path)]) == 0
     assert sorted(os.listdir(tmp_path / "sks")) == [MARK, "one.html", "two.json", "two.mp4"]
+
+
+def swapped(path: Path) -> None:
+    """What `aa swap` leaves of a result."""
+    if path.suffix == ".png":
+        Image.new("RGB", (8, 8)).save(path)
+    else:
+        path.write_bytes(b"frames")
+    write_sidecar(path, {
+        "command": "swap", "characters": [{"file": "her.jpg"}], "scene": {"file": "street.mp4"},
+        "base": {"name": "mini-swap"}, "format": path.suffix,
+    })  # fmt: skip
+
+
+def test_results_of_swaps_are_listed_shown_and_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = tmp_path / "street"
+    with reporting_to(Events()), owned(scene, "swap"):
+        fill(scene, "people.png", "person-1/scene.json", "mine.json")
+        for name in ("her.mp4", "her-2.png"):
+            swapped(scene / name)
+    names = {name: run["kind"] for name, run in listed(tmp_path, capsys).items()}
+    assert names == dict.fromkeys(["street", "street/her.mp4", "street/her-2.png"], "swap")
+    for name, data in (("her.mp4", "data:video/mp4"), ("her-2.png", "data:image/jpeg")):
+        assert main(["runs", "show", f"street/{name}", "--runs", str(tmp_path)]) == 0
+        assert "(aa swap): finished" in capsys.readouterr().err
+        page = (scene / name).with_suffix(".html").read_text()
+        for words in (data, "her.jpg", "street.mp4", "mini-swap"):
+            assert words in page, words
+        (scene / name).with_suffix(".html").unlink()
+    assert main(["runs", "show", "street", "--runs", str(tmp_path)]) == 0
+    page = (scene / "run.html").read_text()
+    assert "data:video/mp4" in page and "data:image/jpeg" in page
+    assert main(["runs", "delete", "street/her.mp4", "--yes", "--runs", str(tmp_path)]) == 0
+    assert not (scene / "her.mp4").exists() and (scene / "her-2.json").is_file()
+    assert main(["runs", "delete", "street", "--yes", "--runs", str(tmp_path)]) == 0
+    assert [path.name for path in scene.iterdir()] == ["mine.json"]
+
+
+def test_the_list_reads_the_ends_of_logs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The step is that of the last row, wherever it is; damaged lines have their numbers."""
+    person(tmp_path / "sks", stop=5)
+    log = tmp_path / "sks" / "training" / "motion" / "log.jsonl"
+    rows = [json.dumps({"step": step, "loss": 0.5}) for step in range(1, 2001)]
+    rows[3] = rows[1990] = "?"
+    log.write_text("\n".join(rows) + "\n{")
+    run = listed(tmp_path, capsys)["sks"]
+    assert run["step"] == 2000 and "log.jsonl: a damaged line (1991)" in str(run["problems"])
+    assert main(["runs", "show", "sks", "--runs", str(tmp_path)]) == 0
+    assert "2 damaged lines (4, 1991)" in " ".join(capsys.readouterr().err.split())
+    log.write_text("\n".join([*rows, "?" * 10000]) + "\n")  # no row in the end
+    assert listed(tmp_path, capsys)["sks"]["step"] == 2000
+
+
+def test_a_list_loads_neither_networks_nor_scipy(tmp_path: Path) -> None:
+    person(tmp_path / "sks")
+    video(tmp_path / "sks" / "beach.mp4")
+    code = (
+        "import sys\nfrom animateanywhere.cli.main import main\n"
+        "main(['runs', 'list', '--runs', sys.argv[1]])\n"
+        "print(*{'torch', 'scipy', 'accelerate', 'av'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "", done.stdout
 
 
 def test_hard_links_and_links_count_once(
