@@ -1,4 +1,5 @@
-"""Rendered corpora: clips with keypoints and captions, stored as memory-mapped arrays."""
+"""Rendered corpora: clips with keypoints and captions, stored as memory-mapped arrays with a
+checksum of each frame."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress, warn
+from animateanywhere.datasets.checked_rows import CheckedRows, checks_of, checks_path
 from animateanywhere.pose.skeleton import draw
 
 REGION_CELL = 8  # pixels of a side of a cell of regions
@@ -37,11 +39,11 @@ class Corpus:
     """N clips of F frames each, on disk."""
 
     folder: Path
-    frames: np.ndarray  # (N, F, H, W, 3) uint8, memory-mapped
-    keypoints: np.ndarray  # (N, F, 18, 3) float32
+    frames: CheckedRows  # (N, F, H, W, 3) uint8
+    keypoints: CheckedRows  # (N, F, 18, 3) float32
     captions: list[list[str]]  # several for each clip
     # (N, F, h, w, 2) uint8: coverage of each cell by a face, and by an object; None: not known
-    regions: np.ndarray | None = None
+    regions: CheckedRows | None = None
 
     def skeletons(self, index: int) -> np.ndarray:
         """Skeleton pictures of one clip, uint8 (F, H, W, 3)."""
@@ -63,48 +65,76 @@ def open_corpus(
     UsageError if `make` yields too few, or if the folder's arrays have another shape.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shape = (count, frames, size.height, size.width, 3)
-    pixels, empty = _open_array(folder / "frames.npy", shape, np.uint8)
-    points, also = _open_array(folder / "keypoints.npy", (count, frames, 18, 3), np.float32)
-    cells = None
+    shapes = {
+        "frames": ((size.height, size.width, 3), np.uint8),
+        "keypoints": ((18, 3), np.float32),
+    }
     if regions:
         grid = (-(-size.height // REGION_CELL), -(-size.width // REGION_CELL))
-        cells, missing = _open_array(
-            folder / "regions.npy", (count, frames, *grid, len(REGIONS)), np.uint8
-        )
-        also = also or missing
-    if empty or also:
+        shapes["regions"] = (*grid, len(REGIONS)), np.uint8
+    arrays, missing = {}, False
+    for name, (shape, dtype) in shapes.items():
+        path = folder / f"{name}.npy"
+        arrays[path], new = _open_array(path, (count, frames, *shape), dtype)
+        missing = missing or new
+    if missing:
         (folder / "captions.jsonl").unlink(missing_ok=True)
     captions = _read_captions(folder / "captions.jsonl")
-    start = len(captions)
-    if start < count:
-        with (
-            (folder / "captions.jsonl").open("a", encoding="utf-8") as file,
-            progress(f"corpus {folder.name}", total=count, done=start) as bar,
-        ):
-            for index, row in enumerate(make(start), start):
-                if index >= count:
-                    break
-                pixels[index], points[index] = row.frames, row.keypoints
-                if cells is not None:
-                    cells[index] = row.regions
-                file.write(json.dumps(row.captions) + "\n")
-                captions.append(row.captions)
-                if index % 64 == 0:
-                    file.flush()
-                bar.advance(1)
-        pixels.flush()
-        points.flush()
-        if cells is not None:
-            cells.flush()
+    if len(captions) < count:
+        _make_missing(folder, make, count, arrays, captions)
     if len(captions) < count:
         raise UsageError(f"the corpus for {folder} has {len(captions)} clips; {count} are needed")
-    return Corpus(folder, pixels, points, captions, cells)
+    pixels, points, *cells = (CheckedRows(path, array) for path, array in arrays.items())
+    return Corpus(folder, pixels, points, captions, *cells)
+
+
+def _make_missing(
+    folder: Path,
+    make: Callable[[int], Iterable[ClipRow]],
+    count: int,
+    arrays: dict[Path, np.memmap],
+    captions: list[list[str]],
+) -> None:
+    """Write the clips of which there are no captions yet; these are appended to `captions`.
+    arrays: by their files, in the order of a clip's parts."""
+    start = len(captions)
+    checks = [_open_checks(path, array, start) for path, array in arrays.items()]
+    with (
+        (folder / "captions.jsonl").open("a", encoding="utf-8") as file,
+        progress(f"corpus {folder.name}", total=count, done=start) as bar,
+    ):
+        for index, row in enumerate(make(start), start):
+            if index >= count:
+                break
+            parts = (row.frames, row.keypoints, row.regions)
+            for array, sums, part in zip(arrays.values(), checks, parts, strict=False):
+                array[index] = part
+                if sums is not None:
+                    sums[index] = checks_of(array[index : index + 1])[0]
+            file.write(json.dumps(row.captions) + "\n")
+            captions.append(row.captions)
+            if index % 64 == 0:
+                file.flush()
+            bar.advance(1)
+    for written in (*arrays.values(), *checks):
+        if written is not None:
+            written.flush()
+
+
+def _open_checks(path: Path, array: np.memmap, start: int) -> np.memmap | None:
+    """The checksums of an array, to write those of clips from `start` on; None if those before are
+    not known."""
+    place, shape = checks_path(path), array.shape[:2]
+    known = _load(place, "r+") if start else None
+    if known is not None and known.shape == shape:
+        return known
+    place.unlink(missing_ok=True)
+    return None if start else _open_array(place, shape, np.uint32)[0]
 
 
 def cached_array(
     path: Path, count: int, make: Callable[[int, int], np.ndarray], label: str, rows: int
-) -> np.ndarray:
+) -> CheckedRows:
     """All rows of `make(start, stop)` for 0..count as float16, memory-mapped from `path`.
 
     It is computed once, `rows` rows at a time, and again, with a warning, if the file is damaged.
@@ -115,15 +145,18 @@ def cached_array(
         first = make(0, min(rows, count))
         with write_aside(path) as aside, progress(label, total=count) as bar:
             shape = (count, *first.shape[1:])
-            array = _create_array(aside, shape, np.float16)
+            array, checks = _create_array(aside, shape, np.float16), np.empty(shape[:2], np.uint32)
             for start in range(0, count, rows):
                 stop = min(start + rows, count)
                 array[start:stop] = make(start, stop) if start else first
+                checks[start:stop] = checks_of(array[start:stop])
                 bar.advance(stop - start)
             array.flush()
+            with write_aside(checks_path(path)) as other:  # first: the array's own are complete
+                np.save(other, checks)
         known = np.load(path, mmap_mode="r")
     assert known is not None
-    return known
+    return CheckedRows(path, known)
 
 
 def _load(path: Path, mode: Literal["r", "r+"]) -> np.memmap | None:

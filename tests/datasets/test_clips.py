@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animateanywhere.core.errors import Failure
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.frame_size import square
-from animateanywhere.datasets.clips import ClipRow, _open_array, cached_array, open_corpus
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
+from animateanywhere.datasets.clips import ClipRow, Corpus, _open_array, cached_array, open_corpus
 
 SHAPE = (8, 64, 1024)
 
@@ -72,9 +74,67 @@ def test_damaged_files_of_a_corpus_are_made_again(tmp_path: Path) -> None:
     assert opened() == wanted and made == []
 
 
+def flip(path: Path, place: int) -> None:
+    """Change one bit of a file; `place` is counted from its end."""
+    data = bytearray(path.read_bytes())
+    data[-place] ^= 1
+    path.write_bytes(data)
+
+
+def test_flipped_bits_are_found_when_they_are_read(tmp_path: Path) -> None:
+    def clips(start: int) -> Iterator[ClipRow]:
+        for number in range(start, 4):
+            frames = np.full((2, 8, 8, 3), number, np.uint8)
+            regions = np.full((2, 1, 1, 2), number, np.uint8)
+            yield ClipRow(frames, np.zeros((2, 18, 3)), [f"{number}"], regions)
+
+    def opened() -> Corpus:
+        return open_corpus(tmp_path, clips, 4, 2, square(8), regions=True)
+
+    opened()
+    latents = tmp_path / "latents.0a.npy"
+    cached_array(latents, 4, lambda i, j: np.ones((j - i, 2, 3)), "latents", 3)
+    for name in ("frames", "keypoints", "regions"):
+        flip(tmp_path / f"{name}.npy", 1)  # of the last frame
+    flip(latents, 1)
+    corpus = opened()
+    again = cached_array(latents, 4, lambda i, j: np.zeros(0), "latents", 3)
+    for rows in (corpus.frames, corpus.keypoints, corpus.regions, again):
+        assert rows is not None
+        assert len(rows[:3]) == 3 and len(rows[3, :1]) == 1 and rows[[0, 3], 0].shape[0] == 2
+        for index in (3, (3, 1), (3, slice(2)), ([0, 3], 1), slice(None)):
+            with pytest.raises(UsageError, match=f"{rows.path}: damaged: .* frame 1 of row 3"):
+                rows[index]
+    (tmp_path / "frames.npy").unlink()  # as the message says
+    assert opened().frames[3].max() == 3
+
+    for place in tmp_path.glob("*.crc32.npy"):  # as in folders of earlier versions
+        place.unlink()
+    flip(tmp_path / "frames.npy", 1)
+    assert opened().frames[3].max() == 3 and not list(tmp_path.glob("*.crc32.npy"))
+    (tmp_path / "frames.crc32.npy").write_bytes(b"?")
+    reported = Events()
+    with reporting_to(reported):
+        assert len(opened().frames[3]) == 2
+    assert "frames.crc32.npy: damaged" in str(vars(reported))
+
+
+def test_a_corpus_that_goes_on_keeps_its_checksums(tmp_path: Path) -> None:
+    def clips(start: int, stop: int = 4) -> Iterator[ClipRow]:
+        for number in range(start, stop):
+            yield ClipRow(np.full((1, 8, 8, 3), number, np.uint8), np.zeros((1, 18, 3)), [""])
+
+    with pytest.raises(UsageError):
+        open_corpus(tmp_path, lambda start: clips(start, 2), 4, 1, square(8))
+    assert open_corpus(tmp_path, clips, 4, 1, square(8)).frames[:].max() == 3
+    flip(tmp_path / "frames.npy", 3 * 8 * 8 * 3 + 1)  # of the first clip
+    with pytest.raises(UsageError, match="row 0"):
+        open_corpus(tmp_path, clips, 4, 1, square(8)).frames[0]
+
+
 def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "latents.npy"
-    wanted = cached_array(path, len(SHAPE), make, "latents", 2).copy()
+    wanted = np.asarray(cached_array(path, len(SHAPE), make, "latents", 2)).copy()
     for data in (path.read_bytes()[:-3], b"not an array"):
         path.write_bytes(data)
         np.testing.assert_array_equal(cached_array(path, len(SHAPE), make, "latents", 2), wanted)

@@ -16,6 +16,7 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.files import sha256
+from animateanywhere.datasets.checked_rows import CheckedRows
 from animateanywhere.datasets.clips import Corpus, cached_array
 from animateanywhere.methods.animate_anywhere.batch import Read
 from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
@@ -104,14 +105,14 @@ def _rows(
     return draw
 
 
-def encoded(base: Base, out: Path, corpus: Corpus) -> np.ndarray:
+def encoded(base: Base, out: Path, corpus: Corpus) -> CheckedRows:
     """Latents of a corpus, (N, F, C, h, w) float16, cached next to it."""
     with PartialState().main_process_first():
         return _cache(base, out, corpus, "latents", lambda c, i: c.frames[i])
 
 
 def _pairs(
-    corpus: Corpus, latents: np.ndarray, batch: int, generator: torch.Generator
+    corpus: Corpus, latents: CheckedRows, batch: int, generator: torch.Generator
 ) -> tuple[list[str], Tensor]:
     rows = torch.randperm(len(latents), generator=generator)[:batch].tolist()
     options = [corpus.captions[row] for row in rows]
@@ -140,7 +141,7 @@ def _index(count: int, generator: torch.Generator) -> int:
 
 def _cache(
     base: Base, out: Path, corpus: Corpus, what: str, frames: Callable[[Corpus, int], np.ndarray]
-) -> np.ndarray:
+) -> CheckedRows:
     """Latents (N, F, C, h, w) of pictures of a corpus, cached next to it under the VAE's hash."""
     key = sha256(next((out / "vae").glob("*.safetensors")))[:12]
     path = corpus.folder / f"{what}.{key}.npy"
