@@ -43,15 +43,17 @@ def create_base(model: Model, out: Path, captions: list[str], seed: int = 0) -> 
     shared with its cache, where the disk allows it. captions: the corpus that a new tokenizer is
     trained on. Raises UsageError for a table that is wrong, and errors as `sources.fetch` does.
     """
-    torch.manual_seed(seed)  # diffusers draws initial weights from the global generator
     family = family_of(model.tables())
     if "from" in model.text_encoder:
         _drop_incomplete_tokenizer(family, out)
     existing = [name for name in family.parts if (out / name).is_dir()]
     model = fetch(model, existing, out)
-    for name in family.parts:
+    for number, name in enumerate(family.parts):
         if name in existing:
             continue
+        # diffusers draws initial weights from the global generator: after a stop midway too, the
+        # same ones for each part
+        torch.manual_seed(seed + number)
         if name == "vae":
             part = _vae(model.vae)
         else:
