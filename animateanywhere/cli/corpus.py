@@ -81,6 +81,7 @@ def corpus(
         typer.Option(
             metavar="N",
             min=0,
+            max=1_000_000,
             rich_help_panel=BUILD,
             help="Number of rendered people to add, with exact masks, poses and captions.",
         ),

@@ -96,6 +96,8 @@ def read_manifest(path: Path, license: str = "") -> tuple[list[Source], list[str
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """The rows of a manifest by number of the line; a text says what is wrong with one."""
+    if not path.is_file():  # a pipe would be waited for
+        raise UsageError(f"{path}: a pipe or device; save it as a file first")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -128,6 +130,9 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any] | 
                         f"{path}: line {reader.line_num}: no column path; the first line names the "
                         f"columns, of {', '.join(COLUMNS)}"
                     )
+                if len({*head}) < len(head):
+                    twice = Counter(head).most_common(1)[0][0]
+                    raise UsageError(f"{path}: line {reader.line_num}: two columns {twice!r}")
             elif len(row) != len(head):
                 yield reader.line_num, f"{len(row)} columns, where the head names {len(head)}"
             else:
@@ -149,6 +154,10 @@ def _source(manifest: Path, number: int, row: Mapping[str, Any], license: str) -
         raise ValueError(f"license must be text, not {named!r}")
     captions = _texts(row, "caption")
     file = manifest.parent / name.strip()
+    if file.is_dir():
+        raise ValueError(
+            f"{name.strip()} is a folder; name its files, or give it beside the manifest"
+        )
     return Source(
         name=Path(os.path.normpath(name.strip())).as_posix(),
         path=file,

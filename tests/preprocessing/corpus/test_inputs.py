@@ -78,6 +78,8 @@ def test_a_json_manifest_has_lists_of_captions_and_references(tmp_path: Path) ->
         ("m.jsonl", '{"path": "a", "caption": 3}\n', "line 1: caption must be text"),
         ("m.jsonl", '{"path": "a", "start": true}\n', "line 1: start"),
         ("m.jsonl", "[" * 10**5, "line 1: not JSON"),
+        ("m.csv", "path,Path\na.mp4,b.mp4\n", "line 1: two columns 'path'"),
+        ("m.csv", "path\na.mp4\n..\n", "line 3: .. is a folder"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -85,6 +87,12 @@ def test_wrong_lines_are_named(tmp_path: Path, name: str, text: str, said: str) 
     path.write_text(text)
     with pytest.raises(UsageError, match=f"{name}: .*{said}"):
         read_manifest(path)
+
+
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.csv")
+    with pytest.raises(UsageError, match="a pipe"):
+        read_inputs([tmp_path / "m.csv"], "", tmp_path / "out")
 
 
 def test_a_manifest_that_is_not_text(tmp_path: Path) -> None:
