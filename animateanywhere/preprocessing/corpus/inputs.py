@@ -58,10 +58,11 @@ def read_inputs(paths: Iterable[Path], license: str, out: Path) -> Inputs:
                 notes.append(f"{path.name}: columns that are not read: {', '.join(unknown)}")
         else:
             found.append(_with_captions(path.parent, path, license))
-    kept: dict[tuple[Path, float, float | None], Source] = {}
+    kept: dict[tuple[str, float, float | None], Source] = {}
     for source in found:
         assert source.path is not None
-        kept.setdefault((source.path.resolve(), source.start, source.end), source)
+        real = os.path.realpath(source.path)  # `resolve` fails at links that lead to themselves
+        kept.setdefault((real, source.start, source.end), source)
     if len(kept) < len(found):
         notes.append(f"{len(found) - len(kept)} files are given more than once, and taken once")
     return Inputs(_numbered(list(kept.values())), others, notes)

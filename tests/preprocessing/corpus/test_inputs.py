@@ -113,6 +113,7 @@ def test_links_to_folders_are_followed_and_pipes_not_waited_for(tmp_path: Path) 
     (clips / "linked").symlink_to(disk)
     (clips / "more").symlink_to(disk)
     os.mkfifo(disk / "ä" / "a.txt")
+    (disk / "ä" / "loop.mp4").symlink_to("loop.mp4")
     found = read_inputs([clips], "", tmp_path / "out")
-    assert [one.name for one in found.sources] == ["linked/ä/a.mp4"]
+    assert [one.name for one in found.sources] == ["linked/ä/a.mp4", "linked/ä/loop.mp4"]
     assert found.sources[0].captions == ()
