@@ -241,6 +241,9 @@ def _is_built(out: Path, record: dict[str, Any]) -> bool:
     """Whether a folder has the finished corpus of a record; if it is damaged, it is unfinished
     afterwards. Raises UsageError if it has samples of another one."""
     before = read_table(out / BUILD)
+    if not before:  # damaged; the index of a finished corpus has it too
+        with suppress(UsageError):
+            before = read_corpus_index(out)["about"]
     other = [name for name in record if before.get(name) != record[name]]
     if other and not has_samples(out):
         return False

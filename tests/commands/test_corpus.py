@@ -97,6 +97,18 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(
         command.build([clips], built, puppets=2, recipe="tiny", license="cc0", seed=1)
 
 
+def test_a_finished_corpus_is_known_without_its_record(
+    built: Path, clips: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "corpus"
+    shutil.copytree(built, out)
+    (out / "build.json").write_text("")
+    found = command.build([clips], out, puppets=2, recipe="tiny", license="cc0")
+    assert found.about == open_shards(built).about
+    with pytest.raises(UsageError, match=r"settings \(seed\)"):
+        command.build([clips], out, puppets=2, recipe="tiny", license="cc0", seed=1)
+
+
 def test_a_stopped_build_goes_on_and_gives_the_same_bytes(
     built: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -345,6 +345,10 @@ def test_latents_of_a_repaired_sample_are_computed(
     assert [a == b for a, b in zip(times[0], again, strict=True)] == [True, False, True]
     for path in computed.iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes()
+    (out / "corpus.json").write_text("{")  # the shards have all that it says
+    assert corpus_encode(corpus, undisturbed) == out
+    for path in computed.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
 
 
 def test_pairs_of_text_and_picture_have_each_clip_once(shards: Path, undisturbed: Path) -> None:

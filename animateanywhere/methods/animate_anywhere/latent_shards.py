@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,11 +126,13 @@ def _warn_of_small(base: Base, samples: Samples, layout: Layout) -> None:
 
 
 def _complete(samples: Samples, layout: Layout, folders: list[Path]) -> Path | None:
-    """The first folder that has the latents of all samples."""
+    """The first folder that has the latents of all samples, and their index."""
     groups = range(len(samples.groups()))
     for folder in folders:
         if all(_has_latents(samples, layout, folder, number) for number in groups):
-            return folder
+            with suppress(UsageError):  # an index is written again, from the shards
+                open_shards(folder)
+                return folder
     return None
 
 
