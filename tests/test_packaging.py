@@ -14,6 +14,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 # Where a package imports under another name than it is installed by.
 IMPORTED_AS = {
     "ai-edge-litert": "ai_edge_litert",
+    "c2pa-python": "c2pa",
     "controlnet-aux": "controlnet_aux",
     "dlib-bin": "dlib",
     "huggingface-hub": "huggingface_hub",
@@ -43,9 +44,8 @@ def declared(*lists: list[str]) -> set[str]:
 
 def test_all_that_is_imported_is_declared() -> None:
     core = declared(PROJECT["dependencies"])
-    backends = [
-        EXTRAS[name] for name in ("offline", "openai", "dwpose", "faces", "openpose", "ray")
-    ]
+    used = ("c2pa", "offline", "openai", "dwpose", "faces", "openpose", "ray")
+    backends = [EXTRAS[name] for name in used]
     assert imported("animateanywhere") <= core | declared(*backends)
     assert imported("tests") - {"benchmarks", "tests"} <= core | declared(
         EXTRAS["test"], EXTRAS["openpose"]

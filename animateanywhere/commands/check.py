@@ -32,6 +32,7 @@ from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.json_file import read_json
 from animateanywhere.core.paths import RUNS
 from animateanywhere.datasets.subject import Subject, read_settings
+from animateanywhere.media import provenance
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.cost.predict import (
     Prepared,
@@ -89,7 +90,7 @@ def check(
     try:
         model = in_frames(model, clip_size(video), "the video", size, aspect)
         subject, prepared = _prepare(model, video, out, class_word, person, backends, part)
-        found[video.name] += read_findings(out)
+        found[video.name] += [*read_findings(out), *_origin(video)]
     except UsageError as error:
         found[video.name].append(about(video, error))
     if subject is not None:
@@ -103,6 +104,7 @@ def check(
         found.setdefault(pose.name, [])
         try:
             driving, spent = _read(model, pose, backends, prepared, pose_part)
+            found[pose.name] += _origin(pose)
             found[pose.name] += _compare(driving, subject, float(model.config["fps"]))
             model = in_frames(model, driving.size, "the motion", size, aspect)
             with passes:
@@ -209,6 +211,14 @@ def _compare(driving: Driving, subject: Subject | None, fps: float) -> list[Find
     reference = None if subject is None else subject.keypoints
     theirs = None if subject is None else subject.size
     return motion_findings(driving.keypoints, driving.size, reference, theirs, fps)
+
+
+def _origin(path: Path) -> list[Finding]:
+    """A note where the metadata of a file says that it was generated."""
+    origin = provenance.read(path)
+    if origin is None or not origin.is_generated:
+        return []
+    return [Finding("note", "provenance", origin.in_words())]
 
 
 def about(path: Path, error: UsageError) -> Finding:

@@ -25,6 +25,7 @@ from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation.perception import load_perception, perception_of
 from animateanywhere.evaluation.truth import compare, mean, measure, write_reference
 from animateanywhere.media import video
+from animateanywhere.media.provenance import GENERATED
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled, to_dict
 from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Spec, caption, describe_identity, render, sample_spec
@@ -124,7 +125,7 @@ def _demo(out: Path, fast: bool, base: str) -> Path:
             case[method] = {"prompt": prompt, **measure(net, made, truth, reference)}
         rows.append(("true render", truth.frames))
         cases.append(case)
-    video.contact_sheet(out / "contact_sheet.png", rows)
+    video.contact_sheet(out / "contact_sheet.png", rows, made=GENERATED)
     results = _report(out, key, cases, perception)
     _show(results)
     say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")

@@ -32,7 +32,9 @@ from animateanywhere.core.run_folder import VIDEOS, mark
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.evaluation.sidecar import earlier_settings, free_name, write_sidecar
 from animateanywhere.media import output, video
+from animateanywhere.media.content_credentials import check_signer
 from animateanywhere.media.output import Loop
+from animateanywhere.media.provenance import GENERATED, planned
 from animateanywhere.media.sound import Sound
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere import method
@@ -107,6 +109,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     if not plain(prompt).strip():
         raise UsageError('the prompt has no words: say who and where, as in "sks man on a beach"')
     _check_out(options, pose)
+    check_signer()
     loaded = _load(prompt, options)
     base, learned = loaded.base, loaded.learned
     options = _resolved(options, base)
@@ -130,19 +133,20 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
     sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part)
     form = {"format": suffix, "fps": shown.fps, "loop": loop, "sound": sound is not None}
-    settings |= {"fit": fit, "output": form}
+    settings |= {"fit": fit, "output": form, "provenance": planned(GENERATED, suffix)}
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
         mark(folder, VIDEOS)
         out = free_name(folder, prompt, options.seed, ".mp4", settings)
-    pictures = sample_and_write(loaded, full, poses, shown, sound, out, options)
+    pictures, said_in = sample_and_write(loaded, full, poses, shown, sound, out, options)
+    settings["provenance"] |= {"metadata": said_in}
     write_sidecar(out, settings)
     took = compare(out.with_suffix(".estimate.json"), estimate, begun)
     history.add(base, None, estimate, took)
     if options.contact_sheet is not None:
         rows = motion.rows(video.sheet_frames(len(motion)), fit)
-        video.contact_sheet(options.contact_sheet, [*rows, (prompt, pictures)])
+        video.contact_sheet(options.contact_sheet, [*rows, (prompt, pictures)], made=GENERATED)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
@@ -159,9 +163,9 @@ def _load(prompt: str, options: GenerateOptions) -> Loaded:
 def sample_and_write(
     loaded: Loaded, prompt: str, poses: torch.Tensor, shown: Playback, sound: Sound | None,
     out: Path, options: GenerateOptions,
-) -> np.ndarray:  # fmt: skip
+) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """Sample frames and write them to `out`; return those for the contact sheet, (N, H, W, 3)
-    uint8."""
+    uint8, and where the metadata says that the video was generated."""
     base, early = loaded.base, None
     if loaded.untouched is not None:
         alone = method.build(loaded.untouched, Loss(guide=False), video=True).eval()
@@ -179,8 +183,8 @@ def sample_and_write(
         frames = islice(frames, shown.total)  # the last latent may contain more
         frames = _within(loaded.room_for_vae(network), frames)
         frames = output.arranged(_copy_some(frames, set(some.tolist()), kept), shown.order)
-        output.write(out, frames, len(shown.order), shown.fps, sound)
-    return np.stack(kept)
+        said_in = output.write(out, frames, len(shown.order), shown.fps, sound, GENERATED)
+    return np.stack(kept), said_in
 
 
 def sidecar(

@@ -41,7 +41,9 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media import video
+from animateanywhere.media.content_credentials import check_signer
 from animateanywhere.media.pictures import clip_digest
+from animateanywhere.media.provenance import SWAPPED, planned
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
@@ -111,6 +113,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     """
     backends = options.backends or Backends()
     _check_files(characters, scene, options)
+    check_signer()
     route = _route(options.base)
     _check_words(route, options)
     base = route.load(options.base)
@@ -340,6 +343,7 @@ def sidecar(
         "sampler": sampling.sampler,
         "version": __version__,
         "torch": torch.__version__,
+        "provenance": planned(SWAPPED, _suffix(facts, options)),
     }  # fmt: skip
 
 

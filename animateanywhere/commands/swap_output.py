@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 from rich.markup import escape
 
-from animateanywhere import __version__
 from animateanywhere.commands.swap_chunks import Plan
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import require_free, write_aside
+from animateanywhere.core.files import require_free
 from animateanywhere.core.formats import GIF_FPS, WITH_SOUND, format_of
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import progress, warn
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import output, video
+from animateanywhere.media.provenance import SWAPPED
 from animateanywhere.media.sound import Packets, Sound, sound_to_copy
 from animateanywhere.methods.anycharv.long_scene import made_frames
 from animateanywhere.methods.anycharv.stitch import paste
@@ -92,16 +92,12 @@ def write_result(
     frames = _stitched(plan, pieces, set(shown.tolist()), kept)
     if out.suffix.lower() == ".png":
         (picture,) = frames
-        with write_aside(out) as aside:
-            Image.fromarray(picture).save(aside, format="PNG")
+        said_in = output.write_picture(out, picture, SWAPPED)
     else:
         sound = None if no_audio else _sound(scene, out.suffix.lower())
-        comment = (
-            f"Generated: the person shown was put into this scene by AnimateAnywhere {__version__} "
-            f"(aa swap, base {plan.base.config['name']})"
-        )
-        output.write(out, frames, scene.total, scene.facts.fps, sound, comment)
-    write_sidecar(out, settings)  # at once: without it, the result is nobody's
+        said_in = output.write(out, frames, scene.total, scene.facts.fps, sound, SWAPPED)
+    said = {"provenance": settings["provenance"] | {"metadata": said_in}}
+    write_sidecar(out, settings | said)  # at once: without it, the result is nobody's
     if contact_sheet is not None:
         own, changed, result = (np.stack(rows) for rows in zip(*kept, strict=True))
         pictures = np.stack([one.pixels for one in character])
@@ -109,7 +105,7 @@ def write_result(
             ("character", pictures), (f"scene: {scene.facts.path.name}", own),
             ("what the network saw, and what of it was laid over the scene", changed),
             ("result", result),
-        ])  # fmt: skip
+        ], made=SWAPPED)  # fmt: skip
 
 
 def _sound(scene: Scene, suffix: str) -> Packets | Sound | None:

@@ -27,6 +27,22 @@ def impossible_count(path: Path) -> int | None:
     return None
 
 
+def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of the contents of each outer box of a file, as far as they are valid."""
+    start, stop = 0, file.seek(0, 2)
+    while start + 8 <= stop:
+        file.seek(start)
+        head = file.read(16)
+        size, kind, inside = int.from_bytes(head[:4], "big"), head[4:8], start + 8
+        if size == 1:
+            size, inside = int.from_bytes(head[8:16], "big"), start + 16
+        end = stop if size == 0 else min(start + size, stop)
+        if end < inside:
+            return
+        yield kind, inside, end
+        start = end
+
+
 def _runs(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """Where the contents of the boxes `trun` begin and end, as FFmpeg finds them."""
     while start + 8 <= stop:

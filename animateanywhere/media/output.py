@@ -11,6 +11,7 @@ from PIL import Image
 
 from animateanywhere.core.files import folder_aside, write_aside
 from animateanywhere.core.formats import format_of
+from animateanywhere.media.provenance import Made, complete, complete_folder, png_texts
 from animateanywhere.media.sound import Packets, Sound, add_sound
 from animateanywhere.media.writing import VP9, encode, h264
 
@@ -49,47 +50,67 @@ def arranged(frames: Iterable[np.ndarray], order: np.ndarray) -> Iterator[np.nda
 
 def write(
     path: Path, frames: Iterable[np.ndarray], count: int, fps: float,
-    sound: Sound | Packets | None = None, comment: str = "",
-) -> None:  # fmt: skip
+    sound: Sound | Packets | None = None, made: Made | None = None,
+) -> list[str]:  # fmt: skip
     """Write `count` frames uint8 (H, W, 3), completely or not at all, in the format of the suffix
-    (`core.formats`). sound, comment (in the file's metadata): for .mp4 and .webm only."""
+    (`core.formats`). sound: for .mp4 and .webm only. made: what the metadata says of the origin;
+    returns where it was read again (`provenance.Origin.places`)."""
     suffix = format_of(path)
-    if suffix == ".gif":
-        _write_gif(path, frames, count, fps)
-    elif suffix == ".webp":
-        _write_webp(path, frames, count, fps)
-    elif suffix == "":
-        _write_folder(path, frames)
-    elif sound is None:
-        _write_silent(path, frames, fps, comment)
-    else:
-        with write_aside(path) as aside:
+    if suffix == "":
+        with folder_aside(path) as folder:
+            for number, frame in enumerate(frames):
+                _save_png(folder / f"{number:04}.png", frame, made)
+            return [] if made is None else complete_folder(folder, made)
+    with write_aside(path) as aside:
+        if suffix == ".gif":
+            _save_gif(aside, frames, count, fps, made)
+        elif suffix == ".webp":
+            _save_webp(aside, frames, count, fps, made)
+        elif sound is None:
+            _encode(aside, frames, fps, made)
+        else:
             silent = aside.with_name(f"{aside.stem}.silent{suffix}")
             try:
-                _write_silent(silent, frames, fps, comment)
+                _encode(silent, frames, fps, made)
                 add_sound(silent, sound, aside)
             finally:
                 silent.unlink(missing_ok=True)
+        return [] if made is None else complete(aside, made)
 
 
-def _write_silent(path: Path, frames: Iterable[np.ndarray], fps: float, comment: str = "") -> None:
+def write_picture(path: Path, picture: np.ndarray, made: Made) -> list[str]:
+    """Write one picture uint8 (H, W, 3) as PNG; made and what is returned: as of `write`."""
+    with write_aside(path) as aside:
+        _save_png(aside, picture, made)
+        return complete(aside, made)
+
+
+def _encode(path: Path, frames: Iterable[np.ndarray], fps: float, made: Made | None) -> None:
     codec = VP9 if path.suffix.lower() == ".webm" else h264()
-    encode(path, frames, fps, codec, comment)
+    encode(path, frames, fps, codec, "" if made is None else made.comment)
 
 
-def _write_gif(path: Path, frames: Iterable[np.ndarray], count: int, fps: float) -> None:
+def _save_gif(
+    path: Path, frames: Iterable[np.ndarray], count: int, fps: float, made: Made | None
+) -> None:
     pictures = (Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT) for frame in frames)
-    with write_aside(path) as aside:
-        # Times in a GIF are hundredths of a second
-        next(pictures).save(aside, format="GIF", save_all=True, append_images=pictures, loop=0,
-                            duration=_durations(count, fps, 10), optimize=False)  # fmt: skip
+    said = {} if made is None else {"comment": made.comment}
+    # Times in a GIF are hundredths of a second
+    next(pictures).save(path, format="GIF", save_all=True, append_images=pictures, loop=0,
+                        duration=_durations(count, fps, 10), optimize=False, **said)  # fmt: skip
 
 
-def _write_webp(path: Path, frames: Iterable[np.ndarray], count: int, fps: float) -> None:
+def _save_webp(
+    path: Path, frames: Iterable[np.ndarray], count: int, fps: float, made: Made | None
+) -> None:
     first, *others = (Image.fromarray(frame) for frame in frames)
-    with write_aside(path) as aside:
-        first.save(aside, format="WEBP", save_all=True, append_images=others, loop=0,
-                   duration=_durations(count, fps, 1), quality=WEBP_QUALITY)  # fmt: skip
+    said = {} if made is None else {"xmp": made.packet}
+    first.save(path, format="WEBP", save_all=True, append_images=others, loop=0,
+               duration=_durations(count, fps, 1), quality=WEBP_QUALITY, **said)  # fmt: skip
+
+
+def _save_png(path: Path, frame: np.ndarray, made: Made | None) -> None:
+    Image.fromarray(frame).save(path, compress_level=3, pnginfo=png_texts(made))
 
 
 def _durations(count: int, fps: float, unit: int) -> list[int]:
@@ -97,9 +118,3 @@ def _durations(count: int, fps: float, unit: int) -> list[int]:
     by more than half a unit."""
     ends = np.round(np.arange(count + 1) * 1000 / fps / unit).astype(int) * unit
     return np.diff(ends).tolist()
-
-
-def _write_folder(path: Path, frames: Iterable[np.ndarray]) -> None:
-    with folder_aside(path) as folder:
-        for number, frame in enumerate(frames):
-            Image.fromarray(frame).save(folder / f"{number:04}.png", compress_level=3)

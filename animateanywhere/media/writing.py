@@ -12,11 +12,11 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 from animateanywhere.core import messages
 from animateanywhere.core.files import write_aside
 from animateanywhere.media.color import EXACT
+from animateanywhere.media.provenance import Made, complete, png_texts
 
 COLUMNS = 8  # of a contact sheet
 SHEET = "AnimateAnywhere: contact sheet"
@@ -90,10 +90,12 @@ def contact_sheet(
     rows: Sequence[tuple[str, np.ndarray]],
     columns: int = COLUMNS,
     cell: int = 160,
+    made: Made | None = None,
 ) -> None:
     """Write a PNG with one labeled row for each (label, frames uint8 (F, H, W, 3)).
 
     A row shows up to `columns` frames, evenly spread over the clip, each `cell` pixels high.
+    made: what the metadata says of the origin.
     """
     font = ImageFont.load_default(size=14)
     strips = []
@@ -111,11 +113,13 @@ def contact_sheet(
     for strip in strips:
         sheet.paste(strip, (0, top))
         top += strip.height
-    own = PngInfo()
+    own = png_texts(made)
     own.add_text("Software", SHEET)
     with write_aside(path) as tmp:
         # A tenth larger, four times as fast
         sheet.save(tmp, format="PNG", compress_level=3, pnginfo=own)
+        if made is not None:
+            complete(tmp, made)
     messages.picture(Path(path))
 
 

@@ -18,6 +18,7 @@ from animateanywhere.cli.main import main
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.frame_size import square
+from animateanywhere.media import provenance
 from animateanywhere.media.video import read
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.generation import Sampling, render
@@ -101,6 +102,13 @@ def test_the_learned_person_is_found_by_the_prompt(folder, pose, capsys):
     assert sidecar["fit"] == "bones" and "no keypoints" not in said
     assert sidecar["sampler"] == "ddim" and sidecar["steps"] == 1 and sidecar["seed"] == 0
     assert sidecar["frames"] == 10 and sidecar["base"]["hash"] == load_base(folder).hash
+    for file in (out, sheet):
+        origin = provenance.read(file)
+        assert origin is not None and origin.source == "trainedAlgorithmicMedia"
+        assert not any(word in file.read_bytes() for word in (b"sks man", b"on a beach"))
+    made = sidecar["provenance"]
+    assert made["digital_source_type"].endswith("/trainedAlgorithmicMedia")
+    assert tuple(made["metadata"]) == provenance.read(out).places
 
 
 def test_a_prompt_without_the_token_is_warned_of(folder, pose, capsys):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from animateanywhere.cli.main import main
 from animateanywhere.commands import swap_chunks
-from animateanywhere.media import video
+from animateanywhere.media import provenance, video
 from animateanywhere.media.sound import add_sound, read_sound
 from animateanywhere.media.source import WHOLE
 from animateanywhere.methods.anycharv import generation, long_scene
@@ -106,6 +106,7 @@ def test_all_but_the_persons_place_is_the_scenes_own_and_the_others_too(run, pla
     assert (place / "sheet.png").is_file()
     about = json.loads((place / "frames.json").read_text())
     assert about["command"] == "swap" and about["person"] == 1 and about["frames"] == COUNT
+    assert about["provenance"]["digital_source_type"] == provenance.SWAPPED.term
     assert about["passed_through"] == [] and about["size"] == [160, SIZE]
     assert about["scene"]["poses"] == "exact" and about["base"]["name"] == "tiny-swap"
     assert not (place / "runs" / "scene" / "person-1" / ".pieces").exists()
@@ -140,7 +141,7 @@ def test_the_same_seed_gives_the_same_bytes_and_the_sound_is_copied(run, place, 
     assert run("--frames", 8, "--seed", 1, "--out", "two.mp4") == 0
     assert (place / "two.mp4").read_bytes() != first
     with av.open(str(place / "one.mp4")) as file:
-        assert "AnimateAnywhere" in file.metadata["comment"]
+        assert provenance.SWAPPED.comment == file.metadata["comment"]
         assert file.streams.video[0].average_rate == 8
     heard = read_sound(place / "one.mp4", 1.0)
     own = read_sound(place / "scene.mp4", 1.0)
@@ -366,7 +367,9 @@ def test_a_run_that_is_stopped_at_its_contact_sheet_can_be_repeated(
     scene_of(place, STAYS)
     more = ["--out", "x.mp4", "--contact-sheet", "sheet.png"]
     with monkeypatch.context() as stopped:
-        stopped.setattr(video, "contact_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        stopped.setattr(
+            video, "contact_sheet", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert run(*more) == 130
     assert run(*more) == 0  # its own video
     first = (place / "sheet.png").read_bytes()

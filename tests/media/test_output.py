@@ -11,6 +11,7 @@ from PIL import Image
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.formats import format_of
 from animateanywhere.media.output import arranged, playback, write
+from animateanywhere.media.provenance import GENERATED
 from animateanywhere.media.sound import RATE, Packets, Sound, read_sound, sound_to_copy
 from animateanywhere.media.video import read
 
@@ -174,10 +175,10 @@ def test_sound_is_copied_as_it_is_encoded(tmp_path: Path, codec: str, suffix: st
         sound = sound_to_copy(source, 1.5, start, suffix)
         assert isinstance(sound, Packets)
         out = tmp_path / f"out{suffix}"
-        write(out, clip(12), 12, 8.0, sound, "made by a machine")
+        write(out, clip(12), 12, 8.0, sound, GENERATED)
         with av.open(str(out)) as file:
             said = {key.lower(): value for key, value in file.metadata.items()}
-            assert said["comment"] == "made by a machine"
+            assert said["comment"] == GENERATED.comment
             kept = {bytes(packet) for packet in file.demux(file.streams.audio[0]) if packet.size}
         with av.open(str(source)) as file:
             own = {bytes(packet) for packet in file.demux(file.streams.audio[0]) if packet.size}
@@ -187,7 +188,7 @@ def test_sound_is_copied_as_it_is_encoded(tmp_path: Path, codec: str, suffix: st
         assert onset(heard) == pytest.approx(1.25 - 0.5 - start, abs=0.001 if suffix == ".mp4"
                                              else 0.01)  # fmt: skip
         first = out.read_bytes()
-        write(out, clip(12), 12, 8.0, sound, "made by a machine")
+        write(out, clip(12), 12, 8.0, sound, GENERATED)
         assert out.read_bytes() == first
 
 
