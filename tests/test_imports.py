@@ -25,7 +25,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 LIGHT = ("__main__", "cli.*", "core.errors", "core.console", "core.files", "core.paths",
          "core.naming", "core.schema", "core.frame_size", "core.formats",
          "core.reporter", "core.messages", "core.launcher", "core.device", "core.run_folder",
-         "core.json_file")  # fmt: skip
+         "core.json_file", "core.consent")  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "av", "mediapipe", "numpy", "skimage"}
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -195,6 +195,14 @@ Overwrite = Annotated[
         help="Replace existing files of the same name, whoever wrote them.",
     ),
 ]
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        help="The people shown agreed to it: do not ask. At a terminal that is asked once; "
+        "AA_CONSENT=yes or no answers as well.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from animateanywhere.cli.app import result
+from animateanywhere.cli.ask import confirm
 from animateanywhere.cli.options import Json
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import RUNS
@@ -96,7 +97,7 @@ def _confirm(question: str) -> bool:
     """Ask at the terminal. Raises UsageError where there is none."""
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody can be asked here: add --yes")
-    return typer.confirm(question, err=True)
+    return confirm(question)
 
 
 def doctor(as_json: Json = False) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from animateanywhere.cli.app import result
+from animateanywhere.cli.ask import require_consent
 from animateanywhere.cli.generate import check_file
 from animateanywhere.cli.options import (
     INPUT,
@@ -18,6 +19,7 @@ from animateanywhere.cli.options import (
     SceneFps,
     Seed,
     Steps,
+    Yes,
 )
 from animateanywhere.core.errors import UsageError
 
@@ -213,6 +215,7 @@ def swap(
     mask_backend: MaskBackend = "auto",
     models: Models = None,
     offline: Offline = False,
+    yes: Yes = False,
 ) -> None:
     """Put the person of a picture into a scene, in the place of the person there.
 
@@ -227,6 +230,7 @@ def swap(
     """
     check_file("--contact-sheet", contact_sheet, ".png")
     rate = _rate(fps)
+    require_consent([*characters, scene], yes)
     from animateanywhere.commands import swap as command
     from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from animateanywhere.cli.app import result
+from animateanywhere.cli.ask import require_consent
 from animateanywhere.cli.options import (
     Base,
     Caption,
@@ -28,6 +29,7 @@ from animateanywhere.cli.options import (
     Scene,
     Seed,
     Start,
+    Yes,
     frame_shape,
 )
 from animateanywhere.core.errors import UsageError
@@ -97,6 +99,7 @@ def personalize(
     caption_fallback: CaptionFallback = None,
     models: Models = None,
     offline: Offline = False,
+    yes: Yes = False,
     _looks: OldLooks = None,
     _pose: OldPose = None,
     _mask: OldMask = None,
@@ -112,6 +115,7 @@ def personalize(
     check_class_word(class_word)
     shape = frame_shape(size, aspect)
     require_writable(out or RUNS)
+    require_consent([video], yes)
     from animateanywhere.commands import personalize as command
     from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends

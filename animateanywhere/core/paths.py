@@ -34,3 +34,8 @@ def cache_folder() -> Path:
     if own := os.environ.get("AA_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "animateanywhere"
+
+
+def config_folder() -> Path:
+    """The user's folder of settings. Raises RuntimeError where there is no home folder."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "animateanywhere"

@@ -554,7 +554,7 @@ def test_defaults_are_those_of_the_functions() -> None:
         for whole in (Backends, WeightsLocation, Part, function):
             theirs |= inspect.signature(whole).parameters
         arguments = ("prompt", "pose", "video", "token", "lora")  # or another form of the same
-        arguments += ("input_fps", "pose_fps")
+        arguments += ("input_fps", "pose_fps", "yes")  # the last: of the command line alone
         for name, parameter in inspect.signature(command).parameters.items():
             if name.startswith("_") or name in arguments:  # an option's earlier name
                 continue
