@@ -49,6 +49,8 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
         if full:
             raise full_disk(path) from error
+        if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.EIO):
+            error.filename = error.filename or os.fspath(path)  # which errors of a write lack
         raise
 
 

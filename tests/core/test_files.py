@@ -249,3 +249,19 @@ def test_what_to_do_about_somebody_elses_file_is_what_the_command_can(
     with pytest.raises(UsageError) as caught:
         require_free(tmp_path / "page.html", overwrite)
     assert {word.strip(",") for word in str(caught.value).split() if word[:2] == "--"} == {said}
+
+
+def test_a_file_that_may_not_be_so_large_is_named(tmp_path: Path) -> None:
+    """As by `ulimit -f`, or on a file system of small files."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with (
+            pytest.raises(OSError, match=r"File too large: .*large\.bin"),
+            write_aside(tmp_path / "large.bin") as aside,
+        ):
+            aside.write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
