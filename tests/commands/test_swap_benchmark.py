@@ -11,6 +11,7 @@ from torch import nn
 
 from animateanywhere.cli import main
 from animateanywhere.commands import swap_baselines, swap_benchmark
+from animateanywhere.media import video
 from animateanywhere.methods.anycharv import held_out
 from animateanywhere.methods.anycharv.limb_paste import paste_limbs
 from animateanywhere.methods.anycharv.swap_base import load_swap_base
@@ -111,6 +112,18 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     swap_benchmark.swap_benchmark(out, **options)
     again = json.loads((out / "metrics-swap-fast.json").read_text())
     assert again["methods"] == report["methods"]
+
+
+def test_a_person_who_is_learned_is_blended_in(tiny_swap: Path, tmp_path: Path) -> None:
+    options = {"subjects": 1, "fast": True, "base": str(tiny_swap), "methods": ["personalized"]}
+    out = swap_benchmark.swap_benchmark(tmp_path / "out", **options)
+    report = json.loads((out / "metrics-swap-fast.json").read_text())
+    row = {name: found["mean"] for name, found in report["methods"]["personalized"].items()}
+    # Outside of the box it is the scene, as far as an untrained VAE keeps it
+    assert 0 < row["person_delta_e"] < 100 and 5 < row["kept_psnr"] < 60
+    (weights,) = out.glob("swap-fast/personalized/*/run/personal.safetensors")
+    assert video.read(weights.parents[1] / "case0.mp4").frames.shape[0] == 4
+    assert not (weights.parent / "training").exists()
 
 
 @pytest.mark.parametrize(
