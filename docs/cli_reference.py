@@ -34,6 +34,11 @@ stderr.
 | 2 | wrong use: a wrong option, an unusable file |
 | 130 | stopped by Ctrl-C; the same command goes on where it stopped |
 
+For another program that runs `aa`, `AA_PROGRESS=json` makes messages, progress, errors and the end
+lines of JSON on stderr: each has a `kind` ("message", "progress", "end" of a stage, "picture",
+"error", "exit") and what belongs to it, such as `stage`, `step`, `total`, `eta` in seconds, and
+`loss`. `AA_RUNS` names another folder than `runs`.
+
 `AA_DEBUG=1` adds the traceback to an error. Where `OMP_WAIT_POLICY` is not set, `aa` sets it to
 `PASSIVE`: other work on the machine would slow the threads on the CPU down up to twentyfold.
 """

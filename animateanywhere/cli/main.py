@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import typer
@@ -36,7 +37,9 @@ from animateanywhere.core.errors import (
     stopped,
 )
 from animateanywhere.core.files import full_disk
-from animateanywhere.core.launcher import reports_error
+from animateanywhere.core.launcher import is_first, reports_error
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Lines, write_line
 
 # In the order in which people need them, as `aa --help` shows it
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -75,12 +78,19 @@ for panel, commands in COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `aa` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    if _for_programs() and is_first():
+        write_line({"kind": "exit", "code": code})
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     _set_environment()
     debug = os.environ.get("AA_DEBUG", "0") not in ("", "0")
     try:
         _check_encoding(arguments)
-        code = app(arguments, prog_name="aa", standalone_mode=False)
+        with _reporting():
+            code = app(arguments, prog_name="aa", standalone_mode=False)
     except typer.TyperException as error:
         return _fail(_wrong_use(error), 2)
     except KeyboardInterrupt:
@@ -124,9 +134,22 @@ def _check_encoding(arguments: Sequence[str]) -> None:
             ) from None
 
 
+def _for_programs() -> bool:
+    """Whether messages and progress are wanted as lines of JSON."""
+    return os.environ.get("AA_PROGRESS") == "json"
+
+
+def _reporting() -> AbstractContextManager[None]:
+    return reporting_to(Lines()) if _for_programs() else nullcontext()
+
+
 def _fail(message: str, code: int, follows: bool = False) -> int:
     text = f"aa: {' '.join(message.split())}"
-    if reports_error(text, code, follows):
+    if not reports_error(text, code, follows):
+        return code
+    if _for_programs():
+        write_line({"kind": "error", "text": text.removeprefix("aa: "), "code": code})
+    else:
         typer.secho(text, fg="red", err=True)
     return code
 

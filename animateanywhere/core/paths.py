@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1]
 ASSETS = PACKAGE / "assets"
 # In the package when installed, next to it in a checkout
 EXAMPLES = (PACKAGE if (PACKAGE / "examples").is_dir() else PACKAGE.parent) / "examples"
-RUNS = Path("runs")  # relative to the current folder
+RUNS = Path(os.environ.get("AA_RUNS") or "runs")  # relative to the current folder
 
 
 def recipes_folder() -> Path:

@@ -1,14 +1,20 @@
-"""`Reporter`, the receiver of a command's messages, progress and pictures, and `Events`, which
-records them. The reporter of the command line is `core.console.Console`."""
+"""`Reporter`, the receiver of a command's messages, progress and pictures; `Events`, which records
+them; and `Lines`, which writes them for another program. The reporter of the command line is
+`core.console.Console`."""
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from animateanywhere.core.launcher import is_first
+
 Level = Literal["info", "warning"]
+EVERY = 0.1  # seconds between the lines of a stage's progress
 
 
 class Bar(Protocol):
@@ -93,3 +99,27 @@ class _EventBar:
         self.record(
             "progress", stage=self.stage, step=self.step, total=self.total, eta=eta, **self.fields
         )
+
+
+class Lines(Events):
+    """`Events` that are written to stderr, each as a line of JSON and at once, and not kept; of the
+    progress of a stage some ten a second. What cannot be written, on a full disk, is left out."""
+
+    last = -EVERY  # when progress was written: seconds, monotonic clock
+
+    def _record(self, kind: str, **values: object) -> None:
+        if not is_first():
+            return
+        now = time.monotonic()
+        if kind == "progress" and values["step"] not in (0, values["total"]):
+            if now - self.last < EVERY:
+                return
+            self.last = now
+        write_line({"kind": kind, **values})
+
+
+def write_line(event: Event) -> None:
+    """Write an event to stderr, as a line of JSON."""
+    with suppress(OSError):
+        sys.stderr.write(json.dumps(event) + "\n")
+        sys.stderr.flush()

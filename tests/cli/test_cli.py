@@ -1,6 +1,7 @@
 import errno
 import importlib.util
 import inspect
+import json
 import os
 import re
 import resource
@@ -562,3 +563,19 @@ def test_defaults_are_those_of_the_functions() -> None:
             other = theirs[renamed.get(name, name)].default
             if inspect.Parameter.empty not in (parameter.default, other):
                 assert parameter.default == other, (function.__name__, name)
+
+
+def test_another_program_reads_messages_errors_and_the_end_as_json(tmp_path: Path) -> None:
+    runs = tmp_path / "elsewhere"
+    environment = {"AA_PROGRESS": "json", "AA_RUNS": str(runs)}
+    clips = aa("puppets", "--out", str(runs / "p"), "--clips", "1", "--frames", "2", "--size",
+               "32", **environment)  # fmt: skip
+    heard = [json.loads(line) for line in clips.stderr.splitlines()]
+    assert [event for event in heard if event["kind"] == "progress"][-1]["step"] == 1
+    assert heard[-1] == {"kind": "exit", "code": 0}
+    assert clips.stdout == f"{runs / 'p'}\n"
+    assert "p " in aa("runs", AA_RUNS=str(runs)).stderr
+    wrong = aa("runs", "show", "nobody", **environment)
+    error, end = map(json.loads, wrong.stderr.splitlines())
+    assert error["kind"] == "error" and error["code"] == 2 and str(runs) in error["text"]
+    assert end == {"kind": "exit", "code": 2}

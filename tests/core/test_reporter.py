@@ -13,7 +13,7 @@ from animateanywhere.core.messages import (
     say,
     warn,
 )
-from animateanywhere.core.reporter import Event, Events
+from animateanywhere.core.reporter import Event, Events, Lines
 
 
 def test_events_are_recorded_and_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +87,32 @@ def test_after_a_failure_the_one_before_is_back() -> None:
     with pytest.raises(KeyboardInterrupt), reporting_to(Events()):
         raise KeyboardInterrupt
     assert current() is before
+
+
+def test_lines_are_written_at_once_and_progress_not_for_each_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    reporter = Lines()
+    with reporting_to(reporter), progress("motion", total=1000) as bar:
+        say("é [bold]sks[/bold]")
+        for _ in range(1000):
+            clock[0] += 0.01
+            bar.advance(loss=0.5)
+    heard = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    kinds = [event["kind"] for event in heard]
+    assert {"kind": "message", "text": "é sks", "level": "info"} in heard
+    assert heard[-1] == {"kind": "end", "stage": "motion", "step": 1000, "total": 1000}
+    assert heard[-2]["step"] == 1000 and heard[-2]["loss"] == 0.5
+    assert 90 <= kinds.count("progress") <= 105
+    assert reporter.events == []
+
+
+def test_lines_that_cannot_be_written_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "w")  # noqa: SIM115
+    monkeypatch.setattr("sys.stderr", full)
+    with reporting_to(Lines()):
+        say("the disk is full")
+    with pytest.raises(OSError, match="No space"):
+        full.close()
