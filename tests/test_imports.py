@@ -17,6 +17,7 @@ FLOORS = [
     {"evaluation"},
     {"methods"},
     {"commands"},
+    {"studio"},
     {"cli"},
     {"__main__"},
 ]

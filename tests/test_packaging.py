@@ -44,7 +44,7 @@ def declared(*lists: list[str]) -> set[str]:
 
 def test_all_that_is_imported_is_declared() -> None:
     core = declared(PROJECT["dependencies"])
-    used = ("c2pa", "offline", "openai", "dwpose", "faces", "openpose", "ray")
+    used = ("c2pa", "offline", "openai", "dwpose", "faces", "openpose", "ray", "studio")
     backends = [EXTRAS[name] for name in used]
     assert imported("animateanywhere") <= core | declared(*backends)
     assert imported("tests") - {"benchmarks", "tests"} <= core | declared(

@@ -23,6 +23,7 @@ from animateanywhere.cli import (
     prepare,
     runs,
     share,
+    studio,
     swap,
     train,
 )
@@ -38,7 +39,6 @@ from animateanywhere.core.errors import (
 )
 from animateanywhere.core.files import full_disk
 from animateanywhere.core.launcher import is_first, reports_error
-from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Lines, write_line
 
 # In the order in which people need them, as `aa --help` shows it
@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "personalize": train.personalize,
         "generate": generate.generate,
         "swap": swap.swap,
+        "studio": studio.studio,
     },
     "Prepare and check": {
         "prepare": prepare.prepare,
@@ -140,7 +141,11 @@ def _for_programs() -> bool:
 
 
 def _reporting() -> AbstractContextManager[None]:
-    return reporting_to(Lines()) if _for_programs() else nullcontext()
+    if not _for_programs():
+        return nullcontext()
+    from animateanywhere.core.messages import reporting_to  # with rich
+
+    return reporting_to(Lines())
 
 
 def _fail(message: str, code: int, follows: bool = False) -> int:

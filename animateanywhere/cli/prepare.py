@@ -129,6 +129,14 @@ def check(
     base: Base = "mini",
     recipe: Recipe = None,
     class_word: ClassWord = None,
+    place: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            show_default="none",
+            help="Where the video was filmed: what `aa prepare` and `aa personalize` call --scene.",
+        ),
+    ] = None,
     person: Person = None,
     size: FrameSize = None,
     aspect: FrameAspect = None,
@@ -154,8 +162,10 @@ def check(
     """Check a video and a motion before any long work.
 
     Reports what is wrong with the video to learn from and with the motion of --pose, and estimates
-    time and memory of `aa personalize` and `aa generate` from a few steps of each. With --scene,
-    reports what is wrong with a character and a scene for `aa swap`, and how they suit each other.
+    time and memory of `aa personalize` and `aa generate` from a few steps of each. The subject
+    folder that it writes can be corrected and given to `aa personalize` in place of the video. With
+    --scene, reports what is wrong with a character and a scene for `aa swap`, and how they suit
+    each other.
 
     The verdict is "ready" or "usable with warnings", both with exit code 0, or "unusable", with
     exit code 1.
@@ -186,6 +196,7 @@ def check(
         base=base,
         recipe=recipe,
         class_word=class_word,
+        scene=place,
         size=shape[0],
         aspect=shape[1],
         person=person,

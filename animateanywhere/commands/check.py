@@ -63,6 +63,7 @@ def check(
     base: str = "mini",
     recipe: str | None = None,
     class_word: str | None = None,
+    scene: str | None = None,
     person: int | None = None,
     size: Size | None = None,
     aspect: Aspect | None = None,
@@ -74,9 +75,9 @@ def check(
     """Check a clip to learn from and a motion to follow, and estimate time and memory.
 
     The subject is prepared into `out`, by default runs/check/<clip>/subject, where users can look
-    at it. size, aspect: of the frames, as for `frame_shape.in_frames`. part, pose_part: of the clip
-    and of the motion. Faults of the files themselves are findings; other wrong use raises
-    UsageError.
+    at it, correct it, and give it to `aa personalize`. scene: as for `prepare`. size, aspect: of
+    the frames, as for `frame_shape.in_frames`. part, pose_part: of the clip and of the motion.
+    Faults of the files themselves are findings; other wrong use raises UsageError.
     """
     model = load_base(base)
     passes = to_device(model, best_device())  # as generation has it
@@ -89,7 +90,7 @@ def check(
     subject, prepared = None, Prepared(0.0, 0.0, 0.0)
     try:
         model = in_frames(model, clip_size(video), "the video", size, aspect)
-        subject, prepared = _prepare(model, video, out, class_word, person, backends, part)
+        subject, prepared = _prepare(model, video, out, class_word, scene, person, backends, part)
         found[video.name] += [*read_findings(out), *_origin(video)]
     except UsageError as error:
         found[video.name].append(about(video, error))
@@ -172,6 +173,7 @@ def _prepare(
     video: Path,
     out: Path,
     class_word: str | None,
+    scene: str | None,
     person: int | None,
     backends: Backends | None,
     part: Part,
@@ -180,8 +182,8 @@ def _prepare(
     record = out.with_name(f"{out.name}.json")
     key, begun, held = read_settings(out).get("key"), time.monotonic(), memory_now()
     subject = prepare(
-        video, out, class_word=class_word, backends=backends, person=person, size=model.frame,
-        fps=float(model.config["fps"]), part=part, report=False,
+        video, out, scene=scene, class_word=class_word, backends=backends, person=person,
+        size=model.frame, fps=float(model.config["fps"]), part=part, report=False,
     )  # fmt: skip
     if key == read_settings(out)["key"]:
         with suppress(OSError, ValueError, TypeError):  # missing or damaged

@@ -34,7 +34,7 @@ ABBREVIATIONS = frozenset(
 # Folders in runs/, where each token has a folder too
 OTHER_FOLDERS = frozenset(
     """base bases bench check corpus demo evaluate people predictions puppets regularization
-    subject""".split()
+    studio subject""".split()
 )
 
 

@@ -76,24 +76,31 @@ def write_subject(
         (folder / name).mkdir()
         jobs += [(folder / name / f"{index:04}.png", one) for index, one in enumerate(pictures)]
 
-    def save(path: Path, one: np.ndarray) -> None:
-        # Run-length encoding only: faster, and photographs become no larger
-        Image.fromarray(one).save(path, compress_level=1, compress_type=zlib.Z_RLE)
-
     with ThreadPoolExecutor(2) as pool:  # Pillow releases the GIL while it compresses
-        list(pool.map(save, *zip(*jobs, strict=True)))
+        list(pool.map(save_picture, *zip(*jobs, strict=True)))
     poses = Poses(subject.keypoints, width, height, subject.fps, filled)
     write_poses(folder / "poses.json", poses)
-    lines = [
-        json.dumps({"frame": index, "caption": caption}, ensure_ascii=False)
-        for index, caption in enumerate(subject.captions)
-    ]
-    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "captions.jsonl").write_text(captions_text(subject.captions), encoding="utf-8")
     facts = {"class_word": subject.class_word, "scene": subject.scene or "", **about}
     # A JSON string is a TOML string
     rows = [f"{key} = {json.dumps(fact, ensure_ascii=False)}" for key, fact in facts.items()]
     (folder / "subject.toml").write_text("\n".join(rows) + "\n", encoding="utf-8")
     contact_sheet(folder / "contact.png", _contact_rows(subject))
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write a frame or a mask, uint8, as PNG."""
+    # Run-length encoding only: faster, and photographs become no larger
+    Image.fromarray(pixels).save(path, compress_level=1, compress_type=zlib.Z_RLE)
+
+
+def captions_text(captions: Sequence[str]) -> str:
+    """Captions as the text of captions.jsonl."""
+    lines = [
+        json.dumps({"frame": index, "caption": caption}, ensure_ascii=False)
+        for index, caption in enumerate(captions)
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def read_settings(folder: Path) -> dict[str, str | int | float]:

@@ -1,0 +1,150 @@
+"""Uploads: streamed into the runs folder under a name of the server's, and checked by content."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import parse_json, read_table
+from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.studio.place import ID, Place, Unknown, new_id
+
+LARGEST = 2**30  # bytes of an upload
+SPARE = 2**26  # bytes that stay free on the disk
+PATIENCE = 120  # seconds for a look at a file
+LONGEST_NAME = 80
+EXAMPLE = "0" * 16  # id of the clip that comes with the package
+
+
+class TooLarge(Exception):
+    """More bytes than an upload may have."""
+
+
+async def take(
+    place: Place, name: str, length: int | None, body: AsyncIterator[bytes]
+) -> dict[str, Any]:
+    """Write an upload and look at it; returns its facts.
+
+    name: what people call it, of which no path is made. length: as announced, None if it was not.
+    Raises TooLarge; UsageError for a file that is no video, picture or poses; Failure where the
+    disk is full. Nothing is left then.
+    """
+    if (length or 0) > LARGEST:
+        raise TooLarge
+    folder, ident = place.own / "clips", new_id()
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < (length or 0) + SPARE:
+        raise Failure("the disk is full: free some space, then upload again")
+    upload = folder / f"{ident}.upload"
+    strip = folder / f"{ident}.jpg"
+    try:
+        with write_aside(upload) as aside, aside.open("wb") as file:
+            size = 0
+            async for piece in body:
+                size += len(piece)
+                if size > LARGEST:
+                    raise TooLarge
+                file.write(piece)
+        if not upload.stat().st_size:
+            raise UsageError("the file is empty")
+        facts = await look(upload, strip)
+        path = upload.with_suffix(".poses.json" if facts["kind"] == "poses" else facts["suffix"])
+        upload.rename(path)
+        table = {"name": clean(name), "file": path.name, **facts}
+        with write_aside(folder / f"{ident}.json") as aside:
+            aside.write_text(json.dumps(table) + "\n", encoding="utf-8")
+    except BaseException:
+        for left in folder.glob(f"{ident}.*"):
+            left.unlink()
+        raise
+    return {"id": ident, **table}
+
+
+async def look(path: Path, strip: Path) -> dict[str, Any]:
+    """The facts of a file (`studio.look`). Raises UsageError with what is wrong with it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "animateanywhere.studio.look", str(path), str(strip),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
+    except TimeoutError:
+        raise UsageError("reading it takes too long; give a shorter part of it") from None
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    if process.returncode == 0:
+        return dict(parse_json(out.decode()))
+    lines = said.decode(errors="replace").strip().splitlines()
+    if process.returncode == 2 and lines:
+        raise UsageError(lines[-1])
+    raise UsageError("it cannot be read: it is damaged, or not a video")
+
+
+def clips(place: Place) -> list[dict[str, Any]]:
+    """All uploads, the newest first."""
+    files = sorted((place.own / "clips").glob("*.json"), key=lambda file: -file.stat().st_mtime)
+    return [{"id": file.stem, **table} for file in files if (table := _table(file)) is not None]
+
+
+def clip_of(place: Place, name: str) -> dict[str, Any]:
+    """The facts of a clip. Raises Unknown."""
+    table = _table(place.file("clips", name, ".json"))
+    if table is None:
+        raise Unknown(name)
+    return {"id": name, **table}
+
+
+def file_of(place: Place, name: str) -> Path:
+    """The file of a clip. Raises Unknown."""
+    one = clip_of(place, name)
+    if one.get("bundled"):
+        return EXAMPLES / one["file"]
+    path = place.own / "clips" / one["file"]
+    if not path.is_file() or not place.holds(path):
+        raise Unknown(name)
+    return path
+
+
+def delete(place: Place, name: str) -> None:
+    """Delete an upload. Raises Unknown."""
+    place.file("clips", name)
+    for path in (place.own / "clips").glob(f"{name}.*"):
+        path.unlink()
+
+
+def clean(name: str) -> str:
+    """The name of a file as text to show: one line, without a path."""
+    name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    letters = (c if unicodedata.category(c)[0] != "C" else " " for c in name)
+    return " ".join("".join(letters).split())[:LONGEST_NAME] or "clip"
+
+
+def _table(file: Path) -> dict[str, Any] | None:
+    table = read_table(file)
+    path = table.get("file")
+    return table if ID.fullmatch(file.stem) and isinstance(path, str) and "/" not in path else None
+
+
+async def add_example(place: Place) -> None:
+    """Put the clip of a rendered person that comes with the package among the uploads, once."""
+    file, facts = EXAMPLES / "reference.mp4", place.own / "clips" / f"{EXAMPLE}.json"
+    if facts.exists() or not file.is_file():
+        return
+    facts.parent.mkdir(parents=True, exist_ok=True)
+    table = {"name": "Example: a rendered man in a room", "file": file.name, "bundled": True,
+             "class_word": "man", "scene": "in a room"}  # fmt: skip
+    table |= await look(file, facts.with_suffix(".jpg"))
+    with write_aside(facts) as aside:
+        aside.write_text(json.dumps(table) + "\n", encoding="utf-8")

@@ -1,0 +1,123 @@
+"""What was made, by the studio or the command line: listed, deleted, and brought back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from animateanywhere.commands.run_state import Run, files_of_result, in_words
+from animateanywhere.commands.runs import find_run, list_runs
+from animateanywhere.core.disk_use import disk_use
+from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import read_table
+from animateanywhere.evaluation.sidecar import earlier_settings
+from animateanywhere.studio.orders import people
+from animateanywhere.studio.place import ID, Place, Unknown, new_id
+
+RECORD = "deleted.json"
+SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale", "sampler",
+         "frames", "fps", "size", "fit", "scale", "version")  # fmt: skip
+VIDEO = {".mp4": "video", ".webm": "video", ".gif": "image", ".webp": "image"}
+
+
+def history(place: Place) -> dict[str, Any]:
+    """All runs and videos, the newest first, the learned people, and what was deleted."""
+    listing = list_runs(place.runs)
+    runs = [run for run in listing.runs if run.path != place.own]
+    learned = [run.path for run in runs if run.kind == "personalize"]
+    return {"items": [_item(place, run) for run in runs], "bytes": listing.bytes,
+            "people": people(place, learned), "deleted": _deleted(place)}  # fmt: skip
+
+
+def _item(place: Place, run: Run) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "id": place.id_of(run.path), "name": run.name, "kind": run.kind, "state": run.state,
+        "words": in_words(run), "bytes": run.bytes, "changed": run.changed,
+        "problems": run.problems,
+    }  # fmt: skip
+    settings = earlier_settings(run.path) if run.kind == "generate" and not _is_run(run) else None
+    if settings is not None:
+        item["settings"] = {key: settings[key] for key in SHOWN if settings.get(key) is not None}
+        item["settings"]["base"] = (settings.get("base") or {}).get("name")
+        item["motion"] = (settings.get("pose") or {}).get("file")
+        item["shown"] = VIDEO.get(run.path.suffix)
+        item["fps"] = (settings.get("output") or {}).get("fps")
+    return item
+
+
+def _is_run(run: Run) -> bool:
+    return run.path.is_dir() and not run.path.with_suffix(".json").is_file()
+
+
+def delete(place: Place, name: str) -> str:
+    """Take a run or video out of the folder of the runs; returns the id to bring it back.
+
+    It is moved, so nothing is lost before it is deleted for good. Raises Unknown; Failure where a
+    command works in it.
+    """
+    path = place.path_of(name)
+    run = find_run(str(path.relative_to(place.runs)), place.runs)
+    if run.state == "running":
+        raise Failure(f"{run.name}: a command works in it: stop that first")
+    if run.path.is_symlink():
+        raise UsageError(f"{run.name} is a link: remove it yourself")
+    files = [path] if _is_run(run) else files_of_result(path)
+    ident = new_id()
+    folder = place.file("deleted", ident)
+    folder.mkdir(parents=True)
+    names = [str(file.relative_to(place.runs)) for file in files]
+    record = {"name": run.name, "kind": run.kind, "files": names, "at": time.time()}
+    with write_aside(folder / RECORD) as aside:
+        aside.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    for number, file in enumerate(files):
+        os.replace(file, folder / str(number))
+    return ident
+
+
+def restore(place: Place, ident: str) -> None:
+    """Bring back what was deleted. Raises Unknown; UsageError where something else has its name."""
+    folder, record = _record(place, ident)
+    targets = [place.runs / name for name in record["files"]]
+    taken = [target for target in targets if os.path.lexists(target)]
+    if taken:
+        raise UsageError(f"{taken[0]} is there again: delete or rename that first")
+    for number, target in enumerate(targets):
+        if (folder / str(number)).exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(folder / str(number), target)
+    shutil.rmtree(folder)
+
+
+def forget(place: Place, ident: str) -> None:
+    """Delete for good what was deleted. Raises Unknown."""
+    folder, _ = _record(place, ident)
+    shutil.rmtree(folder)
+
+
+def _deleted(place: Place) -> list[dict[str, Any]]:
+    found = []
+    for path in (place.own / "deleted").glob(f"*/{RECORD}"):
+        ident = path.parent.name
+        if ID.fullmatch(ident):
+            record = _record(place, ident)[1]
+            found.append({"id": ident, "name": record["name"], "kind": record["kind"],
+                          "at": record["at"], "bytes": disk_use(path.parent)[0]})  # fmt: skip
+    return sorted(found, key=lambda one: -float(one["at"]))
+
+
+def _record(place: Place, ident: str) -> tuple[Path, dict[str, Any]]:
+    """The folder and the record of something deleted. Raises Unknown."""
+    folder = place.file("deleted", ident)
+    record = read_table(folder / RECORD)
+    names = record.get("files")
+    whole = isinstance(names, list) and all(
+        isinstance(name, str) and place.holds(place.runs / name) for name in names
+    )
+    if not whole or not {"name", "kind", "at"} <= record.keys():
+        raise Unknown(ident)
+    return folder, record

@@ -1,0 +1,292 @@
+"""Long work of the studio: one `aa` command at a time, each in a process of its own.
+
+A job is a folder: `job.json` says which command and how it stands, stderr of the command goes to
+`events.jsonl` (lines of JSON, see `core.reporter.Lines`) and stdout to `result.txt`. So the queue
+survives a restart, a command that ends badly ends nothing else, and the studio finds one that went
+on without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import psutil
+
+from animateanywhere.core.errors import Failure
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import parse_json, read_table
+from animateanywhere.studio.place import ID, Unknown, new_id
+from animateanywhere.studio.progress import Progress, follow
+
+State = Literal["queued", "running", "stopping", "done", "failed", "stopped"]
+ENDED = ("done", "failed", "stopped")
+KEPT = 50  # ended jobs that are remembered
+KILLED = (
+    "ended by the system ({}), perhaps because memory ran out: close other programs, or try less"
+)
+
+
+@dataclass
+class Job:
+    """A command, and how it stands."""
+
+    kind: str  # what the page calls it: check, learn, generate, motion
+    title: str
+    arguments: list[str]  # of `aa`
+    about: dict[str, Any]  # what the page asked for, to ask for it again
+    id: str = field(default_factory=new_id)
+    state: State = "queued"
+    queued: float = field(default_factory=time.time)  # times in seconds since 1970
+    begun: float | None = None
+    ended: float | None = None
+    process: int | None = None
+    since: float | None = None  # when the process began, by which it is known again
+    code: int | None = None
+    text: str = ""  # one line, why it failed
+    result: str = ""  # what the command printed to stdout
+
+
+@dataclass
+class Queue:
+    """The jobs of a folder; `step` moves them on. `changes` counts what pages should see."""
+
+    folder: Path
+    runs: Path
+    jobs: dict[str, Job] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    changes: int = 0
+    closed: bool = False  # nothing new begins
+    child: subprocess.Popen[bytes] | None = None
+
+    def load(self) -> None:
+        """Read the jobs that are there. One whose process still works is running on; one whose
+        process is gone with the studio goes on from where it was saved."""
+        for path in sorted(self.folder.glob("*/job.json")):
+            job = _read(path)
+            if job is None or job.id != path.parent.name:
+                continue
+            self.jobs[job.id] = job
+            self._follow(job)
+            if job.state in ("running", "stopping") and _process(job) is None:
+                lost = job.state == "running" and self.progress[job.id].code is None
+                self._settle(job, None)
+                if lost:
+                    self.resume(job)
+
+    def add(self, job: Job) -> Job:
+        """Queue a job. Raises Failure where the disk is full."""
+        self._write(job)
+        self.jobs[job.id] = job
+        self.changes += 1
+        return job
+
+    def find(self, name: str) -> Job:
+        """A job by its id. Raises Unknown."""
+        if name not in self.jobs:
+            raise Unknown(name)
+        return self.jobs[name]
+
+    def stop(self, job: Job) -> None:
+        """Let a job stop, which saves where it is; asked for again, end it at once."""
+        process = _process(job)
+        if job.state == "queued":
+            job.state, job.ended = "stopped", time.time()
+        elif process is not None:
+            again = job.state == "stopping"
+            job.state = "stopping"
+            with suppress(psutil.Error, ProcessLookupError):
+                if again:
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    process.send_signal(signal.SIGINT)
+        self._write(job)
+        self.changes += 1
+
+    def resume(self, job: Job) -> None:
+        """Queue a job that stopped or failed again: the same command goes on where it was saved."""
+        if job.state not in ("stopped", "failed"):
+            return
+        job.state, job.text, job.code, job.queued = "queued", "", None, time.time()
+        job.ended = None
+        self._write(job)
+        self.changes += 1
+
+    def forget(self, job: Job) -> None:
+        """Take an ended job off the list; what it made stays."""
+        if job.state not in ENDED:
+            raise Failure(f"{job.title}: stop it first")
+        shutil.rmtree(self.folder / job.id, ignore_errors=True)
+        del self.jobs[job.id]
+        self.progress.pop(job.id, None)
+        self.changes += 1
+
+    @property
+    def current(self) -> Job | None:
+        """The job at work."""
+        return next(
+            (job for job in self.jobs.values() if job.state in ("running", "stopping")), None
+        )
+
+    def step(self) -> None:
+        """Look after the job at work, and begin the next one."""
+        job = self.current
+        if job is not None:
+            if follow(self.progress[job.id], self.folder / job.id / "events.jsonl"):
+                self.changes += 1
+            code = self._code(job)
+            if code is not None or _process(job) is None:
+                follow(self.progress[job.id], self.folder / job.id / "events.jsonl")
+                self._settle(job, code)
+            return
+        waiting = sorted((job for job in self.jobs.values() if job.state == "queued"),
+                         key=lambda job: job.queued)  # fmt: skip
+        if waiting and not self.closed:
+            self._begin(waiting[0])
+
+    def close(self, patience: float = 30.0) -> Job | None:
+        """Begin nothing more, and stop the job at work so that it goes on at the next start.
+
+        Returns it; one that takes longer than `patience` seconds to stop works on.
+        """
+        self.closed = True
+        job = self.current
+        if job is None:
+            return None
+        wanted = job.state
+        if wanted == "running":
+            self.stop(job)
+        end = time.monotonic() + patience
+        while self.current is not None and time.monotonic() < end:
+            self.step()
+            time.sleep(0.05)
+        if job.state == "stopped" and wanted == "running":
+            job.state, job.ended = "queued", None
+            self._write(job)
+        return job
+
+    def _begin(self, job: Job) -> None:
+        place = self.folder / job.id
+        environment = {**os.environ, "AA_PROGRESS": "json", "AA_RUNS": str(self.runs)}
+        environment["PYTHONUNBUFFERED"] = "1"
+        command = [sys.executable, "-m", "animateanywhere", *job.arguments]
+        job.begun, job.text, job.code, job.result = time.time(), "", None, ""
+        try:
+            # Of a job that goes on, what it said before stays
+            with (
+                open(place / "events.jsonl", "ab") as errors,
+                open(place / "result.txt", "wb") as out,
+            ):
+                errors.write(b'{"kind": "begin"}\n')
+                errors.flush()
+                # Of its own session: Ctrl-C in the studio's terminal is the studio's
+                self.child = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=environment,
+                    start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            job.state, job.ended = "failed", time.time()
+            job.text = f"could not start: {(error.strerror or str(error)).lower()}"
+        else:
+            job.state, job.process = "running", self.child.pid
+            with suppress(psutil.Error):
+                job.since = psutil.Process(self.child.pid).create_time()
+            # Where memory runs out, the system ends this one and not the studio
+            with suppress(OSError):
+                Path(f"/proc/{self.child.pid}/oom_score_adj").write_text("500")
+        self.progress.setdefault(job.id, Progress())
+        self._write(job)
+        self.changes += 1
+
+    def _code(self, job: Job) -> int | None:
+        """The exit code of a job that has ended; None while it works, and where it is not known."""
+        if self.child is None or self.child.pid != job.process:
+            return None
+        return self.child.poll()
+
+    def _settle(self, job: Job, code: int | None) -> None:
+        """Write down how a job has ended. code: None where its process was not this one's."""
+        seen = self.progress[job.id]
+        job.code = seen.code if seen.code is not None else code
+        with suppress(OSError):
+            text = (self.folder / job.id / "result.txt").read_text(
+                encoding="utf-8", errors="replace"
+            )
+            job.result = text.strip()
+        if job.code == 0 or (job.kind == "check" and job.code == 1 and job.result):
+            job.state, job.text = "done", ""
+        elif job.code in (130, 143) or job.state == "stopping":
+            job.state, job.text = "stopped", ""
+        else:
+            number = "" if job.code is None or job.code >= 0 else signal.Signals(-job.code).name
+            job.state = "failed"
+            job.text = seen.error or KILLED.format(number or "no reason was left")
+        job.ended, job.process, job.since = time.time(), None, None
+        self._write(job)
+        self._forget_oldest()
+        self.changes += 1
+
+    def _forget_oldest(self) -> None:
+        ended = sorted((job for job in self.jobs.values() if job.state in ENDED),
+                       key=lambda job: job.ended or 0)  # fmt: skip
+        for job in ended[: max(len(ended) - KEPT, 0)]:
+            self.forget(job)
+
+    def _follow(self, job: Job) -> None:
+        self.progress[job.id] = Progress()
+        follow(self.progress[job.id], self.folder / job.id / "events.jsonl")
+
+    def _write(self, job: Job) -> None:
+        """Keep a job on the disk. Where that is full, only a new job fails: for the others, the
+        record is a little old."""
+        path = self.folder / job.id / "job.json"
+        try:
+            with write_aside(path) as aside:
+                aside.write_text(json.dumps(asdict(job), indent=1) + "\n", encoding="utf-8")
+        except Failure:
+            if job.id not in self.jobs:
+                shutil.rmtree(path.parent, ignore_errors=True)
+                raise
+
+
+def _read(path: Path) -> Job | None:
+    """A job as written; None if the file is damaged."""
+    table = read_table(path)
+    known = {one.name for one in fields(Job)}
+    try:
+        job = Job(**{key: value for key, value in table.items() if key in known})
+    except TypeError:
+        return None
+    whole = ID.fullmatch(job.id) and job.state in get_args(State)
+    words = isinstance(job.arguments, list) and all(isinstance(one, str) for one in job.arguments)
+    return job if whole and words else None
+
+
+def _process(job: Job) -> psutil.Process | None:
+    """The process of a job, if it still works; its number may be another's by now."""
+    if job.process is None:
+        return None
+    try:
+        process = psutil.Process(job.process)
+        if job.since is not None and abs(process.create_time() - job.since) > 1:
+            return None
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    except psutil.Error:
+        return None
+
+
+def result_of(job: Job) -> Any:
+    """What a command printed as JSON; None where that is something else."""
+    try:
+        return parse_json(job.result)
+    except ValueError:
+        return None

@@ -1,0 +1,145 @@
+"""Prepared clips on the page, and their corrections, written to the files that `aa prepare` writes
+and `aa personalize` reads (`datasets.subject`, `datasets.corrections`)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.findings import read_findings, verdict
+from animateanywhere.core.run_folder import owned
+from animateanywhere.datasets.corrections import corrected_frames, find_corrections
+from animateanywhere.datasets.subject import (
+    captions_text,
+    read_captions,
+    read_picture,
+    read_settings,
+    save_picture,
+)
+from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
+from animateanywhere.pose.skeleton import parse_poses, poses_text, read_poses, write_poses
+from animateanywhere.studio.place import Place, Unknown
+
+LARGEST_MASK = 2**24  # bytes of a PNG
+LONGEST = 400  # letters of a caption
+
+
+def is_subject(folder: Path) -> bool:
+    """Whether a folder is a prepared clip."""
+    return (folder / "subject.toml").is_file()
+
+
+def subject_of(place: Place, name: str) -> Path:
+    """The folder of a subject by its id: of the studio, or in a run. Raises Unknown."""
+    folder = place.file("subjects", name)
+    if not is_subject(folder):
+        folder = place.path_of(name)
+    if not is_subject(folder) or not place.holds(folder):
+        raise Unknown(name)
+    return folder
+
+
+def show(folder: Path) -> dict[str, Any]:
+    """All that the page shows of a subject, without its pictures. Raises UsageError where files
+    are damaged."""
+    poses, about, findings = (
+        read_poses(folder / "poses.json"),
+        read_settings(folder),
+        read_findings(folder),
+    )
+    filled = poses.filled if poses.filled is not None else np.zeros(poses.keypoints.shape[:2], bool)
+    found = find_corrections(folder)
+    return {
+        "count": len(poses.keypoints), "width": poses.width, "height": poses.height,
+        "fps": poses.fps, "class_word": about.get("class_word"), "scene": about.get("scene"),
+        "source": about.get("source"), "pose_by": about.get("pose"), "mask_by": about.get("mask"),
+        "keypoints": np.round(poses.keypoints, 2).tolist(), "filled": np.argwhere(filled).tolist(),
+        "captions": read_captions(folder / "captions.jsonl"), "verdict": verdict(findings),
+        "findings": [finding._asdict() for finding in findings],
+        "corrected": corrected_frames(found, found.digests), **SKELETON,
+    }  # fmt: skip
+
+
+SKELETON = {"limbs": [list(limb) for limb in LIMBS], "names": list(KEYPOINTS),
+            "colors": COLORS.tolist(), "visible": VISIBLE}  # fmt: skip
+
+
+def picture(folder: Path, kind: str, frame: int) -> Path:
+    """The file of a frame or its mask. Raises Unknown."""
+    path = folder / {"frames": "frames", "masks": "masks"}[kind] / f"{frame:04}.png"
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        raise Unknown(str(frame))
+    return path
+
+
+def set_mask(folder: Path, frame: int, png: bytes) -> None:
+    """Replace a mask by a picture: white is the person. Raises UsageError for another size, or what
+    is no PNG file; Failure where the disk is full or a command works in the folder."""
+    path = picture(folder, "masks", frame)
+    if len(png) > LARGEST_MASK:
+        raise UsageError(f"a mask of {len(png) >> 20} MB is too large")
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as given:
+            size, wanted = given.size, read_picture(path, "L").shape[::-1]
+            if size != wanted:
+                raise UsageError(f"the mask has {size[0]} x {size[1]} pixels, the frame "
+                                 f"{wanted[0]} x {wanted[1]}")  # fmt: skip
+            pixels = np.array(given.convert("L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"not a PNG file of a mask ({error})") from None
+    with _editing(folder), write_aside(path) as aside:
+        save_picture(aside, pixels)
+
+
+def set_pose(folder: Path, frame: int, pose: Any) -> None:
+    """Replace the keypoints of a frame, 18 of x, y in pixels and confidence. Raises as `set_mask`
+    does."""
+    path = folder / "poses.json"
+    with _editing(folder):
+        poses = read_poses(path)
+        if not 0 <= frame < len(poses.keypoints):
+            raise Unknown(str(frame))
+        try:
+            given = np.array(pose, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError):
+            given = np.zeros(0, np.float32)
+        if given.shape != poses.keypoints.shape[1:]:
+            raise UsageError("a pose is 18 keypoints of x, y and confidence")
+        changed = (given != poses.keypoints[frame]).any(-1)
+        poses.keypoints[frame] = given
+        if poses.filled is not None:  # it was placed, no longer interpolated
+            poses.filled[frame] &= ~changed
+        parse_poses(poses_text(poses).encode(), "the pose")  # what could not be read again
+        write_poses(path, poses)
+
+
+def set_caption(folder: Path, frames: list[int], caption: str) -> None:
+    """Replace the captions of frames. Raises as `set_mask`, and for one without <token>."""
+    path, words = folder / "captions.jsonl", " ".join(caption.split())
+    if "<token>" not in words:
+        raise UsageError("a caption names the person by <token>, as in: a <token> man in a room")
+    if len(words) > LONGEST:
+        raise UsageError(f"a caption has at most {LONGEST} letters")
+    with _editing(folder):
+        captions = read_captions(path)
+        if any(not 0 <= frame < len(captions) for frame in frames):
+            raise Unknown(str(frames))
+        for frame in frames:
+            captions[frame] = words
+        with write_aside(path) as aside:
+            aside.write_text(captions_text(captions), encoding="utf-8")
+
+
+@contextmanager
+def _editing(folder: Path) -> Iterator[None]:
+    """No command works in the folder meanwhile: Failure if one does."""
+    with owned(folder, "prepare", is_subject):
+        yield

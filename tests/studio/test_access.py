@@ -1,0 +1,198 @@
+"""Who may use the studio, and what they may read."""
+
+import http.client
+import itertools
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.testclient import TestClient
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.studio import access
+from animateanywhere.studio.access import Keys, hosts_of, is_local
+from animateanywhere.studio.app import create_app
+from animateanywhere.studio.place import Place, new_id
+from animateanywhere.studio.server import StudioOptions, serve
+
+
+def test_without_the_token_nothing_is_seen(stranger: Any) -> None:
+    assert stranger.get("/").status_code == 403
+    assert stranger.get("/", params={"token": "wrong"}).status_code == 403
+    assert stranger.get("/", params={"token": "wröng"}).status_code == 403
+    for path in ("/api/history", "/api/events", "/api/about", "/nothing"):
+        assert stranger.get(path).status_code == 403
+    assert stranger.get("/api/about", cookies={"aa-studio-8720": "guess"}).status_code == 403
+
+
+def test_the_token_is_taken_off_the_address_for_a_cookie_that_no_other_site_gets(
+    stranger: Any,
+) -> None:
+    answer = stranger.get("/", params={"token": stranger.app_keys.token})
+    assert answer.status_code == 303 and answer.headers["location"] == "/"
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+    assert stranger.app_keys.token.lower() not in cookie
+    assert stranger.get("/").status_code == 200
+    assert stranger.get("/api/about").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil:80"]
+)
+def test_other_names_for_this_machine_are_refused(client: TestClient, host: str) -> None:
+    assert client.get("/api/about").status_code == 200
+    assert client.get("/api/about", headers={"host": host}).status_code == 400
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", None])
+def test_pages_of_other_sites_cannot_order_anything(client: TestClient, origin: str | None) -> None:
+    del client.headers["origin"]
+    headers = {} if origin is None else {"origin": origin}
+    answer = client.post("/api/jobs", json={"job": "generate"}, headers=headers)
+    assert answer.status_code == 403
+    answer = client.post(
+        "/api/jobs", json={"job": "x"}, headers={"origin": "http://127.0.0.1:8720"}
+    )
+    assert answer.status_code == 422
+
+
+def test_nothing_is_loaded_from_elsewhere_nor_shown_elsewhere(client: TestClient) -> None:
+    for path in ("/", "/static/style.css", "/api/about", "/nothing"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "http" not in policy and "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+    assert client.get("/api/about").headers["cache-control"] == "no-store"
+
+
+def test_the_pages_name_no_other_address() -> None:
+    pages = Path(access.__file__).with_name("pages")
+    for file in pages.iterdir():
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//\w+\.|@import|url\(", text), file
+
+
+SECRET = "the secret of another folder"
+# Of published cases of Starlette (CVE-2023-29159), Gradio, Jupyter and others
+CASES = [
+    "../secret.mp4", "..%2fsecret.mp4", "%2e%2e/secret.mp4", "%2e%2e%2fsecret.mp4",
+    "..%252fsecret.mp4", "....//secret.mp4", "..\\secret.mp4", "..%5csecret.mp4",
+    "%00/secret.mp4", "secret.mp4%00", "/{outside}", "//{outside}", "%2f{outside}",
+    "file:{outside}", "file%3a%2f%2f{outside}", "..;/secret.mp4", "%c0%ae%c0%ae/secret.mp4",
+    "~/secret.mp4", "C:{outside}",
+]  # fmt: skip
+PLACES = [
+    "/static/{case}", "/static/../{case}", "/{case}", "/api/files/{case}", "/api/motions/{case}",
+    "/api/clips/{case}/video", "/api/clips/{case}/strip", "/api/subjects/{case}",
+    "/api/subjects/{case}/frames/0", "/api/results/{case}/video", "/api/runs/{case}/page",
+]  # fmt: skip
+
+
+def test_no_path_leads_out_of_the_runs(start: Any, tmp_path: Path) -> None:
+    secret, runs = tmp_path / "secret.mp4", tmp_path / "runs"
+    secret.write_text(SECRET)
+    _, address = start()
+    (runs / "studio-secret.mp4").write_text(SECRET)  # beside a folder of the same beginning
+    host = urlsplit(address).netloc
+    connection = http.client.HTTPConnection(host)
+    connection.request("GET", f"/?{urlsplit(address).query}")
+    answer = connection.getresponse()
+    cookie = (answer.headers["set-cookie"] or "").partition(";")[0]
+    answer.read()
+
+    def ask(path: str) -> tuple[int, str]:
+        connection.putrequest("GET", path)  # as it is, not normalized as browsers do
+        connection.putheader("Cookie", cookie)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+
+    assert ask("/api/about")[0] == 200
+    for place, case in itertools.product(PLACES, CASES):
+        path = place.format(case=case.format(outside=secret))
+        status, text = ask(path)
+        assert status in (400, 404, 405), path
+        assert SECRET not in text, path
+
+
+def test_links_lead_out_of_the_runs_for_nobody(client: TestClient, studio_place: Place) -> None:
+    secret = studio_place.runs.parent / "secret.mp4"
+    secret.write_text(SECRET)
+    link = studio_place.runs / "link.mp4"
+    link.symlink_to(secret)
+    assert client.get(f"/api/files/{studio_place.id_of(link)}").status_code == 404
+    real = studio_place.runs / "real.mp4"
+    real.write_bytes(b"video")
+    assert client.get(f"/api/files/{studio_place.id_of(real)}").content == b"video"
+    weights = studio_place.runs / "notes.txt"  # not what pages show
+    weights.write_text("mine")
+    assert client.get(f"/api/files/{studio_place.id_of(weights)}").status_code == 404
+    assert client.get(f"/api/files/{new_id()}").status_code == 404
+
+
+def test_with_a_password_the_page_asks_for_it(
+    studio_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "PAUSE", 0.01)
+    keys = Keys("aa-studio-1", token=None, password="correct horse")
+    app = create_app(studio_place, keys, "0.0.0.0")
+    with TestClient(app, "http://localhost:1", follow_redirects=False) as client:
+        client.headers["origin"] = "http://localhost:1"
+        assert "password" in client.get("/").text
+        assert client.get("/", params={"token": "None"}).status_code == 403
+        wrong = client.post("/login", data={"password": "battery"})
+        assert wrong.status_code == 403 and "not the password" in wrong.text
+        assert client.post("/login", content=b"x" * 10000).status_code == 413
+        assert client.get("/api/about").status_code == 403
+        assert client.post("/login", data={"password": "correct horse"}).status_code == 303
+        assert client.get("/api/about").status_code == 200
+
+
+def test_only_this_machine_is_let_in_without_a_password(tmp_path: Path) -> None:
+    assert is_local("127.0.0.1") and is_local("localhost") and is_local("127.8.0.1")
+    assert not is_local("0.0.0.0") and not is_local("192.168.0.4") and not is_local("example.org")
+    assert hosts_of("127.0.0.1") == ["127.0.0.1", "localhost"]
+    assert "*" not in hosts_of("0.0.0.0") and "0.0.0.0" not in hosts_of("0.0.0.0")
+    with pytest.raises(UsageError, match="--password"):
+        serve(StudioOptions(0, tmp_path / "runs", "0.0.0.0"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--port {port}: in use"):
+            serve(StudioOptions(port, tmp_path / "runs"))
+    assert not (tmp_path / "runs" / "studio").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_cleanly(start: Any, tmp_path: Path, number: int) -> None:
+    process, address = start()
+    assert "/?token=" in address
+    with urllib.request.urlopen(address.partition("?")[0] + "static/style.css") as answer:
+        assert answer.status == 200
+    second = subprocess.run(
+        [sys.executable, "-m", "animateanywhere", "studio", "--port=0", f"--runs={tmp_path}/runs"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert second.returncode == 1 and "in use by process" in second.stderr
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in said and "ended" in said.splitlines()[-1]
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address, timeout=2)
