@@ -71,6 +71,7 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
         Route("/api/jobs/{id}", _job),
         Route("/api/jobs/{id}", _forget_job, methods=["DELETE"]),
         Route("/api/jobs/{id}/{action}", _move_job, methods=["POST"]),
+        Route("/api/jobs/{id}/pictures/{number:int}", _job_picture),
         Route("/api/subjects/{id}", _subject),
         Route("/api/subjects/{id}/{kind}/{frame:int}", _picture),
         Route("/api/subjects/{id}/masks/{frame:int}", _set_mask, methods=["PUT"]),
@@ -251,6 +252,17 @@ async def _move_job(request: Request) -> Response:
         raise Unknown(action)
     await run_in_threadpool(queue.stop if action == "stop" else queue.resume, job)
     return JSONResponse(_shown(queue, job))
+
+
+async def _job_picture(request: Request) -> Response:
+    """A picture that a command said it wrote."""
+    place, queue = _parts(request)
+    job, number = queue.find(request.path_params["id"]), request.path_params["number"]
+    shown = queue.progress[job.id].pictures
+    path = Path(shown[number]) if number < len(shown) else None
+    if path is None or not place.holds(path):
+        raise Unknown(str(number))
+    return _media(path)
 
 
 async def _forget_job(request: Request) -> Response:

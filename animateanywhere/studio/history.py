@@ -16,6 +16,7 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import read_table
 from animateanywhere.evaluation.sidecar import earlier_settings
+from animateanywhere.studio.motions import motion_file, motions
 from animateanywhere.studio.orders import people
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
 
@@ -29,22 +30,29 @@ def history(place: Place) -> dict[str, Any]:
     """All runs and videos, the newest first, the learned people, and what was deleted."""
     listing = list_runs(place.runs)
     runs = [run for run in listing.runs if run.path != place.own]
-    learned = [run.path for run in runs if run.kind == "personalize"]
-    return {"items": [_item(place, run) for run in runs], "bytes": listing.bytes,
-            "people": people(place, learned), "deleted": _deleted(place)}  # fmt: skip
+    learned = people(place, [run.path for run in runs if run.kind == "personalize"])
+    files = {motion_file(place, one["id"]).name: one["id"] for one in motions(place)}
+    items = [_item(place, run, files) for run in runs]
+    for item in items:
+        item["person"] = next((one for one in learned if one["run"] == item["name"]), None)
+    return {"items": items, "bytes": listing.bytes, "people": learned,
+            "deleted": _deleted(place)}  # fmt: skip
 
 
-def _item(place: Place, run: Run) -> dict[str, Any]:
+def _item(place: Place, run: Run, motion_ids: dict[str, str]) -> dict[str, Any]:
+    """A run or video. motion_ids: of the motions by the names of their files."""
     item: dict[str, Any] = {
         "id": place.id_of(run.path), "name": run.name, "kind": run.kind, "state": run.state,
         "words": in_words(run), "bytes": run.bytes, "changed": run.changed,
-        "problems": run.problems,
+        "problems": run.problems, "path": str(run.path.absolute()),
     }  # fmt: skip
     settings = earlier_settings(run.path) if run.kind == "generate" and not _is_run(run) else None
     if settings is not None:
         item["settings"] = {key: settings[key] for key in SHOWN if settings.get(key) is not None}
         item["settings"]["base"] = (settings.get("base") or {}).get("name")
-        item["motion"] = (settings.get("pose") or {}).get("file")
+        pose = settings.get("pose") or {}
+        item["settings"] |= {"motion": pose.get("file"), "start": pose.get("start")}
+        item["motion_id"] = motion_ids.get(str(pose.get("file")))
         item["shown"] = VIDEO.get(run.path.suffix)
         item["fps"] = (settings.get("output") or {}).get("fps")
     return item

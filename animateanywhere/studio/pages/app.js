@@ -1,0 +1,43 @@
+// The page: tabs by the address, the bar of the work, and what is said when the server is gone.
+
+import { fill, h } from "./dom.js";
+import { connect } from "./net.js";
+import { show as generate } from "./generate.js";
+import { show as history } from "./history.js";
+import { show as learn } from "./learn.js";
+import { show as system } from "./system.js";
+import { showWork } from "./work.js";
+
+const TABS = { learn, generate, history, system };
+let leave = () => {};
+
+/** Show the tab that the address names: #learn, or #learn/ID. */
+function go() {
+  const [name, ...rest] = location.hash.slice(1).split("/");
+  const tab = TABS[name] ? name : "learn";
+  for (const link of document.querySelectorAll("#tabs a")) {
+    if (link.hash === `#${tab}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  leave();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  const main = document.getElementById("main");
+  fill(main);
+  document.title = `${tab[0].toUpperCase()}${tab.slice(1)} · AnimateAnywhere studio`;
+  const closing = [];
+  leave = () => closing.forEach((close) => close());
+  TABS[tab](main, rest, (close) => closing.push(close));
+}
+
+function lost(text) {
+  const line = document.getElementById("lost");
+  line.hidden = text === null;
+  fill(line, text === null ? "" : h("span", {}, text));
+}
+
+addEventListener("hashchange", go);
+// Files that miss their place would replace the page
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+connect(lost);
+showWork(document.getElementById("work"));
+go();

@@ -1,0 +1,98 @@
+// History: all that was made, also by the command line.
+
+import { ago, attempt, fill, h, size, toast } from "./dom.js";
+import { get, post, remove, watch } from "./net.js";
+import { again } from "./generate.js";
+import { downloads, picture, player } from "./player.js";
+
+const KINDS = { all: "All", videos: "Videos", people: "People", runs: "Other runs", deleted: "Deleted" };
+const TONES = { finished: "good", running: "warn", stopped: "warn", unknown: "" };
+
+export async function show(main, [opened], closing) {
+  let past = await get("/api/history");
+  let kind = "all";
+  const search = h("input", { type: "search", placeholder: "Words of a prompt, a name, a seed…", "aria-label": "Search", oninput: () => list() });
+  const chips = h("div", { class: "group", role: "group", "aria-label": "Kinds" });
+  const grid = h("div", { class: "results" });
+  const total = h("p", { class: "note", role: "status" });
+  fill(main, h("div", {}, h("h1", {}, "History"), h("p", { class: "lead" }, "Everything in the folder of the runs, whether made here or on the command line.")),
+    h("div", { class: "row" }, h("div", { class: "search" }, search), chips, h("span", { class: "push" }, total)), grid);
+
+  const fits = (item) => (kind === "videos" ? item.settings : kind === "people" ? item.kind === "personalize" : kind === "runs" ? !item.settings && item.kind !== "personalize" : true)
+    && search.value.toLowerCase().split(/\s+/).every((word) => words(item).includes(word));
+
+  function list() {
+    fill(chips, Object.entries(KINDS).map(([name, label]) => name === "deleted" && !past.deleted.length ? null
+      : h("button", { "aria-pressed": String(name === kind), onclick: () => { kind = name; list(); } }, label)));
+    if (kind === "deleted" && !past.deleted.length) kind = "all";
+    const items = kind === "deleted" ? past.deleted : past.items.filter(fits);
+    fill(grid, items.map((item) => (kind === "deleted" ? deletedCard(item) : card(item))));
+    if (!items.length) fill(grid, h("p", { class: "empty" }, past.items.length ? "Nothing fits." : "Nothing was made yet. Begin with Learn or Generate."));
+    fill(total, `${items.length} of ${kind === "deleted" ? past.deleted.length : past.items.length} · ${size(past.bytes)} on the disk`);
+  }
+
+  async function refresh() {
+    past = await get("/api/history");
+    list();
+  }
+
+  const erase = (item) => attempt(async () => {
+    const { id } = await remove(`/api/history/${item.id}`);
+    await refresh();
+    toast(`Deleted ${item.name}`, { action: ["Undo", () => bringBack(id)] });
+  });
+  const bringBack = (id) => attempt(async () => { await post(`/api/deleted/${id}`); await refresh(); });
+
+  function card(item) {
+    const details = () => openDetails(item, past);
+    const thumb = item.shown ? picture(item, { tabindex: -1, preload: "metadata" }) : item.person?.picture ? h("img", { src: `/api/files/${item.person.picture}`, alt: "" }) : null;
+    if (thumb?.play) { thumb.onmouseenter = () => thumb.play(); thumb.onmouseleave = () => thumb.pause(); }
+    return h("article", { class: "result" },
+      h("button", { class: `thumb${thumb ? "" : " none"}`, "aria-label": `Open ${item.name}`, onclick: details }, thumb || item.kind),
+      h("div", { class: "body" }, h("b", {}, item.settings?.prompt || item.name),
+        h("p", { class: "note" }, item.settings ? `seed ${item.settings.seed} · ${ago(item.changed)}` : `${item.kind} · ${ago(item.changed)} · ${size(item.bytes)}`),
+        item.settings ? null : h("p", {}, h("span", { class: `badge ${TONES[item.state]}` }, item.words)),
+        item.problems.map((text) => h("p", { class: "note bad" }, text)),
+        h("div", { class: "row" }, h("button", { class: "plain", onclick: details }, "Details"), item.state === "running" ? null : h("button", { class: "plain", "aria-label": `Delete ${item.name}`, onclick: () => erase(item) }, "Delete"))));
+  }
+
+  function deletedCard(item) {
+    return h("article", { class: "result" }, h("div", { class: "body" }, h("b", {}, item.name), h("p", { class: "note" }, `${item.kind} · deleted ${ago(item.at)} · ${size(item.bytes)}`),
+      h("div", { class: "row" }, h("button", { class: "plain", onclick: () => bringBack(item.id) }, "Bring back"),
+        h("button", { class: "plain bad", onclick: () => confirm(`Delete ${item.name} for good?`) && attempt(async () => { await remove(`/api/deleted/${item.id}`); await refresh(); }) }, "Delete for good"))));
+  }
+
+  list();
+  if (opened) attempt(() => { const item = past.items.find((one) => one.id === opened); if (item) openDetails(item, past); });
+  let seen = null;
+  closing(watch(({ jobs }) => {
+    const key = jobs.map((job) => job.id + job.state).join();
+    if (seen !== null && key !== seen) attempt(refresh);
+    seen = key;
+  }));
+}
+
+const words = (item) => [item.name, item.kind, item.state, ...Object.values(item.settings || {})].join(" ").toLowerCase();
+
+/** A result or run with all that is known of it. */
+function openDetails(item, past) {
+  const person = past.people.find((one) => one.run === item.name);
+  const facts = item.settings ? { ...item.settings, size: item.settings.size?.join(" × ") }
+    : { kind: item.kind, state: item.words, size: size(item.bytes), changed: new Date(item.changed * 1000).toLocaleString(), ...(person ? { token: person.token, "class word": person.class_word, appearance: person.appearance, base: person.base } : {}) };
+  const close = h("button", { "aria-label": "Close", onclick: () => dialog.close() }, "✕");
+  const base = past.people.find((one) => one.token === item.settings?.token);
+  const view = item.shown ? player(item) : null;
+  if (item.motion_id) view?.setMotion?.(item.motion_id);
+  const dialog = h("dialog", { "aria-label": item.name }, h("div", { class: "inside" },
+    h("header", { class: "row" }, h("h2", {}, item.settings?.prompt || item.name), h("span", { class: "push" }, close)),
+    item.shown ? view : null,
+    h("dl", { class: "facts" }, Object.entries(facts).filter(([, value]) => value !== "" && value !== undefined && value !== null)
+      .flatMap(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, String(value))]), h("dt", {}, "file"), h("dd", {}, h("code", {}, item.path))),
+    item.settings ? h("div", { class: "row" }, h("a", { class: "button", onclick: () => dialog.close(), href: again({ prompt: item.settings.prompt, negative: item.settings.negative, seed: item.settings.seed, steps: item.settings.steps,
+      guidance: item.settings.guidance_scale, fit: item.settings.fit, person: base?.id ?? "", base: item.settings.base, motion: item.motion_id }) }, "Change and repeat")) : null,
+    item.settings ? downloads(item) : h("div", { class: "row" }, h("a", { class: "button", href: `/api/runs/${item.id}/page`, target: "_blank", rel: "noopener" }, "Curves and samples"),
+      person ? h("a", { class: "button", onclick: () => dialog.close(), href: `#generate/again/${encodeURIComponent(JSON.stringify({ person: person.id, prompt: `${person.token} ${person.class_word} on a beach` }))}` }, "Generate with it") : null)));
+  dialog.onclose = () => dialog.remove();
+  document.body.append(dialog);
+  dialog.showModal();
+}

@@ -1,0 +1,254 @@
+// Learn: a clip, what was found in it, corrections, and the training as it goes.
+
+import { attempt, clock, field, fill, h, size } from "./dom.js";
+import { curve } from "./curve.js";
+import { editor } from "./editor.js";
+import { ended, get, newest, post, remove, upload, watch } from "./net.js";
+import { timeline } from "./timeline.js";
+import { progressWords, share, stopButton } from "./work.js";
+
+const MARKS = { note: "·", warning: "!", unusable: "✕" };
+const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usable with warnings": "warn" };
+
+export async function show(main, [chosen, kind], closing) {
+  const [about, clips] = await Promise.all([get("/api/about"), get("/api/clips")]);
+  const found = h("section", { class: "card", "aria-label": "What was found", hidden: true });
+  const learning = h("section", { class: "card", "aria-label": "Learning", hidden: true });
+  fill(main,
+    h("div", {}, h("h1", {}, "Learn a person"),
+      h("p", { class: "lead" }, "A few seconds of one person in full view are enough. Everything stays on this machine.")),
+    clipCard(about, clips, chosen), found, learning);
+  if (!chosen) return;
+  let shown = null;
+  closing(watch(() => {
+    const check = newest("check", (form) => form.clip === chosen);
+    const state = kind === "run" ? "run" : check && `${check.id} ${check.state}`;
+    if (check && !ended(check)) waiting(found, check);
+    if (state && state !== shown && (kind === "run" || ended(check))) attempt(() => showFound(found, learning, check, chosen, closing));
+    if (!check && kind !== "run") found.hidden = true;
+    shown = state;
+  }));
+}
+
+// The first step: which clip, which part of it, and who is in it
+
+function clipCard(about, clips, chosen) {
+  const card = h("section", { class: "card", "aria-label": "The clip" });
+  const clip = clips.find((one) => one.id === chosen);
+  const input = h("input", { type: "file", accept: "video/*,image/gif,image/webp", id: "file", hidden: true });
+  const bar = h("progress", { max: 1, value: 0, "aria-label": "Upload", hidden: true });
+  const send = (file) => attempt(async () => {
+    bar.hidden = false;
+    try {
+      const facts = await upload(file, file.name || "recording.webm", (part) => { bar.value = part; });
+      if (facts.kind !== "video") {
+        await remove(`/api/clips/${facts.id}`);
+        throw new Error(`${facts.name}: a video is needed to learn from, and this is ${facts.kind === "picture" ? "one picture" : "a motion"}.`);
+      }
+      location.hash = `#learn/${facts.id}`;
+    } finally {
+      bar.hidden = true;
+      input.value = "";
+    }
+  });
+  input.onchange = () => input.files[0] && send(input.files[0]);
+  const drop = h("div", { class: "drop" },
+    h("p", {}, h("b", {}, "Drop a video here"), h("br"), h("span", { class: "note" }, `MP4, MOV, WebM, AVI, GIF; up to ${size(about.largest)}. The person in full view, at least one second.`)),
+    h("div", { class: "row" }, h("button", { type: "button", class: "main", onclick: () => input.click() }, "Choose a file"), recordButton(send)), input, bar);
+  for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, () => drop.classList.add("over"));
+  for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => event.dataTransfer.files[0] && send(event.dataTransfer.files[0]));
+  const videos = clips.filter((one) => one.kind === "video");
+  const cards = h("div", { class: "cards", role: "radiogroup", "aria-label": "Clips" }, videos.map((one) => clipPick(one, chosen)));
+  fill(card, h("header", {}, h("span", { class: "number", "aria-hidden": "true" }, "1"), h("h2", {}, "The clip")), clip ? null : drop,
+    videos.length && !clip ? cards : null);
+  if (clip) {
+    const again = h("button", { type: "button", class: "plain", onclick: () => { location.hash = "#learn"; } }, "Another clip");
+    card.querySelector("header").append(h("span", { class: "note" }, clip.name), h("span", { class: "push" }, again));
+    card.append(partForm(about, clip));
+  }
+  return card;
+}
+
+function clipPick(one, chosen) {
+  return h("label", { class: "pick" },
+    h("input", { type: "radio", name: "clip", checked: one.id === chosen, onclick: () => { location.hash = `#learn/${one.id}`; } }),
+    h("span", { class: "face" }, h("span", { class: "thumb" }, middleFrame(one)),
+      h("span", { class: "words" }, h("b", {}, one.name), h("span", {}, `${one.seconds.toFixed(1)} s · ${one.width} × ${one.height}`))));
+}
+
+/** The frame in the middle of a clip. */
+export function middleFrame(one) {
+  const picture = h("canvas", { class: "photo", width: one.strip_width, height: one.strip_height });
+  const strip = new Image();
+  strip.onload = () => picture.getContext("2d").drawImage(strip, -Math.floor((one.strip - 1) / 2) * one.strip_width, 0);
+  strip.src = `/api/clips/${one.id}/strip`;
+  return picture;
+}
+
+function recordButton(send) {
+  if (!navigator.mediaDevices || !window.MediaRecorder) return null;
+  let recorder = null;
+  const button = h("button", { type: "button", onclick: () => attempt(async () => {
+    if (recorder) return recorder.stop();
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } }).catch(() => {
+      throw new Error("There is no camera, or the browser was not allowed to use it.");
+    });
+    const parts = [];
+    const view = h("video", { muted: true, autoplay: true, playsinline: true, class: "camera" });
+    view.srcObject = stream;
+    button.before(view);
+    recorder = new MediaRecorder(stream);
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    recorder.onstop = () => {
+      stream.getTracks().forEach((track) => track.stop());
+      view.remove();
+      fill(button, "Record with the camera");
+      recorder = null;
+      send(new File(parts, "recording.webm"));
+    };
+    recorder.start();
+    fill(button, "Stop recording");
+    return undefined;
+  }) }, "Record with the camera");
+  return button;
+}
+
+function partForm(about, clip) {
+  const before = newest("check", (form) => form.clip === clip.id)?.about || {};
+  const base = h("select", {}, about.bases.map((one) => h("option", { value: one.name }, one.name)));
+  base.value = before.base || about.bases[0].name;
+  const rate = () => about.bases.find((one) => one.name === base.value).fps;
+  const line = timeline(clip, 64 / rate(), { start: before.start, seconds: before.frames && before.frames / rate() });
+  const word = h("input", { value: before.class_word ?? clip.class_word ?? "", placeholder: "man", autocomplete: "off", list: "words" });
+  const scene = h("input", { value: before.scene ?? clip.scene ?? "", placeholder: "in a room", autocomplete: "off" });
+  const person = h("input", { type: "number", min: 1, max: 20, value: before.person ?? "", placeholder: "the only one" });
+  const go = h("button", { class: "main" }, "Look at it");
+  return h("form", { class: "tools", onsubmit: (event) => {
+    event.preventDefault();
+    attempt(async () => {
+      const { start, seconds } = line.part();
+      await post("/api/jobs", { job: "check", clip: clip.id, start, frames: Math.min(Math.max(Math.round(seconds * rate()), 8), 64),
+        class_word: word.value, scene: scene.value, base: base.value, person: person.value ? Number(person.value) : null });
+    });
+  } }, line.box,
+  h("datalist", { id: "words" }, ["man", "woman", "person", "boy", "girl"].map((one) => h("option", { value: one }))),
+  h("div", { class: "fields" }, field("The person is a", word, "One word."), field("Filmed", scene, "So that the place is not learned."), field("Base model", base, "What draws the pictures.")),
+  h("details", {}, h("summary", {}, "Several people in the clip"), h("div", { class: "fields" }, field("Number of the person to learn", person, "1 is the most prominent."))),
+  h("div", { class: "row" }, go, h("span", { class: "note" }, "Finds the person, and estimates the time and memory of learning.")));
+}
+
+// The second step: what was found
+
+function waiting(card, job) {
+  card.hidden = false;
+  fill(card, head("2", "What was found"), h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress" }));
+}
+
+const head = (number, words, ...more) => h("header", {}, h("span", { class: "number", "aria-hidden": "true" }, number), h("h2", {}, words), ...more);
+
+async function showFound(card, learning, check, clip, closing) {
+  card.hidden = false;
+  if (check && check.state !== "done") {
+    learning.hidden = true;
+    const why = check.state === "failed" ? h("p", { class: "bad" }, check.text) : h("p", { class: "note" }, "Stopped.");
+    return fill(card, head("2", "What was found"), why,
+      h("div", { class: "row" }, h("button", { onclick: () => attempt(() => post(`/api/jobs/${check.id}/resume`)) }, "Try again")));
+  }
+  const report = check ? (await get(`/api/jobs/${check.id}`)).result : null;
+  let about = null;
+  try {
+    about = await get(`/api/subjects/${clip}`);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+  }
+  const verdict = report?.verdict || about?.verdict || "unusable";
+  const findings = report?.findings || about?.findings || [];
+  fill(card, head("2", "What was found", h("span", { class: `badge ${TONES[verdict]}` }, verdict)),
+    findings.length ? h("ul", { class: "plain findings" }, findings.map((one) =>
+      h("li", {}, h("span", { class: `mark ${TONES[one.level]}`, "aria-label": one.level }, MARKS[one.level]), h("span", {}, one.text))))
+      : h("p", { class: "note" }, "Nothing to complain about."),
+    about ? editor(clip, about) : null);
+  learning.hidden = !about || verdict === "unusable";
+  if (!learning.hidden) learnCard(learning, about, check, clip, report, closing);
+}
+
+// The third step: learn, and see how it goes
+
+function learnCard(card, about, check, subject, report, closing) {
+  const before = newest("learn", (form) => form.subject === subject)?.about || {};
+  const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
+  const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
+  const guess = report?.prediction?.personalize;
+  const start = h("button", { class: "main" }, "Learn");
+  const live = h("div", { class: "tools", hidden: true });
+  const form = h("form", { class: "tools", onsubmit: (event) => {
+    event.preventDefault();
+    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: check?.about.base || "", appearance: words.value }));
+  } },
+  h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”.")),
+  h("div", { class: "row" }, start, guess ? h("span", { class: "note" }, estimate(guess)) : null));
+  fill(card, head("3", "Learn"), form, live);
+  closing(watch(() => {
+    const job = newest("learn", (one) => one.subject === subject);
+    start.disabled = Boolean(job && !ended(job));
+    live.hidden = !job;
+    if (job) progress(live, job, about, guess?.seconds);
+  }));
+}
+
+function estimate(guess) {
+  const [least, most] = [clock(guess.seconds_at_least), clock(guess.seconds)];
+  const time = guess.seconds_at_least < 0.87 * guess.seconds && least !== most ? `${least} to ${most}` : most;
+  return `Takes about ${time} and ${guess.memory_gb.toFixed(1)} GB of memory on this machine.`;
+}
+
+/** How a training goes; parts of it stay while they do not change, so that nothing flickers. */
+function progress(box, job, about, guess) {
+  if (box.dataset.of !== `${job.id} ${job.state}`) {
+    box.dataset.of = `${job.id} ${job.state}`;
+    box.parts = { time: h("p", { class: "big", role: "timer" }), words: h("p", { class: "note", role: "status" }), stages: h("div", { class: "steps" }),
+      bar: h("progress", { max: 1, "aria-label": "Progress of this stage" }), plot: h("div"), log: h("ul", { class: "log", "aria-label": "Messages" }), samples: h("div", { class: "samples" }) };
+    const { time, words, stages, bar, plot, log, samples } = box.parts;
+    const over = ended(job);
+    fill(box, over ? outcome(job, about) : [time, words, stages, bar], plot, samples, log,
+      h("div", { class: "row" }, over ? null : stopButton(job)));
+    if (over) attempt(async () => draw(box, await get(`/api/jobs/${job.id}`)));
+  }
+  if (!ended(job)) draw(box, job, guess && job.begun ? job.begun + guess - Date.now() / 1000 : 0);
+}
+
+/** left: seconds to the end of all stages as estimated before the start; 0 where that is not known, or over. */
+function draw(box, job, left = 0) {
+  const seen = job.progress;
+  const { time, words, stages, bar, plot, log, samples } = box.parts;
+  fill(time, job.state === "queued" ? "Queued" : left > (seen?.eta || 0) ? `About ${clock(left)} left` : seen?.eta ? `At least ${clock(seen.eta)} left` : "…");
+  fill(words, progressWords(job));
+  bar.value = share(job);
+  if (!seen) return;
+  const names = Object.keys(seen.losses);
+  fill(stages, names.map((name) => h("span", { class: name === seen.stage ? "now" : "" }, name)));
+  const last = names.at(-1);
+  if (last) curve(plot, seen.losses[last], `loss of ${last}`, last === seen.stage ? seen.total : 0);
+  const bottom = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  if (log.childElementCount !== seen.messages.length || seen.messages.length === 40) {
+    fill(log, seen.messages.map(([level, text]) => h("li", { class: level === "warning" ? "warn" : "" }, text)));
+    if (bottom) log.scrollTop = log.scrollHeight;
+  }
+  log.hidden = !seen.messages.length;
+  for (let i = samples.childElementCount; i < seen.pictures; i += 1) {
+    samples.append(h("img", { src: `/api/jobs/${job.id}/pictures/${i}`, alt: `Picture ${i + 1} of the training` }));
+  }
+}
+
+function outcome(job, about) {
+  const resume = h("button", { class: "main", onclick: () => attempt(() => post(`/api/jobs/${job.id}/resume`)) }, "Go on");
+  if (job.state === "done") {
+    const prompt = `${job.about.token} ${about.class_word} on a beach`;
+    return [h("p", { class: "good" }, `Learned as “${job.about.token}”, in ${clock(job.ended - job.begun)}.`),
+      h("div", { class: "row" }, h("a", { class: "button", href: `#generate/prompt/${encodeURIComponent(prompt)}` }, `Generate “${prompt}”`))];
+  }
+  if (job.state === "stopped") return [h("p", {}, "Stopped. What was learned so far is saved."), h("div", { class: "row" }, resume)];
+  return [h("p", { class: "bad" }, job.text), h("div", { class: "row" }, resume)];
+}
+

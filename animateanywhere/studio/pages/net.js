@@ -1,0 +1,89 @@
+// Requests to the studio's server, and its stream of events.
+
+export class Refused extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(method, path, body, kind) {
+  let answer;
+  try {
+    answer = await fetch(path, { method, body, headers: kind ? { "content-type": kind } : {} });
+  } catch {
+    throw new Refused("The studio does not answer. Is `aa studio` still running?", 0);
+  }
+  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  throw new Refused(await reason(answer), answer.status);
+}
+
+async function reason(answer) {
+  if (answer.status === 403) return "The studio was started anew: open the address that it printed.";
+  const text = await answer.text();
+  try {
+    return JSON.parse(text).error;
+  } catch {
+    return `The studio could not do this (${answer.status}).`;
+  }
+}
+
+export const get = (path) => ask("GET", path);
+export const post = (path, form) => ask("POST", path, form ? JSON.stringify(form) : undefined, form ? "application/json" : undefined);
+export const put = (path, form) => ask("PUT", path, JSON.stringify(form), "application/json");
+export const putBlob = (path, blob) => ask("PUT", path, blob, blob.type);
+export const remove = (path) => ask("DELETE", path);
+
+/** Send a file; onShare is called with the share that is sent. */
+export function upload(file, name, onShare) {
+  return new Promise((done, fail) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", `/api/clips?name=${encodeURIComponent(name)}`);
+    request.upload.onprogress = (event) => event.lengthComputable && onShare(event.loaded / event.total);
+    request.onerror = () => fail(new Refused("The upload broke off. Is `aa studio` still running?", 0));
+    request.onload = () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch { /* said below */ }
+      if (request.status === 201) done(answer);
+      else fail(new Refused(answer.error || `The upload was refused (${request.status}).`, request.status));
+    };
+    request.send(file);
+  });
+}
+
+// How all jobs stand, for whoever listens; the same in all tabs and after a reload
+export const state = { jobs: [] };
+const listeners = new Set();
+
+/** Call `heard` now and with each change, until the function that is returned is called. */
+export function watch(heard) {
+  listeners.add(heard);
+  heard(state);
+  return () => listeners.delete(heard);
+}
+
+export function connect(onLost) {
+  const source = new EventSource("/api/events");
+  source.onopen = () => onLost(null);
+  source.onmessage = (event) => {
+    Object.assign(state, JSON.parse(event.data));
+    for (const heard of [...listeners]) heard(state);
+  };
+  source.onerror = async () => {
+    if (source.readyState !== EventSource.CLOSED) return onLost("The studio does not answer; it is asked again…");
+    // A browser gives up where it is refused
+    try {
+      await get("/api/about");
+      connect(onLost);
+    } catch (error) {
+      onLost(error.message);
+      if (error.status === 0) setTimeout(() => connect(onLost), 3000);
+    }
+  };
+}
+
+export const job = (name) => state.jobs.find((one) => one.id === name);
+export const newest = (kind, fits) => state.jobs.filter((one) => one.kind === kind && fits(one.about)).at(-1);
+export const ended = (one) => ["done", "failed", "stopped"].includes(one.state);

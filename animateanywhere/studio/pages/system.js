@@ -1,0 +1,55 @@
+// System: whether all works on this machine, the bases, and what was done.
+
+import { ago, attempt, clock, fill, h } from "./dom.js";
+import { ended, get, post, remove, watch } from "./net.js";
+
+const TONES = { ok: "good", note: "", warning: "warn", broken: "bad" };
+
+export async function show(main, _, closing) {
+  const about = await get("/api/about");
+  const jobs = h("section", { class: "card" });
+  const checks = h("section", { class: "card", "aria-label": "Checks of this machine" });
+  const look = h("button", { onclick: () => attempt(doctor) }, "Check this machine");
+  fill(main, h("div", {}, h("h1", {}, "System"), h("p", { class: "lead" }, `AnimateAnywhere ${about.version}. Runs are in ${about.runs}. Nothing is sent anywhere.`)), jobs, checks,
+    h("section", { class: "card" }, h("h2", {}, "Base models that are ready"), h("ul", { class: "plain" }, about.bases.map((one) =>
+      h("li", {}, h("b", {}, one.name), h("span", { class: "note" }, `  ${one.size} px, ${one.frames} frames at ${one.fps} a second`)))),
+    h("p", { class: "note" }, "More of them: ", h("code", {}, "aa bases"), " and ", h("code", {}, "aa base-train"), " on the command line.")));
+  fill(checks, h("h2", {}, "This machine"), h("div", { class: "row" }, look, h("span", { class: "note" }, "Takes some seconds. The same as aa doctor.")));
+
+  async function doctor() {
+    look.disabled = true;
+    fill(look, "Checking…");
+    try {
+      const found = await get("/api/doctor");
+      const groups = Map.groupBy ? Map.groupBy(found.checks, (one) => one.group) : new Map([["checks", found.checks]]);
+      fill(checks, h("header", {}, h("h2", {}, "This machine"), h("span", { class: "push" }, look)), h("table", { class: "checks" }, [...groups].map(([group, rows]) => h("tbody", {},
+        h("tr", {}, h("th", { colspan: 3, scope: "rowgroup" }, group)),
+        rows.map((one) => h("tr", {}, h("td", {}, one.name), h("td", {}, h("span", { class: `badge ${TONES[one.level]}` }, one.level)), h("td", {}, one.text, one.todo ? h("div", { class: "note" }, one.todo) : null)))))));
+    } finally {
+      look.disabled = false;
+      fill(look, "Check this machine");
+    }
+  }
+
+  closing(watch(({ jobs: list }) => {
+    const old = list.filter(ended).reverse();
+    fill(jobs, h("header", {}, h("h2", {}, "What was done")), old.length ? h("table", { class: "checks" }, h("tbody", {}, old.map((job) => h("tr", {},
+      h("td", {}, job.title, job.text ? h("div", { class: "note bad" }, job.text) : null),
+      h("td", {}, h("span", { class: `badge ${{ done: "good", failed: "bad", stopped: "warn" }[job.state]}` }, job.state)),
+      h("td", { class: "note" }, job.ended && job.begun ? `${clock(job.ended - job.begun)}, ${ago(job.ended)}` : ""),
+      h("td", {}, h("div", { class: "row" }, h("button", { class: "plain", onclick: () => attempt(() => command(job)) }, "Command"),
+        job.state === "done" ? null : h("button", { class: "plain", onclick: () => attempt(() => post(`/api/jobs/${job.id}/resume`)) }, "Go on"),
+        h("button", { class: "plain", "aria-label": `Forget ${job.title}`, onclick: () => attempt(() => remove(`/api/jobs/${job.id}`)) }, "Forget"))))))) : h("p", { class: "note" }, "Nothing yet."));
+  }));
+}
+
+/** The command line that does the same. */
+async function command(job) {
+  const whole = await get(`/api/jobs/${job.id}`);
+  const quoted = whole.arguments.map((word) => (/^[\w./=:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`));
+  const dialog = h("dialog", { "aria-label": "Command line" }, h("div", { class: "inside" }, h("h2", {}, "The same on the command line"), h("p", {}, h("code", {}, ["aa", ...quoted].join(" "))),
+    h("div", { class: "row" }, h("button", { class: "main", onclick: () => dialog.close() }, "Close"))));
+  dialog.onclose = () => dialog.remove();
+  document.body.append(dialog);
+  dialog.showModal();
+}

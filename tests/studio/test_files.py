@@ -1,0 +1,333 @@
+"""Uploads, prepared clips, orders and the history: what the page asks of the server."""
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.core.run_folder import mark, owned
+from animateanywhere.datasets.corrections import find_corrections
+from animateanywhere.datasets.subject import Subject, read_subject, write_subject
+from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.studio import clips, motions, orders, subjects
+from animateanywhere.studio.clips import clean
+from animateanywhere.studio.place import Place, Unknown, new_id
+
+VIDEO = (EXAMPLES / "reference.mp4").read_bytes()
+
+
+@pytest.fixture
+def subject(studio_place: Place) -> Path:
+    """A prepared clip of three frames of 16 x 12 pixels, with its digests."""
+    from animateanywhere.datasets.corrections import frame_digests, write_digests
+
+    folder = studio_place.file("subjects", "ab" * 8)
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (3, 12, 16, 3), np.uint8)
+    keypoints = np.zeros((3, 18, 3), np.float32)
+    keypoints[..., :2], keypoints[..., 2] = 4, 1
+    made = Subject(folder, frames, np.zeros((3, 12, 16), np.float32), keypoints,
+                   ["a <token> man"] * 3, 8.0, "man", "in a room")  # fmt: skip
+    filled = np.zeros((3, 18), bool)
+    filled[1, 2:4] = True
+    write_subject(made, folder, {"key": "k"}, filled)
+    write_digests(
+        folder, frame_digests(made), {kind: [] for kind in ("frame", "mask", "pose", "caption")}
+    )
+    return folder
+
+
+def png(pixels: np.ndarray) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG")
+    return data.getvalue()
+
+
+# Uploads
+
+
+def test_an_upload_gets_a_name_of_the_servers_and_is_known_by_its_content(
+    client: TestClient, studio_place: Place
+) -> None:
+    name = "../../evil\n<b>.exe"
+    facts = client.post("/api/clips", params={"name": name}, content=VIDEO)
+    assert facts.status_code == 201
+    one = facts.json()
+    assert one["name"] == "evil <b>.exe" and one["kind"] == "video"
+    assert (one["width"], one["height"], one["fps"]) == (128, 128, 8.0)
+    assert (studio_place.own / "clips" / f"{one['id']}.mp4").read_bytes() == VIDEO
+    assert list(studio_place.runs.parent.rglob("*evil*")) == []
+    strip = client.get(f"/api/clips/{one['id']}/strip")
+    assert strip.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(strip.content)).size == (144 * one["strip"], 144)
+    some = client.get(f"/api/clips/{one['id']}/video", headers={"range": "bytes=0-3"})
+    assert some.status_code == 206 and some.content == VIDEO[:4]
+    assert one["id"] in [each["id"] for each in client.get("/api/clips").json()]
+    assert client.delete(f"/api/clips/{one['id']}").status_code == 204
+    assert not list((studio_place.own / "clips").glob(f"{one['id']}*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "empty"), (b"#!/bin/sh\nrm", "text file"), (b"\0" * 5000, "cannot be read"),
+     (b"{}", "poses.json"), (VIDEO[600:12000], "damaged"), (b"<svg onload='x'/>", "text file"),
+     (b"\x89PNG\r\n\x1a\n" + b"x" * 99, "")],
+)  # fmt: skip
+def test_what_is_no_video_is_refused_and_nothing_is_left(
+    client: TestClient, studio_place: Place, content: bytes, words: str
+) -> None:
+    answer = client.post("/api/clips", params={"name": "a.mp4"}, content=content)
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error.startswith("a.mp4: ") and words in error and "\n" not in error
+    assert str(studio_place.runs) not in error
+    left = {path.name[:16] for path in (studio_place.own / "clips").iterdir()}
+    assert left <= {clips.EXAMPLE}
+
+
+def test_uploads_have_a_limit_also_where_no_length_was_announced(
+    client: TestClient, studio_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "LARGEST", 1000)
+    assert client.post("/api/clips", content=b"x" * 1001).status_code == 413
+    pieces = (b"x" * 400 for _ in range(10))
+    assert client.post("/api/clips", content=pieces).status_code == 413
+    assert {path.name[:16] for path in (studio_place.own / "clips").glob("*")} <= {clips.EXAMPLE}
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_full_disk_is_said_and_nothing_is_left(
+    client: TestClient, studio_place: Place, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    if when == "before":
+        usage = shutil.disk_usage(studio_place.runs.parent)._replace(free=1000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    else:
+
+        def flush(path: Path) -> None:
+            raise OSError(28, "No space left on device", str(path))
+
+        monkeypatch.setattr("animateanywhere.core.files.flush", flush)
+    answer = client.post("/api/clips", params={"name": "a.mp4"}, content=VIDEO)
+    assert answer.status_code == 507 and "disk is full" in answer.json()["error"]
+    assert {path.name[:16] for path in (studio_place.own / "clips").glob("*")} <= {clips.EXAMPLE}
+
+
+def test_names_are_shown_as_one_short_line() -> None:
+    assert clean("C:\\Users\\me\\my dance.mov") == "my dance.mov"
+    assert clean("a\u202eb\x00c") == "a b c" and clean("/") == "clip"
+    assert len(clean("é" * 500)) == clips.LONGEST_NAME
+
+
+# Prepared clips and their corrections
+
+
+def test_a_subject_is_shown_and_corrected_in_the_files_of_the_commands(
+    client: TestClient, subject: Path
+) -> None:
+    path = f"/api/subjects/{subject.name}"
+    about = client.get(path).json()
+    assert (about["count"], about["width"], about["height"]) == (3, 16, 12)
+    assert about["filled"] == [[1, 2], [1, 3]] and about["corrected"]["mask"] == []
+    assert client.get(f"{path}/frames/2").headers["content-type"] == "image/png"
+    assert client.get(f"{path}/frames/3").status_code == 404
+    assert client.get(f"{path}/poses.json/0").status_code == 404
+
+    mask = np.zeros((12, 16), np.uint8)
+    mask[2:5, 3:7] = 255
+    assert client.put(f"{path}/masks/1", content=png(mask)).status_code == 204
+    pose = about["keypoints"][1]
+    pose[2] = [9.5, 3.25, 1]
+    assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 204
+    words = {"frames": [0, 2], "caption": "a  <token> man\nnear a tree"}
+    assert client.put(f"{path}/captions", json=words).status_code == 204
+
+    read = read_subject(subject)
+    assert (read.masks[1] * 255 == mask).all() and not read.masks[0].any()
+    assert read.keypoints[1, 2].tolist() == [9.5, 3.25, 1]
+    assert read.captions == ["a <token> man near a tree", "a <token> man"] * 1 + [read.captions[0]]
+    found = find_corrections(subject)
+    assert {kind: len(values) for kind, values in found.values.items()} == {
+        "frame": 0, "mask": 1, "pose": 1, "caption": 2
+    }  # fmt: skip
+    after = client.get(path).json()
+    assert after["filled"] == [[1, 3]]  # what was placed is no longer interpolated
+    assert after["corrected"] == {"frame": [], "mask": [1], "pose": [1], "caption": [0, 2]}
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "words"),
+    [
+        ("masks/0", {"content": b"no picture"}, "not a PNG"),
+        ("masks/0", {"content": png(np.zeros((16, 12), np.uint8))}, "12 x 16"),
+        ("masks/9", {"content": png(np.zeros((12, 16), np.uint8))}, "not there"),
+        ("poses/0", {"json": {"pose": [[0, 0, 1]] * 17}}, "18 keypoints"),
+        ("poses/0", {"json": {"pose": [["a", 0, 1]] * 18}}, "18 keypoints"),
+        ("poses/0", {"json": {"pose": [[1e9, 0, 1]] * 18}}, "far outside"),
+        ("poses/0", {"content": b'{"pose": [' + b"[NaN,0,1]," * 17 + b"[0,0,1]]}"}, "finite"),
+        ("poses/9", {"json": {"pose": [[0, 0, 1]] * 18}}, "not there"),
+        ("captions", {"json": {"frames": [0], "caption": "a man"}}, "<token>"),
+        ("captions", {"json": {"frames": [-1], "caption": "a <token> man"}}, "not there"),
+        ("captions", {"json": {"frames": "all", "caption": "a <token> man"}}, "numbers"),
+    ],
+)
+def test_wrong_corrections_change_nothing(
+    client: TestClient, subject: Path, path: str, sent: dict[str, Any], words: str
+) -> None:
+    before = {file: file.read_bytes() for file in subject.rglob("*") if file.is_file()}
+    answer = client.put(f"/api/subjects/{subject.name}/{path}", **sent)
+    assert answer.status_code in (404, 422) and words in answer.json()["error"]
+    kept = {file: file.read_bytes() for file in subject.rglob("*") if file.is_file()}
+    assert {file: kept.get(file) for file in before} == before
+
+
+def test_nobody_corrects_what_a_command_works_in(client: TestClient, subject: Path) -> None:
+    with owned(subject, "prepare", subjects.is_subject):
+        answer = client.put(f"/api/subjects/{subject.name}/masks/0",
+                            content=png(np.zeros((12, 16), np.uint8)))  # fmt: skip
+    assert answer.status_code == 409 and "in use" in answer.json()["error"]
+
+
+# Orders
+
+
+def test_orders_are_command_lines_in_which_no_word_becomes_an_option(studio_place: Place) -> None:
+    form = {"prompt": "--out=/etc/passwd", "motion": "bundled-walk", "seed": 3, "negative": "-x"}
+    job = orders.order(studio_place, "generate", form)
+    at = job.arguments.index("--")
+    assert job.arguments[at + 1 :] == ["--out=/etc/passwd"]
+    assert "--negative=-x" in job.arguments[:at] and "--seed=3" in job.arguments[:at]
+    assert job.title == "--out=/etc/passwd" and job.about == form
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "words"),
+    [
+        ("rm", {}, "not a job"),
+        ("generate", {"prompt": " ", "motion": "bundled-walk"}, "no words"),
+        ("generate", {"prompt": "a man", "motion": "bundled-walk", "seed": -1}, "seed"),
+        ("generate", {"prompt": "a man", "motion": "bundled-walk", "seed": "1; rm"}, "seed"),
+        ("generate", {"prompt": "a man", "motion": "bundled-walk", "steps": True}, "steps"),
+        ("generate", {"prompt": "a man", "motion": "bundled-walk", "aspect": "x"}, "--aspect"),
+        ("generate", {"prompt": "a man", "motion": "bundled-walk", "fit": "x"}, "fit"),
+        ("generate", {"prompt": "a man", "motion": "bundled-walk", "base": "../x"}, "not ready"),
+        ("generate", {"prompt": ["a"], "motion": "bundled-walk"}, "text"),
+        ("generate", {"prompt": "x" * 3000, "motion": "bundled-walk"}, "at most"),
+        ("learn", {"subject": "ab" * 8, "token": "../x"}, "token"),
+        ("learn", {"subject": "ab" * 8, "token": "studio"}, "common word"),
+    ],
+)
+def test_wrong_orders_are_refused_before_they_are_queued(
+    studio_place: Place, subject: Path, kind: str, form: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        orders.order(studio_place, kind, form)
+
+
+@pytest.mark.parametrize("name", ["", "../../x", "bundled-../../x", "ff" * 8, "/etc/passwd"])
+def test_ids_of_nothing_are_unknown(studio_place: Place, name: str) -> None:
+    forms = {
+        "generate": {"prompt": "a man", "motion": name}, "check": {"clip": name},
+        "learn": {"subject": name, "token": "sks"}, "motion": {"clip": name},
+    }  # fmt: skip
+    for kind, form in forms.items():
+        with pytest.raises(Unknown):
+            orders.order(studio_place, kind, form)
+
+
+def test_the_bundled_motions_can_be_drawn(studio_place: Place) -> None:
+    found = {one["id"]: one for one in motions.motions(studio_place)}
+    assert {"bundled-walk", "bundled-dance", "bundled-driving"} <= found.keys()
+    for name in found:
+        points = np.array(motions.keypoints(studio_place, name)["keypoints"])
+        assert points.shape[1:] == (18, 3) and np.ptp(points[..., :2], axis=0).max() > 5
+
+
+# The history
+
+
+@pytest.fixture
+def video(studio_place: Place) -> Path:
+    """A video as `aa generate` of the command line writes it."""
+    folder = studio_place.runs / "sks"
+    mark(folder, "generate")
+    path = folder / "sks-man-on-a-beach-0.mp4"
+    shutil.copyfile(EXAMPLES / "driving.mp4", path)
+    write_sidecar(path, {
+        "prompt": "sks man on a beach", "pose": {"file": "walk.poses.json"}, "fit": "bones",
+        "seed": 7, "frames": 32, "fps": 8.0, "size": [128, 128], "base": {"name": "mini"},
+        "output": {"format": ".mp4", "fps": 8.0},
+    })  # fmt: skip
+    return path
+
+
+def test_what_the_command_line_made_is_shown_downloaded_deleted_and_brought_back(
+    client: TestClient, studio_place: Place, video: Path
+) -> None:
+    item = next(one for one in client.get("/api/history").json()["items"] if "settings" in one)
+    assert item["settings"]["prompt"] == "sks man on a beach" and item["settings"]["seed"] == 7
+    assert item["motion_id"] == "bundled-walk" and item["shown"] == "video"
+    assert client.get(f"/api/files/{item['id']}").content == video.read_bytes()
+    gif = client.get(f"/api/results/{item['id']}/gif")
+    assert (
+        gif.content[:4] == b"GIF8"
+        and "sks-man-on-a-beach-0.gif" in gif.headers["content-disposition"]
+    )
+    assert client.get(f"/api/results/{item['id']}/settings").json()["seed"] == 7
+    assert client.get(f"/api/results/{item['id']}/exe").status_code == 404
+
+    before = video.read_bytes()
+    gone = client.delete(f"/api/history/{item['id']}").json()["id"]
+    assert not video.exists() and not video.with_suffix(".json").exists()
+    assert client.get(f"/api/files/{item['id']}").status_code == 404
+    shown = client.get("/api/history").json()
+    assert [one["name"] for one in shown["deleted"]] == ["sks/sks-man-on-a-beach-0.mp4"]
+    video.write_bytes(b"another")
+    assert client.post(f"/api/deleted/{gone}").status_code == 422
+    assert video.read_bytes() == b"another"
+    video.unlink()
+    assert client.post(f"/api/deleted/{gone}").status_code == 204
+    assert video.read_bytes() == before and video.with_suffix(".json").exists()
+    assert client.get("/api/history").json()["deleted"] == []
+
+    gone = client.delete(f"/api/history/{item['id']}").json()["id"]
+    assert client.delete(f"/api/deleted/{gone}").status_code == 204
+    assert client.post(f"/api/deleted/{gone}").status_code == 404
+
+
+def test_a_run_in_which_a_command_works_is_not_deleted(
+    client: TestClient, studio_place: Place
+) -> None:
+    folder = studio_place.runs / "abc"
+    with owned(folder, "personalize"):
+        (folder / "run.json").write_text("{}")
+        found = client.get("/api/history").json()["items"]
+        item = next(one for one in found if one["name"] == "abc")
+        answer = client.delete(f"/api/history/{item['id']}")
+        assert answer.status_code == 409 and "stop that first" in answer.json()["error"]
+    assert (folder / "run.json").is_file()
+    assert client.delete(f"/api/history/{item['id']}").status_code == 200
+    assert not folder.exists()
+
+
+def test_a_record_of_something_deleted_leads_nowhere_else(
+    client: TestClient, studio_place: Place
+) -> None:
+    ident = new_id()
+    folder = studio_place.file("deleted", ident)
+    folder.mkdir(parents=True)
+    (folder / "0").write_text("x")
+    table = {"name": "n", "kind": "k", "at": 0, "files": ["../outside.mp4"]}
+    (folder / "deleted.json").write_text(json.dumps(table))
+    assert client.post(f"/api/deleted/{ident}").status_code == 404
+    assert not (studio_place.runs.parent / "outside.mp4").exists() and os.listdir(folder)
