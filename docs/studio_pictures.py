@@ -2,8 +2,8 @@
 
 python docs/studio_pictures.py           # needs Chromium and the extra `test`; takes some minutes
 
-It starts a studio with an empty folder of runs, learns the example with the bundled base, generates
-two videos, and takes pictures of what a browser shows.
+It starts a studio with an empty folder of runs, begins to learn the example with the bundled base,
+generates two videos, and takes pictures of what a browser shows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 IMAGES = Path(__file__).parent
 EXAMPLE = "0" * 16  # id of the clip that comes with the package
-WAIT = 3_600_000  # ms: learning takes minutes
+WAIT = 3_600_000  # ms, on a busy machine
 
 
 def main() -> int:
@@ -54,11 +54,13 @@ def learn(page: Any) -> None:
     page.locator("#work").evaluate("(bar) => { bar.style.position = 'static'; }")
     page.wait_for_timeout(1500)
     page.screenshot(path=IMAGES / "studio-learn.png", full_page=True)
-    page.get_by_text("Learned as").wait_for()
+    page.get_by_role("button", name="Stop").last.click()
+    page.get_by_text("Stopped. What was learned so far is saved.").wait_for()
 
 
 def generate(page: Any) -> None:
     page.evaluate("location.hash = '#generate'")
+    page.get_by_label("Prompt").fill("a woman in a green coat on a beach")
     for motion in ("wave", "dance"):
         page.get_by_role("radio", name=motion).check()
         page.get_by_role("button", name="Generate", exact=True).click()

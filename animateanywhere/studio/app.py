@@ -1,13 +1,10 @@
-"""The requests that the page sends, and the stream of events that keeps all its tabs alike."""
+"""The application: its pages, the queue that works while it lives, and what is said of errors."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +13,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from animateanywhere import __version__
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import disk_is_full
 from animateanywhere.core.messages import say, warn
-from animateanywhere.studio import clips, exports, history, motions, orders, subjects
+from animateanywhere.studio import clips
 from animateanywhere.studio.access import Access, Keys, hosts_of
-from animateanywhere.studio.jobs import Job, Queue, result_of
+from animateanywhere.studio.jobs import Queue
 from animateanywhere.studio.place import Place, Unknown
+from animateanywhere.studio.replies import ROUTES, TICK
 
 PAGES = Path(__file__).with_name("pages")
 KINDS = {
@@ -35,11 +32,6 @@ KINDS = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-TICK = 0.2  # seconds between looks at the job at work
-PULSE = 15.0  # seconds after which a silent stream says that it lives
-FORM = 2**20  # bytes of a form at most
-MEDIA = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif", ".webp": "image/webp",
-         ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}  # fmt: skip
 
 
 def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
@@ -49,44 +41,19 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         queue.load()
-        tasks = [asyncio.create_task(_work(queue)), asyncio.create_task(_example(place))]
+        with suppress(UsageError, Failure, OSError):  # it is there to try, no more
+            await clips.add_example(place)
+        work = asyncio.create_task(_work(queue))
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
         await run_in_threadpool(_close, queue)
 
     routes = [
         Route("/", _static("index.html")),
         *(Route(f"/static/{file.name}", _static(file.name)) for file in sorted(PAGES.iterdir())
           if file.suffix in KINDS),
-        Route("/api/about", _about),
-        Route("/api/events", _events),
-        Route("/api/clips", _clips),
-        Route("/api/clips", _upload, methods=["POST"]),
-        Route("/api/clips/{id}", _delete_clip, methods=["DELETE"]),
-        Route("/api/clips/{id}/strip", _strip),
-        Route("/api/clips/{id}/video", _clip_video),
-        Route("/api/jobs", _add_job, methods=["POST"]),
-        Route("/api/jobs/{id}", _job),
-        Route("/api/jobs/{id}", _forget_job, methods=["DELETE"]),
-        Route("/api/jobs/{id}/{action}", _move_job, methods=["POST"]),
-        Route("/api/jobs/{id}/pictures/{number:int}", _job_picture),
-        Route("/api/subjects/{id}", _subject),
-        Route("/api/subjects/{id}/{kind}/{frame:int}", _picture),
-        Route("/api/subjects/{id}/masks/{frame:int}", _set_mask, methods=["PUT"]),
-        Route("/api/subjects/{id}/poses/{frame:int}", _set_pose, methods=["PUT"]),
-        Route("/api/subjects/{id}/captions", _set_caption, methods=["PUT"]),
-        Route("/api/motions", _motions),
-        Route("/api/motions/{id}", _motion),
-        Route("/api/history", _history),
-        Route("/api/history/{id}", _delete, methods=["DELETE"]),
-        Route("/api/deleted/{id}", _restore, methods=["POST"]),
-        Route("/api/deleted/{id}", _forget, methods=["DELETE"]),
-        Route("/api/files/{id}", _file),
-        Route("/api/results/{id}/{form}", _export),
-        Route("/api/runs/{id}/page", _run_page),
-        Route("/api/doctor", _doctor),
+        *ROUTES,
     ]  # fmt: skip
     known: dict[Any, Callable[..., Any]] = {
         Unknown: _missing, UsageError: _wrong, Failure: _failed, OSError: _failed,
@@ -105,11 +72,6 @@ async def _work(queue: Queue) -> None:
     while True:
         await run_in_threadpool(queue.step)
         await asyncio.sleep(TICK)
-
-
-async def _example(place: Place) -> None:
-    with suppress(UsageError, Failure, OSError):  # it is there to try, no more
-        await clips.add_example(place)
 
 
 def _close(queue: Queue) -> None:
@@ -131,264 +93,8 @@ def _static(name: str) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _parts(request: Request) -> tuple[Place, Queue]:
-    return request.app.state.place, request.app.state.queue
-
-
-async def _form(request: Request, most: int = FORM) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise clips.TooLarge
-    return body
-
-
-# What is here
-
-
-async def _about(request: Request) -> Response:
-    place, _ = _parts(request)
-    return JSONResponse({
-        "version": __version__, "runs": str(place.runs.absolute()),
-        "bases": orders.bases(place), "largest": clips.LARGEST,
-    })  # fmt: skip
-
-
-async def _events(request: Request) -> Response:
-    """Server-sent events: how all jobs stand, again with each change."""
-    queue, ending = request.app.state.queue, request.app.state.ending
-
-    async def stream() -> AsyncIterator[str]:
-        seen, spoke = -1, 0.0
-        while not ending() and not await request.is_disconnected():
-            if queue.changes != seen:
-                seen, spoke = queue.changes, time.monotonic()
-                yield f"data: {json.dumps(_snapshot(queue))}\n\n"
-            elif time.monotonic() - spoke > PULSE:
-                spoke = time.monotonic()
-                yield ": \n\n"
-            await asyncio.sleep(TICK)
-
-    return StreamingResponse(stream(), media_type="text/event-stream")
-
-
-def _snapshot(queue: Queue) -> dict[str, Any]:
-    jobs = sorted(queue.jobs.values(), key=lambda job: job.queued)
-    return {"jobs": [_shown(queue, job) for job in jobs]}
-
-
-def _shown(queue: Queue, job: Job, whole: bool = False) -> dict[str, Any]:
-    """A job as pages see it; whole: with its curves and messages, which else only that at work
-    has."""
-    table = {key: value for key, value in asdict(job).items() if key not in ("arguments", "result")}
-    seen = queue.progress.get(job.id)
-    if seen is not None and (whole or job.state in ("running", "stopping")):
-        table["progress"] = {
-            "stage": seen.stage, "step": seen.step, "total": seen.total, "eta": seen.eta,
-            "values": seen.values, "losses": seen.losses, "messages": seen.messages[-40:],
-            "pictures": len(seen.pictures),
-        }  # fmt: skip
-    if whole:
-        table |= {"arguments": job.arguments, "result": result_of(job) or job.result}
-    return table
-
-
-# Clips
-
-
-async def _clips(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(clips.clips, request.app.state.place))
-
-
-async def _upload(request: Request) -> Response:
-    length = request.headers.get("content-length", "")
-    name = request.query_params.get("name", "")
-    try:
-        facts = await clips.take(
-            request.app.state.place,
-            name,
-            int(length) if length.isdigit() else None,
-            request.stream(),
-        )
-    except UsageError as error:
-        raise UsageError(f"{clips.clean(name)}: {error}") from None
-    return JSONResponse(facts, 201)
-
-
-async def _delete_clip(request: Request) -> Response:
-    clips.delete(request.app.state.place, request.path_params["id"])
-    return Response(status_code=204)
-
-
-async def _strip(request: Request) -> Response:
-    path = request.app.state.place.file("clips", request.path_params["id"], ".jpg")
-    return _media(path)
-
-
-async def _clip_video(request: Request) -> Response:
-    return _media(clips.file_of(request.app.state.place, request.path_params["id"]))
-
-
-# Jobs
-
-
-async def _add_job(request: Request) -> Response:
-    place, queue = _parts(request)
-    form = orders.form_of(await _form(request))
-    job = await run_in_threadpool(orders.order, place, str(form.pop("job", "")), form)
-    return JSONResponse(_shown(queue, queue.add(job)), 201)
-
-
-async def _job(request: Request) -> Response:
-    queue = request.app.state.queue
-    return JSONResponse(_shown(queue, queue.find(request.path_params["id"]), whole=True))
-
-
-async def _move_job(request: Request) -> Response:
-    queue: Queue = request.app.state.queue
-    job, action = queue.find(request.path_params["id"]), request.path_params["action"]
-    if action not in ("stop", "resume"):
-        raise Unknown(action)
-    await run_in_threadpool(queue.stop if action == "stop" else queue.resume, job)
-    return JSONResponse(_shown(queue, job))
-
-
-async def _job_picture(request: Request) -> Response:
-    """A picture that a command said it wrote."""
-    place, queue = _parts(request)
-    job, number = queue.find(request.path_params["id"]), request.path_params["number"]
-    shown = queue.progress[job.id].pictures
-    path = Path(shown[number]) if number < len(shown) else None
-    if path is None or not place.holds(path):
-        raise Unknown(str(number))
-    return _media(path)
-
-
-async def _forget_job(request: Request) -> Response:
-    queue: Queue = request.app.state.queue
-    queue.forget(queue.find(request.path_params["id"]))
-    return Response(status_code=204)
-
-
-# Subjects and their corrections
-
-
-def _subject_folder(request: Request) -> Path:
-    return subjects.subject_of(request.app.state.place, request.path_params["id"])
-
-
-async def _subject(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(subjects.show, _subject_folder(request)))
-
-
-async def _picture(request: Request) -> Response:
-    kind, frame = request.path_params["kind"], request.path_params["frame"]
-    if kind not in ("frames", "masks"):
-        raise Unknown(kind)
-    return _media(subjects.picture(_subject_folder(request), kind, frame))
-
-
-async def _set_mask(request: Request) -> Response:
-    body = await _form(request, subjects.LARGEST_MASK)
-    frame = request.path_params["frame"]
-    await run_in_threadpool(subjects.set_mask, _subject_folder(request), frame, body)
-    return Response(status_code=204)
-
-
-async def _set_pose(request: Request) -> Response:
-    pose = orders.form_of(await _form(request)).get("pose")
-    frame = request.path_params["frame"]
-    await run_in_threadpool(subjects.set_pose, _subject_folder(request), frame, pose)
-    return Response(status_code=204)
-
-
-async def _set_caption(request: Request) -> Response:
-    form = orders.form_of(await _form(request))
-    frames, caption = form.get("frames"), form.get("caption")
-    if not isinstance(frames, list) or not all(isinstance(one, int) for one in frames):
-        raise UsageError("frames: give their numbers")
-    if not isinstance(caption, str):
-        raise UsageError("caption: give text")
-    await run_in_threadpool(subjects.set_caption, _subject_folder(request), frames, caption)
-    return Response(status_code=204)
-
-
-# Motions and results
-
-
-async def _motions(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(motions.motions, request.app.state.place))
-
-
-async def _motion(request: Request) -> Response:
-    name = request.path_params["id"]
-    found = await run_in_threadpool(motions.keypoints, request.app.state.place, name)
-    return JSONResponse(found)
-
-
-async def _history(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(history.history, request.app.state.place))
-
-
-async def _delete(request: Request) -> Response:
-    place, _ = _parts(request)
-    ident = await run_in_threadpool(history.delete, place, request.path_params["id"])
-    return JSONResponse({"id": ident})
-
-
-async def _restore(request: Request) -> Response:
-    await run_in_threadpool(history.restore, request.app.state.place, request.path_params["id"])
-    return Response(status_code=204)
-
-
-async def _forget(request: Request) -> Response:
-    await run_in_threadpool(history.forget, request.app.state.place, request.path_params["id"])
-    return Response(status_code=204)
-
-
-async def _file(request: Request) -> Response:
-    return _media(request.app.state.place.path_of(request.path_params["id"]))
-
-
-async def _export(request: Request) -> Response:
-    video, form = (
-        request.app.state.place.path_of(request.path_params["id"]),
-        request.path_params["form"],
-    )
-    path = await exports.export(request.app.state.place, video, form)
-    name = f"{video.stem}{exports.SUFFIXES[form] or video.suffix}"
-    return FileResponse(path, filename=name, media_type="application/octet-stream")
-
-
-async def _run_page(request: Request) -> Response:
-    place, _ = _parts(request)
-    run = place.path_of(request.path_params["id"])
-    page = await exports.run_page(place, run)
-    # It is whole in itself, and may do nothing here
-    policy = (
-        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
-    )
-    return FileResponse(page, media_type="text/html; charset=utf-8",
-                        headers={"content-security-policy": policy})  # fmt: skip
-
-
-async def _doctor(request: Request) -> Response:
-    return JSONResponse(await exports.doctor())
-
-
-def _media(path: Path) -> Response:
-    """A picture or video by its suffix, which is the server's; nothing else is given out."""
-    kind = MEDIA.get(path.suffix.lower())
-    if kind is None or not path.is_file():
-        raise Unknown(path.name)
-    return FileResponse(path, media_type=kind)
-
-
-# What went wrong, in one line
-
-
 def _line(text: str, status: int) -> Response:
+    """What went wrong, in one line."""
     return JSONResponse({"error": text}, status)
 
 
@@ -405,9 +111,8 @@ async def _too_large(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    place, _ = _parts(request)
     text = str(error)
-    if ("disk" in text and "full" in text) or disk_is_full(error, place.runs):
+    if ("disk" in text and "full" in text) or disk_is_full(error, request.app.state.place.runs):
         return _line("the disk is full: free some space and try again; nothing was changed", 507)
     if isinstance(error, OSError):
         return _line((error.strerror or text).lower(), 500)

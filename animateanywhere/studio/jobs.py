@@ -16,44 +16,21 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import psutil
 
 from animateanywhere.core.errors import Failure
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.json_file import parse_json, read_table
-from animateanywhere.studio.place import ID, Unknown, new_id
+from animateanywhere.studio.job import ENDED, Job, process_of, read_job
+from animateanywhere.studio.place import Unknown
 from animateanywhere.studio.progress import Progress, follow
 
-State = Literal["queued", "running", "stopping", "done", "failed", "stopped"]
-ENDED = ("done", "failed", "stopped")
 KEPT = 50  # ended jobs that are remembered
 KILLED = (
     "ended by the system ({}), perhaps because memory ran out: close other programs, or try less"
 )
-
-
-@dataclass
-class Job:
-    """A command, and how it stands."""
-
-    kind: str  # what the page calls it: check, learn, generate, motion
-    title: str
-    arguments: list[str]  # of `aa`
-    about: dict[str, Any]  # what the page asked for, to ask for it again
-    id: str = field(default_factory=new_id)
-    state: State = "queued"
-    queued: float = field(default_factory=time.time)  # times in seconds since 1970
-    begun: float | None = None
-    ended: float | None = None
-    process: int | None = None
-    since: float | None = None  # when the process began, by which it is known again
-    code: int | None = None
-    text: str = ""  # one line, why it failed
-    result: str = ""  # what the command printed to stdout
 
 
 @dataclass
@@ -72,12 +49,12 @@ class Queue:
         """Read the jobs that are there. One whose process still works is running on; one whose
         process is gone with the studio goes on from where it was saved."""
         for path in sorted(self.folder.glob("*/job.json")):
-            job = _read(path)
+            job = read_job(path)
             if job is None or job.id != path.parent.name:
                 continue
             self.jobs[job.id] = job
             self._follow(job)
-            if job.state in ("running", "stopping") and _process(job) is None:
+            if job.state in ("running", "stopping") and process_of(job) is None:
                 lost = job.state == "running" and self.progress[job.id].code is None
                 self._settle(job, None)
                 if lost:
@@ -98,7 +75,7 @@ class Queue:
 
     def stop(self, job: Job) -> None:
         """Let a job stop, which saves where it is; asked for again, end it at once."""
-        process = _process(job)
+        process = process_of(job)
         if job.state == "queued":
             job.state, job.ended = "stopped", time.time()
         elif process is not None:
@@ -144,7 +121,7 @@ class Queue:
             if follow(self.progress[job.id], self.folder / job.id / "events.jsonl"):
                 self.changes += 1
             code = self._code(job)
-            if code is not None or _process(job) is None:
+            if code is not None or process_of(job) is None:
                 follow(self.progress[job.id], self.folder / job.id / "events.jsonl")
                 self._settle(job, code)
             return
@@ -256,37 +233,3 @@ class Queue:
             if job.id not in self.jobs:
                 shutil.rmtree(path.parent, ignore_errors=True)
                 raise
-
-
-def _read(path: Path) -> Job | None:
-    """A job as written; None if the file is damaged."""
-    table = read_table(path)
-    known = {one.name for one in fields(Job)}
-    try:
-        job = Job(**{key: value for key, value in table.items() if key in known})
-    except TypeError:
-        return None
-    whole = ID.fullmatch(job.id) and job.state in get_args(State)
-    words = isinstance(job.arguments, list) and all(isinstance(one, str) for one in job.arguments)
-    return job if whole and words else None
-
-
-def _process(job: Job) -> psutil.Process | None:
-    """The process of a job, if it still works; its number may be another's by now."""
-    if job.process is None:
-        return None
-    try:
-        process = psutil.Process(job.process)
-        if job.since is not None and abs(process.create_time() - job.since) > 1:
-            return None
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
-    except psutil.Error:
-        return None
-
-
-def result_of(job: Job) -> Any:
-    """What a command printed as JSON; None where that is something else."""
-    try:
-        return parse_json(job.result)
-    except ValueError:
-        return None

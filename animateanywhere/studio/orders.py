@@ -15,7 +15,7 @@ from animateanywhere.core.naming import check_class_word, check_token
 from animateanywhere.core.paths import ASSETS
 from animateanywhere.core.tensor_file import read_about
 from animateanywhere.studio.clips import clip_of, file_of
-from animateanywhere.studio.jobs import Job
+from animateanywhere.studio.job import Job
 from animateanywhere.studio.motions import motion_file
 from animateanywhere.studio.place import Place
 from animateanywhere.studio.subjects import subject_of

@@ -4,6 +4,7 @@ and `aa personalize` reads (`datasets.subject`, `datasets.corrections`)."""
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,6 +137,16 @@ def set_caption(folder: Path, frames: list[int], caption: str) -> None:
             captions[frame] = words
         with write_aside(path) as aside:
             aside.write_text(captions_text(captions), encoding="utf-8")
+
+
+def forget(place: Place, name: str) -> None:
+    """Delete the subject of an upload. Raises Unknown; Failure where a command works in it."""
+    folder = place.file("subjects", name)
+    if not is_subject(folder):
+        raise Unknown(name)
+    with _editing(folder):
+        for path in (folder, folder.with_name(f"{name}.json")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager

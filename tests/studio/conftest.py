@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from animateanywhere.studio import clips
 from animateanywhere.studio.access import Keys
 from animateanywhere.studio.app import create_app
 from animateanywhere.studio.place import Place
@@ -26,8 +27,9 @@ def studio_place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def stranger(studio_place: Place) -> Iterator[TestClient]:
+def stranger(studio_place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A client that was not let in; `app_keys` of it are the keys."""
+    monkeypatch.setattr(clips, "EXAMPLES", Path("nowhere"))  # a look at it takes a second
     keys = Keys("aa-studio-8720")
     app = create_app(studio_place, keys)
     with TestClient(app, ADDRESS, raise_server_exceptions=False, follow_redirects=False) as client:

@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animateanywhere.commands.prepare import prepare
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.core.run_folder import mark
+from animateanywhere.media.source import Part
 from animateanywhere.pose.skeleton import read_poses
+from animateanywhere.studio.clips import EXAMPLE
 from tests.conftest import needs_blazepose
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-WAIT = 120_000  # ms, for commands on a busy machine
+WAIT = 300_000  # ms, for commands on a busy machine
 CONTRAST = Path(__file__).with_name("contrast.js").read_text().partition("\n")[2]
 FIELDS = "button, a, input:not([hidden]), select, textarea"
 UNNAMED = f"""[...document.querySelectorAll('{FIELDS}')]
@@ -67,13 +72,20 @@ def tab(page: Any, name: str) -> None:
     page.evaluate(f"location.hash = '#{name}'")
 
 
-def look(page: Any, runs: Path) -> Path:
-    """Look at the example on the tiny base; returns its subject folder."""
-    tab(page, "learn/" + "0" * 16)
+@pytest.fixture
+def subject(runs: Path) -> Path:
+    """The example as `aa prepare` of the command line prepares it, in the studio's place."""
+    folder = runs / "studio" / "subjects" / EXAMPLE
+    mark(runs / "studio", "studio")
+    prepare(EXAMPLES / "reference.mp4", folder, class_word="man", scene="in a room",
+            size=square(64), fps=8, part=Part(0, 12))  # fmt: skip
+    return folder
+
+
+def open_example(page: Any) -> None:
+    tab(page, f"learn/{EXAMPLE}")
     page.get_by_label("Base model").select_option("tiny")
-    page.get_by_role("button", name="Look at it").click()
     page.get_by_role("heading", name="Learn", exact=True).wait_for()
-    return runs / "studio" / "subjects" / ("0" * 16)
 
 
 def test_from_an_upload_to_a_download(page: Any, runs: Path, tmp_path: Path) -> None:
@@ -120,8 +132,9 @@ def test_from_an_upload_to_a_download(page: Any, runs: Path, tmp_path: Path) -> 
     page.get_by_text("Nothing fits.").wait_for()
 
 
-def test_corrections_change_the_files_that_the_commands_read(page: Any, runs: Path) -> None:
-    folder = look(page, runs)
+def test_corrections_change_the_files_that_the_commands_read(subject: Path, page: Any) -> None:
+    open_example(page)
+    folder = subject
     mask = folder / "masks" / "0001.png"
     before, poses = np.array(Image.open(mask)), read_poses(folder / "poses.json").keypoints
     page.get_by_role("button", name="Frame 1", exact=True).click()
@@ -157,18 +170,20 @@ def test_corrections_change_the_files_that_the_commands_read(page: Any, runs: Pa
     assert moved[1, 4, 0] == pytest.approx(poses[1, 4, 0] + 3, abs=0.01)
     assert (np.delete(moved, 1, 0) == np.delete(poses, 1, 0)).all()
 
-    page.get_by_label("Caption").fill("a <token> man near a window")
+    page.get_by_role("textbox", name="Caption").fill("a <token> man near a window")
     page.get_by_role("button", name="Save the caption").click()
     page.get_by_text("The caption is saved.").wait_for()
     assert "near a window" in (folder / "captions.jsonl").read_text()
-    page.get_by_label("Caption").fill("a man")
+    page.get_by_role("textbox", name="Caption").fill("a man")
     page.get_by_role("button", name="Save the caption").click()
     page.get_by_text("names the person by <token>").wait_for()
     assert "near a window" in (folder / "captions.jsonl").read_text()
 
 
-def test_a_reload_and_a_second_tab_see_the_same_and_a_stop_goes_on(page: Any, runs: Path) -> None:
-    look(page, runs)
+def test_a_reload_and_a_second_tab_see_the_same_and_a_stop_goes_on(
+    subject: Path, page: Any, runs: Path
+) -> None:
+    open_example(page)
     page.get_by_role("button", name="Learn", exact=True).click()
     stage = page.get_by_text(re.compile(r"of \d+ · .* left|synthetic|appearance ·|motion ·"))
     stage.first.wait_for()
@@ -204,7 +219,7 @@ def test_a_bad_file_and_a_full_disk_are_one_line_and_leave_nothing(
     page.locator("#file").set_input_files(EXAMPLES / "reference.mp4")
     page.get_by_role("alert").filter(has_text=re.compile("too large|disk")).wait_for()
     names = {path.stem for path in (runs / "studio" / "clips").iterdir()}
-    assert names <= {"0" * 16}
+    assert names <= {EXAMPLE}
     assert page.studio.poll() is None
 
 
@@ -217,7 +232,7 @@ def test_colors_contrast_enough_and_everything_has_a_name(
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()
     page.goto(address)
-    for name in ("learn", "learn/" + "0" * 16, "generate", "history", "system"):
+    for name in ("learn", f"learn/{EXAMPLE}", "generate", "history", "system"):
         tab(page, name)
         page.wait_for_timeout(700)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name

@@ -12,7 +12,8 @@ import pytest
 
 from animateanywhere.core.errors import Failure
 from animateanywhere.studio import jobs
-from animateanywhere.studio.jobs import Job, Queue, result_of
+from animateanywhere.studio.job import Job, result_of
+from animateanywhere.studio.jobs import Queue
 from animateanywhere.studio.place import Unknown
 from animateanywhere.studio.progress import POINTS, Progress, follow
 

@@ -1,17 +1,22 @@
-// Learn: a clip, what was found in it, corrections, and the training as it goes.
+// Learn: a clip, which part of it, what was found in it, and corrections.
 
-import { attempt, clock, field, fill, h, size } from "./dom.js";
-import { curve } from "./curve.js";
+import { attempt, field, fill, h, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
+import { learnCard } from "./training.js";
 import { ended, get, newest, post, remove, upload, watch } from "./net.js";
 import { timeline } from "./timeline.js";
-import { progressWords, share, stopButton } from "./work.js";
+import { head, progressWords, share } from "./work.js";
 
 const MARKS = { note: "·", warning: "!", unusable: "✕" };
 const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usable with warnings": "warn" };
 
-export async function show(main, [chosen, kind], closing) {
+export async function show(main, [chosen], closing) {
   const [about, clips] = await Promise.all([get("/api/about"), get("/api/clips")]);
+  if (chosen && !clips.some((one) => one.id === chosen)) {
+    toast("This clip is not there any more.");
+    location.hash = "#learn";
+    return;
+  }
   const found = h("section", { class: "card", "aria-label": "What was found", hidden: true });
   const learning = h("section", { class: "card", "aria-label": "Learning", hidden: true });
   fill(main,
@@ -20,12 +25,12 @@ export async function show(main, [chosen, kind], closing) {
     clipCard(about, clips, chosen), found, learning);
   if (!chosen) return;
   let shown = null;
-  closing(watch(() => {
+  closing(watch(({ known }) => {
+    if (!known) return;
     const check = newest("check", (form) => form.clip === chosen);
-    const state = kind === "run" ? "run" : check && `${check.id} ${check.state}`;
+    const state = check ? `${check.id} ${check.state}` : "none"; // it may have been forgotten, or made by aa prepare
     if (check && !ended(check)) waiting(found, check);
-    if (state && state !== shown && (kind === "run" || ended(check))) attempt(() => showFound(found, learning, check, chosen, closing));
-    if (!check && kind !== "run") found.hidden = true;
+    else if (state !== shown) attempt(() => showFound(found, learning, check, chosen, closing));
     shown = state;
   }));
 }
@@ -64,7 +69,11 @@ function clipCard(about, clips, chosen) {
     videos.length && !clip ? cards : null);
   if (clip) {
     const again = h("button", { type: "button", class: "plain", onclick: () => { location.hash = "#learn"; } }, "Another clip");
-    card.querySelector("header").append(h("span", { class: "note" }, clip.name), h("span", { class: "push" }, again));
+    card.querySelector("header").append(h("span", { class: "note" }, clip.name), h("span", { class: "row push" },
+      clip.bundled ? null : h("button", { type: "button", class: "plain", onclick: () => confirm(`Remove ${clip.name} from the studio?`) && attempt(async () => {
+        await remove(`/api/clips/${clip.id}`);
+        location.hash = "#learn";
+      }) }, "Remove it"), again));
     card.append(partForm(about, clip));
   }
   return card;
@@ -116,7 +125,7 @@ function recordButton(send) {
 
 function partForm(about, clip) {
   const before = newest("check", (form) => form.clip === clip.id)?.about || {};
-  const base = h("select", {}, about.bases.map((one) => h("option", { value: one.name }, one.name)));
+  const base = h("select", { id: "base" }, about.bases.map((one) => h("option", { value: one.name }, one.name)));
   base.value = before.base || about.bases[0].name;
   const rate = () => about.bases.find((one) => one.name === base.value).fps;
   const line = timeline(clip, 64 / rate(), { start: before.start, seconds: before.frames && before.frames / rate() });
@@ -145,15 +154,17 @@ function waiting(card, job) {
   fill(card, head("2", "What was found"), h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress" }));
 }
 
-const head = (number, words, ...more) => h("header", {}, h("span", { class: "number", "aria-hidden": "true" }, number), h("h2", {}, words), ...more);
-
 async function showFound(card, learning, check, clip, closing) {
-  card.hidden = false;
   if (check && check.state !== "done") {
+    card.hidden = false;
     learning.hidden = true;
     const why = check.state === "failed" ? h("p", { class: "bad" }, check.text) : h("p", { class: "note" }, "Stopped.");
     return fill(card, head("2", "What was found"), why,
-      h("div", { class: "row" }, h("button", { onclick: () => attempt(() => post(`/api/jobs/${check.id}/resume`)) }, "Try again")));
+      h("div", { class: "row" }, h("button", { onclick: () => attempt(() => post(`/api/jobs/${check.id}/resume`)) }, "Try again"),
+        check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
+          await remove(`/api/subjects/${clip}`);
+          await post(`/api/jobs/${check.id}/resume`);
+        }) }, "Drop the corrections and try again") : null));
   }
   const report = check ? (await get(`/api/jobs/${check.id}`)).result : null;
   let about = null;
@@ -162,6 +173,8 @@ async function showFound(card, learning, check, clip, closing) {
   } catch (error) {
     if (error.status !== 404) throw error;
   }
+  card.hidden = !check && !about;
+  if (card.hidden) return undefined;
   const verdict = report?.verdict || about?.verdict || "unusable";
   const findings = report?.findings || about?.findings || [];
   fill(card, head("2", "What was found", h("span", { class: `badge ${TONES[verdict]}` }, verdict)),
@@ -170,85 +183,6 @@ async function showFound(card, learning, check, clip, closing) {
       : h("p", { class: "note" }, "Nothing to complain about."),
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";
-  if (!learning.hidden) learnCard(learning, about, check, clip, report, closing);
+  if (!learning.hidden) learnCard(learning, about, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
+  return undefined;
 }
-
-// The third step: learn, and see how it goes
-
-function learnCard(card, about, check, subject, report, closing) {
-  const before = newest("learn", (form) => form.subject === subject)?.about || {};
-  const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
-  const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
-  const guess = report?.prediction?.personalize;
-  const start = h("button", { class: "main" }, "Learn");
-  const live = h("div", { class: "tools", hidden: true });
-  const form = h("form", { class: "tools", onsubmit: (event) => {
-    event.preventDefault();
-    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: check?.about.base || "", appearance: words.value }));
-  } },
-  h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”.")),
-  h("div", { class: "row" }, start, guess ? h("span", { class: "note" }, estimate(guess)) : null));
-  fill(card, head("3", "Learn"), form, live);
-  closing(watch(() => {
-    const job = newest("learn", (one) => one.subject === subject);
-    start.disabled = Boolean(job && !ended(job));
-    live.hidden = !job;
-    if (job) progress(live, job, about, guess?.seconds);
-  }));
-}
-
-function estimate(guess) {
-  const [least, most] = [clock(guess.seconds_at_least), clock(guess.seconds)];
-  const time = guess.seconds_at_least < 0.87 * guess.seconds && least !== most ? `${least} to ${most}` : most;
-  return `Takes about ${time} and ${guess.memory_gb.toFixed(1)} GB of memory on this machine.`;
-}
-
-/** How a training goes; parts of it stay while they do not change, so that nothing flickers. */
-function progress(box, job, about, guess) {
-  if (box.dataset.of !== `${job.id} ${job.state}`) {
-    box.dataset.of = `${job.id} ${job.state}`;
-    box.parts = { time: h("p", { class: "big", role: "timer" }), words: h("p", { class: "note", role: "status" }), stages: h("div", { class: "steps" }),
-      bar: h("progress", { max: 1, "aria-label": "Progress of this stage" }), plot: h("div"), log: h("ul", { class: "log", "aria-label": "Messages" }), samples: h("div", { class: "samples" }) };
-    const { time, words, stages, bar, plot, log, samples } = box.parts;
-    const over = ended(job);
-    fill(box, over ? outcome(job, about) : [time, words, stages, bar], plot, samples, log,
-      h("div", { class: "row" }, over ? null : stopButton(job)));
-    if (over) attempt(async () => draw(box, await get(`/api/jobs/${job.id}`)));
-  }
-  if (!ended(job)) draw(box, job, guess && job.begun ? job.begun + guess - Date.now() / 1000 : 0);
-}
-
-/** left: seconds to the end of all stages as estimated before the start; 0 where that is not known, or over. */
-function draw(box, job, left = 0) {
-  const seen = job.progress;
-  const { time, words, stages, bar, plot, log, samples } = box.parts;
-  fill(time, job.state === "queued" ? "Queued" : left > (seen?.eta || 0) ? `About ${clock(left)} left` : seen?.eta ? `At least ${clock(seen.eta)} left` : "…");
-  fill(words, progressWords(job));
-  bar.value = share(job);
-  if (!seen) return;
-  const names = Object.keys(seen.losses);
-  fill(stages, names.map((name) => h("span", { class: name === seen.stage ? "now" : "" }, name)));
-  const last = names.at(-1);
-  if (last) curve(plot, seen.losses[last], `loss of ${last}`, last === seen.stage ? seen.total : 0);
-  const bottom = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
-  if (log.childElementCount !== seen.messages.length || seen.messages.length === 40) {
-    fill(log, seen.messages.map(([level, text]) => h("li", { class: level === "warning" ? "warn" : "" }, text)));
-    if (bottom) log.scrollTop = log.scrollHeight;
-  }
-  log.hidden = !seen.messages.length;
-  for (let i = samples.childElementCount; i < seen.pictures; i += 1) {
-    samples.append(h("img", { src: `/api/jobs/${job.id}/pictures/${i}`, alt: `Picture ${i + 1} of the training` }));
-  }
-}
-
-function outcome(job, about) {
-  const resume = h("button", { class: "main", onclick: () => attempt(() => post(`/api/jobs/${job.id}/resume`)) }, "Go on");
-  if (job.state === "done") {
-    const prompt = `${job.about.token} ${about.class_word} on a beach`;
-    return [h("p", { class: "good" }, `Learned as “${job.about.token}”, in ${clock(job.ended - job.begun)}.`),
-      h("div", { class: "row" }, h("a", { class: "button", href: `#generate/prompt/${encodeURIComponent(prompt)}` }, `Generate “${prompt}”`))];
-  }
-  if (job.state === "stopped") return [h("p", {}, "Stopped. What was learned so far is saved."), h("div", { class: "row" }, resume)];
-  return [h("p", { class: "bad" }, job.text), h("div", { class: "row" }, resume)];
-}
-

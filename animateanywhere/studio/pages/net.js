@@ -54,7 +54,7 @@ export function upload(file, name, onShare) {
 }
 
 // How all jobs stand, for whoever listens; the same in all tabs and after a reload
-export const state = { jobs: [] };
+export const state = { jobs: [], known: false };
 const listeners = new Set();
 
 /** Call `heard` now and with each change, until the function that is returned is called. */
@@ -68,7 +68,7 @@ export function connect(onLost) {
   const source = new EventSource("/api/events");
   source.onopen = () => onLost(null);
   source.onmessage = (event) => {
-    Object.assign(state, JSON.parse(event.data));
+    Object.assign(state, JSON.parse(event.data), { known: true });
     for (const heard of [...listeners]) heard(state);
   };
   source.onerror = async () => {

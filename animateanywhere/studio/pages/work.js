@@ -13,6 +13,9 @@ export function progressWords(job) {
   return `${seen.stage} · ${seen.step} of ${seen.total}${left}`;
 }
 
+/** The header of a card with the number of a step. */
+export const head = (number, words, ...more) => h("header", {}, h("span", { class: "number", "aria-hidden": "true" }, number), h("h2", {}, words), ...more);
+
 export const share = (job) => (job.progress?.total ? job.progress.step / job.progress.total : 0);
 
 export function stopButton(job, plain = false) {

@@ -1,0 +1,70 @@
+"""A job of the studio: an `aa` command, and how it stands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import psutil
+
+from animateanywhere.core.json_file import parse_json, read_table
+from animateanywhere.studio.place import ID, new_id
+
+State = Literal["queued", "running", "stopping", "done", "failed", "stopped"]
+ENDED = ("done", "failed", "stopped")
+
+
+@dataclass
+class Job:
+    """A command, and how it stands."""
+
+    kind: str  # what the page calls it: check, learn, generate, motion
+    title: str
+    arguments: list[str]  # of `aa`
+    about: dict[str, Any]  # what the page asked for, to ask for it again
+    id: str = field(default_factory=new_id)
+    state: State = "queued"
+    queued: float = field(default_factory=time.time)  # times in seconds since 1970
+    begun: float | None = None
+    ended: float | None = None
+    process: int | None = None
+    since: float | None = None  # when the process began, by which it is known again
+    code: int | None = None
+    text: str = ""  # one line, why it failed
+    result: str = ""  # what the command printed to stdout
+
+
+def read_job(path: Path) -> Job | None:
+    """A job as written; None if the file is damaged."""
+    table = read_table(path)
+    known = {one.name for one in fields(Job)}
+    try:
+        job = Job(**{key: value for key, value in table.items() if key in known})
+    except TypeError:
+        return None
+    whole = ID.fullmatch(job.id) and job.state in get_args(State)
+    words = isinstance(job.arguments, list) and all(isinstance(one, str) for one in job.arguments)
+    return job if whole and words else None
+
+
+def process_of(job: Job) -> psutil.Process | None:
+    """The process of a job, if it still works; its number may be another's by now."""
+    if job.process is None:
+        return None
+    try:
+        process = psutil.Process(job.process)
+        if job.since is not None and abs(process.create_time() - job.since) > 1:
+            return None
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    except psutil.Error:
+        return None
+
+
+def result_of(job: Job) -> Any:
+    """What a command printed as JSON; None where that is something else."""
+    try:
+        return parse_json(job.result)
+    except ValueError:
+        return None

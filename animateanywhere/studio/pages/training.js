@@ -1,0 +1,85 @@
+// The training: the estimate before it, and stage, loss, time left and pictures while it goes.
+
+import { curve } from "./curve.js";
+import { attempt, clock, field, fill, h } from "./dom.js";
+import { ended, get, newest, post, watch } from "./net.js";
+import { head, progressWords, share, stopButton } from "./work.js";
+
+/** The last step of Learn: the word for the person, and how the training goes. */
+export function learnCard(card, about, base, subject, report, closing) {
+  const before = newest("learn", (form) => form.subject === subject)?.about || {};
+  const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
+  const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
+  const guess = report?.prediction?.personalize;
+  const start = h("button", { class: "main" }, "Learn");
+  const live = h("div", { class: "tools", hidden: true });
+  const form = h("form", { class: "tools", onsubmit: (event) => {
+    event.preventDefault();
+    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value }));
+  } },
+  h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”.")),
+  h("div", { class: "row" }, start, guess ? h("span", { class: "note" }, estimate(guess)) : null));
+  fill(card, head("3", "Learn"), form, live);
+  closing(watch(() => {
+    const job = newest("learn", (one) => one.subject === subject);
+    start.disabled = Boolean(job && !ended(job));
+    live.hidden = !job;
+    if (job) progress(live, job, about, guess?.seconds);
+  }));
+}
+
+function estimate(guess) {
+  const [least, most] = [clock(guess.seconds_at_least), clock(guess.seconds)];
+  const time = guess.seconds_at_least < 0.87 * guess.seconds && least !== most ? `${least} to ${most}` : most;
+  return `Takes about ${time} and ${guess.memory_gb.toFixed(1)} GB of memory on this machine.`;
+}
+
+/** How a training goes; parts of it stay while they do not change, so that nothing flickers. */
+function progress(box, job, about, guess) {
+  if (box.dataset.of !== `${job.id} ${job.state}`) {
+    box.dataset.of = `${job.id} ${job.state}`;
+    box.parts = { time: h("p", { class: "big", role: "timer" }), words: h("p", { class: "note", role: "status" }), stages: h("div", { class: "steps" }),
+      bar: h("progress", { max: 1, "aria-label": "Progress of this stage" }), plot: h("div"), log: h("ul", { class: "log", "aria-label": "Messages" }), samples: h("div", { class: "samples" }) };
+    const { time, words, stages, bar, plot, log, samples } = box.parts;
+    const over = ended(job);
+    fill(box, over ? outcome(job, about) : [time, words, stages, bar], plot, samples, log,
+      h("div", { class: "row" }, over ? null : stopButton(job)));
+    if (over) attempt(async () => draw(box, await get(`/api/jobs/${job.id}`)));
+  }
+  if (!ended(job)) draw(box, job, guess && job.begun ? job.begun + guess - Date.now() / 1000 : 0);
+}
+
+/** left: seconds to the end of all stages as estimated before the start; 0 where that is not known, or over. */
+function draw(box, job, left = 0) {
+  const seen = job.progress;
+  const { time, words, stages, bar, plot, log, samples } = box.parts;
+  fill(time, job.state === "queued" ? "Queued" : left > (seen?.eta || 0) ? `About ${clock(left)} left` : seen?.eta ? `At least ${clock(seen.eta)} left` : "…");
+  fill(words, progressWords(job));
+  bar.value = share(job);
+  if (!seen) return;
+  const names = Object.keys(seen.losses);
+  fill(stages, names.map((name) => h("span", { class: name === seen.stage ? "now" : "" }, name)));
+  const last = names.at(-1);
+  if (last) curve(plot, seen.losses[last], `loss of ${last}`, last === seen.stage ? seen.total : 0);
+  const bottom = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  if (log.childElementCount !== seen.messages.length || seen.messages.length === 40) {
+    fill(log, seen.messages.map(([level, text]) => h("li", { class: level === "warning" ? "warn" : "" }, text)));
+    if (bottom) log.scrollTop = log.scrollHeight;
+  }
+  log.hidden = !seen.messages.length;
+  for (let i = samples.childElementCount; i < seen.pictures; i += 1) {
+    samples.append(h("img", { src: `/api/jobs/${job.id}/pictures/${i}`, alt: `Picture ${i + 1} of the training` }));
+  }
+}
+
+function outcome(job, about) {
+  const resume = h("button", { class: "main", onclick: () => attempt(() => post(`/api/jobs/${job.id}/resume`)) }, "Go on");
+  if (job.state === "done") {
+    const prompt = `${job.about.token} ${about.class_word} on a beach`;
+    return [h("p", { class: "good" }, `Learned as “${job.about.token}”, in ${clock(job.ended - job.begun)}.`),
+      h("div", { class: "row" }, h("a", { class: "button", href: `#generate/prompt/${encodeURIComponent(prompt)}` }, `Generate “${prompt}”`))];
+  }
+  if (job.state === "stopped") return [h("p", {}, "Stopped. What was learned so far is saved."), h("div", { class: "row" }, resume)];
+  return [h("p", { class: "bad" }, job.text), h("div", { class: "row" }, resume)];
+}
+
