@@ -17,34 +17,19 @@ latents of skeletons, and tokens.npy (K, 1, D) of the pictures.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 
-from animateanywhere.backbones.base import Base, find_base
+from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.borrowing import part_hashes
 from animateanywhere.backbones.vae import encode_frames
-from animateanywhere.core.files import sha256
 from animateanywhere.core.frame_size import Size
-from animateanywhere.core.messages import progress
-from animateanywhere.datasets.arrays import array_files
-from animateanywhere.datasets.shard_corpus import (
-    ShardCorpus,
-    open_shards,
-    read_corpus_index,
-    write_corpus,
-)
-from animateanywhere.datasets.shards import (
-    Sample,
-    finished_shard,
-    read_shard,
-    shard_path,
-    write_shard,
-)
+from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
+from animateanywhere.datasets.shard_corpus import ShardCorpus, read_corpus_index
+from animateanywhere.datasets.shards import Sample
 from animateanywhere.methods.anycharv.footage import Taken, draws, open_footage
 from animateanywhere.methods.anycharv.full_size import image_tokens
 from animateanywhere.methods.anycharv.generation import cells_of, encode_skeletons, hidden
@@ -54,7 +39,6 @@ from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.triplets import Triplet, triplets
 
 VERSION = 1  # of what is computed; a change makes all anew
-PER_SHARD = 64  # frames or people, whichever fills a shard first
 
 
 def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> ShardCorpus:
@@ -69,18 +53,18 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
         "version": VERSION, "people": people, "frames": frames,
         "size": base.config["size"], "fps": base.config["fps"], "seed": settings.seed,
         "reference": [] if settings.full_size else list(reference_size(base)),
-        "vae": weights_hash(base, "vae"),
+        "vae": part_hashes(base, "vae"),
     }  # fmt: skip
     if settings.full_size:
         about["footage"] = footage_hash(corpus.source)
         about["count"] = count
-        about["image_encoder"] = weights_hash(base, "image_encoder")
+        about["image_encoder"] = part_hashes(base, "image_encoder")
 
     def make(numbers: range) -> Iterator[Sample]:
         people = _people(base, settings, numbers, frames)
         for number, one in zip(numbers, people, strict=True):
             caption = "" if isinstance(one, Taken) else one.caption
-            yield sample(f"{number:07d}", _encoded(base, one, corpus, number), caption)
+            yield array_sample(f"{number:07d}", _encoded(base, one, corpus, number), caption)
 
     name = "clips" if video else "images"
     each = max(PER_SHARD // frames, 1)
@@ -100,48 +84,6 @@ def footage_hash(source: str) -> list[str]:
     """What changes if a shard of a corpus does."""
     about = read_corpus_index(Path(source))
     return [str(row["sha256"]) for row in about["shards"]]
-
-
-def cached_shards(
-    folder: Path, count: int, each: int, about: Mapping[str, Any],
-    make: Callable[[range], Iterable[Sample]], label: str,
-) -> ShardCorpus:  # fmt: skip
-    """A corpus of `count` samples, `each` in a shard. Shards that are finished and were made from
-    `about` are kept, so an interrupted run resumes; processes that train together share the work.
-
-    make: the samples of some numbers.
-    """
-    groups = [range(start, min(start + each, count)) for start in range(0, count, each)]
-    state = PartialState()
-    with progress(label, total=count) as bar:
-        for number, group in enumerate(groups):
-            own = number % state.num_processes == state.process_index
-            if own and finished_shard(folder, number, about) is None:
-                write_shard(folder, number, make(group), about)
-            bar.advance(len(group))
-    state.wait_for_everyone()
-    if state.is_main_process:
-        write_corpus(folder, [read_shard(shard_path(folder, n)) for n in range(len(groups))])
-    state.wait_for_everyone()
-    return open_shards(folder)
-
-
-def sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sample:
-    """A sample of arrays, float16 or float32, by name."""
-    files = array_files({f"{name}.npy": array for name, array in arrays.items()})
-    meta = {"width": 1, "height": 1, "frames": 1, "fps": 0.0, "license": "", "source": "puppets"}
-    files |= {"caption.txt": f"{caption}\n".encode(), "meta.json": json.dumps(meta).encode()}
-    return Sample(key, files)
-
-
-def weights_hash(base: Base, *parts: str) -> list[str]:
-    """The hashes of the weights of parts, of the run's folder or the base that it takes them
-    from."""
-    places = [base.folder / name for name in parts]
-    if "parts" in base.config:
-        lender = find_base(base.config["parts"])
-        places = [place if place.is_dir() else lender / place.name for place in places]
-    return [sha256(path) for place in places for path in sorted(place.glob("*.safetensors"))]
 
 
 def _encoded(

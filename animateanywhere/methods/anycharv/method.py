@@ -25,7 +25,8 @@ What the text leaves open, and is ours here:
   the reference has its pose too, so that colors belong to limbs, and front differs from back.
   (`full_size` has the paper's own parts: CLIP, ReferenceNet and pose guider.)
 - Noise schedule, prediction type and noise common to the frames of a clip are the base's.
-- The tokens of a small base follow the states of the constant text "a person" (`picture_encoder`).
+- The tokens of a small base follow the states of the constant text "a person"
+  (`training.picture_encoder`).
 - Masks reach latent size by area; masked pixels are gray before the VAE (`masks`).
 - Outside of the region nothing is learned: the prediction there is the one that leads to the
   scene's own latents (`put_in_scene`), and the loss counts inside of the region only, each row

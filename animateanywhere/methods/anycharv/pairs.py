@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.borrowing import part_hashes
 from animateanywhere.core.frame_size import Size
+from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample
-from animateanywhere.methods.anycharv.data import PER_SHARD, cached_shards, sample, weights_hash
 from animateanywhere.methods.anycharv.full_size import is_full_size
 from animateanywhere.methods.anycharv.generation import (
     Options,
@@ -41,7 +42,7 @@ def generated_pairs(
     about = {
         "people": people.about["shards"], "steps": settings.swap.pair_steps, "seed": seed,
         "keep_scene": settings.swap.keep_scene,
-        "model": weights_hash(base, *PARTS),
+        "model": part_hashes(base, *PARTS),
     }  # fmt: skip
     # Who stands in whose scenes: the next in a circle through everybody, so nobody meets himself
     circle = np.random.default_rng([seed, 6]).permutation(len(people))
@@ -56,7 +57,7 @@ def generated_pairs(
             for row, latents in zip(rows, made, strict=True):
                 found = people.rows(row, ["mask_boxes.npy"], 0, length)[0]
                 arrays = {"made": latents, "boxes": found}
-                yield sample(people.key(row), arrays, "")
+                yield array_sample(people.key(row), arrays, "")
 
     each = max(PER_SHARD // length, 1)
     return cached_shards(folder, len(people), each, about, make, f"pairs for {people.folder.name}")

@@ -16,18 +16,10 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from animateanywhere.backbones.base import (
-    Base,
-    base_config,
-    find_base,
-    hash_of,
-    load_parts,
-    noise_share,
-    token_ids,
-)
+from animateanywhere.backbones.base import Base, load_parts, noise_share, token_ids
+from animateanywhere.backbones.borrowing import lent_config
 from animateanywhere.backbones.create import save_once
 from animateanywhere.backbones.low_memory import recompute
-from animateanywhere.backbones.spec import Model
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.samples import parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus
@@ -38,9 +30,10 @@ from animateanywhere.methods.anycharv.pairs import generated_pairs
 from animateanywhere.methods.anycharv.samples import sampler
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.methods.anycharv.swap_base import COMMAND, FAMILY
-from animateanywhere.training.contrastive import contrastive_loss, end_states, similarities
+from animateanywhere.training.contrastive import end_states
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, pass_number
+from animateanywhere.training.picture_encoder import learn_words
 from animateanywhere.training.progress import last_mean
 from animateanywhere.training.throughput import Draw
 
@@ -61,15 +54,10 @@ class Run:
             return settings.model.base_toml() | {
                 "name": settings.name, "command": COMMAND, "keep_scene": settings.swap.keep_scene,
             }  # fmt: skip
-        parts = find_base(settings.swap.base)
-        usual = {"guidance_scale": Model.guidance_scale} | base_config(parts)
-        for key in ("personalize", "hash", "command"):
-            usual.pop(key, None)
         swap = settings.swap
-        return usual | {
-            "name": settings.name, "command": COMMAND, "parts": swap.base,
-            "parts_hash": hash_of(parts), "reference_width": swap.reference_width,
-            "reference_height": swap.reference_height, "keep_scene": swap.keep_scene,
+        return lent_config(swap.base, settings.name, COMMAND) | {
+            "reference_width": swap.reference_width, "reference_height": swap.reference_height,
+            "keep_scene": swap.keep_scene,
         }  # fmt: skip
 
     def base(self) -> Base:
@@ -85,22 +73,6 @@ class Run:
 def train(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     """Train a stage, and save what it trained. Returns values to keep."""
     return tower(run, stage, seed) if stage.kind == "tower" else swap(run, stage, seed)
-
-
-class Pairs(nn.Module):
-    """The picture encoder beside the base's frozen text encoder, and what brings both to one space,
-    of which the latter is discarded after training."""
-
-    def __init__(self, encoder: Any, dim: int) -> None:
-        super().__init__()
-        self.image_encoder = encoder
-        self.to_space = nn.Linear(dim, dim, bias=False)
-        self.scale = nn.Parameter(torch.tensor(2.7))
-
-    def forward(self, words: Tensor, latents: Tensor) -> Tensor:
-        """Similarities (B, B) of captions as vectors (B, D) and pictures as latents."""
-        texts, pictures = self.to_space(words), self.image_encoder.embed(latents)
-        return similarities(texts, pictures, self.scale)
 
 
 def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
@@ -126,18 +98,11 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         latents = torch.from_numpy(np.concatenate(pictures)).float()
         return _ends(base, list(texts)), latents.to(base.denoiser.device)
 
-    batch = Draw(draw)
-    encoder = base.parts["image_encoder"]
-    torch.manual_seed(seed)
-    model = Pairs(encoder, base.text_encoder.config.hidden_size)
-
-    def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        return contrastive_loss(model(*batch(generator)))
-
+    encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
     folder = run.out / "training" / stage.name
-    fit(model, stage, loss, folder, seed, data=batch, track=run.track)
+    found = learn_words(encoder, dim, draw, stage, folder, seed, run.track)
     save_once(encoder, run.out / "image_encoder")
-    return last_mean(folder, "retrieval")
+    return found
 
 
 def swap(run: Run, stage: Stage, seed: int) -> dict[str, float]:

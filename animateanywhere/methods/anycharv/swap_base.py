@@ -12,22 +12,14 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from animateanywhere.backbones import sd_unet
-from animateanywhere.backbones.base import (
-    Base,
-    base_config,
-    find_base,
-    hash_of,
-    latent_shape,
-    load_base,
-    load_parts,
-)
+from animateanywhere.backbones.base import Base, find_base, latent_shape, load_base, load_parts
+from animateanywhere.backbones.borrowing import command_config
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.family import Family
-from animateanywhere.backbones.spec import Model
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
 from animateanywhere.methods.anycharv import full_size
-from animateanywhere.methods.anycharv.picture_encoder import PictureEncoder
+from animateanywhere.training.picture_encoder import PictureEncoder
 
 COMMAND = "swap"
 MOST = 4096  # pixels of a side of reference pictures
@@ -51,22 +43,8 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
     its other parts come from is no longer the one that it was trained with.
     """
     folder = find_base(name)
-    config = {"guidance_scale": Model.guidance_scale} | base_config(folder)
-    if config.get("command") != COMMAND:
-        raise UsageError(
-            f"{folder}: this base cannot put the person of a picture into a scene; give one that "
-            "`aa base-train mini-swap` made, or anycharv"
-        )
-    if missing := [key for key in ("name", "size", "frames", "fps") if key not in config]:
-        raise UsageError(
-            f"{folder / 'base.toml'}: lacks {' and '.join(missing)}; get the base again"
-        )
-    parts, known = config.get("parts"), config.get("parts_hash")
-    if parts is not None and known is not None and hash_of(find_base(parts)) != known:
-        raise UsageError(
-            f"{folder}: it was trained with another version of the base {parts}; remove it and run "
-            f"`aa base-train {config.get('name', folder.name)}` again"
-        )
+    does = "put the person of a picture into a scene"
+    config = command_config(folder, COMMAND, does, "mini-swap", "anycharv")
     if (folder / "pose_guider").is_dir():
         base = load_parts(folder, config, device, full_size.FAMILY)
         full_size.require_fitting(base)

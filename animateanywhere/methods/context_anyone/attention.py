@@ -15,7 +15,7 @@ from torch.nn import functional as F
 Rope = tuple[Tensor, Tensor]  # cosines and sines (1, L, 1, d) of L tokens
 
 
-class OneWayAttention(WanAttnProcessor):  # type: ignore[misc]
+class OneWayAttention(WanAttnProcessor):
     """Self-attention in which the reference does not see the video (figure 2d):
 
         a_r = softmax(q_r k_rᵀ / √d) v_r
@@ -46,7 +46,7 @@ class OneWayAttention(WanAttnProcessor):  # type: ignore[misc]
         return merged(attn, torch.cat([of_reference, of_video], 1))
 
 
-class EmphasizeAttention(WanAttnProcessor):  # type: ignore[misc]
+class EmphasizeAttention(WanAttnProcessor):
     """Attention from the video to the reference (figure 2c):
 
         a_v = softmax(q(v) [k(r), 0]ᵀ / √d) [v(r), 0]
@@ -70,7 +70,7 @@ class EmphasizeAttention(WanAttnProcessor):  # type: ignore[misc]
         return merged(attn, attend(q, F.pad(k, empty), F.pad(v, empty)))
 
 
-class DualAttention(WanAttnProcessor):  # type: ignore[misc]
+class DualAttention(WanAttnProcessor):
     """Cross-attention to the text and, with keys and values of their own, to image tokens
     (figure 2a); the results are added, as in Wan's image-to-video network.
 

@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
 
 @dataclass
-class CastOutput(BaseOutput):  # type: ignore[misc]
+class CastOutput(BaseOutput):
     """sample: the flow of the video (B, C, T, h, w). references: the same of the reference pictures
     (B, C, K, h, w), None without any."""
 
@@ -49,7 +49,7 @@ class CastOutput(BaseOutput):  # type: ignore[misc]
     references: Tensor | None = None
 
 
-class CastBlock(WanTransformerBlock):  # type: ignore[misc]
+class CastBlock(WanTransformerBlock):
     """A block of Wan with three attentions: among the tokens of reference and video, from the video
     to the reference, and to text and image tokens."""
 
@@ -106,7 +106,7 @@ class CastBlock(WanTransformerBlock):  # type: ignore[misc]
         return (x.float() + self.ffn(norm).float() * gate_2).type_as(x)
 
 
-class CastTransformer(WanTransformer3DModel):  # type: ignore[misc]
+class CastTransformer(WanTransformer3DModel):
     """Wan's transformer for a video and reference pictures."""
 
     _no_split_modules = ["CastBlock"]  # noqa: RUF012 - as in diffusers

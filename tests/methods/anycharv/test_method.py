@@ -15,8 +15,8 @@ from animateanywhere.diffusion.losses import add_noise, level
 from animateanywhere.diffusion.sampling import make_scheduler, sample
 from animateanywhere.methods.anycharv import method
 from animateanywhere.methods.anycharv.method import Scene
-from animateanywhere.methods.anycharv.picture_encoder import PictureEncoder
 from animateanywhere.methods.anycharv.swap_base import load_swap_base, widened
+from animateanywhere.training.picture_encoder import PictureEncoder
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.run_folder import MARK
+from animateanywhere.datasets import rendered
 from animateanywhere.datasets.shard_corpus import open_shards
 from animateanywhere.methods.anycharv import data, pairs
 from animateanywhere.methods.anycharv.batch import rows
@@ -164,7 +165,7 @@ def test_a_killed_run_goes_on_to_the_same_base(
 ) -> None:
     """Bit by bit: ended while rendering, in stages after a checkpoint, and while making pairs."""
     path, out = recipe_of(tmp_path, tiny_base), tmp_path / "swap"
-    (shards, real_write, real_shard) = [], Log.write, data.write_shard
+    (shards, real_write, real_shard) = [], Log.write, rendered.write_shard
     places = iter([("images", 1), ("compose", 3), ("pairs-boost", 0), ("boost-motion", 1)])
     ends = next(places)
 
@@ -180,7 +181,7 @@ def test_a_killed_run_goes_on_to_the_same_base(
         return real_shard(folder, number, samples, about)
 
     monkeypatch.setattr(Log, "write", write)
-    monkeypatch.setattr(data, "write_shard", write_shard)
+    monkeypatch.setattr(rendered, "write_shard", write_shard)
     monkeypatch.setattr(data, "PER_SHARD", 2)
     monkeypatch.setattr(pairs, "PER_SHARD", 64)
     while ends != ("", 0):

@@ -1,0 +1,57 @@
+"""Corpora of arrays that this program computes itself, from puppets or by a model: made once, as
+shards that an interrupted run goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+
+from animateanywhere.core.messages import progress
+from animateanywhere.datasets.arrays import array_files
+from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards, write_corpus
+from animateanywhere.datasets.shards import (
+    Sample,
+    finished_shard,
+    read_shard,
+    shard_path,
+    write_shard,
+)
+
+PER_SHARD = 64  # frames or samples, whichever fills a shard first
+
+
+def cached_shards(
+    folder: Path, count: int, each: int, about: Mapping[str, Any],
+    make: Callable[[range], Iterable[Sample]], label: str,
+) -> ShardCorpus:  # fmt: skip
+    """A corpus of `count` samples, `each` in a shard. Shards that are finished and were made from
+    `about` are kept, so an interrupted run resumes; processes that train together share the work.
+
+    make: the samples of some numbers.
+    """
+    groups = [range(start, min(start + each, count)) for start in range(0, count, each)]
+    state = PartialState()
+    with progress(label, total=count) as bar:
+        for number, group in enumerate(groups):
+            own = number % state.num_processes == state.process_index
+            if own and finished_shard(folder, number, about) is None:
+                write_shard(folder, number, make(group), about)
+            bar.advance(len(group))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        write_corpus(folder, [read_shard(shard_path(folder, n)) for n in range(len(groups))])
+    state.wait_for_everyone()
+    return open_shards(folder)
+
+
+def array_sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sample:
+    """A sample of arrays, float16 or float32, by name."""
+    files = array_files({f"{name}.npy": array for name, array in arrays.items()})
+    meta = {"width": 1, "height": 1, "frames": 1, "fps": 0.0, "license": "", "source": "puppets"}
+    files |= {"caption.txt": f"{caption}\n".encode(), "meta.json": json.dumps(meta).encode()}
+    return Sample(key, files)
