@@ -75,7 +75,8 @@ CONFIG: dict[str, Callable[[Any], bool]] = {
         _text,
     ),
     **dict.fromkeys(("size", "frames", "steps"), _count),
-    "fps": _number(0.01, 1000), "guidance_scale": _number(0, 1000),
+    "fps": _number(0.01, 1000),
+    **dict.fromkeys(("guidance_scale", "likeness"), _number(0, 1000)),
     **dict.fromkeys(("noise_share", "guidance_rescale", "grow"), _number(0, 1)),
     "aspects": lambda value: isinstance(value, list) and all(map(_text, value)),
 }  # fmt: skip
@@ -136,7 +137,7 @@ def _has_recipe(name: Path) -> bool:
     if len(name.parts) != 1 or not recipe.is_file():
         return False
     text = recipe.read_text("utf-8")
-    return "\n[model]" in text or "\n[swap]" in text
+    return any(f"\n[{table}]" in text for table in ("model", "swap", "cast"))
 
 
 def load_base(name: str | Path = "mini", device: str | torch.device = "cpu") -> Base:

@@ -19,10 +19,9 @@ def command_config(
 ) -> dict[str, Any]:
     """The contents of base.toml of a base for a command.
 
-    does: what such a base can do, for messages. recipe: that makes one.
-    other: the name of another base that can. Raises UsageError for a
-    base of another command, and if the base that its other parts come from is no longer the one
-    that it was trained with.
+    does: what such a base can do, for messages. recipe: that makes one. other: the name of another
+    base that can. Raises UsageError for a base of another command, and if the base that its other
+    parts come from is no longer the one that it was trained with.
     """
     config = {"guidance_scale": Model.guidance_scale} | base_config(folder)
     if config.get("command") != command:

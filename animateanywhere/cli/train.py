@@ -184,7 +184,8 @@ def base_train(
     """Train a base model, or gather one from public weights.
 
     With the recipe mini-swap, train one that puts the person of a picture into a scene video;
-    anycharv gathers published weights that do so.
+    anycharv gathers published weights that do so. With mini-cast, train one that makes a video of
+    the person of a picture from a prompt.
 
     The base that comes with this package needs none of it. To resume after a stop, run the same
     command again. To train on several GPUs, start it by accelerate:
@@ -196,10 +197,17 @@ def base_train(
     # Recipes are read first: to load the networks takes seconds
     from animateanywhere.methods.animate_anywhere.settings import load_recipe
     from animateanywhere.methods.anycharv import settings as swap
+    from animateanywhere.methods.context_anyone import settings as cast
 
+    if checkpoint is not None and (swap.is_recipe(recipe) or cast.is_recipe(recipe)):
+        raise UsageError(f"--checkpoint: {recipe} names in itself what it begins with")
+    if cast.is_recipe(recipe):
+        casts = cast.load_recipe(recipe)
+        from animateanywhere.commands.cast_train import cast_train
+
+        result(cast_train(casts, out, track))
+        return
     if swap.is_recipe(recipe):
-        if checkpoint is not None:
-            raise UsageError(f"--checkpoint: {recipe} names in itself what it begins with")
         swaps = swap.load_recipe(recipe)
         from animateanywhere.commands.swap_train import swap_train
 

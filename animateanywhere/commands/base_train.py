@@ -146,6 +146,26 @@ def train_stages(
         PartialState().wait_for_everyone()
 
 
+def require_trained(stages: Sequence[S], out: Path, parts: Callable[[S], list[str]]) -> None:
+    """Raise UsageError if a part that finished stages trained is gone: a new one in its place would
+    be untrained, and pass for the result of these stages. parts: those that a stage writes."""
+    done = [one for one in stages if (out / "training" / one.name / "done.json").is_file()]
+    for number, stage in enumerate(stages):
+        later = [one for one in stages[number:] if one in done]
+        if later and stage not in done:  # it would be trained on what came after it
+            raise UsageError(
+                f"{out}: training/{stage.name} is missing or unfinished, though stage "
+                f"{later[0].name}, which follows it, is finished: put it back, or remove the "
+                "folder and train anew"
+            )
+    trained = dict.fromkeys(name for stage in done for name in parts(stage))
+    if gone := [name for name in trained if not (out / name).is_dir()]:
+        raise UsageError(
+            f"{out}: {' and '.join(gone)} is missing, though stage {done[-1].name} is finished: "
+            "put it back, or remove the folder and train anew"
+        )
+
+
 def _decisive(settings: Recipe) -> dict[str, Any]:
     """The settings that a run cannot be resumed without."""
     keys = ("seed", "model", "corpus", "autoencoder", "loss")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import recipes_folder
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
 from animateanywhere.methods.anycharv import settings as swap_settings
+from animateanywhere.methods.context_anyone import settings as cast_settings
+from animateanywhere.training.stage import Stage
 
 
 class Row(NamedTuple):
@@ -34,6 +37,9 @@ def bases() -> list[Row]:
         if "swap" in tables:
             rows.append(_for_swaps(path))
             continue
+        if "cast" in tables:
+            cast = cast_settings.load_recipe(path)
+            rows.append(_borrowing(cast.name, cast.cast.base, cast.stage, "aa cast"))
         if "model" not in tables:
             continue  # it learns a person
         recipe = load_recipe(path)
@@ -50,21 +56,26 @@ def _for_swaps(path: Path) -> Row:
     recipe = swap_settings.load_recipe(path)
     if recipe.full_size:
         made = f"aa base-train {recipe.name}: {_makes(recipe)}"
-        return _row(recipe, recipe.model.base_toml(), recipe.model.needs, made)
-    parts = base_config(find_base(recipe.swap.base))
-    steps = sum(stage.steps for stage in recipe.stage)
+        config, needs = recipe.model.base_toml(), recipe.model.needs
+        return _row(recipe.name, config, needs, made, "aa swap", "not stated")
+    return _borrowing(recipe.name, recipe.swap.base, recipe.stage, "aa swap")
+
+
+def _borrowing(name: str, lender: str, stages: Sequence[Stage], command: str) -> Row:
+    """The row of a base for another command than `aa generate`, which begins with a base."""
+    parts, steps = base_config(find_base(lender)), sum(stage.steps for stage in stages)
     made = (
-        f"aa base-train {recipe.name}: begins with {recipe.swap.base}; trains {steps:,} steps in "
-        f"{len(recipe.stage)} stages"
+        f"aa base-train {name}: begins with {lender}; trains {steps:,} steps in {len(stages)} "
+        "stages"
     )
-    return _row(recipe, parts, f"what {recipe.swap.base} needs", made)
+    return _row(name, parts, f"what {lender} needs", made, command)
 
 
-def _row(recipe: swap_settings.Recipe, config: dict[str, Any], needs: str, made: str) -> Row:
-    size = f"{config['size']} px, {config['frames']} frames, for `aa swap`"
-    usual = "not stated" if recipe.full_size else "yours"
-    name, license = recipe.name, config.get("license") or usual
-    return Row(name, size, license, needs, _ready(name), made)
+def _row(
+    name: str, config: dict[str, Any], needs: str, made: str, command: str, usual: str = "yours"
+) -> Row:
+    size = f"{config['size']} px, {config['frames']} frames, for `{command}`"
+    return Row(name, size, config.get("license") or usual, needs, _ready(name), made)
 
 
 def _ready(name: str) -> str:

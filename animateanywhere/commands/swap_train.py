@@ -16,12 +16,12 @@ from animateanywhere.backbones.base import (
     load_base,
     write_base_toml,
 )
-from animateanywhere.commands.base_train import train_stages, training_in
+from animateanywhere.commands.base_train import require_trained, train_stages, training_in
 from animateanywhere.commands.run_settings import require_same, without_places
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
 from animateanywhere.methods.anycharv.full_size import create_parts
-from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Swap, load_recipe
+from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Stage, Swap, load_recipe
 from animateanywhere.methods.anycharv.stages import Run, train
 from animateanywhere.methods.anycharv.swap_base import MOST, create_swap_base
 from animateanywhere.training.log import Track, check_tracker
@@ -60,26 +60,11 @@ def _check_sides(swap: Swap) -> None:
             )
 
 
-def _require_trained(settings: Recipe, out: Path, own_reference: bool) -> None:
-    """Raise UsageError if a part that finished stages trained is gone: a new one in its place would
-    be untrained, and pass for the result of these stages."""
-    done = [one for one in settings.stage if (out / "training" / one.name / "done.json").is_file()]
-    parts = ["unet", "image_encoder"] + ["reference_unet"] * own_reference if done else []
-    parts += ["pose_guider"] if done and settings.full_size else []
-    parts += ["motion_adapter"] * any(stage.frames > 1 for stage in done)
-    for number, stage in enumerate(settings.stage):
-        later = [one for one in settings.stage[number:] if one in done]
-        if later and stage not in done:  # it would be trained on what came after it
-            raise UsageError(
-                f"{out}: training/{stage.name} is missing or unfinished, though stage "
-                f"{later[0].name}, which follows it, is finished: put it back, or remove the "
-                "folder and train anew"
-            )
-    if gone := [name for name in parts if not (out / name).is_dir()]:
-        raise UsageError(
-            f"{out}: {' and '.join(gone)} is missing, though stage {done[-1].name} is finished: "
-            "put it back, or remove the folder and train anew"
-        )
+def _parts(settings: Recipe, stage: Stage) -> list[str]:
+    """The parts that a stage needs and writes."""
+    own = ["reference_unet"] * (settings.swap.reference == "own")
+    own += ["pose_guider"] * settings.full_size
+    return ["unet", "image_encoder", *own, *["motion_adapter"] * (stage.frames > 1)]
 
 
 def _train(settings: Recipe, out: Path, track: Track | None) -> None:
@@ -97,7 +82,7 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     with PartialState().main_process_first():
         require_same(out / "recipe.json", without_places(decisive), usual)
         own = settings.swap.reference == "own"
-        _require_trained(settings, out, own)
+        require_trained(settings.stage, out, lambda stage: _parts(settings, stage))
         if settings.full_size:
             create_parts(settings.model, out, settings.seed)
         else:

@@ -32,14 +32,14 @@ class TrainingAttention(AttnProcessor2_0):
         encoder_hidden_states (N, T, D) or themselves."""
         given = (attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         tokens = hidden_states[0, 0].numel() if hidden_states.ndim == 4 else hidden_states.shape[1]
-        if _trains_in_bfloat16(hidden_states) and tokens <= FEW_TOKENS:
+        if trains_in_bfloat16(hidden_states) and tokens <= FEW_TOKENS:
             products: Tensor = PRODUCTS(*given)
             return products
         fused: Tensor = super().__call__(*given)
         return fused
 
 
-def _trains_in_bfloat16(x: Tensor) -> bool:
+def trains_in_bfloat16(x: Tensor) -> bool:
     """Whether x is attended to for training, in bfloat16 on a processor."""
     if not torch.is_grad_enabled() or x.device.type != "cpu":
         return False

@@ -10,7 +10,11 @@ from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import Tensor
 
 from animateanywhere.backbones.sources import from_folder
-from animateanywhere.methods.context_anyone.attention import EmphasizeAttention, OneWayAttention
+from animateanywhere.methods.context_anyone.attention import (
+    EmphasizeAttention,
+    OneWayAttention,
+    attend,
+)
 from animateanywhere.methods.context_anyone.transformer import (
     CastTransformer,
     from_text_to_video,
@@ -43,6 +47,7 @@ X, T, TEXT = noise(2, 4, 3, 4, 6, seed=2), torch.tensor([300, 900]), noise(2, 5,
 REFERENCES, IMAGES = noise(2, 4, 2, 4, 6, seed=4), noise(2, 3, 8, seed=5)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("own", [{}, {"image_dim": 8, "pose_channels": 4}, {"one_way": False}])
 @pytest.mark.parametrize("patch", [(1, 2, 2), (3, 1, 2)])
 def test_without_a_reference_it_is_diffusers_network_bit_for_bit(
@@ -144,6 +149,15 @@ def test_emphasize_attention_goes_from_video_to_reference_with_an_empty_key() ->
     weights = weights / (1 + weights.sum(-1, keepdim=True))  # exp(0) of the empty key
     wanted = attn.to_out[0](torch.einsum("bhls,bshd->blhd", weights, v).flatten(2))
     torch.testing.assert_close(attn(video, reference), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_products_that_train_in_bfloat16_are_the_same_attention() -> None:
+    q, k, v = (noise(2, 7, 2, 12, seed=seed).bfloat16() for seed in range(3))
+    found = attend(q, k[:, :5], v[:, :5])
+    with torch.no_grad():
+        wanted = attend(q, k[:, :5], v[:, :5])
+    assert not torch.equal(found, wanted)  # the two ways round apart
+    torch.testing.assert_close(found, wanted, atol=2e-2, rtol=2e-2)
 
 
 def test_image_tokens_have_keys_and_values_of_their_own() -> None:

@@ -1,0 +1,107 @@
+"""The inputs of a training step, drawn from shards of latents by seed and pass alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.vae import latent_count
+from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.shard_corpus import ShardCorpus
+from animateanywhere.methods.context_anyone.data import captions
+from animateanywhere.methods.context_anyone.settings import Recipe, Stage
+from animateanywhere.pose.skeleton import heat
+from animateanywhere.training.loop import pass_number
+
+COUNTS = (0.6, 0.25, 0.15)  # shares of the passes with 1, 2 and 3 reference pictures
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows of T latents, each of one person."""
+
+    latents: Tensor  # (B, T, C, h, w), targets
+    weight: Tensor  # of the error, (B, T, 1, h, w)
+    prompts: list[str]
+    poses: Tensor  # (B, T, C, h, w), zeros in rows without
+    pictures: Tensor | None  # latents (B, K, C, h, w); None: a pass without reference
+
+
+def rows(
+    base: Base, settings: Recipe, stage: Stage, seed: int, people: ShardCorpus
+) -> Callable[[torch.Generator], Batch]:
+    """A function that draws the batch of a pass. people: as of `data.encoded_people`."""
+    order = Order([np.arange(len(people))], seed)
+    draw = _Draw(base, settings, stage, people)
+
+    def batch(generator: torch.Generator) -> Batch:
+        number = pass_number(generator, seed)
+        _, chosen = order.rows(number, stage.batch)
+        return draw.batch(chosen, np.random.default_rng([seed, 5, number]))
+
+    return batch
+
+
+@dataclass(frozen=True)
+class _Draw:
+    base: Base
+    settings: Recipe
+    stage: Stage
+    people: ShardCorpus
+
+    def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
+        alone = bool(rng.random() < self.stage.dropout)
+        known = self.settings.corpus.pictures
+        shares = np.array(COUNTS[:known])
+        count = 1 + int(rng.choice(len(shares), p=shares / shares.sum()))
+        each = [self._row(int(row), alone, rng) for row in chosen]
+        latents, weight, poses, prompts = zip(*each, strict=True)
+        pictures = [
+            self.people.rows(int(row), ["pictures.npy"])[0][rng.permutation(known)[:count]]
+            for row in chosen
+        ]
+        return Batch(
+            self._tensor(latents), self._tensor(weight), list(prompts), self._tensor(poses),
+            None if alone else self._tensor(pictures),
+        )  # fmt: skip
+
+    def _row(
+        self, row: int, alone: bool, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+        """Target, weight, pose and prompt of a row."""
+        stage, packed = self.stage, self.base.packed
+        frames = len(self.people.rows(row, ["keypoints.npy"])[0])
+        first = 0 if packed > 1 else int(rng.integers(frames - stage.frames + 1))
+        (points,) = self.people.rows(row, ["keypoints.npy"], first, first + stage.frames)
+        cut = (first, first + latent_count(stage.frames, packed))
+        latents, poses = self.people.rows(row, ["latents.npy", "poses.npy"], *cut)
+        near = heat(points, int(self.base.config["size"]), latents.shape[-2:])
+        near = per_latent(near, len(latents), packed)[:, None]
+        if not self.settings.cast.poses or rng.random() < stage.pose_dropout:
+            poses = np.zeros_like(poses)
+        weight = 1 + self.settings.cast.pose_weight * near
+        return latents, weight, poses, self._prompt(row, alone, rng)
+
+    def _prompt(self, row: int, alone: bool, rng: np.random.Generator) -> str:
+        """A caption of a row. Without a reference, only words can tell the appearance."""
+        _, told, plain = captions(self.people, row)
+        some = told if alone or rng.random() < self.stage.appearance else plain
+        prompt = some[int(rng.integers(len(some)))]
+        return "" if rng.random() < self.stage.text_dropout else prompt
+
+    def _tensor(self, arrays: list[np.ndarray] | tuple[np.ndarray, ...]) -> Tensor:
+        return torch.from_numpy(np.stack(arrays)).float().to(self.base.denoiser.device)
+
+
+def per_latent(values: np.ndarray, count: int, packed: int) -> np.ndarray:
+    """Values (F, ...) of frames as means (count, ...) of those that share a latent: the first
+    alone, then `packed` of them."""
+    if packed == 1:
+        return values
+    groups = [values[:1], *np.array_split(values[1:], count - 1)] if count > 1 else [values]
+    return np.stack([group.mean(0) for group in groups])

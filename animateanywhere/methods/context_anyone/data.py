@@ -1,0 +1,81 @@
+"""The data of training: people, rendered and encoded once, as shards of latents.
+
+A sample is one person (`pairs.Person`) in a video of F frames, T latents, with K pictures:
+
+latents.npy, poses.npy   latents (T, C, h, w) of the frames and of their skeletons, float16
+keypoints.npy            (F, 18, 3) float32, in pixels
+pictures.npy             latents (K, C, h, w) of the reference pictures, float16
+caption.txt              the appearance alone, then captions: half of them tell it, half do not
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.borrowing import part_hashes
+from animateanywhere.backbones.vae import encode_frames
+from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
+from animateanywhere.datasets.samples import parse_captions
+from animateanywhere.datasets.shard_corpus import ShardCorpus
+from animateanywhere.datasets.shards import Sample
+from animateanywhere.methods.context_anyone.pairs import Person, people
+from animateanywhere.methods.context_anyone.settings import Recipe, still_frames
+
+VERSION = 1  # of what is computed; a change makes all anew
+
+
+def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> ShardCorpus:
+    """The people of a recipe as latents, in stills or in clips: those missing in `folder` are
+    rendered and encoded. base: of the run, which gives the VAE."""
+    corpus = settings.corpus
+    count = corpus.clips if video else corpus.images
+    frames = int(base.config["frames"]) if video else still_frames(settings)
+    size, fps = int(base.config["size"]), float(base.config["fps"])
+    about = {
+        "version": VERSION, "people": asdict(replace(corpus, images=0, clips=0)), "frames": frames,
+        "size": size, "fps": fps, "seed": settings.seed, "vae": part_hashes(base, "vae"),
+    }  # fmt: skip
+    # Stills and clips are of different people
+    first = corpus.images if video else 0
+
+    def make(numbers: range) -> Iterator[Sample]:
+        own = range(first + numbers.start, first + numbers.stop)
+        found = people(corpus, own, frames, size, fps, settings.seed)
+        for number, one in zip(numbers, found, strict=True):
+            text = "\n".join([one.words, *one.captions])
+            yield array_sample(f"{number:07d}", encoded(base, one), text)
+
+    name = "clips" if video else "images"
+    each = max(PER_SHARD // frames, 1)
+    return cached_shards(folder / name, count, each, about, make, f"people in {name}")
+
+
+def encoded(base: Base, one: Person) -> dict[str, np.ndarray]:
+    """The arrays of a person."""
+    height, width = one.frames.shape[1:3]
+    drawn = base.family.draw(one.keypoints, height, width)
+    return {
+        "latents": latents_of(base, one.frames), "poses": latents_of(base, drawn),
+        "keypoints": one.keypoints.astype(np.float32),
+        "pictures": latents_of(base, one.pictures, clip=False),
+    }  # fmt: skip
+
+
+def latents_of(base: Base, frames: np.ndarray, clip: bool = True) -> np.ndarray:
+    """Latents (T, C, h, w) float16 of frames (F, H, W, 3)."""
+    found = encode_frames(base.vae, frames, clip=clip).cpu().numpy()
+    half: np.ndarray = found.astype(np.float16)
+    return half
+
+
+def captions(corpus: ShardCorpus, row: int) -> tuple[str, list[str], list[str]]:
+    """Of a row: the appearance alone, captions that tell it, and captions that do not."""
+    name = corpus.name(row, "caption.txt")
+    words, *rest = parse_captions(corpus.read(row, ["caption.txt"]), name)
+    half = len(rest) // 2
+    return words, rest[:half], rest[half:]

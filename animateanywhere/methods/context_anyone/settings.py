@@ -1,0 +1,132 @@
+"""The schema of ContextAnyone's recipes, for `aa base-train`."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from animateanywhere.core import recipe as recipes
+from animateanywhere.core.errors import UsageError
+from animateanywhere.training import stage as stages
+
+Kind = Literal["tower", "cast"]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The method, and what the base says of its use."""
+
+    base: str = "mini"  # that gives VAE, tokenizer and text encoder, frozen
+    image_tokens: bool = True  # the second encoder of the reference
+    poses: bool = True  # whether a video may follow a pose
+    reconstruction: float = 0.1  # λ of the dual-guidance loss
+    pose_weight: float = 3.0  # additional weight of latents near the limbs
+    likeness: float = 2.0  # defaults of `aa cast`: scales of guidance on reference and prompt,
+    guidance_scale: float = 2.0
+    steps: int = 16  # and denoising steps
+    flow_shift: float = 3.0  # of the noise levels in sampling, see `diffusion.losses.shifted`
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Rendered people (`pairs`): each in one video, and in reference pictures of other scenes."""
+
+    images: int = 0  # people in stills: clips as short as the network can see
+    clips: int = 0  # people in clips of the base's length
+    pictures: int = 3  # reference pictures of each person
+    captions: int = 4  # of each video, with the appearance and as many without
+    detailed: bool = False  # puppets with details (`puppets.Detail`)
+
+
+@dataclass(frozen=True)
+class Stage(stages.Stage):
+    """A stage: the picture encoder ("tower") or the transformer ("cast")."""
+
+    kind: Kind
+    frames: int = 1  # of each row; more than a still has: clips
+    dropout: float = 0.1  # share of the passes without a reference, for guidance
+    text_dropout: float = 0.1  # share of the rows without a prompt
+    pose_dropout: float = 0.5  # share of the rows without a pose
+    appearance: float = 0.3  # share of the rows whose prompt tells it, though a reference shows it
+    timestep_shift: float = 1.0  # see `diffusion.losses.shifted`
+    recompute: bool = False  # gradient checkpointing: less memory, a third slower, same result
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe of ContextAnyone. transformer: arguments of `CastTransformer`, but for those that
+    follow from the base and `cast`."""
+
+    name: str
+    cast: Cast
+    transformer: dict[str, Any]
+    seed: int = 0
+    corpus: Corpus = field(default_factory=Corpus)
+    stage: tuple[Stage, ...] = ()
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by its name (`mini-cast`) or path. Raises UsageError for a missing or wrong
+    one."""
+    recipe = recipes.load_recipe(name_or_path, Recipe)
+    _check(recipe, str(name_or_path))
+    return recipe
+
+
+def is_recipe(name_or_path: str | Path) -> bool:
+    """Whether a recipe is of this method: it has a table [cast]. Raises UsageError if there is no
+    such recipe."""
+    path = recipes.find_recipe(name_or_path)
+    try:
+        return "cast" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return False  # the loader says what is wrong
+
+
+def still_frames(recipe: Recipe) -> int:
+    """Frames of a still: those of one patch."""
+    return int(recipe.transformer.get("patch_size", (1,))[0])
+
+
+def _check(recipe: Recipe, where: str) -> None:
+    """Raise UsageError for values that would cause a crash after hours."""
+    stages.check_stages(recipe.stage, where)
+    if not recipe.stage:
+        raise UsageError(f"{where}: it has no [[stage]]")
+    if not 0 <= recipe.seed < 2**32:
+        raise UsageError(f"{where}: seed must be 0 to {2**32 - 1}")
+    for key in ("reconstruction", "pose_weight", "likeness", "guidance_scale"):
+        if not getattr(recipe.cast, key) >= 0:  # nor nan
+            raise UsageError(f"{where}: {key} must be at least 0")
+    if recipe.cast.steps < 1 or not recipe.cast.flow_shift > 0:
+        raise UsageError(f"{where}: steps must be at least 1, and flow_shift above 0")
+    for key in ("pictures", "captions"):
+        if getattr(recipe.corpus, key) < 1:
+            raise UsageError(f"{where}: {key} must be at least 1")
+    patch = recipe.transformer.get("patch_size", [1, 2, 2])
+    if not (isinstance(patch, list) and len(patch) == 3 and all(
+        type(side) is int and side > 0 for side in patch
+    )):  # fmt: skip
+        raise UsageError(f"{where}: patch_size must be three numbers: frames, height, width")
+    for stage in recipe.stage:
+        _check_stage(recipe, stage, f"{where}: stage {stage.name}")
+
+
+def _check_stage(recipe: Recipe, stage: Stage, here: str) -> None:
+    """Raise UsageError for a stage that could not be trained."""
+    still = still_frames(recipe)
+    for key in ("dropout", "text_dropout", "pose_dropout", "appearance"):
+        if not 0 <= getattr(stage, key) <= 1:
+            raise UsageError(f"{here}: {key} is a share and must be 0 to 1")
+    if not stage.timestep_shift > 0:
+        raise UsageError(f"{here}: timestep_shift must be above 0")
+    if stage.kind == "tower" and not recipe.cast.image_tokens:
+        raise UsageError(f"{here}: there is no picture encoder with image_tokens = false")
+    if stage.kind == "cast" and (stage.frames < 1 or stage.frames % still):
+        raise UsageError(f"{here}: frames must be a multiple of those of a patch, {still}")
+    video = stage.kind == "cast" and stage.frames > still
+    people, name = (recipe.corpus.clips, "clips") if video else (recipe.corpus.images, "images")
+    if people < 2:
+        raise UsageError(f"{here}: {name} of [corpus] must be at least 2")

@@ -1,0 +1,135 @@
+"""The stages of training; each writes its parts of the base to the folder of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+
+from animateanywhere.backbones.base import Base, encode_text, find_base, load_parts, token_ids
+from animateanywhere.backbones.borrowing import lent_config
+from animateanywhere.backbones.create import save_once
+from animateanywhere.backbones.low_memory import recompute
+from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.shard_corpus import ShardCorpus
+from animateanywhere.methods.context_anyone import method
+from animateanywhere.methods.context_anyone.batch import rows
+from animateanywhere.methods.context_anyone.cast_base import COMMAND, family_with
+from animateanywhere.methods.context_anyone.data import captions, encoded_people
+from animateanywhere.methods.context_anyone.generation import read_latents
+from animateanywhere.methods.context_anyone.samples import sampler
+from animateanywhere.methods.context_anyone.settings import Recipe, Stage, still_frames
+from animateanywhere.training.contrastive import end_states
+from animateanywhere.training.log import Track
+from animateanywhere.training.loop import fit, pass_number
+from animateanywhere.training.picture_encoder import learn_words
+from animateanywhere.training.progress import last_mean
+from animateanywhere.training.throughput import Draw
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all stages of one training share."""
+
+    settings: Recipe
+    out: Path
+    track: Track | None = None  # a tracker of the log, besides TensorBoard
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The contents of the base.toml that the run ends with, but for its hash."""
+        cast = self.settings.cast
+        found = lent_config(cast.base, self.settings.name, COMMAND)
+        for key in ("noise_share", "aspects"):  # of the other base's network
+            found.pop(key, None)
+        return found | {
+            "sampler": "unipc", "steps": cast.steps, "likeness": cast.likeness,
+            "guidance_scale": cast.guidance_scale,
+        }  # fmt: skip
+
+    def base(self) -> Base:
+        """The base in its current state."""
+        family = family_with(find_base(self.settings.cast.base))
+        return load_parts(self.out, self.config, PartialState().device, family)
+
+    def people(self, base: Base, video: bool) -> ShardCorpus:
+        """The people that the stages learn from, in stills or in clips."""
+        return encoded_people(base, self.settings, self.out / "corpus", video)
+
+
+def train(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Train a stage, and save what it trained. Returns values to keep."""
+    return tower(run, stage, seed) if stage.kind == "tower" else cast(run, stage, seed)
+
+
+def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Train the picture encoder against the frozen text encoder, on reference pictures and what
+    captions say of the person."""
+    base = run.base()
+    people = run.people(base, video=False)
+    order = Order([np.arange(len(people))], seed)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        number = pass_number(generator, seed)
+        rng = np.random.default_rng([seed, 7, number])
+        _, chosen = order.rows(number, min(stage.batch, len(people)))
+        texts = [captions(people, int(row))[0] for row in chosen]
+        shown = rng.integers(run.settings.corpus.pictures, size=len(chosen)).tolist()
+        pictures = np.concatenate([
+            people.rows(int(row), ["pictures.npy"], at, at + 1)[0]
+            for row, at in zip(chosen, shown, strict=True)
+        ])  # fmt: skip
+        with torch.no_grad():
+            ids = token_ids(base.tokenizer, texts).to(base.text_encoder.device)
+            words = end_states(base.text_encoder, ids)
+        return words, torch.from_numpy(pictures).float().to(base.denoiser.device)
+
+    encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
+    folder = run.out / "training" / stage.name
+    found = learn_words(encoder, dim, draw, stage, folder, seed, run.track)
+    save_once(encoder, run.out / "image_encoder")
+    return found
+
+
+def cast(run: Run, stage: Stage, seed: int) -> dict[str, float]:
+    """Train the transformer by the dual-guidance loss, on stills or clips."""
+    base, settings = run.base(), run.settings
+    people = run.people(base, stage.frames > still_frames(settings))
+    model = nn.ModuleDict({"transformer": base.denoiser})
+    if "image_encoder" in base.parts:
+        model["image_encoder"] = base.parts["image_encoder"]
+    if stage.recompute:
+        recompute(base.denoiser, base.family)
+    read = Draw(rows(base, settings, stage, seed, people))
+
+    def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        batch = read(generator)
+        with torch.no_grad():
+            text = encode_text(base, batch.prompts)
+        reference = None
+        if batch.pictures is not None:
+            reference = read_latents(dict(model.items()).get("image_encoder"), batch.pictures)
+        poses = batch.poses if settings.cast.poses else None
+        value, logs = method.loss(
+            model["transformer"], batch.latents, text, reference, poses, batch.weight,
+            base.scheduler, generator, stage.timestep_shift, settings.cast.reconstruction,
+        )  # fmt: skip
+        return value if reference is not None else value + _unused(model), logs
+
+    folder = run.out / "training" / stage.name
+    show = sampler(base, settings, stage, folder)
+    fit(model, stage, loss, folder, seed, show, data=read, track=run.track)
+    for name, part in model.items():
+        save_once(part, run.out / name)
+    return last_mean(folder, "loss")
+
+
+def _unused(model: nn.Module) -> Tensor:
+    """0 that depends on all parameters: a pass without a reference uses none of what reads it, and
+    data parallelism waits for their gradients."""
+    return 0.0 * torch.stack([p.sum() for p in model.parameters() if p.requires_grad]).sum()
