@@ -167,6 +167,24 @@ def tiny_swap(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path
 
 
 @pytest.fixture(scope="session")
+def tiny_cast(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """An untrained base for `aa cast` with parts of `tiny_base`."""
+    from animateanywhere.backbones.base import write_base_toml
+    from animateanywhere.methods.context_anyone.cast_base import create_cast_base
+    from animateanywhere.methods.context_anyone.settings import load_recipe
+    from animateanywhere.methods.context_anyone.stages import Run
+    from tests.methods.context_anyone.recipe import recipe_of
+
+    def make(folder: Path) -> None:
+        recipe = load_recipe(recipe_of(tmp_path_factory.mktemp("recipe"), tiny_base))
+        create_cast_base(recipe, folder)
+        run = Run(recipe, folder)
+        write_base_toml(folder, run.config | {"hash": run.base().hash})
+
+    return once(tmp_path_factory, "cast-base", make)
+
+
+@pytest.fixture(scope="session")
 def controlnet_model() -> Any:
     """Small parts of the classes of recipes/sd15-openpose.toml."""
     from animateanywhere.methods.animate_anywhere.settings import load_recipe

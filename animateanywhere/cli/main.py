@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from animateanywhere.cli import (
+    cast,
     corpus,
     evaluate,
     generate,
@@ -48,6 +49,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "personalize": train.personalize,
         "generate": generate.generate,
         "swap": swap.swap,
+        "cast": cast.cast,
         "studio": studio.studio,
     },
     "Prepare and check": {

@@ -12,7 +12,7 @@ from animateanywhere.evaluation.sidecar import earlier_settings
 
 LARGEST = 2**20  # bytes of a sidecar
 SUFFIXES = (".mp4", ".webm", ".gif", ".webp", ".png", "")  # "": a folder of pictures
-NAMED = ("swap",)  # commands whose results say that they are theirs
+NAMED = ("swap", "cast")  # commands whose results say that they are theirs
 
 
 def result_of(path: Path) -> tuple[Path, str] | None:
@@ -37,5 +37,6 @@ def result_of(path: Path) -> tuple[Path, str] | None:
 
 def files_of_result(result: Path) -> list[Path]:
     """What a command wrote for a result, as far as it exists."""
-    some = (result, result.with_suffix(".json"), result.with_suffix(".estimate.json"))
+    suffixes = (".json", ".estimate.json", ".reference.png")
+    some = (result, *(result.with_suffix(suffix) for suffix in suffixes))
     return [path for path in some if os.path.lexists(path)]

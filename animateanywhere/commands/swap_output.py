@@ -47,10 +47,10 @@ def check_out(out: Path | None, facts: Facts) -> None:
         )
 
 
-def check_free(out: Path, overwrite: bool) -> None:
+def check_free(out: Path, overwrite: bool, command: str = "swap") -> None:
     """Raise UsageError where a result would overwrite files that are not of an earlier one."""
     earlier = read_table(out.with_suffix(".json"))
-    own = earlier.get("command") == "swap"
+    own = earlier.get("command") == command
     other = out.with_suffix(str(earlier.get("format", out.suffix)))
     if own and other.suffix != out.suffix.lower() and other.exists() and not overwrite:
         raise UsageError(

@@ -33,7 +33,7 @@ ABBREVIATIONS = frozenset(
 )
 # Folders in runs/, where each token has a folder too
 OTHER_FOLDERS = frozenset(
-    """base bases bench check corpus demo evaluate people predictions puppets regularization
+    """base bases bench cast check corpus demo evaluate people predictions puppets regularization
     studio subject""".split()
 )
 

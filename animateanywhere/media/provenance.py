@@ -62,6 +62,7 @@ class Made(NamedTuple):
 
 GENERATED = Made("trainedAlgorithmicMedia", "aa generate")
 SWAPPED = Made("compositeWithTrainedAlgorithmicMedia", "aa swap")
+CAST = Made("trainedAlgorithmicMedia", "aa cast")
 
 
 class Origin(NamedTuple):

@@ -63,7 +63,8 @@ MOST_GROWTH = 0.25  # of a box for a hat, a skirt or wings
 class Character(NamedTuple):
     """A picture of a character: a square crop uint8 (S, S, 3), mask float32 (S, S) in 0..1 and
     keypoints float32 (18, 3) in its pixels, all 0 where none were found. growth: by which a box
-    around a body must grow for what this one wears, as a share of its longer side."""
+    around a body must grow for what this one wears, as a share of its longer side. side: of the
+    square in the picture, in its pixels."""
 
     path: Path
     digest: str
@@ -72,11 +73,13 @@ class Character(NamedTuple):
     keypoints: np.ndarray
     growth: float
     findings: list[Finding]
+    side: float = 0.0
 
 
 def read_character(
-    path: Path, number: int | None, backends: Backends, least: int, picture: Path
-) -> Character:
+    path: Path, number: int | None, backends: Backends, least: int, picture: Path,
+    option: str = "--character-person",
+) -> Character:  # fmt: skip
     """Read a picture of a character.
 
     A cut-out (a picture with transparency) is its own mask; PATH.mask.png beside a picture is its
@@ -86,6 +89,7 @@ def read_character(
         number: of the person, if the picture shows several.
         least: pixels of the base's frames: a smaller person is a finding.
         picture: PNG file to write, with a number at each person, if there are several.
+        option: that gives the number, for messages.
 
     Raises:
         UsageError: no picture that can be read, a skeleton, nobody, or several persons and no
@@ -98,7 +102,7 @@ def read_character(
     if (drawn := recognize(frame)) is not None:
         raise UsageError(f"{path}: {SKELETONS[drawn]}, not a character; give a picture of a person")
     mask = _own_mask(path, read)
-    keypoints, others = _person(read, number, backends, picture, mask)
+    keypoints, others = _person(read, number, backends, picture, mask, option)
     if mask is not None and any(_share_in(mask, one) > WITHIN for one in others):
         text = "several persons in the cut-out, all of which is the character: cut out one of them"
         findings.append(Finding("warning", "several persons", text))
@@ -128,7 +132,8 @@ def read_character(
         )
     findings += _quality(pixels, outline, where, least)
     growth = _growth(inside, outline)
-    return Character(path, clip_digest(path), pixels, outline, inside, growth, findings)
+    side = float(where[0, 2])
+    return Character(path, clip_digest(path), pixels, outline, inside, growth, findings, side)
 
 
 def compared(character: Sequence[Character], scene: np.ndarray) -> list[Finding]:
@@ -209,7 +214,7 @@ def _own_mask(path: Path, read: video.Video) -> np.ndarray | None:
 
 def _person(
     read: video.Video, number: int | None, backends: Backends, picture: Path,
-    mask: np.ndarray | None,
+    mask: np.ndarray | None, option: str,
 ) -> tuple[np.ndarray | None, list[np.ndarray]]:  # fmt: skip
     """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else.
     mask: that comes with the picture, and tells who of several it is."""
@@ -233,10 +238,10 @@ def _person(
         write_numbered(picture, lambda _: frame[0], people)
         if number is None:
             raise UsageError(
-                f"{path}: {len(people.tracks)} persons: choose one by --character-person N, "
+                f"{path}: {len(people.tracks)} persons: choose one by {option} N, "
                 f"numbered in {picture}, or crop the picture"
             )
-    chosen = choose(people, number or 1, path, picture, "--character-person")
+    chosen = choose(people, number or 1, path, picture, option)
     return chosen.keypoints[0], [one.keypoints[0] for one in people.others(number or 1)]
 
 

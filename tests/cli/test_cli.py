@@ -68,17 +68,8 @@ def test_commands_are_grouped_in_the_order_in_which_people_need_them(
     assert headings == [*main.COMMANDS, "Options"]
     shown = re.findall(r"^  ([a-z][a-z-]+)  ", out, re.MULTILINE)
     assert shown == [
-        *(
-            "demo",
-            "personalize",
-            "generate",
-            "swap",
-            "studio",
-            "prepare",
-            "check",
-            "pose",
-            "models",
-        ),
+        *("demo", "personalize", "generate", "swap", "cast", "studio"),
+        *("prepare", "check", "pose", "models"),
         "evaluate",
         *("runs", "doctor", "export", "push", "base-train", "corpus", "bases", "puppets"),
     ]

@@ -47,7 +47,6 @@ Each mechanism has a switch, for its ablation: `one_way`, `gap` (0 is plain RoPE
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -142,24 +141,25 @@ def denoiser(
     Passes without weight in this sum are left out. text, empty: states (1, L, D) of the prompt and
     of the empty one. poses are in all passes.
     """
-    likeness = scales.likeness if reference is not None else 1.0
-    passes = [(1 - likeness, None, empty), (likeness - scales.guidance, reference, empty),
-              (scales.guidance, reference, text)]  # fmt: skip
+    without, picture, both = weights_of(scales, reference)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        timesteps = t.reshape(1).expand(len(x)).to(x.device)
-        return _sum(
-            scale * predict(network, x, timesteps, states, given, poses)[0].float()
-            for scale, given, states in passes
-            if scale
-        )
+        timesteps, y = t.reshape(1).expand(len(x)).to(x.device), torch.zeros_like(x)
+        for weight, given, states in (
+            (without, None, empty), (picture, reference, empty), (both, reference, text)
+        ):  # fmt: skip
+            if weight:
+                flow, _ = predict(network, x, timesteps, states, given, poses)
+                y = y + weight * flow.float()
+        return y
 
     return denoise
 
 
-def _sum(parts: Iterable[Tensor]) -> Tensor:
-    first, *others = parts
-    return torch.stack([first, *others]).sum(0) if others else first
+def weights_of(scales: Scales, reference: Reference | None) -> tuple[float, float, float]:
+    """The weights of the three passes of `denoiser` in its sum: f(∅, ∅), f(r, ∅) and f(r, c)."""
+    likeness = scales.likeness if reference is not None else 1.0
+    return 1 - likeness, likeness - scales.guidance, scales.guidance
 
 
 def _channels_first(x: Tensor) -> Tensor:

@@ -1,0 +1,187 @@
+"""The command that makes a video of the person of a picture."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from animateanywhere.cli.app import result
+from animateanywhere.cli.ask import require_consent
+from animateanywhere.cli.generate import check_file
+from animateanywhere.cli.options import (
+    SAMPLING,
+    MaskBackend,
+    Models,
+    Offline,
+    Overwrite,
+    PoseBackend,
+    PoseFps,
+    PoseStart,
+    Seed,
+    Steps,
+    Yes,
+)
+
+
+def cast(
+    picture: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PICTURE",
+            exists=True,
+            help="Picture of the person: a photo, or a cut-out PNG.",
+        ),
+    ],
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROMPT",
+            help='What the person does and where, such as "the person walks on a beach".',
+        ),
+    ],
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PICTURE",
+            exists=True,
+            show_default="none",
+            help="Another picture of the same person, from behind or closer; up to three times.",
+        ),
+    ] = None,
+    pose: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            show_default="a motion of the network's own",
+            help="Motion to follow: a video of a person or of a skeleton, or a poses.json. The "
+            "skeleton gets the proportions of the person in the picture.",
+        ),
+    ] = None,
+    appearance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            show_default="none",
+            help='Hair and clothes in words to add to the prompt, such as "in a red coat".',
+        ),
+    ] = None,
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Base model that was trained for it: a name that `aa bases` lists as ready, or "
+            "the path of its folder.",
+        ),
+    ] = "mini-cast",
+    person: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default="the only one",
+            help="Number of the person where the picture shows several; 1 is the most prominent. A "
+            "picture with the numbers is written when there are several.",
+        ),
+    ] = None,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="Take the picture as it is: nobody is looked for or cut out."),
+    ] = False,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=512,
+            show_default="all of the motion, without one as many as the base learned",
+            help="Number of frames; with --pose the largest number.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="a new file in runs/cast",
+            help="File to write: .mp4, .webm, .gif, .webp, or a name without a suffix for a folder "
+            "of PNG pictures. A JSON file beside it records all settings, and .reference.png is "
+            "what the network saw of the picture.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    no_audio: Annotated[
+        bool,
+        typer.Option("--no-audio", help="Leave out the sound of the motion."),
+    ] = False,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="none",
+            help="PNG file to write as well: the pictures, the motion and the video.",
+        ),
+    ] = None,
+    pose_start: PoseStart = 0,
+    pose_fps: PoseFps = None,
+    likeness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCALE",
+            min=0,
+            max=100,
+            show_default="from the base",
+            rich_help_panel=SAMPLING,
+            help="Scale of guidance on the picture: the higher, the closer to the person.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCALE",
+            min=0,
+            max=100,
+            show_default="from the base",
+            rich_help_panel=SAMPLING,
+            help="Scale of guidance on the prompt: the higher, the closer to the words.",
+        ),
+    ] = None,
+    steps: Steps = None,
+    sampler: Annotated[
+        Literal["ddim", "dpm++", "unipc"] | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="from the base",
+            rich_help_panel=SAMPLING,
+            help="Sampler: ddim (Euler steps), dpm++ or unipc.",
+        ),
+    ] = None,
+    pose_backend: PoseBackend = "auto",
+    mask_backend: MaskBackend = "auto",
+    models: Models = None,
+    offline: Offline = False,
+    yes: Yes = False,
+) -> None:
+    """Make a video of the person of a picture, by a prompt; nothing is learned per person.
+
+    The person is found and cut out, and what the picture does not show is said: it will be made up.
+    It needs a base that was trained for it, which does not come with the package yet: `aa
+    base-train mini-cast` makes one on this machine. Only people who agreed may be shown.
+
+    Example: aa cast me.jpg "the person walks on a beach"
+    """
+    check_file("--contact-sheet", contact_sheet, ".png")
+    require_consent([picture, *(also or ()), *([] if pose is None else [pose])], yes)
+    from animateanywhere.commands import cast as command
+    from animateanywhere.media.source import Part
+    from animateanywhere.preprocessing.backends import Backends
+    from animateanywhere.preprocessing.weights import WeightsLocation
+
+    options = command.CastOptions(
+        also=tuple(also or ()), pose=pose, base=base, out=out, overwrite=overwrite, seed=seed,
+        frames=frames, appearance=appearance, likeness=likeness, guidance=guidance, steps=steps,
+        sampler=sampler, person=person, whole=whole, part=Part(pose_start, None, pose_fps),
+        no_audio=no_audio, contact_sheet=contact_sheet,
+        backends=Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline)),
+    )  # fmt: skip
+    result(command.cast(picture, prompt, options))

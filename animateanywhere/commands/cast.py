@@ -1,0 +1,332 @@
+"""`aa cast`: a picture of a person and a prompt -> a video of that person."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.markup import escape
+
+from animateanywhere import __version__
+from animateanywhere.backbones.base import Base, find_base, window_length
+from animateanywhere.backbones.low_memory import room_for_vae, to_device
+from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
+from animateanywhere.commands.cast_prompt import check_words, full_prompt
+from animateanywhere.commands.swap_output import check_free, check_sheet, result_name
+from animateanywhere.core.device import best_device, peak_memory
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import Estimate, compare, fits, in_words
+from animateanywhere.core.files import require_free, require_writable, write_aside
+from animateanywhere.core.findings import refuse, warn_findings
+from animateanywhere.core.formats import format_of
+from animateanywhere.core.frame_size import square
+from animateanywhere.core.messages import progress, say
+from animateanywhere.core.paths import RUNS
+from animateanywhere.core.run_folder import VIDEOS, mark
+from animateanywhere.diffusion.sampling import make_scheduler, windows
+from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.media import output, video
+from animateanywhere.media.content_credentials import check_signer
+from animateanywhere.media.provenance import CAST, planned
+from animateanywhere.media.source import WHOLE, Part
+from animateanywhere.methods.animate_anywhere.driving_motion import Motion
+from animateanywhere.methods.animate_anywhere.playback import Playback, sound_of
+from animateanywhere.methods.animate_anywhere.prompt import check_prompt
+from animateanywhere.methods.context_anyone import generation, method
+from animateanywhere.methods.context_anyone.cast_base import load_cast_base
+from animateanywhere.methods.context_anyone.reference_picture import reference_picture
+from animateanywhere.pose import retarget
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.character import Character
+from animateanywhere.preprocessing.driving import read_driving
+from animateanywhere.preprocessing.portrait import read_pictures, unlike
+from animateanywhere.preprocessing.quality.motion import motion_findings
+
+DEFAULT = "mini-cast"
+PEOPLE = "people.png"
+MOST = 4  # pictures of a person; it is trained with up to 3
+
+
+@dataclass(frozen=True)
+class CastOptions:
+    """Options of `cast`. Equal options give equal bytes on one machine."""
+
+    also: Sequence[Path] = ()  # further pictures of the same person
+    pose: Path | None = None  # a motion to follow; None: one of the network's own
+    base: str = DEFAULT  # name or folder
+    # To write (`core.formats`); None: a new .mp4 in runs/cast
+    out: Path | None = None
+    overwrite: bool = False  # files that are not earlier results of this command, too
+    seed: int = 0
+    frames: int | None = None  # None: those of the motion, without one those of the base
+    appearance: str | None = None  # words for the person's appearance, to add to the prompt
+    likeness: float | None = None  # scale of guidance on the picture; None: the base's default
+    guidance: float | None = None  # on the prompt; None: the base's default
+    steps: int | None = None  # denoising steps; None: the base's default
+    sampler: str | None = None  # None: the base's default
+    person: int | None = None  # number of the one in a picture of several
+    whole: bool = False  # take the picture as it is: nobody is looked for or cut out
+    part: Part = WHOLE  # of the motion
+    no_audio: bool = False  # leave out the sound of the motion
+    contact_sheet: Path | None = None  # PNG of the pictures, the motion and the video
+    backends: Backends | None = None  # of poses and masks
+
+
+DEFAULTS = CastOptions()
+
+
+class Job(NamedTuple):
+    """All that a video is made of."""
+
+    base: Base
+    prompt: str  # as the network reads it
+    known: list[Character]
+    pictures: np.ndarray  # (K, H, W, 3) uint8, as the network sees them
+    motion: Motion | None
+    frames: int
+    sampling: generation.Options
+
+
+def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
+    """Make a video of the person of a picture; returns its path.
+
+    Beside it are the pictures as the network saw them (.reference.png) and all settings (.json).
+    Raises UsageError for unusable input, and if the video does not fit into memory.
+    """
+    paths = [picture, *options.also]
+    check_signer()
+    check_words(prompt)
+    _check_files(paths, options)
+    base = _load(options.base)
+    sampling = _sampling(base, options)
+    backends = options.backends or Backends()
+    folder = RUNS / "cast" if options.out is None else options.out.parent
+    if options.out is None:
+        mark(folder, VIDEOS)
+    known = read_pictures(
+        paths, options.person, backends, base.frame.height, folder / PEOPLE, options.whole
+    )
+    _tell(known)
+    full = full_prompt(prompt, options.appearance)
+    check_prompt(full, base, "prompt")
+    passes = to_device(base, best_device())
+    motion = _motion(base, known, options, backends)
+    limit = int(base.config["frames"]) if motion is None else len(motion)
+    pictures = np.stack([reference_picture(one.pixels, one.mask, base.frame) for one in known])
+    frames = min(options.frames or limit, limit) if motion is not None else options.frames or limit
+    job = Job(base, full, known, pictures, motion, frames, sampling)
+    settings = sidecar(prompt, job, options)
+    out = options.out
+    if out is None:
+        words = "-".join(re.findall(r"\w+", prompt.lower()))[:60] or "video"
+        out = result_name(folder, f"{words}-{options.seed}", ".mp4", settings)
+    begun = time.monotonic()
+    with passes:
+        made, estimate = _made(job, begun)
+    _write(out, made, settings, job, options)
+    compare(out.with_suffix(".estimate.json"), estimate, begun)
+    say(f"wrote [bold]{escape(str(out))}[/bold]")
+    return out
+
+
+def _load(name: str) -> Base:
+    """Load a base for `aa cast`. Raises UsageError for one that cannot, or with how to make one."""
+    if name == DEFAULT:
+        try:
+            find_base(name)
+        except UsageError:
+            raise UsageError(
+                f"the base of `aa cast`, {name}, does not come with the package yet: `aa "
+                f"base-train {name}` makes it on this machine; or give another by --base"
+            ) from None
+    return load_cast_base(name)
+
+
+def _check_files(paths: Sequence[Path], options: CastOptions) -> None:
+    """Raise UsageError for files that are missing, too many, or would be overwritten."""
+    if len(options.also) >= MOST:
+        raise UsageError(f"--also: at most {MOST - 1} further pictures of the person")
+    given = [*paths, *([] if options.pose is None else [options.pose])]
+    for path in given:
+        video.check_file(path)
+    require_writable(RUNS if options.out is None else options.out.parent)
+    out, sheet, written = options.out, options.contact_sheet, list[Path]()
+    if out is not None:
+        format_of(out)
+        check_free(out, options.overwrite, "cast")
+        own = out.with_suffix(".json").is_file()  # then it is of this command, or may be replaced
+        require_free(_kept(out), options.overwrite, own)
+        written += [out, out.with_suffix(".json"), out.with_suffix(".estimate.json"), _kept(out)]
+    if sheet is not None:
+        require_writable(sheet.parent)
+        check_sheet(sheet, out, options.overwrite)
+        written.append(sheet)
+    inputs = {path.resolve(): path for path in given}
+    for path in written:
+        if (one := inputs.get(path.resolve())) is not None:
+            raise UsageError(f"{path} would overwrite the input {one}: give another name")
+
+
+def _kept(out: Path) -> Path:
+    """Where the pictures are kept as the network saw them."""
+    return out.with_suffix(".reference.png")
+
+
+def _sampling(base: Base, options: CastOptions) -> generation.Options:
+    """The options of sampling, with the base's defaults filled in. Raises UsageError for a sampler
+    that does not suit the base."""
+    asked = generation.Options(
+        options.seed, options.steps, options.likeness, options.guidance, options.sampler
+    )
+    name, scales = generation.sampler_name(base, asked), generation.scales_of(base, asked)
+    make_scheduler(base.scheduler.config, name)
+    return replace(asked, steps=generation.steps_of(base, asked), sampler=name,
+                   likeness=scales.likeness, guidance=scales.guidance)  # fmt: skip
+
+
+def _tell(known: Sequence[Character]) -> None:
+    """Say what the pictures show and do not, and what the base cannot know."""
+    for one in known:
+        warn_findings(one.path.name, one.findings)
+        for finding in one.findings:
+            if finding.level == "note":
+                say(escape(f"{one.path.name}: {finding.text}"))
+    for other in known[1:]:
+        warn_findings(other.path.name, unlike(known[0], other))
+
+
+def _motion(
+    base: Base, known: Sequence[Character], options: CastOptions, backends: Backends
+) -> Motion | None:
+    """The motion to follow, with the proportions of the person in the pictures."""
+    if options.pose is None:
+        return None
+    if not base.denoiser.config.pose_channels:
+        raise UsageError(f"base {base.config['name']} follows no pose: leave out --pose")
+    fps = float(base.config["fps"])
+    driving = read_driving(options.pose, fps, options.frames, backends, part=options.part)
+    frame = base.frame
+    if driving.pictures is not None:
+        return Motion(driving, None, retarget.pad(driving.pictures, frame), frame)
+    size = square(int(base.config["size"]))
+    found = motion_findings(driving.keypoints, driving.size, None, size, fps)
+    warn_findings(options.pose.name, found)
+    boxed = retarget.letterbox(driving.keypoints, driving.size, frame)
+    build = np.stack([one.keypoints for one in known])
+    return Motion(driving, retarget.fit_in_place(boxed, build), None, frame, base.family.draw)
+
+
+def _made(job: Job, begun: float) -> tuple[np.ndarray, Estimate]:
+    """The frames (F, H, W, 3) uint8 of a video, and what was estimated before."""
+    base = job.base
+    reference = generation.read_reference(base, list(job.pictures))
+    poses = None
+    if job.motion is not None:
+        drawn = job.motion.skeletons(np.arange(job.frames))
+        poses = encode_frames(base.vae, drawn, clip=True)
+    estimate = _estimate(job, reference, begun)
+    steps = generation.steps_of(base, job.sampling)
+    with progress("generating", total=steps) as bar:
+        latents = generation.cast_latents(
+            base, job.prompt, reference, job.frames, poses, job.sampling, lambda: bar.advance(1)
+        )
+    with room_for_vae(base):
+        return decode_latents(base.vae, latents, clip=True)[: job.frames], estimate
+
+
+def _estimate(job: Job, reference: method.Reference, begun: float) -> Estimate:
+    """Estimate and print time and memory from a step of one window and one decoded latent. Raises
+    UsageError if memory is too small."""
+    base, length = job.base, window_length(job.base)
+    start = time.monotonic()
+    one = replace(job.sampling, steps=1)
+    short = min(job.frames, int(base.config["frames"]))
+    latents = generation.cast_latents(base, job.prompt, reference, short, None, one)
+    step = time.monotonic() - start
+    decode_latents(base.vae, latents[:1], clip=True)
+    decoded = time.monotonic() - start - step
+    count = latent_count(job.frames, base.packed)
+    parts = len(windows(count, length, length // 4))
+    seconds = {
+        "denoising": generation.steps_of(base, job.sampling) * parts * step,
+        "frames": job.frames * decoded,
+    }
+    whole = time.monotonic() - begun + sum(seconds.values())
+    estimate = Estimate(whole, peak_memory(), seconds)
+    findings = fits(estimate.memory)
+    warn_findings("generation", findings)
+    refuse("generation", findings)
+    say(f"generation takes about {in_words(estimate)} on this machine")
+    return estimate
+
+
+def _write(
+    out: Path, frames: np.ndarray, settings: dict[str, Any], job: Job, options: CastOptions
+) -> None:
+    """Write the video, the pictures that it is of, the settings and the contact sheet."""
+    base, count, fps = job.base, len(frames), float(job.base.config["fps"])
+    sound = None
+    if options.pose is not None and not options.no_audio:
+        shown = Playback(count, np.arange(count), fps, None)
+        sound = sound_of(options.pose, shown, base, out.suffix.lower(), options.part)
+    said_in = output.write(out, iter(frames), count, fps, sound, CAST)
+    said = {"provenance": settings["provenance"] | {"metadata": said_in}}
+    write_sidecar(out, settings | said)  # at once: without it, the result is nobody's
+    with write_aside(_kept(out)) as aside:
+        Image.fromarray(np.concatenate(job.pictures, 1)).save(aside, format="PNG")
+    if options.contact_sheet is not None:
+        some = video.sheet_frames(count)
+        rows = [] if job.motion is None else job.motion.rows(some, "bones")
+        video.contact_sheet(
+            options.contact_sheet,
+            [("pictures", job.pictures), *rows, (job.prompt, frames[some])],
+            made=CAST,
+        )
+
+
+def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
+    """Everything that a video depends on, as JSON data."""
+    base, sampling, motion = job.base, job.sampling, None
+    if options.pose is not None and job.motion is not None:
+        drawn = job.motion.skeletons(np.arange(job.frames))
+        motion = {
+            "file": options.pose.name, "kind": job.motion.driving.kind,
+            "sha256": hashlib.sha256(drawn.tobytes()).hexdigest(), "start": options.part.start,
+            "fps": options.part.fps, "sound": not options.no_audio,
+        }  # fmt: skip
+    suffix = ".mp4" if options.out is None else options.out.suffix.lower()
+    return {
+        "command": "cast",
+        "prompt": prompt,
+        "full_prompt": job.prompt,
+        "pictures": [
+            {"file": one.path.name, "sha256": one.digest,
+             "findings": [finding.text for finding in one.findings]}
+            for one in job.known
+        ],
+        "reference": hashlib.sha256(job.pictures.tobytes()).hexdigest(),
+        "person": options.person,
+        "whole": options.whole,
+        "motion": motion,
+        "base": {"name": base.config["name"], "hash": base.hash},
+        "frames": job.frames,
+        "fps": float(base.config["fps"]),
+        "size": list(base.frame),
+        "format": suffix,
+        "provenance": planned(CAST, suffix),
+        "seed": sampling.seed,
+        "steps": sampling.steps,
+        "likeness": sampling.likeness,
+        "guidance": sampling.guidance,
+        "sampler": sampling.sampler,
+        "version": __version__,
+        "torch": torch.__version__,
+    }  # fmt: skip
