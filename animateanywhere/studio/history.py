@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from animateanywhere.commands.run_state import Run, files_of_result, in_words
+from animateanywhere.commands.results import files_of_result
+from animateanywhere.commands.run_state import Run, in_words
 from animateanywhere.commands.runs import find_run, list_runs
 from animateanywhere.core.disk_use import disk_use
 from animateanywhere.core.errors import Failure, UsageError
