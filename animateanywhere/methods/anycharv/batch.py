@@ -69,7 +69,8 @@ def undamaged(read: Callable[[int], T], row: int, count: int, damaged: set[int])
 
     damaged: those known, and added to. Raises UsageError if `TRIES` in a row are.
     """
-    for number in (place % count for place in range(row, row + min(TRIES, count))):
+    tries = min(TRIES, count)
+    for number in (place % count for place in range(row, row + tries)):
         if number in damaged:
             continue
         try:
@@ -77,7 +78,7 @@ def undamaged(read: Callable[[int], T], row: int, count: int, damaged: set[int])
         except UsageError as error:
             damaged.add(number)
             warn(escape(f"{error}; the next person is taken in that one's place"))
-    raise UsageError(f"{TRIES} people of the corpus in a row are damaged; see the warnings")
+    raise UsageError(f"{tries} people of the corpus in a row are damaged; see the warnings")
 
 
 @dataclass(frozen=True)

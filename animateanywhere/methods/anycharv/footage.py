@@ -109,9 +109,9 @@ def draws(
     """
     order = np.random.default_rng([seed, 9]).permutation(len(footage.rows))
     each = -(-(rule.images if frames == 1 else rule.clips) // len(order))  # draws of a clip
-    read = lru_cache(maxsize=2)(footage.read)
+    read, tries = lru_cache(maxsize=2)(footage.read), min(TRIES, len(order))
     for number in numbers:
-        for attempt in range(TRIES):
+        for attempt in range(tries):
             row = int(order[(number // each + attempt) % len(order)])
             try:
                 yield _drawn(read(row), rule, frames, np.random.default_rng([seed, 8, number]))
@@ -121,7 +121,7 @@ def draws(
                 warn(escape(f"{key}: {error}; the next clip is taken in its place"))
         else:
             raise UsageError(
-                f"{footage.corpus.folder}: {TRIES} clips in a row are of no use; see the warnings"
+                f"{footage.corpus.folder}: {tries} clips in a row are of no use; see the warnings"
             )
 
 

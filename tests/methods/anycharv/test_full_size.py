@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_train import swap_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.methods.anycharv import full_size, generation, method
@@ -119,6 +121,26 @@ def test_a_long_scene_is_swapped_in_windows_with_the_same_bytes_again(base: Base
     assert (apart.abs().flatten(1).amax(1) > 1e-4).all()
     cells = generation.cells_of(base, region, SIDE, SIDE)
     assert set(cells.unique().tolist()) == {0.0, 1.0}
+
+
+def test_half_precision_as_on_a_gpu_is_near(folder: Path, base: Base) -> None:
+    """Weights and passes in bfloat16, the scene's pose features kept apart."""
+    rng = np.random.default_rng(6)
+    shown = rng.integers(0, 255, (8, 32, 32, 3), np.uint8)
+    region = np.ones((8, 32, 32), np.float32)
+    poses = np.concatenate([rng.uniform(5, 28, (8, 18, 2)), np.ones((8, 18, 1))], 2)
+    half = load_swap_base(folder)
+    found = []
+    for one, passes in ((base, nullcontext()), (half, to_device(half, "cpu", "bf16"))):
+        with passes:
+            character = generation.read_character(one, [shown[0]], [region[0]], [poses[0]])
+            found.append(
+                generation.swap_latents(one, character, shown, region, poses, Options(seed=1))
+            )
+    assert half.denoiser.conv_in.weight.dtype == torch.bfloat16
+    assert found[1].dtype == torch.float32
+    apart = (found[1] - found[0]).abs().mean() / found[0].abs().mean()
+    assert 0 < apart < 0.1
 
 
 def test_what_is_gathered_has_the_conventions_of_its_training(base: Base) -> None:
