@@ -111,7 +111,7 @@ class _Draw:
         )
         rule = self.settings.swap
         return Batch(
-            truth, Scene(scene, region, pose),
+            truth, Scene(scene, region, pose, mask_input=rule.mask_input),
             weight_of(region, near, rule.outside_weight, rule.pose_weight),
             pictures, None if self.drawn else more, more if self.drawn else None,
             torch.arange(len(chosen)).repeat_interleave(self.scenes).to(truth.device), alone,

@@ -34,7 +34,7 @@ from animateanywhere.methods.anycharv.footage import Taken, draws, open_footage
 from animateanywhere.methods.anycharv.full_size import image_tokens
 from animateanywhere.methods.anycharv.generation import cells_of, encode_skeletons, hidden
 from animateanywhere.methods.anycharv.masks import boxes, fine_mask, steady
-from animateanywhere.methods.anycharv.settings import Corpus, Recipe
+from animateanywhere.methods.anycharv.settings import Recipe
 from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.triplets import Triplet, triplets
 
@@ -55,6 +55,8 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
         "reference": [] if settings.full_size else list(reference_size(base)),
         "vae": part_hashes(base, "vae"),
     }  # fmt: skip
+    if not settings.swap.augment_masks:
+        about["augment_masks"] = False
     if settings.full_size:
         about["footage"] = footage_hash(corpus.source)
         about["count"] = count
@@ -64,7 +66,7 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
         people = _people(base, settings, numbers, frames)
         for number, one in zip(numbers, people, strict=True):
             caption = "" if isinstance(one, Taken) else one.caption
-            yield array_sample(f"{number:07d}", _encoded(base, one, corpus, number), caption)
+            yield array_sample(f"{number:07d}", _encoded(base, one, settings, number), caption)
 
     name = "clips" if video else "images"
     each = max(PER_SHARD // frames, 1)
@@ -87,24 +89,25 @@ def footage_hash(source: str) -> list[str]:
 
 
 def _encoded(
-    base: Base, one: Triplet | Taken, corpus: Corpus, number: int
+    base: Base, one: Triplet | Taken, settings: Recipe, number: int
 ) -> dict[str, np.ndarray]:
     """The arrays of a person."""
+    variants, augmented = settings.corpus.fine_masks, settings.swap.augment_masks
     truth, points = (part.reshape(-1, *part.shape[2:]) for part in (one.truth, one.keypoints))
     latents = _latents(base, truth)
     fine = np.concatenate([
         np.stack([
             # The same in all frames of a scene, so that it does not flicker; of footage, half of
             # them are the person's outline, as in the public code
-            mask / np.float32(255) if isinstance(one, Taken) and not variant % 2
+            mask / np.float32(255) if not augmented or (isinstance(one, Taken) and not variant % 2)
             else fine_mask(mask, np.random.default_rng([number, variant, scene]))
             for scene, clip in enumerate(one.masks) for mask in clip
         ])
-        for variant in range(corpus.fine_masks)
+        for variant in range(variants)
     ])  # fmt: skip
     found = {
         "truth": latents,
-        "hidden": _latents(base, hidden(base, np.tile(truth, (corpus.fine_masks, 1, 1, 1)), fine)),
+        "hidden": _latents(base, hidden(base, np.tile(truth, (variants, 1, 1, 1)), fine)),
         "masks": cells_of(base, fine, *latents.shape[-2:]).numpy().astype(np.float16),
         "mask_boxes": _boxes(fine.reshape(-1, *one.masks.shape[1:])).astype(np.float32),
         "keypoints": points.astype(np.float32),

@@ -109,7 +109,10 @@ def swap_latents(
     drawn = encode_skeletons(base, poses, Size(scene.shape[2], scene.shape[1]))
     if is_full_size(base):
         drawn = drawn.cpu()  # 5 MB a frame of 512 pixels: each pass takes those of its window
-    inputs = Scene(seen[None], cells[None], drawn[None], kept[None] if keeps_scene(base) else None)
+    inputs = Scene(
+        seen[None], cells[None], drawn[None], kept[None] if keeps_scene(base) else None,
+        bool(base.config.get("mask_input", True)),
+    )  # fmt: skip
     return sample_scenes(base, character, inputs, options, progress)[0]
 
 

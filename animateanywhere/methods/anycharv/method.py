@@ -38,7 +38,7 @@ What the text leaves open, and is ours here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -73,12 +73,16 @@ class Scene:
     poses: Tensor  # p, (B, F, C, h, w), or features of a pose guider
     # What stays outside of the region; None: the network's own copy of the scene
     kept: Tensor | None = None
+    mask_input: bool = True  # whether the network sees the region
 
     def window(self, start: int, stop: int) -> Scene:
         """Frames `start` to `stop`, the latter excluded."""
         cut = slice(start, stop)
         kept = None if self.kept is None else self.kept[:, cut]
-        return Scene(self.latents[:, cut], self.region[:, cut], self.poses[:, cut], kept)
+        return replace(
+            self, latents=self.latents[:, cut], region=self.region[:, cut],
+            poses=self.poses[:, cut], kept=kept,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,8 @@ def predict(
     if character is not None:
         states = character.states.to(text)
         more = {"cross_attention_kwargs": {"reference": character.features.repeated(frames)}}
-    x = torch.cat(
-        [x, scene.poses.to(x), scene.latents, scene.region], dim=2
-    )  # (B, F, 3C + 1, h, w)
+    mask = scene.region if scene.mask_input else torch.zeros_like(scene.region)
+    x = torch.cat([x, scene.poses.to(x), scene.latents, mask], dim=2)  # (B, F, 3C + 1, h, w)
     states = sd_unet.each_frame(states, frames)
     return sd_unet.run(network, x, timesteps, states, None, **more)
 

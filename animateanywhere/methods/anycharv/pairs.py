@@ -93,7 +93,9 @@ def _made(
         poses = tensor("poses", rows)
     character = read.rows(torch.arange(len(rows)).repeat_interleave(scenes))
     kept = tensor("truth", rows) if settings.swap.keep_scene else None
-    scene = Scene(tensor("hidden", rows), tensor("masks", rows), poses, kept)
+    scene = Scene(
+        tensor("hidden", rows), tensor("masks", rows), poses, kept, settings.swap.mask_input
+    )
     options = Options(seed=seed * 1_000_003 + rows[0], steps=settings.swap.pair_steps, mask="fine")
     made = sample_scenes(base, character, scene, options)  # (R·S, F, C, h, w)
     return made.reshape(len(rows), -1, *made.shape[2:]).cpu().numpy().astype(np.float16)

@@ -35,6 +35,10 @@ class Swap:
     keep_scene: bool = True
     outside_weight: float = 0.0  # weight of the error outside of the region; 1 inside
     pose_weight: float = 3.0  # additional weight of latents near the limbs
+    # Off in two of the paper's ablations (table 3): whether the network sees the mask, and whether
+    # the border of fine masks is made irregular
+    mask_input: bool = True
+    augment_masks: bool = True
 
 
 @dataclass(frozen=True)

@@ -334,6 +334,24 @@ def test_a_trained_part_that_is_gone_is_not_made_anew(
     assert not (tmp_path / "out" / part).exists()
 
 
+def test_two_ablations_of_the_paper(trained: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """Outlines as they are, which the network does not see."""
+    changes = {"pair_steps": "augment_masks = false\nmask_input = false\npair_steps"}
+    recipe = load_recipe(recipe_of(tmp_path, tiny_base, **changes))
+    stage = replace(recipe.stage[1], train=(r"^unet\.conv_in",), steps=1, dropout=0.0)
+    out = swap_train(replace(recipe, stage=(stage,)), tmp_path / "out")
+    masks = [
+        open_shards(folder / "corpus" / "images").rows(0, ["masks.npy"])[0]
+        for folder in (out, trained)
+    ]
+    assert (masks[0] <= masks[1]).all() and masks[0].sum() < masks[1].sum()
+    assert np.array_equal(*np.split(masks[0], 2))  # both augmentations are the outline
+    base = load_swap_base(out)
+    assert base.config["mask_input"] is False
+    assert not base.denoiser.conv_in.weight[:, 12].any()  # of the mask, which was never there
+    assert base.denoiser.conv_in.weight[:, 8:12].any()
+
+
 def test_a_stage_that_is_gone_is_not_trained_on_later_ones(
     trained: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
