@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,14 @@ from PIL import Image
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import Base, find_base, window_length
+from animateanywhere.backbones.base import (
+    Base,
+    base_config,
+    family_in,
+    find_base,
+    load_base,
+    window_length,
+)
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
 from animateanywhere.commands.cast_prompt import check_words, full_prompt
@@ -40,9 +47,10 @@ from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.driving_motion import Motion
 from animateanywhere.methods.animate_anywhere.playback import Playback, sound_of
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
-from animateanywhere.methods.context_anyone import generation, method
+from animateanywhere.methods.context_anyone import generation
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
 from animateanywhere.methods.context_anyone.reference_picture import reference_picture
+from animateanywhere.methods.context_anyone.vace import vace_latents
 from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import Character
@@ -52,6 +60,8 @@ from animateanywhere.preprocessing.quality.motion import motion_findings
 
 DEFAULT = "mini-cast"
 PEOPLE = "people.png"
+# Skeletons or None, a number of frames, options and what to call after each step -> latents
+Latents = Callable[[np.ndarray | None, int, generation.Options, Callable[[], None]], torch.Tensor]
 MOST = 4  # pictures of a person; it is trained with up to 3
 
 
@@ -114,14 +124,13 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     known = read_pictures(
         paths, options.person, backends, base.frame.height, folder / PEOPLE, options.whole
     )
-    _tell(known)
+    _tell(known, base)
     full = full_prompt(prompt, options.appearance)
     check_prompt(full, base, "prompt")
     passes = to_device(base, best_device())
     motion = _motion(base, known, options, backends)
-    limit = int(base.config["frames"]) if motion is None else len(motion)
+    frames = options.frames or int(base.config["frames"]) if motion is None else len(motion)
     pictures = np.stack([reference_picture(one.pixels, one.mask, base.frame) for one in known])
-    frames = min(options.frames or limit, limit) if motion is not None else options.frames or limit
     job = Job(base, full, known, pictures, motion, frames, sampling)
     settings = sidecar(prompt, job, options)
     out = options.out
@@ -138,16 +147,26 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
 
 
 def _load(name: str) -> Base:
-    """Load a base for `aa cast`. Raises UsageError for one that cannot, or with how to make one."""
+    """Load a base for `aa cast`, or one that takes pictures in front of a clip. Raises UsageError
+    for one that cannot, or with how to make one."""
     if name == DEFAULT:
         try:
             find_base(name)
         except UsageError:
             raise UsageError(
                 f"the base of `aa cast`, {name}, does not come with the package yet: `aa "
-                f"base-train {name}` makes it on this machine; or give another by --base"
+                f"base-train {name}` makes it on this machine; or give another by --base, such as "
+                "wan-vace-1.3b"
             ) from None
+    folder = find_base(name)
+    if "command" not in base_config(folder) and family_in(folder).encode_reference is not None:
+        return load_base(name)
     return load_cast_base(name)
+
+
+def _by_vace(base: Base) -> bool:
+    """Whether a base is Wan VACE, and none of this method."""
+    return base.family.encode_reference is not None
 
 
 def _check_files(paths: Sequence[Path], options: CastOptions) -> None:
@@ -187,13 +206,19 @@ def _sampling(base: Base, options: CastOptions) -> generation.Options:
         options.seed, options.steps, options.likeness, options.guidance, options.sampler
     )
     name, scales = generation.sampler_name(base, asked), generation.scales_of(base, asked)
+    if _by_vace(base):
+        if asked.likeness is not None:
+            raise UsageError(f"--likeness: {base.family.name} has no guidance on the picture")
+        scales = scales._replace(likeness=1.0)
     make_scheduler(base.scheduler.config, name)
     return replace(asked, steps=generation.steps_of(base, asked), sampler=name,
                    likeness=scales.likeness, guidance=scales.guidance)  # fmt: skip
 
 
-def _tell(known: Sequence[Character]) -> None:
-    """Say what the pictures show and do not, and what the base cannot know."""
+def _tell(known: Sequence[Character], base: Base) -> None:
+    """Say what the pictures show and do not, and what the base has never seen."""
+    if base.config.get("rendered"):
+        say(f"base {base.config['name']} learned from rendered people alone: it saw no photograph")
     for one in known:
         warn_findings(one.path.name, one.findings)
         for finding in one.findings:
@@ -209,7 +234,7 @@ def _motion(
     """The motion to follow, with the proportions of the person in the pictures."""
     if options.pose is None:
         return None
-    if not base.denoiser.config.pose_channels:
+    if not (_by_vace(base) or base.denoiser.config.pose_channels):
         raise UsageError(f"base {base.config['name']} follows no pose: leave out --pose")
     fps = float(base.config["fps"])
     driving = read_driving(options.pose, fps, options.frames, backends, part=options.part)
@@ -226,35 +251,52 @@ def _motion(
 
 def _made(job: Job, begun: float) -> tuple[np.ndarray, Estimate]:
     """The frames (F, H, W, 3) uint8 of a video, and what was estimated before."""
-    base = job.base
-    reference = generation.read_reference(base, list(job.pictures))
-    poses = None
+    base, drawn = job.base, None
     if job.motion is not None:
         drawn = job.motion.skeletons(np.arange(job.frames))
-        poses = encode_frames(base.vae, drawn, clip=True)
-    estimate = _estimate(job, reference, begun)
-    steps = generation.steps_of(base, job.sampling)
-    with progress("generating", total=steps) as bar:
-        latents = generation.cast_latents(
-            base, job.prompt, reference, job.frames, poses, job.sampling, lambda: bar.advance(1)
-        )
+    latents_of = _by_pictures(job) if _by_vace(base) else _by_reference(job)
+    estimate = _estimate(job, latents_of, drawn, begun)
+    with progress("generating", total=generation.steps_of(base, job.sampling)) as bar:
+        latents = latents_of(drawn, job.frames, job.sampling, lambda: bar.advance(1))
     with room_for_vae(base):
         return decode_latents(base.vae, latents, clip=True)[: job.frames], estimate
 
 
-def _estimate(job: Job, reference: method.Reference, begun: float) -> Estimate:
+def _by_reference(job: Job) -> Latents:
+    """Latents by ContextAnyone, of skeletons or None, a number of frames and options."""
+    base = job.base
+    reference = generation.read_reference(base, list(job.pictures))
+
+    def latents_of(drawn: np.ndarray | None, frames: int, options: generation.Options,
+                   advance: Callable[[], None]) -> torch.Tensor:  # fmt: skip
+        poses = None if drawn is None else encode_frames(base.vae, drawn, clip=True)
+        return generation.cast_latents(base, job.prompt, reference, frames, poses, options, advance)
+
+    return latents_of
+
+
+def _by_pictures(job: Job) -> Latents:
+    """The same by Wan VACE."""
+
+    def latents_of(drawn: np.ndarray | None, frames: int, options: generation.Options,
+                   advance: Callable[[], None]) -> torch.Tensor:  # fmt: skip
+        return vace_latents(job.base, job.prompt, job.pictures, frames, drawn, options, advance)
+
+    return latents_of
+
+
+def _estimate(job: Job, latents_of: Latents, drawn: np.ndarray | None, begun: float) -> Estimate:
     """Estimate and print time and memory from a step of one window and one decoded latent. Raises
     UsageError if memory is too small."""
     base, length = job.base, window_length(job.base)
-    start = time.monotonic()
-    one = replace(job.sampling, steps=1)
-    short = min(job.frames, int(base.config["frames"]))
-    latents = generation.cast_latents(base, job.prompt, reference, short, None, one)
+    start, short = time.monotonic(), min(job.frames, int(base.config["frames"]))
+    first = None if drawn is None else drawn[:short]
+    latents = latents_of(first, short, replace(job.sampling, steps=1), lambda: None)
     step = time.monotonic() - start
-    decode_latents(base.vae, latents[:1], clip=True)
+    with room_for_vae(base):
+        decode_latents(base.vae, latents[:1], clip=True)
     decoded = time.monotonic() - start - step
-    count = latent_count(job.frames, base.packed)
-    parts = len(windows(count, length, length // 4))
+    parts = len(windows(latent_count(job.frames, base.packed), length, length // 4))
     seconds = {
         "denoising": generation.steps_of(base, job.sampling) * parts * step,
         "frames": job.frames * decoded,

@@ -56,11 +56,9 @@ def test_a_picture_and_a_sentence_become_a_video(
     out = place / "runs/cast/the-person-walks-on-a-beach-7.mp4"
     text = said(capsys)
     assert 'prompt: "the person in red walks on a beach"' in text
-    assert (
-        "generation takes about" in text
-        and "estimated" in text
-        and f"wrote {out.name}" in (text.replace("runs/cast/", ""))
-    )
+    assert "base tiny-cast learned from rendered people alone" in text
+    assert "generation takes about" in text and "estimated" in text
+    assert f"wrote {out.name}" in text.replace("runs/cast/", "")
     assert video.read(out).frames.shape == (4, 64, 64, 3)  # as many as the base learned
     kept = np.asarray(Image.open(out.with_suffix(".reference.png")))
     assert kept.shape == (64, 64, 3) and (kept[0, 0] == 255).all()  # cut out, on white
@@ -296,3 +294,17 @@ def test_without_the_bundled_base_it_says_what_is_missing(
     text = said(capsys)
     assert "mini-cast, does not come with the package yet: `aa base-train mini-cast` makes" in text
     assert not (place / "runs").exists()
+
+
+def test_wan_vace_makes_a_video_of_a_picture_by_the_same_command(
+    place: Path, tiny_wan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_character(place / "a.png")
+    run = ["cast", "a.png", WALK, "--base", str(tiny_wan), "--frames", "5", "--out", "x.mp4"]
+    assert main([*run, "--pose", str(motion(place, frames=5))]) == 0
+    assert video.read(place / "x.mp4").frames.shape == (5, 64, 64, 3)
+    about = json.loads((place / "x.json").read_text())
+    assert about["base"]["name"] == "wan" and about["likeness"] == 1.0
+    assert "rendered people alone" not in said(capsys)
+    assert main([*run, "--likeness", "2"]) == 2
+    assert "--likeness: Wan 2.1 VACE has no guidance on the picture" in said(capsys)

@@ -16,22 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animateanywhere.backbones.base import (
-    Base,
-    encode_prompts,
-    latent_shape,
-    sampler_of,
-    window_length,
-)
+from animateanywhere.backbones.base import Base, encode_prompts
+from animateanywhere.backbones.behind_pictures import Words, sample_behind
 from animateanywhere.backbones.low_memory import room_for_vae
-from animateanywhere.diffusion.sampling import (
-    Denoiser,
-    blend,
-    guided,
-    make_scheduler,
-    sample,
-    windows,
-)
 from animateanywhere.methods.anycharv.generation import Options, steps_of
 from animateanywhere.methods.anycharv.reference_picture import cut_out
 
@@ -86,38 +73,8 @@ def swap_latents(
     assert encode is not None, "see route.route_of"
     with room_for_vae(base):
         control = encode(base, drawn, scene, region)  # (T, K, h, w)
-    front, count, length = len(character.pictures), len(control), window_length(base)
-    inputs = torch.cat([character.pictures, control])[None]
-    scheduler = make_scheduler(base.scheduler.config, options.sampler or sampler_of(base))
-    guidance = options.guidance
-    guidance = float(base.config["guidance_scale"]) if guidance is None else guidance
-    generator = torch.Generator().manual_seed(options.seed)  # on the CPU: the same on each device
-    noise = torch.randn(1, front + count, *latent_shape(base), generator=generator)
-
-    def denoiser_of(start: int, stop: int) -> Denoiser:
-        rows = [*range(front), *range(front + start, front + stop)]
-        return denoiser(base, inputs[:, rows], character, guidance)
-
-    joint = blend(denoiser_of, windows(count, length, length // 4), front)
-    made = sample(
-        joint, noise.to(inputs), scheduler, steps_of(base, options), generator,
-        lambda *_: progress(),
+    words = Words(character.prompt, character.empty)
+    return sample_behind(
+        base, character.pictures, control, words, options.seed, steps_of(base, options),
+        options.guidance, options.sampler, progress,
     )  # fmt: skip
-    return made[0, front:]
-
-
-def denoiser(base: Base, inputs: Tensor, character: Character, guidance: float) -> Denoiser:
-    """The function that a sampler calls, with classifier-free guidance by the prompt, in two passes
-    for half the memory. inputs: of VACE's branch, (1, R + T, K, h, w)."""
-
-    def predict(x: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        return base.family.predict(base.denoiser, x, timesteps, inputs, text)
-
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        timesteps = t.reshape(1).to(x.device)
-        y = predict(x, timesteps, character.prompt)
-        if guidance == 1:
-            return y
-        return guided(y, predict(x, timesteps, character.empty), guidance)
-
-    return denoise

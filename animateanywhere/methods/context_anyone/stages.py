@@ -49,7 +49,7 @@ class Run:
             found.pop(key, None)
         return found | {
             "sampler": "unipc", "steps": cast.steps, "likeness": cast.likeness,
-            "guidance_scale": cast.guidance_scale,
+            "guidance_scale": cast.guidance_scale, "rendered": True,
         }  # fmt: skip
 
     def base(self) -> Base:
