@@ -32,7 +32,9 @@ READ = {".mov": "video/quicktime", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"} 
 # As c2patool reads them: the text of PEM files; here a path of one will do, too
 CERTIFICATES, KEY = "C2PA_SIGN_CERT", "C2PA_PRIVATE_KEY"
 CURVES = {256: "es256", 384: "es384", 521: "es512"}
+LARGEST = 2**30  # bytes of a file: the library holds it in memory, twice to sign it
 SETTINGS = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_after_sign": False}}
+NOT_SIGNED, ELSE = "the result is not signed (C2PA)", "all else is in its metadata"
 
 
 class Signed(NamedTuple):
@@ -80,8 +82,12 @@ def check_signer() -> None:
 
 def sign(path: Path, tool: str, version: str, source: str, command: str) -> None:
     """Put a signed manifest into a file: made by a command of a tool, with a source type. Without a
-    user's certificate, equal files give equal files. Where that fails, warn and leave the file."""
+    user's certificate, equal files give equal files. Where that fails, and for files larger than
+    `LARGEST`, warn and leave the file."""
     c2pa = _library()
+    if path.stat().st_size > LARGEST:
+        warn(f"{NOT_SIGNED}: it is larger than {LARGEST / 2**30:g} GiB; {ELSE}")
+        return
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     manifest = _manifest(tool, version, source, command, digest)
@@ -100,17 +106,20 @@ def sign(path: Path, tool: str, version: str, source: str, command: str) -> None
     except (c2pa.C2paError, OSError, ValueError, TypeError) as error:
         full = disk_is_full(error, path.parent)  # of which the library says something else
         reason = "the disk is full" if full else " ".join(str(error).split())
-        warn(escape(f"the result is not signed (C2PA): {reason}; all else is in its metadata"))
+        warn(escape(f"{NOT_SIGNED}: {reason}; {ELSE}"))
     finally:
         signed.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Signed | None:
-    """The manifest in a file; None without one, if it cannot be read, and without the library."""
+    """The manifest in a file; None without one, if it cannot be read, in files larger than
+    `LARGEST`, and without the library."""
     kind, c2pa = READ.get(path.suffix.lower()), _library()
     if kind is None or c2pa is None:
         return None
     try:
+        if path.stat().st_size > LARGEST:
+            return None
         with path.open("rb") as file:
             return _read(c2pa, kind, file)
     except (c2pa.C2paError, OSError, ValueError):

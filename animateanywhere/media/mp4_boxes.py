@@ -1,4 +1,5 @@
-"""Boxes of an MP4 file (ISO 14496-12) that FFmpeg takes memory for before it has read them."""
+"""Boxes of an MP4 file (ISO 14496-12), and those that FFmpeg takes memory for before it has read
+them."""
 
 from __future__ import annotations
 
@@ -16,8 +17,7 @@ def impossible_count(path: Path) -> int | None:
     """The number of samples of a fragment that announces more than its box can hold; None if there
     is none. FFmpeg takes about 40 bytes for each, up to all memory."""
     with path.open("rb") as file:
-        file.seek(0, 2)
-        for start, stop in _runs(file, 0, file.tell()):
+        for start, stop in _runs(file, 0, file.seek(0, 2)):
             file.seek(start)
             head = file.read(8)
             flags, count = int.from_bytes(head[1:4], "big"), int.from_bytes(head[4:], "big")
@@ -27,9 +27,12 @@ def impossible_count(path: Path) -> int | None:
     return None
 
 
-def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of the contents of each outer box of a file, as far as they are valid."""
-    start, stop = 0, file.seek(0, 2)
+def boxes(
+    file: BinaryIO, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of the contents of each box from `start` to `stop`, by default all outer
+    ones of a file, as far as they are valid."""
+    stop = file.seek(0, 2) if stop is None else stop
     while start + 8 <= stop:
         file.seek(start)
         head = file.read(16)
@@ -45,17 +48,8 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 def _runs(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """Where the contents of the boxes `trun` begin and end, as FFmpeg finds them."""
-    while start + 8 <= stop:
-        file.seek(start)
-        head = file.read(16)
-        size, kind, inside = int.from_bytes(head[:4], "big"), head[4:8], start + 8
-        if size == 1:
-            size, inside = int.from_bytes(head[8:16], "big"), start + 16
-        end = stop if size == 0 else min(start + size, stop)
-        if end < inside:
-            return
+    for kind, inside, end in boxes(file, start, stop):
         if kind == b"trun":
             yield inside, end
         elif kind in PARENTS:
             yield from _runs(file, inside, end)
-        start = end

@@ -158,6 +158,17 @@ def test_what_cannot_be_signed_is_kept_and_said(
     assert [one.name for one in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_what_does_not_fit_in_memory_twice_is_not_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "signed.mp4", clip(), 4, 8.0, None, GENERATED)
+    monkeypatch.setattr(content_credentials, "LARGEST", 2**10)
+    with heard() as said:
+        assert write(tmp_path / "a.mp4", clip(), 4, 8.0, None, GENERATED) == ["comment", "xmp"]
+    assert "not signed (C2PA): it is larger than" in " ".join(said)
+    assert content_credentials.read(tmp_path / "signed.mp4") is None
+
+
 def test_a_manifest_of_another_build_is_refused(tmp_path: Path) -> None:
     key = content_credentials.OneTimeKey(bytes(32))
     key.signed = key.signature = b"none"

@@ -31,7 +31,7 @@ REFERENCE = 32  # frames of the clip that a person is learned from: 4 s
 UNLIKE = 0.73  # overlap of outlines below which two bodies are unlike: a third of all cases
 KINDS = ("plain", "back", "object", "occluder")  # of scenes, in turn
 STRATA = {
-    "unlike": "Unlike bodies (outlines overlap by less than 0.7, or a dress, hat or bag of one)",
+    "unlike": f"Unlike bodies (outlines overlap by less than {UNLIKE})",
     "back": "The scene shows the back, the picture the front",
     "object": "With an object",
     "occluder": "With something in front of the person",
