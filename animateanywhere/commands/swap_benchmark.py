@@ -33,6 +33,7 @@ from animateanywhere.methods.anycharv.truth import COLUMNS, check_aims, measure_
 
 FEWER = 3  # people, with `fast`
 SHOWN = 4  # people in the contact sheet
+MEASURES = 2  # version of what is measured; with another, scores are made again
 
 
 def swap_benchmark(
@@ -113,7 +114,8 @@ def _chosen(methods: Sequence[str], folder: Path, fast: bool) -> list[str]:
 
 def _score(name: str, one: Guest, bases: Bases, net: Perception, place: Path) -> dict[str, Any]:
     """Mean scores of a method over a person's cases, and the videos of these in `place`."""
-    key = {"base": hash_of(bases.folder), "version": __version__, "fast": bases.fast}
+    key = {"base": hash_of(bases.folder), "version": __version__, "fast": bases.fast,
+           "measures": MEASURES}  # fmt: skip
 
     def cases() -> list[dict[str, Any]]:
         rows = []

@@ -15,7 +15,7 @@ VARIABLE = "AA_CONSENT"
 QUESTION = (
     "Has everybody who can be recognized in your files agreed to be put into generated videos?"
 )
-REFUSED = "nothing was learned or swapped: ask the people shown first, then run the command again"
+REFUSED = "nothing was made: ask the people shown first, then run the command again"
 ANSWERS = {"yes": True, "y": True, "true": True, "1": True,
            "no": False, "n": False, "false": False, "0": False}  # fmt: skip
 KEY = "people_agreed"

@@ -63,6 +63,7 @@ class Made(NamedTuple):
 GENERATED = Made("trainedAlgorithmicMedia", "aa generate")
 SWAPPED = Made("compositeWithTrainedAlgorithmicMedia", "aa swap")
 CAST = Made("trainedAlgorithmicMedia", "aa cast")
+BY_COMMAND = {"generate": GENERATED, "swap": SWAPPED, "cast": CAST}
 
 
 class Origin(NamedTuple):

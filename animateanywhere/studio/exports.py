@@ -78,19 +78,23 @@ async def _run(module: str, *arguments: str, known: tuple[int, ...] = (0,)) -> s
 
 
 def main() -> int:
+    from animateanywhere.commands.results import result_of
     from animateanywhere.core.messages import quietly
     from animateanywhere.evaluation.sidecar import earlier_settings
     from animateanywhere.media import output, video
+    from animateanywhere.media.provenance import BY_COMMAND, GENERATED
 
     source, out = map(Path, sys.argv[1:3])
     try:
         with quietly():
             clip = video.read(source)
+        result = result_of(source)
+        made = BY_COMMAND[result[1]] if result else GENERATED
         if out.suffix == ".gif":
-            output.write(out, clip.frames, len(clip.frames), clip.fps)
+            output.write(out, clip.frames, len(clip.frames), clip.fps, made=made)
         else:
             settings = earlier_settings(source) or {}
-            video.contact_sheet(out, [(str(settings.get("prompt", "")), clip.frames)])
+            video.contact_sheet(out, [(str(settings.get("prompt", "")), clip.frames)], made=made)
     except (UsageError, Failure) as error:
         print(str(error), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -18,6 +18,7 @@ from animateanywhere.core.run_folder import mark, owned
 from animateanywhere.datasets.corrections import find_corrections
 from animateanywhere.datasets.subject import Subject, read_subject, write_subject
 from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.media.provenance import GENERATED
 from animateanywhere.studio import clips, motions, orders, subjects
 from animateanywhere.studio.clips import clean
 from animateanywhere.studio.place import Place, Unknown, new_id
@@ -283,6 +284,9 @@ def test_what_the_command_line_made_is_shown_downloaded_deleted_and_brought_back
         gif.content[:4] == b"GIF8"
         and "sks-man-on-a-beach-0.gif" in gif.headers["content-disposition"]
     )
+    sheet = client.get(f"/api/results/{item['id']}/sheet")
+    for made in (gif, sheet):
+        assert GENERATED.term.encode() in made.content
     assert client.get(f"/api/results/{item['id']}/settings").json()["seed"] == 7
     assert client.get(f"/api/results/{item['id']}/exe").status_code == 404
 
