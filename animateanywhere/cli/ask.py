@@ -5,25 +5,46 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from select import select
+from typing import Any
 
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.launcher import is_first
 from animateanywhere.core.paths import EXAMPLES
 
+WAIT = 120  # seconds for an answer: a terminal may have nobody in front of it (`docker run -t`)
+# Set where commands get a terminal and nobody can type: cells of Jupyter, jobs of CI
+UNATTENDED = ("JPY_PARENT_PID", "CI")
+
 
 def confirm(question: str) -> bool:
-    """Ask for yes or no on stderr; no by default, and at the end of the input."""
+    """Ask for yes or no on stderr; no by default, at the end of the input, and after `WAIT`."""
     from rich.console import Console
     from rich.markup import escape
     from rich.prompt import Confirm
 
     console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
-        return Confirm.ask(escape(question), console=console, default=False)
+        stream: Any = _Answers()
+        return Confirm.ask(escape(question), console=console, default=False, stream=stream)
     except EOFError:
         console.print()
-        return False
+    except TimeoutError:
+        console.print(f"\nno answer in {WAIT} seconds: taken as no")
+    return False
+
+
+class _Answers:
+    """Lines of stdin, each waited for no longer than `WAIT`."""
+
+    def readline(self) -> str:
+        if not select([sys.stdin], [], [], WAIT)[0]:
+            raise TimeoutError
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line.strip()
 
 
 def require_consent(files: Sequence[Path], yes: bool) -> None:
@@ -36,7 +57,7 @@ def require_consent(files: Sequence[Path], yes: bool) -> None:
     if not is_first() or all(_is_example(path) for path in files):
         return
     said = consent.answer()
-    if said is None and not yes and not _is_interactive():
+    if said is None and not yes and not is_interactive():
         from animateanywhere.core.messages import say
 
         say(
@@ -55,8 +76,10 @@ def _is_example(path: Path) -> bool:
     return path.resolve().is_relative_to(EXAMPLES.resolve())
 
 
-def _is_interactive() -> bool:
-    """Whether somebody sees a question and can answer it."""
+def is_interactive() -> bool:
+    """Whether somebody sees a question and can answer it, as far as can be known."""
+    if any(os.environ.get(name) for name in UNATTENDED):
+        return False
     if not (sys.stdin and sys.stderr and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     with suppress(OSError):  # a terminal that is not this process's own

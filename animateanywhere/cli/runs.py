@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from animateanywhere.cli.app import result
-from animateanywhere.cli.ask import confirm
+from animateanywhere.cli.ask import confirm, is_interactive
 from animateanywhere.cli.options import Json
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import RUNS
@@ -94,8 +94,8 @@ def _list(folder: Path, as_json: bool) -> None:
 
 
 def _confirm(question: str) -> bool:
-    """Ask at the terminal. Raises UsageError where there is none."""
-    if not sys.stdin.isatty():
+    """Ask at the terminal. Raises UsageError where nobody can answer."""
+    if not is_interactive():
         raise UsageError(f"{question} Nobody can be asked here: add --yes")
     return confirm(question)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from animateanywhere.cli import ask
 from animateanywhere.cli.ask import require_consent
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
@@ -20,6 +21,7 @@ QUESTION = "[y/n]"
 OWN_TERMINAL = "import os; os.close(os.open(os.ttyname(0), os.O_RDWR))"
 ASK = """
 from pathlib import Path
+from animateanywhere.cli import ask
 from animateanywhere.cli.ask import require_consent
 require_consent([Path("clip.mp4")], False)
 print("goes on")
@@ -31,6 +33,8 @@ COMMAND = "import sys; from animateanywhere.cli.main import main; sys.exit(main(
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's folder of settings, where nobody has been asked."""
     monkeypatch.delenv(consent.VARIABLE)
+    for name in ask.UNATTENDED:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path / "config" / "animateanywhere"
 
@@ -90,6 +94,19 @@ def test_where_nobody_can_be_asked_nothing_waits(
     assert done.stdout == b"goes on\n" and b"AA_CONSENT=yes" in os.read(own, 4096)
     os.close(own)
     os.close(theirs)
+
+
+def test_a_terminal_without_anybody_is_not_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody types at, and cells of a notebook and jobs of CI, which have one."""
+    code, out, shown = at_terminal(ASK.replace("\nrequire", "\nask.WAIT = 0.1\nrequire"), b"")
+    assert code and not out and "no answer in 0.1 seconds" in shown and not home.exists()
+    for name in ask.UNATTENDED:
+        monkeypatch.setenv(name, "1")
+        code, out, shown = at_terminal(ASK, b"")
+        assert (code, out) == (0, "goes on\n") and "AA_CONSENT=yes" in shown
+        monkeypatch.delenv(name)
 
 
 def test_an_option_or_a_variable_answers(
