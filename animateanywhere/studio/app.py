@@ -70,7 +70,8 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
 
 async def _work(queue: Queue) -> None:
     while True:
-        await run_in_threadpool(queue.step)
+        with suppress(OSError):  # on a full disk, the next look may find room
+            await run_in_threadpool(queue.step)
         await asyncio.sleep(TICK)
 
 

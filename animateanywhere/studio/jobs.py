@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -44,6 +45,8 @@ class Queue:
     changes: int = 0
     closed: bool = False  # nothing new begins
     child: subprocess.Popen[bytes] | None = None
+    # Requests come in one thread, `step` in another
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def load(self) -> None:
         """Read the jobs that are there. One whose process still works is running on; one whose
@@ -62,10 +65,11 @@ class Queue:
 
     def add(self, job: Job) -> Job:
         """Queue a job. Raises Failure where the disk is full."""
-        self._write(job)
-        self.jobs[job.id] = job
-        self.changes += 1
-        return job
+        with self.lock:
+            self._write(job)
+            self.jobs[job.id] = job
+            self.changes += 1
+            return job
 
     def find(self, name: str) -> Job:
         """A job by its id. Raises Unknown."""
@@ -75,60 +79,64 @@ class Queue:
 
     def stop(self, job: Job) -> None:
         """Let a job stop, which saves where it is; asked for again, end it at once."""
-        process = process_of(job)
-        if job.state == "queued":
-            job.state, job.ended = "stopped", time.time()
-        elif process is not None:
-            again = job.state == "stopping"
-            job.state = "stopping"
-            with suppress(psutil.Error, ProcessLookupError):
-                if again:
-                    os.killpg(process.pid, signal.SIGKILL)
-                else:
-                    process.send_signal(signal.SIGINT)
-        self._write(job)
-        self.changes += 1
+        with self.lock:
+            process = process_of(job)
+            if job.state == "queued":
+                job.state, job.ended = "stopped", time.time()
+            elif process is not None:
+                again = job.state == "stopping"
+                job.state = "stopping"
+                with suppress(psutil.Error, ProcessLookupError):
+                    if again:
+                        os.killpg(process.pid, signal.SIGKILL)
+                    else:
+                        process.send_signal(signal.SIGINT)
+            self._write(job)
+            self.changes += 1
 
     def resume(self, job: Job) -> None:
         """Queue a job that stopped or failed again: the same command goes on where it was saved."""
-        if job.state not in ("stopped", "failed"):
-            return
-        job.state, job.text, job.code, job.queued = "queued", "", None, time.time()
-        job.ended = None
-        self._write(job)
-        self.changes += 1
+        with self.lock:
+            if job.state not in ("stopped", "failed"):
+                return
+            job.state, job.text, job.code, job.queued = "queued", "", None, time.time()
+            job.ended = None
+            self._write(job)
+            self.changes += 1
 
     def forget(self, job: Job) -> None:
         """Take an ended job off the list; what it made stays."""
-        if job.state not in ENDED:
-            raise Failure(f"{job.title}: stop it first")
-        shutil.rmtree(self.folder / job.id, ignore_errors=True)
-        del self.jobs[job.id]
-        self.progress.pop(job.id, None)
-        self.changes += 1
+        with self.lock:
+            if job.state not in ENDED:
+                raise Failure(f"{job.title}: stop it first")
+            shutil.rmtree(self.folder / job.id, ignore_errors=True)
+            del self.jobs[job.id]
+            self.progress.pop(job.id, None)
+            self.changes += 1
 
     @property
     def current(self) -> Job | None:
         """The job at work."""
         return next(
-            (job for job in self.jobs.values() if job.state in ("running", "stopping")), None
+            (job for job in list(self.jobs.values()) if job.state in ("running", "stopping")), None
         )
 
     def step(self) -> None:
         """Look after the job at work, and begin the next one."""
-        job = self.current
-        if job is not None:
-            if follow(self.progress[job.id], self.folder / job.id / "events.jsonl"):
-                self.changes += 1
-            code = self._code(job)
-            if code is not None or process_of(job) is None:
-                follow(self.progress[job.id], self.folder / job.id / "events.jsonl")
-                self._settle(job, code)
-            return
-        waiting = sorted((job for job in self.jobs.values() if job.state == "queued"),
-                         key=lambda job: job.queued)  # fmt: skip
-        if waiting and not self.closed:
-            self._begin(waiting[0])
+        with self.lock:
+            job = self.current
+            if job is not None:
+                if follow(self.progress[job.id], self.folder / job.id / "events.jsonl"):
+                    self.changes += 1
+                code = self._code(job)
+                if code is not None or process_of(job) is None:
+                    follow(self.progress[job.id], self.folder / job.id / "events.jsonl")
+                    self._settle(job, code)
+                return
+            waiting = sorted((job for job in self.jobs.values() if job.state == "queued"),
+                             key=lambda job: job.queued)  # fmt: skip
+            if waiting and not self.closed:
+                self._begin(waiting[0])
 
     def close(self, patience: float = 30.0) -> Job | None:
         """Begin nothing more, and stop the job at work so that it goes on at the next start.

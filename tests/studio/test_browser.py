@@ -107,10 +107,10 @@ def test_from_an_upload_to_a_download(page: Any, runs: Path, tmp_path: Path) -> 
     assert (runs / "sks" / "personal.safetensors").is_file()
 
     page.get_by_role("link", name="Generate “sks man on a beach”").click()
-    assert page.get_by_label("Prompt").input_value() == "sks man on a beach"
+    assert page.get_by_label("Prompt", exact=True).input_value() == "sks man on a beach"
     page.get_by_role("radio", name="wave").check()
     page.get_by_text("Seed, steps, format").click()
-    page.get_by_label("Steps").fill("2")
+    page.get_by_label("Steps", exact=True).fill("2")
     page.get_by_label("Frames at most").fill("4")
     page.get_by_role("button", name="Generate", exact=True).click()
     page.get_by_role("button", name="Vary").wait_for()
@@ -161,7 +161,7 @@ def test_corrections_change_the_files_that_the_commands_read(subject: Path, page
     assert (np.array(Image.open(mask)) == before).all()
 
     page.get_by_role("button", name="Joints").click()
-    page.get_by_label("Joint", exact=False).last.select_option(label="right wrist")
+    page.get_by_label("Joint", exact=True).select_option(label="right wrist")
     canvas.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
@@ -170,11 +170,11 @@ def test_corrections_change_the_files_that_the_commands_read(subject: Path, page
     assert moved[1, 4, 0] == pytest.approx(poses[1, 4, 0] + 3, abs=0.01)
     assert (np.delete(moved, 1, 0) == np.delete(poses, 1, 0)).all()
 
-    page.get_by_role("textbox", name="Caption").fill("a <token> man near a window")
+    page.get_by_label("Caption", exact=True).fill("a <token> man near a window")
     page.get_by_role("button", name="Save the caption").click()
     page.get_by_text("The caption is saved.").wait_for()
     assert "near a window" in (folder / "captions.jsonl").read_text()
-    page.get_by_role("textbox", name="Caption").fill("a man")
+    page.get_by_label("Caption", exact=True).fill("a man")
     page.get_by_role("button", name="Save the caption").click()
     page.get_by_text("names the person by <token>").wait_for()
     assert "near a window" in (folder / "captions.jsonl").read_text()

@@ -29,9 +29,13 @@ function set(element, options) {
   }
 }
 
+let named = 0;
+
 /** A label with its field below it, and what it means. */
 export function field(words, input, hint) {
-  return h("label", {}, words, input, hint ? h("small", {}, hint) : null);
+  input.id ||= `field-${(named += 1)}`;
+  if (hint) input.setAttribute("aria-describedby", `${input.id}-hint`);
+  return h("div", { class: "label" }, h("label", { for: input.id }, words), input, hint ? h("small", { id: `${input.id}-hint` }, hint) : null);
 }
 
 /** Replace what is in an element. */
