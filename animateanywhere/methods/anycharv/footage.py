@@ -103,20 +103,24 @@ def draws(
     """The draws of some numbers; each depends on its number, the seed, and how many there are.
 
     frames: of each scene, 1 for single frames. Draws of one clip follow each other, so that it is
-    decoded once. In place of a clip that cannot be read, or that does
-    not show its person for long enough, the next one is taken, with a warning. Raises UsageError if
-    `TRIES` in a row are of no use.
+    decoded once. In place of a clip that cannot be read, or that does not show its person for long
+    enough, the next one is taken, with one warning. Raises UsageError if `TRIES` in a row are of no
+    use.
     """
     order = np.random.default_rng([seed, 9]).permutation(len(footage.rows))
     each = -(-(rule.images if frames == 1 else rule.clips) // len(order))  # draws of a clip
     read, tries = lru_cache(maxsize=2)(footage.read), min(TRIES, len(order))
+    useless: set[int] = set()
     for number in numbers:
         for attempt in range(tries):
             row = int(order[(number // each + attempt) % len(order)])
+            if row in useless:
+                continue
             try:
                 yield _drawn(read(row), rule, frames, np.random.default_rng([seed, 8, number]))
                 break
             except UsageError as error:
+                useless.add(row)
                 key = footage.corpus.key(int(footage.rows[row]))
                 warn(escape(f"{key}: {error}; the next clip is taken in its place"))
         else:
