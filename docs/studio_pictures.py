@@ -2,8 +2,8 @@
 
 python docs/studio_pictures.py [generate|history|learn...]    # all of them; needs Chromium
 
-It starts a studio with an empty folder of runs, generates two videos with the bundled base, begins
-to learn the example, and takes pictures of what a browser shows.
+It starts a studio with an empty folder of runs, generates two videos with the bundled base,
+prepares the example, and takes pictures of what a browser shows.
 """
 
 from __future__ import annotations
@@ -17,50 +17,54 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = Path(__file__).parent
+EXAMPLES = IMAGES.parent / "examples"
 EXAMPLE = "0" * 16  # id of the clip that comes with the package
 WAIT = 3_600_000  # ms, on a busy machine
 
 
-def generate(page: Any) -> None:
+def generate(page: Any, runs: Path) -> None:
     page.evaluate("location.hash = '#generate'")
     for prompt, motion in (("a man in a yellow shirt in a forest", "dance"),
                            ("a woman in a green coat on a beach", "wave")):  # fmt: skip
         page.get_by_label("Prompt", exact=True).fill(prompt)
         page.get_by_role("radio", name=motion).check()
         page.get_by_role("button", name="Generate", exact=True).click()
-        page.get_by_role("progressbar").first.wait_for()
-        page.get_by_role("button", name="Stop").first.wait_for(state="hidden")
-    page.get_by_role("button", name="Vary").wait_for()
+        page.locator("#work").wait_for()
+        page.locator("#work").wait_for(state="hidden")
+    page.get_by_text("seed 0, 12 steps").wait_for()
     for _ in range(4):
         page.get_by_role("button", name="One frame on").click()
         page.wait_for_timeout(500)
-    clear(page)
-    page.screenshot(path=IMAGES / "studio-generate.png")
+    picture(page, "studio-generate.png")
 
 
-def history(page: Any) -> None:
+def history(page: Any, runs: Path) -> None:
     page.evaluate("location.hash = '#history'")
-    page.wait_for_timeout(2500)
-    clear(page)
-    page.screenshot(path=IMAGES / "studio-history.png")
-
-
-def learn(page: Any) -> None:
-    page.evaluate(f"location.hash = '#learn/{EXAMPLE}'")
-    page.get_by_role("button", name="Look at it").click()
-    page.get_by_role("button", name="Learn", exact=True).click()
-    page.get_by_role("img", name="loss").wait_for()
-    page.locator("#work").evaluate("(bar) => { bar.style.position = 'static'; }")
+    page.get_by_role("article").first.wait_for()
     page.wait_for_timeout(1500)
-    clear(page)
-    page.screenshot(path=IMAGES / "studio-learn.png", full_page=True)
-    page.get_by_role("button", name="Stop").last.click()
-    page.get_by_text("Stopped. What was learned so far is saved.").wait_for()
+    picture(page, "studio-history.png")
 
 
-def clear(page: Any) -> None:
-    """Take away the messages that would go by themselves."""
-    page.locator("#toasts").evaluate("(box) => box.replaceChildren()")
+def learn(page: Any, runs: Path) -> None:
+    clip, out = EXAMPLES / "reference.mp4", runs / "studio" / "subjects" / EXAMPLE
+    words = ["--class-word=man", "--scene=in a room", f"--out={out}"]
+    aa("prepare", str(clip), *words).wait()
+    page.evaluate(f"location.hash = '#learn/{EXAMPLE}'")
+    page.get_by_role("heading", name="Learn", exact=True).wait_for()
+    page.wait_for_timeout(1500)
+    picture(page, "studio-learn.png", full_page=True)
+
+
+def aa(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "animateanywhere", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def picture(page: Any, name: str, full_page: bool = False) -> None:
+    page.locator("#toasts").evaluate("(box) => box.replaceChildren()")  # they go by themselves
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(200)
+    page.screenshot(path=IMAGES / name, full_page=full_page)
 
 
 TABS = {"generate": generate, "history": history, "learn": learn}
@@ -77,9 +81,8 @@ def main() -> int:
         print("no Chromium on this machine", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
-        command = ["studio", "--port=0", "--no-browser", f"--runs={folder}/runs"]
-        studio = subprocess.Popen([sys.executable, "-m", "animateanywhere", *command],
-                                  stdout=subprocess.PIPE, text=True)  # fmt: skip
+        runs = Path(folder) / "runs"
+        studio = aa("studio", "--port=0", "--no-browser", f"--runs={runs}")
         try:
             assert studio.stdout is not None
             browser = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
@@ -87,7 +90,7 @@ def main() -> int:
             page.set_default_timeout(WAIT)
             page.goto(studio.stdout.readline().strip())
             for tab in tabs:
-                TABS[tab](page)
+                TABS[tab](page, runs)
         finally:
             studio.terminate()
             studio.wait()

@@ -16,6 +16,7 @@ from animateanywhere.core.disk_use import disk_use
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import read_table
+from animateanywhere.core.run_folder import VIDEOS
 from animateanywhere.evaluation.sidecar import earlier_settings
 from animateanywhere.studio.motions import motion_file, motions
 from animateanywhere.studio.orders import people
@@ -30,7 +31,9 @@ VIDEO = {".mp4": "video", ".webm": "video", ".gif": "image", ".webp": "image"}
 def history(place: Place) -> dict[str, Any]:
     """All runs and videos, the newest first, the learned people, and what was deleted."""
     listing = list_runs(place.runs)
-    runs = [run for run in listing.runs if run.path != place.own]
+    # A folder of videos alone is no work of its own
+    runs = [run for run in listing.runs
+            if run.path != place.own and not (run.kind == VIDEOS and _is_run(run))]  # fmt: skip
     learned = people(place, [run.path for run in runs if run.kind == "personalize"])
     files = {motion_file(place, one["id"]).name: one["id"] for one in motions(place)}
     items = [_item(place, run, files) for run in runs]

@@ -103,7 +103,7 @@ def test_from_an_upload_to_a_download(page: Any, runs: Path, tmp_path: Path) -> 
 
     page.get_by_role("button", name="Learn", exact=True).click()
     page.get_by_text("Learned as “sks”").wait_for()
-    assert page.get_by_role("img", name=re.compile("loss of motion")).is_visible()
+    page.get_by_role("img", name=re.compile("loss of motion")).wait_for()
     assert (runs / "sks" / "personal.safetensors").is_file()
 
     page.get_by_role("link", name="Generate “sks man on a beach”").click()
