@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import parse_aspect
 from animateanywhere.core.json_file import parse_json
@@ -17,7 +19,7 @@ from animateanywhere.core.tensor_file import read_about
 from animateanywhere.studio.clips import clip_of, file_of
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.motions import motion_file
-from animateanywhere.studio.place import Place
+from animateanywhere.studio.place import Place, Unknown
 from animateanywhere.studio.subjects import subject_of
 
 LONGEST = 2000  # letters of a prompt
@@ -54,6 +56,7 @@ def _learn(place: Place, form: Form) -> Job:
     """Learn a prepared person."""
     folder, token = subject_of(place, _text(form, "subject")), _text(form, "token")
     check_token(token)
+    _require_consent(place, form)
     words = form.get("appearance")
     options = {
         "token": token,
@@ -64,6 +67,19 @@ def _learn(place: Place, form: Form) -> Job:
         options["appearance"] = _text(form, "appearance")
     arguments = ["personalize", *_flags(options), "--", str(folder)]
     return Job("learn", f"Learn {token}", arguments, dict(form))
+
+
+def _require_consent(place: Place, form: Form) -> None:
+    """Ask once, as `aa personalize` does at a terminal, whether the person agreed. Raises
+    UsageError where that was not said."""
+    with suppress(Unknown):
+        if clip_of(place, _text(form, "subject")).get("bundled"):
+            return  # rendered
+    said = consent.answer()
+    if said is None and form.get("agreed") is True:
+        consent.keep()
+    elif not said:
+        raise UsageError(consent.REFUSED)
 
 
 def _generate(place: Place, form: Form) -> Job:

@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from animateanywhere import __version__
+from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.studio import clips, exports, history, motions, orders, subjects
 from animateanywhere.studio.job import Job, result_of
@@ -50,6 +51,7 @@ async def _about(request: Request) -> Response:
     return JSONResponse({
         "version": __version__, "runs": str(place.runs.absolute()),
         "bases": orders.bases(place), "largest": clips.LARGEST,
+        "agreed": consent.answer(), "question": consent.QUESTION,
     })  # fmt: skip
 
 

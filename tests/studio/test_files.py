@@ -254,6 +254,23 @@ def test_the_bundled_motions_can_be_drawn(studio_place: Place) -> None:
         assert points.shape[1:] == (18, 3) and np.ptp(points[..., :2], axis=0).max() > 5
 
 
+def test_it_is_asked_once_whether_the_person_agreed(
+    studio_place: Place, subject: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.delenv("AA_CONSENT")
+    (studio_place.runs / "bases").mkdir()
+    form = {"subject": "ab" * 8, "token": "sks"}
+    for said in ({}, {"agreed": False}, {"agreed": "yes"}):
+        with pytest.raises(UsageError, match="ask the people shown"):
+            orders.order(studio_place, "learn", {**form, **said})
+    assert orders.order(studio_place, "learn", {**form, "agreed": True}).kind == "learn"
+    assert orders.order(studio_place, "learn", form).kind == "learn"
+    monkeypatch.setenv("AA_CONSENT", "no")
+    with pytest.raises(UsageError, match="ask the people shown"):
+        orders.order(studio_place, "learn", {**form, "agreed": True})
+
+
 # The history
 
 

@@ -30,7 +30,7 @@ export async function show(main, [chosen], closing) {
     const check = newest("check", (form) => form.clip === chosen);
     const state = check ? `${check.id} ${check.state}` : "none"; // it may have been forgotten, or made by aa prepare
     if (check && !ended(check)) waiting(found, check);
-    else if (state !== shown) attempt(() => showFound(found, learning, check, chosen, closing));
+    else if (state !== shown) attempt(() => showFound(found, learning, check, clips.find((one) => one.id === chosen), closing));
     shown = state;
   }));
 }
@@ -154,7 +154,8 @@ function waiting(card, job) {
   fill(card, head("2", "What was found"), h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress" }));
 }
 
-async function showFound(card, learning, check, clip, closing) {
+async function showFound(card, learning, check, given, closing) {
+  const clip = given.id;
   if (check && check.state !== "done") {
     card.hidden = false;
     learning.hidden = true;
@@ -183,6 +184,8 @@ async function showFound(card, learning, check, clip, closing) {
       : h("p", { class: "note" }, "Nothing to complain about."),
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";
-  if (!learning.hidden) learnCard(learning, about, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
+  const { agreed, question } = await get("/api/about");
+  const ask = given.bundled || agreed ? null : question;
+  if (!learning.hidden) learnCard(learning, about, ask, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
   return undefined;
 }

@@ -6,18 +6,20 @@ import { ended, get, newest, post, watch } from "./net.js";
 import { head, progressWords, share, stopButton } from "./work.js";
 
 /** The last step of Learn: the word for the person, and how the training goes. */
-export function learnCard(card, about, base, subject, report, closing) {
+export function learnCard(card, about, question, base, subject, report, closing) {
   const before = newest("learn", (form) => form.subject === subject)?.about || {};
   const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
   const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
   const guess = report?.prediction?.personalize;
+  const agreed = h("input", { type: "checkbox", required: true });
   const start = h("button", { class: "main" }, "Learn");
   const live = h("div", { class: "tools", hidden: true });
   const form = h("form", { class: "tools", onsubmit: (event) => {
     event.preventDefault();
-    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value }));
+    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value, agreed: agreed.checked }));
   } },
   h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”.")),
+  question ? h("label", { class: "check" }, agreed, h("span", {}, question, " ", h("span", { class: "note" }, "Asked once."))) : null,
   h("div", { class: "row" }, start, guess ? h("span", { class: "note" }, estimate(guess)) : null));
   fill(card, head("3", "Learn"), form, live);
   closing(watch(() => {
