@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from animateanywhere.commands.results import files_of_result
+from animateanywhere.commands.results import files_of_result, result_of
 from animateanywhere.commands.run_state import Run, in_words
 from animateanywhere.commands.runs import find_run, list_runs
 from animateanywhere.core.disk_use import disk_use
@@ -25,7 +25,7 @@ from animateanywhere.studio.place import ID, Place, Unknown, new_id
 RECORD = "deleted.json"
 SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale", "sampler",
          "frames", "fps", "size", "fit", "scale", "version")  # fmt: skip
-VIDEO = {".mp4": "video", ".webm": "video", ".gif": "image", ".webp": "image"}
+VIDEO = {".mp4": "video", ".webm": "video", ".gif": "image", ".webp": "image", ".png": "image"}
 
 
 def history(place: Place) -> dict[str, Any]:
@@ -50,16 +50,22 @@ def _item(place: Place, run: Run, motion_ids: dict[str, str]) -> dict[str, Any]:
         "words": in_words(run), "bytes": run.bytes, "changed": run.changed,
         "problems": run.problems, "path": str(run.path.absolute()),
     }  # fmt: skip
-    settings = earlier_settings(run.path) if run.kind == "generate" and not _is_run(run) else None
-    if settings is not None:
+    if not _is_run(run) and result_of(run.path) is not None:
+        settings = earlier_settings(run.path) or read_table(run.path.with_suffix(".json"))
         item["settings"] = {key: settings[key] for key in SHOWN if settings.get(key) is not None}
-        item["settings"]["base"] = (settings.get("base") or {}).get("name")
-        pose = settings.get("pose") or {}
-        item["settings"] |= {"motion": pose.get("file"), "start": pose.get("start")}
+        base, pose, scene = (_table(settings, key) for key in ("base", "pose", "scene"))
+        item["settings"] |= {"base": base.get("name"), "motion": pose.get("file"),
+                             "start": pose.get("start"), "scene": scene.get("file")}  # fmt: skip
         item["motion_id"] = motion_ids.get(str(pose.get("file")))
         item["shown"] = VIDEO.get(run.path.suffix)
-        item["fps"] = (settings.get("output") or {}).get("fps")
+        item["fps"] = _table(settings, "output").get("fps") or settings.get("fps")
     return item
+
+
+def _table(settings: dict[str, Any], key: str) -> dict[str, Any]:
+    """A table of a sidecar, which anybody may have written; {} where it is something else."""
+    found = settings.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _is_run(run: Run) -> bool:

@@ -326,6 +326,20 @@ def test_what_the_command_line_made_is_shown_downloaded_deleted_and_brought_back
     assert client.post(f"/api/deleted/{gone}").status_code == 404
 
 
+def test_what_was_swapped_is_shown_too(client: TestClient, studio_place: Place) -> None:
+    folder = studio_place.runs / "street"
+    mark(folder, "swap")
+    shutil.copyfile(EXAMPLES / "driving.mp4", folder / "hero.mp4")
+    write_sidecar(folder / "hero.mp4", {
+        "command": "swap", "scene": {"file": "street.mp4"}, "base": {"name": "mini-swap"},
+        "format": ".mp4", "fps": 8.0, "seed": 3, "size": [128, 128], "pose": ["damaged"],
+    })  # fmt: skip
+    items = client.get("/api/history").json()["items"]
+    item = next(one for one in items if one["name"] == "street/hero.mp4")
+    assert (item["kind"], item["shown"], item["fps"]) == ("swap", "video", 8.0)
+    assert item["settings"]["scene"] == "street.mp4" and item["settings"]["seed"] == 3
+
+
 def test_a_run_in_which_a_command_works_is_not_deleted(
     client: TestClient, studio_place: Place
 ) -> None:

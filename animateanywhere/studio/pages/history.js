@@ -50,7 +50,7 @@ export async function show(main, [opened], closing) {
     return h("article", { class: "result" },
       h("button", { class: `thumb${thumb ? "" : " none"}`, "aria-label": `Open ${item.name}`, onclick: details }, thumb || item.kind),
       h("div", { class: "body" }, h("b", {}, item.settings?.prompt || item.name),
-        h("p", { class: "note" }, item.settings ? `seed ${item.settings.seed} · ${ago(item.changed)}` : `${item.kind} · ${ago(item.changed)} · ${size(item.bytes)}`),
+        h("p", { class: "note" }, item.settings ? `${item.kind === "generate" ? "" : `${item.kind} · `}seed ${item.settings.seed} · ${ago(item.changed)}` : `${item.kind} · ${ago(item.changed)} · ${size(item.bytes)}`),
         item.settings ? null : h("p", {}, h("span", { class: `badge ${TONES[item.state]}` }, item.words)),
         item.problems.map((text) => h("p", { class: "note bad" }, text)),
         h("div", { class: "row" }, h("button", { class: "plain", onclick: details }, "Details"), item.state === "running" ? null : h("button", { class: "plain", "aria-label": `Delete ${item.name}`, onclick: () => erase(item) }, "Delete"))));
@@ -88,7 +88,7 @@ function openDetails(item, past) {
     item.shown ? view : null,
     h("dl", { class: "facts" }, Object.entries(facts).filter(([, value]) => value !== "" && value !== undefined && value !== null)
       .flatMap(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, String(value))]), h("dt", {}, "file"), h("dd", {}, h("code", {}, item.path))),
-    item.settings ? h("div", { class: "row" }, h("a", { class: "button", onclick: () => dialog.close(), href: again({ prompt: item.settings.prompt, negative: item.settings.negative, seed: item.settings.seed, steps: item.settings.steps,
+    item.kind === "generate" && item.settings ? h("div", { class: "row" }, h("a", { class: "button", onclick: () => dialog.close(), href: again({ prompt: item.settings.prompt, negative: item.settings.negative, seed: item.settings.seed, steps: item.settings.steps,
       guidance: item.settings.guidance_scale, fit: item.settings.fit, person: base?.id ?? "", base: item.settings.base, motion: item.motion_id }) }, "Change and repeat")) : null,
     item.settings ? downloads(item) : h("div", { class: "row" }, h("a", { class: "button", href: `/api/runs/${item.id}/page`, target: "_blank", rel: "noopener" }, "Curves and samples"),
       person ? h("a", { class: "button", onclick: () => dialog.close(), href: `#generate/again/${encodeURIComponent(JSON.stringify({ person: person.id, prompt: `${person.token} ${person.class_word} on a beach` }))}` }, "Generate with it") : null)));

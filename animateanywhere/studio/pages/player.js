@@ -113,7 +113,8 @@ function slider(videos, shape, item, other) {
 /** Links that download a result in its forms. */
 export function downloads(item) {
   if (!item.shown) return null;
-  const forms = { video: item.shown === "video" ? item.name.split(".").at(-1).toUpperCase() : "Animation", gif: "GIF", sheet: "Contact sheet", settings: "Settings" };
+  const own = item.name.split(".").at(-1).toUpperCase();
+  const forms = item.shown === "video" ? { video: own, gif: "GIF", sheet: "Contact sheet", settings: "Settings" } : { video: own, settings: "Settings" };
   return h("div", { class: "row" }, h("span", { class: "note" }, "Download"),
     Object.entries(forms).map(([form, words]) => h("a", { class: "button", href: `/api/results/${item.id}/${form}`, download: true }, words)));
 }
