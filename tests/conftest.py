@@ -256,6 +256,22 @@ def tiny_wan(tmp_path_factory: pytest.TempPathFactory, wan_model: Any) -> Path:
     return once(tmp_path_factory, "wan", make)
 
 
+@pytest.fixture(scope="module")
+def tiny_vace(tiny_wan: Path) -> Any:
+    """That base, loaded, with a branch for control and pictures that has an effect, unlike a new
+    one's."""
+    import torch
+
+    from animateanywhere.backbones.base import load_base
+
+    base = load_base(tiny_wan)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in base.denoiser.named_parameters():
+        if name.startswith("vace_"):
+            parameter.data += 0.6 * torch.randn(parameter.shape, generator=generator)
+    return base
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that `aa base-train tiny` trained, in seconds, from nothing."""
