@@ -1,7 +1,7 @@
 """The command that makes a video of the person of a picture."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from animateanywhere.cli.options import (
     PoseBackend,
     PoseFps,
     PoseStart,
+    Sampler,
     Seed,
     Steps,
     Yes,
@@ -147,15 +148,7 @@ def cast(
         ),
     ] = None,
     steps: Steps = None,
-    sampler: Annotated[
-        Literal["ddim", "dpm++", "unipc"] | None,
-        typer.Option(
-            metavar="NAME",
-            show_default="from the base",
-            rich_help_panel=SAMPLING,
-            help="Sampler: ddim (Euler steps), dpm++ or unipc.",
-        ),
-    ] = None,
+    sampler: Sampler = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     models: Models = None,

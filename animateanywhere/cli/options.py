@@ -119,6 +119,15 @@ Steps = Annotated[
         help="Number of denoising steps.",
     ),
 ]
+Sampler = Annotated[
+    Literal["ddim", "dpm++", "unipc"] | None,
+    typer.Option(
+        metavar="NAME",
+        show_default="from the base",
+        rich_help_panel=SAMPLING,
+        help="Sampler: ddim, dpm++ or unipc.",
+    ),
+]
 Recipe = Annotated[
     str | None,
     typer.Option(

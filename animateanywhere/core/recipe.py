@@ -47,6 +47,16 @@ def load_recipe(
     return recipe
 
 
+def has_table(name_or_path: str | Path, table: str) -> bool:
+    """Whether a recipe has a table: by that of its method, [swap] or [cast], it is known which
+    method it is for. Raises UsageError if there is no such recipe."""
+    path = find_recipe(name_or_path)
+    try:
+        return table in tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return False  # the loader says what is wrong
+
+
 def find_recipe(name_or_path: str | Path) -> Path:
     """The file of a recipe, by name or path. Raises UsageError if there is none."""
     path = Path(name_or_path)

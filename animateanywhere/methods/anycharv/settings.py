@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -116,11 +115,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 def is_recipe(name_or_path: str | Path) -> bool:
     """Whether a recipe is of this method: it has a table [swap]. Raises UsageError if there is no
     such recipe."""
-    path = recipes.find_recipe(name_or_path)
-    try:
-        return "swap" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return False  # the loader says what is wrong
+    return recipes.has_table(name_or_path, "swap")
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -78,11 +77,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 def is_recipe(name_or_path: str | Path) -> bool:
     """Whether a recipe is of this method: it has a table [cast]. Raises UsageError if there is no
     such recipe."""
-    path = recipes.find_recipe(name_or_path)
-    try:
-        return "cast" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return False  # the loader says what is wrong
+    return recipes.has_table(name_or_path, "cast")
 
 
 def still_frames(recipe: Recipe) -> int:
