@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from animateanywhere.backbones.base import base_config, family_in, find_base, hash_of
+from animateanywhere.backbones.base import base_config, find_base, hash_of
 from animateanywhere.backbones.personal_weights import FILE, base_of, read_metadata
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.hub import explain
@@ -74,7 +74,8 @@ def files_of(path: Path) -> tuple[Path, list[str]]:
     if path.is_file() or (path / FILE).is_file():
         file = path if path.is_file() else path / FILE
         return file.parent, [file.name, NAME, "scores.json", "scores.png"]
-    parts = (*family_in(path).parts, "perception")
+    # Each part has a configuration, whichever method the base is for
+    parts = sorted({file.parent.name for file in path.glob("*/*config.json")})
     return path, [NAME, "base.toml", "model_index.json", "recipe.*", "training/*/*.json*",
                   *(f"{part}/*" for part in parts)]  # fmt: skip
 

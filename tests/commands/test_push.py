@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -143,6 +144,19 @@ def test_a_base_goes_without_its_training(
     said = " ".join(capsys.readouterr().err.split())
     assert "unet/diffusion_pytorch_model.safetensors" in said and "base.toml" in said
     assert "public" in said and "agreed" not in said
+
+
+def test_all_parts_of_a_base_go_whatever_command_it_is_for(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tmp_path / "swaps"
+    shutil.copytree(tiny_base, base)
+    shutil.copytree(base / "unet", base / "reference_unet")
+    (base / "corpus").mkdir()
+    (base / "corpus" / "corpus.json").write_text("{}")
+    assert main(["push", str(base), "--repo", "me/swaps", "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "reference_unet/diffusion_pytorch_model.safetensors" in said and "corpus" not in said
 
 
 @pytest.mark.parametrize(
