@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -49,7 +50,9 @@ def at_terminal(code: str, keys: bytes, *arguments: str | Path) -> tuple[int, st
         os.close(theirs)
         shown, end = b"", time.monotonic() + 60
         try:
-            while time.monotonic() < end:
+            while (left := end - time.monotonic()) > 0:
+                if not select([own], [], [], left)[0]:
+                    break
                 shown += os.read(own, 4096)
                 if QUESTION.encode() in shown and keys:
                     os.write(own, keys)
