@@ -50,14 +50,14 @@ def is_local(host: str) -> bool:
 
 def hosts_of(host: str) -> list[str]:
     """The names under which a server that listens on `host` is asked for."""
-    names = {"127.0.0.1", "localhost"}
+    names = {"127.0.0.1", "localhost", host}
     if not is_local(host):
         import psutil
 
         found = (one.address for some in psutil.net_if_addrs().values() for one in some
                  if one.family == socket.AF_INET)  # fmt: skip
-        names |= {host, socket.gethostname(), socket.getfqdn(), *found}
-    return sorted(names - {"0.0.0.0"})
+        names |= {socket.gethostname(), socket.getfqdn(), *found}
+    return sorted({name.lower() for name in names} - {"0.0.0.0", ""})  # as browsers send them
 
 
 @dataclass
@@ -131,7 +131,10 @@ def _foreign(request: HTTPConnection) -> Response | None:
     """The refusal of a request that another site's page sent."""
     origin = request.headers.get("origin")
     reads = request.scope["method"] in ("GET", "HEAD")
-    own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # no address, such as http://[
+        own = False
     if own or (reads and origin is None):
         return None
     return Response("not allowed: this request is not of the studio's own page", 403)

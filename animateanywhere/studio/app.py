@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -57,7 +57,7 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
     ]  # fmt: skip
     known: dict[Any, Callable[..., Any]] = {
         Unknown: _missing, UsageError: _wrong, Failure: _failed, OSError: _failed,
-        clips.TooLarge: _too_large,
+        clips.TooLarge: _too_large, ClientDisconnect: _broken_off,
     }  # fmt: skip
     guards = [
         Middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(host), www_redirect=False),
@@ -108,7 +108,11 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 
 async def _too_large(request: Request, error: Exception) -> Response:
-    return _line(f"too large: at most {clips.LARGEST >> 20} MB can be uploaded", 413)
+    return _line(f"too large: at most {int(str(error)) >> 20} MB", 413)
+
+
+async def _broken_off(request: Request, error: Exception) -> Response:
+    return _line("the upload broke off", 400)  # to nobody: a page was closed
 
 
 async def _failed(request: Request, error: Exception) -> Response:

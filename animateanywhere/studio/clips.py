@@ -26,7 +26,7 @@ EXAMPLE = "0" * 16  # id of the clip that comes with the package
 
 
 class TooLarge(Exception):
-    """More bytes than an upload may have."""
+    """More bytes than a request may have; its argument is how many."""
 
 
 async def take(
@@ -39,7 +39,7 @@ async def take(
     disk is full. Nothing is left then.
     """
     if (length or 0) > LARGEST:
-        raise TooLarge
+        raise TooLarge(LARGEST)
     folder, ident = place.own / "clips", new_id()
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < (length or 0) + SPARE:
@@ -52,7 +52,7 @@ async def take(
             async for piece in body:
                 size += len(piece)
                 if size > LARGEST:
-                    raise TooLarge
+                    raise TooLarge(LARGEST)
                 file.write(piece)
         if not upload.stat().st_size:
             raise UsageError("the file is empty")

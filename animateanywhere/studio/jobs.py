@@ -77,6 +77,12 @@ class Queue:
             raise Unknown(name)
         return self.jobs[name]
 
+    def require_unused(self, name: str) -> None:
+        """Raise Failure where a job that has not ended works with files of a name or path."""
+        for job in list(self.jobs.values()):
+            if job.state not in ENDED and any(name in one for one in job.arguments):
+                raise Failure(f"{job.title}: works with it or waits to: stop that first")
+
     def stop(self, job: Job) -> None:
         """Let a job stop, which saves where it is; asked for again, end it at once."""
         with self.lock:

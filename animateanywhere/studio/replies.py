@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -39,7 +40,7 @@ async def _form(request: Request, most: int = FORM) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > most:
-            raise clips.TooLarge
+            raise clips.TooLarge(most)
     return body
 
 
@@ -117,7 +118,9 @@ async def _upload(request: Request) -> Response:
 
 
 async def _delete_clip(request: Request) -> Response:
-    clips.delete(request.app.state.place, request.path_params["id"])
+    place, queue = _parts(request)
+    queue.require_unused(request.path_params["id"])
+    clips.delete(place, request.path_params["id"])
     return Response(status_code=204)
 
 
@@ -184,7 +187,8 @@ async def _subject(request: Request) -> Response:
 
 async def _start_over(request: Request) -> Response:
     """Forget what was found in an upload, and its corrections."""
-    place, _ = _parts(request)
+    place, queue = _parts(request)
+    queue.require_unused(request.path_params["id"])
     await run_in_threadpool(subjects.forget, place, request.path_params["id"])
     return Response(status_code=204)
 
@@ -239,7 +243,8 @@ async def _history(request: Request) -> Response:
 
 
 async def _delete(request: Request) -> Response:
-    place, _ = _parts(request)
+    place, queue = _parts(request)
+    queue.require_unused(str(place.path_of(request.path_params["id"])))
     ident = await run_in_threadpool(history.delete, place, request.path_params["id"])
     return JSONResponse({"id": ident})
 
@@ -292,6 +297,11 @@ def _media(path: Path) -> Response:
     return FileResponse(path, media_type=kind)
 
 
+class _Number(IntegerConvertor):
+    regex = "[0-9]{1,9}"  # Python reads no number of thousands of digits
+
+
+register_url_convertor("number", _Number())
 ROUTES = [
     Route("/api/about", _about),
     Route("/api/events", _events),
@@ -304,12 +314,12 @@ ROUTES = [
     Route("/api/jobs/{id}", _job),
     Route("/api/jobs/{id}", _forget_job, methods=["DELETE"]),
     Route("/api/jobs/{id}/{action}", _move_job, methods=["POST"]),
-    Route("/api/jobs/{id}/pictures/{number:int}", _job_picture),
+    Route("/api/jobs/{id}/pictures/{number:number}", _job_picture),
     Route("/api/subjects/{id}", _subject),
     Route("/api/subjects/{id}", _start_over, methods=["DELETE"]),
-    Route("/api/subjects/{id}/{kind}/{frame:int}", _picture),
-    Route("/api/subjects/{id}/masks/{frame:int}", _set_mask, methods=["PUT"]),
-    Route("/api/subjects/{id}/poses/{frame:int}", _set_pose, methods=["PUT"]),
+    Route("/api/subjects/{id}/{kind}/{frame:number}", _picture),
+    Route("/api/subjects/{id}/masks/{frame:number}", _set_mask, methods=["PUT"]),
+    Route("/api/subjects/{id}/poses/{frame:number}", _set_pose, methods=["PUT"]),
     Route("/api/subjects/{id}/captions", _set_caption, methods=["PUT"]),
     Route("/api/motions", _motions),
     Route("/api/motions/{id}", _motion),

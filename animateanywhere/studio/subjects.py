@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
@@ -94,6 +94,8 @@ def set_mask(folder: Path, frame: int, png: bytes) -> None:
                 raise UsageError(f"the mask has {size[0]} x {size[1]} pixels, the frame "
                                  f"{wanted[0]} x {wanted[1]}")  # fmt: skip
             pixels = np.array(given.convert("L"))
+    except UnidentifiedImageError:
+        raise UsageError("not a PNG file of a mask") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UsageError(f"not a PNG file of a mask ({error})") from None
     with _editing(folder), write_aside(path) as aside:
@@ -109,7 +111,8 @@ def set_pose(folder: Path, frame: int, pose: Any) -> None:
         if not 0 <= frame < len(poses.keypoints):
             raise Unknown(str(frame))
         try:
-            given = np.array(pose, dtype=np.float32)
+            with np.errstate(over="ignore"):  # infinity, which is refused below
+                given = np.array(pose, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
             given = np.zeros(0, np.float32)
         if given.shape != poses.keypoints.shape[1:]:

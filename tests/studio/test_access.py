@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -53,7 +54,9 @@ def test_other_names_for_this_machine_are_refused(client: TestClient, host: str)
     assert client.get("/api/about", headers={"host": host}).status_code == 400
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", None])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://[", None]
+)
 def test_pages_of_other_sites_cannot_order_anything(client: TestClient, origin: str | None) -> None:
     del client.headers["origin"]
     headers = {} if origin is None else {"origin": origin}
@@ -164,6 +167,7 @@ def test_only_this_machine_is_let_in_without_a_password(tmp_path: Path) -> None:
     assert is_local("127.0.0.1") and is_local("localhost") and is_local("127.8.0.1")
     assert not is_local("0.0.0.0") and not is_local("192.168.0.4") and not is_local("example.org")
     assert hosts_of("127.0.0.1") == ["127.0.0.1", "localhost"]
+    assert "127.8.0.1" in hosts_of("127.8.0.1") and "studio.lan" in hosts_of("Studio.LAN")
     assert "*" not in hosts_of("0.0.0.0") and "0.0.0.0" not in hosts_of("0.0.0.0")
     with pytest.raises(UsageError, match="--password"):
         serve(StudioOptions(0, tmp_path / "runs", "0.0.0.0"))
@@ -197,3 +201,27 @@ def test_ctrl_c_ends_it_cleanly(start: Any, tmp_path: Path, number: int) -> None
     assert "Traceback" not in said and "ended" in said.splitlines()[-1]
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(address, timeout=2)
+
+
+def test_a_page_closed_while_it_uploads_is_no_error(start: Any, tmp_path: Path) -> None:
+    process, address = start()
+    parts = urlsplit(address)
+    asked = http.client.HTTPConnection(parts.netloc)
+    asked.request("GET", f"/?{parts.query}")
+    cookie = str(asked.getresponse().getheader("set-cookie")).partition(";")[0]
+    with socket.create_connection((parts.hostname, parts.port)) as cut:
+        head = f"Host: {parts.netloc}\r\nOrigin: http://{parts.netloc}\r\nCookie: {cookie}"
+        cut.sendall(f"POST /api/clips?name=a HTTP/1.1\r\n{head}\r\n".encode())
+        cut.sendall(b"Content-Length: 100000\r\n\r\nabc")
+        folder = tmp_path / "runs/studio/clips"
+        for _ in range(200):
+            if any(".upload" in path.name for path in folder.glob("*")):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the upload did not begin")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0 and "Traceback" not in said
+    assert not any(".upload" in path.name for path in folder.glob("*"))

@@ -21,6 +21,7 @@ from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media.provenance import GENERATED
 from animateanywhere.studio import clips, motions, orders, subjects
 from animateanywhere.studio.clips import clean
+from animateanywhere.studio.job import Job
 from animateanywhere.studio.place import Place, Unknown, new_id
 
 VIDEO = (EXAMPLES / "reference.mp4").read_bytes()
@@ -180,6 +181,8 @@ def test_a_subject_is_shown_and_corrected_in_the_files_of_the_commands(
         ("captions", {"json": {"frames": [0], "caption": "a man"}}, "<token>"),
         ("captions", {"json": {"frames": [-1], "caption": "a <token> man"}}, "not there"),
         ("captions", {"json": {"frames": "all", "caption": "a <token> man"}}, "numbers"),
+        ("captions", {"content": rb'{"frames": [0], "caption": "<token> \ud800"}'}, "not a form"),
+        ("masks/0", {"content": b"GIF89a"}, "not a PNG file of a mask"),
     ],
 )
 def test_wrong_corrections_change_nothing(
@@ -190,6 +193,28 @@ def test_wrong_corrections_change_nothing(
     assert answer.status_code in (404, 422) and words in answer.json()["error"]
     kept = {file: file.read_bytes() for file in subject.rglob("*") if file.is_file()}
     assert {file: kept.get(file) for file in before} == before
+
+
+def test_numbers_of_any_length_and_halves_of_letters_are_one_line(client: TestClient) -> None:
+    for path in (f"/api/subjects/{'ab' * 8}/frames/", "/api/jobs/x/pictures/"):
+        assert client.get(path + "1" * 5000).status_code == 404
+    sent = rb'{"job": "generate", "prompt": "a man", "motion": "bundled-walk", "more": "\ud800"}'
+    answer = client.post("/api/jobs", content=sent)
+    assert answer.status_code == 422 and answer.json() == {"error": "not a form"}
+    large = client.post("/api/jobs", content=b"x" * (2**20 + 1))
+    assert large.status_code == 413 and large.json() == {"error": "too large: at most 1 MB"}
+
+
+def test_what_a_job_works_with_is_not_deleted(client: Any, studio_place: Place) -> None:
+    clip = client.post("/api/clips", params={"name": "a.mp4"}, content=VIDEO).json()["id"]
+    job = Job("check", "Look at a.mp4", ["check", "--", str(clips.file_of(studio_place, clip))], {})
+    client.app.state.queue.jobs[job.id] = job  # not begun: its record is not on the disk
+    client.app.state.queue.closed = True
+    answer = client.delete(f"/api/clips/{clip}")
+    assert answer.status_code == 409 and "Look at a.mp4" in answer.json()["error"]
+    assert clips.file_of(studio_place, clip).is_file()
+    job.state = "stopped"
+    assert client.delete(f"/api/clips/{clip}").status_code == 204
 
 
 def test_nobody_corrects_what_a_command_works_in(client: TestClient, subject: Path) -> None:
@@ -224,6 +249,8 @@ def test_orders_are_command_lines_in_which_no_word_becomes_an_option(studio_plac
         ("generate", {"prompt": "a man", "motion": "bundled-walk", "base": "../x"}, "not ready"),
         ("generate", {"prompt": ["a"], "motion": "bundled-walk"}, "text"),
         ("generate", {"prompt": "x" * 3000, "motion": "bundled-walk"}, "at most"),
+        ("generate", {"prompt": "a", "motion": "bundled-walk", "seed": 10**400}, "from 0"),
+        ("generate", {"prompt": "a", "motion": "bundled-walk", "guidance": float("nan")}, "from 0"),
         ("learn", {"subject": "ab" * 8, "token": "../x"}, "token"),
         ("learn", {"subject": "ab" * 8, "token": "studio"}, "common word"),
     ],
