@@ -108,7 +108,7 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 
 async def _too_large(request: Request, error: Exception) -> Response:
-    return _line(f"too large: at most {int(str(error)) >> 20} MB", 413)
+    return _line(f"too large: at most {int(str(error)) // 10**6} MB", 413)
 
 
 async def _broken_off(request: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@ from animateanywhere.core.json_file import parse_json, read_table
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
 
-LARGEST = 2**30  # bytes of an upload
+LARGEST = 10**9  # bytes of an upload
 SPARE = 2**26  # bytes that stay free on the disk
 PATIENCE = 120  # seconds for a look at a file
 LONGEST_NAME = 80

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -13,13 +12,14 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from animateanywhere import __version__
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.studio import clips, exports, history, motions, orders, subjects
+from animateanywhere.studio.answer import Answer, as_json
 from animateanywhere.studio.job import Job, result_of
 from animateanywhere.studio.jobs import Queue
 from animateanywhere.studio.place import Place, Unknown
@@ -49,7 +49,7 @@ async def _form(request: Request, most: int = FORM) -> bytes:
 
 async def _about(request: Request) -> Response:
     place, _ = _parts(request)
-    return JSONResponse({
+    return Answer({
         "version": __version__, "runs": str(place.runs.absolute()),
         "bases": orders.bases(place), "largest": clips.LARGEST,
         "agreed": consent.answer(), "question": consent.QUESTION,
@@ -65,7 +65,7 @@ async def _events(request: Request) -> Response:
         while not ending() and not await request.is_disconnected():
             if queue.changes != seen:
                 seen, spoke = queue.changes, time.monotonic()
-                yield f"data: {json.dumps(_snapshot(queue))}\n\n"
+                yield f"data: {as_json(_snapshot(queue))}\n\n"
             elif time.monotonic() - spoke > PULSE:
                 spoke = time.monotonic()
                 yield ": \n\n"
@@ -99,7 +99,7 @@ def _shown(queue: Queue, job: Job, whole: bool = False) -> dict[str, Any]:
 
 
 async def _clips(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(clips.clips, request.app.state.place))
+    return Answer(await run_in_threadpool(clips.clips, request.app.state.place))
 
 
 async def _upload(request: Request) -> Response:
@@ -114,7 +114,7 @@ async def _upload(request: Request) -> Response:
         )
     except UsageError as error:
         raise UsageError(f"{clips.clean(name)}: {error}") from None
-    return JSONResponse(facts, 201)
+    return Answer(facts, 201)
 
 
 async def _delete_clip(request: Request) -> Response:
@@ -140,12 +140,12 @@ async def _add_job(request: Request) -> Response:
     place, queue = _parts(request)
     form = orders.form_of(await _form(request))
     job = await run_in_threadpool(orders.order, place, str(form.pop("job", "")), form)
-    return JSONResponse(_shown(queue, queue.add(job)), 201)
+    return Answer(_shown(queue, queue.add(job)), 201)
 
 
 async def _job(request: Request) -> Response:
     queue = request.app.state.queue
-    return JSONResponse(_shown(queue, queue.find(request.path_params["id"]), whole=True))
+    return Answer(_shown(queue, queue.find(request.path_params["id"]), whole=True))
 
 
 async def _move_job(request: Request) -> Response:
@@ -154,7 +154,7 @@ async def _move_job(request: Request) -> Response:
     if action not in ("stop", "resume"):
         raise Unknown(action)
     await run_in_threadpool(queue.stop if action == "stop" else queue.resume, job)
-    return JSONResponse(_shown(queue, job))
+    return Answer(_shown(queue, job))
 
 
 async def _job_picture(request: Request) -> Response:
@@ -182,7 +182,7 @@ def _subject_folder(request: Request) -> Path:
 
 
 async def _subject(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(subjects.show, _subject_folder(request)))
+    return Answer(await run_in_threadpool(subjects.show, _subject_folder(request)))
 
 
 async def _start_over(request: Request) -> Response:
@@ -229,24 +229,24 @@ async def _set_caption(request: Request) -> Response:
 
 
 async def _motions(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(motions.motions, request.app.state.place))
+    return Answer(await run_in_threadpool(motions.motions, request.app.state.place))
 
 
 async def _motion(request: Request) -> Response:
     name = request.path_params["id"]
     found = await run_in_threadpool(motions.keypoints, request.app.state.place, name)
-    return JSONResponse(found)
+    return Answer(found)
 
 
 async def _history(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(history.history, request.app.state.place))
+    return Answer(await run_in_threadpool(history.history, request.app.state.place))
 
 
 async def _delete(request: Request) -> Response:
     place, queue = _parts(request)
     queue.require_unused(str(place.path_of(request.path_params["id"])))
     ident = await run_in_threadpool(history.delete, place, request.path_params["id"])
-    return JSONResponse({"id": ident})
+    return Answer({"id": ident})
 
 
 async def _restore(request: Request) -> Response:
@@ -286,7 +286,7 @@ async def _run_page(request: Request) -> Response:
 
 
 async def _doctor(request: Request) -> Response:
-    return JSONResponse(await exports.doctor())
+    return Answer(await exports.doctor())
 
 
 def _media(path: Path) -> Response:

@@ -86,7 +86,7 @@ def set_mask(folder: Path, frame: int, png: bytes) -> None:
     is no PNG file; Failure where the disk is full or a command works in the folder."""
     path = picture(folder, "masks", frame)
     if len(png) > LARGEST_MASK:
-        raise UsageError(f"a mask of {len(png) >> 20} MB is too large")
+        raise UsageError(f"a mask of {len(png) // 10**6} MB is too large")
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as given:
             size, wanted = given.size, read_picture(path, "L").shape[::-1]

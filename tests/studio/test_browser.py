@@ -238,4 +238,7 @@ def test_colors_contrast_enough_and_everything_has_a_name(
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
         assert page.evaluate(CONTRAST) == [], name
         assert page.evaluate(UNNAMED) == [], name
+    for cut in ("generate/again/%7B%22x", "generate/prompt/%E0%A4%A", "generate/again/null"):
+        tab(page, cut)
+        page.get_by_role("heading", name="Generate a video").wait_for()
     context.close()

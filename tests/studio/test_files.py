@@ -367,6 +367,18 @@ def test_what_was_swapped_is_shown_too(client: TestClient, studio_place: Place) 
     assert item["settings"]["scene"] == "street.mp4" and item["settings"]["seed"] == 3
 
 
+def test_numbers_and_letters_that_json_does_not_have_hide_nothing(
+    client: TestClient, video: Path
+) -> None:
+    about = video.with_suffix(".json")
+    text = about.read_text()
+    assert '"seed": 7' in text and "on a beach" in text
+    about.write_text(text.replace('"seed": 7', '"steps": NaN').replace("beach", r"\ud800"))
+    items = client.get("/api/history").json()["items"]
+    (settings,) = (one["settings"] for one in items if "settings" in one)
+    assert settings["steps"] is None and settings["prompt"] == "sks man on a \ud800"
+
+
 def test_a_run_in_which_a_command_works_is_not_deleted(
     client: TestClient, studio_place: Place
 ) -> None:

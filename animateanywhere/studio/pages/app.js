@@ -1,6 +1,6 @@
 // The page: tabs by the address, the bar of the work, and what is said when the server is gone.
 
-import { fill, h } from "./dom.js";
+import { attempt, fill, h } from "./dom.js";
 import { connect } from "./net.js";
 import { show as generate } from "./generate.js";
 import { show as history } from "./history.js";
@@ -26,7 +26,7 @@ function go() {
   document.title = `${tab[0].toUpperCase()}${tab.slice(1)} · AnimateAnywhere studio`;
   const closing = [];
   leave = () => closing.forEach((close) => close());
-  TABS[tab](main, rest, (close) => closing.push(close));
+  attempt(() => TABS[tab](main, rest, (close) => closing.push(close)));
 }
 
 function lost(text) {

@@ -35,8 +35,10 @@ export async function show(main, [what, value], closing) {
 
 /** What a link to this tab brings: a prompt, the form of a job, or settings of a result. */
 function given(what, value) {
-  if (what === "prompt") return { prompt: decodeURIComponent(value) };
-  if (what === "again") return JSON.parse(decodeURIComponent(value));
+  try {
+    if (what === "prompt") return { prompt: decodeURIComponent(value) };
+    if (what === "again") return { ...JSON.parse(decodeURIComponent(value)) };
+  } catch { /* a link that was cut off brings nothing */ }
   const last = state.jobs.filter((job) => job.kind === "generate").at(-1);
   return last ? last.about : {};
 }
@@ -95,7 +97,7 @@ function listMotions(box, motions, clips, chosen, closing) {
     if (one.known) attempt(async () => closing(playMotion(canvas, await get(`/api/motions/${one.id}`))));
     const find = one.known ? null : h("button", { type: "button", class: "plain", onclick: () => attempt(() => post("/api/jobs", { job: "motion", clip: one.id })) }, "Find its skeleton");
     return h("div", {}, h("label", { class: "pick" }, h("input", { type: "radio", name: "motion", value: one.id, checked: one.id === known, required: true }),
-      h("span", { class: "face" }, h("span", { class: "thumb" }, thumb), h("span", { class: "words" }, h("b", {}, one.name), h("span", {}, `${one.seconds.toFixed(1)} s${one.kind === "bundled" ? "" : " · yours"}`)))), find);
+      h("span", { class: "face" }, h("span", { class: "thumb" }, thumb), h("span", { class: "words" }, h("b", { title: one.name, class: one.kind === "bundled" && "ours" }, one.name), h("span", {}, `${one.seconds.toFixed(1)} s${one.kind === "bundled" ? "" : " · yours"}`)))), find);
   }));
   const before = new Set(state.jobs.filter((job) => job.kind === "motion" && job.state === "done").map((job) => job.id));
   closing(watch(({ jobs }) => {

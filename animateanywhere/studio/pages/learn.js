@@ -83,7 +83,7 @@ function clipPick(one, chosen) {
   return h("label", { class: "pick" },
     h("input", { type: "radio", name: "clip", checked: one.id === chosen, onclick: () => { location.hash = `#learn/${one.id}`; } }),
     h("span", { class: "face" }, h("span", { class: "thumb" }, middleFrame(one)),
-      h("span", { class: "words" }, h("b", {}, one.name), h("span", {}, `${one.seconds.toFixed(1)} s · ${one.width} × ${one.height}`))));
+      h("span", { class: "words" }, h("b", { title: one.name }, one.name), h("span", {}, `${one.seconds.toFixed(1)} s · ${one.width} × ${one.height}`))));
 }
 
 /** The frame in the middle of a clip. */
