@@ -187,6 +187,10 @@ def _check_files(paths: Sequence[Path], options: CastOptions) -> None:
     if sheet is not None:
         require_writable(sheet.parent)
         check_sheet(sheet, out, options.overwrite)
+        if out is not None and sheet.resolve() == _kept(out).resolve():
+            raise UsageError(
+                f"--contact-sheet {sheet}: the pictures as the network sees them are written there"
+            )
         written.append(sheet)
     inputs = {path.resolve(): path for path in given}
     for path in written:

@@ -235,6 +235,7 @@ def test_several_persons_are_numbered_and_one_is_taken(
         (["--out", "there.mp4"], "there.mp4 exists and was not written by this command"),
         (["--pose", "empty.mp4"], "the file is empty"),
         (["--contact-sheet", "a.png"], "a.png"),
+        (["--out", "b.mp4", "--contact-sheet", "b.reference.png"], "as the network sees them"),
         (["--sampler", "lcm"], "lcm"),
         (["--base", "mini"], "cannot make a video of the person of a picture"),
         (["--base", "nowhere"], "no base nowhere"),
