@@ -21,12 +21,14 @@ from animateanywhere.datasets import rendered
 from animateanywhere.datasets.shard_corpus import open_shards
 from animateanywhere.methods.context_anyone import pairs
 from animateanywhere.methods.context_anyone.batch import per_latent, rows
-from animateanywhere.methods.context_anyone.cast_base import load_cast_base
+from animateanywhere.methods.context_anyone.cast_base import GRID, load_cast_base
 from animateanywhere.methods.context_anyone.data import captions
 from animateanywhere.methods.context_anyone.settings import Corpus, Stage, is_recipe, load_recipe
 from animateanywhere.methods.context_anyone.stages import Run
+from animateanywhere.methods.context_anyone.transformer import CastTransformer
 from animateanywhere.training.log import Log
 from animateanywhere.training.loop import step_generator
+from animateanywhere.training.picture_encoder import PictureEncoder
 from tests.conftest import once
 from tests.methods.context_anyone.recipe import recipe_of
 
@@ -67,6 +69,19 @@ def test_all_stages_make_a_base_that_borrows_the_rest(trained: Path, tiny_base: 
         assert new[f"blocks.0.{name}"].abs().max() > 0, name
     assert new["pose_embedding.weight"].abs().max() > 0
     assert base.config["likeness"] == 2.5 and "noise_share" not in base.config
+
+
+@pytest.mark.parametrize("channels", [8, 16])  # of the latents of `mini` and `mini-next`
+def test_the_bundled_recipe_makes_a_base_of_24_megabytes(channels: int) -> None:
+    """In half precision."""
+    words = 192  # channels of both text encoders
+    same = {"in_channels": channels, "out_channels": channels, "pose_channels": channels,
+            "text_dim": words, "image_dim": words}  # fmt: skip
+    with torch.device("meta"):
+        network = CastTransformer(**load_recipe("mini-cast").transformer | same)
+        encoder = PictureEncoder(channels, words, bands=GRID, columns=GRID)
+    count = sum(p.numel() for part in (network, encoder) for p in part.parameters())
+    assert 20e6 < 2 * count < 24e6
 
 
 def test_all_of_a_run_is_known_as_the_runs_own(trained: Path) -> None:
