@@ -35,15 +35,18 @@ from animateanywhere.core.hub import in_cache
 from animateanywhere.core.messages import say, warn
 
 
-def create_base(model: Model, out: Path, captions: list[str], seed: int = 0) -> None:
+def create_base(
+    model: Model, out: Path, captions: list[str], seed: int = 0, family: Family | None = None
+) -> None:  # fmt: skip
     """Create the parts of a base that are missing in `out`, in diffusers layout.
 
     A part whose table has `from` is loaded from that folder or hub repository (`subfolder` names
     the folder inside); other parts are built from their config with new weights. Files of a hub are
     shared with its cache, where the disk allows it. captions: the corpus that a new tokenizer is
-    trained on. Raises UsageError for a table that is wrong, and errors as `sources.fetch` does.
+    trained on. family: of a base with parts of a method's own. Raises UsageError for a table that
+    is wrong, and errors as `sources.fetch` does.
     """
-    family = family_of(model.tables())
+    family = family or family_of(model.tables())
     if "from" in model.text_encoder:
         _drop_incomplete_tokenizer(family, out)
     existing = [name for name in family.parts if (out / name).is_dir()]
@@ -102,7 +105,8 @@ def _is_stored(part: Any, files: list[Path]) -> bool:
     if not isinstance(part, torch.nn.Module):
         return True
     before, now = load_config(files[0].parent), part.config
-    same = all(
+    own = type(part).__name__
+    same = before.get("_class_name", own) == own and all(
         getattr(now, key, None) == before.get(key) for key in ("in_channels", "latent_patch")
     )
     size = sum(tensor.nbytes for tensor in part.parameters())

@@ -39,7 +39,11 @@ def bases() -> list[Row]:
             continue
         if "cast" in tables:
             cast = cast_settings.load_recipe(path)
-            rows.append(_borrowing(cast.name, cast.cast.base, cast.stage, "aa cast"))
+            rows.append(
+                _of_parts(cast, "aa cast") if cast.full_size
+                else _borrowing(cast.name, cast.cast.base, cast.stage, "aa cast")
+            )  # fmt: skip
+            continue
         if "model" not in tables:
             continue  # it learns a person
         recipe = load_recipe(path)
@@ -55,10 +59,15 @@ def _for_swaps(path: Path) -> Row:
     """The row of a base for `aa swap`, which has the size and license of the one it begins with."""
     recipe = swap_settings.load_recipe(path)
     if recipe.full_size:
-        made = f"aa base-train {recipe.name}: {_makes(recipe)}"
-        config, needs = recipe.model.base_toml(), recipe.model.needs
-        return _row(recipe.name, config, needs, made, "aa swap", "not stated")
+        return _of_parts(recipe, "aa swap")
     return _borrowing(recipe.name, recipe.swap.base, recipe.stage, "aa swap")
+
+
+def _of_parts(recipe: swap_settings.Recipe | cast_settings.Recipe, command: str) -> Row:
+    """The row of a base of published parts for another command than `aa generate`."""
+    made = f"aa base-train {recipe.name}: {_makes(recipe)}"
+    config, needs = recipe.model.base_toml(), recipe.model.needs
+    return _row(recipe.name, config, needs, made, command, "not stated")
 
 
 def _borrowing(name: str, lender: str, stages: Sequence[Stage], command: str) -> Row:
@@ -97,7 +106,7 @@ def show(rows: list[Row]) -> None:
         console.print(Padding(about, (0, 0, 1, 2), expand=False))
 
 
-def _makes(recipe: Recipe | swap_settings.Recipe) -> str:
+def _makes(recipe: Recipe | swap_settings.Recipe | cast_settings.Recipe) -> str:
     """What the command that creates a base does, in short."""
     parts = recipe.model.tables().values()
     public = list(dict.fromkeys(part["from"] for part in parts if "from" in part))

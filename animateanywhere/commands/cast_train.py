@@ -1,4 +1,5 @@
-"""`aa base-train` of a recipe for `aa cast`: a base and rendered people -> a base for `aa cast`."""
+"""`aa base-train` of a recipe for `aa cast`: a base and rendered people, or a published network and
+footage -> a base for `aa cast`."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from animateanywhere.commands.run_settings import require_same, without_places
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
 from animateanywhere.methods.context_anyone.cast_base import create_cast_base
+from animateanywhere.methods.context_anyone.full_size import create_parts
 from animateanywhere.methods.context_anyone.settings import (
     Cast,
     Corpus,
@@ -33,8 +35,8 @@ from animateanywhere.training.log import Track, check_tracker
 def cast_train(
     recipe: str | Path | Recipe = "mini-cast", out: Path | None = None, track: Track | None = None
 ) -> Path:
-    """Train a base for `aa cast` as a recipe says, with parts of the base that it names; run it
-    again to resume.
+    """Train a base for `aa cast` as a recipe says, with parts of the base or of the published
+    networks that it names; run it again to resume.
 
     out: by default runs/bases/<name>. Rendered people, logs and checkpoints are kept in it, as by
     `base_train`. Returns `out`. Raises UsageError if `out` belongs to another recipe, to another
@@ -51,17 +53,22 @@ def cast_train(
 
 def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     """`cast_train` in its folder."""
-    lender = find_base(settings.cast.base)
-    _require_frames(settings, int(base_config(lender)["frames"]))
     decisive = {
         "seed": settings.seed, "cast": _learned(settings.cast), "corpus": asdict(settings.corpus),
-        "transformer": settings.transformer, "parts_hash": hash_of(lender),
+        "transformer": settings.transformer,
     }  # fmt: skip
+    if settings.full_size:
+        _require_frames(settings, settings.model.frames)
+        decisive["model"] = asdict(settings.model)
+    else:
+        lender = find_base(settings.cast.base)
+        _require_frames(settings, int(base_config(lender)["frames"]))
+        decisive["parts_hash"] = hash_of(lender)
     usual = {"cast": _learned(Cast()), "corpus": asdict(Corpus())}
     with PartialState().main_process_first():
         require_same(out / "recipe.json", without_places(decisive), usual)
         require_trained(settings.stage, out, lambda stage: _parts(settings, stage))
-        create_cast_base(settings, out)
+        (create_parts if settings.full_size else create_cast_base)(settings, out)
     run = Run(settings, out, track)
     train_stages(settings.stage, out, settings.seed, lambda *given: train(run, *given))
     if PartialState().is_main_process:
@@ -77,7 +84,7 @@ def _learned(cast: Cast) -> dict[str, object]:
 
 def _parts(settings: Recipe, stage: Stage) -> list[str]:
     """The parts that a stage writes."""
-    encoder = ["image_encoder"] * settings.cast.image_tokens
+    encoder = ["image_encoder"] * (settings.cast.image_tokens and not settings.full_size)
     return encoder if stage.kind == "tower" else ["transformer", *encoder]
 
 

@@ -30,6 +30,7 @@ from animateanywhere.datasets.shard_corpus import (
 from animateanywhere.datasets.shards import index_path
 from animateanywhere.methods.animate_anywhere.settings import load_recipe
 from animateanywhere.methods.anycharv import settings as swap
+from animateanywhere.methods.context_anyone import settings as cast
 from animateanywhere.preprocessing import exact
 from animateanywhere.preprocessing.backends import Backends, choose_backend
 from animateanywhere.preprocessing.captions import describe
@@ -130,8 +131,9 @@ def corpus_frames(recipe: str) -> Frames:
     """The frames that a recipe's base learns: of its aspect ratios, or of the usual ones."""
     model: Model
     names: tuple[str, ...] = ()
-    if swap.is_recipe(recipe):  # which cuts squares out of any
-        model = swap.load_recipe(recipe).model
+    if swap.is_recipe(recipe) or cast.is_recipe(recipe):  # which take squares out of any
+        known = swap.load_recipe if swap.is_recipe(recipe) else cast.load_recipe
+        model = known(recipe).model
         if not model.tables():
             raise UsageError(f"--recipe {recipe}: it learns from rendered people, and no corpus")
     else:

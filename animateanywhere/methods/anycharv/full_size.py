@@ -25,10 +25,10 @@ import torch
 from diffusers import DDPMScheduler, MotionAdapter, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
 from animateanywhere.backbones import sd_unet
+from animateanywhere.backbones.clip_image import clip_pixels
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.family import Base, Family, latent_shape
 from animateanywhere.backbones.low_memory import convert
@@ -47,8 +47,6 @@ from animateanywhere.methods.anycharv.pose_guider import PoseGuider, add_poses
 from animateanywhere.methods.anycharv.settings import Parts
 from animateanywhere.pose import openpose_drawing
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of pixels in [0, 1], by CLIP's authors
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 GROUND = 0  # gray level around a person who is cut out, and of what is masked in scenes
 PIXELS = 2**18  # of skeleton pictures in one pass
 
@@ -99,13 +97,8 @@ def image_tokens(encoder: Any, pictures: np.ndarray) -> Tensor:
 
     The picture is squeezed to the encoder's square, as in the public code.
     """
-    side = encoder.config.image_size
-    device = next(encoder.parameters()).device
-    pixels = (to_pixels(torch.as_tensor(pictures).to(device)) + 1) / 2
-    pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-    mean, deviation = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, DEVIATION))
     with torch.no_grad():
-        tokens: Tensor = encoder((pixels - mean) / deviation).image_embeds[:, None].float()
+        tokens: Tensor = encoder(clip_pixels(encoder, pictures)).image_embeds[:, None].float()
     return tokens
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.backbones.vae import latent_count
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.context_anyone.data import captions
+from animateanywhere.methods.context_anyone.full_size import padded
 from animateanywhere.methods.context_anyone.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
 from animateanywhere.training.loop import pass_number
@@ -30,6 +31,10 @@ class Batch:
     prompts: list[str]
     poses: Tensor  # (B, T, C, h, w), zeros in rows without
     pictures: Tensor | None  # latents (B, K, C, h, w); None: a pass without reference
+    # Of footage, which is encoded once: states (B, L, D) of the prompts, and image tokens
+    # (B, K·M, D')
+    states: Tensor | None = None
+    tokens: Tensor | None = None
 
 
 def rows(
@@ -60,20 +65,38 @@ class _Draw:
         shares = np.array(COUNTS[:known])
         count = 1 + int(rng.choice(len(shares), p=shares / shares.sum()))
         each = [self._row(int(row), alone, rng) for row in chosen]
-        latents, weight, poses, prompts = zip(*each, strict=True)
-        pictures = [
-            self.people.rows(int(row), ["pictures.npy"])[0][rng.permutation(known)[:count]]
-            for row in chosen
-        ]
+        latents, weight, poses, prompts, states = zip(*each, strict=True)
+        which = [rng.permutation(known)[:count] for _ in chosen]
+        pictures = self._pictures("pictures.npy", chosen, which)
+        tokens = None
+        if self.settings.full_size and self.settings.cast.image_tokens and not alone:
+            tokens = self._pictures("tokens.npy", chosen, which).flatten(1, 2)
         return Batch(
             self._tensor(latents), self._tensor(weight), list(prompts), self._tensor(poses),
-            None if alone else self._tensor(pictures),
+            None if alone else pictures,
+            self._padded(states) if self.settings.full_size else None, tokens,
         )  # fmt: skip
+
+    def _pictures(self, name: str, rows: np.ndarray, which: list[np.ndarray]) -> Tensor:
+        """What is known of some reference pictures of each row, (B, K, ...)."""
+        found = [
+            self.people.rows(int(row), [name])[0][some]
+            for row, some in zip(rows, which, strict=True)
+        ]
+        return self._tensor(found)
+
+    def _padded(self, states: tuple[np.ndarray | None, ...]) -> Tensor:
+        """States (B, 512, D) of prompts; None stands for the empty one."""
+        with torch.no_grad():
+            empty = encode_text(self.base, [""])[0]
+        each = [empty if one is None else padded(self._tensor([one]))[0] for one in states]
+        return torch.stack(each)
 
     def _row(
         self, row: int, alone: bool, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-        """Target, weight, pose and prompt of a row."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, np.ndarray | None]:
+        """Target, weight, pose and prompt of a row; of footage, its states (L, D) in the place of
+        the prompt."""
         stage, packed = self.stage, self.base.packed
         frames = len(self.people.rows(row, ["keypoints.npy"])[0])
         first = 0 if packed > 1 else int(rng.integers(frames - stage.frames + 1))
@@ -85,7 +108,19 @@ class _Draw:
         if not self.settings.cast.poses or rng.random() < stage.pose_dropout:
             poses = np.zeros_like(poses)
         weight = 1 + self.settings.cast.pose_weight * near
-        return latents, weight, poses, self._prompt(row, alone, rng)
+        if self.settings.full_size:
+            return latents, weight, poses, "", self._states(row, rng)
+        return latents, weight, poses, self._prompt(row, alone, rng), None
+
+    def _states(self, row: int, rng: np.random.Generator) -> np.ndarray | None:
+        """The states (L, D) of a caption of a row, None for the empty prompt."""
+        (lengths,) = self.people.rows(row, ["lengths.npy"])
+        ends = lengths.astype(int).cumsum()
+        one = int(rng.integers(len(ends)))
+        if rng.random() < self.stage.text_dropout:
+            return None
+        start = 0 if one == 0 else int(ends[one - 1])
+        return self.people.rows(row, ["states.npy"], start, int(ends[one]))[0]
 
     def _prompt(self, row: int, alone: bool, rng: np.random.Generator) -> str:
         """A caption of a row. Without a reference, only words can tell the appearance."""

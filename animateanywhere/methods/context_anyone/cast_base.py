@@ -1,5 +1,6 @@
 """A base for `aa cast`: a folder with transformer, scheduler and picture encoder, and the name of
-the base that VAE, tokenizer and text encoder come from (`parts` in base.toml)."""
+the base that VAE, tokenizer and text encoder come from (`parts` in base.toml); one of full size
+has them all."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from animateanywhere.backbones.family import Family, latent_shape
 from animateanywhere.backbones.sources import part_of
 from animateanywhere.core.errors import UsageError
 from animateanywhere.diffusion.losses import FLOW
+from animateanywhere.methods.context_anyone import full_size
 from animateanywhere.methods.context_anyone.settings import Recipe
 from animateanywhere.methods.context_anyone.transformer import CastBlock, CastTransformer
 from animateanywhere.training.picture_encoder import PictureEncoder
@@ -43,6 +45,12 @@ def family_with(lender: Path) -> Family:
     )  # fmt: skip
 
 
+def family_of(config: dict[str, Any]) -> Family:
+    """The family of a base for `aa cast` with these contents of base.toml: one that takes parts of
+    another base, or one of full size."""
+    return family_with(find_base(config["parts"])) if "parts" in config else full_size.FAMILY
+
+
 def load_cast_base(name: str | Path = "mini-cast", device: str | torch.device = "cpu") -> Base:
     """Load a base for `aa cast`, in float32, in eval mode and without gradients.
 
@@ -53,7 +61,7 @@ def load_cast_base(name: str | Path = "mini-cast", device: str | torch.device = 
     folder = find_base(name)
     config = command_config(folder, COMMAND, DOES, "mini-cast")
     _require_known(folder)
-    base = load_parts(folder, config, device, family_with(find_base(config["parts"])))
+    base = load_parts(folder, config, device, family_of(config))
     _check(base)
     return base
 
@@ -103,8 +111,8 @@ def _check(base: Base) -> None:
         wrong = f"the text encoder has {words} channels, the transformer {network.text_dim}"
     elif (network.image_dim is None) != (encoder is None):
         wrong = "the transformer and the picture encoder are of two bases"
-    elif encoder is not None and encoder.config.dim != network.image_dim:
-        wrong = f"image tokens have {encoder.config.dim} channels, for {network.image_dim}"
+    elif encoder is not None and (width := _width(encoder)) != network.image_dim:
+        wrong = f"image tokens have {width} channels, for {network.image_dim}"
     elif base.scheduler.config.prediction_type != FLOW:
         wrong = "the scheduler is not of a flow"
     if wrong:
@@ -114,6 +122,12 @@ def _check(base: Base) -> None:
             f"{base.folder / 'base.toml'}: size must be a multiple of {stride}, and is "
             f"{base.config['size']}; get the base again"
         )
+
+
+def _width(encoder: Any) -> int:
+    """Channels of image tokens."""
+    own = isinstance(encoder, PictureEncoder)
+    return int(encoder.config.dim if own else encoder.config.hidden_size)
 
 
 def _require_known(folder: Path) -> None:

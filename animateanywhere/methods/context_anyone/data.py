@@ -6,6 +6,10 @@ latents.npy, poses.npy   latents (T, C, h, w) of the frames and of their skeleto
 keypoints.npy            (F, 18, 3) float32, in pixels
 pictures.npy             latents (K, C, h, w) of the reference pictures, float16
 caption.txt              the appearance alone, then captions: half of them tell it, half do not
+
+For a network of full size, which learns from footage, the captions are those of a clip, and there
+are tokens.npy (K, M, D) of the pictures (with a second encoder), and states.npy (N, D), the states
+of all captions one after another, of which lengths.npy says how many each has.
 """
 
 from __future__ import annotations
@@ -13,16 +17,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.backbones.borrowing import part_hashes
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
 from animateanywhere.datasets.samples import parse_captions
-from animateanywhere.datasets.shard_corpus import ShardCorpus
+from animateanywhere.datasets.shard_corpus import ShardCorpus, read_corpus_index
 from animateanywhere.datasets.shards import Sample
+from animateanywhere.methods.context_anyone.footage import Taken, draws, open_footage
+from animateanywhere.methods.context_anyone.full_size import image_tokens
 from animateanywhere.methods.context_anyone.pairs import Person, people
 from animateanywhere.methods.context_anyone.settings import Recipe, still_frames
 
@@ -36,10 +43,14 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     count = corpus.clips if video else corpus.images
     frames = int(base.config["frames"]) if video else still_frames(settings)
     size, fps = int(base.config["size"]), float(base.config["fps"])
-    about = {
-        "version": VERSION, "people": asdict(replace(corpus, images=0, clips=0)), "frames": frames,
+    rule = asdict(replace(corpus, images=0, clips=0))
+    del rule["source"]  # a corpus may be moved
+    about: dict[str, Any] = {
+        "version": VERSION, "people": rule, "frames": frames,
         "size": size, "fps": fps, "seed": settings.seed, "vae": part_hashes(base, "vae"),
     }  # fmt: skip
+    if settings.full_size:
+        return _encoded_footage(base, settings, folder / "clips", about)
     # Stills and clips are of different people
     first = corpus.images if video else 0
 
@@ -55,7 +66,38 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     return cached_shards(folder / name, count, each, about, make, f"people in {name}")
 
 
-def encoded(base: Base, one: Person) -> dict[str, np.ndarray]:
+def _encoded_footage(
+    base: Base, settings: Recipe, folder: Path, about: dict[str, Any]
+) -> ShardCorpus:
+    """Draws of clips from footage as latents."""
+    corpus, frames = settings.corpus, int(base.config["frames"])
+    source, encoder = Path(corpus.source), base.parts.get("image_encoder")
+    shards = [str(row["sha256"]) for row in read_corpus_index(source)["shards"]]
+    about |= {"footage": shards, "count": corpus.clips}
+    about["readers"] = part_hashes(base, "text_encoder", "image_encoder")
+
+    def make(numbers: range) -> Iterator[Sample]:
+        footage = open_footage(source, frames, base.frame, float(base.config["fps"]))
+        found = draws(footage, corpus, numbers, settings.seed)
+        for number, one in zip(numbers, found, strict=True):
+            arrays = encoded(base, one) | _states(base, one.captions)
+            if encoder is not None:
+                arrays["tokens"] = image_tokens(encoder, one.pictures).half().cpu().numpy()
+            yield array_sample(f"{number:07d}", arrays, "\n".join(one.captions))
+
+    each = max(PER_SHARD // frames, 1)
+    return cached_shards(folder, corpus.clips, each, about, make, "clips of people")
+
+
+def _states(base: Base, captions: list[str]) -> dict[str, np.ndarray]:
+    """States of captions, without those of the padding; they are not kept in main memory."""
+    encode_text(base, captions)
+    found = [base.text_cache.pop(caption).numpy() for caption in dict.fromkeys(captions)]
+    lengths = np.array([len(states) for states in found], np.float32)
+    return {"states": np.concatenate(found).astype(np.float16), "lengths": lengths}
+
+
+def encoded(base: Base, one: Person | Taken) -> dict[str, np.ndarray]:
     """The arrays of a person."""
     height, width = one.frames.shape[1:3]
     drawn = base.family.draw(one.keypoints, height, width)

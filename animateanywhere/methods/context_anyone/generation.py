@@ -14,7 +14,9 @@ from animateanywhere.backbones.family import latent_shape
 from animateanywhere.backbones.vae import encode_frames, latent_count
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
 from animateanywhere.methods.context_anyone import method
+from animateanywhere.methods.context_anyone.full_size import image_tokens
 from animateanywhere.methods.context_anyone.method import Reference, Scales
+from animateanywhere.training.picture_encoder import PictureEncoder
 
 STEPS = 16  # denoising steps of bases whose base.toml has none
 LIKENESS = 2.0  # scale of guidance on the reference of those
@@ -36,7 +38,10 @@ def read_reference(base: Base, pictures: Sequence[np.ndarray]) -> Reference:
     """The reference of one person from pictures as of `reference_picture`, each (H, W, 3) uint8 of
     the base's frame."""
     latents = encode_frames(base.vae, np.stack(pictures))[None]  # (1, K, C, h, w)
-    return read_latents(base.parts.get("image_encoder"), latents)
+    encoder = base.parts.get("image_encoder")
+    if encoder is None or isinstance(encoder, PictureEncoder):
+        return read_latents(encoder, latents)
+    return Reference(latents, image_tokens(encoder, pictures).flatten(0, 1)[None])
 
 
 def read_latents(encoder: nn.Module | None, pictures: Tensor) -> Reference:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from animateanywhere.backbones.spec import Model
 from animateanywhere.core import recipe as recipes
 from animateanywhere.core.errors import UsageError
 from animateanywhere.training import stage as stages
 
 Kind = Literal["tower", "cast"]
+OWN = ("gap", "one_way", "emphasis")  # arguments that a text-to-video network lacks
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,21 @@ class Cast:
 
 
 @dataclass(frozen=True)
+class Parts(Model):
+    """The parts of a network of full size (`full_size`), each from a source."""
+
+    sampler: Literal["dpm++", "ddim", "unipc", "lcm"] = "unipc"
+    image_encoder: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Corpus:
-    """Rendered people (`pairs`): each in one video, and in reference pictures of other scenes."""
+    """Rendered people (`pairs`): each in one video, and in reference pictures of other scenes; or
+    as many draws of clips from footage."""
+
+    # "puppets", or the folder of a corpus of clips with references or masks (`footage`), which a
+    # network of full size learns from
+    source: str = "puppets"
 
     images: int = 0  # people in stills: clips as short as the network can see
     clips: int = 0  # people in clips of the base's length
@@ -56,14 +71,21 @@ class Stage(stages.Stage):
 @dataclass(frozen=True)
 class Recipe:
     """A recipe of ContextAnyone. transformer: arguments of `CastTransformer`, but for those that
-    follow from the base and `cast`."""
+    follow from the base and `cast`. model: parts of full size, in place of those of `cast.base`; of
+    `transformer` there is only what a text-to-video network lacks then."""
 
     name: str
     cast: Cast
     transformer: dict[str, Any]
+    model: Parts = field(default_factory=Parts)
     seed: int = 0
     corpus: Corpus = field(default_factory=Corpus)
     stage: tuple[Stage, ...] = ()
+
+    @property
+    def full_size(self) -> bool:
+        """Whether it begins with a published text-to-video network."""
+        return bool(self.model.tables())
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -85,9 +107,40 @@ def still_frames(recipe: Recipe) -> int:
     return int(recipe.transformer.get("patch_size", (1,))[0])
 
 
+def _check_parts(recipe: Recipe, where: str) -> None:
+    """Raise UsageError for a network of full size that lacks parts, and for what it cannot
+    learn."""
+    if not recipe.full_size:
+        if recipe.corpus.source != "puppets":
+            raise UsageError(f'{where}: source of [corpus] must be "puppets" without [model]')
+        return
+    tables = recipe.model.tables()
+    known = ["vae", "text_encoder", "transformer", "scheduler"]
+    known += ["image_encoder"] * recipe.cast.image_tokens
+    if wrong := [*(name for name in known if name not in tables),
+                 *(name for name in tables if name not in known)]:  # fmt: skip
+        raise UsageError(f"{where}: [model] has the tables {', '.join(known)}; see {wrong[0]}")
+    for name in ("text_encoder", "transformer"):
+        if "from" not in tables[name]:
+            raise UsageError(f"{where}: model.{name}: name its source, from = folder or repository")
+    if wrong := [key for key in recipe.transformer if key not in OWN]:
+        raise UsageError(f"{where}: [transformer] has only {', '.join(OWN)} with [model]")
+    if recipe.corpus.source == "puppets":
+        raise UsageError(f"{where}: source of [corpus] must name a corpus of clips")
+    for stage in recipe.stage:
+        here = f"{where}: stage {stage.name}"
+        if stage.kind == "tower":
+            raise UsageError(f"{here}: CLIP's image encoder is not trained")
+        if stage.sample_every:
+            raise UsageError(f"{here}: samples are of rendered people: remove sample_every")
+        if stage.frames < 2:
+            raise UsageError(f"{here}: frames must be at least 2: footage is clips")
+
+
 def _check(recipe: Recipe, where: str) -> None:
     """Raise UsageError for values that would cause a crash after hours."""
     stages.check_stages(recipe.stage, where)
+    _check_parts(recipe, where)
     if not recipe.stage:
         raise UsageError(f"{where}: it has no [[stage]]")
     if not 0 <= recipe.seed < 2**32:

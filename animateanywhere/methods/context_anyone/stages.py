@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from animateanywhere.backbones.base import Base, encode_text, find_base, load_parts, token_ids
+from animateanywhere.backbones.base import Base, encode_text, load_parts, token_ids
 from animateanywhere.backbones.borrowing import lent_config
 from animateanywhere.backbones.create import save_once
 from animateanywhere.backbones.low_memory import recompute
@@ -19,9 +19,10 @@ from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.context_anyone import method
 from animateanywhere.methods.context_anyone.batch import rows
-from animateanywhere.methods.context_anyone.cast_base import COMMAND, family_with
+from animateanywhere.methods.context_anyone.cast_base import COMMAND, family_of
 from animateanywhere.methods.context_anyone.data import captions, encoded_people
 from animateanywhere.methods.context_anyone.generation import read_latents
+from animateanywhere.methods.context_anyone.method import Reference
 from animateanywhere.methods.context_anyone.samples import sampler
 from animateanywhere.methods.context_anyone.settings import Recipe, Stage, still_frames
 from animateanywhere.training.contrastive import end_states
@@ -43,19 +44,23 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The contents of the base.toml that the run ends with, but for its hash."""
-        cast = self.settings.cast
+        cast, model = self.settings.cast, self.settings.model
+        own = {"steps": cast.steps, "likeness": cast.likeness,
+               "guidance_scale": cast.guidance_scale}  # fmt: skip
+        if self.settings.full_size:
+            about = {"name": self.settings.name, "command": COMMAND}
+            found = model.base_toml()
+            found.pop("noise_share")
+            return found | about | own
         found = lent_config(cast.base, self.settings.name, COMMAND)
         for key in ("noise_share", "aspects"):  # of the other base's network
             found.pop(key, None)
-        return found | {
-            "sampler": "unipc", "steps": cast.steps, "likeness": cast.likeness,
-            "guidance_scale": cast.guidance_scale, "rendered": True,
-        }  # fmt: skip
+        return found | own | {"sampler": "unipc", "rendered": True}
 
     def base(self) -> Base:
         """The base in its current state."""
-        family = family_with(find_base(self.settings.cast.base))
-        return load_parts(self.out, self.config, PartialState().device, family)
+        config = self.config
+        return load_parts(self.out, config, PartialState().device, family_of(config))
 
     def people(self, base: Base, video: bool) -> ShardCorpus:
         """The people that the stages learn from, in stills or in clips."""
@@ -101,7 +106,7 @@ def cast(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     base, settings = run.base(), run.settings
     people = run.people(base, stage.frames > still_frames(settings))
     model = nn.ModuleDict({"transformer": base.denoiser})
-    if "image_encoder" in base.parts:
+    if "image_encoder" in base.parts and not settings.full_size:
         model["image_encoder"] = base.parts["image_encoder"]
     if stage.recompute:
         recompute(base.denoiser, base.family)
@@ -109,10 +114,13 @@ def cast(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         batch = read(generator)
-        with torch.no_grad():
-            text = encode_text(base, batch.prompts)
-        reference = None
-        if batch.pictures is not None:
+        text, reference = batch.states, None
+        if text is None:
+            with torch.no_grad():
+                text = encode_text(base, batch.prompts)
+        if batch.pictures is not None and settings.full_size:
+            reference = Reference(batch.pictures, batch.tokens)
+        elif batch.pictures is not None:
             reference = read_latents(dict(model.items()).get("image_encoder"), batch.pictures)
         poses = batch.poses if settings.cast.poses else None
         value, logs = method.loss(
@@ -122,7 +130,7 @@ def cast(run: Run, stage: Stage, seed: int) -> dict[str, float]:
         return value if reference is not None else value + _unused(model), logs
 
     folder = run.out / "training" / stage.name
-    show = sampler(base, settings, stage, folder)
+    show = None if settings.full_size else sampler(base, settings, stage, folder)
     fit(model, stage, loss, folder, seed, show, data=read, track=run.track)
     for name, part in model.items():
         save_once(part, run.out / name)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from animateanywhere.backbones import clip_image
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_train import swap_train
@@ -95,7 +96,7 @@ def test_the_token_is_that_of_clip_and_the_reference_fills_the_frame(
     assert found.shape == (1, 1, WIDTH)
     pixels = torch.from_numpy(shown).permute(0, 3, 1, 2) / 255  # 32 x 32, as the encoder wants
     mean, deviation = (
-        torch.tensor(v)[:, None, None] for v in (full_size.MEAN, full_size.DEVIATION)
+        torch.tensor(v)[:, None, None] for v in (clip_image.MEAN, clip_image.DEVIATION)
     )
     wanted = theirs.clip.visual_projection(
         theirs.clip.vision_model((pixels - mean) / deviation).pooler_output
