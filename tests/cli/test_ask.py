@@ -44,6 +44,7 @@ def at_terminal(code: str, keys: bytes, *arguments: str | Path) -> tuple[int, st
     """Exit code, stdout and what the terminal shows of Python code whose question is answered."""
     own, theirs = pty.openpty()
     command = [sys.executable, "-c", f"{OWN_TERMINAL}\n{code}", *map(str, arguments)]
+    typed = False
     with subprocess.Popen(
         command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -51,12 +52,13 @@ def at_terminal(code: str, keys: bytes, *arguments: str | Path) -> tuple[int, st
         shown, end = b"", time.monotonic() + 60
         try:
             while (left := end - time.monotonic()) > 0:
-                if not select([own], [], [], left)[0]:
-                    break
-                shown += os.read(own, 4096)
-                if QUESTION.encode() in shown and keys:
+                if select([own], [], [], min(left, 5))[0]:
+                    shown += os.read(own, 4096)
+                elif typed:  # as people do who see nothing happen
                     os.write(own, keys)
-                    keys = b""
+                if QUESTION.encode() in shown and keys and not typed:
+                    os.write(own, keys)
+                    typed = True
         except OSError:  # closed by the other side
             pass
         finally:

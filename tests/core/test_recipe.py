@@ -24,7 +24,11 @@ from animateanywhere.methods.animate_anywhere.settings import (
 )
 
 STAGE = "[[stage]]\nname = 'a'\nkind = 'motion'\nsteps = 1\n"
-RECIPES = [p for p in sorted(recipes_folder().glob("*.toml")) if "[swap]" not in p.read_text()]
+RECIPES = [
+    path
+    for path in sorted(recipes_folder().glob("*.toml"))
+    if not any(recipes.has_table(path, table) for table in ("swap", "cast"))
+]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
