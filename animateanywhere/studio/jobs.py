@@ -96,7 +96,7 @@ class Queue:
                     if again:
                         os.killpg(process.pid, signal.SIGKILL)
                     else:
-                        process.send_signal(signal.SIGINT)
+                        process.send_signal(signal.SIGTERM)  # SIGINT is ignored below `nohup`
             self._write(job)
             self.changes += 1
 

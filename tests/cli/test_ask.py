@@ -18,8 +18,12 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 
 QUESTION = "[y/n]"
-# A session has a terminal once it opens one
-OWN_TERMINAL = "import os; os.close(os.open(os.ttyname(0), os.O_RDWR))"
+# A session has a terminal once it opens one; and tests that run in the background ignore Ctrl-C
+OWN_TERMINAL = """
+import os, signal
+os.close(os.open(os.ttyname(0), os.O_RDWR))
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 ASK = """
 from pathlib import Path
 from animateanywhere.cli import ask
@@ -44,7 +48,6 @@ def at_terminal(code: str, keys: bytes, *arguments: str | Path) -> tuple[int, st
     """Exit code, stdout and what the terminal shows of Python code whose question is answered."""
     own, theirs = pty.openpty()
     command = [sys.executable, "-c", f"{OWN_TERMINAL}\n{code}", *map(str, arguments)]
-    typed = False
     with subprocess.Popen(
         command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -52,13 +55,12 @@ def at_terminal(code: str, keys: bytes, *arguments: str | Path) -> tuple[int, st
         shown, end = b"", time.monotonic() + 60
         try:
             while (left := end - time.monotonic()) > 0:
-                if select([own], [], [], min(left, 5))[0]:
-                    shown += os.read(own, 4096)
-                elif typed:  # as people do who see nothing happen
+                if not select([own], [], [], left)[0]:
+                    break
+                shown += os.read(own, 4096)
+                if QUESTION.encode() in shown and keys:
                     os.write(own, keys)
-                if QUESTION.encode() in shown and keys and not typed:
-                    os.write(own, keys)
-                    typed = True
+                    keys = b""
         except OSError:  # closed by the other side
             pass
         finally:
