@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,11 @@ from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.borrowing import part_hashes
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.frame_size import Size
+from animateanywhere.datasets.footage import Footage, footage_hash
 from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
-from animateanywhere.datasets.shard_corpus import ShardCorpus, read_corpus_index
+from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample
-from animateanywhere.methods.anycharv.footage import Taken, draws, open_footage
+from animateanywhere.methods.anycharv.footage import Clip, Taken, draws, open_footage
 from animateanywhere.methods.anycharv.full_size import image_tokens
 from animateanywhere.methods.anycharv.generation import cells_of, encode_skeletons, hidden
 from animateanywhere.methods.anycharv.masks import boxes, fine_mask, steady
@@ -47,10 +49,11 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     corpus = settings.corpus
     count = corpus.clips if video else corpus.images
     frames = int(base.config["frames"]) if video else 1
-    people = asdict(replace(corpus, images=0, clips=0))
-    del people["source"]  # a corpus may be moved
+    side, fps = int(base.config["size"]), float(base.config["fps"])
+    rule = asdict(replace(corpus, images=0, clips=0))
+    del rule["source"]  # a corpus may be moved
     about = {
-        "version": VERSION, "people": people, "frames": frames,
+        "version": VERSION, "people": rule, "frames": frames,
         "size": base.config["size"], "fps": base.config["fps"], "seed": settings.seed,
         "reference": [] if settings.full_size else list(reference_size(base)),
         "vae": part_hashes(base, "vae"),
@@ -58,12 +61,21 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     if not settings.swap.augment_masks:
         about["augment_masks"] = False
     if settings.full_size:
-        about["footage"] = footage_hash(corpus.source)
+        about["footage"] = footage_hash(Path(corpus.source))
         about["count"] = count
         about["image_encoder"] = part_hashes(base, "image_encoder")
 
+    @cache
+    def footage() -> Footage[Clip]:
+        return open_footage(Path(corpus.source), frames, side, fps)
+
+    def people_of(numbers: range) -> Iterator[Triplet | Taken]:
+        if settings.full_size:
+            return draws(footage(), corpus, numbers, frames, settings.seed)
+        return triplets(corpus, numbers, frames, side, fps, reference_size(base), settings.seed)
+
     def make(numbers: range) -> Iterator[Sample]:
-        people = _people(base, settings, numbers, frames)
+        people = people_of(numbers)
         for number, one in zip(numbers, people, strict=True):
             caption = "" if isinstance(one, Taken) else one.caption
             yield array_sample(f"{number:07d}", _encoded(base, one, settings, number), caption)
@@ -71,21 +83,6 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     name = "clips" if video else "images"
     each = max(PER_SHARD // frames, 1)
     return cached_shards(folder / name, count, each, about, make, f"people in {name}")
-
-
-def _people(base: Base, settings: Recipe, numbers: range, frames: int) -> Iterator[Triplet | Taken]:
-    """The people of some numbers, rendered or drawn from footage."""
-    corpus, side, fps = settings.corpus, int(base.config["size"]), float(base.config["fps"])
-    if settings.full_size:
-        footage = open_footage(Path(corpus.source), frames, side, fps)
-        return draws(footage, corpus, numbers, frames, settings.seed)
-    return triplets(corpus, numbers, frames, side, fps, reference_size(base), settings.seed)
-
-
-def footage_hash(source: str) -> list[str]:
-    """What changes if a shard of a corpus does."""
-    about = read_corpus_index(Path(source))
-    return [str(row["sha256"]) for row in about["shards"]]
 
 
 def _encoded(

@@ -9,17 +9,14 @@ public code). The square around the person is that of `aa swap`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.messages import warn
 from animateanywhere.datasets.corpus_check import read_file, read_frames, require_shape
+from animateanywhere.datasets.footage import MASKS, Footage, apart, shows_somebody
 from animateanywhere.datasets.samples import CLIP, parse_sample_poses
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards
 from animateanywhere.datasets.views import frame_counts
@@ -27,11 +24,6 @@ from animateanywhere.methods.anycharv import geometry
 from animateanywhere.methods.anycharv.full_size import stretched
 from animateanywhere.methods.anycharv.settings import GROW, Corpus
 from animateanywhere.methods.anycharv.stitch import cut_out
-
-MASKS = "mask.mp4"
-APART = 30  # frames between target and reference
-TRIES = 16  # clips in a row that may be of no use
-SEEN = 0.002  # share of the square: a mask that is smaller shows nobody
 
 
 class Clip(NamedTuple):
@@ -52,39 +44,9 @@ class Taken(NamedTuple):
     pictures: np.ndarray  # (K, H, W, 3) uint8, cut out
 
 
-@dataclass(frozen=True)
-class Footage:
-    """The clips of a corpus that are long enough, at a frame rate, in squares of `side` pixels."""
-
-    corpus: ShardCorpus
-    rows: np.ndarray
-    side: int
-    fps: float
-
-    def read(self, row: int) -> Clip:
-        """A clip. Raises UsageError, with file and key, if it cannot be read."""
-        corpus, number = self.corpus, int(self.rows[row])
-        sample = corpus.read(number, [CLIP, MASKS, "pose.json", "meta.json"])
-        where = str(corpus.shards[corpus.shard[number]])
-        frames, masks = read_frames(sample, where), read_file(sample, MASKS, where)
-        require_shape(masks, frames.shape[:3], f"{where}: {sample.key}.{MASKS}")
-        poses = parse_sample_poses(sample, corpus.name(number, "pose.json"))
-        if len(poses.keypoints) != len(frames):
-            raise UsageError(
-                f"{corpus.name(number, 'pose.json')}: {len(poses.keypoints)} poses for "
-                f"{len(frames)} frames; there must be one for each"
-            )
-        count = int(frame_counts(corpus, self.fps)[number])
-        moments = np.round(np.arange(count) * (corpus.fps[number] / self.fps)).astype(int)
-        moments = moments.clip(max=len(frames) - 1)
-        points = poses.keypoints[moments] * (
-            frames.shape[2] / poses.width, frames.shape[1] / poses.height, 1.0
-        )  # fmt: skip
-        return _around(frames[moments], masks[moments][..., 0], points, self.side, self.fps)
-
-
-def open_footage(folder: Path, frames: int, side: int, fps: float) -> Footage:
-    """The clips of at least `frames` frames in a corpus. Raises UsageError if there are none."""
+def open_footage(folder: Path, frames: int, side: int, fps: float) -> Footage[Clip]:
+    """The clips of at least `frames` frames at a frame rate, in squares of `side` pixels. Raises
+    UsageError if there are none."""
     corpus = open_shards(folder)
     masked = np.array([corpus.has(number, MASKS) for number in range(len(corpus))], bool)
     long = (corpus.frames > 1) & (frame_counts(corpus, fps) >= max(frames, 2))
@@ -94,44 +56,40 @@ def open_footage(folder: Path, frames: int, side: int, fps: float) -> Footage:
             f"{folder}: contains no clip with masks of at least {max(frames, 2)} frames at {fps:g} "
             "frames per second; `aa corpus build` makes a corpus of such clips"
         )
-    return Footage(corpus, rows, side, fps)
+    return Footage(corpus, rows, lambda number: _read(corpus, number, side, fps))
+
+
+def _read(corpus: ShardCorpus, number: int, side: int, fps: float) -> Clip:
+    sample = corpus.read(number, [CLIP, MASKS, "pose.json", "meta.json"])
+    where = str(corpus.shards[corpus.shard[number]])
+    frames, masks = read_frames(sample, where), read_file(sample, MASKS, where)
+    require_shape(masks, frames.shape[:3], f"{where}: {sample.key}.{MASKS}")
+    poses = parse_sample_poses(sample, corpus.name(number, "pose.json"))
+    if len(poses.keypoints) != len(frames):
+        raise UsageError(
+            f"{corpus.name(number, 'pose.json')}: {len(poses.keypoints)} poses for "
+            f"{len(frames)} frames; there must be one for each"
+        )
+    count = int(frame_counts(corpus, fps)[number])
+    moments = np.round(np.arange(count) * (corpus.fps[number] / fps)).astype(int)
+    moments = moments.clip(max=len(frames) - 1)
+    points = poses.keypoints[moments] * (
+        frames.shape[2] / poses.width, frames.shape[1] / poses.height, 1.0
+    )  # fmt: skip
+    return _around(frames[moments], masks[moments][..., 0], points, side, fps)
 
 
 def draws(
-    footage: Footage, rule: Corpus, numbers: range, frames: int, seed: int
+    footage: Footage[Clip], rule: Corpus, numbers: range, frames: int, seed: int
 ) -> Iterator[Taken]:
-    """The draws of some numbers; each depends on its number, the seed, and how many there are.
-
-    frames: of each scene, 1 for single frames. Draws of one clip follow each other, so that it is
-    decoded once. In place of a clip that cannot be read, or that does not show its person for long
-    enough, the next one is taken, with one warning. Raises UsageError if `TRIES` in a row are of no
-    use.
-    """
-    order = np.random.default_rng([seed, 9]).permutation(len(footage.rows))
-    each = -(-(rule.images if frames == 1 else rule.clips) // len(order))  # draws of a clip
-    read, tries = lru_cache(maxsize=2)(footage.read), min(TRIES, len(order))
-    useless: set[int] = set()
-    for number in numbers:
-        for attempt in range(tries):
-            row = int(order[(number // each + attempt) % len(order)])
-            if row in useless:
-                continue
-            try:
-                yield _drawn(read(row), rule, frames, np.random.default_rng([seed, 8, number]))
-                break
-            except UsageError as error:
-                useless.add(row)
-                key = footage.corpus.key(int(footage.rows[row]))
-                warn(escape(f"{key}: {error}; the next clip is taken in its place"))
-        else:
-            raise UsageError(
-                f"{footage.corpus.folder}: {tries} clips in a row are of no use; see the warnings"
-            )
+    """The draws of some numbers (`Footage.draws`). frames: of each scene, 1 for single frames."""
+    count = rule.images if frames == 1 else rule.clips
+    return footage.draws(count, numbers, seed, lambda clip, rng: _drawn(clip, rule, frames, rng))
 
 
 def _drawn(clip: Clip, rule: Corpus, frames: int, rng: np.random.Generator) -> Taken:
     """Scenes and references of a clip. Raises UsageError if it does not show enough."""
-    seen = (clip.masks > 127).mean((1, 2)) > SEEN
+    seen = shows_somebody(clip.masks)
     starts = np.flatnonzero(
         np.lib.stride_tricks.sliding_window_view(seen, frames).all(1)
     )  # of so many frames with the person
@@ -140,20 +98,14 @@ def _drawn(clip: Clip, rule: Corpus, frames: int, rng: np.random.Generator) -> T
     scenes = rule.scenes if frames == 1 else 1
     first = rng.choice(starts, scenes, replace=len(starts) < scenes)
     shown = first[:, None] + np.arange(frames)  # (S, F)
-    pictures = _apart(np.flatnonzero(seen), shown, rule.pictures, rng)
+    known = np.flatnonzero(seen)
+    pictures = apart(known, np.abs(known - first[0]), rule.pictures, rng)
     side = clip.frames.shape[1]
     cut_outs = [
         stretched(clip.frames[n], clip.masks[n] / np.float32(255), side, side) for n in pictures
     ]
     keypoints = clip.keypoints[shown].astype(np.float32)
     return Taken(clip.frames[shown], clip.masks[shown], keypoints, np.stack(cut_outs))
-
-
-def _apart(seen: np.ndarray, shown: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Frames for references: at least `APART` from the first target, or the farthest there are."""
-    distance = np.abs(seen - shown[0, 0])
-    far = seen[distance >= min(APART, int(distance.max()))]
-    return rng.choice(far, count, replace=len(far) < count)
 
 
 def _around(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ import numpy as np
 from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.backbones.borrowing import part_hashes
 from animateanywhere.backbones.vae import encode_frames
+from animateanywhere.datasets.footage import Footage, footage_hash
 from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
 from animateanywhere.datasets.samples import parse_captions
-from animateanywhere.datasets.shard_corpus import ShardCorpus, read_corpus_index
+from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample
-from animateanywhere.methods.context_anyone.footage import Taken, draws, open_footage
+from animateanywhere.methods.context_anyone.footage import Clip, Taken, draws, open_footage
 from animateanywhere.methods.context_anyone.full_size import image_tokens
 from animateanywhere.methods.context_anyone.pairs import Person, people
 from animateanywhere.methods.context_anyone.settings import Recipe, still_frames
@@ -72,13 +74,15 @@ def _encoded_footage(
     """Draws of clips from footage as latents."""
     corpus, frames = settings.corpus, int(base.config["frames"])
     source, encoder = Path(corpus.source), base.parts.get("image_encoder")
-    shards = [str(row["sha256"]) for row in read_corpus_index(source)["shards"]]
-    about |= {"footage": shards, "count": corpus.clips}
+    about |= {"footage": footage_hash(source), "count": corpus.clips}
     about["readers"] = part_hashes(base, "text_encoder", "image_encoder")
 
+    @cache
+    def footage() -> Footage[Clip]:
+        return open_footage(source, frames, base.frame, float(base.config["fps"]))
+
     def make(numbers: range) -> Iterator[Sample]:
-        footage = open_footage(source, frames, base.frame, float(base.config["fps"]))
-        found = draws(footage, corpus, numbers, settings.seed)
+        found = draws(footage(), corpus, numbers, frames, base.frame, settings.seed)
         for number, one in zip(numbers, found, strict=True):
             arrays = encoded(base, one) | _states(base, one.captions)
             if encoder is not None:

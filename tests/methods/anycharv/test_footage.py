@@ -13,10 +13,11 @@ from animateanywhere import puppets
 from animateanywhere.commands.corpus import corpus_frames
 from animateanywhere.commands.swap_train import swap_train
 from animateanywhere.core.errors import UsageError
+from animateanywhere.datasets.footage import APART
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shard
 from animateanywhere.media import video
-from animateanywhere.methods.anycharv.footage import APART, draws, open_footage
+from animateanywhere.methods.anycharv.footage import draws, open_footage
 from animateanywhere.methods.anycharv.settings import Corpus, load_recipe
 from animateanywhere.methods.anycharv.swap_base import load_swap_base
 from animateanywhere.pose.skeleton import Poses, poses_text

@@ -21,12 +21,12 @@ from animateanywhere.commands.cast_train import cast_train
 from animateanywhere.commands.corpus import corpus_frames
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import Size
+from animateanywhere.datasets.footage import APART
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
 from animateanywhere.datasets.shards import Sample, write_shard
 from animateanywhere.media import video
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
 from animateanywhere.methods.context_anyone.footage import (
-    APART,
     _apart,
     draws,
     open_footage,
@@ -39,6 +39,7 @@ from tests.commands.test_swap import write_character
 from tests.conftest import once
 
 SIDE, FPS, FRAMES = 64, 8.0, 9
+SQUARE = Size(SIDE, SIDE)
 LONG = 52
 RECIPE = """
 seed = 3
@@ -133,11 +134,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_references_are_given_pictures_or_of_another_moment(corpus: Path) -> None:
-    footage = open_footage(corpus, FRAMES, Size(SIDE, SIDE), FPS)
+    footage = open_footage(corpus, FRAMES, SQUARE, FPS)
     assert [open_shards(corpus).key(row) for row in footage.rows] == ["long", "own"]
     rule = Corpus(source="x", clips=8, pictures=2)
-    found = list(draws(footage, rule, range(8), 0))
-    (again,) = draws(footage, rule, range(5, 6), 0)
+    found = list(draws(footage, rule, range(8), FRAMES, SQUARE, 0))
+    (again,) = draws(footage, rule, range(5, 6), FRAMES, SQUARE, 0)
     assert np.array_equal(again.frames, found[5].frames)  # by its number alone
     given = [one for one in found if (one.pictures == (255, 0, 0)).all(-1).any()]
     assert len(given) == 4
@@ -165,7 +166,7 @@ def test_references_are_given_pictures_or_of_another_moment(corpus: Path) -> Non
         assert far[_apart(whole.masks, first, FRAMES, 8, rng)].all()
         assert not far[_apart(masks, first, FRAMES, 8, rng)].any()
     with pytest.raises(UsageError, match="no clip of at least 60 frames at 8 frames per second"):
-        open_footage(corpus, 60, Size(SIDE, SIDE), FPS)
+        open_footage(corpus, 60, SQUARE, FPS)
 
 
 @pytest.fixture(scope="module")
