@@ -101,6 +101,7 @@ class Job(NamedTuple):
     known: list[Character]
     pictures: np.ndarray  # (K, H, W, 3) uint8, as the network sees them
     motion: Motion | None
+    drawn: np.ndarray | None  # skeletons of the motion (F, H, W, 3) uint8
     frames: int
     sampling: generation.Options
 
@@ -131,7 +132,8 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     motion = _motion(base, known, options, backends)
     frames = options.frames or int(base.config["frames"]) if motion is None else len(motion)
     pictures = np.stack([reference_picture(one.pixels, one.mask, base.frame) for one in known])
-    job = Job(base, full, known, pictures, motion, frames, sampling)
+    drawn = None if motion is None else motion.skeletons(np.arange(frames))
+    job = Job(base, full, known, pictures, motion, drawn, frames, sampling)
     settings = sidecar(prompt, job, options)
     out = options.out
     if out is None:
@@ -255,13 +257,11 @@ def _motion(
 
 def _made(job: Job, begun: float) -> tuple[np.ndarray, Estimate]:
     """The frames (F, H, W, 3) uint8 of a video, and what was estimated before."""
-    base, drawn = job.base, None
-    if job.motion is not None:
-        drawn = job.motion.skeletons(np.arange(job.frames))
+    base = job.base
     latents_of = _by_pictures(job) if _by_vace(base) else _by_reference(job)
-    estimate = _estimate(job, latents_of, drawn, begun)
+    estimate = _estimate(job, latents_of, begun)
     with progress("generating", total=generation.steps_of(base, job.sampling)) as bar:
-        latents = latents_of(drawn, job.frames, job.sampling, lambda: bar.advance(1))
+        latents = latents_of(job.drawn, job.frames, job.sampling, lambda: bar.advance(1))
     with room_for_vae(base):
         return decode_latents(base.vae, latents, clip=True)[: job.frames], estimate
 
@@ -289,12 +289,12 @@ def _by_pictures(job: Job) -> Latents:
     return latents_of
 
 
-def _estimate(job: Job, latents_of: Latents, drawn: np.ndarray | None, begun: float) -> Estimate:
+def _estimate(job: Job, latents_of: Latents, begun: float) -> Estimate:
     """Estimate and print time and memory from a step of one window and one decoded latent. Raises
     UsageError if memory is too small."""
     base, length = job.base, window_length(job.base)
     start, short = time.monotonic(), min(job.frames, int(base.config["frames"]))
-    first = None if drawn is None else drawn[:short]
+    first = None if job.drawn is None else job.drawn[:short]
     latents = latents_of(first, short, replace(job.sampling, steps=1), lambda: None)
     step = time.monotonic() - start
     with room_for_vae(base):
@@ -341,11 +341,10 @@ def _write(
 def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
     """Everything that a video depends on, as JSON data."""
     base, sampling, motion = job.base, job.sampling, None
-    if options.pose is not None and job.motion is not None:
-        drawn = job.motion.skeletons(np.arange(job.frames))
+    if options.pose is not None and job.motion is not None and job.drawn is not None:
         motion = {
             "file": options.pose.name, "kind": job.motion.driving.kind,
-            "sha256": hashlib.sha256(drawn.tobytes()).hexdigest(), "start": options.part.start,
+            "sha256": hashlib.sha256(job.drawn.tobytes()).hexdigest(), "start": options.part.start,
             "fps": options.part.fps, "sound": not options.no_audio,
         }  # fmt: skip
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()

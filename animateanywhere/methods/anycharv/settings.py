@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -116,11 +115,6 @@ def is_recipe(name_or_path: str | Path) -> bool:
     """Whether a recipe is of this method: it has a table [swap]. Raises UsageError if there is no
     such recipe."""
     return recipes.has_table(name_or_path, "swap")
-
-
-def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON data."""
-    return dataclasses.asdict(recipe)
 
 
 def _check_parts(recipe: Recipe, where: str) -> None:
