@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from accelerate import PartialState
+from rich.markup import escape
 
-from animateanywhere.core.messages import progress
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.messages import progress, warn
 from animateanywhere.datasets.arrays import array_files
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards, write_corpus
 from animateanywhere.datasets.shards import (
@@ -23,6 +25,9 @@ from animateanywhere.datasets.shards import (
 )
 
 PER_SHARD = 64  # frames or samples, whichever fills a shard first
+TRIES = 16  # damaged samples in a row, after which training ends
+
+T = TypeVar("T")
 
 
 def cached_shards(
@@ -55,3 +60,21 @@ def array_sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sa
     meta = {"width": 1, "height": 1, "frames": 1, "fps": 0.0, "license": "", "source": "puppets"}
     files |= {"caption.txt": f"{caption}\n".encode(), "meta.json": json.dumps(meta).encode()}
     return Sample(key, files)
+
+
+def undamaged(read: Callable[[int], T], row: int, count: int, damaged: set[int]) -> T:
+    """What `read` reads of a row or, where that is damaged, of the next one of `count`, with a
+    warning: a run of days is not lost with one file.
+
+    damaged: those known, and added to. Raises UsageError if `TRIES` in a row are.
+    """
+    tries = min(TRIES, count)
+    for number in (place % count for place in range(row, row + tries)):
+        if number in damaged:
+            continue
+        try:
+            return read(number)
+        except UsageError as error:
+            damaged.add(number)
+            warn(escape(f"{error}; the next person is taken in that one's place"))
+    raise UsageError(f"{tries} people of the corpus in a row are damaged; see the warnings")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.core.errors import UsageError
-from animateanywhere.core.messages import warn
 from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.rendered import undamaged
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.anycharv.full_size import is_full_size
 from animateanywhere.methods.anycharv.masks import TRAINED, box_masks, grown
@@ -22,9 +20,6 @@ from animateanywhere.methods.anycharv.method import Scene, weight_of
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
 from animateanywhere.training.loop import pass_number
-
-T = TypeVar("T")
-TRIES = 16  # damaged people in a row, after which training ends
 
 
 @dataclass(frozen=True)
@@ -61,24 +56,6 @@ def rows(
         return draw.batch(chosen, np.random.default_rng([seed, 5, number]))
 
     return batch
-
-
-def undamaged(read: Callable[[int], T], row: int, count: int, damaged: set[int]) -> T:
-    """What `read` reads of a row or, where that is damaged, of the next one of `count`, with a
-    warning: a run of days is not lost with one file.
-
-    damaged: those known, and added to. Raises UsageError if `TRIES` in a row are.
-    """
-    tries = min(TRIES, count)
-    for number in (place % count for place in range(row, row + tries)):
-        if number in damaged:
-            continue
-        try:
-            return read(number)
-        except UsageError as error:
-            damaged.add(number)
-            warn(escape(f"{error}; the next person is taken in that one's place"))
-    raise UsageError(f"{tries} people of the corpus in a row are damaged; see the warnings")
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from animateanywhere.backbones.borrowing import lent_config
 from animateanywhere.backbones.create import save_once
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.rendered import undamaged
 from animateanywhere.datasets.samples import parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.anycharv import full_size, method
-from animateanywhere.methods.anycharv.batch import rows, undamaged
+from animateanywhere.methods.anycharv.batch import rows
 from animateanywhere.methods.anycharv.data import encoded_people
 from animateanywhere.methods.anycharv.pairs import generated_pairs
 from animateanywhere.methods.anycharv.samples import sampler

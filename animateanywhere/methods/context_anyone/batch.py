@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.backbones.vae import latent_count
 from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.rendered import undamaged
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.context_anyone.data import captions
 from animateanywhere.methods.context_anyone.full_size import padded
@@ -19,6 +21,8 @@ from animateanywhere.methods.context_anyone.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
 from animateanywhere.training.loop import pass_number
 
+# Target, weight, pose and prompt; of footage, its states (L, D) in the place of the prompt
+Row = tuple[np.ndarray, np.ndarray, np.ndarray, str, np.ndarray | None]
 COUNTS = (0.6, 0.25, 0.15)  # shares of the passes with 1, 2 and 3 reference pictures
 
 
@@ -58,32 +62,41 @@ class _Draw:
     settings: Recipe
     stage: Stage
     people: ShardCorpus
+    damaged: set[int] = field(default_factory=set)  # people that could not be read
 
     def batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
         alone = bool(rng.random() < self.stage.dropout)
         known = self.settings.corpus.pictures
         shares = np.array(COUNTS[:known])
         count = 1 + int(rng.choice(len(shares), p=shares / shares.sum()))
-        each = [self._row(int(row), alone, rng) for row in chosen]
-        latents, weight, poses, prompts, states = zip(*each, strict=True)
-        which = [rng.permutation(known)[:count] for _ in chosen]
-        pictures = self._pictures("pictures.npy", chosen, which)
-        tokens = None
-        if self.settings.full_size and self.settings.cast.image_tokens and not alone:
-            tokens = self._pictures("tokens.npy", chosen, which).flatten(1, 2)
+        people = [self._person(int(row), alone, rng) for row in chosen]
+        targets, shown = zip(*people, strict=True)
+        latents, weight, poses, prompts, states = zip(*targets, strict=True)
+        pictures, tokens = None, None
+        if not alone:
+            some = [rng.permutation(known)[:count] for _ in chosen]
+            pictures, *more = (
+                self._tensor([each[one] for each, one in zip(part, some, strict=True)])
+                for part in zip(*shown, strict=True)
+            )  # (B, K, ...)
+            tokens = more[0].flatten(1, 2) if more else None
         return Batch(
             self._tensor(latents), self._tensor(weight), list(prompts), self._tensor(poses),
-            None if alone else pictures,
-            self._padded(states) if self.settings.full_size else None, tokens,
+            pictures, self._padded(states) if self.settings.full_size else None, tokens,
         )  # fmt: skip
 
-    def _pictures(self, name: str, rows: np.ndarray, which: list[np.ndarray]) -> Tensor:
-        """What is known of some reference pictures of each row, (B, K, ...)."""
-        found = [
-            self.people.rows(int(row), [name])[0][some]
-            for row, some in zip(rows, which, strict=True)
-        ]
-        return self._tensor(found)
+    def _person(self, row: int, alone: bool, rng: np.random.Generator) -> tuple[Row, list[Any]]:
+        """A row, and what is known of all reference pictures of its person."""
+        before = rng.bit_generator.state
+        names = [] if alone else ["pictures.npy"]
+        if names and self.settings.full_size and self.settings.cast.image_tokens:
+            names.append("tokens.npy")
+
+        def read(number: int) -> tuple[Row, list[Any]]:
+            rng.bit_generator.state = before
+            return self._row(number, alone, rng), self.people.rows(number, names)
+
+        return undamaged(read, row, len(self.people), self.damaged)
 
     def _padded(self, states: tuple[np.ndarray | None, ...]) -> Tensor:
         """States (B, 512, D) of prompts; None stands for the empty one."""
@@ -92,9 +105,7 @@ class _Draw:
         each = [empty if one is None else padded(self._tensor([one]))[0] for one in states]
         return torch.stack(each)
 
-    def _row(
-        self, row: int, alone: bool, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, np.ndarray | None]:
+    def _row(self, row: int, alone: bool, rng: np.random.Generator) -> Row:
         """Target, weight, pose and prompt of a row; of footage, its states (L, D) in the place of
         the prompt."""
         stage, packed = self.stage, self.base.packed

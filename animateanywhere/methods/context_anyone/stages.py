@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from animateanywhere.backbones.borrowing import lent_config
 from animateanywhere.backbones.create import save_once
 from animateanywhere.backbones.low_memory import recompute
 from animateanywhere.datasets.order import Order
+from animateanywhere.datasets.rendered import undamaged
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.context_anyone import method
 from animateanywhere.methods.context_anyone.batch import rows
@@ -77,22 +79,26 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     captions say of the person."""
     base = run.base()
     people = run.people(base, video=False)
-    order = Order([np.arange(len(people))], seed)
+    order, damaged = Order([np.arange(len(people))], seed), set[int]()
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         number = pass_number(generator, seed)
         rng = np.random.default_rng([seed, 7, number])
         _, chosen = order.rows(number, min(stage.batch, len(people)))
-        texts = [captions(people, int(row))[0] for row in chosen]
         shown = rng.integers(run.settings.corpus.pictures, size=len(chosen)).tolist()
-        pictures = np.concatenate([
-            people.rows(int(row), ["pictures.npy"], at, at + 1)[0]
+
+        def read(row: int, at: int) -> tuple[str, np.ndarray]:
+            return captions(people, row)[0], people.rows(row, ["pictures.npy"], at, at + 1)[0]
+
+        texts, pictures = zip(*(
+            undamaged(partial(read, at=at), int(row), len(people), damaged)
             for row, at in zip(chosen, shown, strict=True)
-        ])  # fmt: skip
+        ), strict=True)  # fmt: skip
         with torch.no_grad():
-            ids = token_ids(base.tokenizer, texts).to(base.text_encoder.device)
+            ids = token_ids(base.tokenizer, list(texts)).to(base.text_encoder.device)
             words = end_states(base.text_encoder, ids)
-        return words, torch.from_numpy(pictures).float().to(base.denoiser.device)
+        latents = torch.from_numpy(np.concatenate(pictures)).float()
+        return words, latents.to(base.denoiser.device)
 
     encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
     folder = run.out / "training" / stage.name

@@ -297,3 +297,24 @@ def test_a_recipe_is_known_by_its_table(tmp_path: Path) -> None:
     for text, known in ((" [ cast ]\n", True), ("cast.base = 'a'\n", True), ("#[cast]\n", False)):
         path.write_text(text)
         assert is_recipe(path) is known
+
+
+def test_a_damaged_person_does_not_end_a_training(
+    trained: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "out")
+    recipe = load_recipe(recipe_of(tmp_path, tiny_base))
+    people, base = open_shards(out / "corpus" / "images"), load_cast_base(out)
+    stage, bad = recipe.stage[1], 2
+    draw = rows(base, recipe, stage, 5, people)
+    whole = [draw(step_generator(5, number)) for number in range(4)]
+    with people.shards[people.shard[bad]].open("r+b") as file:
+        file.seek(int(people.places["latents.npy"][bad, 0]) + 300)
+        file.write(b"damaged")
+    draw = rows(base, recipe, stage, 5, people)
+    found = [draw(step_generator(5, number)) for number in range(4)]
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert said.count("the next person is taken in that one's place") == 1
+    same = [torch.equal(one.latents, two.latents) for one, two in zip(whole, found, strict=True)]
+    assert sorted(same) == [False, False, True, True]  # in which that person is not, or is
+    assert all(one.latents.isfinite().all() for one in found)
