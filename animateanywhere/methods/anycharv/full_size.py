@@ -136,9 +136,9 @@ def create_parts(model: Parts, out: Path, seed: int) -> None:
     """
     existing = [name for name in FAMILY.parts if (out / name).is_dir()]
     model = fetch(model, existing, out)
-    torch.manual_seed(seed)  # new layers are drawn from the global generator
-    for name in FAMILY.parts:
+    for number, name in enumerate(FAMILY.parts):
         if name not in existing:
+            torch.manual_seed(seed + number)  # of new layers; each part's own, as in `create_base`
             save_part(_part(name, model), out / name)
 
 

@@ -79,7 +79,8 @@ def create_cast_base(settings: Recipe, out: Path) -> None:
     }  # fmt: skip
     if twice := sorted(follows.keys() & settings.transformer.keys()):
         raise UsageError(f"[transformer]: {twice[0]} follows from the base and [cast]: remove it")
-    torch.manual_seed(settings.seed)  # diffusers draws initial weights from the global generator
+    # Each part draws its initial weights by a seed of its own, as in `create_base`
+    torch.manual_seed(settings.seed)
     if cast.image_tokens and not (out / "image_encoder").is_dir():
         encoder = PictureEncoder(channels, words, bands=GRID, columns=GRID)
         save_part(encoder, out / "image_encoder")
@@ -88,14 +89,10 @@ def create_cast_base(settings: Recipe, out: Path) -> None:
             prediction_type=FLOW, use_flow_sigmas=True, flow_shift=cast.flow_shift
         )
         save_part(scheduler, out / "scheduler")
+    torch.manual_seed(settings.seed + 1)
     if not (out / "transformer").is_dir():
         network = part_of(CastTransformer, settings.transformer | follows, "transformer")
         save_part(network, out / "transformer")
-
-
-def reconstructs(base: Base) -> bool:
-    """Whether the network was trained to reconstruct the reference."""
-    return float(base.config.get("reconstruction", 0.0)) > 0
 
 
 def _check(base: Base) -> None:
@@ -148,8 +145,3 @@ def _require_known(folder: Path) -> None:
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{folder}: base is incomplete or damaged: {first}") from None
-
-
-def network_config(base: Base) -> Any:
-    """The transformer's config."""
-    return base.denoiser.config

@@ -16,9 +16,8 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base, encode_prompts
 from animateanywhere.backbones.behind_pictures import Words, sample_behind
 from animateanywhere.backbones.low_memory import room_for_vae
+from animateanywhere.backbones.wan_vace import GRAY
 from animateanywhere.methods.context_anyone.generation import Options, steps_of
-
-GRAY = 127.5  # zero as a pixel of the VAE: what is not shown
 
 
 def vace_latents(

@@ -21,7 +21,7 @@ from animateanywhere.datasets import rendered
 from animateanywhere.datasets.shard_corpus import open_shards
 from animateanywhere.methods.context_anyone import pairs
 from animateanywhere.methods.context_anyone.batch import per_latent, rows
-from animateanywhere.methods.context_anyone.cast_base import GRID, load_cast_base
+from animateanywhere.methods.context_anyone.cast_base import GRID, create_cast_base, load_cast_base
 from animateanywhere.methods.context_anyone.data import captions
 from animateanywhere.methods.context_anyone.settings import Corpus, Stage, is_recipe, load_recipe
 from animateanywhere.methods.context_anyone.stages import Run
@@ -318,3 +318,15 @@ def test_a_damaged_person_does_not_end_a_training(
     same = [torch.equal(one.latents, two.latents) for one, two in zip(whole, found, strict=True)]
     assert sorted(same) == [False, False, True, True]  # in which that person is not, or is
     assert all(one.latents.isfinite().all() for one in found)
+
+
+def test_a_base_whose_creation_was_killed_gets_the_same_weights(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    settings, out = load_recipe(recipe_of(tmp_path, tiny_base)), tmp_path / "out"
+    create_cast_base(settings, out)
+    whole = weights(out, "transformer")
+    shutil.rmtree(out / "transformer")  # killed before it was there
+    create_cast_base(settings, out)
+    again = weights(out, "transformer")
+    assert all(torch.equal(again[name], weight) for name, weight in whole.items())
