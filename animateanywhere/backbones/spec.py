@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from animateanywhere.core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,10 @@ class Model:
         """The tables of all parts that the recipe gives, by the parts' names."""
         found = {own.name: getattr(self, own.name) for own in fields(self)}
         return {name: table for name, table in found.items() if isinstance(table, dict) and table}
+
+    def require_tables(self, known: Sequence[str], where: str) -> None:
+        """Raise UsageError unless there are tables of exactly these parts. where: the file."""
+        found = self.tables()
+        if wrong := [*(name for name in known if name not in found),
+                     *(name for name in found if name not in known)]:  # fmt: skip
+            raise UsageError(f"{where}: [model] has the tables {', '.join(known)}; see {wrong[0]}")

@@ -126,10 +126,7 @@ def _check_parts(recipe: Recipe, where: str) -> None:
         return
     known = ("vae", "scheduler", "unet", "motion_adapter", "reference_unet", "pose_guider",
              "image_encoder")  # fmt: skip
-    tables = recipe.model.tables()
-    if wrong := [*(name for name in known if name not in tables),
-                 *(name for name in tables if name not in known)]:  # fmt: skip
-        raise UsageError(f"{where}: [model] has the tables {', '.join(known)}; see {wrong[0]}")
+    recipe.model.require_tables(known, where)
     for stage in recipe.stage:
         here = f"{where}: stage {stage.name}"
         if stage.kind == "tower":

@@ -117,13 +117,11 @@ def _check_parts(recipe: Recipe, where: str) -> None:
     tables = recipe.model.tables()
     known = ["vae", "text_encoder", "transformer", "scheduler"]
     known += ["image_encoder"] * recipe.cast.image_tokens
-    if wrong := [*(name for name in known if name not in tables),
-                 *(name for name in tables if name not in known)]:  # fmt: skip
-        raise UsageError(f"{where}: [model] has the tables {', '.join(known)}; see {wrong[0]}")
+    recipe.model.require_tables(known, where)
     for name in ("text_encoder", "transformer"):
         if "from" not in tables[name]:
             raise UsageError(f"{where}: model.{name}: name its source, from = folder or repository")
-    if wrong := [key for key in recipe.transformer if key not in OWN]:
+    if any(key not in OWN for key in recipe.transformer):
         raise UsageError(f"{where}: [transformer] has only {', '.join(OWN)} with [model]")
     if recipe.corpus.source == "puppets":
         raise UsageError(f"{where}: source of [corpus] must name a corpus of clips")
