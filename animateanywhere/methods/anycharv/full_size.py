@@ -44,6 +44,7 @@ from animateanywhere.backbones.vae import VAES, at_once, spatial_factor, to_pixe
 from animateanywhere.core.errors import UsageError
 from animateanywhere.methods.anycharv import published_weights
 from animateanywhere.methods.anycharv.pose_guider import PoseGuider, add_poses
+from animateanywhere.methods.anycharv.reference_picture import cropped
 from animateanywhere.methods.anycharv.settings import Parts
 from animateanywhere.pose import openpose_drawing
 
@@ -244,13 +245,8 @@ def stretched(picture: np.ndarray, mask: np.ndarray, width: int, height: int) ->
 
     picture: uint8 (H, W, 3). mask: (H, W) in [0, 1]. Raises ValueError for an empty mask.
     """
-    rows, columns = (np.flatnonzero((mask > 0.5).any(axis)) for axis in (1, 0))
-    if not len(rows):
-        raise ValueError("the mask of the reference picture is empty")
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    person = picture[box] * np.clip(mask, 0, 1)[box][..., None]
-    shown = Image.fromarray((person + 0.5).astype(np.uint8))
-    return np.asarray(shown.resize((width, height), Image.Resampling.BICUBIC))
+    person, _ = cropped(picture, mask, GROUND)
+    return np.asarray(person.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def cut_outs(base: Base, pictures: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
