@@ -123,7 +123,8 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     facts = scene_facts(scene, rate, options.part)
     check_out(options.out, facts)
     passes = to_device(base, best_device())
-    digest = hashlib.sha256(clip_digest(scene).encode()).hexdigest()
+    contents = clip_digest(scene)
+    digest = hashlib.sha256(contents.encode()).hexdigest()
     folder = folder_of(scene, digest)
     with owned(folder, "swap"):
         with write_aside(folder / SCENE) as aside:
@@ -138,7 +139,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             warn_findings(one.path.name, one.findings)
         prepared = prepare_scene(facts, folder, options.person, backends)
         _compare(known, prepared, options)
-        settings = sidecar(known, prepared, base, sampling, options, prompt)
+        settings = sidecar(known, prepared, contents, base, sampling, options, prompt)
         name = known[0].path.stem
         out = options.out or result_name(folder, name, settings["format"], settings)
         begun = time.monotonic()
@@ -303,10 +304,11 @@ def _cut_out(one: Character) -> str:
 
 
 def sidecar(
-    character: Sequence[Character], scene: Scene, base: Base, sampling: generation.Options,
-    options: SwapOptions, prompt: str,
+    character: Sequence[Character], scene: Scene, contents: str, base: Base,
+    sampling: generation.Options, options: SwapOptions, prompt: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that a result depends on, as JSON data. prompt: "" if the base reads none."""
+    """Everything that a result depends on, as JSON data. contents: a digest of the scene's file.
+    prompt: "" if the base reads none."""
     facts = scene.facts
     corrected = {str(part.first): marks for part in scene.parts
                  if any((marks := corrected_in(part)).values())}  # fmt: skip
@@ -316,7 +318,7 @@ def sidecar(
                        for one in character],
         "scene": {
             "file": facts.path.name,
-            "sha256": clip_digest(facts.path),
+            "sha256": contents,
             "start": facts.part.start,
             "fps": facts.part.fps,
             "poses": scene.poses,
