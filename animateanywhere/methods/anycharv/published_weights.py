@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from animateanywhere.backbones.sd_unet import EACH_FRAME
 from animateanywhere.backbones.sources import load_config, weight_files
-from animateanywhere.methods.anycharv.pose_guider import PoseGuider
+from animateanywhere.methods.anycharv.pose_guider import WIDTHS, PoseGuider
 
 TEMPORAL = ".motion_modules."
 SECOND_TABLE = ".attention_blocks.1.pos_encoder.pe"  # of positions, the same as the first
@@ -93,7 +93,7 @@ def guider_of_controlnet(folder: Path) -> PoseGuider:
     """A pose guider that starts with the embedding of a ControlNet for skeletons, as the paper's
     did. Raises ValueError for other weights."""
     config, prefix = load_config(folder), "controlnet_cond_embedding."
-    widths = config.get("conditioning_embedding_out_channels", (16, 32, 96, 256))
+    widths = config.get("conditioning_embedding_out_channels", WIDTHS)
     found = {
         name.removeprefix(prefix): weight
         for name, weight in read_weights(folder).items() if name.startswith(prefix)
