@@ -69,8 +69,14 @@ def read_character(
     size = reference_size(base)
     each = [cut_out(*one, size) for one in zip(pictures, masks, poses, strict=True)]
     frames, points = (np.stack(part) for part in zip(*each, strict=True))
-    latents = encode_frames(base.vae, frames)[None]  # (1, K, C, h, w)
-    drawn = encode_skeletons(base, points, size)[None]
+    return read_cut_outs(base, frames, points)
+
+
+def read_cut_outs(base: Base, pictures: np.ndarray, poses: np.ndarray) -> Character:
+    """`read_character` from pictures (K, h, w, 3) uint8 of the `reference_size`, as of
+    `reference_picture.cut_out`, and poses (K, 18, 3) in their pixels."""
+    latents = encode_frames(base.vae, pictures)[None]  # (1, K, C, h, w)
+    drawn = encode_skeletons(base, poses, reference_size(base))[None]
     return read_latents(base, latents, drawn)
 
 

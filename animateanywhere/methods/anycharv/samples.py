@@ -9,14 +9,12 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.frame_size import Size
 from animateanywhere.media.video import contact_sheet
 from animateanywhere.methods.anycharv.generation import (
     Options,
     decode,
-    encode_skeletons,
-    read_latents,
+    read_cut_outs,
     swap_latents,
 )
 from animateanywhere.methods.anycharv.masks import regions_of
@@ -40,9 +38,7 @@ def held_out(base: Base, settings: Recipe, count: int, frames: int) -> list[Trip
 def swapped(base: Base, one: Triplet, kind: str, seed: int) -> np.ndarray:
     """The first scene of a held-out person, frames (F, H, W, 3), as the base makes it of the other
     one's frames, by that one's fine mask ("compose") or box ("boost")."""
-    pictures = encode_frames(base.vae, one.pictures)[None]
-    drawn = encode_skeletons(base, one.picture_keypoints, reference_size(base))[None]
-    character = read_latents(base, pictures, drawn)
+    character = read_cut_outs(base, one.pictures, one.picture_keypoints)
     options = Options(seed=seed, mask="fine" if kind == "compose" else "box")
     region = regions_of(one.other_masks[0], options.mask, seed)
     scene, poses = one.other[0], one.keypoints[0]
