@@ -59,12 +59,15 @@ class Guest:
     """A person who is put into scenes. picture: one frame, from the front, in another scene."""
 
     number: int
-    identity: Identity
     picture: Clip
     reference: Spec
     cases: list[Case]
     size: int
     fps: float
+
+    @property
+    def identity(self) -> Identity:
+        return self.reference.identity
 
     @cached_property
     def clip(self) -> Clip:
@@ -88,7 +91,7 @@ def guest(number: int, config: dict[str, Any], picture_size: int, fast: bool = F
     ]
     picture = render(replace(reference, motion=replace(reference.motion, name="idle")), 1,
                      picture_size)  # fmt: skip
-    return Guest(number, person, picture, reference, cases, size, fps)
+    return Guest(number, picture, reference, cases, size, fps)
 
 
 def scene_spec(number: int, detailed: bool) -> Spec:
