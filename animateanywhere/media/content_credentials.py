@@ -80,14 +80,14 @@ def check_signer() -> None:
         raise UsageError(f"{CERTIFICATES} and {KEY} cannot sign: {error}") from None
 
 
-def sign(path: Path, tool: str, version: str, source: str, command: str) -> None:
-    """Put a signed manifest into a file: made by a command of a tool, with a source type. Without a
-    user's certificate, equal files give equal files. Where that fails, and for files larger than
-    `LARGEST`, warn and leave the file."""
+def sign(path: Path, tool: str, version: str, source: str, command: str) -> Signed | None:
+    """Put a signed manifest into a file: made by a command of a tool, with a source type; returns
+    what is read of it again. Without a user's certificate, equal files give equal files. Where that
+    fails, and for files larger than `LARGEST`, warn, leave the file and return None."""
     c2pa = _library()
     if path.stat().st_size > LARGEST:
         warn(f"{NOT_SIGNED}: it is larger than {LARGEST / 2**30:g} GiB; {ELSE}")
-        return
+        return None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     manifest = _manifest(tool, version, source, command, digest)
@@ -103,10 +103,12 @@ def sign(path: Path, tool: str, version: str, source: str, command: str) -> None
         if again is None or again.source != source or not again.intact:
             raise ValueError("what was written could not be read again")
         os.replace(signed, path)
+        return again
     except (c2pa.C2paError, OSError, ValueError, TypeError) as error:
         full = disk_is_full(error, path.parent)  # of which the library says something else
         reason = "the disk is full" if full else " ".join(str(error).split())
         warn(escape(f"{NOT_SIGNED}: {reason}; {ELSE}"))
+        return None
     finally:
         signed.unlink(missing_ok=True)
 

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from animateanywhere import __version__
 from animateanywhere.core.messages import warn
 from animateanywhere.media import content_credentials, xmp
-from animateanywhere.media.content_credentials import VOCABULARY
+from animateanywhere.media.content_credentials import VOCABULARY, Signed
 
 Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 
@@ -107,9 +107,10 @@ def complete(path: Path, made: Made) -> list[str]:
     read all of it; returns where the file says how it was made. Warns where it does not."""
     suffix = path.suffix.lower()
     xmp.add(path, made.packet)
+    signed = None
     if content_credentials.can_sign(suffix):
-        content_credentials.sign(path, TOOL, __version__, made.term, made.command)
-    found = read(path)
+        signed = content_credentials.sign(path, TOOL, __version__, made.term, made.command)
+    found = _origin(path, signed)
     missing = [place for place in PLACES[suffix] if found and place not in found.places]
     if found is None or found.source != made.source:
         warn("the result does not say that it was generated: its metadata could not be read again")
@@ -130,13 +131,15 @@ def read(path: Path) -> Origin | None:
     says nothing, or cannot be read."""
     if path.is_dir():
         path = next(iter(sorted(path.glob("*.png"))), path)
-    if not path.is_file():
-        return None
+    return _origin(path, content_credentials.read(path)) if path.is_file() else None
+
+
+def _origin(path: Path, signed: Signed | None) -> Origin | None:
+    """`read` of a file. signed: what its manifest says."""
     texts: dict[str, str] = {"comment": xmp.comment(path), "xmp": xmp.read(path)}
     places = [place for place, text in texts.items() if TERM.search(text)]
     terms = [found[1] for text in texts.values() if (found := TERM.search(text))]
     tools = [*_found(CREATOR, texts["xmp"]), *_found(COMMENT, texts["comment"])]
-    signed = content_credentials.read(path)
     intact = None
     if signed is not None:
         terms[:0] = _found(TERM, signed.source)
