@@ -3,7 +3,6 @@ beside the array. Damage is found when a frame is read, and nothing else is read
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,12 @@ from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import warn
+from animateanywhere.datasets.arrays import row_checks
 
 
 def checks_path(path: Path) -> Path:
     """The file of the checksums of an array."""
     return path.with_suffix(".crc32.npy")
-
-
-def checks_of(rows: np.ndarray) -> np.ndarray:
-    """The checksums (N, F) uint32 of frames (N, F, ...)."""
-    count = rows.shape[0] * rows.shape[1]
-    flat = np.ascontiguousarray(rows).reshape(count, -1)
-    return np.array([zlib.crc32(row.data) for row in flat], np.uint32).reshape(rows.shape[:2])
 
 
 class CheckedRows:
@@ -49,8 +42,8 @@ class CheckedRows:
         if self.checks is None:
             return found
         wanted = self.checks[index]
-        frames = found.reshape(1, wanted.size, *self.array.shape[2:])
-        wrong = np.flatnonzero(checks_of(frames)[0] != wanted.reshape(-1))
+        frames = found.reshape(wanted.size, *self.array.shape[2:])
+        wrong = np.flatnonzero(row_checks(frames) != wanted.reshape(-1))
         if len(wrong):
             every = np.arange(self.checks.size).reshape(self.checks.shape)[index].reshape(-1)
             row, frame = divmod(int(every[wrong[0]]), self.checks.shape[1])

@@ -18,7 +18,8 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress, warn
-from animateanywhere.datasets.checked_rows import CheckedRows, checks_of, checks_path
+from animateanywhere.datasets.arrays import row_checks
+from animateanywhere.datasets.checked_rows import CheckedRows, checks_path
 from animateanywhere.pose.skeleton import draw
 
 REGION_CELL = 8  # pixels of a side of a cell of regions
@@ -110,7 +111,7 @@ def _make_missing(
             for array, sums, part in zip(arrays.values(), checks, parts, strict=False):
                 array[index] = part
                 if sums is not None:
-                    sums[index] = checks_of(array[index : index + 1])[0]
+                    sums[index] = row_checks(array[index])
             file.write(json.dumps(row.captions) + "\n")
             captions.append(row.captions)
             if index % 64 == 0:
@@ -149,7 +150,7 @@ def cached_array(
             for start in range(0, count, rows):
                 stop = min(start + rows, count)
                 array[start:stop] = make(start, stop) if start else first
-                checks[start:stop] = checks_of(array[start:stop])
+                checks[start:stop] = [row_checks(row) for row in array[start:stop]]
                 bar.advance(stop - start)
             array.flush()
             with write_aside(checks_path(path)) as other:  # first: the array's own are complete
