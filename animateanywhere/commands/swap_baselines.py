@@ -19,6 +19,7 @@ from animateanywhere.backbones.base import (
     encode_text,
     find_base,
     guidance_rescale,
+    hash_of,
     load_base,
     noise_share,
     sampler_of,
@@ -66,8 +67,13 @@ class Bases:
 
     folder: Path  # of the swap base
     fast: bool
-    # Of the person at hand, what the swap base made of cases, uint8 (F, H, W, 3), by their seeds
-    made: dict[int, np.ndarray] = field(default_factory=dict)
+    # Frames uint8 (F, H, W, 3) that several rows need, of the person at hand, by kind and seed
+    kept: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def hash(self) -> str:
+        """That of the swap base, by which results are known again."""
+        return hash_of(self.folder)
 
     @cached_property
     def ours(self) -> Base:
@@ -87,6 +93,12 @@ class Bases:
         base = load_swap_base(self.folder)
         load_trained(base, checkpoint)
         return base
+
+    def once(self, kind: str, seed: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """What `make` makes, by the first row that needs it."""
+        if (kind, seed) not in self.kept:
+            self.kept[kind, seed] = make()
+        return self.kept[kind, seed]
 
 
 def first_checkpoint(folder: Path) -> Path | None:
@@ -209,10 +221,13 @@ def _swapped(
 
 
 def _made(bases: Bases, one: Guest, case: Case, seed: int) -> np.ndarray:
-    """What the swap base makes of a case; the two rows that show it sample it once."""
-    if seed not in bases.made:
-        bases.made[seed] = _swapped(bases.ours, one, case, seed, "box")
-    return bases.made[seed]
+    """What the swap base makes of a case."""
+    return bases.once("swapped", seed, lambda: _swapped(bases.ours, one, case, seed, "box"))
+
+
+def coded(bases: Bases, case: Case, seed: int) -> np.ndarray:
+    """The empty scene through the VAE, uint8 (F, H, W, 3), with which every row is compared."""
+    return bases.once("empty", seed, lambda: generation.through_vae(bases.ours, case.empty))
 
 
 def unstitched(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:

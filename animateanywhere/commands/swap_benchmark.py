@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import find_base, hash_of
+from animateanywhere.backbones.base import find_base
 from animateanywhere.commands.swap_baselines import (
     METHODS,
     Bases,
+    coded,
     first_checkpoint,
     region_of,
 )
@@ -26,7 +27,6 @@ from animateanywhere.evaluation.records import scored
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.media import video
 from animateanywhere.methods.anycharv.full_size import is_full_size
-from animateanywhere.methods.anycharv.generation import through_vae
 from animateanywhere.methods.anycharv.held_out import PEOPLE, STRATA, Guest, guest
 from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.truth import COLUMNS, check_aims, measure_swap
@@ -75,13 +75,13 @@ def swap_benchmark(
             for number in people:
                 one = guest(number, bases.ours.config, size, fast)
                 shown += [one] if number < SHOWN else []
-                bases.made.clear()
+                bases.kept.clear()
                 for name in chosen:
                     _score(name, one, bases, net, out / setting / name / f"{number:02}")
                     bar.advance(1)
         titles = {name: method.title for name, method in METHODS.items()}
         write_report(
-            out, setting, titles, hash_of(folder), columns=COLUMNS, aims=check_aims, strata=STRATA
+            out, setting, titles, bases.hash, columns=COLUMNS, aims=check_aims, strata=STRATA
         )
         video.contact_sheet(
             out / f"contact_sheet-{setting}.png", sheet(shown, chosen, out / setting)
@@ -114,7 +114,7 @@ def _chosen(methods: Sequence[str], folder: Path, fast: bool) -> list[str]:
 
 def _score(name: str, one: Guest, bases: Bases, net: Perception, place: Path) -> dict[str, Any]:
     """Mean scores of a method over a person's cases, and the videos of these in `place`."""
-    key = {"base": hash_of(bases.folder), "version": __version__, "fast": bases.fast,
+    key = {"base": bases.hash, "version": __version__, "fast": bases.fast,
            "measures": MEASURES}  # fmt: skip
 
     def cases() -> list[dict[str, Any]]:
@@ -125,8 +125,8 @@ def _score(name: str, one: Guest, bases: Bases, net: Perception, place: Path) ->
             with quietly():
                 made = METHODS[name].make(bases, one, case, place, seed)
             video.write(place / f"case{number}.mp4", made.frames, one.fps)
-            coded = through_vae(bases.ours, case.empty)
-            rows.append(measure_swap(net, made.frames, case, region_of(case), made.matte, coded))
+            empty = coded(bases, case, seed)
+            rows.append(measure_swap(net, made.frames, case, region_of(case), made.matte, empty))
         return rows
 
     return scored(place / "scores.json", key, cases)
