@@ -21,9 +21,6 @@ from animateanywhere.backbones.base import (
     guidance_rescale,
     hash_of,
     load_base,
-    noise_share,
-    sampler_of,
-    window_length,
 )
 from animateanywhere.backbones.loading import load_with_weights
 from animateanywhere.backbones.personal_weights import read_metadata
@@ -31,8 +28,8 @@ from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.json_file import read_json
-from animateanywhere.diffusion.losses import level, video_noise
-from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
+from animateanywhere.diffusion.losses import level
+from animateanywhere.diffusion.sampling import Denoiser
 from animateanywhere.evaluation.truth import write_reference
 from animateanywhere.methods.animate_anywhere import method as animate
 from animateanywhere.methods.animate_anywhere.batch import Conditions
@@ -174,19 +171,17 @@ def blended(base: Base, prompt: str, case: Case, seed: int) -> Made:
     denoising step (as in RePaint, Lugmayr et al. 2022, arXiv 2201.09865, without its resampling).
     """
     old, region = case.scene, region_of(case)
-    count, size = len(old.frames), Size(old.frames.shape[2], old.frames.shape[1])
-    network = base.family.build(base, count > 1)
-    config = base.scheduler_for(network).config
-    generator = torch.Generator().manual_seed(seed)
+    size = Size(old.frames.shape[2], old.frames.shape[1])
+    network = base.family.build(base, len(old.frames) > 1)
+    scheduler = base.scheduler_for(network)
     kept = encode_frames(base.vae, old.frames)[None]  # (1, F, C, h, w)
     cells = to_latents(region, *kept.shape[-2:]).to(kept)[None]
     poses = encode_skeletons(base, old.keypoints, size)[None]
     inside = method.Scene(kept, cells, poses, kept)
     with torch.no_grad():
         prompted, empty = encode_text(base, [prompt, ""]).split(1)
-    conditions, share = Conditions(poses, prompted, empty), noise_share(base)
+    conditions, kind = Conditions(poses, prompted, empty), scheduler.config.prediction_type
     guidance, rescale = float(base.config["guidance_scale"]), guidance_rescale(base)
-    scheduler = make_scheduler(config, sampler_of(base))
 
     def denoiser_of(start: int, stop: int) -> Denoiser:
         window = inside.window(start, stop)
@@ -195,15 +190,13 @@ def blended(base: Base, prompt: str, case: Case, seed: int) -> Made:
         )
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            levels = level(base.scheduler_for(network), t.reshape(1).expand(len(x)).to(x.device))
-            return method.put_in_scene(free(x, t), x, window, levels, config.prediction_type)
+            levels = level(scheduler, t.reshape(1).expand(len(x)).to(x.device))
+            return method.put_in_scene(free(x, t), x, window, levels, kind)
 
         return denoise
 
-    length = window_length(base)
-    joint = blend(denoiser_of, windows(count, length, length // 4))
-    noise = video_noise(kept.shape, generator, share).to(kept)
-    latents = sample(joint, noise, scheduler, steps_of(base), generator, lambda *_: None, share)[0]
+    options = Options(seed, steps_of(base))
+    latents = generation.sample_windows(base, network, denoiser_of, kept, options)[0]
     return Made(decode_latents(base.vae, latents), region)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -131,30 +131,33 @@ def sample_scenes(
 ) -> Tensor:
     """The latents (B, F, C, h, w) of B scenes, each with its own character; arguments as for
     `swap_latents`."""
-    count = scene.latents.shape[1]
-    video = count > 1 and "motion_adapter" in base.parts
+    video = scene.latents.shape[1] > 1 and "motion_adapter" in base.parts
     network = method.build(base, video)
-    scheduler = make_scheduler(
-        base.scheduler_for(network).config,
-        options.sampler or sampler_of(base),
-    )
     guidance = options.guidance
     guidance = float(base.config["guidance_scale"]) if guidance is None else guidance
-    generator = torch.Generator().manual_seed(options.seed)  # on the CPU: the same on each device
-    share = noise_share(base)
-    noise = video_noise((len(scene.latents), *scene.latents.shape[1:]), generator, share)
     text, rescale = method.words(base), guidance_rescale(base)
 
     def denoiser_of(start: int, stop: int) -> Denoiser:
         window = scene.window(start, stop)
         return method.denoiser(base, network, window, text, character, guidance, rescale)
 
+    return sample_windows(base, network, denoiser_of, scene.latents, options, progress)
+
+
+def sample_windows(
+    base: Base, network: Any, denoiser_of: Callable[[int, int], Denoiser], scene: Tensor,
+    options: Options, progress: Callable[[], None] = lambda: None,
+) -> Tensor:  # fmt: skip
+    """Latents of the shape of the scenes', (B, F, C, h, w). network: that the denoisers of windows
+    call. `Options.guidance` is theirs."""
+    config, share = base.scheduler_for(network).config, noise_share(base)
+    scheduler = make_scheduler(config, options.sampler or sampler_of(base))
+    generator = torch.Generator().manual_seed(options.seed)  # on the CPU: the same on each device
+    noise = video_noise(scene.shape, generator, share).to(scene)
     length = window_length(base)
-    joint = blend(denoiser_of, windows(count, length, length // 4))
-    return sample(
-        joint, noise.to(scene.latents), scheduler, steps_of(base, options), generator,
-        lambda *_: progress(), share,
-    )  # fmt: skip
+    joint = blend(denoiser_of, windows(scene.shape[1], length, length // 4))
+    steps = steps_of(base, options)
+    return sample(joint, noise, scheduler, steps, generator, lambda *_: progress(), share)
 
 
 def decode(base: Base, latents: Tensor) -> np.ndarray:
