@@ -65,7 +65,7 @@ def seams(frames: np.ndarray, masks: np.ndarray, length: int) -> float:
     """Flicker at the ends of windows relative to that at other frames; NaN for a single window."""
     from animateanywhere.diffusion.sampling import windows
 
-    ranges = windows(len(frames), length, length // 4)
+    ranges = windows(len(frames), length)
     at = {edge for pair in ranges for edge in pair} - {0, len(frames)}
     if not at:
         return float("nan")

@@ -154,7 +154,7 @@ def swaps(folder: Path) -> None:
         tflop = counted(partial(swap_memory.window, base, "fp16"))
     for name, peak in swap_memory.peaks(folder, config, "fp16").items():
         print(f"{name}: {peak.weights + peak.work:.1f} GB", flush=True)
-    runs = recipe.model.steps * len(windows(120, config["frames"], config["frames"] // 4))
+    runs = recipe.model.steps * len(windows(120, config["frames"]))
     times = [f"{card} {clock(runs * tflop / peak / SHARE)}" for card, peak in PEAKS.items()]
     print(f"120 frames, {runs} passes of {tflop:.0f} TFLOP: {', '.join(times)}")
 

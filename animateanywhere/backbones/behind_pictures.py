@@ -38,7 +38,7 @@ def sample_behind(
     `Family.encode_pose`. guidance, sampler: None for the base's default. Each window of a long clip
     gets the pictures.
     """
-    front, count, length = len(pictures), len(control), window_length(base)
+    front, count = len(pictures), len(control)
     inputs = torch.cat([pictures, control])[None]
     scheduler = make_scheduler(base.scheduler.config, sampler or sampler_of(base))
     scale = float(base.config["guidance_scale"]) if guidance is None else guidance
@@ -49,7 +49,7 @@ def sample_behind(
         rows = [*range(front), *range(front + start, front + stop)]
         return _denoiser(base, inputs[:, rows], words, scale)
 
-    joint = blend(denoiser_of, windows(count, length, length // 4), front)
+    joint = blend(denoiser_of, windows(count, window_length(base)), front)
     made = sample(joint, noise.to(inputs), scheduler, steps, generator, lambda *_: progress())
     return made[0, front:]
 

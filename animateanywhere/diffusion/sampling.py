@@ -134,12 +134,19 @@ def guided(cond: Tensor, uncond: Tensor, scale: float, rescale: float = 0.0) -> 
     return x * (rescale * kept + 1 - rescale)
 
 
-def windows(frames: int, length: int, overlap: int) -> list[tuple[int, int]]:
+def shared_by(length: int) -> int:
+    """How many of the frames of a window its neighbor shares, unless asked for otherwise."""
+    return length // 4
+
+
+def windows(frames: int, length: int, overlap: int | None = None) -> list[tuple[int, int]]:
     """Ranges (start, stop) of at most `length` frames that cover `frames`.
 
-    Neighbors share at least `overlap` frames and are evenly spaced, so that the last one is not
-    shorter. Raises ValueError unless 0 <= overlap < length.
+    Neighbors share at least `overlap` frames, by default as many as `shared_by` says, and are
+    evenly spaced, so that the last one is not shorter. Raises ValueError unless 0 <= overlap <
+    length.
     """
+    overlap = shared_by(length) if overlap is None else overlap
     if not 0 <= overlap < length:
         raise ValueError(f"an overlap of {overlap} does not fit windows of {length} frames")
     if frames <= length:

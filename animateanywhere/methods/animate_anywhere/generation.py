@@ -31,6 +31,7 @@ from animateanywhere.diffusion.sampling import (
     make_scheduler,
     sample,
     set_timesteps,
+    shared_by,
     switch_denoisers,
     windows,
 )
@@ -116,7 +117,7 @@ def render_latents(
     generator = torch.Generator().manual_seed(seed)
     share = noise_share(base)
     noise = video_noise((1, count, *latent_shape(base)), generator, share)
-    ranges = windows(count, length, length // 4)
+    ranges = windows(count, length)
     if sampling.free:
         noise = free_noise(noise, ranges, generator)
     noise = noise.to(pose_latents.device)
@@ -135,7 +136,7 @@ def render_latents(
             )
 
         if sampling.circle:
-            return blend_circle(denoiser_of, count, length, length // 4)
+            return blend_circle(denoiser_of, count, length, shared_by(length))
         return blend(denoiser_of, ranges)
 
     denoiser = windowed(unet, prompt)

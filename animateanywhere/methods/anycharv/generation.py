@@ -154,8 +154,7 @@ def sample_windows(
     scheduler = make_scheduler(config, options.sampler or sampler_of(base))
     generator = torch.Generator().manual_seed(options.seed)  # on the CPU: the same on each device
     noise = video_noise(scene.shape, generator, share).to(scene)
-    length = window_length(base)
-    joint = blend(denoiser_of, windows(scene.shape[1], length, length // 4))
+    joint = blend(denoiser_of, windows(scene.shape[1], window_length(base)))
     steps = steps_of(base, options)
     return sample(joint, noise, scheduler, steps, generator, lambda *_: progress(), share)
 

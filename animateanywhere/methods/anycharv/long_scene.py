@@ -23,7 +23,7 @@ from animateanywhere.backbones.base import Base, window_length
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decoded, latent_count
 from animateanywhere.core.files import write_aside
-from animateanywhere.diffusion.sampling import windows
+from animateanywhere.diffusion.sampling import shared_by, windows
 from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
 
@@ -76,13 +76,12 @@ class Piece(NamedTuple):
 
 def shared_frames(base: Base) -> int:
     """How many frames neighboring chunks share."""
-    return max(window_length(base) // 4, 1) * base.packed
+    return max(shared_by(window_length(base)), 1) * base.packed
 
 
 def windows_of(base: Base, frames: int) -> int:
     """The number of windows of a chunk of so many frames: of passes in each denoising step."""
-    count, length = latent_count(frames, base.packed), window_length(base)
-    return len(windows(count, length, length // 4))
+    return len(windows(latent_count(frames, base.packed), window_length(base)))
 
 
 def sample_chunk(

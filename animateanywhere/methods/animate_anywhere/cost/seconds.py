@@ -6,7 +6,7 @@ from math import ceil
 
 from animateanywhere.backbones.vae import latent_count
 from animateanywhere.diffusion.circular import circular_windows
-from animateanywhere.diffusion.sampling import windows
+from animateanywhere.diffusion.sampling import shared_by, windows
 from animateanywhere.methods.animate_anywhere import appearance_search
 from animateanywhere.methods.animate_anywhere.background_augmentation import (
     STEPS as BACKGROUND_STEPS,
@@ -81,7 +81,7 @@ def generating(
     circle: whether windows go around (`diffusion.circular`)."""
     unit = measured["generate"]
     count = latent_count(frames, packed)
-    ranges = (circular_windows if circle else windows)(count, length, length // 4)
+    ranges = (circular_windows if circle else windows)(count, length, shared_by(length))
     seen = sum(stop - start for start, stop in ranges)
     return {
         "beginning": unit["fixed"],
