@@ -58,20 +58,8 @@ def measure(
     generated: uint8 (F, H, W, 3), of the truth's shape. candidates: from `line_up`.
     """
     estimated = perceive(net, generated)
-    masks = estimated["masks"]
-    colors = metrics.person_delta_e(generated, truth.frames, truth.parts, PARTS, masks)
-    scores: dict[str, Any] = {
-        **_compare(net, generated, estimated, truth),
-        "person_psnr": metrics.person_psnr(generated, truth.frames, truth.masks),
-        "person_ssim": metrics.person_ssim(generated, truth.frames, truth.masks),
-        "person_delta_e": colors.pop("mean"),
-        "delta_e_parts": colors,
-    }
-    spec, size = truth.spec, generated.shape[1]
-    if spec.object.name != "none":
-        bare = replace(spec, object=replace(spec.object, name="none"))
-        empty = render(bare, len(generated), size, truth.fps, truth.start)
-        scores["object_present"] = metrics.object_present(generated, truth.frames, empty.frames)
+    masks, spec, size = estimated["masks"], truth.spec, generated.shape[1]
+    scores = _measure_person(net, generated, estimated, truth)
     if face_detector is not None and frontal_frames(truth).any():
         scores["faces_visible"] = faces_visible(face_detector, generated, truth)
     if candidates:
@@ -84,6 +72,32 @@ def measure(
     if spec.scene.name != reference.spec.scene.name:
         known = (reference.frames, reference.masks)
         scores["leak"] = metrics.leak(generated, masks, *known, requested, requested_masks)
+    return scores
+
+
+def measure_person(net: Perception, generated: np.ndarray, truth: Clip) -> dict[str, Any]:
+    """Those of `measure` that need nothing but the true render: `compare`, the person's colors, and
+    the object."""
+    return _measure_person(net, generated, perceive(net, generated), truth)
+
+
+def _measure_person(
+    net: Perception, generated: np.ndarray, estimated: dict[str, Any], truth: Clip
+) -> dict[str, Any]:
+    """`measure_person`, with the network's estimates for the frames."""
+    colors = metrics.person_delta_e(generated, truth.frames, truth.parts, PARTS, estimated["masks"])
+    scores: dict[str, Any] = {
+        **_compare(net, generated, estimated, truth),
+        "person_psnr": metrics.person_psnr(generated, truth.frames, truth.masks),
+        "person_ssim": metrics.person_ssim(generated, truth.frames, truth.masks),
+        "person_delta_e": colors.pop("mean"),
+        "delta_e_parts": colors,
+    }
+    spec = truth.spec
+    if spec.object.name != "none":
+        bare = replace(spec, object=replace(spec.object, name="none"))
+        empty = render(bare, len(generated), generated.shape[1], truth.fps, truth.start)
+        scores["object_present"] = metrics.object_present(generated, truth.frames, empty.frames)
     return scores
 
 

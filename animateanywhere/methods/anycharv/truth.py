@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation
 
 from animateanywhere.evaluation.perception import Perception
 from animateanywhere.evaluation.report import Aim, Means, Ratios, aim
-from animateanywhere.evaluation.truth import measure
+from animateanywhere.evaluation.truth import measure_person
 from animateanywhere.methods.anycharv.held_out import Case
 from animateanywhere.metrics import swap
 
@@ -41,7 +41,7 @@ def measure_swap(
     persons = np.stack([
         binary_dilation(mask, iterations=BESIDE) for mask in (old > 0) | (new > 0)
     ])  # fmt: skip
-    found = measure(net, made, truth, truth)
+    found = measure_person(net, made, truth)
     scores = {name: found[name] for name in COLUMNS if name in found} | {
         "silhouette_iou": found["silhouette_iou"],
         "ring": swap.ring_error(made, frames, old, new),
