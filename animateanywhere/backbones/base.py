@@ -34,7 +34,7 @@ from animateanywhere.backbones.vae import (
     latent_count,
     temporal_factor,
 )
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.core.files import sha256, write_aside
 from animateanywhere.core.json_file import read_json
 from animateanywhere.core.paths import ASSETS, RUNS, recipes_folder
@@ -83,10 +83,6 @@ CONFIG: dict[str, Callable[[Any], bool]] = {
 BUNDLED = ASSETS / "mini"
 TRAINED = RUNS / "base"  # output of `aa base-train mini`
 BASES = RUNS / "bases"  # output of `aa base-train` with other recipes: a folder for each, by name
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def family_of(parts: Container[str]) -> Family:
@@ -190,7 +186,7 @@ def base_config(folder: Path) -> dict[str, Any]:
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: damaged ({_one_line(error)}); get the base again") from None
+        raise UsageError(f"{path}: damaged ({first_line(error)}); get the base again") from None
     for key, fits in CONFIG.items():
         if key in config and not fits(config[key]):
             raise UsageError(f"{path}: {key} cannot be {config[key]!r}; get the base again")
@@ -240,7 +236,7 @@ def _place(folder: Path, part: str, lender: Path | None) -> Path:
 
 
 def _damaged(folder: Path, error: Exception) -> UsageError:
-    return UsageError(f"{folder}: base is incomplete or damaged: {_one_line(error)}")
+    return UsageError(f"{folder}: base is incomplete or damaged: {first_line(error)}")
 
 
 def _load(kind: Any, folder: Path, device: str | torch.device, frozen: bool) -> Any:

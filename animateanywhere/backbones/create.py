@@ -29,7 +29,7 @@ from animateanywhere.backbones.sources import (
 )
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import VAES
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.core.files import folder_aside
 from animateanywhere.core.hub import in_cache
 from animateanywhere.core.messages import say, warn
@@ -164,7 +164,7 @@ def with_checkpoint(model: Model, file: Path) -> Model:
         with safe_open(file, "pt") as opened:
             names = set(opened.keys())
     except (OSError, SafetensorError) as error:
-        raise UsageError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"cannot read {file}: {first_line(error)}") from None
     kind = family_of(model.tables()).checkpoint
     if not all(any(name.endswith(suffix) for name in names) for suffix in kind.key_suffixes):
         raise UsageError(f"{file} is not a {kind.description}")

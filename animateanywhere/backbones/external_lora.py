@@ -16,7 +16,7 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.personal_weights import FORMAT
 from animateanywhere.backbones.weight_kinds import LORA, TEXT, kind_of
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.core.json_file import parse_json, read_json
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.tensor_file import read_tensors, require_finite
@@ -55,7 +55,7 @@ def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
         found, alphas = base.family.read_lora(own, network)
         fitting, others = _fitting(found, network, name)
     except (KeyError, ValueError, RuntimeError, IndexError, TypeError, AttributeError) as error:
-        raise UsageError(f"{wrong} ({_first_line(error)})") from None
+        raise UsageError(f"{wrong} ({first_line(error)})") from None
     count = f"{len(fitting)} of {len(layers)} layers"
     left = [*others, *sorted({key for key in tensors if not LORA.search(key)})]
     if len(fitting) < LEAST * len(layers):
@@ -65,7 +65,7 @@ def add_lora(base: Base, file: Path, scale: float = 1.0) -> None:
     try:
         network.load_lora_adapter(used, prefix=name, network_alphas=alphas, metadata=config)
     except (KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
-        raise UsageError(f"{wrong} ({_first_line(error)})") from None
+        raise UsageError(f"{wrong} ({first_line(error)})") from None
     network.fuse_lora(lora_scale=scale)
     network.unload_lora()
     weights = dict(network.named_parameters())
@@ -172,7 +172,3 @@ def _names(left: list[str]) -> str:
         return ""
     more = f" and {len(left) - NAMED} others" if len(left) > NAMED else ""
     return f", such as {', '.join(left[:NAMED])}{more}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from animateanywhere.backbones.family import Base, Family
 from animateanywhere.core.device import is_gpu, resolve_precision
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -118,9 +118,8 @@ def compile_blocks(network: Any, family: Family) -> None:
     try:
         torch.compile(torch.neg)(torch.zeros(1))
     except Exception as error:  # types differ: no compiler, no headers, no Triton
-        reason = str(error).strip().splitlines()[0]
         raise UsageError(
-            f"--compile: torch.compile does not work on this machine ({reason}); "
+            f"--compile: torch.compile does not work on this machine ({first_line(error)}); "
             "install a C++ compiler, or leave --compile out"
         ) from None
     torch._dynamo.config.recompile_limit = 64  # blocks differ in shape

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from animateanywhere.backbones.spec import Model
 from animateanywhere.core import hub
-from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.errors import Failure, UsageError, first_line
 from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say
 
@@ -55,8 +55,9 @@ def part_of(kind: Any, table: dict[str, Any], name: str, half: bool = False) -> 
                 return _from_single_file(kind, table, name, dtype)
             return from_folder(kind, Path(table["from"]) / place_of(name, table), dtype)
         except LOADING as error:
-            first = str(error).strip().splitlines()[0]
-            raise UsageError(f"cannot load {name} from {table['from']}: {first}") from None
+            raise UsageError(
+                f"cannot load {name} from {table['from']}: {first_line(error)}"
+            ) from None
     config = {key: value for key, value in table.items() if key != "_class_name"}
     try:
         if issubclass(kind, PreTrainedModel):

@@ -49,6 +49,11 @@ def out_of_memory(error: BaseException) -> str | None:
     return None
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of a library says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def stopped(error: BaseException) -> bool:
     """Whether an error is what a library made of Ctrl-C or SIGTERM."""
     # A cause, not a context: what fails while a stopped command saves is an error

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import masks_to_uint8
@@ -51,8 +51,7 @@ def clip_embedders(location: WeightsLocation) -> tuple[ImageEmbedder, TextEmbedd
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
+        raise UsageError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
     longest = int(model.config.text_config.max_position_embeddings)
 
     def embed_text(text: str) -> np.ndarray:
@@ -154,8 +153,7 @@ def _processor(folder: Path) -> Any:
     try:  # the other image backend needs torchvision
         return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
     except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
+        raise UsageError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
 
 
 def _batched(processor: Any, embed: Callable[[Any], Any], label: str) -> ImageEmbedder:

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from animateanywhere.core import hub
 from animateanywhere.core.device import best_device
-from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.errors import Failure, UsageError, first_line
 from animateanywhere.core.files import sha256
 from animateanywhere.core.messages import say
 
@@ -129,6 +129,5 @@ def load(kind: Any, folder: Path) -> Any:
     try:
         model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
+        raise UsageError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
     return model.to(best_device()).eval().requires_grad_(False)

@@ -41,7 +41,7 @@ from animateanywhere.backbones.sources import (
     place_of,
 )
 from animateanywhere.backbones.vae import VAES, at_once, spatial_factor, to_pixels
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.methods.anycharv import published_weights
 from animateanywhere.methods.anycharv.pose_guider import PoseGuider, add_poses
 from animateanywhere.methods.anycharv.reference_picture import cropped
@@ -160,8 +160,7 @@ def _part(name: str, model: Parts) -> Any:
             raise ValueError(f"{wrong[0]} is not finite")
         return part
     except (*LOADING, TypeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"cannot load {name} from {folder}: {first}") from None
+        raise UsageError(f"cannot load {name} from {folder}: {first_line(error)}") from None
 
 
 def _usual(name: str, folder: Path) -> Any:

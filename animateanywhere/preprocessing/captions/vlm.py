@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.errors import Failure, UsageError, first_line
 from animateanywhere.core.messages import progress
 from animateanywhere.preprocessing.captions.template import (
     Description,
@@ -66,8 +66,7 @@ def opened(
     try:
         processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UsageError(f"{folder}: the model cannot be loaded ({first})") from None
+        raise UsageError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
     if not getattr(processor, "chat_template", None) or not hasattr(processor, "image_processor"):
         raise UsageError(
             f"{folder}: not a vision-language model that answers questions about pictures; "
