@@ -18,6 +18,7 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.run_folder import VIDEOS
 from animateanywhere.evaluation.sidecar import earlier_settings
+from animateanywhere.studio.answer import MEDIA
 from animateanywhere.studio.motions import motion_file, motions
 from animateanywhere.studio.orders import people
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
@@ -25,7 +26,6 @@ from animateanywhere.studio.place import ID, Place, Unknown, new_id
 RECORD = "deleted.json"
 SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale", "sampler",
          "frames", "fps", "size", "fit", "scale", "version")  # fmt: skip
-VIDEO = {".mp4": "video", ".webm": "video", ".gif": "image", ".webp": "image", ".png": "image"}
 
 
 def history(place: Place) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _item(place: Place, run: Run, motion_ids: dict[str, str]) -> dict[str, Any]:
         item["settings"] |= {"base": base.get("name"), "motion": pose.get("file"),
                              "start": pose.get("start"), "scene": scene.get("file")}  # fmt: skip
         item["motion_id"] = motion_ids.get(str(pose.get("file")))
-        item["shown"] = VIDEO.get(run.path.suffix)
+        item["shown"] = MEDIA.get(run.path.suffix, "").partition("/")[0] or None
         item["fps"] = _table(settings, "output").get("fps") or settings.get("fps")
     return item
 

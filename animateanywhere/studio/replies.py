@@ -19,7 +19,7 @@ from animateanywhere import __version__
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.studio import clips, exports, history, motions, orders, subjects
-from animateanywhere.studio.answer import Answer, as_json
+from animateanywhere.studio.answer import Answer, as_json, media
 from animateanywhere.studio.job import Job, result_of
 from animateanywhere.studio.jobs import Queue
 from animateanywhere.studio.place import Place, Unknown
@@ -27,8 +27,6 @@ from animateanywhere.studio.place import Place, Unknown
 TICK = 0.2  # seconds between looks at what changed
 PULSE = 15.0  # seconds after which a silent stream says that it lives
 FORM = 2**20  # bytes of a form at most
-MEDIA = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif", ".webp": "image/webp",
-         ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}  # fmt: skip
 
 
 def _parts(request: Request) -> tuple[Place, Queue]:
@@ -126,11 +124,11 @@ async def _delete_clip(request: Request) -> Response:
 
 async def _strip(request: Request) -> Response:
     path = request.app.state.place.file("clips", request.path_params["id"], ".jpg")
-    return _media(path)
+    return media(path)
 
 
 async def _clip_video(request: Request) -> Response:
-    return _media(clips.file_of(request.app.state.place, request.path_params["id"]))
+    return media(clips.file_of(request.app.state.place, request.path_params["id"]))
 
 
 # Jobs
@@ -165,7 +163,7 @@ async def _job_picture(request: Request) -> Response:
     path = Path(shown[number]) if number < len(shown) else None
     if path is None or not place.holds(path):
         raise Unknown(str(number))
-    return _media(path)
+    return media(path)
 
 
 async def _forget_job(request: Request) -> Response:
@@ -197,7 +195,7 @@ async def _picture(request: Request) -> Response:
     kind, frame = request.path_params["kind"], request.path_params["frame"]
     if kind not in ("frames", "masks"):
         raise Unknown(kind)
-    return _media(subjects.picture(_subject_folder(request), kind, frame))
+    return media(subjects.picture(_subject_folder(request), kind, frame))
 
 
 async def _set_mask(request: Request) -> Response:
@@ -260,7 +258,7 @@ async def _forget(request: Request) -> Response:
 
 
 async def _file(request: Request) -> Response:
-    return _media(request.app.state.place.path_of(request.path_params["id"]))
+    return media(request.app.state.place.path_of(request.path_params["id"]))
 
 
 async def _export(request: Request) -> Response:
@@ -287,14 +285,6 @@ async def _run_page(request: Request) -> Response:
 
 async def _doctor(request: Request) -> Response:
     return Answer(await exports.doctor())
-
-
-def _media(path: Path) -> Response:
-    """A picture or video by its suffix, which is the server's; nothing else is given out."""
-    kind = MEDIA.get(path.suffix.lower())
-    if kind is None or not path.is_file():
-        raise Unknown(path.name)
-    return FileResponse(path, media_type=kind)
 
 
 class _Number(IntegerConvertor):
