@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
-import sys
 import unicodedata
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import parse_json, read_table
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
+from animateanywhere.studio.process import run_module
 
 LARGEST = 10**9  # bytes of an upload
 SPARE = 2**26  # bytes that stay free on the disk
@@ -71,24 +69,16 @@ async def take(
 
 async def look(path: Path, strip: Path) -> dict[str, Any]:
     """The facts of a file (`studio.look`). Raises UsageError with what is wrong with it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "animateanywhere.studio.look", str(path), str(strip),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
     try:
-        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
+        code, out, said = await run_module(
+            "animateanywhere.studio.look", str(path), str(strip), patience=PATIENCE
+        )
     except TimeoutError:
         raise UsageError("reading it takes too long; give a shorter part of it") from None
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    if process.returncode == 0:
-        return dict(parse_json(out.decode()))
-    lines = said.decode(errors="replace").strip().splitlines()
-    if process.returncode == 2 and lines:
-        raise UsageError(lines[-1])
+    if code == 0:
+        return dict(parse_json(out))
+    if code == 2 and said:
+        raise UsageError(said[-1])
     raise UsageError("it cannot be read: it is damaged, or not a video")
 
 

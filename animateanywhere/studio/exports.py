@@ -7,15 +7,14 @@ writes a video as a GIF, or as a contact sheet, by the suffix of OUT.
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.json_file import parse_json
 from animateanywhere.studio.place import Place, Unknown
+from animateanywhere.studio.process import run_module
 
 # By what the page asks for; "" is the video itself
 SUFFIXES = {"video": "", "gif": ".gif", "sheet": ".png", "settings": ".json"}
@@ -58,23 +57,14 @@ async def doctor() -> Any:
 
 async def _run(module: str, *arguments: str, known: tuple[int, ...] = (0,)) -> str:
     """What a module prints. Raises UsageError or Failure with its last line where it fails."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
     try:
-        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
+        code, out, said = await run_module(module, *arguments, patience=PATIENCE)
     except TimeoutError:
         raise Failure("it takes too long; do it on the command line") from None
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    if process.returncode in known:
-        return out.decode(errors="replace")
-    lines = said.decode(errors="replace").strip().splitlines() or ["it failed without a word"]
-    text = lines[-1].removeprefix("aa: ")
-    raise UsageError(text) if process.returncode == 2 else Failure(text)
+    if code in known:
+        return out
+    text = said[-1].removeprefix("aa: ") if said else "it failed without a word"
+    raise UsageError(text) if code == 2 else Failure(text)
 
 
 def main() -> int:
