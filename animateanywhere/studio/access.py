@@ -20,6 +20,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from animateanywhere.studio.form import TooLarge, read_body
+
 PAUSE = 1.0  # seconds after a wrong password, one at a time
 LOGIN = "/login"
 FORM = 4096  # bytes of a login at most
@@ -109,11 +111,10 @@ class Access:
         return Response("not allowed: open the address that aa studio printed", 403)
 
     async def _login(self, request: Request, password: str) -> Response:
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > FORM:
-                return Response("too long", 413)
+        try:
+            body = await read_body(request, FORM)
+        except TooLarge:
+            return Response("too long", 413)
         given = parse_qs(body.decode(errors="replace")).get("password", [""])[0]
         async with self.trying:
             if _same(given, password):

@@ -21,6 +21,7 @@ from animateanywhere.core.files import disk_is_full
 from animateanywhere.core.messages import say, warn
 from animateanywhere.studio import clips
 from animateanywhere.studio.access import Access, Keys, hosts_of
+from animateanywhere.studio.form import TooLarge
 from animateanywhere.studio.jobs import Queue
 from animateanywhere.studio.place import Place, Unknown
 from animateanywhere.studio.replies import ROUTES, TICK
@@ -57,7 +58,7 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
     ]  # fmt: skip
     known: dict[Any, Callable[..., Any]] = {
         Unknown: _missing, UsageError: _wrong, Failure: _failed, OSError: _failed,
-        clips.TooLarge: _too_large, ClientDisconnect: _broken_off,
+        TooLarge: _too_large, ClientDisconnect: _broken_off,
     }  # fmt: skip
     guards = [
         Middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(host), www_redirect=False),

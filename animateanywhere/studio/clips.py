@@ -13,6 +13,7 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import parse_json, read_table
 from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.studio.form import TooLarge
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
 from animateanywhere.studio.process import run_module
 
@@ -21,10 +22,6 @@ SPARE = 2**26  # bytes that stay free on the disk
 PATIENCE = 120  # seconds for a look at a file
 LONGEST_NAME = 80
 EXAMPLE = "0" * 16  # id of the clip that comes with the package
-
-
-class TooLarge(Exception):
-    """More bytes than a request may have; its argument is how many."""
 
 
 async def take(

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from animateanywhere.commands.run_state import WEIGHTS
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import parse_aspect
-from animateanywhere.core.json_file import parse_json
 from animateanywhere.core.naming import check_class_word, check_token
 from animateanywhere.core.paths import ASSETS
 from animateanywhere.core.tensor_file import read_about
 from animateanywhere.studio.clips import clip_of, file_of
+from animateanywhere.studio.form import Form, number_of, text_of
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.motions import motion_file
 from animateanywhere.studio.place import Place, Unknown
 from animateanywhere.studio.subjects import subject_of
 
-LONGEST = 2000  # letters of a prompt
 SEEDS = 2**32 - 1
 OF_BASE = ("fps", "frames", "size", "steps", "guidance_scale")
 FITS = ("none", "frame", "bones")
-Form = Mapping[str, Any]
+Order = tuple[str, list[str]]  # what pages call it, and the arguments of `aa`
 
 
 def order(place: Place, kind: str, form: Form) -> Job:
@@ -34,46 +33,41 @@ def order(place: Place, kind: str, form: Form) -> Job:
     nothing."""
     if kind not in ORDERS:
         raise UsageError(f"{kind}: not a job")
-    return ORDERS[kind](place, form)
+    title, arguments = ORDERS[kind](place, form)
+    return Job(kind, title, arguments, dict(form))
 
 
-def _check(place: Place, form: Form) -> Job:
+def _check(place: Place, form: Form) -> Order:
     """Prepare a clip, and estimate time and memory of learning it."""
-    clip, path = clip_of(place, _text(form, "clip")), file_of(place, _text(form, "clip"))
-    word, scene = _text(form, "class_word"), _text(form, "scene")
+    clip = clip_of(place, text_of(form, "clip"))
+    word, scene = text_of(form, "class_word"), text_of(form, "scene")
     check_class_word(word or None)
-    out = place.file("subjects", _text(form, "clip"))
+    out = place.file("subjects", clip["id"])
     options = {
         "base": base_of(place, form), "class-word": word, "place": scene,
-        "start": _number(form, "start", 0, 1e6), "frames": _number(form, "frames", 8, 64, int),
-        "person": _number(form, "person", 1, 20, int), "out": str(out),
+        "start": number_of(form, "start", 0, 1e6), "frames": number_of(form, "frames", 8, 64, int),
+        "person": number_of(form, "person", 1, 20, int), "out": out, "json": True,
     }  # fmt: skip
-    arguments = ["check", *_flags(options), "--json", "--", str(path)]
-    return Job("check", f"Look at {clip['name']}", arguments, dict(form))
+    return f"Look at {clip['name']}", _command("check", options, file_of(place, clip["id"]))
 
 
-def _learn(place: Place, form: Form) -> Job:
+def _learn(place: Place, form: Form) -> Order:
     """Learn a prepared person."""
-    folder, token = subject_of(place, _text(form, "subject")), _text(form, "token")
+    folder, token = subject_of(place, text_of(form, "subject")), text_of(form, "token")
     check_token(token)
     _require_consent(place, form)
-    words = form.get("appearance")
     options = {
-        "token": token,
-        "base": base_of(place, form),
-        "seed": _number(form, "seed", 0, SEEDS, int),
-    }
-    if isinstance(words, str) and words.strip():
-        options["appearance"] = _text(form, "appearance")
-    arguments = ["personalize", *_flags(options), "--", str(folder)]
-    return Job("learn", f"Learn {token}", arguments, dict(form))
+        "token": token, "base": base_of(place, form),
+        "seed": number_of(form, "seed", 0, SEEDS, int), "appearance": text_of(form, "appearance"),
+    }  # fmt: skip
+    return f"Learn {token}", _command("personalize", options, folder)
 
 
 def _require_consent(place: Place, form: Form) -> None:
     """Ask once, as `aa personalize` does at a terminal, whether the person agreed. Raises
     UsageError where that was not said."""
     with suppress(Unknown):
-        if clip_of(place, _text(form, "subject")).get("bundled"):
+        if clip_of(place, text_of(form, "subject")).get("bundled"):
             return  # rendered
     said = consent.answer()
     if said is None and form.get("agreed") is True:
@@ -82,53 +76,48 @@ def _require_consent(place: Place, form: Form) -> None:
         raise UsageError(consent.REFUSED)
 
 
-def _generate(place: Place, form: Form) -> Job:
+def _generate(place: Place, form: Form) -> Order:
     """Generate a video."""
-    prompt, motion = _text(form, "prompt"), _text(form, "motion")
+    prompt, motion = text_of(form, "prompt"), text_of(form, "motion")
     if not prompt:
         raise UsageError("the prompt has no words: say who and where")
-    aspect, fit = _text(form, "aspect"), _text(form, "fit") or "bones"
+    aspect, fit = text_of(form, "aspect"), text_of(form, "fit") or "bones"
     parse_aspect(aspect or None)
     if fit not in FITS:
         raise UsageError(f"fit: one of {', '.join(FITS)}")
     options: dict[str, Any] = {
-        "pose": str(motion_file(place, motion)), "seed": _number(form, "seed", 0, SEEDS, int),
-        "steps": _number(form, "steps", 1, 1000, int),
-        "guidance": _number(form, "guidance", 0, 100),
-        "frames": _number(form, "frames", 1, 512, int), "negative": _text(form, "negative"),
+        "pose": motion_file(place, motion), "seed": number_of(form, "seed", 0, SEEDS, int),
+        "steps": number_of(form, "steps", 1, 1000, int),
+        "guidance": number_of(form, "guidance", 0, 100),
+        "frames": number_of(form, "frames", 1, 512, int), "negative": text_of(form, "negative"),
         "aspect": aspect, "fit": fit,
     }  # fmt: skip
-    if person := _text(form, "person"):
-        options["weights"] = str(weights_of(place, person))
+    if person := text_of(form, "person"):
+        options["weights"] = place.path_of(person)
     else:
         options["base"] = base_of(place, form)
-    return Job("generate", prompt, ["generate", *_flags(options), "--", prompt], dict(form))
+    return prompt, _command("generate", options, prompt)
 
 
-def _motion(place: Place, form: Form) -> Job:
+def _motion(place: Place, form: Form) -> Order:
     """Find the keypoints of a clip, to follow them."""
-    clip = clip_of(place, _text(form, "clip"))
+    clip = clip_of(place, text_of(form, "clip"))
     out = place.file("motions", clip["id"], ".json")
     out.parent.mkdir(parents=True, exist_ok=True)
-    arguments = ["pose", f"--out={out}", "--overwrite", "--", str(file_of(place, clip["id"]))]
-    return Job("motion", f"Find the motion of {clip['name']}", arguments, dict(form))
+    arguments = _command("pose", {"out": out, "overwrite": True}, file_of(place, clip["id"]))
+    return f"Find the motion of {clip['name']}", arguments
 
 
-ORDERS: dict[str, Callable[[Place, Form], Job]] = {
+ORDERS: dict[str, Callable[[Place, Form], Order]] = {
     "check": _check, "learn": _learn, "generate": _generate, "motion": _motion,
 }  # fmt: skip
-
-
-def weights_of(place: Place, name: str) -> Path:
-    """The weights of a learned person by id."""
-    return place.path_of(name)
 
 
 def people(place: Place, folders: list[Path]) -> list[dict[str, Any]]:
     """The learned people of these runs."""
     found = []
     for folder in folders:
-        weights = folder / "personal.safetensors"
+        weights = folder / WEIGHTS
         try:
             about = read_about(weights)
             token, word = about["token"], about.get("class_word", "person")
@@ -162,48 +151,14 @@ def bases(place: Place) -> list[dict[str, Any]]:
 
 def base_of(place: Place, form: Form) -> str:
     """The name of a base that is ready."""
-    name = _text(form, "base") or "mini"
+    name = text_of(form, "base") or "mini"
     if name not in [one["name"] for one in bases(place)]:
         raise UsageError(f"base {name} is not ready here: `aa bases` lists them")
     return name
 
 
-def _flags(options: Mapping[str, Any]) -> list[str]:
-    """Options as arguments; a value that begins with a dash is one, too."""
-    return [f"--{name}={value}" for name, value in options.items() if value not in (None, "")]
-
-
-def _text(form: Form, key: str) -> str:
-    """A line of text of a form, "" where there is none. Raises UsageError for other values."""
-    value = form.get(key) or ""
-    if not isinstance(value, str):
-        raise UsageError(f"{key}: give text")
-    words = " ".join(value.split())
-    if len(words) > LONGEST or "\0" in words:
-        raise UsageError(f"{key}: at most {LONGEST} letters")
-    return words
-
-
-def _number(form: Form, key: str, least: float, most: float, kind: type = float) -> Any:
-    """A number of a form; None where there is none. Raises UsageError for another one."""
-    value = form.get(key)
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{key}: give a number")
-    if not least <= value <= most:
-        raise UsageError(f"{key}: from {least:g} to {most:g}")
-    return kind(value)
-
-
-def form_of(body: bytes) -> dict[str, Any]:
-    """The form in the body of a request. Raises UsageError for something else, and where a text in
-    it could not be written: halves of a surrogate pair."""
-    try:
-        form = parse_json(body.decode())
-        json.dumps(form, ensure_ascii=False).encode()
-    except ValueError:
-        form = None
-    if not isinstance(form, dict):
-        raise UsageError("not a form")
-    return form
+def _command(name: str, options: Mapping[str, Any], last: str | Path) -> list[str]:
+    """A command with its options and its argument. A value that begins with a dash is one, too."""
+    given = {key: value for key, value in options.items() if value not in (None, "")}
+    flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
+    return [name, *flags, "--", str(last)]

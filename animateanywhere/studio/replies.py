@@ -20,26 +20,17 @@ from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.studio import clips, exports, history, motions, orders, subjects
 from animateanywhere.studio.answer import Answer, as_json, media
+from animateanywhere.studio.form import read_body, read_form
 from animateanywhere.studio.job import Job, result_of
 from animateanywhere.studio.jobs import Queue
 from animateanywhere.studio.place import Place, Unknown
 
 TICK = 0.2  # seconds between looks at what changed
 PULSE = 15.0  # seconds after which a silent stream says that it lives
-FORM = 2**20  # bytes of a form at most
 
 
 def _parts(request: Request) -> tuple[Place, Queue]:
     return request.app.state.place, request.app.state.queue
-
-
-async def _form(request: Request, most: int = FORM) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise clips.TooLarge(most)
-    return body
 
 
 # What is here
@@ -136,7 +127,7 @@ async def _clip_video(request: Request) -> Response:
 
 async def _add_job(request: Request) -> Response:
     place, queue = _parts(request)
-    form = orders.form_of(await _form(request))
+    form = await read_form(request)
     job = await run_in_threadpool(orders.order, place, str(form.pop("job", "")), form)
     return Answer(_shown(queue, queue.add(job)), 201)
 
@@ -193,27 +184,25 @@ async def _start_over(request: Request) -> Response:
 
 async def _picture(request: Request) -> Response:
     kind, frame = request.path_params["kind"], request.path_params["frame"]
-    if kind not in ("frames", "masks"):
-        raise Unknown(kind)
     return media(subjects.picture(_subject_folder(request), kind, frame))
 
 
 async def _set_mask(request: Request) -> Response:
-    body = await _form(request, subjects.LARGEST_MASK)
+    body = await read_body(request, subjects.LARGEST_MASK)
     frame = request.path_params["frame"]
     await run_in_threadpool(subjects.set_mask, _subject_folder(request), frame, body)
     return Response(status_code=204)
 
 
 async def _set_pose(request: Request) -> Response:
-    pose = orders.form_of(await _form(request)).get("pose")
+    pose = (await read_form(request)).get("pose")
     frame = request.path_params["frame"]
     await run_in_threadpool(subjects.set_pose, _subject_folder(request), frame, pose)
     return Response(status_code=204)
 
 
 async def _set_caption(request: Request) -> Response:
-    form = orders.form_of(await _form(request))
+    form = await read_form(request)
     frames, caption = form.get("frames"), form.get("caption")
     if not isinstance(frames, list) or not all(isinstance(one, int) for one in frames):
         raise UsageError("frames: give their numbers")

@@ -75,8 +75,12 @@ SKELETON = {"limbs": [list(limb) for limb in LIMBS], "names": list(KEYPOINTS),
 
 def picture(folder: Path, kind: str, frame: int) -> Path:
     """The file of a frame or its mask. Raises Unknown."""
-    path = folder / {"frames": "frames", "masks": "masks"}[kind] / f"{frame:04}.png"
-    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+    path = folder / kind / f"{frame:04}.png"
+    if (
+        kind not in ("frames", "masks")
+        or not path.is_file()
+        or not path.resolve().is_relative_to(folder.resolve())
+    ):
         raise Unknown(str(frame))
     return path
 
@@ -85,8 +89,6 @@ def set_mask(folder: Path, frame: int, png: bytes) -> None:
     """Replace a mask by a picture: white is the person. Raises UsageError for another size, or what
     is no PNG file; Failure where the disk is full or a command works in the folder."""
     path = picture(folder, "masks", frame)
-    if len(png) > LARGEST_MASK:
-        raise UsageError(f"a mask of {len(png) // 10**6} MB is too large")
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as given:
             size, wanted = given.size, read_picture(path, "L").shape[::-1]
@@ -148,8 +150,8 @@ def forget(place: Place, name: str) -> None:
     if not is_subject(folder):
         raise Unknown(name)
     with _editing(folder):
-        for path in (folder, folder.with_name(f"{name}.json")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(folder)
+        folder.with_name(f"{name}.json").unlink(missing_ok=True)  # of `aa check`
 
 
 @contextmanager
