@@ -19,12 +19,11 @@ from starlette.routing import Route
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import disk_is_full
 from animateanywhere.core.messages import say, warn
-from animateanywhere.studio import clips
+from animateanywhere.studio import clips, job_replies, replies
 from animateanywhere.studio.access import Access, Keys, hosts_of
 from animateanywhere.studio.form import TooLarge
-from animateanywhere.studio.jobs import Queue
+from animateanywhere.studio.jobs import TICK, Queue
 from animateanywhere.studio.place import Place, Unknown
-from animateanywhere.studio.replies import ROUTES, TICK
 
 PAGES = Path(__file__).with_name("pages")
 KINDS = {
@@ -54,7 +53,8 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
         Route("/", _static("index.html")),
         *(Route(f"/static/{file.name}", _static(file.name)) for file in sorted(PAGES.iterdir())
           if file.suffix in KINDS),
-        *ROUTES,
+        *replies.ROUTES,
+        *job_replies.ROUTES,
     ]  # fmt: skip
     known: dict[Any, Callable[..., Any]] = {
         Unknown: _missing, UsageError: _wrong, Failure: _failed, OSError: _failed,

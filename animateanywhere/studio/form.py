@@ -1,4 +1,4 @@
-"""What pages send: the body of a request, the form in it, and the values of a form."""
+"""What pages send: numbers in an address, the body of a request, and the values of a form in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 
 from animateanywhere.core.errors import UsageError
@@ -14,6 +15,15 @@ from animateanywhere.core.json_file import parse_json
 LARGEST = 2**20  # bytes of a form
 LONGEST = 2000  # letters of a text
 Form = Mapping[str, Any]
+
+
+class _Number(IntegerConvertor):
+    """A number in an address, as {name:number}."""
+
+    regex = "[0-9]{1,9}"  # Python reads no number of thousands of digits
+
+
+register_url_convertor("number", _Number())
 
 
 class TooLarge(Exception):

@@ -28,6 +28,7 @@ from animateanywhere.studio.job import ENDED, Job, process_of, read_job
 from animateanywhere.studio.place import Unknown
 from animateanywhere.studio.progress import Progress, follow
 
+TICK = 0.2  # seconds between looks at what changed
 KEPT = 50  # ended jobs that are remembered
 KILLED = (
     "ended by the system ({}), perhaps because memory ran out: close other programs, or try less"
@@ -132,11 +133,11 @@ class Queue:
         with self.lock:
             job = self.current
             if job is not None:
-                if follow(self.progress[job.id], self.folder / job.id / "events.jsonl"):
+                if self._follow(job):
                     self.changes += 1
                 code = self._code(job)
                 if code is not None or process_of(job) is None:
-                    follow(self.progress[job.id], self.folder / job.id / "events.jsonl")
+                    self._follow(job)
                     self._settle(job, code)
                 return
             waiting = sorted((job for job in self.jobs.values() if job.state == "queued"),
@@ -232,9 +233,10 @@ class Queue:
         for job in ended[: max(len(ended) - KEPT, 0)]:
             self.forget(job)
 
-    def _follow(self, job: Job) -> None:
-        self.progress[job.id] = Progress()
-        follow(self.progress[job.id], self.folder / job.id / "events.jsonl")
+    def _follow(self, job: Job) -> bool:
+        """Read what a job has written since; returns whether there was something new."""
+        progress = self.progress.setdefault(job.id, Progress())
+        return follow(progress, self.folder / job.id / "events.jsonl")
 
     def _write(self, job: Job) -> None:
         """Keep a job on the disk. Where that is full, only a new job fails: for the others, the

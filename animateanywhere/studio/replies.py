@@ -1,87 +1,33 @@
-"""The answers to the requests of the page."""
+"""The answers to requests for clips, subjects, motions and results (of jobs: `job_replies`)."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from animateanywhere import __version__
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.studio import clips, exports, history, motions, orders, subjects
-from animateanywhere.studio.answer import Answer, as_json, media
+from animateanywhere.studio.answer import Answer, media
 from animateanywhere.studio.form import read_body, read_form
-from animateanywhere.studio.job import Job, result_of
 from animateanywhere.studio.jobs import Queue
-from animateanywhere.studio.place import Place, Unknown
-
-TICK = 0.2  # seconds between looks at what changed
-PULSE = 15.0  # seconds after which a silent stream says that it lives
-
-
-def _parts(request: Request) -> tuple[Place, Queue]:
-    return request.app.state.place, request.app.state.queue
-
+from animateanywhere.studio.place import Place
 
 # What is here
 
 
 async def _about(request: Request) -> Response:
-    place, _ = _parts(request)
+    place: Place = request.app.state.place
     return Answer({
         "version": __version__, "runs": str(place.runs.absolute()),
         "bases": orders.bases(place), "largest": clips.LARGEST,
         "agreed": consent.answer(), "question": consent.QUESTION,
     })  # fmt: skip
-
-
-async def _events(request: Request) -> Response:
-    """Server-sent events: how all jobs stand, again with each change."""
-    queue, ending = request.app.state.queue, request.app.state.ending
-
-    async def stream() -> AsyncIterator[str]:
-        seen, spoke = -1, 0.0
-        while not ending() and not await request.is_disconnected():
-            if queue.changes != seen:
-                seen, spoke = queue.changes, time.monotonic()
-                yield f"data: {as_json(_snapshot(queue))}\n\n"
-            elif time.monotonic() - spoke > PULSE:
-                spoke = time.monotonic()
-                yield ": \n\n"
-            await asyncio.sleep(TICK)
-
-    return StreamingResponse(stream(), media_type="text/event-stream")
-
-
-def _snapshot(queue: Queue) -> dict[str, Any]:
-    jobs = sorted(queue.jobs.values(), key=lambda job: job.queued)
-    return {"jobs": [_shown(queue, job) for job in jobs]}
-
-
-def _shown(queue: Queue, job: Job, whole: bool = False) -> dict[str, Any]:
-    """A job as pages see it; whole: with its curves and messages, which else only that at work
-    has."""
-    table = {key: value for key, value in asdict(job).items() if key not in ("arguments", "result")}
-    seen = queue.progress.get(job.id)
-    if seen is not None and (whole or job.state in ("running", "stopping")):
-        table["progress"] = {
-            "stage": seen.stage, "step": seen.step, "total": seen.total, "eta": seen.eta,
-            "values": seen.values, "losses": seen.losses, "messages": seen.messages[-40:],
-            "pictures": len(seen.pictures),
-        }  # fmt: skip
-    if whole:
-        table |= {"arguments": job.arguments, "result": result_of(job) or job.result}
-    return table
 
 
 # Clips
@@ -107,7 +53,8 @@ async def _upload(request: Request) -> Response:
 
 
 async def _delete_clip(request: Request) -> Response:
-    place, queue = _parts(request)
+    place: Place = request.app.state.place
+    queue: Queue = request.app.state.queue
     queue.require_unused(request.path_params["id"])
     clips.delete(place, request.path_params["id"])
     return Response(status_code=204)
@@ -120,47 +67,6 @@ async def _strip(request: Request) -> Response:
 
 async def _clip_video(request: Request) -> Response:
     return media(clips.file_of(request.app.state.place, request.path_params["id"]))
-
-
-# Jobs
-
-
-async def _add_job(request: Request) -> Response:
-    place, queue = _parts(request)
-    form = await read_form(request)
-    job = await run_in_threadpool(orders.order, place, str(form.pop("job", "")), form)
-    return Answer(_shown(queue, queue.add(job)), 201)
-
-
-async def _job(request: Request) -> Response:
-    queue = request.app.state.queue
-    return Answer(_shown(queue, queue.find(request.path_params["id"]), whole=True))
-
-
-async def _move_job(request: Request) -> Response:
-    queue: Queue = request.app.state.queue
-    job, action = queue.find(request.path_params["id"]), request.path_params["action"]
-    if action not in ("stop", "resume"):
-        raise Unknown(action)
-    await run_in_threadpool(queue.stop if action == "stop" else queue.resume, job)
-    return Answer(_shown(queue, job))
-
-
-async def _job_picture(request: Request) -> Response:
-    """A picture that a command said it wrote."""
-    place, queue = _parts(request)
-    job, number = queue.find(request.path_params["id"]), request.path_params["number"]
-    shown = queue.progress[job.id].pictures
-    path = Path(shown[number]) if number < len(shown) else None
-    if path is None or not place.holds(path):
-        raise Unknown(str(number))
-    return media(path)
-
-
-async def _forget_job(request: Request) -> Response:
-    queue: Queue = request.app.state.queue
-    queue.forget(queue.find(request.path_params["id"]))
-    return Response(status_code=204)
 
 
 # Subjects and their corrections
@@ -176,7 +82,8 @@ async def _subject(request: Request) -> Response:
 
 async def _start_over(request: Request) -> Response:
     """Forget what was found in an upload, and its corrections."""
-    place, queue = _parts(request)
+    place: Place = request.app.state.place
+    queue: Queue = request.app.state.queue
     queue.require_unused(request.path_params["id"])
     await run_in_threadpool(subjects.forget, place, request.path_params["id"])
     return Response(status_code=204)
@@ -230,7 +137,8 @@ async def _history(request: Request) -> Response:
 
 
 async def _delete(request: Request) -> Response:
-    place, queue = _parts(request)
+    place: Place = request.app.state.place
+    queue: Queue = request.app.state.queue
     queue.require_unused(str(place.path_of(request.path_params["id"])))
     ident = await run_in_threadpool(history.delete, place, request.path_params["id"])
     return Answer({"id": ident})
@@ -261,7 +169,7 @@ async def _export(request: Request) -> Response:
 
 
 async def _run_page(request: Request) -> Response:
-    place, _ = _parts(request)
+    place: Place = request.app.state.place
     run = place.path_of(request.path_params["id"])
     page = await exports.run_page(place, run)
     # It is whole in itself, and may do nothing here
@@ -276,24 +184,13 @@ async def _doctor(request: Request) -> Response:
     return Answer(await exports.doctor())
 
 
-class _Number(IntegerConvertor):
-    regex = "[0-9]{1,9}"  # Python reads no number of thousands of digits
-
-
-register_url_convertor("number", _Number())
 ROUTES = [
     Route("/api/about", _about),
-    Route("/api/events", _events),
     Route("/api/clips", _clips),
     Route("/api/clips", _upload, methods=["POST"]),
     Route("/api/clips/{id}", _delete_clip, methods=["DELETE"]),
     Route("/api/clips/{id}/strip", _strip),
     Route("/api/clips/{id}/video", _clip_video),
-    Route("/api/jobs", _add_job, methods=["POST"]),
-    Route("/api/jobs/{id}", _job),
-    Route("/api/jobs/{id}", _forget_job, methods=["DELETE"]),
-    Route("/api/jobs/{id}/{action}", _move_job, methods=["POST"]),
-    Route("/api/jobs/{id}/pictures/{number:number}", _job_picture),
     Route("/api/subjects/{id}", _subject),
     Route("/api/subjects/{id}", _start_over, methods=["DELETE"]),
     Route("/api/subjects/{id}/{kind}/{frame:number}", _picture),
