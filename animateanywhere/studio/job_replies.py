@@ -90,7 +90,8 @@ async def _job_picture(request: Request) -> Response:
     place: Place = request.app.state.place
     queue: Queue = request.app.state.queue
     job, number = queue.find(request.path_params["id"]), request.path_params["number"]
-    shown = queue.progress[job.id].pictures
+    seen = queue.progress.get(job.id)  # None before its command has begun
+    shown = seen.pictures if seen is not None else []
     path = Path(shown[number]) if number < len(shown) else None
     if path is None or not place.holds(path):
         raise Unknown(str(number))

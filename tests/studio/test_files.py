@@ -213,6 +213,7 @@ def test_what_a_job_works_with_is_not_deleted(client: Any, studio_place: Place) 
     answer = client.delete(f"/api/clips/{clip}")
     assert answer.status_code == 409 and "Look at a.mp4" in answer.json()["error"]
     assert clips.file_of(studio_place, clip).is_file()
+    assert client.get(f"/api/jobs/{job.id}/pictures/0").status_code == 404
     job.state = "stopped"
     assert client.delete(f"/api/clips/{clip}").status_code == 204
 
