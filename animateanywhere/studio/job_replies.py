@@ -55,8 +55,7 @@ def _shown(queue: Queue, job: Job, whole: bool = False) -> dict[str, Any]:
     if seen is not None and (whole or job.state in ("running", "stopping")):
         table["progress"] = {
             "stage": seen.stage, "step": seen.step, "total": seen.total, "eta": seen.eta,
-            "values": seen.values, "losses": seen.losses, "messages": seen.messages[-40:],
-            "pictures": len(seen.pictures),
+            "losses": seen.losses, "messages": seen.messages[-40:], "pictures": len(seen.pictures),
         }  # fmt: skip
     if whole:
         table |= {"arguments": job.arguments, "result": result_of(job) or job.result}

@@ -26,7 +26,7 @@ def motions(place: Place) -> list[dict[str, Any]]:
         known = keypoints_file(place, one["id"])
         found.append({
             "id": one["id"], "name": one["name"], "seconds": one["seconds"], "kind": one["kind"],
-            "known": known is not None, "strip": one.get("strip"),
+            "known": known is not None,
         })  # fmt: skip
     for path in _bundled():
         poses = read_all_poses(path)

@@ -128,7 +128,6 @@ def people(place: Place, folders: list[Path]) -> list[dict[str, Any]]:
             "id": place.id_of(weights), "token": token, "class_word": word,
             "appearance": about.get("appearance", ""), "base": about.get("base"),
             "picture": place.id_of(picture) if picture.is_file() else None,
-            "subject": place.id_of(folder / "subject") if picture.is_file() else None,
             "learned": weights.stat().st_mtime, "run": str(folder.relative_to(place.runs)),
         })  # fmt: skip
     return sorted(found, key=lambda one: -float(one["learned"]))

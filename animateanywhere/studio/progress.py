@@ -21,7 +21,6 @@ class Progress:
     step: int = 0
     total: int = 0
     eta: float | None = None  # seconds left of this stage
-    values: dict[str, Any] = field(default_factory=dict)  # such as the loss
     messages: list[tuple[str, str]] = field(default_factory=list)  # level and text
     pictures: list[str] = field(default_factory=list)
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # by stage
@@ -54,7 +53,7 @@ def follow(progress: Progress, file: Path) -> bool:
 
 
 def _take(progress: Progress, event: dict[str, Any]) -> None:
-    kind = event.pop("kind", None)
+    kind = event.get("kind")
     if kind == "message":
         progress.messages.append((str(event.get("level")), str(event.get("text"))))
         del progress.messages[:-MESSAGES]
@@ -67,9 +66,8 @@ def _take(progress: Progress, event: dict[str, Any]) -> None:
     elif kind == "exit":
         progress.code = event.get("code")
     elif kind == "progress":
-        progress.stage, progress.eta = str(event.pop("stage", "")), event.pop("eta", None)
-        progress.step, progress.total = int(event.pop("step", 0)), int(event.pop("total", 0))
-        progress.values = event
+        progress.stage, progress.eta = str(event.get("stage", "")), event.get("eta")
+        progress.step, progress.total = int(event.get("step", 0)), int(event.get("total", 0))
         if isinstance(loss := event.get("loss"), float):
             _add(progress, loss)
 

@@ -39,10 +39,8 @@ def is_subject(folder: Path) -> bool:
 
 
 def subject_of(place: Place, name: str) -> Path:
-    """The folder of a subject by its id: of the studio, or in a run. Raises Unknown."""
+    """The folder of a subject by the id of its clip. Raises Unknown."""
     folder = place.file("subjects", name)
-    if not is_subject(folder):
-        folder = place.path_of(name)
     if not is_subject(folder) or not place.holds(folder):
         raise Unknown(name)
     return folder
@@ -51,17 +49,12 @@ def subject_of(place: Place, name: str) -> Path:
 def show(folder: Path) -> dict[str, Any]:
     """All that the page shows of a subject, without its pictures. Raises UsageError where files
     are damaged."""
-    poses, about, findings = (
-        read_poses(folder / "poses.json"),
-        read_settings(folder),
-        read_findings(folder),
-    )
+    poses, findings = read_poses(folder / "poses.json"), read_findings(folder)
     filled = poses.filled if poses.filled is not None else np.zeros(poses.keypoints.shape[:2], bool)
     found = find_corrections(folder)
     return {
         "count": len(poses.keypoints), "width": poses.width, "height": poses.height,
-        "fps": poses.fps, "class_word": about.get("class_word"), "scene": about.get("scene"),
-        "source": about.get("source"), "pose_by": about.get("pose"), "mask_by": about.get("mask"),
+        "class_word": read_settings(folder).get("class_word"),
         "keypoints": np.round(poses.keypoints, 2).tolist(), "filled": np.argwhere(filled).tolist(),
         "captions": read_captions(folder / "captions.jsonl"), "verdict": verdict(findings),
         "findings": [finding._asdict() for finding in findings],
