@@ -6,9 +6,11 @@ const SVG = "http://www.w3.org/2000/svg";
 export function h(tag, options = {}, ...children) {
   const element = document.createElement(tag);
   set(element, options);
-  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...present(children));
   return element;
 }
+
+const present = (children) => children.flat(9).filter((child) => child !== null && child !== undefined && child !== false);
 
 /** The same for SVG. */
 export function s(tag, options = {}, ...children) {
@@ -40,8 +42,17 @@ export function field(words, input, hint) {
 
 /** Replace what is in an element. */
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  element.replaceChildren(...present(children));
   return element;
+}
+
+/** Open a dialog, which is removed when it is closed. */
+export function openDialog(label, ...children) {
+  const dialog = h("dialog", { "aria-label": label }, h("div", { class: "inside" }, children));
+  dialog.onclose = () => dialog.remove();
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
 }
 
 export function clock(seconds) {

@@ -4,8 +4,8 @@ import { attempt, field, fill, h } from "./dom.js";
 import { ended, get, post, remove, state, upload, watch } from "./net.js";
 import { downloads, player } from "./player.js";
 import { playMotion } from "./skeleton.js";
-import { middleFrame } from "./learn.js";
-import { progressWords, share, stopButton } from "./work.js";
+import { middleFrame, pick } from "./pick.js";
+import { progressWords, resume, share, stopButton } from "./work.js";
 
 const KEPT = ["motion", "person", "prompt", "negative", "seed", "steps", "guidance", "frames", "aspect", "fit", "base"];
 
@@ -45,10 +45,13 @@ function given(what, value) {
 
 export const again = (form) => `#generate/again/${encodeURIComponent(JSON.stringify(form))}`;
 
+/** A prompt to begin with, for a learned person. */
+export const firstPrompt = (token, word) => `${token} ${word} on a beach`;
+
 function makeFields(about, people, start) {
   const base = about.bases.find((one) => one.name === start.base) || about.bases[0];
   const first = people[0];
-  const prompt = start.prompt ?? (first ? `${first.token} ${first.class_word} on a beach` : "a man in a red shirt on a beach");
+  const prompt = start.prompt ?? (first ? firstPrompt(first.token, first.class_word) : "a man in a red shirt on a beach");
   const number = (key, least, most, hint, step = 1) => h("input", { type: "number", min: least, max: most, step, value: start[key] ?? "", placeholder: hint ?? "" });
   const choice = (key, options) => {
     const select = h("select", {}, Object.entries(options).map(([name, words]) => h("option", { value: name }, words)));
@@ -79,13 +82,11 @@ function read(form, fields) {
 // People and motions as cards
 
 function people(list, chosen) {
-  const card = (id, thumb, name, words, checked) => h("label", { class: "pick" }, h("input", { type: "radio", name: "person", value: id, checked }),
-    h("span", { class: "face" }, h("span", { class: "thumb" }, thumb), h("span", { class: "words" }, h("b", {}, name), h("span", {}, words))));
   const known = chosen !== undefined ? chosen : list[0]?.id ?? "";
   return h("div", { class: "cards", role: "radiogroup", "aria-label": "People" },
-    list.map((one) => card(one.id, one.picture ? h("img", { src: `/api/files/${one.picture}`, alt: "" }) : "no picture", one.token,
-      [one.class_word, one.appearance].filter(Boolean).join(" "), one.id === known)),
-    card("", h("span", { "aria-hidden": "true" }, "Abc"), "Somebody", "from the words alone", known === ""));
+    list.map((one) => pick({ name: "person", value: one.id, checked: one.id === known }, one.picture ? h("img", { src: `/api/files/${one.picture}`, alt: "" }) : "no picture", one.token,
+      [one.class_word, one.appearance].filter(Boolean).join(" "))),
+    pick({ name: "person", value: "", checked: known === "" }, h("span", { "aria-hidden": "true" }, "Abc"), "Somebody", "from the words alone"));
 }
 
 function listMotions(box, motions, clips, chosen, closing) {
@@ -96,8 +97,9 @@ function listMotions(box, motions, clips, chosen, closing) {
     const thumb = one.known ? canvas : clip?.strip ? middleFrame(clip) : "…";
     if (one.known) attempt(async () => closing(playMotion(canvas, await get(`/api/motions/${one.id}`))));
     const find = one.known ? null : h("button", { type: "button", class: "plain", onclick: () => attempt(() => post("/api/jobs", { job: "motion", clip: one.id })) }, "Find its skeleton");
-    return h("div", {}, h("label", { class: "pick" }, h("input", { type: "radio", name: "motion", value: one.id, checked: one.id === known, required: true }),
-      h("span", { class: "face" }, h("span", { class: "thumb" }, thumb), h("span", { class: "words" }, h("b", { title: one.name, class: one.kind === "bundled" && "ours" }, one.name), h("span", {}, `${one.seconds.toFixed(1)} s${one.kind === "bundled" ? "" : " · yours"}`)))), find);
+    const ours = one.kind === "bundled";
+    return h("div", {}, pick({ name: "motion", value: one.id, checked: one.id === known, required: true }, thumb, one.name,
+      `${one.seconds.toFixed(1)} s${ours ? "" : " · yours"}`, { title: one.name, class: ours && "ours" }), find);
   }));
   const before = new Set(state.jobs.filter((job) => job.kind === "motion" && job.state === "done").map((job) => job.id));
   closing(watch(({ jobs }) => {
@@ -138,7 +140,7 @@ function results(card, send, closing) {
     fill(card, h("h2", {}, "Result"), mine.length ? null : h("p", { class: "empty" }, "The video appears here, beside its motion."),
       open.map((job) => h("div", { class: "tools", "data-job": job.id }, h("b", {}, job.title), h("p", { class: "note", role: "status" }, progressWords(job)),
         h("progress", { max: 1, value: share(job), "aria-label": "Progress" }), h("div", { class: "row" }, stopButton(job)))),
-      newest?.state === "failed" ? h("div", { class: "tools" }, h("p", { class: "bad" }, newest.text), h("div", { class: "row" }, h("button", { onclick: () => attempt(() => post(`/api/jobs/${newest.id}/resume`)) }, "Try again"))) : null);
+      newest?.state === "failed" ? h("div", { class: "tools" }, h("p", { class: "bad" }, newest.text), h("div", { class: "row" }, h("button", { onclick: () => resume(newest) }, "Try again"))) : null);
     if (done.length) attempt(() => latest(card, done, send));
     return undefined;
   }));

@@ -1,8 +1,8 @@
 // History: all that was made, also by the command line.
 
-import { ago, attempt, fill, h, size, toast } from "./dom.js";
+import { ago, attempt, fill, h, openDialog, size, toast } from "./dom.js";
 import { get, post, remove, watch } from "./net.js";
-import { again } from "./generate.js";
+import { again, firstPrompt } from "./generate.js";
 import { downloads, picture, player } from "./player.js";
 
 const KINDS = { all: "All", videos: "Videos", people: "People", runs: "Other runs", deleted: "Deleted" };
@@ -76,23 +76,20 @@ const words = (item) => [item.name, item.kind, item.state, ...Object.values(item
 
 /** A result or run with all that is known of it. */
 function openDetails(item, past) {
-  const person = past.people.find((one) => one.run === item.name);
+  const person = item.person;
   const facts = item.settings ? { ...item.settings, size: item.settings.size?.join(" × ") }
     : { kind: item.kind, state: item.words, size: size(item.bytes), changed: new Date(item.changed * 1000).toLocaleString(), ...(person ? { token: person.token, "class word": person.class_word, appearance: person.appearance, base: person.base } : {}) };
   const close = h("button", { "aria-label": "Close", onclick: () => dialog.close() }, "✕");
   const base = past.people.find((one) => one.token === item.settings?.token);
   const view = item.shown ? player(item) : null;
   if (item.motion_id) view?.setMotion?.(item.motion_id);
-  const dialog = h("dialog", { "aria-label": item.name }, h("div", { class: "inside" },
+  const dialog = openDialog(item.name,
     h("header", { class: "row" }, h("h2", {}, item.settings?.prompt || item.name), h("span", { class: "push" }, close)),
-    item.shown ? view : null,
+    view,
     h("dl", { class: "facts" }, Object.entries(facts).filter(([, value]) => value !== "" && value !== undefined && value !== null)
       .flatMap(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, String(value))]), h("dt", {}, "file"), h("dd", {}, h("code", {}, item.path))),
     item.kind === "generate" && item.settings ? h("div", { class: "row" }, h("a", { class: "button", onclick: () => dialog.close(), href: again({ prompt: item.settings.prompt, negative: item.settings.negative, seed: item.settings.seed, steps: item.settings.steps,
       guidance: item.settings.guidance_scale, fit: item.settings.fit, person: base?.id ?? "", base: item.settings.base, motion: item.motion_id }) }, "Change and repeat")) : null,
     item.settings ? downloads(item) : h("div", { class: "row" }, h("a", { class: "button", href: `/api/runs/${item.id}/page`, target: "_blank", rel: "noopener" }, "Curves and samples"),
-      person ? h("a", { class: "button", onclick: () => dialog.close(), href: `#generate/again/${encodeURIComponent(JSON.stringify({ person: person.id, prompt: `${person.token} ${person.class_word} on a beach` }))}` }, "Generate with it") : null)));
-  dialog.onclose = () => dialog.remove();
-  document.body.append(dialog);
-  dialog.showModal();
+      person ? h("a", { class: "button", onclick: () => dialog.close(), href: again({ person: person.id, prompt: firstPrompt(person.token, person.class_word) }) }, "Generate with it") : null));
 }

@@ -4,8 +4,9 @@ import { attempt, field, fill, h, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
 import { learnCard } from "./training.js";
 import { ended, get, newest, post, remove, upload, watch } from "./net.js";
+import { middleFrame, pick } from "./pick.js";
 import { timeline } from "./timeline.js";
-import { head, progressWords, share } from "./work.js";
+import { head, progressWords, resume, share } from "./work.js";
 
 const MARKS = { note: "·", warning: "!", unusable: "✕" };
 const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usable with warnings": "warn" };
@@ -64,7 +65,9 @@ function clipCard(about, clips, chosen) {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => event.dataTransfer.files[0] && send(event.dataTransfer.files[0]));
   const videos = clips.filter((one) => one.kind === "video");
-  const cards = h("div", { class: "cards", role: "radiogroup", "aria-label": "Clips" }, videos.map((one) => clipPick(one, chosen)));
+  const cards = h("div", { class: "cards", role: "radiogroup", "aria-label": "Clips" }, videos.map((one) =>
+    pick({ name: "clip", checked: one.id === chosen, onclick: () => { location.hash = `#learn/${one.id}`; } }, middleFrame(one), one.name,
+      `${one.seconds.toFixed(1)} s · ${one.width} × ${one.height}`, { title: one.name })));
   fill(card, h("header", {}, h("span", { class: "number", "aria-hidden": "true" }, "1"), h("h2", {}, "The clip")), clip ? null : drop,
     videos.length && !clip ? cards : null);
   if (clip) {
@@ -79,22 +82,6 @@ function clipCard(about, clips, chosen) {
   return card;
 }
 
-function clipPick(one, chosen) {
-  return h("label", { class: "pick" },
-    h("input", { type: "radio", name: "clip", checked: one.id === chosen, onclick: () => { location.hash = `#learn/${one.id}`; } }),
-    h("span", { class: "face" }, h("span", { class: "thumb" }, middleFrame(one)),
-      h("span", { class: "words" }, h("b", { title: one.name }, one.name), h("span", {}, `${one.seconds.toFixed(1)} s · ${one.width} × ${one.height}`))));
-}
-
-/** The frame in the middle of a clip. */
-export function middleFrame(one) {
-  const picture = h("canvas", { class: "photo", width: one.strip_width, height: one.strip_height });
-  const strip = new Image();
-  strip.onload = () => picture.getContext("2d").drawImage(strip, -Math.floor((one.strip - 1) / 2) * one.strip_width, 0);
-  strip.src = `/api/clips/${one.id}/strip`;
-  return picture;
-}
-
 function recordButton(send) {
   if (!navigator.mediaDevices || !window.MediaRecorder) return null;
   let recorder = null;
@@ -104,7 +91,7 @@ function recordButton(send) {
       throw new Error("There is no camera, or the browser was not allowed to use it.");
     });
     const parts = [];
-    const view = h("video", { muted: true, autoplay: true, playsinline: true, class: "camera" });
+    const view = h("video", { muted: true, autoplay: true, playsinline: true });
     view.srcObject = stream;
     button.before(view);
     recorder = new MediaRecorder(stream);
@@ -161,10 +148,10 @@ async function showFound(card, learning, check, given, closing) {
     learning.hidden = true;
     const why = check.state === "failed" ? h("p", { class: "bad" }, check.text) : h("p", { class: "note" }, "Stopped.");
     return fill(card, head("2", "What was found"), why,
-      h("div", { class: "row" }, h("button", { onclick: () => attempt(() => post(`/api/jobs/${check.id}/resume`)) }, "Try again"),
+      h("div", { class: "row" }, h("button", { onclick: () => resume(check) }, "Try again"),
         check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
           await remove(`/api/subjects/${clip}`);
-          await post(`/api/jobs/${check.id}/resume`);
+          await resume(check);
         }) }, "Drop the corrections and try again") : null));
   }
   const report = check ? (await get(`/api/jobs/${check.id}`)).result : null;

@@ -1,6 +1,6 @@
 // Requests to the studio's server, and its stream of events.
 
-export class Refused extends Error {
+class Refused extends Error {
   constructor(message, status) {
     super(message);
     this.status = status;
@@ -84,6 +84,5 @@ export function connect(onLost) {
   };
 }
 
-export const job = (name) => state.jobs.find((one) => one.id === name);
 export const newest = (kind, fits) => state.jobs.filter((one) => one.kind === kind && fits(one.about)).at(-1);
 export const ended = (one) => ["done", "failed", "stopped"].includes(one.state);

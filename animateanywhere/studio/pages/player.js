@@ -2,13 +2,12 @@
 
 import { attempt, fill, h } from "./dom.js";
 import { get } from "./net.js";
-import { drawPose } from "./skeleton.js";
+import { drawAlone } from "./skeleton.js";
 
 /** The picture of a result: a video, or an animation that the browser plays itself. */
 export function picture(item, options = {}) {
   if (item.shown === "video") {
-    const video = h("video", { src: `/api/files/${item.id}`, muted: true, playsinline: true, loop: true, preload: "auto", ...options });
-    return video;
+    return h("video", { src: `/api/files/${item.id}`, muted: true, playsinline: true, loop: true, preload: "auto", ...options });
   }
   return h("img", { src: `/api/files/${item.id}`, alt: item.settings?.prompt || item.name });
 }
@@ -47,11 +46,7 @@ export function player(item, other = null) {
     if (!motion) return;
     const start = item.settings?.start || 0;
     const frame = Math.min(Math.round((index() / fps + start) * motion.fps), motion.keypoints.length - 1);
-    const scale = canvas.width / motion.width;
-    const context = canvas.getContext("2d");
-    context.fillStyle = "#0e0d0c";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    drawPose(context, motion.keypoints[frame], motion, scale, { width: canvas.width / 420 });
+    drawAlone(canvas, motion, frame, canvas.width / motion.width, canvas.width / 420);
   }
 
   // Told by the browser for each frame that it shows, with the time of that frame
@@ -68,8 +63,8 @@ export function player(item, other = null) {
   lead.onloadedmetadata = draw;
   lead.onerror = () => box.prepend(h("p", { class: "bad" }, "This browser cannot play the video. Download it, or look at it as a GIF."));
 
-  const screens = other ? h("div", { class: "screens one" }, slider(videos, shape, item, other))
-    : h("div", { class: "screens one" }, h("div", { class: "screen", vars: { "--shape": shape } }, lead, h("span", { class: "tag" }, "Result")));
+  const screens = h("div", { class: "screens one" }, other ? slider(videos, shape, item, other)
+    : h("div", { class: "screen", vars: { "--shape": shape } }, lead, h("span", { class: "tag" }, "Result")));
   fill(box, screens, h("div", { class: "transport" }, play, back, place, on, told));
   box.onkeydown = (event) => {
     if (event.target.matches("input, button")) return;

@@ -29,6 +29,14 @@ export function drawPose(context, pose, about, scale, { picked = -1, width = 1 }
   });
 }
 
+/** Draw one frame of a motion alone, on a dark ground. */
+export function drawAlone(canvas, motion, frame, scale, width) {
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#0e0d0c";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  drawPose(context, motion.keypoints[frame], motion, scale, { width });
+}
+
 /** The keypoint that is nearest to x, y within `reach`, of those that are shown; -1 for none. */
 export function nearestJoint(pose, about, x, y, reach) {
   let [best, least] = [-1, reach];
@@ -44,7 +52,6 @@ export function playMotion(canvas, motion) {
   const scale = 240 / Math.max(motion.width, motion.height);
   canvas.width = motion.width * scale;
   canvas.height = motion.height * scale;
-  const context = canvas.getContext("2d");
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let over = false;
   let before = -1;
@@ -53,9 +60,7 @@ export function playMotion(canvas, motion) {
     const index = still ? 0 : Math.floor((time / 1000) * motion.fps) % motion.keypoints.length;
     if (index !== before && canvas.isConnected) {
       before = index;
-      context.fillStyle = "#0e0d0c";
-      context.fillRect(0, 0, canvas.width, canvas.height);
-      drawPose(context, motion.keypoints[index], motion, scale, { width: 0.9 });
+      drawAlone(canvas, motion, index, scale, 0.9);
     }
     requestAnimationFrame(step);
   };

@@ -1,7 +1,8 @@
 // System: whether all works on this machine, the bases, and what was done.
 
-import { ago, attempt, clock, fill, h } from "./dom.js";
-import { ended, get, post, remove, watch } from "./net.js";
+import { ago, attempt, clock, fill, h, openDialog } from "./dom.js";
+import { ended, get, remove, watch } from "./net.js";
+import { resume } from "./work.js";
 
 const TONES = { ok: "good", note: "", warning: "warn", broken: "bad" };
 
@@ -38,7 +39,7 @@ export async function show(main, _, closing) {
       h("td", {}, h("span", { class: `badge ${{ done: "good", failed: "bad", stopped: "warn" }[job.state]}` }, job.state)),
       h("td", { class: "note" }, job.ended && job.begun ? `${clock(job.ended - job.begun)}, ${ago(job.ended)}` : ""),
       h("td", {}, h("div", { class: "row" }, h("button", { class: "plain", onclick: () => attempt(() => command(job)) }, "Command"),
-        job.state === "done" ? null : h("button", { class: "plain", onclick: () => attempt(() => post(`/api/jobs/${job.id}/resume`)) }, "Go on"),
+        job.state === "done" ? null : h("button", { class: "plain", onclick: () => resume(job) }, "Go on"),
         h("button", { class: "plain", "aria-label": `Forget ${job.title}`, onclick: () => attempt(() => remove(`/api/jobs/${job.id}`)) }, "Forget"))))))) : h("p", { class: "note" }, "Nothing yet."));
   }));
 }
@@ -47,9 +48,6 @@ export async function show(main, _, closing) {
 async function command(job) {
   const whole = await get(`/api/jobs/${job.id}`);
   const quoted = whole.arguments.map((word) => (/^[\w./=:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`));
-  const dialog = h("dialog", { "aria-label": "Command line" }, h("div", { class: "inside" }, h("h2", {}, "The same on the command line"), h("p", {}, h("code", {}, ["aa", ...quoted].join(" "))),
-    h("div", { class: "row" }, h("button", { class: "main", onclick: () => dialog.close() }, "Close"))));
-  dialog.onclose = () => dialog.remove();
-  document.body.append(dialog);
-  dialog.showModal();
+  const dialog = openDialog("Command line", h("h2", {}, "The same on the command line"), h("p", {}, h("code", {}, ["aa", ...quoted].join(" "))),
+    h("div", { class: "row" }, h("button", { class: "main", onclick: () => dialog.close() }, "Close")));
 }

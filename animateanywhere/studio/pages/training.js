@@ -2,8 +2,9 @@
 
 import { curve } from "./curve.js";
 import { attempt, clock, field, fill, h } from "./dom.js";
+import { firstPrompt } from "./generate.js";
 import { ended, get, newest, post, watch } from "./net.js";
-import { head, progressWords, share, stopButton } from "./work.js";
+import { head, progressWords, resume, share, stopButton } from "./work.js";
 
 /** The last step of Learn: the word for the person, and how the training goes. */
 export function learnCard(card, about, question, base, subject, report, closing) {
@@ -75,13 +76,13 @@ function draw(box, job, left = 0) {
 }
 
 function outcome(job, about) {
-  const resume = h("button", { class: "main", onclick: () => attempt(() => post(`/api/jobs/${job.id}/resume`)) }, "Go on");
+  const goOn = h("div", { class: "row" }, h("button", { class: "main", onclick: () => resume(job) }, "Go on"));
   if (job.state === "done") {
-    const prompt = `${job.about.token} ${about.class_word} on a beach`;
+    const prompt = firstPrompt(job.about.token, about.class_word);
     return [h("p", { class: "good" }, `Learned as “${job.about.token}”, in ${clock(job.ended - job.begun)}.`),
       h("div", { class: "row" }, h("a", { class: "button", href: `#generate/prompt/${encodeURIComponent(prompt)}` }, `Generate “${prompt}”`))];
   }
-  if (job.state === "stopped") return [h("p", {}, "Stopped. What was learned so far is saved."), h("div", { class: "row" }, resume)];
-  return [h("p", { class: "bad" }, job.text), h("div", { class: "row" }, resume)];
+  if (job.state === "stopped") return [h("p", {}, "Stopped. What was learned so far is saved."), goOn];
+  return [h("p", { class: "bad" }, job.text), goOn];
 }
 

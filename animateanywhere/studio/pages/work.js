@@ -24,6 +24,9 @@ export function stopButton(job, plain = false) {
     again ? "End it at once" : job.state === "queued" ? "Take off the queue" : "Stop");
 }
 
+/** Go on with a job that stopped or failed. */
+export const resume = (job) => attempt(() => post(`/api/jobs/${job.id}/resume`));
+
 export function showWork(bar) {
   const known = new Map();
   watch(({ jobs }) => {

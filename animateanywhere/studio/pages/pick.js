@@ -1,0 +1,18 @@
+// Cards of which one is chosen: a picture, a name and some words over a radio button.
+
+import { h } from "./dom.js";
+
+/** A card; input: options of its radio button, look: of its name. */
+export function pick(input, thumb, name, words, look = {}) {
+  return h("label", { class: "pick" }, h("input", { type: "radio", ...input }),
+    h("span", { class: "face" }, h("span", { class: "thumb" }, thumb), h("span", { class: "words" }, h("b", look, name), h("span", {}, words))));
+}
+
+/** The frame in the middle of a clip. */
+export function middleFrame(one) {
+  const picture = h("canvas", { class: "photo", width: one.strip_width, height: one.strip_height });
+  const strip = new Image();
+  strip.onload = () => picture.getContext("2d").drawImage(strip, -Math.floor((one.strip - 1) / 2) * one.strip_width, 0);
+  strip.src = `/api/clips/${one.id}/strip`;
+  return picture;
+}
