@@ -86,6 +86,15 @@ def test_the_pages_name_no_other_address() -> None:
         assert not re.search(r"https?:|//\w+\.|@import|url\((?!\"\$)", text), file
 
 
+def enter(address: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to a studio by its printed address, and the cookie that it gave."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc)
+    connection.request("GET", f"/?{urlsplit(address).query}")
+    answer = connection.getresponse()
+    answer.read()
+    return connection, str(answer.headers["set-cookie"]).partition(";")[0]
+
+
 SECRET = "the secret of another folder"
 # Of published cases of Starlette (CVE-2023-29159), Gradio, Jupyter and others
 CASES = [
@@ -107,12 +116,7 @@ def test_no_path_leads_out_of_the_runs(start: Any, tmp_path: Path) -> None:
     secret.write_text(SECRET)
     _, address = start()
     (runs / "studio-secret.mp4").write_text(SECRET)  # beside a folder of the same beginning
-    host = urlsplit(address).netloc
-    connection = http.client.HTTPConnection(host)
-    connection.request("GET", f"/?{urlsplit(address).query}")
-    answer = connection.getresponse()
-    cookie = (answer.headers["set-cookie"] or "").partition(";")[0]
-    answer.read()
+    connection, cookie = enter(address)
 
     def ask(path: str) -> tuple[int, str]:
         connection.putrequest("GET", path)  # as it is, not normalized as browsers do
@@ -206,9 +210,7 @@ def test_ctrl_c_ends_it_cleanly(start: Any, tmp_path: Path, number: int) -> None
 def test_a_page_closed_while_it_uploads_is_no_error(start: Any, tmp_path: Path) -> None:
     process, address = start()
     parts = urlsplit(address)
-    asked = http.client.HTTPConnection(parts.netloc)
-    asked.request("GET", f"/?{parts.query}")
-    cookie = str(asked.getresponse().getheader("set-cookie")).partition(";")[0]
+    _, cookie = enter(address)
     with socket.create_connection((parts.hostname, parts.port)) as cut:
         head = f"Host: {parts.netloc}\r\nOrigin: http://{parts.netloc}\r\nCookie: {cookie}"
         cut.sendall(f"POST /api/clips?name=a HTTP/1.1\r\n{head}\r\n".encode())
