@@ -104,8 +104,7 @@ def _require_deletable(run: Run) -> None:
         )
     if not (run.path / MARK).is_file():
         return
-    busy = [run.path, *(file.parent for file in run.path.rglob(MARK))]
-    for place in busy:
+    for place in (file.parent for file in run.path.rglob(MARK)):
         if is_running(place):
             process = getattr(read_mark(place), "process", None)
             raise Failure(
