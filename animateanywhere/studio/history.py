@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from animateanywhere.commands.results import files_of_result, result_of
-from animateanywhere.commands.run_state import Run, in_words
+from animateanywhere.commands.run_state import WEIGHTS, Run, in_words
 from animateanywhere.commands.runs import find_run, list_runs
 from animateanywhere.core.disk_use import disk_use
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.run_folder import VIDEOS
+from animateanywhere.core.tensor_file import read_about
 from animateanywhere.evaluation.sidecar import earlier_settings
 from animateanywhere.studio.answer import MEDIA
 from animateanywhere.studio.motions import motion_file, motions
-from animateanywhere.studio.orders import people
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
 
 RECORD = "deleted.json"
@@ -34,13 +34,33 @@ def history(place: Place) -> dict[str, Any]:
     # A folder of videos alone is no work of its own
     runs = [run for run in listing.runs
             if run.path != place.own and not (run.kind == VIDEOS and _is_run(run))]  # fmt: skip
-    learned = people(place, [run.path for run in runs if run.kind == "personalize"])
+    learned = _people(place, [run.path for run in runs if run.kind == "personalize"])
     files = {motion_file(place, one["id"]).name: one["id"] for one in motions(place)}
     items = [_item(place, run, files) for run in runs]
     for item in items:
         item["person"] = next((one for one in learned if one["run"] == item["name"]), None)
     return {"items": items, "bytes": listing.bytes, "people": learned,
             "deleted": _deleted(place)}  # fmt: skip
+
+
+def _people(place: Place, folders: list[Path]) -> list[dict[str, Any]]:
+    """The learned people of these runs."""
+    found = []
+    for folder in folders:
+        weights = folder / WEIGHTS
+        try:
+            about = read_about(weights)
+            token, word = about["token"], about.get("class_word", "person")
+        except (UsageError, KeyError, OSError):
+            continue
+        picture = folder / "subject" / "frames" / "0000.png"
+        found.append({
+            "id": place.id_of(weights), "token": token, "class_word": word,
+            "appearance": about.get("appearance", ""), "base": about.get("base"),
+            "picture": place.id_of(picture) if picture.is_file() else None,
+            "learned": weights.stat().st_mtime, "run": str(folder.relative_to(place.runs)),
+        })  # fmt: skip
+    return sorted(found, key=lambda one: -float(one["learned"]))
 
 
 def _item(place: Place, run: Run, motion_ids: dict[str, str]) -> dict[str, Any]:

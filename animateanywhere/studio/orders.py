@@ -8,13 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from animateanywhere.commands.run_state import WEIGHTS
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import parse_aspect
 from animateanywhere.core.naming import check_class_word, check_token
 from animateanywhere.core.paths import ASSETS
-from animateanywhere.core.tensor_file import read_about
 from animateanywhere.studio.clips import clip_of, file_of
 from animateanywhere.studio.form import Form, number_of, text_of
 from animateanywhere.studio.job import Job
@@ -111,26 +109,6 @@ def _motion(place: Place, form: Form) -> Order:
 ORDERS: dict[str, Callable[[Place, Form], Order]] = {
     "check": _check, "learn": _learn, "generate": _generate, "motion": _motion,
 }  # fmt: skip
-
-
-def people(place: Place, folders: list[Path]) -> list[dict[str, Any]]:
-    """The learned people of these runs."""
-    found = []
-    for folder in folders:
-        weights = folder / WEIGHTS
-        try:
-            about = read_about(weights)
-            token, word = about["token"], about.get("class_word", "person")
-        except (UsageError, KeyError, OSError):
-            continue
-        picture = folder / "subject" / "frames" / "0000.png"
-        found.append({
-            "id": place.id_of(weights), "token": token, "class_word": word,
-            "appearance": about.get("appearance", ""), "base": about.get("base"),
-            "picture": place.id_of(picture) if picture.is_file() else None,
-            "learned": weights.stat().st_mtime, "run": str(folder.relative_to(place.runs)),
-        })  # fmt: skip
-    return sorted(found, key=lambda one: -float(one["learned"]))
 
 
 def bases(place: Place) -> list[dict[str, Any]]:

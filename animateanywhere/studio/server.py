@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import socket
 import sys
@@ -112,8 +113,6 @@ def _announce(options: StudioOptions, port: int, keys: Keys) -> None:
 
 def _has_screen() -> bool:
     """Whether a browser could open a window, and not take the terminal."""
-    import os
-
     if sys.platform != "linux":
         return sys.stdout.isatty()
     shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
