@@ -300,7 +300,7 @@ def _estimate(job: Job, latents_of: Latents, begun: float) -> Estimate:
     with room_for_vae(base):
         decode_latents(base.vae, latents[:1], clip=True)
     decoded = time.monotonic() - start - step
-    parts = len(windows(latent_count(job.frames, base.packed), length, length // 4))
+    parts = len(windows(latent_count(job.frames, base.packed), length))
     seconds = {
         "denoising": generation.steps_of(base, job.sampling) * parts * step,
         "frames": job.frames * decoded,

@@ -18,7 +18,7 @@ from animateanywhere.backbones.borrowing import command_config
 from animateanywhere.backbones.create import save_part
 from animateanywhere.backbones.family import Family, latent_shape
 from animateanywhere.backbones.sources import part_of
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.diffusion.losses import FLOW
 from animateanywhere.methods.context_anyone import full_size
 from animateanywhere.methods.context_anyone.settings import Recipe
@@ -143,5 +143,4 @@ def _require_known(folder: Path) -> None:
                         f"{more[0]}; get the base again"
                     )
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{folder}: base is incomplete or damaged: {first}") from None
+        raise UsageError(f"{folder}: base is incomplete or damaged: {first_line(error)}") from None

@@ -92,7 +92,7 @@ def cast_latents(
         return method.denoiser(network, text, empty, reference, pose, scales)
 
     length = window_length(base)
-    joint = blend(denoiser_of, windows(count, length, length // 4))
+    joint = blend(denoiser_of, windows(count, length))
     steps = steps_of(base, options)
     return sample(joint, noise, scheduler, steps, generator, lambda *_: progress())[0]
 
