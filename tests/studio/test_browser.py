@@ -180,6 +180,18 @@ def test_corrections_change_the_files_that_the_commands_read(subject: Path, page
     assert "near a window" in (folder / "captions.jsonl").read_text()
 
 
+def test_an_answer_for_a_view_that_was_left_changes_nothing(page: Any) -> None:
+    late: list[Any] = []
+    page.route("**/api/clips", lambda one: one.continue_() if late else late.append(one))
+    page.reload()
+    tab(page, f"learn/{EXAMPLE}")
+    page.get_by_label("Base model").wait_for()
+    with page.expect_response("**/api/clips"):
+        late[0].continue_()
+    page.wait_for_timeout(300)  # what came is shown at once, if at all
+    assert page.get_by_label("Base model").is_visible()
+
+
 def test_a_reload_and_a_second_tab_see_the_same_and_a_stop_goes_on(
     subject: Path, page: Any, runs: Path
 ) -> None:

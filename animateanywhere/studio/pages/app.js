@@ -21,12 +21,13 @@ function go() {
   }
   leave();
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
-  const main = document.getElementById("main");
-  fill(main);
+  // A new element each time: what was asked for by a tab that was left may still come, and must not be shown
+  const main = h("main", { id: "main", tabindex: "-1" });
+  document.getElementById("main").replaceWith(main);
   document.title = `${tab[0].toUpperCase()}${tab.slice(1)} · AnimateAnywhere studio`;
   const closing = [];
   leave = () => closing.forEach((close) => close());
-  attempt(() => TABS[tab](main, rest, (close) => closing.push(close)));
+  attempt(() => TABS[tab](main, rest, (close) => (main.isConnected ? closing.push(close) : close())));
 }
 
 function lost(text) {

@@ -13,6 +13,7 @@ const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usab
 
 export async function show(main, [chosen], closing) {
   const [about, clips] = await Promise.all([get("/api/about"), get("/api/clips")]);
+  if (!main.isConnected) return;
   if (chosen && !clips.some((one) => one.id === chosen)) {
     toast("This clip is not there any more.");
     location.hash = "#learn";
