@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import av
@@ -42,7 +44,7 @@ def try_codec(codec: Codec) -> str | None:
     file = io.BytesIO()
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     try:
-        with av.open(file, "w", format=codec.container) as target:
+        with same_priority(), av.open(file, "w", format=codec.container) as target:
             _encode(target, there[0])
         file.seek(0)
         with av.open(file, "r") as source:
@@ -54,6 +56,19 @@ def try_codec(codec: Codec) -> str | None:
     if kind != codec.decoder or not count:
         return f"{there[0]} fails: {count} frames came back"
     return None
+
+
+@contextmanager
+def same_priority() -> Iterator[None]:
+    """This thread keeps its scheduling: for root, SVT-AV1 makes it real-time, before all others."""
+    if not hasattr(os, "sched_setscheduler"):  # not Linux
+        yield
+        return
+    policy, level = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, level)
 
 
 def _encode(target: Any, encoder: str) -> None:

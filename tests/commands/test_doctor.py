@@ -129,6 +129,14 @@ def test_a_codec_that_is_not_there() -> None:
     assert "fails" in str(try_codec(h264._replace(container="gif")))
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="not Linux")
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_a_try_leaves_the_process_as_it_was(codec: Codec) -> None:
+    before = os.sched_getscheduler(0)
+    assert try_codec(codec) is None
+    assert os.sched_getscheduler(0) == before
+
+
 def test_an_error_in_a_check_is_broken_and_decides_the_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
