@@ -66,6 +66,8 @@ from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recip
 from animateanywhere.methods.anycharv import full_size
 from animateanywhere.methods.anycharv.pose_guider import PoseGuider
 from animateanywhere.methods.anycharv.settings import load_recipe as load_swap_recipe
+from animateanywhere.methods.context_anyone.settings import load_recipe as load_cast_recipe
+from animateanywhere.methods.context_anyone.transformer import CastTransformer
 
 SIZE = {"size": 512, "frames": 16, "guidance_scale": 7.5, "steps": 25}
 CARDS = (8, 12, 16, 24)
@@ -145,6 +147,23 @@ def write_anycharv(folder: Path) -> None:
     ).save_pretrained(folder / "image_encoder")  # fmt: skip
 
 
+def write_cast(folder: Path) -> None:
+    """Write the configs of ContextAnyone's networks, as `aa base-train cast-wan` has them."""
+    recipe = load_cast_recipe("cast-wan")
+    with torch.device("meta"):
+        own = {"pose_channels": 16, "image_dim": 1280}
+        transformer = CastTransformer(**own, **recipe.transformer)
+        write_parts(folder, {"transformer": transformer, "vae": AutoencoderKLWan()})
+    UMT5Config(
+        vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64
+    ).save_pretrained(folder / "text_encoder")
+    CLIPVisionConfig(
+        hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16,
+        patch_size=14,
+    ).save_pretrained(folder / "image_encoder")  # fmt: skip
+    UniPCMultistepScheduler(**recipe.model.scheduler).save_pretrained(folder / "scheduler")
+
+
 def swaps(folder: Path) -> None:
     """Memory of a swap by AnyCharV's networks, and the time of five seconds at 24 a second."""
     recipe = load_swap_recipe("anycharv")
@@ -163,6 +182,7 @@ def write_parts(folder: Path, parts: dict[str, Any]) -> None:
     for name, part in parts.items():
         (folder / name).mkdir()
         config = {**part.config, "_class_name": type(part).__name__}
+        config.pop("_use_default_values", None)  # as diffusers writes it
         (folder / name / "config.json").write_text(json.dumps(config))
 
 

@@ -6,8 +6,8 @@ No GPU is needed or used. Operations and memory of a pass are counted on fake te
 Diffusion 1.5's size (as in benchmarks/memory.py), bytes from the number of parameters that train.
 Times assume that GPUs reach SHARE of their peak performance in data sheets, links LINK of theirs,
 and that no communication is hidden behind computation: guesses, as are the prices. AnyCharV's four
-runs are those of recipes/sd15-swap.toml; for ContextAnyone there is only arithmetic on its
-configuration. Prints Markdown tables.
+runs are those of recipes/sd15-swap.toml, ContextAnyone's those of recipes/cast-wan.toml. Prints
+Markdown tables.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from memory import SIZE, counted, write_anycharv, write_configs
+from memory import SIZE, counted, write_anycharv, write_cast, write_configs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from animateanywhere.backbones.base import latent_shape, load_parts
 from animateanywhere.backbones.low_memory import recompute
-from animateanywhere.core.estimate import clock
+from animateanywhere.backbones.vae import latent_count
+from animateanywhere.backbones.wan_vace import TYPICAL_LENGTH
 from animateanywhere.core.messages import quietly
 from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.batch import Batch
@@ -35,13 +36,19 @@ from animateanywhere.methods.anycharv import method as swap
 from animateanywhere.methods.anycharv.settings import Stage as SwapStage
 from animateanywhere.methods.anycharv.settings import is_recipe as is_swap
 from animateanywhere.methods.anycharv.settings import load_recipe as load_swap_recipe
+from animateanywhere.methods.context_anyone import full_size as cast_size
+from animateanywhere.methods.context_anyone import method as cast
+from animateanywhere.methods.context_anyone.settings import Stage as CastStage
+from animateanywhere.methods.context_anyone.settings import is_recipe as is_cast
+from animateanywhere.methods.context_anyone.settings import load_recipe as load_cast_recipe
 from animateanywhere.training.processes import passes_of
 from animateanywhere.training.state import select
 
 SHARE = 0.35  # of a GPU's peak
 LINK = 0.7  # of a link's peak
 NODE = 8  # GPUs in a machine
-AnyStage = Stage | SwapStage
+CLIP_TOKENS = 257  # of a picture: (224 / 14)² patches, and one for the whole
+AnyStage = Stage | SwapStage | CastStage
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,34 @@ def counted_swap(folder: Path, stage: SwapStage) -> Work:
     return _counted_work(stage, model, [network, reader, guider], work, row)
 
 
+def counted_cast(folder: Path, stage: CastStage) -> Work:
+    """A pass of a stage of ContextAnyone at Wan 2.1 1.3B's size, with one reference."""
+    recipe = load_cast_recipe("cast-wan")
+    base = load_parts(folder, recipe.model.base_toml(), "meta", cast_size.FAMILY)
+    network, shape, rows = base.denoiser, latent_shape(base), stage.batch
+    if stage.recompute:
+        recompute(network, base.family)
+    latents = latent_count(stage.frames, base.packed)
+    length, words = base.family.text_shape(base)
+
+    def work() -> torch.Tensor:
+        clip, pictures = torch.zeros(rows, latents, *shape), torch.zeros(rows, 1, *shape)
+        tokens = torch.zeros(rows, CLIP_TOKENS, network.config.image_dim)
+        # The loss without its logs, which fake tensors have no values for
+        flow, again = cast.predict(
+            network, clip, torch.zeros(rows), torch.zeros(rows, length, words),
+            cast.Reference(pictures, tokens), clip,
+        )  # fmt: skip
+        assert again is not None
+        return flow.float().square().mean() + again.float().square().mean()
+
+    # float16: clip, pose and reference, states of a prompt of usual length, image tokens
+    row = 2 * (2 * latents + 1) * torch.Size(shape).numel()
+    row += 2 * TYPICAL_LENGTH * words + 2 * CLIP_TOKENS * network.config.image_dim
+    model = torch.nn.ModuleDict({"transformer": network})
+    return _counted_work(stage, model, [network], work, row / 1e6)
+
+
 def _counted_work(
     stage: AnyStage, model: torch.nn.Module, networks: list[Any],
     loss: Callable[[], torch.Tensor], row: float,
@@ -162,7 +197,10 @@ def step_seconds(card: Card, gpus: int, tflop: float, moved: float) -> tuple[flo
 
 def table(recipe_name: str, gpus: tuple[int, ...], folder: Path) -> None:
     stages: tuple[AnyStage, ...]
-    if is_swap(recipe_name):
+    if is_cast(recipe_name):
+        stages = load_cast_recipe(recipe_name).stage
+        works = {stage.name: counted_cast(folder, stage) for stage in stages}
+    elif is_swap(recipe_name):
         stages = load_swap_recipe(recipe_name).stage
         works = {stage.name: counted_swap(folder, stage) for stage in stages}
     else:
@@ -188,62 +226,18 @@ def table(recipe_name: str, gpus: tuple[int, ...], folder: Path) -> None:
 
 
 def row(card: Card, stage: AnyStage, work: Work, gpus: int) -> str:
+    """With fewer passes in a step than GPUs, the others have nothing to do."""
     passes = passes_of(stage, gpus)
-    each = -(-passes // gpus)
-    compute, ddp = step_seconds(card, gpus, each * work.tflop, 2 * work.gradients)
+    each, used = -(-passes // gpus), min(gpus, passes)
+    compute, ddp = step_seconds(card, used, each * work.tflop, 2 * work.gradients)
     # Weights are gathered for each pass forward and backward, gradients scattered once
-    _, fsdp = step_seconds(card, gpus, 0, 2 * each * work.weights + work.gradients)
+    _, fsdp = step_seconds(card, used, 0, 2 * each * work.weights + work.gradients)
     seconds = compute + ddp
     rows = passes * stage.batch / seconds
     hours = seconds * stage.steps / 3600
-    cells = [f"{stage.name}, {card.name}", gpus, each, f"{compute:.2f}", f"{ddp:.2f}",
-             f"{fsdp:.2f}", f"{rows:.0f}", f"{rows * work.row:.0f}", f"{hours:.1f}",
-             f"{hours * gpus * card.price:,.0f}"]  # fmt: skip
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-@dataclass(frozen=True)
-class Published:
-    """A run as a paper describes it. tflop and row, in MB: of a row, estimated as said in
-    docs/scale.md. gradients: GB."""
-
-    name: str
-    steps: int
-    rows: int
-    tflop: float
-    gradients: float
-    row: float
-
-
-def papers() -> list[Published]:
-    """The runs of ContextAnyone as designed here, on Wan 2.1 1.3B, from the count in its design."""
-    # Wan 2.1 1.3B: GB of its parameters; MB of a latent frame of 480 x 832 pixels and its pose
-    wan, latent = 4 * 1.42, 2 * 2 * 16 * 60 * 104 / 1e6
-    return [
-        Published("ContextAnyone, 49 frames", 9_000, 32, 317, wan, 13 * latent),
-        Published("ContextAnyone, 81 frames", 9_000, 32, 634, wan, 21 * latent),
-    ]
-
-
-def paper_table(runs: list[Published]) -> None:
-    print("\n| run | steps x rows | TFLOP a row | GPUs | rows each | step, s | of it DDP, s | "
-          "data, MB/s | time | $ |")  # fmt: skip
-    print("|---" * 10 + "|")
-    for run in runs:
-        for gpus in (1, 8, 64):
-            print(paper_row(CARDS[1], run, gpus))
-
-
-def paper_row(card: Card, run: Published, gpus: int) -> str:
-    """With fewer rows in a step than GPUs, the others have nothing to do."""
-    used = min(gpus, run.rows)
-    each = -(-run.rows // used)
-    compute, ddp = step_seconds(card, used, each * run.tflop, 2 * run.gradients)
-    seconds = compute + ddp
-    hours = seconds * run.steps / 3600
-    cells = [run.name, f"{run.steps:,} x {run.rows}", f"{run.tflop:.2f}",
-             f"{gpus}" + f" ({used} used)" * (used < gpus), each, f"{seconds:.2f}", f"{ddp:.2f}",
-             f"{run.rows * run.row / seconds:.0f}", clock(3600 * hours),
+    working = f"{gpus}" + f" ({used} used)" * (used < gpus)
+    cells = [f"{stage.name}, {card.name}", working, each, f"{compute:.2f}", f"{ddp:.2f}",
+             f"{fsdp:.2f}", f"{rows:.{int(rows < 10)}f}", f"{rows * work.row:.0f}", f"{hours:.1f}",
              f"{hours * gpus * card.price:,.0f}"]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
@@ -256,7 +250,9 @@ def main() -> None:
     with quietly(), TemporaryDirectory() as place:
         write_anycharv(Path(place))
         table("sd15-swap", (1, 8), Path(place))
-    paper_table(papers())
+    with quietly(), TemporaryDirectory() as place:
+        write_cast(Path(place))
+        table("cast-wan", (1, 8, 64), Path(place))
 
 
 if __name__ == "__main__":
