@@ -27,6 +27,7 @@ from animateanywhere.evaluation.held_out import SUBJECTS, Setting, Subject, subj
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
 from animateanywhere.evaluation.records import scored
 from animateanywhere.evaluation.report import write_report
+from animateanywhere.evaluation.report_page import Section, write_page
 from animateanywhere.evaluation.truth import measure, write_reference
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.baselines import ABLATIONS, METHODS, Method, named
@@ -62,7 +63,8 @@ def benchmark(
     base: str = "mini",
     models: WeightsLocation = HUB,
 ) -> Path:
-    """Run the benchmark, or resume it; returns `out`, which contains `metrics.json`.
+    """Run the benchmark, or resume it; returns `out`, which contains `metrics-SETTING.json`,
+    `table-SETTING.md`, `contact_sheet-SETTING.png` and `report-SETTING.html`.
 
     Held-out people (not in the data of base training) are learned from one clip and generated in
     three other scenes each, with other motions, two of them with an object, and compared with the
@@ -106,10 +108,14 @@ def _benchmark(
     known = [*METHODS, *ABLATIONS, *sorted(path.name for path in (out / setting.name).glob("*+*"))]
     titles = {name: named(name).title for name in known}
     distances = fvd(embedder, list(chosen), people, config, setting, out / setting.name)
-    write_report(out, setting.name, titles, hash_of(folder), distances)
-    video.contact_sheet(
-        out / f"contact_sheet-{setting.name}.png", sheet(shown, chosen, out / setting.name)
-    )
+    tables = write_report(out, setting.name, titles, hash_of(folder), distances)
+    pictures = out / f"contact_sheet-{setting.name}.png"
+    video.contact_sheet(pictures, sheet(shown, chosen, out / setting.name))
+    name = config["name"]
+    write_page(
+        out / f"report-{setting.name}.html", f"People learned by {name}, in other scenes",
+        [Section("Against the true videos", "", tables)], pictures,
+    )  # fmt: skip
     return out
 
 

@@ -38,9 +38,11 @@ from animateanywhere.methods.animate_anywhere.prompt import full_prompt
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled
 from animateanywhere.methods.anycharv import generation, method, stitch
 from animateanywhere.methods.anycharv.generation import Options, encode_skeletons
+from animateanywhere.methods.anycharv.geometry import person_boxes, regions
 from animateanywhere.methods.anycharv.held_out import Case, Guest
 from animateanywhere.methods.anycharv.limb_paste import paste_limbs
-from animateanywhere.methods.anycharv.masks import regions_of, to_latents
+from animateanywhere.methods.anycharv.masks import box_masks, regions_of, to_latents
+from animateanywhere.methods.anycharv.settings import GROW
 from animateanywhere.methods.anycharv.swap_base import load_swap_base
 from animateanywhere.puppets import caption, describe_identity
 from animateanywhere.puppets.caption import SCENE_WORDS
@@ -119,8 +121,14 @@ def load_trained(base: Base, checkpoint: Path) -> None:
 
 
 def region_of(case: Case) -> np.ndarray:
-    """The box of the old person as `aa swap` grows it, float32 (F, H, W) in 0..1."""
-    return regions_of(case.scene.masks, "box")
+    """The box of the old person as `aa swap` grows it, float32 (F, H, W) in 0..1; empty if nobody
+    was found."""
+    masks, (height, width) = case.scene.masks, case.scene.masks.shape[1:]
+    whole = np.tile([0, 0, width], (len(masks), 1))
+    found = person_boxes(masks / np.float32(255), whole, case.scene.keypoints)
+    if not np.isfinite(found).any():
+        return np.zeros(masks.shape, np.float32)
+    return box_masks(regions(found, GROW), height, width)
 
 
 def scene(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
@@ -208,7 +216,8 @@ def _swapped(
     character = generation.read_character(
         base, list(picture.frames), list(picture.masks / 255), list(picture.keypoints)
     )
-    region, options = regions_of(old.masks, mask, seed), Options(seed=seed, mask=mask)
+    region = region_of(case) if mask == "box" else regions_of(old.masks, mask, seed)
+    options = Options(seed=seed, mask=mask)
     latents = generation.swap_latents(base, character, old.frames, region, old.keypoints, options)
     return generation.decode(base, latents)
 
@@ -263,10 +272,12 @@ def truth(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table. make: (bases, person, case, folder, seed) -> what it made."""
+    """One row of the table. make: (bases, person, case, folder, seed) -> what it made. looks: at
+    poses or masks, so that the row is made with these as found, too."""
 
     title: str
     make: Callable[[Bases, Guest, Case, Path, int], Made]
+    looks: bool = True
 
 
 METHODS: dict[str, Method] = {
@@ -277,7 +288,7 @@ METHODS: dict[str, Method] = {
     "paste": Method("limbs of the picture, pasted", paste),
     "stage1_fine": Method("stage 1, fine mask", stage1_fine),
     "stage1_box": Method("stage 1, box", stage1_box),
-    "scene": Method("the scene as it is", scene),
-    "vae": Method("ground truth through the VAE", vae),
-    "truth": Method("ground truth", truth),
+    "scene": Method("the scene as it is", scene, looks=False),
+    "vae": Method("ground truth through the VAE", vae, looks=False),
+    "truth": Method("ground truth", truth, looks=False),
 }

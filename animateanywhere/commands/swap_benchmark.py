@@ -25,7 +25,9 @@ from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
 from animateanywhere.evaluation.records import scored
 from animateanywhere.evaluation.report import write_report
+from animateanywhere.evaluation.report_page import Section, write_page
 from animateanywhere.media import video
+from animateanywhere.methods.anycharv.as_found import as_found, shows_nobody
 from animateanywhere.methods.anycharv.full_size import is_full_size
 from animateanywhere.methods.anycharv.held_out import PEOPLE, STRATA, Guest, guest
 from animateanywhere.methods.anycharv.swap_base import reference_size
@@ -33,7 +35,12 @@ from animateanywhere.methods.anycharv.truth import COLUMNS, check_aims, measure_
 
 FEWER = 3  # people, with `fast`
 SHOWN = 4  # people in the contact sheet
-MEASURES = 2  # version of what is measured; with another, scores are made again
+MEASURES = 3  # version of what is measured; with another, scores are made again
+FOUND = "-found"  # appended to the setting: with poses and masks as found
+FOUND_TEXT = (
+    "Those methods again that look at poses or masks, with the ones that the perception network of "
+    "the base finds in the picture and the scene. The measures are against the same true videos."
+)
 
 
 def swap_benchmark(
@@ -45,13 +52,15 @@ def swap_benchmark(
     base: str = "mini-swap",
 ) -> Path:
     """Run the benchmark of `aa swap`, or resume it; returns `out`, which contains
-    `metrics-swap.json`, `table-swap.md` and `contact_sheet-swap.png`, or the same with `-fast`.
+    `report-swap.html`, `metrics-swap.json`, `table-swap.md` and `contact_sheet-swap.png`, or the
+    same with `-fast`, and `metrics-` and `table-` of what those methods make that look at poses and
+    masks with these as found (`-found`).
 
-    Held-out people are put into held-out scenes, two each, from one picture, with exact poses and
-    masks for all methods. subjects: number of people. methods: names of METHODS; by default all
-    that can run. fast: three people, one scene each, without learning anybody. Results in `out` for
-    the same base are reused. Raises UsageError for an unknown method, and for one of stage 1 whose
-    weights the base does not have.
+    Held-out people are put into held-out scenes, two each, from one picture: with exact poses and
+    masks, and with those that the perception network finds in picture and scene. subjects: number
+    of people. methods: names of METHODS; by default all that can run. fast: three people, one scene
+    each, without learning anybody. Results in `out` for the same base are reused. Raises UsageError
+    for an unknown method, and for one of stage 1 whose weights the base does not have.
     """
     folder = find_base(base)
     if subjects is not None and subjects > PEOPLE:
@@ -71,22 +80,41 @@ def swap_benchmark(
         size = max(reference_size(bases.ours))
         shown: list[Guest] = []
         net = load_perception(perception_of(find_base(str(bases.ours.config["parts"]))))
-        with progress("benchmark", total=len(people) * len(chosen)) as bar:
+        looking = [name for name in chosen if METHODS[name].looks]
+        with progress("benchmark", total=len(people) * (len(chosen) + len(looking))) as bar:
             for number in people:
                 one = guest(number, bases.ours.config, size, fast)
                 shown += [one] if number < SHOWN else []
-                bases.kept.clear()
-                for name in chosen:
-                    _score(name, one, bases, net, out / setting / name / f"{number:02}")
-                    bar.advance(1)
-        titles = {name: method.title for name, method in METHODS.items()}
-        write_report(
-            out, setting, titles, bases.hash, columns=COLUMNS, aims=check_aims, strata=STRATA
-        )
-        video.contact_sheet(
-            out / f"contact_sheet-{setting}.png", sheet(shown, chosen, out / setting)
-        )
+                for form, names in ((setting, chosen), (setting + FOUND, looking)):
+                    seen = as_found(net, one) if form != setting else one
+                    bases.kept.clear()
+                    for name in names:
+                        _score(name, one, seen, bases, net, out, form)
+                        bar.advance(1)
+        _report(out, setting, bases, shown, chosen)
     return out
+
+
+def _report(
+    out: Path, setting: str, bases: Bases, shown: list[Guest], chosen: Sequence[str]
+) -> None:
+    """Write the tables of both forms, the contact sheet, and the page."""
+    titles = {name: method.title for name, method in METHODS.items()}
+    exact = write_report(
+        out, setting, titles, bases.hash, columns=COLUMNS, aims=check_aims, strata=STRATA
+    )
+    found = write_report(
+        out, setting + FOUND, titles, bases.hash, columns=COLUMNS, aims=lambda *_: [],
+        strata=STRATA,
+    )  # fmt: skip
+    pictures = out / f"contact_sheet-{setting}.png"
+    video.contact_sheet(pictures, sheet(shown, chosen, out, setting))
+    sections = [Section("With exact poses and masks", "", exact)]
+    if found:
+        sections.append(Section("With poses and masks as found", FOUND_TEXT, found))
+    name = bases.ours.config["name"]
+    write_page(out / f"report-{setting}.html", f"People put into scenes by {name}", sections,
+               pictures)  # fmt: skip
 
 
 def _chosen(methods: Sequence[str], folder: Path, fast: bool) -> list[str]:
@@ -112,28 +140,37 @@ def _chosen(methods: Sequence[str], folder: Path, fast: bool) -> list[str]:
     return names
 
 
-def _score(name: str, one: Guest, bases: Bases, net: Perception, place: Path) -> dict[str, Any]:
-    """Mean scores of a method over a person's cases, and the videos of these in `place`."""
+def _score(
+    name: str, one: Guest, seen: Guest, bases: Bases, net: Perception, out: Path, form: str
+) -> dict[str, Any]:
+    """Mean scores of a method over a person's cases, and the videos of these, in `out`/FORM.
+
+    seen: the person and the scenes as the method knows them. Where that shows nobody, the scene
+    stays as it is.
+    """
+    place = out / form / name / f"{one.number:02}"
+    learned = out / form.removesuffix(FOUND) / name / f"{one.number:02}"  # for both forms
     key = {"base": bases.hash, "version": __version__, "fast": bases.fast,
            "measures": MEASURES}  # fmt: skip
 
     def cases() -> list[dict[str, Any]]:
         rows = []
         place.mkdir(parents=True, exist_ok=True)
-        for number, case in enumerate(one.cases):
+        for number, (case, known) in enumerate(zip(one.cases, seen.cases, strict=True)):
             seed = 100 * one.number + number
+            method = METHODS["scene" if shows_nobody(seen, known) else name]
             with quietly():
-                made = METHODS[name].make(bases, one, case, place, seed)
+                made = method.make(bases, seen, known, learned, seed)
             video.write(place / f"case{number}.mp4", made.frames, one.fps)
             empty = coded(bases, case, seed)
-            rows.append(measure_swap(net, made.frames, case, region_of(case), made.matte, empty))
+            rows.append(measure_swap(net, made.frames, case, region_of(known), made.matte, empty))
         return rows
 
     return scored(place / "scores.json", key, cases)
 
 
 def sheet(
-    people: list[Guest], methods: Sequence[str], folder: Path
+    people: list[Guest], methods: Sequence[str], out: Path, setting: str
 ) -> list[tuple[str, np.ndarray]]:
     """Rows of the contact sheet: each person's picture, and each case's scene, true video and
     videos of all methods."""
@@ -145,7 +182,8 @@ def sheet(
             rows.append((f"scene {number} ({kinds})", case.scene.frames))
             rows.append(("ground truth", case.truth.frames))
             for name in methods:
-                path = folder / name / f"{one.number:02}" / f"case{number}.mp4"
-                if path.is_file() and name not in ("truth", "scene"):
-                    rows.append((METHODS[name].title, video.read(path).frames))
+                for form, words in ((setting, ""), (setting + FOUND, ", as found")):
+                    path = out / form / name / f"{one.number:02}" / f"case{number}.mp4"
+                    if path.is_file() and name not in ("truth", "scene"):
+                        rows.append((METHODS[name].title + words, video.read(path).frames))
     return rows

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as Printed
 from scipy.stats import bootstrap
 
 from animateanywhere.core.files import finite, write_aside
 from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say, warn
+from animateanywhere.evaluation.report_page import Cell, Table, markdown
 
 LEVEL = 0.95  # of the confidence intervals
 COLUMNS = {
@@ -40,14 +41,14 @@ def write_report(
     columns: Mapping[str, str] | None = None,
     aims: Callable[[Means, Ratios], list[Aim]] | None = None,
     strata: Mapping[str, str] | None = None,
-) -> Means:  # fmt: skip
+) -> list[Table]:  # fmt: skip
     """Write `metrics-SETTING.json` and `table-SETTING.md` of all methods scored on a base.
 
     titles: the names of the known methods, in the table's order. fvd: of some methods, over all
     videos at once, so without an interval. columns, aims: those of another benchmark than
     `--bench puppets`. strata: titles of kinds of cases, each with a table of its own, of the
-    metrics `METRIC@STRATUM`. Returns method -> metric -> mean, low, high (over subjects, whose
-    cases are averaged first).
+    metrics `METRIC@STRATUM`. Means are over subjects, whose cases are averaged first. Returns the
+    tables, for `report_page.write_page`.
     """
     columns = COLUMNS if columns is None else columns
     scores = {name: found for name in titles if (found := read_scores(out / setting / name, base))}
@@ -71,17 +72,19 @@ def write_report(
         "ratios": ratios,
         "aims": reached,
     }
+    tables = [
+        *means_tables(methods, titles, columns), *ratio_tables(ratios, titles, columns),
+        *aim_tables(reached), *strata_tables(methods, titles, columns, strata or {}),
+    ]  # fmt: skip
     path = out / f"metrics-{setting}.json"
     with write_aside(path) as aside:
         text = json.dumps(finite(report), indent=1, allow_nan=False)
         aside.write_text(text + "\n", encoding="utf-8")
     with write_aside(out / f"table-{setting}.md") as aside:
-        text = markdown(methods, titles, columns) + ratios_markdown(ratios, titles, columns)
-        text += aims_markdown(reached) + strata_markdown(methods, titles, columns, strata or {})
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text("\n".join(map(markdown, tables)), encoding="utf-8")
     show(methods, titles, reached, columns)
     say(f"wrote {path}")
-    return methods
+    return tables
 
 
 def read_scores(folder: Path, base: str) -> dict[str, dict[str, float]]:
@@ -171,69 +174,65 @@ def check_aims(methods: Means, ratio: Ratios) -> list[Aim]:
     ]
 
 
-def markdown(methods: Means, titles: dict[str, str], known: Mapping[str, str] = COLUMNS) -> str:
-    """The table of means and intervals, one row per method, and the color error by body part."""
-    lines = _rows(methods, titles, measured_columns(methods, known))
-    lines += ["", "| ΔE of | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
-    for name, metrics in methods.items():
-        cells = [format_cell(metrics.get(f"delta_e_{part}")) for part in PARTS]
-        lines.append(f"| {titles[name]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _rows(methods: Means, titles: dict[str, str], columns: Mapping[str, str]) -> list[str]:
-    """The lines of a table of means and intervals, one row per method that has any of them."""
-    lines = [
-        "| | " + " | ".join(columns.values()) + " | people |",
-        "|---" * (len(columns) + 2) + "|",
+def means_tables(
+    methods: Means, titles: dict[str, str], known: Mapping[str, str] = COLUMNS
+) -> list[Table]:
+    """Means and intervals, one row per method, and the color error by body part."""
+    parts = {f"delta_e_{part}": part for part in PARTS}
+    return [
+        _table("", "", methods, titles, measured_columns(methods, known)),
+        _table("", "ΔE of", methods, titles, parts)._replace(title="Colors by body part"),
     ]
+
+
+def _table(
+    title: str, corner: str, methods: Means, titles: dict[str, str], columns: Mapping[str, str]
+) -> Table:
+    """Means and intervals, one row per method that has any of the columns."""
+    rows = []
     for name, metrics in methods.items():
         some = [metrics[metric]["of"] for metric in columns if metric in metrics]
         if some:
-            cells = [format_cell(metrics.get(metric)) for metric in columns]
-            lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {int(max(some))} |")
-    return lines
+            cells = [_cell(metrics.get(metric)) for metric in columns]
+            rows.append([Cell(titles[name]), *cells, Cell(str(int(max(some))))])
+    return Table(title, [corner, *columns.values(), "people"], rows)
 
 
-def strata_markdown(
+def strata_tables(
     methods: Means, titles: dict[str, str], columns: Mapping[str, str], strata: Mapping[str, str]
-) -> str:
-    """A table for each kind of cases that was measured; "" without any."""
-    text = ""
+) -> list[Table]:
+    """A table for each kind of cases that was measured."""
+    tables = []
     for stratum, title in strata.items():
         some = {f"{metric}@{stratum}": words for metric, words in columns.items()}
         some = measured_columns(methods, some)
         if some:
-            text += "\n".join(["", f"{title}:", "", *_rows(methods, titles, some)]) + "\n"
-    return text
+            tables.append(_table(title, "", methods, titles, some))
+    return tables
 
 
-def ratios_markdown(
+def ratio_tables(
     ratios: Ratios, titles: dict[str, str], known: Mapping[str, str] = COLUMNS
-) -> str:
-    """The table of our mean over each other method's, with paired intervals; "" without any."""
+) -> list[Table]:
+    """Our mean over each other method's, with paired intervals; [] without any."""
     measured = {metric for found in ratios.values() for metric in found}
     columns = {metric: words.rstrip(" ↓↑") for metric, words in known.items() if metric in measured}
-    if not columns:
-        return ""
-    lines = ["", "| ours over | " + " | ".join(columns.values()) + " | people |",
-             "|---" * (len(columns) + 2) + "|"]  # fmt: skip
-    for name, found in ratios.items():
-        if found:
-            cells = [format_cell(found.get(metric)) for metric in columns]
-            people = max(int(one["of"]) for one in found.values())
-            lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {people} |")
-    return "\n".join(lines) + "\n"
+    table = _table("", "ours over", ratios, titles, columns)
+    return [table] if columns else []
 
 
-def aims_markdown(reached: list[dict[str, Any]]) -> str:
-    """The table of the aims that could be measured; "" without any."""
+def aim_tables(reached: list[Aim]) -> list[Table]:
+    """The aims that could be measured; [] without any."""
     rows = [
-        f"| {aim['aim']} | {format_cell({**aim, 'mean': aim['value']})} | {_verdict(aim)} |"
+        [Cell(aim["aim"]), Cell(format_cell({**aim, "mean": aim["value"]})), Cell(_verdict(aim))]
         for aim in reached
         if not np.isnan(aim["value"])
     ]
-    return "\n".join(["", "| aim | found | |", "|---|---|---|", *rows]) + "\n" if rows else ""
+    return [Table("", ["aim", "found", ""], rows)] if rows else []
+
+
+def _cell(found: dict[str, float] | None) -> Cell:
+    return Cell(format_cell(found), found["low"], found["high"]) if found else Cell("–")
 
 
 def _verdict(aim: dict[str, Any]) -> str:
@@ -265,7 +264,7 @@ def show(
     columns: Mapping[str, str] = COLUMNS,
 ) -> None:  # fmt: skip
     """Print means and aims to standard error."""
-    table = Table(title="against the true renders")
+    table = Printed(title="against the true renders")
     for column in ("", *(titles[name] for name in methods)):
         table.add_column(column)
     for metric, words in measured_columns(methods, columns).items():

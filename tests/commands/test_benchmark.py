@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from animateanywhere.cli import main
 from animateanywhere.commands import benchmark
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import finite
-from animateanywhere.evaluation import held_out
+from animateanywhere.evaluation import held_out, report_page
 from animateanywhere.evaluation import report as bench_report
 from animateanywhere.evaluation.embed import videomae_embedder
 from animateanywhere.media import video
@@ -142,6 +144,8 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     assert truth["person_psnr"]["mean"] is None  # infinite, which JSON cannot say
     assert report["ratios"]["dreambooth"]["person_delta_e"]["of"] == 1
     assert (out / "contact_sheet-easy-fast.png").is_file()
+    page = (out / "report-easy-fast.html").read_text(encoding="utf-8")
+    assert '<th scope="row">DreamBooth</th>' in page and "ours over" in page
     table = (out / "table-easy-fast.md").read_text()
     assert "| DreamBooth |" in table and "| ours over |" in table and "| aim |" in table
     assert len(list(out.glob("*/*/*/scores.json"))) == len(names)
@@ -240,10 +244,10 @@ def test_tables_of_ratios_and_aims_have_intervals() -> None:
         for i, name in enumerate(("ours", "words_only"))
     }
     ratios = bench_report.score_ratios(scores)
-    lines = bench_report.ratios_markdown(ratios, {"words_only": "words"}).splitlines()
+    (table,) = bench_report.ratio_tables(ratios, {"words_only": "words"})
     found = ratios["words_only"]["person_delta_e"]
     assert found["low"] < found["mean"] < found["high"]
-    assert lines[1:] == [
+    assert report_page.markdown(table).splitlines() == [
         "| ours over | person ΔE | people |", "|---|---|---|",
         f"| words | {bench_report.format_cell(found)} | 6 |",
     ]  # fmt: skip
@@ -251,6 +255,25 @@ def test_tables_of_ratios_and_aims_have_intervals() -> None:
     assert [aim["aim"] for aim in aims if not np.isnan(aim["value"])] == [
         "person ΔE at most 0.7 of words alone"
     ]
-    table = bench_report.aims_markdown(aims)
-    assert table.count("\n") == 4 and f"| {bench_report.format_cell(found)} | reached" in table
-    assert bench_report.ratios_markdown({}, {}) == bench_report.aims_markdown([]) == ""
+    (table,) = bench_report.aim_tables(aims)
+    text = report_page.markdown(table)
+    assert text.count("\n") == 3 and f"| {bench_report.format_cell(found)} | reached" in text
+    assert bench_report.ratio_tables({}, {}) == bench_report.aim_tables([]) == []
+
+
+def test_a_page_has_all_tables_with_bars_and_escapes_names(tmp_path: Path) -> None:
+    def cell(low: float, high: float) -> report_page.Cell:
+        return report_page.Cell(f"{low}–{high}", low, high)
+
+    rows = [[report_page.Cell("<b>us</b>"), cell(1, 2)], [report_page.Cell("they"), cell(2, 5)],
+            [report_page.Cell("truth"), cell(float("inf"), float("inf"))]]  # fmt: skip
+    table = report_page.Table("A title", ["", "ΔE ↓"], rows)
+    Image.fromarray(np.full((40, 90, 3), 200, np.uint8)).save(tmp_path / "sheet.png")
+    section = report_page.Section("As found", "why", [table])
+    report_page.write_page(tmp_path / "a.html", "A & B", [section], tmp_path / "sheet.png")
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;us" in text and "<b>us" not in text and "<title>A &amp; B</title>" in text
+    assert "<h2>As found</h2>" in text and "<h3>A title</h3>" in text and "ΔE ↓</th>" in text
+    bars = re.findall(r'<rect x="([\d.]+)" width="([\d.]+)"', text)
+    assert bars == [("0.00", "25.00"), ("25.00", "75.00")]  # of 1 to 5; none where infinite
+    assert "data:image/jpeg;base64," in text and "http" not in text
