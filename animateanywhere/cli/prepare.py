@@ -126,6 +126,19 @@ def check(
             help="Check for `aa swap` instead: a scene, and VIDEO is a picture of the character.",
         ),
     ] = None,
+    cast: Annotated[
+        bool,
+        typer.Option("--cast", help="Check for `aa cast` instead: VIDEO is a picture of a person."),
+    ] = False,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PICTURE",
+            exists=True,
+            show_default="none",
+            help="Another picture of the same person, with --scene or --cast.",
+        ),
+    ] = None,
     base: Base = "mini",
     recipe: Recipe = None,
     class_word: ClassWord = None,
@@ -138,14 +151,23 @@ def check(
         ),
     ] = None,
     person: Person = None,
+    character_person: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default="the only one",
+            help="With --scene, number of the character where the picture shows several persons.",
+        ),
+    ] = None,
     size: FrameSize = None,
     aspect: FrameAspect = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            show_default="runs/check/VIDEO/subject, or runs/check/SCENE/scene",
-            help="Folder to write, with what was found in the video or scene.",
+            show_default="runs/check/VIDEO/subject; for a scene, where `aa swap` reads it",
+            help="Folder to write, with what was found in the video, scene or picture.",
         ),
     ] = None,
     as_json: Json = False,
@@ -165,7 +187,7 @@ def check(
     time and memory of `aa personalize` and `aa generate` from a few steps of each. The subject
     folder that it writes can be corrected and given to `aa personalize` in place of the video. With
     --scene, reports what is wrong with a character and a scene for `aa swap`, and how they suit
-    each other.
+    each other; with --cast, what a picture shows for `aa cast`, and what would be made up.
 
     The verdict is "ready" or "usable with warnings", both with exit code 0, or "unusable", with
     exit code 1.
@@ -181,15 +203,26 @@ def check(
     from animateanywhere.preprocessing.weights import WeightsLocation
 
     backends = Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline))
+    if (pose is not None) + (scene is not None) + cast > 1:
+        raise UsageError(
+            "--scene is for `aa swap`, --cast for `aa cast`, --pose for `aa generate`: give one of "
+            "them"
+        )
+    if also and scene is None and not cast:
+        raise UsageError("--also: only with --scene or --cast; one clip is learned")
+    pictures, part = [video, *(also or ())], Part(start, frames, input_fps)
     if scene is not None:
-        if pose is not None:
-            raise UsageError("--scene is for `aa swap`, --pose for `aa generate`: give one of them")
         from animateanywhere.commands.check_swap import check_swap
 
-        part = Part(start, frames, input_fps)
-        _report(check_swap(video, scene, person=person, out=out, backends=backends, part=part),
-                as_json)  # fmt: skip
-        return
+        found = check_swap(
+            pictures, scene, person=person, character_person=character_person,
+            base=None if base == "mini" else base, out=out, backends=backends, part=part,
+        )  # fmt: skip
+        return _report(found, as_json)
+    if cast:
+        from animateanywhere.commands.check_cast import check_cast
+
+        return _report(check_cast(pictures, person=person, out=out, backends=backends), as_json)
     report = command.check(
         video,
         pose,
@@ -202,7 +235,7 @@ def check(
         person=person,
         out=out,
         backends=backends,
-        part=Part(start, frames, input_fps),
+        part=part,
         pose_part=Part(pose_start, None, pose_fps),
     )
     _report(report, as_json)

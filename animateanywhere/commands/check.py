@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -49,11 +51,13 @@ FOLDER = RUNS / "check"
 
 
 class Report(NamedTuple):
-    """What a check found: findings by file name, estimates by command."""
+    """What a check found: findings by file name, estimates by command. files: what it wrote to look
+    at and to correct, by what that is."""
 
     verdict: Verdict
     findings: dict[str, list[Finding]]
     estimates: dict[str, Estimate]
+    files: Mapping[str, Path] = MappingProxyType({})
 
 
 def check(
@@ -117,7 +121,16 @@ def check(
                 estimates["generate"] = generation
         except UsageError as error:
             found[pose.name].append(about(pose, error))
-    return Report(verdict([one for some in found.values() for one in some]), found, estimates)
+    files = {} if subject is None else {"subject": out}
+    return report_of(found, estimates, files)
+
+
+def report_of(
+    found: dict[str, list[Finding]], estimates: dict[str, Estimate], files: Mapping[str, Path]
+) -> Report:
+    """A report with the verdict on all that was found."""
+    worst = verdict([one for some in found.values() for one in some])
+    return Report(worst, found, estimates, files)
 
 
 def show(report: Report) -> None:
@@ -139,6 +152,8 @@ def show(report: Report) -> None:
         if not findings:
             table.add_row("", "", "no findings")
         console.print(table)
+    for what, path in report.files.items():
+        console.print(escape(f"{what}: {path}"))
     for command, estimate in report.estimates.items():
         longest = sorted(estimate.parts.items(), key=lambda part: -part[1])[:3]
         parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest if seconds >= 0.5)
@@ -154,7 +169,9 @@ def to_json(report: Report) -> str:
         for finding in findings
     ]
     estimates = {command: _row(estimate) for command, estimate in report.estimates.items()}
-    return json.dumps({"verdict": report.verdict, "findings": rows, "prediction": estimates})
+    files = {what: str(path) for what, path in report.files.items()}
+    return json.dumps({"verdict": report.verdict, "findings": rows, "prediction": estimates,
+                       "files": files})  # fmt: skip
 
 
 def _row(estimate: Estimate) -> dict[str, Any]:

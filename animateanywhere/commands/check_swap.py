@@ -3,16 +3,33 @@ work."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from animateanywhere.commands.check import FOLDER, Report, about
+from animateanywhere.backbones.low_memory import to_device
+from animateanywhere.commands.check import FOLDER, Report, about, report_of
+from animateanywhere.commands.check_cast import write_cut_outs
+from animateanywhere.commands.swap import (
+    DEFAULT,
+    PEOPLE,
+    SwapOptions,
+    grow_of,
+    sampling_of,
+    scene_folder,
+)
+from animateanywhere.commands.swap_chunks import Plan, estimate_scene
+from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import Estimate
 from animateanywhere.core.files import require_writable
-from animateanywhere.core.findings import Finding, verdict
+from animateanywhere.core.findings import Finding
 from animateanywhere.core.messages import quietly
 from animateanywhere.media.source import WHOLE, Part
+from animateanywhere.methods.anycharv.full_size import is_full_size
+from animateanywhere.methods.anycharv.route import route_of
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import (
     Character,
@@ -21,6 +38,7 @@ from animateanywhere.preprocessing.character import (
     read_character,
 )
 from animateanywhere.preprocessing.scene.parts import read_keypoints
+from animateanywhere.preprocessing.scene.prepared import PEOPLE as PERSONS
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
 
@@ -28,34 +46,93 @@ LEAST = 128  # pixels of a square that a base for swaps sees, at least
 
 
 def check_swap(
-    character: Path, scene: Path, *, person: int | None = None, out: Path | None = None,
+    characters: Sequence[Path], scene: Path, *, person: int | None = None,
+    character_person: int | None = None, base: str | None = None, out: Path | None = None,
     backends: Backends | None = None, part: Part = WHOLE,
 ) -> Report:  # fmt: skip
-    """Check a picture of a character and a scene; person: the number of the one in the scene.
+    """Check pictures of a character and a scene; arguments as for `swap`. base: to estimate time
+    and memory with; None: the default, if it is there.
 
-    Masks and poses are written to `out`, by default runs/check/<scene>/scene. Faults of the files
-    are findings; other wrong use raises UsageError.
+    Masks and poses are written to `out`, by default where `aa swap` reads them: what is corrected
+    there is kept. Faults of the files are findings; other wrong use raises UsageError.
     """
-    out = out or FOLDER / scene.stem / "scene"
-    require_writable(out)
-    out.mkdir(parents=True, exist_ok=True)
+    shown = out or FOLDER / scene.stem  # pictures to look at
+    require_writable(shown)
+    shown.mkdir(parents=True, exist_ok=True)
     backends = backends or Backends()
-    found: dict[str, list[Finding]] = {character.name: [], scene.name: []}
-    one: Character | None = None
-    other: Scene | None = None
-    try:
-        one = read_character(character, None, backends, LEAST, out / "character-people.png")
-        found[character.name] += one.findings
-    except UsageError as error:
-        found[character.name].append(about(character, error))
+    found: dict[str, list[Finding]] = {path.name: [] for path in (*characters, scene)}
+    known: list[Character] = []
+    (shown / PEOPLE).unlink(missing_ok=True)  # of another picture
+    for path in characters:
+        try:
+            one = read_character(path, character_person, backends, LEAST, shown / PEOPLE)
+        except UsageError as error:
+            found[path.name].append(about(path, error))
+        else:
+            known.append(one)
+            found[path.name] += one.findings
+    prepared, persons = _scene(scene, out, person, backends, part, found[scene.name])
+    if known and prepared is not None:
+        keypoints = np.concatenate([read_keypoints(part) for part in prepared.parts])
+        found[characters[0].name] += [*compared(known, keypoints), *proportions(known, keypoints)]
+    files = {"persons of the picture": shown / PEOPLE, "persons of the scene": persons}
+    if known:
+        files["cut-out"] = write_cut_outs(shown / "character.png", known)
+    if prepared is not None:
+        files["scene"] = prepared.folder
+    estimates: dict[str, Estimate] = {}
+    if len(known) == len(characters) and prepared is not None:
+        estimates = _estimates(known, prepared, base)
+    return report_of(found, estimates, {what: file for what, file in files.items()
+                                        if file.exists()})  # fmt: skip
+
+
+def _scene(
+    scene: Path, out: Path | None, person: int | None, backends: Backends, part: Part,
+    findings: list[Finding],
+) -> tuple[Scene | None, Path]:  # fmt: skip
+    """The prepared scene, None where it is unusable, and where a picture of its persons would be;
+    adds to its findings."""
     try:
         facts = scene_facts(scene, None, part)
-        with quietly():  # findings are reported below
-            other = prepare_scene(facts, out, person, backends)
-        found[scene.name] += other.findings
     except UsageError as error:
-        found[scene.name].append(about(scene, error))
-    if one is not None and other is not None:
-        shown = np.concatenate([read_keypoints(part) for part in other.parts])
-        found[character.name] += [*compared([one], shown), *proportions([one], shown)]
-    return Report(verdict([each for some in found.values() for each in some]), found, {})
+        findings.append(about(scene, error))
+        return None, scene.parent / PERSONS
+    owned: AbstractContextManager[tuple[Path, str]] = (
+        scene_folder(scene) if out is None else nullcontext((out, ""))
+    )
+    with owned as (folder, _):
+        try:
+            with quietly():  # findings are reported by the caller
+                prepared = prepare_scene(facts, folder, person, backends)
+        except UsageError as error:
+            findings.append(about(scene, error))
+            return None, folder / PERSONS
+    findings += prepared.findings
+    return prepared, folder / PERSONS
+
+
+def _estimates(
+    known: Sequence[Character], scene: Scene, name: str | None
+) -> dict[str, Estimate]:  # fmt: skip
+    """Time and memory of the swap by a pass through the network; {} without a base, and for those
+    that read a prompt or are of full size, whose memory `aa swap` estimates before it begins."""
+    try:
+        route = route_of(name or DEFAULT)
+    except UsageError:
+        if name is not None:
+            raise
+        return {}  # it does not come with the package
+    if route.prompted:
+        return {}
+    base, options = route.load(name or DEFAULT), SwapOptions()
+    if is_full_size(base):
+        return {}
+    sampling = sampling_of(base, options)
+    with quietly(), to_device(base, best_device()):
+        pixels, masks, poses = zip(*((one.pixels, one.mask, one.keypoints) for one in known),
+                                   strict=True)  # fmt: skip
+        character = route.read_character(base, pixels, masks, poses, "")
+        grow = grow_of(base, known, options)
+        plan = Plan(base, route, character, scene, sampling, grow, options.keep, None, "")
+        return {"swap": estimate_scene(plan)}

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -117,18 +117,13 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     route = _route(options.base)
     _check_words(route, options)
     base = route.load(options.base)
-    sampling = _sampling(base, options)
+    sampling = sampling_of(base, options)
     prompt = _prompt(base, options) if route.prompted else ""
     rate = float(base.config["fps"]) if options.fps == "base" else options.fps
     facts = scene_facts(scene, rate, options.part)
     check_out(options.out, facts)
     passes = to_device(base, best_device())
-    contents = clip_digest(scene)
-    digest = hashlib.sha256(contents.encode()).hexdigest()
-    folder = folder_of(scene, digest)
-    with owned(folder, "swap"):
-        with write_aside(folder / SCENE) as aside:
-            aside.write_text(json.dumps({"file": scene.name, "sha256": digest}) + "\n")
+    with scene_folder(scene) as (folder, contents):
         known = [
             read_character(
                 path, options.character_person, backends, base.frame.height, folder / PEOPLE
@@ -170,6 +165,19 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             compare(out.with_suffix(".estimate.json"), estimate, begun)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
+
+
+@contextmanager
+def scene_folder(scene: Path) -> Iterator[tuple[Path, str]]:
+    """Own the run folder of a scene for the duration of the block; gives it, and a digest of the
+    scene's contents. Raises as `owned` does."""
+    contents = clip_digest(scene)
+    digest = hashlib.sha256(contents.encode()).hexdigest()
+    folder = folder_of(scene, digest)
+    with owned(folder, "swap"):
+        with write_aside(folder / SCENE) as aside:
+            aside.write_text(json.dumps({"file": scene.name, "sha256": digest}) + "\n")
+        yield folder, contents
 
 
 def folder_of(scene: Path, digest: str) -> Path:
@@ -261,7 +269,7 @@ def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) 
         check_sheet(options.contact_sheet, options.out, options.overwrite)
 
 
-def _sampling(base: Base, options: SwapOptions) -> generation.Options:
+def sampling_of(base: Base, options: SwapOptions) -> generation.Options:
     """The options of sampling, with the base's defaults filled in."""
     asked = generation.Options(
         options.seed, options.steps, mask=options.mask, inside=options.pose_in_box or "skeleton"

@@ -107,6 +107,12 @@ def sample_scene(
     return paths, estimate
 
 
+def estimate_scene(plan: Plan) -> Estimate:
+    """The time of a whole scene by one pass through the network, and the memory of that."""
+    chunk, frames = next(with_frames(plan, chunks_of(plan)))
+    return _estimate(plan, chunk, frames, passes_of(plan, plan.sampling.steps or 1))
+
+
 def passes_of(plan: Plan, steps: int) -> int:
     """The passes of all chunks through the network."""
     shared = shared_frames(plan.base)

@@ -77,6 +77,22 @@ def test_a_picture_and_a_sentence_become_a_video(
     assert (out.parent / "the-person-walks-on-a-beach-7-2.mp4").is_file()
 
 
+def test_pictures_are_checked_before(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_character(place / "a.png", hidden=LEGS)
+    Image.new("RGB", (96, 96), (90, 120, 90)).save(place / "nobody.png")
+    assert main(["check", "a.png", "--cast", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["verdict"] == "usable with warnings"
+    assert any("shows no legs" in row["text"] for row in report["findings"])
+    kept = np.asarray(Image.open(report["files"]["cut-out"]))
+    assert kept.shape == (96, 96, 3) and (kept[0, 0] == 255).all() and (kept < 200).any()
+    assert main(["check", "a.png", "--cast", "--also", "nobody.png", "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out)["findings"]
+    assert [row["level"] for row in rows if row["file"] == "nobody.png"] == ["unusable"]
+    assert main(["check", "a.png", "--cast", "--pose", "a.png"]) == 2
+    assert main(["check", "a.png", "--also", "nobody.png"]) == 2
+
+
 def test_another_picture_prompt_or_seed_is_another_video(
     run: Callable[..., int], place: Path
 ) -> None:

@@ -268,12 +268,33 @@ def test_a_character_and_a_scene_are_checked_before(run, place, capsys):
     report = json.loads(capsys.readouterr().out)
     assert {row["file"] for row in report["findings"]} <= {"a.png", "scene.mp4"}
     assert any("8 to 13" in row["text"] for row in report["findings"])
-    assert (place / "runs" / "check" / "scene" / "scene" / "person-1").is_dir()
+    assert Path(report["files"]["scene"]) == Path("runs/scene/person-1")
+    assert Image.open(report["files"]["cut-out"]).size == (96, 96)
+    assert report["prediction"] == {}  # no base
     Image.new("RGB", (96, 96), (90, 120, 90)).save(place / "nobody.png")
     assert main(["check", "nobody.png", "--scene", "scene.mp4"]) == 1
     assert "unusable" in capsys.readouterr().out
     assert main(["check", "a.png", "--scene", "scene.mp4", "--pose", "scene.mp4"]) == 2
     assert "give one of them" in line(capsys)
+
+
+def test_what_is_corrected_after_a_check_is_swapped(run, place, tiny_swap, capsys):
+    scene_of(place, STAYS)
+    write_character(place / "b.png")
+    given = ["check", "a.png", "--also", "b.png", "--scene", "scene.mp4", "--json"]
+    assert main([*given, "--base", str(tiny_swap)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert Image.open(report["files"]["cut-out"]).size == (2 * 96, 96)
+    assert report["prediction"]["swap"]["seconds"] > 0
+    folder = Path(report["files"]["scene"]) / "frames-00000"
+    mask = np.asarray(Image.open(folder / "masks" / "0002.png")).copy()
+    mask[:20, :20] = 255
+    Image.fromarray(mask).save(folder / "masks" / "0002.png")
+    assert run() == 0
+    assert "kept as corrected manually: mask 2" in " ".join(capsys.readouterr().err.split())
+    assert (np.asarray(Image.open(folder / "masks" / "0002.png")) == mask).all()
+    about = json.loads((place / "runs" / "scene" / "a.json").read_text())
+    assert about["scene"]["corrected"]["0"]["mask"] == [2]
 
 
 def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
