@@ -197,7 +197,6 @@ def check(
     check_class_word(class_word)
     shape = frame_shape(size, aspect)
     require_writable(out or RUNS)
-    from animateanywhere.commands import check as command
     from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
@@ -223,7 +222,9 @@ def check(
         from animateanywhere.commands.check_cast import check_cast
 
         return _report(check_cast(pictures, person=person, out=out, backends=backends), as_json)
-    report = command.check(
+    from animateanywhere.commands.check import check as check_clip
+
+    report = check_clip(
         video,
         pose,
         base=base,
@@ -243,12 +244,12 @@ def check(
 
 def _report(report: Any, as_json: bool) -> None:
     """Print a report; ends with code 1 if it says "unusable"."""
-    from animateanywhere.commands import check as command
+    from animateanywhere.commands import check_report
 
     if as_json:
-        typer.echo(command.to_json(report))
+        typer.echo(check_report.to_json(report))
     else:
-        command.show(report)
+        check_report.show(report)
     if report.verdict == "unusable":
         raise typer.Exit(1)
 

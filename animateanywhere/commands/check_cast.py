@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from animateanywhere.commands.check import FOLDER, Report, about, report_of
+from animateanywhere.commands.check_report import FOLDER, Report, about, report_of
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import Finding

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from animateanywhere.backbones.low_memory import to_device
-from animateanywhere.commands.check import FOLDER, Report, about, report_of
 from animateanywhere.commands.check_cast import write_cut_outs
+from animateanywhere.commands.check_report import FOLDER, Report, about, report_of
 from animateanywhere.commands.swap import (
     DEFAULT,
     PEOPLE,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from animateanywhere.cli import main
-from animateanywhere.commands.check import FOLDER, Report, check, show, to_json
+from animateanywhere.commands.check import check
+from animateanywhere.commands.check_report import FOLDER, Report, show, to_json
 from animateanywhere.core.device import peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate
