@@ -1,9 +1,10 @@
 """Make the pictures of docs/studio.md: the tabs of the studio, with rendered people.
 
-python docs/studio_pictures.py [generate|history|learn...]    # all of them; needs Chromium
+python docs/studio_pictures.py [generate|history|learn|swap|cast...]    # all; needs Chromium
 
 It starts a studio with an empty folder of runs, generates two videos with the bundled base,
-prepares the example, and takes pictures of what a browser shows.
+prepares the example, looks at the picture of a rendered person, and takes pictures of what a
+browser shows.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from animateanywhere import puppets
 
 IMAGES = Path(__file__).parent
 EXAMPLES = IMAGES.parent / "examples"
@@ -55,6 +62,38 @@ def learn(page: Any, runs: Path) -> None:
     picture(page, "studio-learn.png", full_page=True)
 
 
+def swap(page: Any, runs: Path) -> None:
+    page.evaluate("location.hash = '#swap'")
+    add_character(page, runs)
+    page.get_by_role("radio", name="rendered man").check()
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("application").wait_for()
+    page.wait_for_timeout(1500)
+    picture(page, "studio-swap.png", full_page=True)
+
+
+def cast(page: Any, runs: Path) -> None:
+    page.evaluate("location.hash = '#cast'")
+    add_character(page, runs)
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_alt_text("The person cut out of the picture").wait_for()
+    page.wait_for_timeout(1500)
+    picture(page, "studio-cast.png", full_page=True)
+
+
+def add_character(page: Any, runs: Path) -> None:
+    """Choose the picture of a rendered person, cut out, which is uploaded once."""
+    file = runs.with_name("character.png")
+    page.get_by_label("Add pictures").wait_for(state="attached")
+    card = page.get_by_role("checkbox", name=file.name)
+    if not card.count():
+        spec = puppets.sample_spec(12, split="held-out")
+        clip = puppets.render(replace(spec, motion=replace(spec.motion, yaw=0.2)), 1, 512)
+        Image.fromarray(np.dstack([clip.frames[0], clip.masks[0]])).save(file)
+        page.get_by_label("Add pictures").set_input_files(file)
+    card.check()
+
+
 def aa(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "animateanywhere", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -67,7 +106,7 @@ def picture(page: Any, name: str, full_page: bool = False) -> None:
     page.screenshot(path=IMAGES / name, full_page=full_page)
 
 
-TABS = {"generate": generate, "history": history, "learn": learn}
+TABS = {"generate": generate, "history": history, "learn": learn, "swap": swap, "cast": cast}
 
 
 def main() -> int:

@@ -105,8 +105,8 @@ def file_of(place: Place, name: str) -> Path:
 
 
 def delete(place: Place, name: str) -> None:
-    """Delete an upload. Raises Unknown."""
-    place.file("clips", name)
+    """Delete an upload, and the person cut out of it. Raises Unknown."""
+    shutil.rmtree(place.file("looks", name), ignore_errors=True)
     for path in (place.own / "clips").glob(f"{name}.*"):
         path.unlink()
 

@@ -65,6 +65,14 @@ def text_of(form: Form, key: str) -> str:
     return words
 
 
+def texts_of(form: Form, key: str) -> list[str]:
+    """A list of texts of a form, [] where there is none. Raises UsageError for other values."""
+    values = form.get(key) or []
+    if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+        raise UsageError(f"{key}: give a list of texts")
+    return values
+
+
 def number_of(form: Form, key: str, least: float, most: float, kind: type = float) -> Any:
     """A number of a form; None where there is none. Raises UsageError for another one."""
     value = form.get(key)

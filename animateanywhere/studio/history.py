@@ -20,12 +20,14 @@ from animateanywhere.core.run_folder import VIDEOS
 from animateanywhere.core.tensor_file import read_about
 from animateanywhere.evaluation.sidecar import earlier_settings
 from animateanywhere.studio.answer import MEDIA
+from animateanywhere.studio.made_of import made_of, scene_run, uploads
 from animateanywhere.studio.motions import motion_file, motions
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
 
 RECORD = "deleted.json"
-SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale", "sampler",
-         "frames", "fps", "size", "fit", "scale", "version")  # fmt: skip
+SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale",
+         "guidance", "likeness", "person", "character_person", "whole", "sampler", "frames", "fps",
+         "size", "fit", "scale", "version")  # fmt: skip
 
 
 def history(place: Place) -> dict[str, Any]:
@@ -36,7 +38,8 @@ def history(place: Place) -> dict[str, Any]:
             if run.path != place.own and not (run.kind == VIDEOS and _is_run(run))]  # fmt: skip
     learned = _people(place, [run.path for run in runs if run.kind == "personalize"])
     files = {motion_file(place, one["id"]).name: one["id"] for one in motions(place)}
-    items = [_item(place, run, files) for run in runs]
+    known = uploads(place)
+    items = [_item(place, run, files, known) for run in runs]
     for item in items:
         item["person"] = next((one for one in learned if one["run"] == item["name"]), None)
     return {"items": items, "bytes": listing.bytes, "people": learned,
@@ -63,8 +66,11 @@ def _people(place: Place, folders: list[Path]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: -float(one["learned"]))
 
 
-def _item(place: Place, run: Run, motion_ids: dict[str, str]) -> dict[str, Any]:
-    """A run or video. motion_ids: of the motions by the names of their files."""
+def _item(
+    place: Place, run: Run, motion_ids: dict[str, str], known: dict[str, dict[str, Any]]
+) -> dict[str, Any]:  # fmt: skip
+    """A run or video. motion_ids: of the motions by the names of their files; known: uploads by
+    theirs."""
     item: dict[str, Any] = {
         "id": place.id_of(run.path), "name": run.name, "kind": run.kind, "state": run.state,
         "words": in_words(run), "bytes": run.bytes, "changed": run.changed,
@@ -73,12 +79,18 @@ def _item(place: Place, run: Run, motion_ids: dict[str, str]) -> dict[str, Any]:
     if not _is_run(run) and result_of(run.path) is not None:
         settings = earlier_settings(run.path) or read_table(run.path.with_suffix(".json"))
         item["settings"] = {key: settings[key] for key in SHOWN if settings.get(key) is not None}
-        base, pose, scene = (_table(settings, key) for key in ("base", "pose", "scene"))
+        base, scene = (_table(settings, key) for key in ("base", "scene"))
+        pose = _table(settings, "pose") or _table(settings, "motion")
         item["settings"] |= {"base": base.get("name"), "motion": pose.get("file"),
-                             "start": pose.get("start"), "scene": scene.get("file")}  # fmt: skip
+                             "start": (pose or scene).get("start")}  # fmt: skip
         item["motion_id"] = motion_ids.get(str(pose.get("file")))
+        files = made_of(run.kind, settings, known)
+        item["given"], item["title"] = files.pop("given", {}), files.pop("title", None)
+        item["settings"] |= files
         item["shown"] = MEDIA.get(run.path.suffix, "").partition("/")[0] or None
         item["fps"] = _table(settings, "output").get("fps") or settings.get("fps")
+    elif run.kind == "swap":
+        item["title"] = scene_run(run.path.name, known)
     return item
 
 

@@ -20,7 +20,7 @@ ENDED = ("done", "failed", "stopped")
 class Job:
     """A command, and how it stands."""
 
-    kind: str  # what the page calls it: check, learn, generate, motion
+    kind: str  # what the page calls it, see `orders.ORDERS`
     title: str
     arguments: list[str]  # of `aa`
     about: dict[str, Any]  # what the page asked for, to ask for it again
@@ -45,7 +45,11 @@ def read_job(path: Path) -> Job | None:
     except TypeError:
         return None
     whole = ID.fullmatch(job.id) and job.state in get_args(State)
-    words = isinstance(job.arguments, list) and all(isinstance(one, str) for one in job.arguments)
+    words = (
+        isinstance(job.arguments, list)
+        and job.arguments
+        and all(isinstance(one, str) for one in job.arguments)
+    )
     return job if whole and words else None
 
 
@@ -68,3 +72,11 @@ def result_of(job: Job) -> Any:
         return parse_json(job.result)
     except ValueError:
         return None
+
+
+def file_of_check(job: Job, what: str) -> Path | None:
+    """A file or folder that a check says it wrote; None without."""
+    result = result_of(job)
+    files = result.get("files") if isinstance(result, dict) else None
+    path = files.get(what) if isinstance(files, dict) else None
+    return Path(path) if isinstance(path, str) else None

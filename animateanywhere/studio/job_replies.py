@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from animateanywhere.studio import orders
+from animateanywhere.studio import orders, scenes
 from animateanywhere.studio.answer import Answer, as_json, media
 from animateanywhere.studio.form import read_form
-from animateanywhere.studio.job import Job, result_of
+from animateanywhere.studio.job import Job, file_of_check, result_of
 from animateanywhere.studio.jobs import TICK, Queue
 from animateanywhere.studio.place import Place, Unknown
 
@@ -97,6 +97,27 @@ async def _job_picture(request: Request) -> Response:
     return media(path)
 
 
+async def _check_file(request: Request) -> Response:
+    """A picture that a check wrote."""
+    path = _of_check(request, request.path_params["what"])
+    return media(path)
+
+
+async def _check_scene(request: Request) -> Response:
+    """The parts of the scene that a check prepared."""
+    place: Place = request.app.state.place
+    return Answer(await run_in_threadpool(scenes.show, place, _of_check(request, "scene")))
+
+
+def _of_check(request: Request, what: str) -> Path:
+    """What a check says it wrote. Raises Unknown where that is not there, or not in the runs."""
+    place: Place = request.app.state.place
+    path = file_of_check(request.app.state.queue.find(request.path_params["id"]), what)
+    if path is None or not place.holds(path):
+        raise Unknown(what)
+    return path
+
+
 async def _forget_job(request: Request) -> Response:
     queue: Queue = request.app.state.queue
     queue.forget(queue.find(request.path_params["id"]))
@@ -108,6 +129,8 @@ ROUTES = [
     Route("/api/jobs", _add_job, methods=["POST"]),
     Route("/api/jobs/{id}", _job),
     Route("/api/jobs/{id}", _forget_job, methods=["DELETE"]),
+    Route("/api/jobs/{id}/scene", _check_scene),
+    Route("/api/jobs/{id}/files/{what}", _check_file),
     Route("/api/jobs/{id}/{action}", _move_job, methods=["POST"]),
     Route("/api/jobs/{id}/pictures/{number:number}", _job_picture),
 ]

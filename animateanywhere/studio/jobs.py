@@ -214,7 +214,7 @@ class Queue:
                 encoding="utf-8", errors="replace"
             )
             job.result = text.strip()
-        if job.code == 0 or (job.kind == "check" and job.code == 1 and job.result):
+        if job.code == 0 or (job.arguments[0] == "check" and job.code == 1 and job.result):
             job.state, job.text = "done", ""
         elif job.code in (130, 143) or job.state == "stopping":
             job.state, job.text = "stopped", ""

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import parse_aspect
 from animateanywhere.core.naming import check_class_word, check_token
-from animateanywhere.core.paths import ASSETS
+from animateanywhere.studio import picture_orders
 from animateanywhere.studio.clips import clip_of, file_of
+from animateanywhere.studio.command_line import SEEDS, Order, command_line, require_consent
 from animateanywhere.studio.form import Form, number_of, text_of
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.motions import motion_file
-from animateanywhere.studio.place import Place, Unknown
+from animateanywhere.studio.place import Place
+from animateanywhere.studio.ready import base_of
 from animateanywhere.studio.subjects import subject_of
 
-SEEDS = 2**32 - 1
-OF_BASE = ("fps", "frames", "size", "steps", "guidance_scale")
 FITS = ("none", "frame", "bones")
-Order = tuple[str, list[str]]  # what pages call it, and the arguments of `aa`
 
 
 def order(place: Place, kind: str, form: Form) -> Job:
@@ -46,32 +41,19 @@ def _check(place: Place, form: Form) -> Order:
         "start": number_of(form, "start", 0, 1e6), "frames": number_of(form, "frames", 8, 64, int),
         "person": number_of(form, "person", 1, 20, int), "out": out, "json": True,
     }  # fmt: skip
-    return f"Look at {clip['name']}", _command("check", options, file_of(place, clip["id"]))
+    return f"Look at {clip['name']}", command_line("check", options, file_of(place, clip["id"]))
 
 
 def _learn(place: Place, form: Form) -> Order:
     """Learn a prepared person."""
     folder, token = subject_of(place, text_of(form, "subject")), text_of(form, "token")
     check_token(token)
-    _require_consent(place, form)
+    require_consent(place, form, [text_of(form, "subject")])
     options = {
         "token": token, "base": base_of(place, form),
         "seed": number_of(form, "seed", 0, SEEDS, int), "appearance": text_of(form, "appearance"),
     }  # fmt: skip
-    return f"Learn {token}", _command("personalize", options, folder)
-
-
-def _require_consent(place: Place, form: Form) -> None:
-    """Ask once, as `aa personalize` does at a terminal, whether the person agreed. Raises
-    UsageError where that was not said."""
-    with suppress(Unknown):
-        if clip_of(place, text_of(form, "subject")).get("bundled"):
-            return  # rendered
-    said = consent.answer()
-    if said is None and form.get("agreed") is True:
-        consent.keep()
-    elif not said:
-        raise UsageError(consent.REFUSED)
+    return f"Learn {token}", command_line("personalize", options, folder)
 
 
 def _generate(place: Place, form: Form) -> Order:
@@ -94,7 +76,7 @@ def _generate(place: Place, form: Form) -> Order:
         options["weights"] = place.path_of(person)
     else:
         options["base"] = base_of(place, form)
-    return prompt, _command("generate", options, prompt)
+    return prompt, command_line("generate", options, prompt)
 
 
 def _motion(place: Place, form: Form) -> Order:
@@ -102,40 +84,12 @@ def _motion(place: Place, form: Form) -> Order:
     clip = clip_of(place, text_of(form, "clip"))
     out = place.file("motions", clip["id"], ".json")
     out.parent.mkdir(parents=True, exist_ok=True)
-    arguments = _command("pose", {"out": out, "overwrite": True}, file_of(place, clip["id"]))
+    arguments = command_line("pose", {"out": out, "overwrite": True}, file_of(place, clip["id"]))
     return f"Find the motion of {clip['name']}", arguments
 
 
 ORDERS: dict[str, Callable[[Place, Form], Order]] = {
     "check": _check, "learn": _learn, "generate": _generate, "motion": _motion,
+    "check-swap": picture_orders.check_swap, "swap": picture_orders.swap,
+    "check-cast": picture_orders.check_cast, "cast": picture_orders.cast,
 }  # fmt: skip
-
-
-def bases(place: Place) -> list[dict[str, Any]]:
-    """The bases that are ready here: name, frames per second, length and width of a clip."""
-    own = sorted((place.runs / "bases").glob("*/base.toml"))
-    found = []
-    for path in (ASSETS / "mini" / "base.toml", *own):
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if table.get("command", "generate") != "generate" or "fps" not in table:
-            continue
-        found.append({key: table.get(key) for key in OF_BASE} | {"name": path.parent.name})
-    return found
-
-
-def base_of(place: Place, form: Form) -> str:
-    """The name of a base that is ready."""
-    name = text_of(form, "base") or "mini"
-    if name not in [one["name"] for one in bases(place)]:
-        raise UsageError(f"base {name} is not ready here: `aa bases` lists them")
-    return name
-
-
-def _command(name: str, options: Mapping[str, Any], last: str | Path) -> list[str]:
-    """A command with its options and its argument. A value that begins with a dash is one, too."""
-    given = {key: value for key, value in options.items() if value not in (None, "")}
-    flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items()]
-    return [name, *flags, "--", str(last)]

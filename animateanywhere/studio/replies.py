@@ -12,11 +12,12 @@ from starlette.routing import Route
 from animateanywhere import __version__
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
-from animateanywhere.studio import clips, exports, history, motions, orders, subjects
+from animateanywhere.studio import clips, exports, history, motions, subjects
 from animateanywhere.studio.answer import Answer, media
 from animateanywhere.studio.form import read_body, read_form
 from animateanywhere.studio.jobs import Queue
 from animateanywhere.studio.place import Place
+from animateanywhere.studio.ready import bases
 
 # What is here
 
@@ -25,7 +26,8 @@ async def _about(request: Request) -> Response:
     place: Place = request.app.state.place
     return Answer({
         "version": __version__, "runs": str(place.runs.absolute()),
-        "bases": orders.bases(place), "largest": clips.LARGEST,
+        "bases": bases(place), "bases_for": {name: bases(place, name) for name in ("swap", "cast")},
+        "largest": clips.LARGEST,
         "agreed": consent.answer(), "question": consent.QUESTION,
     })  # fmt: skip
 

@@ -28,6 +28,7 @@ from animateanywhere.datasets.subject import (
 from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
 from animateanywhere.pose.skeleton import parse_poses, poses_text, read_poses, write_poses
 from animateanywhere.studio.place import Place, Unknown
+from animateanywhere.studio.scenes import is_part, run_of
 
 LARGEST_MASK = 2**24  # bytes of a PNG
 LONGEST = 400  # letters of a caption
@@ -39,8 +40,11 @@ def is_subject(folder: Path) -> bool:
 
 
 def subject_of(place: Place, name: str) -> Path:
-    """The folder of a subject by the id of its clip. Raises Unknown."""
+    """The folder of a subject by the id of its clip, or by its own where pages know it otherwise,
+    as a part of a scene. Raises Unknown."""
     folder = place.file("subjects", name)
+    if not is_subject(folder):
+        folder = place.path_of(name)
     if not is_subject(folder) or not place.holds(folder):
         raise Unknown(name)
     return folder
@@ -150,5 +154,9 @@ def forget(place: Place, name: str) -> None:
 @contextmanager
 def _editing(folder: Path) -> Iterator[None]:
     """No command works in the folder meanwhile: Failure if one does."""
-    with owned(folder, "prepare", is_subject):
-        yield
+    if is_part(folder):
+        with owned(run_of(folder), "swap"):
+            yield
+    else:
+        with owned(folder, "prepare", is_subject):
+            yield

@@ -297,6 +297,18 @@ def test_what_is_corrected_after_a_check_is_swapped(run, place, tiny_swap, capsy
     assert about["scene"]["corrected"]["0"]["mask"] == [2]
 
 
+def test_a_check_shows_the_persons_to_choose_from(run, place, capsys):
+    scene_of(place, STAYS, STAYS + 55)
+    given = ["check", "a.png", "--scene", "scene.mp4", "--json"]
+    assert main(given) == 1
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert files.keys() == {"persons of the scene", "cut-out"}
+    assert Image.open(files["persons of the scene"]).size == (160, SIZE)
+    assert main([*given, "--person", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert Path(report["files"]["scene"]) == Path("runs/scene/person-2")
+
+
 def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
     write_scene(place / "scene.mp4", crowd({1: np.full(16, 30.0)}, width=160), fps=60)
     assert run("--out", "frames") == 0

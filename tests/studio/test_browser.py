@@ -244,7 +244,7 @@ def test_colors_contrast_enough_and_everything_has_a_name(
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()
     page.goto(address)
-    for name in ("learn", f"learn/{EXAMPLE}", "generate", "history", "system"):
+    for name in ("learn", f"learn/{EXAMPLE}", "generate", "swap", "cast", "history", "system"):
         tab(page, name)
         page.wait_for_timeout(700)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name

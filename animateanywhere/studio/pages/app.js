@@ -2,13 +2,15 @@
 
 import { attempt, fill, h } from "./dom.js";
 import { connect } from "./net.js";
+import { show as cast } from "./cast.js";
 import { show as generate } from "./generate.js";
 import { show as history } from "./history.js";
 import { show as learn } from "./learn.js";
+import { show as swap } from "./swap.js";
 import { show as system } from "./system.js";
 import { showWork } from "./work.js";
 
-const TABS = { learn, generate, history, system };
+const TABS = { learn, generate, swap, cast, history, system };
 let leave = () => {};
 
 /** Show the tab that the address names: #learn, or #learn/ID. */

@@ -7,8 +7,8 @@ import { drawPose, nearestJoint } from "./skeleton.js";
 const REACH = 0.05; // of the longer side: how near to a joint the pointer is
 const STEPS_BACK = 40;
 
-/** The editor of a subject, `about` as the server tells it. */
-export function editor(id, about) {
+/** The editor of a subject, `about` as the server tells it. first: number of its first frame in the clip; captions: whether they matter. */
+export function editor(id, about, { first = 0, captions = true } = {}) {
   const look = { frame: 0, tool: "look", brush: Math.max(Math.round(about.width / 14), 2), mask: true, bones: true, picked: -1 };
   const scale = Math.max(Math.round(560 / Math.max(about.width, about.height)), 1);
   const canvas = h("canvas", { width: about.width * scale, height: about.height * scale, tabindex: 0, role: "application",
@@ -234,7 +234,7 @@ export function editor(id, about) {
     draw();
   }
 
-  const buttons = about.captions.map((_, i) => h("button", { type: "button", onclick: () => turn(i) }, String(i)));
+  const buttons = about.captions.map((_, i) => h("button", { type: "button", onclick: () => turn(i) }, String(first + i)));
   const slider = h("input", { type: "range", min: 0, max: about.count - 1, value: 0, "aria-label": "Frame", oninput: () => turn(Number(slider.value)) });
   const where = h("output", { class: "note" });
   const strip = h("div", { class: "frames", role: "group", "aria-label": "Frames" }, buttons);
@@ -244,9 +244,9 @@ export function editor(id, about) {
       const kinds = Object.entries(fixed).filter(([, frames]) => frames.has(i)).map(([kind]) => kind);
       button.classList.toggle("corrected", kinds.some((kind) => kind !== "caption"));
       button.setAttribute("aria-pressed", String(i === look.frame));
-      button.setAttribute("aria-label", `Frame ${i}${kinds.length ? `, corrected: ${kinds.join(", ")}` : ""}`);
+      button.setAttribute("aria-label", `Frame ${first + i}${kinds.length ? `, corrected: ${kinds.join(", ")}` : ""}`);
     });
-    fill(where, `Frame ${look.frame}, of ${about.count} from 0`);
+    fill(where, `Frame ${first + look.frame}, of ${about.count} from ${first}`);
   }
 
   function turn(frame) {
@@ -264,8 +264,8 @@ export function editor(id, about) {
     h("div", { class: "tools" },
       h("div", { class: "label" }, "Tool", h("div", { class: "row" }, h("div", { class: "group" }, toolButtons)), h("small", {}, "Bright is the person. Paint what is missing, erase what is too much.")),
       brushField, jointField, hide, h("div", { class: "row" }, toggle("mask", "Mask"), toggle("bones", "Skeleton"), h("span", { class: "push" }, back)),
-      field("Caption", caption, "<token> stands for the word that you choose below."),
-      h("label", { class: "check" }, everywhere, "for all frames"), saveCaption));
+      captions ? [field("Caption", caption, "<token> stands for the word that you choose below."),
+        h("label", { class: "check" }, everywhere, "for all frames"), saveCaption] : null));
   choose("look");
   turn(0);
   return box;

@@ -2,8 +2,9 @@
 
 import { ago, attempt, fill, h, openDialog, size, toast } from "./dom.js";
 import { get, post, remove, watch } from "./net.js";
-import { again, firstPrompt } from "./generate.js";
-import { downloads, picture, player } from "./player.js";
+import { firstPrompt } from "./generate.js";
+import { again, repeat } from "./links.js";
+import { downloads, picture, player, titleOf } from "./player.js";
 
 const KINDS = { all: "All", videos: "Videos", people: "People", runs: "Other runs", deleted: "Deleted" };
 const TONES = { finished: "good", running: "warn", stopped: "warn", unknown: "" };
@@ -49,7 +50,7 @@ export async function show(main, [opened], closing) {
     if (thumb?.play) { thumb.onmouseenter = () => thumb.play(); thumb.onmouseleave = () => thumb.pause(); }
     return h("article", { class: "result" },
       h("button", { class: `thumb${thumb ? "" : " none"}`, "aria-label": `Open ${item.name}`, onclick: details }, thumb || item.kind),
-      h("div", { class: "body" }, h("b", {}, item.settings?.prompt || item.name),
+      h("div", { class: "body" }, h("b", {}, titleOf(item)),
         h("p", { class: "note" }, item.settings ? `${item.kind === "generate" ? "" : `${item.kind} · `}seed ${item.settings.seed} · ${ago(item.changed)}` : `${item.kind} · ${ago(item.changed)} · ${size(item.bytes)}`),
         item.settings ? null : h("p", {}, h("span", { class: `badge ${TONES[item.state]}` }, item.words)),
         item.problems.map((text) => h("p", { class: "note bad" }, text)),
@@ -72,7 +73,7 @@ export async function show(main, [opened], closing) {
   }));
 }
 
-const words = (item) => [item.name, item.kind, item.state, ...Object.values(item.settings || {})].join(" ").toLowerCase();
+const words = (item) => [item.name, item.title, item.kind, item.state, ...Object.values(item.settings || {})].join(" ").toLowerCase();
 
 /** A result or run with all that is known of it. */
 function openDetails(item, past) {
@@ -80,16 +81,16 @@ function openDetails(item, past) {
   const facts = item.settings ? { ...item.settings, size: item.settings.size?.join(" × ") }
     : { kind: item.kind, state: item.words, size: size(item.bytes), changed: new Date(item.changed * 1000).toLocaleString(), ...(person ? { token: person.token, "class word": person.class_word, appearance: person.appearance, base: person.base } : {}) };
   const close = h("button", { "aria-label": "Close", onclick: () => dialog.close() }, "✕");
-  const base = past.people.find((one) => one.token === item.settings?.token);
+  const same = repeat(item, past.people);
   const view = item.shown ? player(item) : null;
   if (item.motion_id) view?.setMotion?.(item.motion_id);
+  if (item.given?.scene) view?.setScene?.(item.given.scene, item.settings.start || 0);
   const dialog = openDialog(item.name,
-    h("header", { class: "row" }, h("h2", {}, item.settings?.prompt || item.name), h("span", { class: "push" }, close)),
+    h("header", { class: "row" }, h("h2", {}, titleOf(item)), h("span", { class: "push" }, close)),
     view,
     h("dl", { class: "facts" }, Object.entries(facts).filter(([, value]) => value !== "" && value !== undefined && value !== null)
       .flatMap(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, String(value))]), h("dt", {}, "file"), h("dd", {}, h("code", {}, item.path))),
-    item.kind === "generate" && item.settings ? h("div", { class: "row" }, h("a", { class: "button", onclick: () => dialog.close(), href: again({ prompt: item.settings.prompt, negative: item.settings.negative, seed: item.settings.seed, steps: item.settings.steps,
-      guidance: item.settings.guidance_scale, fit: item.settings.fit, person: base?.id ?? "", base: item.settings.base, motion: item.motion_id }) }, "Change and repeat")) : null,
+    same ? h("div", { class: "row" }, h("a", { class: "button", onclick: () => dialog.close(), href: same }, "Change and repeat")) : null,
     item.settings ? downloads(item) : h("div", { class: "row" }, h("a", { class: "button", href: `/api/runs/${item.id}/page`, target: "_blank", rel: "noopener" }, "Curves and samples"),
-      person ? h("a", { class: "button", onclick: () => dialog.close(), href: again({ person: person.id, prompt: firstPrompt(person.token, person.class_word) }) }, "Generate with it") : null));
+      person ? h("a", { class: "button", onclick: () => dialog.close(), href: again("generate", { person: person.id, prompt: firstPrompt(person.token, person.class_word) }) }, "Generate with it") : null));
 }

@@ -2,14 +2,13 @@
 
 import { attempt, field, fill, h, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
+import { findingsList, TONES } from "./findings.js";
 import { learnCard } from "./training.js";
-import { ended, get, newest, post, remove, upload, watch } from "./net.js";
+import { ended, get, newest, post, remove, watch } from "./net.js";
 import { middleFrame, pick } from "./pick.js";
 import { timeline } from "./timeline.js";
+import { onlyVideos, take } from "./uploads.js";
 import { head, progressWords, resume, share } from "./work.js";
-
-const MARKS = { note: "·", warning: "!", unusable: "✕" };
-const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usable with warnings": "warn" };
 
 export async function show(main, [chosen], closing) {
   const [about, clips] = await Promise.all([get("/api/about"), get("/api/clips")]);
@@ -47,11 +46,7 @@ function clipCard(about, clips, chosen) {
   const send = (file) => attempt(async () => {
     bar.hidden = false;
     try {
-      const facts = await upload(file, file.name || "recording.webm", (part) => { bar.value = part; });
-      if (facts.kind !== "video") {
-        await remove(`/api/clips/${facts.id}`);
-        throw new Error(`${facts.name}: a video is needed to learn from, and this is ${facts.kind === "picture" ? "one picture" : "a motion"}.`);
-      }
+      const facts = await take(file, onlyVideos, (part) => { bar.value = part; });
       location.hash = `#learn/${facts.id}`;
     } finally {
       bar.hidden = true;
@@ -167,9 +162,7 @@ async function showFound(card, learning, check, given, closing) {
   const verdict = report?.verdict || about?.verdict || "unusable";
   const findings = report?.findings || about?.findings || [];
   fill(card, head("2", "What was found", h("span", { class: `badge ${TONES[verdict]}` }, verdict)),
-    findings.length ? h("ul", { class: "plain findings" }, findings.map((one) =>
-      h("li", {}, h("span", { class: `mark ${TONES[one.level]}`, "aria-label": one.level }, MARKS[one.level]), h("span", {}, one.text))))
-      : h("p", { class: "note" }, "Nothing to complain about."),
+    findingsList(findings),
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";
   const { agreed, question } = await get("/api/about");

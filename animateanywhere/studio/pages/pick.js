@@ -8,9 +8,9 @@ export function pick(input, thumb, name, words, look = {}) {
     h("span", { class: "face" }, h("span", { class: "thumb" }, thumb), h("span", { class: "words" }, h("b", look, name), h("span", {}, words))));
 }
 
-/** The frame in the middle of a clip. */
-export function middleFrame(one) {
-  const picture = h("canvas", { class: "photo", width: one.strip_width, height: one.strip_height });
+/** The frame in the middle of a clip; whole: not cut to the shape of a card. */
+export function middleFrame(one, whole = false) {
+  const picture = h("canvas", { class: whole ? "whole" : "photo", width: one.strip_width, height: one.strip_height });
   const strip = new Image();
   strip.onload = () => picture.getContext("2d").drawImage(strip, -Math.floor((one.strip - 1) / 2) * one.strip_width, 0);
   strip.src = `/api/clips/${one.id}/strip`;

@@ -12,8 +12,8 @@ export async function show(main, _, closing) {
   const checks = h("section", { class: "card", "aria-label": "Checks of this machine" });
   const look = h("button", { onclick: () => attempt(doctor) }, "Check this machine");
   fill(main, h("div", {}, h("h1", {}, "System"), h("p", { class: "lead" }, `AnimateAnywhere ${about.version}. Runs are in ${about.runs}. Nothing is sent anywhere.`)), jobs, checks,
-    h("section", { class: "card" }, h("h2", {}, "Base models that are ready"), h("ul", { class: "plain" }, about.bases.map((one) =>
-      h("li", {}, h("b", {}, one.name), h("span", { class: "note" }, `  ${one.size} px, ${one.frames} frames at ${one.fps} a second`)))),
+    h("section", { class: "card" }, h("h2", {}, "Base models that are ready"), h("ul", { class: "plain" }, basesOf(about).map(([one, does]) =>
+      h("li", {}, h("b", {}, one.name), h("span", { class: "note" }, `  ${one.size} px, ${one.frames} frames at ${one.fps} a second${does && `, for ${does}`}`)))),
     h("p", { class: "note" }, "More of them: ", h("code", {}, "aa bases"), " and ", h("code", {}, "aa base-train"), " on the command line.")));
   fill(checks, h("h2", {}, "This machine"), h("div", { class: "row" }, look, h("span", { class: "note" }, "Takes some seconds. The same as aa doctor.")));
 
@@ -43,6 +43,10 @@ export async function show(main, _, closing) {
         h("button", { class: "plain", "aria-label": `Forget ${job.title}`, onclick: () => attempt(() => remove(`/api/jobs/${job.id}`)) }, "Forget"))))))) : h("p", { class: "note" }, "Nothing yet."));
   }));
 }
+
+/** All bases that are ready, each with the tab that it is for; "" for those of Generate, which some others take as well. */
+const basesOf = (about) => [...about.bases.map((one) => [one, ""]), ...Object.entries({ Swap: about.bases_for.swap, Cast: about.bases_for.cast })
+  .flatMap(([tab, bases]) => bases.filter((one) => !one.prompted).map((one) => [one, tab]))];
 
 /** The command line that does the same. */
 async function command(job) {

@@ -1,10 +1,12 @@
 // The training: the estimate before it, and stage, loss, time left and pictures while it goes.
 
 import { curve } from "./curve.js";
+import { consent } from "./consent.js";
 import { attempt, clock, field, fill, h } from "./dom.js";
+import { estimate } from "./findings.js";
 import { firstPrompt } from "./generate.js";
 import { ended, get, newest, post, watch } from "./net.js";
-import { head, progressWords, resume, share, stopButton } from "./work.js";
+import { fillLog, head, progressWords, resume, share, stopButton } from "./work.js";
 
 /** The last step of Learn: the word for the person, and how the training goes. */
 export function learnCard(card, about, question, base, subject, report, closing) {
@@ -12,15 +14,15 @@ export function learnCard(card, about, question, base, subject, report, closing)
   const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
   const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
   const guess = report?.prediction?.personalize;
-  const agreed = h("input", { type: "checkbox", required: true });
+  const asked = consent(question);
   const start = h("button", { class: "main" }, "Learn");
   const live = h("div", { class: "tools", hidden: true });
   const form = h("form", { class: "tools", onsubmit: (event) => {
     event.preventDefault();
-    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value, agreed: agreed.checked }));
+    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value, agreed: asked.agreed() }));
   } },
   h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”.")),
-  question ? h("label", { class: "check" }, agreed, h("span", {}, question, " ", h("span", { class: "note" }, "Asked once."))) : null,
+  asked.box,
   h("div", { class: "row" }, start, guess ? h("span", { class: "note" }, estimate(guess)) : null));
   fill(card, head("3", "Learn"), form, live);
   closing(watch(() => {
@@ -29,12 +31,6 @@ export function learnCard(card, about, question, base, subject, report, closing)
     live.hidden = !job;
     if (job) progress(live, job, about, guess?.seconds);
   }));
-}
-
-function estimate(guess) {
-  const [least, most] = [clock(guess.seconds_at_least), clock(guess.seconds)];
-  const time = guess.seconds_at_least < 0.87 * guess.seconds && least !== most ? `${least} to ${most}` : most;
-  return `Takes about ${time} and ${guess.memory_gb.toFixed(1)} GB of memory on this machine.`;
 }
 
 /** How a training goes; parts of it stay while they do not change, so that nothing flickers. */
@@ -64,12 +60,7 @@ function draw(box, job, left = 0) {
   fill(stages, names.map((name) => h("span", { class: name === seen.stage ? "now" : "" }, name)));
   const last = names.at(-1);
   if (last) curve(plot, seen.losses[last], `loss of ${last}`, last === seen.stage ? seen.total : 0);
-  const bottom = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
-  if (log.childElementCount !== seen.messages.length || seen.messages.length === 40) {
-    fill(log, seen.messages.map(([level, text]) => h("li", { class: level === "warning" ? "warn" : "" }, text)));
-    if (bottom) log.scrollTop = log.scrollHeight;
-  }
-  log.hidden = !seen.messages.length;
+  fillLog(log, seen.messages);
   for (let i = samples.childElementCount; i < seen.pictures; i += 1) {
     samples.append(h("img", { src: `/api/jobs/${job.id}/pictures/${i}`, alt: `Picture ${i + 1} of the training` }));
   }

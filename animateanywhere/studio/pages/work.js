@@ -24,6 +24,15 @@ export function stopButton(job, plain = false) {
     again ? "End it at once" : job.state === "queued" ? "Take off the queue" : "Stop");
 }
 
+/** Fill a list with what a job has said; it stays at its end where that was seen. */
+export function fillLog(log, messages) {
+  log.hidden = !messages.length;
+  if (log.childElementCount === messages.length && messages.length !== 40) return;
+  const bottom = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  fill(log, messages.map(([level, text]) => h("li", { class: level === "warning" ? "warn" : "" }, text)));
+  if (bottom) log.scrollTop = log.scrollHeight;
+}
+
 /** Go on with a job that stopped or failed. */
 export const resume = (job) => attempt(() => post(`/api/jobs/${job.id}/resume`));
 

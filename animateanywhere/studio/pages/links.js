@@ -1,0 +1,28 @@
+// What the addresses of the tabs bring: a form to begin with.
+
+import { state } from "./net.js";
+
+/** The address of a tab with its form filled in. */
+export const again = (tab, form) => `#${tab}/again/${encodeURIComponent(JSON.stringify(form))}`;
+
+/** What a link to a tab brings: a prompt, or a form; else the form of its newest job. kinds: of these jobs. */
+export function given([what, value], ...kinds) {
+  try {
+    if (what === "prompt") return { prompt: decodeURIComponent(value) };
+    if (what === "again") return { ...JSON.parse(decodeURIComponent(value)) };
+  } catch { /* a link that was cut off brings nothing */ }
+  return state.jobs.filter((job) => kinds.includes(job.kind)).at(-1)?.about || {};
+}
+
+/** The address of the tab that makes a result, with its settings; null where no tab does. people: the learned ones. */
+export function repeat(item, people) {
+  const made = item.settings;
+  if (!made) return null;
+  const { prompt, seed, steps, base, person, frames, start } = made;
+  if (item.kind === "generate") {
+    const who = people.find((one) => one.token === made.token);
+    return again("generate", { prompt, negative: made.negative, seed, steps, guidance: made.guidance_scale, fit: made.fit, person: who?.id ?? "", base, motion: item.motion_id });
+  }
+  if (item.kind === "swap") return again("swap", { ...item.given, seed, steps, base, person, character_person: made.character_person, fit: made.fit, start, frames });
+  return item.kind === "cast" ? again("cast", { ...item.given, prompt, seed, steps, base, person, whole: made.whole, motion: item.motion_id, frames: item.motion_id ? null : frames }) : null;
+}

@@ -1,0 +1,114 @@
+"""Swap and Cast in a real browser, on tiny bases."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animateanywhere.media import video
+from animateanywhere.studio.clips import EXAMPLE
+from tests.commands.test_swap import write_character
+from tests.conftest import needs_blazepose
+from tests.studio import test_browser as web
+
+browser, page, pytestmark = web.browser, web.page, web.pytestmark
+
+
+@pytest.fixture
+def runs(tmp_path: Path, tiny_swap: Path, tiny_cast: Path) -> Path:
+    """A folder of runs with tiny bases for both."""
+    for base, name in ((tiny_swap, "tiny-swap"), (tiny_cast, "tiny-cast")):
+        shutil.copytree(base, tmp_path / "runs" / "bases" / name)
+    return tmp_path / "runs"
+
+
+def choose_picture(page: Any, tmp_path: Path) -> None:
+    page.get_by_label("Add pictures").set_input_files(write_character(tmp_path / "hero.png"))
+    page.get_by_role("checkbox", name="hero.png").wait_for()
+
+
+def downloaded(page: Any, form: str) -> Path:
+    with page.expect_download() as got:
+        page.get_by_role("link", name=form, exact=True).click()
+    return Path(got.value.path())
+
+
+def test_a_character_is_put_into_a_scene(page: Any, runs: Path, tmp_path: Path) -> None:
+    needs_blazepose()
+    web.tab(page, "swap")
+    choose_picture(page, tmp_path)
+    page.get_by_role("radio", name="rendered man").check()
+    page.get_by_label("Ends at").fill("1")
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("heading", name="hero.png").wait_for()
+    page.get_by_alt_text("The person cut out of the picture").wait_for()
+    assert page.get_by_text(re.compile("Takes about .* GB of memory")).is_visible()
+    page.get_by_role("button", name="Frame 2", exact=True).click()
+    page.get_by_role("button", name="Joints").click()
+    page.get_by_label("Joint", exact=True).select_option(label="right wrist")
+    page.get_by_role("application").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Frame 2, corrected: pose").wait_for()
+
+    page.get_by_label("Steps", exact=True).fill("1")
+    page.get_by_role("button", name="Swap", exact=True).click()
+    page.get_by_role("button", name="Vary").wait_for()
+    (made,) = (runs / "reference").glob("*.mp4")
+    about = json.loads(made.with_suffix(".json").read_text())
+    assert about["frames"] == 8 and about["steps"] == 1 and about["base"]["name"] == "tiny-swap"
+    assert about["scene"]["corrected"]["0"]["pose"] == [2]
+    # The frame beside the result is the scene's of the same number
+    page.locator(".player video").nth(1).wait_for()
+    page.get_by_role("button", name="One frame on").click()
+    page.get_by_text("2 of 8", exact=True).wait_for()
+    times = "() => [...document.querySelectorAll('.player video')].map((one) => one.currentTime)"
+    page.wait_for_function(f"({times})().every((one) => Math.abs(one - 1.5 / 8) < 0.01)")
+    assert len(page.evaluate(times)) == 2
+    assert b"ftyp" in downloaded(page, "MP4").read_bytes()[:16]
+    assert json.loads(downloaded(page, "Settings").read_text())["command"] == "swap"
+
+    web.tab(page, "history")
+    page.get_by_role("button", name="Open reference/").click()
+    page.get_by_role("link", name="Change and repeat").click()
+    page.get_by_role("heading", name="Swap a person").wait_for()
+    assert page.get_by_role("checkbox", name="hero.png").is_checked()
+    assert page.locator(f"input[name=scene][value='{EXAMPLE}']").is_checked()
+    assert page.get_by_label("Steps", exact=True).input_value() == "1"
+
+
+def test_a_picture_and_words_become_a_video(page: Any, runs: Path, tmp_path: Path) -> None:
+    needs_blazepose()
+    web.tab(page, "cast")
+    choose_picture(page, tmp_path)
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_alt_text("The person cut out of the picture").wait_for()
+    page.get_by_label("Prompt", exact=True).fill("the person waves in a park")
+    page.get_by_role("radio", name="wave").check()
+    page.get_by_text("Seed, steps, length").click()
+    page.get_by_label("Steps", exact=True).fill("1")
+    page.get_by_label("Frames at most").fill("3")
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_role("button", name="Vary").wait_for()
+    page.get_by_role("img", name="The motion").wait_for()
+    made = video.read(downloaded(page, "MP4")).frames
+    assert made.shape == (3, 64, 64, 3)
+    kept = np.asarray(Image.open(next((runs / "cast").glob("*.reference.png"))))
+    assert (kept[0, 0] == 255).all() and (kept < 200).any()
+    page.get_by_role("button", name="Change and repeat").click()
+    page.get_by_role("heading", name="Cast a person").wait_for()
+    assert page.get_by_role("checkbox", name="hero.png").is_checked()
+    assert page.get_by_role("radio", name="wave").is_checked()
+
+
+def test_without_a_base_the_tabs_say_what_is_needed(page: Any, runs: Path) -> None:
+    shutil.rmtree(runs / "bases")
+    for name, command in (("swap", "mini-swap"), ("cast", "mini-cast")):
+        web.tab(page, name)
+        page.get_by_text(f"aa base-train {command}").wait_for()
+        for words in ("Swap", "Make the video"):
+            assert page.get_by_role("button", name=words, exact=True).count() == 0
