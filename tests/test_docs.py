@@ -11,7 +11,7 @@ import yaml
 
 from animateanywhere import __version__
 from animateanywhere.cli.main import app
-from animateanywhere.commands.swap_baselines import METHODS as SWAPS
+from animateanywhere.commands.swap_benchmark import ROWS as SWAPS
 from animateanywhere.core.errors import UsageError
 from animateanywhere.methods.animate_anywhere.baselines import named
 

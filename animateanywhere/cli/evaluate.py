@@ -138,6 +138,16 @@ def evaluate(
             "folder.",
         ),
     ] = None,
+    ablations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            show_default="none",
+            rich_help_panel=BENCHMARK,
+            help="With --bench swap: train this recipe for swaps, such as mini-swap or the path of "
+            "a shorter one, and the paper's ablations of it, and compare these bases.",
+        ),
+    ] = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     models: Models = None,
@@ -158,6 +168,8 @@ def evaluate(
     Example: aa evaluate --bench puppets --fast
 
     Example: aa evaluate --bench swap --fast
+
+    Example: aa evaluate --bench swap --ablations mini-swap
     """
     if (target is None) == (bench is None):
         raise UsageError(
@@ -167,13 +179,22 @@ def evaluate(
         raise UsageError("--subjects, --methods, --hard and --people belong to --bench")
     if bench == "swap" and (hard or people):
         raise UsageError("--hard and --people belong to --bench puppets")
+    if ablations is not None and (bench != "swap" or base is not None):
+        raise UsageError(
+            "--ablations belongs to --bench swap, and trains its bases: leave --base out"
+        )
     require_writable(out or RUNS)
     from animateanywhere.preprocessing.weights import WeightsLocation
 
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if ablations is not None:
+        from animateanywhere.commands.swap_ablations import swap_ablations
+
+        place = out or RUNS / "bench-swap"
+        return result(swap_ablations(ablations, place, subjects=subjects, methods=names, fast=fast))
     if bench == "swap":
         from animateanywhere.commands.swap_benchmark import swap_benchmark
 
-        names = [name.strip() for name in methods.split(",") if name.strip()]
         return result(
             swap_benchmark(
                 out or RUNS / "bench-swap",
@@ -186,7 +207,6 @@ def evaluate(
     if target is None:
         from animateanywhere.commands.benchmark import benchmark
 
-        names = [name.strip() for name in methods.split(",") if name.strip()]
         folder = benchmark(
             out or RUNS / "bench",
             subjects=subjects,

@@ -82,12 +82,13 @@ def swap(
         ),
     ] = "none",
     region: Annotated[
-        Literal["box", "fine"],
+        Literal["box", "fine"] | None,
         typer.Option(
+            show_default="as the base learned it: box",
             help="The region in which the network draws: a box, which leaves the character a shape "
             "of its own, or the person's outline.",
         ),
-    ] = "box",
+    ] = None,
     grow: Annotated[
         float | None,
         typer.Option(

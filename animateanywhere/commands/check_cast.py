@@ -12,9 +12,9 @@ from animateanywhere.commands.check_report import FOLDER, Report, about, report_
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import Finding
-from animateanywhere.methods.context_anyone.reference_picture import on_ground
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import Character
+from animateanywhere.preprocessing.ground import on_ground
 from animateanywhere.preprocessing.portrait import read_pictures, unlike
 
 LEAST = 128  # pixels of a frame of a base for `aa cast`, at least

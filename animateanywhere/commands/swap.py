@@ -50,7 +50,7 @@ from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.full_size import is_full_size
 from animateanywhere.methods.anycharv.route import Route, route_of
-from animateanywhere.methods.anycharv.settings import GROW
+from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.stitch import Keep
 from animateanywhere.methods.anycharv.vace import prompt_of
 from animateanywhere.preprocessing.backends import Backends
@@ -80,7 +80,8 @@ class SwapOptions:
     overwrite: bool = False  # files that are not earlier results of this command, too
     person: int | None = None  # number of the one whose place is taken; None: the only one
     character_person: int | None = None  # number of the character in a picture of several
-    mask: Literal["box", "fine"] = "box"  # the region in which the network draws
+    # The region in which the network draws; None: as the base learned it last
+    mask: Mask | None = None
     grow: float | None = None  # of the box, as a share of its longer side; None: by the character
     fit: Literal["none", "bones"] = "none"  # whether the skeleton gets the character's proportions
     # For bases that read a prompt: who and where, in words, and what the place of the person shows
@@ -274,6 +275,7 @@ def sampling_of(base: Base, options: SwapOptions) -> generation.Options:
     asked = generation.Options(
         options.seed, options.steps, mask=options.mask, inside=options.pose_in_box or "skeleton"
     )
+    asked = replace(asked, mask=generation.mask_of(base, asked))
     guidance = options.guidance
     return replace(
         asked, steps=generation.steps_of(base, asked), sampler=_sampler(base, options),
@@ -337,7 +339,7 @@ def sidecar(
         "character_person": options.character_person,
         "base": {"name": base.config["name"], "hash": base.hash},
         **({"prompt": prompt, "pose_in_box": sampling.inside} if prompt else {}),
-        "mask": options.mask,
+        "mask": sampling.mask,
         "grow": round(grow_of(base, character, options), 4),
         "fit": options.fit,
         "keep": options.keep,

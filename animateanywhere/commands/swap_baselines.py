@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,12 +37,13 @@ from animateanywhere.methods.animate_anywhere.generation import steps_of
 from animateanywhere.methods.animate_anywhere.prompt import full_prompt
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled
 from animateanywhere.methods.anycharv import generation, method, stitch
+from animateanywhere.methods.anycharv.ablations import ABLATIONS
 from animateanywhere.methods.anycharv.generation import Options, encode_skeletons
 from animateanywhere.methods.anycharv.geometry import person_boxes, regions
 from animateanywhere.methods.anycharv.held_out import Case, Guest
 from animateanywhere.methods.anycharv.limb_paste import paste_limbs
 from animateanywhere.methods.anycharv.masks import box_masks, regions_of, to_latents
-from animateanywhere.methods.anycharv.settings import GROW
+from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.swap_base import load_swap_base
 from animateanywhere.puppets import caption, describe_identity
 from animateanywhere.puppets.caption import SCENE_WORDS
@@ -66,6 +67,7 @@ class Bases:
 
     folder: Path  # of the swap base
     fast: bool
+    ablations: dict[str, Path] = field(default_factory=dict)  # swap bases by name of the ablation
     # Frames uint8 (F, H, W, 3) that several rows need, of the person at hand, by kind and seed
     kept: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
@@ -92,6 +94,11 @@ class Bases:
         base = load_swap_base(self.folder)
         load_trained(base, checkpoint)
         return base
+
+    @cached_property
+    def ablated(self) -> dict[str, Base]:
+        """The swap bases of the ablations."""
+        return {name: load_swap_base(folder) for name, folder in self.ablations.items()}
 
     def once(self, kind: str, seed: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """What `make` makes, by the first row that needs it."""
@@ -208,23 +215,30 @@ def blended(base: Base, prompt: str, case: Case, seed: int) -> Made:
     return Made(decode_latents(base.vae, latents), region)
 
 
+def _place(case: Case, mask: Mask, seed: int) -> np.ndarray:
+    """The old person's box or augmented outline, float32 (F, H, W) in 0..1."""
+    return region_of(case) if mask == "box" else regions_of(case.scene.masks, mask, seed)
+
+
 def _swapped(
-    base: Base, one: Guest, case: Case, seed: int, mask: Literal["box", "fine"]
+    base: Base, one: Guest, case: Case, seed: int, mask: Mask, hidden: bool | None = None
 ) -> np.ndarray:
-    """What the network makes of a case, decoded, with the person's place as a box or outline."""
+    """What the network makes of a case, decoded, with the person's place as a box or outline.
+    hidden: as in `generation.Options`."""
     picture, old = one.picture, case.scene
     character = generation.read_character(
         base, list(picture.frames), list(picture.masks / 255), list(picture.keypoints)
     )
-    region = region_of(case) if mask == "box" else regions_of(old.masks, mask, seed)
-    options = Options(seed=seed, mask=mask)
+    region = _place(case, mask, seed)
+    options = Options(seed=seed, mask=mask, hidden=hidden)
     latents = generation.swap_latents(base, character, old.frames, region, old.keypoints, options)
     return generation.decode(base, latents)
 
 
 def _made(bases: Bases, one: Guest, case: Case, seed: int) -> np.ndarray:
     """What the swap base makes of a case."""
-    return bases.once("swapped", seed, lambda: _swapped(bases.ours, one, case, seed, "box"))
+    mask = generation.mask_of(bases.ours)
+    return bases.once("swapped", seed, lambda: _swapped(bases.ours, one, case, seed, mask))
 
 
 def coded(bases: Bases, case: Case, seed: int) -> np.ndarray:
@@ -239,8 +253,23 @@ def unstitched(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> 
 
 def ours(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
     """Ours, stitched into the scene."""
-    old, base = case.scene, bases.ours
-    made, region = _made(bases, one, case, seed), region_of(case)
+    return _stitched(bases.ours, _made(bases, one, case, seed), case, seed)
+
+
+def ablation(name: str) -> Callable[[Bases, Guest, Case, Path, int], Made]:
+    """The method of a row: ours with a base that was trained otherwise."""
+
+    def make(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+        base = bases.ablated[name]
+        made = _swapped(base, one, case, seed, generation.mask_of(base))
+        return _stitched(base, made, case, seed)
+
+    return make
+
+
+def _stitched(base: Base, made: np.ndarray, case: Case, seed: int) -> Made:
+    """What a base made, laid into the scene as by `aa swap`."""
+    old, region = case.scene, _place(case, generation.mask_of(base), seed)
     plain = generation.through_vae(base, old.frames)
     patch = stitch.patches(
         made, plain, old.frames, region, old.masks / 255, np.zeros_like(region)
@@ -252,12 +281,14 @@ def ours(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
 
 def stage1_fine(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
     """Stage 1 with the mask that it learned with."""
-    return Made(_swapped(bases.first_stage, one, case, seed, "fine"), region_of(case))
+    made = _swapped(bases.first_stage, one, case, seed, "fine", hidden=True)
+    return Made(made, region_of(case))
 
 
 def stage1_box(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
     """Stage 1 with the box, which it never saw."""
-    return Made(_swapped(bases.first_stage, one, case, seed, "box"), region_of(case))
+    made = _swapped(bases.first_stage, one, case, seed, "box", hidden=True)
+    return Made(made, region_of(case))
 
 
 def vae(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
@@ -292,3 +323,5 @@ METHODS: dict[str, Method] = {
     "vae": Method("ground truth through the VAE", vae, looks=False),
     "truth": Method("ground truth", truth, looks=False),
 }
+# Ours with bases that were trained otherwise; a run has those that it trained
+ABLATED = {name: Method(one.title, ablation(name)) for name, one in ABLATIONS.items()}

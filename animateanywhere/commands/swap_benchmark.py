@@ -3,15 +3,16 @@ baselines, compared with the true renders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import find_base
+from animateanywhere.backbones.base import find_base, hash_of
 from animateanywhere.commands.swap_baselines import (
+    ABLATED,
     METHODS,
     Bases,
     coded,
@@ -36,6 +37,7 @@ from animateanywhere.methods.anycharv.truth import COLUMNS, check_aims, measure_
 FEWER = 3  # people, with `fast`
 SHOWN = 4  # people in the contact sheet
 MEASURES = 3  # version of what is measured; with another, scores are made again
+ROWS = METHODS | ABLATED
 FOUND = "-found"  # appended to the setting: with poses and masks as found
 FOUND_TEXT = (
     "Those methods again that look at poses or masks, with the ones that the perception network of "
@@ -50,6 +52,7 @@ def swap_benchmark(
     methods: Sequence[str] = (),
     fast: bool = False,
     base: str = "mini-swap",
+    ablations: Mapping[str, Path] | None = None,
 ) -> Path:
     """Run the benchmark of `aa swap`, or resume it; returns `out`, which contains
     `report-swap.html`, `metrics-swap.json`, `table-swap.md` and `contact_sheet-swap.png`, or the
@@ -59,28 +62,28 @@ def swap_benchmark(
     Held-out people are put into held-out scenes, two each, from one picture: with exact poses and
     masks, and with those that the perception network finds in picture and scene. subjects: number
     of people. methods: names of METHODS; by default all that can run. fast: three people, one scene
-    each, without learning anybody. Results in `out` for the same base are reused. Raises UsageError
-    for an unknown method, and for one of stage 1 whose weights the base does not have.
+    each, without learning anybody. ablations: folders of bases by name (`swap_ablations`), each a
+    row. Results in `out` for the same bases are reused. Raises UsageError for an unknown method,
+    and for one of stage 1 whose weights the base does not have.
     """
     folder = find_base(base)
-    if subjects is not None and subjects > PEOPLE:
-        raise UsageError(f"--subjects {subjects}: the swap benchmark has {PEOPLE} people")
-    bases = Bases(folder, fast)
+    require_people(subjects)
+    bases = Bases(folder, fast, dict(ablations or {}))
     if is_full_size(bases.ours):
         raise UsageError(
             f"--base {base}: the benchmark compares a base for swaps with the one that it was "
             "trained from, and this one comes from none; give one such as mini-swap"
         )
     reference_size(bases.ours)  # a base that cannot swap is refused before anything is rendered
-    chosen = _chosen(methods, folder, fast)
+    chosen = [*_chosen(methods, folder, fast), *bases.ablations]
     require_writable(out)
     setting = "swap-fast" if fast else "swap"
-    with owned(out, "benchmark", lambda place: any(place.glob("*/*/*/scores.json"))):
+    with owned(out, "benchmark", is_benchmark):
         people = range(subjects or (FEWER if fast else PEOPLE))
         size = max(reference_size(bases.ours))
         shown: list[Guest] = []
         net = load_perception(perception_of(find_base(str(bases.ours.config["parts"]))))
-        looking = [name for name in chosen if METHODS[name].looks]
+        looking = [name for name in chosen if ROWS[name].looks]
         with progress("benchmark", total=len(people) * (len(chosen) + len(looking))) as bar:
             for number in people:
                 one = guest(number, bases.ours.config, size, fast)
@@ -95,11 +98,22 @@ def swap_benchmark(
     return out
 
 
+def require_people(subjects: int | None) -> None:
+    """Raise UsageError for more people than there are."""
+    if subjects is not None and subjects > PEOPLE:
+        raise UsageError(f"--subjects {subjects}: the swap benchmark has {PEOPLE} people")
+
+
+def is_benchmark(folder: Path) -> bool:
+    """Whether a folder without a mark is an earlier version's benchmark."""
+    return any(folder.glob("*/*/*/scores.json"))
+
+
 def _report(
     out: Path, setting: str, bases: Bases, shown: list[Guest], chosen: Sequence[str]
 ) -> None:
     """Write the tables of both forms, the contact sheet, and the page."""
-    titles = {name: method.title for name, method in METHODS.items()}
+    titles = {name: method.title for name, method in ROWS.items()}
     exact = write_report(
         out, setting, titles, bases.hash, columns=COLUMNS, aims=check_aims, strata=STRATA
     )
@@ -152,13 +166,15 @@ def _score(
     learned = out / form.removesuffix(FOUND) / name / f"{one.number:02}"  # for both forms
     key = {"base": bases.hash, "version": __version__, "fast": bases.fast,
            "measures": MEASURES}  # fmt: skip
+    if name in bases.ablations:
+        key["ablation"] = hash_of(bases.ablations[name])
 
     def cases() -> list[dict[str, Any]]:
         rows = []
         place.mkdir(parents=True, exist_ok=True)
         for number, (case, known) in enumerate(zip(one.cases, seen.cases, strict=True)):
             seed = 100 * one.number + number
-            method = METHODS["scene" if shows_nobody(seen, known) else name]
+            method = ROWS["scene" if shows_nobody(seen, known) else name]
             with quietly():
                 made = method.make(bases, seen, known, learned, seed)
             video.write(place / f"case{number}.mp4", made.frames, one.fps)
@@ -185,5 +201,5 @@ def sheet(
                 for form, words in ((setting, ""), (setting + FOUND, ", as found")):
                     path = out / form / name / f"{one.number:02}" / f"case{number}.mp4"
                     if path.is_file() and name not in ("truth", "scene"):
-                        rows.append((METHODS[name].title + words, video.read(path).frames))
+                        rows.append((ROWS[name].title + words, video.read(path).frames))
     return rows

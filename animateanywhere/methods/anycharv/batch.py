@@ -130,16 +130,30 @@ class _Draw:
     def _pair(
         self, row: int, cut: tuple[int, int], cells: tuple[int, int], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The scene with another person, and the box of that one, grown at random."""
-        made = self.pairs
-        if made is not None and (self.settings.swap.pairs == "generated" or rng.random() < 0.5):
-            seen, found = made.rows(row, ["made.npy", "boxes.npy"], *cut)
-        else:
-            seen, found = self.people.rows(row, ["other.npy", "boxes.npy"], *cut)
+        """The scene with another person, and that one's outline, or the box, grown at random."""
+        rule, made = self.settings.swap, self.pairs
+        generated = made is not None and (rule.pairs == "generated" or rng.random() < 0.5)
+        source = made if generated and made is not None else self.people
+        scenes = "made.npy" if generated else "other.npy"
+        if rule.boost_mask == "fine":
+            (seen,) = source.rows(row, [scenes], *cut)
+            return seen, self._outline(row, cut, generated, rng)
+        seen, found = source.rows(row, [scenes, "boxes.npy"], *cut)
         share = cells[0] / int(self.base.config["size"])
         grow = float(rng.uniform(*TRAINED))
         region = box_masks(grown(found, grow) * share, *cells)[:, None]
         return seen, region.round() if self.drawn else region
+
+    def _outline(
+        self, row: int, cut: tuple[int, int], generated: bool, rng: np.random.Generator
+    ) -> np.ndarray:
+        """An augmented outline of the person in a pair. Who is generated stands in the target's:
+        that of the first augmentation, if stage 1 has fine masks."""
+        if generated:
+            return self.people.rows(row, ["outlines.npy"], *cut)[0]
+        total = len(self.people.rows(row, ["keypoints.npy"])[0])
+        shift = int(rng.integers(self.settings.corpus.fine_masks)) * total
+        return self.people.rows(row, ["other_outlines.npy"], shift + cut[0], shift + cut[1])[0]
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).float().to(self.base.denoiser.device)

@@ -4,8 +4,9 @@ A sample is one person (`triplets.Triplet`) of S scenes of F frames, N = S·F, w
 are arrays of float16:
 
 truth.npy, other.npy, poses.npy   latents (N, C, h, w) of the frames and of their skeletons
-hidden.npy, masks.npy             latents (V·N, C, h, w) of `truth` with an augmented fine mask cut
-                                  out, and the masks (V·N, 1, h, w)
+hidden.npy, masks.npy             latents (V·N, C, h, w) of `truth` with an augmented mask of stage
+                                  1 cut out, and the masks (V·N, 1, h, w)
+outlines.npy, other_outlines.npy  fine masks (V·N, 1, h, w) of both persons, if stage 2 has such
 boxes.npy, mask_boxes.npy         boxes (N, 4) of the other person, and (V·N, 4) of those masks
 keypoints.npy                     (N, 18, 3), in pixels
 pictures.npy, picture_poses.npy   latents (K, C, h', w') of the reference pictures
@@ -35,8 +36,15 @@ from animateanywhere.datasets.shards import Sample
 from animateanywhere.methods.anycharv.footage import Clip, Taken, draws, open_footage
 from animateanywhere.methods.anycharv.full_size import image_tokens
 from animateanywhere.methods.anycharv.generation import cells_of, encode_skeletons, hidden
-from animateanywhere.methods.anycharv.masks import boxes, fine_mask, steady
-from animateanywhere.methods.anycharv.settings import Recipe
+from animateanywhere.methods.anycharv.masks import (
+    TRAINED,
+    box_masks,
+    boxes,
+    fine_mask,
+    grown,
+    steady,
+)
+from animateanywhere.methods.anycharv.settings import GROW, Mask, Recipe, Swap
 from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.triplets import Triplet, triplets
 
@@ -52,14 +60,18 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     side, fps = int(base.config["size"]), float(base.config["fps"])
     rule = asdict(replace(corpus, images=0, clips=0))
     del rule["source"]  # a corpus may be moved
+    if not corpus.reference_background:
+        del rule["reference_background"]
     about = {
         "version": VERSION, "people": rule, "frames": frames,
         "size": base.config["size"], "fps": base.config["fps"], "seed": settings.seed,
         "reference": [] if settings.full_size else list(reference_size(base)),
         "vae": part_hashes(base, "vae"),
     }  # fmt: skip
-    if not settings.swap.augment_masks:
-        about["augment_masks"] = False
+    swap, usual = settings.swap, Swap()
+    for key in ("augment_masks", "compose_mask", "boost_mask"):
+        if getattr(swap, key) != getattr(usual, key):
+            about[key] = getattr(swap, key)
     if settings.full_size:
         about["footage"] = footage_hash(Path(corpus.source))
         about["count"] = count
@@ -89,27 +101,36 @@ def _encoded(
     base: Base, one: Triplet | Taken, settings: Recipe, number: int
 ) -> dict[str, np.ndarray]:
     """The arrays of a person."""
-    variants, augmented = settings.corpus.fine_masks, settings.swap.augment_masks
+    swap, variants = settings.swap, settings.corpus.fine_masks
     truth, points = (part.reshape(-1, *part.shape[2:]) for part in (one.truth, one.keypoints))
     latents = _latents(base, truth)
-    fine = np.concatenate([
-        np.stack([
-            # The same in all frames of a scene, so that it does not flicker; of footage, half of
-            # them are the person's outline, as in the public code
-            mask / np.float32(255) if not augmented or (isinstance(one, Taken) and not variant % 2)
-            else fine_mask(mask, np.random.default_rng([number, variant, scene]))
-            for scene, clip in enumerate(one.masks) for mask in clip
-        ])
-        for variant in range(variants)
-    ])  # fmt: skip
+    fixed = not swap.augment_masks
+
+    def augmented(kind: Mask, masks: np.ndarray) -> np.ndarray:
+        # Of footage, every other one is as it is, as in the public code
+        each = range(variants)
+        plain = [fixed or (isinstance(one, Taken) and not variant % 2) for variant in each]
+        some = [_regions(kind, masks, number, v, plain[v]) for v in each]
+        return np.concatenate(some)
+
+    def cells(regions: np.ndarray) -> np.ndarray:
+        found = cells_of(base, regions, *latents.shape[-2:])
+        array: np.ndarray = found.numpy().astype(np.float16)
+        return array
+
+    fine = augmented(swap.compose_mask, one.masks)
     found = {
         "truth": latents,
         "hidden": _latents(base, hidden(base, np.tile(truth, (variants, 1, 1, 1)), fine)),
-        "masks": cells_of(base, fine, *latents.shape[-2:]).numpy().astype(np.float16),
+        "masks": cells(fine),
         "mask_boxes": _boxes(fine.reshape(-1, *one.masks.shape[1:])).astype(np.float32),
         "keypoints": points.astype(np.float32),
         "pictures": _latents(base, one.pictures),
     }
+    if swap.boost_mask == "fine":
+        found["outlines"] = cells(augmented("fine", one.masks))
+        if not isinstance(one, Taken):
+            found["other_outlines"] = cells(augmented("fine", one.other_masks))
     if isinstance(one, Taken):
         tokens = image_tokens(base.parts["image_encoder"], one.pictures)
         found["tokens"] = tokens.cpu().numpy().astype(np.float32)
@@ -121,6 +142,24 @@ def _encoded(
         "boxes": _boxes(one.other_masks).astype(np.float32),
         "picture_poses": _skeletons(base, one.picture_keypoints, reference_size(base)),
     }
+
+
+def _regions(kind: Mask, clips: np.ndarray, number: int, variant: int, plain: bool) -> np.ndarray:
+    """Masks float32 (S·F, H, W) in 0..1 of the persons in clips (S, F, H, W), uint8: outlines, made
+    irregular, or boxes, grown at random; plain: as at use. The same in all frames of a clip, so
+    that they do not flicker."""
+    out = []
+    for scene, masks in enumerate(clips):
+        seed = [number, variant, scene]
+        if kind == "box":
+            share = GROW if plain else float(np.random.default_rng(seed).uniform(*TRAINED))
+            out.append(box_masks(grown(steady(boxes(masks)), share), *masks.shape[1:]))
+        elif plain:
+            out.append(masks / np.float32(255))
+        else:
+            out.append(np.stack([fine_mask(mask, np.random.default_rng(seed)) for mask in masks]))
+    found: np.ndarray = np.concatenate(out)
+    return found
 
 
 def _boxes(clips: np.ndarray) -> np.ndarray:

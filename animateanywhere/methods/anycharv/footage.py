@@ -102,7 +102,10 @@ def _drawn(clip: Clip, rule: Corpus, frames: int, rng: np.random.Generator) -> T
     pictures = apart(known, np.abs(known - first[0]), rule.pictures, rng)
     side = clip.frames.shape[1]
     cut_outs = [
-        stretched(clip.frames[n], clip.masks[n] / np.float32(255), side, side) for n in pictures
+        stretched(
+            clip.frames[n], clip.masks[n] / np.float32(255), side, side, rule.reference_background
+        )
+        for n in pictures
     ]
     keypoints = clip.keypoints[shown].astype(np.float32)
     return Taken(clip.frames[shown], clip.masks[shown], keypoints, np.stack(cut_outs))

@@ -239,17 +239,27 @@ def reading(base: Base) -> Iterator[None]:
         convert(readers, lambda tensor: tensor.cpu())
 
 
-def stretched(picture: np.ndarray, mask: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A person on black, uint8 (height, width, 3): cropped to the outline's box, and stretched.
+def stretched(
+    picture: np.ndarray, mask: np.ndarray, width: int, height: int, background: bool = False
+) -> np.ndarray:
+    """A person on black, or with the background, uint8 (height, width, 3): cropped to the outline's
+    box, and stretched.
 
     picture: uint8 (H, W, 3). mask: (H, W) in [0, 1]. Raises ValueError for an empty mask.
     """
-    person, _ = cropped(picture, mask, GROUND)
+    person, _ = cropped(picture, mask, GROUND, background)
     return np.asarray(person.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def cut_outs(base: Base, pictures: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
     """Reference pictures (K, height, width, 3) uint8 of the frame's size."""
     width, height = base.frame
-    each = zip(pictures, masks, strict=True)
-    return np.stack([stretched(picture, mask, width, height) for picture, mask in each])
+    each, background = zip(pictures, masks, strict=True), keeps_background(base)
+    return np.stack([
+        stretched(picture, mask, width, height, background) for picture, mask in each
+    ])  # fmt: skip
+
+
+def keeps_background(base: Base) -> bool:
+    """Whether the base learned from reference pictures with their background."""
+    return bool(base.config.get("reference_background", False))

@@ -22,11 +22,13 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
 from animateanywhere.methods.anycharv import full_size, method
-from animateanywhere.methods.anycharv.full_size import is_full_size
+from animateanywhere.methods.anycharv.full_size import is_full_size, keeps_background
 from animateanywhere.methods.anycharv.masks import to_latents
 from animateanywhere.methods.anycharv.method import Character, Scene
-from animateanywhere.methods.anycharv.reference_picture import GRAY, cut_out, grayed
+from animateanywhere.methods.anycharv.reference_picture import GRAY, cut_out
+from animateanywhere.methods.anycharv.settings import Mask
 from animateanywhere.methods.anycharv.swap_base import reference_size
+from animateanywhere.preprocessing.ground import on_ground
 
 STEPS = 12  # denoising steps of bases whose base.toml has none
 
@@ -35,16 +37,17 @@ STEPS = 12  # denoising steps of bases whose base.toml has none
 class Options:
     """Options of sampling; None stands for the base's default.
 
-    mask: what the region is. "box": its pixels are the scene's own, and the network sees who is
-    there, as in stage 2; "fine": a person's outline, whose pixels are gray, as in stage 1. inside:
-    what `vace` shows in the region.
+    mask: what the region is, a person's box or outline. hidden: whether its pixels are gray, as in
+    stage 1, or the scene's own, so that the network sees who is there, as in stage 2; None: as the
+    base learned it with that kind of mask. inside: what `vace` shows in the region.
     """
 
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
     sampler: str | None = None
-    mask: Literal["box", "fine"] = "box"
+    mask: Mask | None = None
+    hidden: bool | None = None
     inside: Literal["skeleton", "gray"] = "skeleton"
 
 
@@ -67,7 +70,10 @@ def read_character(
             tokens = full_size.image_tokens(base.parts["image_encoder"], frames)[None]
             return read_latents(base, encode_frames(base.vae, frames)[None], None, tokens)
     size = reference_size(base)
-    each = [cut_out(*one, size) for one in zip(pictures, masks, poses, strict=True)]
+    each = [
+        cut_out(*one, size, background=keeps_background(base))
+        for one in zip(pictures, masks, poses, strict=True)
+    ]
     frames, points = (np.stack(part) for part in zip(*each, strict=True))
     return read_cut_outs(base, frames, points)
 
@@ -110,7 +116,7 @@ def swap_latents(
     """
     options = options or Options()
     kept = encode_frames(base.vae, scene)
-    seen = encode_frames(base.vae, hidden(base, scene, region)) if options.mask == "fine" else kept
+    seen = encode_frames(base.vae, hidden(base, scene, region)) if hides(base, options) else kept
     cells = cells_of(base, region, *kept.shape[-2:]).to(kept)
     drawn = encode_skeletons(base, poses, Size(scene.shape[2], scene.shape[1]))
     if is_full_size(base):
@@ -179,7 +185,21 @@ def steps_of(base: Base, options: Options) -> int:
 def hidden(base: Base, frames: np.ndarray, region: np.ndarray) -> np.ndarray:
     """Frames (F, H, W, 3) uint8 without what a region (F, H, W) in 0..1 holds, as the base is
     trained with them."""
-    return grayed(frames, region, full_size.GROUND if is_full_size(base) else GRAY)
+    return on_ground(frames, 1 - region, full_size.GROUND if is_full_size(base) else GRAY)
+
+
+def mask_of(base: Base, options: Options | None = None) -> Mask:
+    """What the region is: as asked for, or as the base learned it last."""
+    own: Mask = "fine" if base.config.get("mask") == "fine" else "box"
+    return (options and options.mask) or own
+
+
+def hides(base: Base, options: Options) -> bool:
+    """Whether the region's pixels are gray. The kind of mask that the base did not learn last is
+    that of stage 1, which always hides them."""
+    if options.hidden is not None:
+        return options.hidden
+    return mask_of(base, options) != mask_of(base) or bool(base.config.get("hides", False))
 
 
 def cells_of(base: Base, region: np.ndarray, height: int, width: int) -> Tensor:

@@ -1,5 +1,5 @@
 """Generated pairs for self-boosting (section 3.3, "Pair Construction"): the model of the stages so
-far puts another person of the corpus into each scene, by the fine mask of who is there."""
+far puts another person of the corpus into each scene, by the mask of stage 1 of who is there."""
 
 from __future__ import annotations
 
@@ -96,6 +96,6 @@ def _made(
     scene = Scene(
         tensor("hidden", rows), tensor("masks", rows), poses, kept, settings.swap.mask_input
     )
-    options = Options(seed=seed * 1_000_003 + rows[0], steps=settings.swap.pair_steps, mask="fine")
+    options = Options(seed=seed * 1_000_003 + rows[0], steps=settings.swap.pair_steps)
     made = sample_scenes(base, character, scene, options)  # (R·S, F, C, h, w)
     return made.reshape(len(rows), -1, *made.shape[2:]).cpu().numpy().astype(np.float16)

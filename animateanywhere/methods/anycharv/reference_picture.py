@@ -8,6 +8,7 @@ from PIL import Image
 
 from animateanywhere.core.frame_size import Size
 from animateanywhere.methods.anycharv.masks import boxes
+from animateanywhere.preprocessing.ground import on_ground
 
 GRAY = 128  # gray level around the person, and of what is masked in scenes
 FILLED = 0.96  # share of the picture's height or width that the person takes
@@ -15,15 +16,16 @@ FILLED = 0.96  # share of the picture's height or width that the person takes
 
 def cut_out(
     picture: np.ndarray, mask: np.ndarray, pose: np.ndarray, size: Size, filled: float = FILLED,
-    ground: int = GRAY,
+    ground: int = GRAY, background: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """A person on a ground of one gray level, uint8 (height, width, 3) of `size`, and the pose
     (18, 3) in its pixels.
 
     picture: uint8 (H, W, 3). mask: (H, W) in [0, 1]. pose: (18, 3) in pixels of the picture. The
-    person keeps the proportions. Raises ValueError for an empty mask.
+    person keeps the proportions. background: keep the picture's in the person's box. Raises
+    ValueError for an empty mask.
     """
-    person, corner = cropped(picture, mask, ground)
+    person, corner = cropped(picture, mask, ground, background)
     scale = filled * min(size.width / person.width, size.height / person.height)
     width, height = (max(round(scale * side), 1) for side in person.size)
     shrunk = person.resize((width, height))
@@ -35,19 +37,17 @@ def cut_out(
     return canvas, moved
 
 
-def cropped(picture: np.ndarray, mask: np.ndarray, ground: int) -> tuple[Image.Image, np.ndarray]:
-    """A person on a ground of one gray level, in the outline's box, and left and top of that, int
-    (2,). Raises ValueError for an empty mask."""
+def cropped(
+    picture: np.ndarray, mask: np.ndarray, ground: int, background: bool = False
+) -> tuple[Image.Image, np.ndarray]:
+    """A person on a ground of one gray level, or with the background, in the outline's box, and
+    left and top of that, int (2,). Raises ValueError for an empty mask."""
     (box,) = boxes(mask[None])
     if np.isnan(box).any():
         raise ValueError("the mask of the reference picture is empty")
     left, top, right, bottom = box.astype(int)
-    cover = np.clip(mask, 0, 1)[top:bottom, left:right, None]
-    person = picture[top:bottom, left:right] * cover + ground * (1 - cover)
-    return Image.fromarray((person + 0.5).astype(np.uint8)), np.array([left, top])
-
-
-def grayed(frames: np.ndarray, region: np.ndarray, ground: int = GRAY) -> np.ndarray:
-    """Frames (F, H, W, 3) uint8 with one gray level where `region` (F, H, W) in [0, 1] is 1."""
-    share = region[..., None].astype(np.float32)
-    return (frames * (1 - share) + ground * share + 0.5).astype(np.uint8)
+    if background:
+        return Image.fromarray(picture[top:bottom, left:right]), np.array([left, top])
+    inside = slice(top, bottom), slice(left, right)
+    person = on_ground(picture[inside], mask[inside], ground)
+    return Image.fromarray(person), np.array([left, top])

@@ -19,7 +19,7 @@ from animateanywhere.methods.anycharv.generation import (
 )
 from animateanywhere.methods.anycharv.masks import regions_of
 from animateanywhere.methods.anycharv.reference_picture import GRAY
-from animateanywhere.methods.anycharv.settings import Recipe, Stage
+from animateanywhere.methods.anycharv.settings import Mask, Recipe, Stage
 from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.triplets import Triplet, triplets
 
@@ -35,12 +35,12 @@ def held_out(base: Base, settings: Recipe, count: int, frames: int) -> list[Trip
     )  # fmt: skip
 
 
-def swapped(base: Base, one: Triplet, kind: str, seed: int) -> np.ndarray:
+def swapped(base: Base, one: Triplet, mask: Mask, hidden: bool, seed: int) -> np.ndarray:
     """The first scene of a held-out person, frames (F, H, W, 3), as the base makes it of the other
-    one's frames, by that one's fine mask ("compose") or box ("boost")."""
+    one's frames, by a mask of that one. hidden: as in `Options`."""
     character = read_cut_outs(base, one.pictures, one.picture_keypoints)
-    options = Options(seed=seed, mask="fine" if kind == "compose" else "box")
-    region = regions_of(one.other_masks[0], options.mask, seed)
+    options = Options(seed=seed, mask=mask, hidden=hidden)
+    region = regions_of(one.other_masks[0], mask, seed)
     scene, poses = one.other[0], one.keypoints[0]
     return decode(base, swap_latents(base, character, scene, region, poses, options))
 
@@ -49,10 +49,13 @@ def sampler(base: Base, settings: Recipe, stage: Stage, folder: Path) -> Callabl
     """A function of the step that writes `folder`/samples/<step>.png: reference, scene, what the
     base makes of them, and the truth."""
 
+    hidden = stage.kind == "compose"
+    mask = settings.swap.compose_mask if hidden else settings.swap.boost_mask
+
     def show(step: int) -> None:
         video = stage.frames > 1
         people = held_out(base, settings, CLIPS if video else IMAGES, stage.frames)
-        made = [swapped(base, one, stage.kind, seed) for seed, one in enumerate(people)]
+        made = [swapped(base, one, mask, hidden, seed) for seed, one in enumerate(people)]
         columns = [
             (_shown(one.pictures, one.truth.shape[3], len(frames)), one.other[0], frames,
              one.truth[0])

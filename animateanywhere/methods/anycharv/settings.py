@@ -14,6 +14,7 @@ from animateanywhere.training import stage as stages
 GROW = 0.06  # of a box at use, as a share of its longer side: 0.024 held all of 40 new persons
 
 Kind = Literal["tower", "compose", "boost"]
+Mask = Literal["box", "fine"]  # where the new person may be drawn: the old one's box, or outline
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,12 @@ class Swap:
     outside_weight: float = 0.0  # weight of the error outside of the region; 1 inside
     pose_weight: float = 3.0  # additional weight of latents near the limbs
     # Off in two of the paper's ablations (table 3): whether the network sees the mask, and whether
-    # the border of fine masks is made irregular
+    # the border of fine masks is made irregular, and boxes grow at random
     mask_input: bool = True
     augment_masks: bool = True
+    # Masks of stage 1 and of stage 2; the paper's table 4 has all four combinations
+    compose_mask: Mask = "fine"
+    boost_mask: Mask = "box"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Corpus:
     pictures: int = 2  # reference pictures of each person
     fine_masks: int = 2  # different augmented masks of each scene
     detailed: bool = False  # puppets with details (`puppets.Detail`)
+    reference_background: bool = False  # left in reference pictures: an ablation of table 3
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,18 @@ class Recipe:
     def full_size(self) -> bool:
         """Whether it has the paper's own parts."""
         return bool(self.model.tables())
+
+    @property
+    def as_trained(self) -> dict[str, Any]:
+        """The entries of base.toml about what the network learned to get."""
+        kinds = [stage.kind for stage in self.stage if stage.kind != "tower"]
+        alone = bool(kinds) and "boost" not in kinds  # stage 1 only
+        return {
+            "mask_input": self.swap.mask_input,
+            "mask": self.swap.compose_mask if alone else self.swap.boost_mask,
+            "hides": alone,
+            "reference_background": self.corpus.reference_background,
+        }
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

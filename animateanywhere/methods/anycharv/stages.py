@@ -54,13 +54,12 @@ class Run:
         if settings.full_size:
             return settings.model.base_toml() | {
                 "name": settings.name, "command": COMMAND, "keep_scene": settings.swap.keep_scene,
-                "mask_input": settings.swap.mask_input,
-            }  # fmt: skip
+            } | settings.as_trained  # fmt: skip
         swap = settings.swap
         return lent_config(swap.base, settings.name, COMMAND) | {
             "reference_width": swap.reference_width, "reference_height": swap.reference_height,
-            "keep_scene": swap.keep_scene, "mask_input": swap.mask_input,
-        }  # fmt: skip
+            "keep_scene": swap.keep_scene,
+        } | settings.as_trained  # fmt: skip
 
     def base(self) -> Base:
         """The base in its current state."""

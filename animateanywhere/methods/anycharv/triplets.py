@@ -61,7 +61,9 @@ def triplets(
         else:
             clips = [puppets.render(spec, frames, size, fps) for spec in (*news, *olds)]
         new, old = clips[:scenes], clips[scenes:]
-        pictures, points = _references(person, seeds[-corpus.pictures :], reference, split)
+        pictures, points = _references(
+            person, seeds[-corpus.pictures :], reference, split, corpus.reference_background
+        )
         yield Triplet(
             np.stack([clip.frames for clip in new]), np.stack([clip.frames for clip in old]),
             np.stack([clip.masks for clip in new]), np.stack([clip.masks for clip in old]),
@@ -77,10 +79,11 @@ def on_skeleton(person: puppets.Identity, other: puppets.Identity) -> puppets.Id
 
 
 def _references(
-    person: puppets.Identity, seeds: range, size: Size, split: str
+    person: puppets.Identity, seeds: range, size: Size, split: str, background: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (K, h, w, 3) of a person alone, each in another scene and pose, cut out, and their
-    keypoints. The first is seen from the front, those of odd number from the side or back."""
+    """Pictures (K, h, w, 3) of a person alone, each in another scene and pose, cut out or with the
+    background, and their keypoints. The first is seen from the front, those of odd number from the
+    side or back."""
     specs, times = [], []
     for number, seed in enumerate(seeds):
         rng = np.random.default_rng([seed, 3])
@@ -105,6 +108,10 @@ def _references(
         gain = float(np.exp(rng.normal(0, BRIGHTNESS)))
         bright = (clip.frames[0] * gain + 0.5).clip(0, 255).astype(np.uint8)
         filled = float(rng.uniform(*FILLED))
-        each.append(cut_out(bright, clip.masks[0] / 255, clip.keypoints[0], size, filled))
+        each.append(
+            cut_out(
+                bright, clip.masks[0] / 255, clip.keypoints[0], size, filled, background=background
+            )
+        )
     pictures, points = (np.stack(part) for part in zip(*each, strict=True))
     return pictures, points

@@ -16,8 +16,9 @@ import numpy as np
 from scipy import ndimage
 
 from animateanywhere import puppets
-from animateanywhere.methods.context_anyone.reference_picture import GRAY, WHITE, on_ground
+from animateanywhere.methods.context_anyone.reference_picture import GRAY, WHITE
 from animateanywhere.methods.context_anyone.settings import Corpus
+from animateanywhere.preprocessing.ground import on_ground
 
 LENGTH = 4.0  # seconds of a motion, in which a still begins
 STRIDE = 1_000  # seeds for each person

@@ -6,16 +6,10 @@ import numpy as np
 from PIL import Image
 
 from animateanywhere.core.frame_size import Size
+from animateanywhere.preprocessing.ground import on_ground
 
 WHITE = 255  # gray level of the ground; users of other systems find that others come along
 GRAY = 128
-
-
-def on_ground(picture: np.ndarray, mask: np.ndarray, ground: int = WHITE) -> np.ndarray:
-    """A picture uint8 (H, W, 3) with a gray level where a mask (H, W) in [0, 1] is 0."""
-    share = np.clip(mask, 0, 1)[..., None].astype(np.float32)
-    mixed: np.ndarray = (picture * share + ground * (1 - share) + 0.5).astype(np.uint8)
-    return mixed
 
 
 def reference_picture(picture: np.ndarray, mask: np.ndarray, size: Size) -> np.ndarray:

@@ -49,6 +49,7 @@ steps = 2
 batch = 2
 train = ["^unet"]
 learning_rate = 1e-3
+precision = "fp16"
 log_every = 1
 [[stage]]
 name = "motion"
