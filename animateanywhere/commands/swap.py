@@ -35,12 +35,12 @@ from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_writable, write_aside
 from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.json_file import read_table
-from animateanywhere.core.messages import say
+from animateanywhere.core.messages import say, warn
 from animateanywhere.core.naming import check_class_word
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.diffusion.sampling import make_scheduler
-from animateanywhere.media import video
+from animateanywhere.media import content_credentials, video
 from animateanywhere.media.content_credentials import check_signer
 from animateanywhere.media.pictures import clip_digest
 from animateanywhere.media.provenance import SWAPPED, planned
@@ -123,6 +123,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     rate = float(base.config["fps"]) if options.fps == "base" else options.fps
     facts = scene_facts(scene, rate, options.part)
     check_out(options.out, facts)
+    _warn_credentials(scene)
     passes = to_device(base, best_device())
     with scene_folder(scene) as (folder, contents):
         known = [
@@ -268,6 +269,20 @@ def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) 
     if options.contact_sheet is not None:
         require_writable(options.contact_sheet.parent)
         check_sheet(options.contact_sheet, options.out, options.overwrite)
+
+
+def _warn_credentials(scene: Path) -> None:
+    """Say that the result has its own Content Credentials, not the scene's: these are signed for
+    the scene's bytes."""
+    signed = None if scene.is_dir() else content_credentials.read(scene)
+    if signed is not None:
+        by = f" of {signed.tool}" if signed.tool else ""
+        warn(
+            escape(
+                f"{scene}: its Content Credentials (C2PA){by} are not carried into the result, "
+                "since they are signed for that file alone: keep it to show where the scene is from"
+            )
+        )
 
 
 def sampling_of(base: Base, options: SwapOptions) -> generation.Options:

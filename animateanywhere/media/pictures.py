@@ -80,10 +80,21 @@ def open_animation(path: Path, size: int, part: Part) -> Iterator[Source]:
         yield source
 
 
-def frame_count(path: Path) -> int:
-    """The number of pictures in an animation, 1 of a picture. Raises as `open_animation`."""
+def frame_times(path: Path, fps: float | None = None) -> list[float]:
+    """When each frame of an animation is shown, and when the last one ends, in seconds. fps: its
+    rate, if that is not the file's. What is damaged is left out. Raises as `open_animation`."""
+    times = [0.0]
     with _reading(path), _opened(path) as picture:
-        return _count(picture)
+        for index in range(_count(picture)):
+            try:
+                picture.seek(index)
+                picture.load()
+            except Exception as error:
+                if not index or out_of_memory(error):
+                    raise
+                break
+            times.append(times[-1] + (1 / fps if fps else _delay(picture)))
+    return times
 
 
 @contextmanager

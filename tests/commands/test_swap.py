@@ -15,9 +15,9 @@ from PIL import Image
 
 from animateanywhere.cli.main import main
 from animateanywhere.commands import swap_chunks
-from animateanywhere.media import provenance, video
+from animateanywhere.media import content_credentials, output, provenance, video
 from animateanywhere.media.sound import add_sound, read_sound
-from animateanywhere.media.source import WHOLE
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.anycharv import generation, long_scene
 from animateanywhere.preprocessing import character as character_of
 from animateanywhere.preprocessing.scene import parts as part_of
@@ -261,6 +261,58 @@ def test_an_animation_says_how_long_it_is_and_that_its_transparency_is_lost(run,
     assert "transparent" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_an_animation_of_uneven_rate_is_as_long_as_what_is_read(place, suffix):
+    """So that the time left can be told."""
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)) for _ in range(8)]
+    path = place / f"scene{suffix}"
+    for times in ([100, 500, *[100] * 5, 900], [20] * 8, [125] * 8):
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=times)
+        for part in (WHOLE, Part(start=0.1), Part(fps=4.0)):
+            facts = scan.scene_facts(path, None, part)
+            assert facts.expected == sum(len(some.frames) for some in scan.read_scene(facts, 99))
+
+
+def test_content_credentials_of_the_scene_are_said_to_be_left_out(run, place, capsys):
+    pytest.importorskip("c2pa")
+    shown = scene_of(place, STAYS)
+    assert run() == 0
+    assert "Content Credentials" not in capsys.readouterr().err
+    output.write(place / "scene.mp4", shown.frames, COUNT, 8.0, None, provenance.SWAPPED)
+    assert run("--out", "x.mp4") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "scene.mp4: its Content Credentials (C2PA) of AnimateAnywhere" in said
+    found = content_credentials.read(place / "x.mp4")
+    assert found is not None and found.intact  # the result has its own
+
+
+@pytest.mark.parametrize("what", ["legs cut", "fills the frame", "letterboxed"])
+def test_people_at_the_frames_edge_and_bars_around_it(run, place, capsys, what):
+    shown = crowd({1: STAYS}, width=160)
+    if what == "legs cut":
+        points = shown.keypoints.copy()
+        points[points[..., 1] > 56, 2] = 0
+        shown = Crowd(shown.frames[:, :56], points, shown.masks[:, :, :56])
+    elif what == "fills the frame":  # the square that the network sees is larger than it
+        shown = Crowd(shown.frames[..., 46:92, :], shown.keypoints - (46, 0, 0),
+                      shown.masks[..., 46:92])  # fmt: skip
+    else:
+        bars, lower = ((0, 0), (20, 20), (0, 0)), np.array([0, 20, 0])
+        shown = Crowd(
+            np.pad(shown.frames, (*bars, (0, 0))), shown.keypoints + lower,
+            np.pad(shown.masks, ((0, 0), *bars)),
+        )  # fmt: skip
+    write_scene(place / "scene.mp4", shown)
+    assert run("--out", "frames") == 0
+    result, scene = frames_in(place / "frames"), video.read(place / "scene.mp4").frames
+    assert result.shape == scene.shape == shown.frames.shape
+    changed = (result != scene).any(-1)
+    assert changed[shown.masks[0]].mean() > 0.9
+    if what == "letterboxed":
+        assert not changed[:, :8].any() and not changed[:, -8:].any()
+
+
 def test_a_character_and_a_scene_are_checked_before(run, place, capsys):
     there = np.where(np.arange(14) < 8, 30.0, np.nan)
     scene_of(place, there)
@@ -431,6 +483,7 @@ def _only_sound(path: Path) -> None:
 
 
 BAD_SCENES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: path.unlink(), "does not exist"),
     "empty": (lambda path: path.write_bytes(b""), "scene.mp4: the file is empty"),
     "text": (lambda path: path.write_text("a scene"), "scene.mp4: a text file, not a video"),
     "noise": (lambda path: path.write_bytes(bytes(range(256)) * 9), "cannot be read as a video"),

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.media import video
 from animateanywhere.pose import skeleton
 from animateanywhere.pose.retarget import fit_in_place
+from animateanywhere.pose.skeleton_video import VIRIDIS
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import (
     MOST_GROWTH,
@@ -157,7 +159,13 @@ def _bomb(path: Path) -> None:
     Image.new("1", (12000, 12000)).save(path)
 
 
+def _parts(path: Path) -> None:
+    bands = VIRIDIS.astype(np.uint8)[np.repeat(np.arange(10), [16, *[4] * 9])]
+    Image.fromarray(np.resize(bands, (SIZE, SIZE, 3))).save(path)
+
+
 @pytest.mark.parametrize("make, match", [
+    (_parts, "a DensePose part map, not a character"),
     (_heic, "a HEIC picture; save it as JPEG or PNG"),
     (_skeleton, "a(n OpenPose)? .*skeleton.*, not a character"),
     (_bomb, "pixels are too many; scale it down"),
@@ -188,6 +196,11 @@ def test_small_dark_burnt_blurred_and_cut_off_people_are_said(tmp_path):
         ("burnt", np.where(person, 255, PICTURE), "is plain white"),
     ):
         assert words in said(read(photo(tmp_path / f"{name}.png", picture.astype(np.uint8))))
+    soft = np.asarray(Image.fromarray(PICTURE).resize((8, 8)).resize((SIZE, SIZE)))
+    assert "the picture is blurred" in said(read(photo(tmp_path / "soft.png", soft)))
+    assert "blurred" not in said(good)
+    flat = np.where(person, np.uint8([200, 60, 40]), PICTURE)  # clothes without any shading
+    assert "looks drawn: the result will, too" in said(read(photo(tmp_path / "flat.png", flat)))
     assert "the person is small: " in said(read(photo(tmp_path / "small.png"), least=512))
     columns = np.flatnonzero((MASK > 127).any(0))
     shift = int(np.mean(columns[[0, -1]]))
@@ -217,6 +230,19 @@ def test_what_the_scene_shows_and_the_pictures_do_not_is_said(tmp_path):
     turned[..., 0] = SIZE - turned[..., 0]
     turned[:, FACE, 2] = 0
     assert any("not seen from behind" in one.text for one in compared([whole], turned))
+    points = POSE.copy()
+    points[:, 0] = SIZE - points[:, 0]
+    behind = read(pose_beside(photo(tmp_path / "c.png"), points, hidden=FACE))
+    assert any("not seen from the front" in one.text for one in compared([behind], scene))
+
+
+def test_of_a_clip_the_first_frame_is_the_character(tmp_path):
+    path = tmp_path / "a.mp4"
+    video.write(path, np.stack([PICTURE] * 9), 8.0, crf=4)
+    Image.fromarray(MASK).save(path.with_suffix(".mask.png"))
+    found = read(pose_beside(path, POSE))
+    assert "the first frame of a clip is used" in said(found)
+    assert f"aa personalize {path}" in said(found)
 
 
 def test_another_build_is_said_and_fitted_with_the_feet_where_they_stand():

@@ -13,6 +13,7 @@ from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE, Part
+from animateanywhere.pose.skeleton_video import VIRIDIS
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.scene import parts as part_of
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
@@ -35,7 +36,8 @@ def write_scene(path: Path, shown: Crowd, masks_of: int = 0, fps: float = 8.0) -
     """A scene with the exact poses of everybody in it, and the masks of one person."""
     video.write(path, shown.frames, fps, crf=4)
     keypoints = np.where(shown.keypoints[..., 2:] > 0, shown.keypoints, 0).swapaxes(0, 1)
-    table = {"format": "openpose18", "width": shown.frames.shape[2], "height": SIZE, "fps": fps}
+    _, height, width, _ = shown.frames.shape
+    table = {"format": "openpose18", "width": width, "height": height, "fps": fps}
     table["keypoints"] = keypoints.round(3).tolist()
     path.with_suffix(".poses.json").write_text(json.dumps(table))
     masks = shown.masks[masks_of].astype(np.uint8) * 255
@@ -212,9 +214,33 @@ def test_a_folder_has_the_rate_that_is_given_for_it(place):
     assert scene_facts(folder, 24.0, WHOLE).expected == 6  # one frame each
 
 
+def test_a_tiny_person_is_said(place):
+    shown = crowd({1: STAYS}, width=160)
+    small = Crowd(
+        shown.frames[:, ::2, ::2], shown.keypoints * (0.5, 0.5, 1), shown.masks[..., ::2, ::2]
+    )
+    (found,) = [one for one in prepared(write_scene(place / "a.mp4", small)).findings
+                if one.what == "size"]  # fmt: skip
+    assert "pixels high: a face is a few of them" in found.text and found.level == "warning"
+    whole = prepared(write_scene(place / "b.mp4", shown)).findings
+    assert not any(one.what == "size" for one in whole)
+
+
+def test_what_the_person_of_the_scene_holds_is_said_to_go_with_the_person(place):
+    shown = crowd({1: STAYS}, width=160)
+    masks = shown.masks.copy()
+    for frame, (x, y, _) in enumerate(shown.keypoints[0, :, 4]):  # the right wrist
+        masks[0, frame, int(y) : int(y) + 40, max(int(x) - 40, 0) : int(x)] = True
+    found = prepared(write_scene(place / "a.mp4", shown._replace(masks=masks))).findings
+    assert any("hand belongs to the masks, and goes with the" in one.text for one in found)
+    found = prepared(write_scene(place / "b.mp4", shown)).findings
+    assert not any("goes with the person" in one.text for one in found)
+
+
 @pytest.mark.parametrize("what, match", [
     ("nobody", "nobody found in it to take the place of"),
     ("skeleton", "a motion and no scene: give it to `aa generate --pose`"),
+    ("densepose", "a DensePose part map, which is a motion and no scene"),
     ("long", "240 frames at 8 a second; more than 100 .*--frames 240"),
 ])  # fmt: skip
 def test_scenes_that_cannot_be_swapped_are_refused_in_a_line(place, monkeypatch, what, match):
@@ -227,6 +253,11 @@ def test_scenes_that_cannot_be_swapped_are_refused_in_a_line(place, monkeypatch,
         shown = crowd({1: np.full(12, 20.0)})
         drawn = skeleton.draw(shown.keypoints[0], SIZE, 256)
         write_scene(path, shown._replace(frames=drawn))
+    elif what == "densepose":
+        bands = VIRIDIS.astype(np.uint8)[np.repeat(np.arange(10), [16, *[4] * 9])]  # (52, 3)
+        shown = crowd({1: np.full(12, 20.0)})
+        parts = np.broadcast_to(np.resize(bands, (256, 3)), shown.frames.shape)
+        write_scene(path, shown._replace(frames=parts))
     else:
         monkeypatch.setattr("animateanywhere.preprocessing.scene.scan.LONGEST", 100)
         video.write(path, np.zeros((240, 16, 16, 3), np.uint8), 8.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress, quietly, reporting_to, warn
 from animateanywhere.core.reporter import Events
 from animateanywhere.media import video
-from animateanywhere.media.pictures import frame_count, is_picture
+from animateanywhere.media.pictures import frame_times, is_picture
 from animateanywhere.media.source import Part
 from animateanywhere.pose.skeleton_video import recognize
 from animateanywhere.preprocessing import exact
@@ -75,9 +76,7 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
     single = drawn and not first.more
     own = part.fps or (fps if path.is_dir() else None) or first.source_fps  # as it is read
     rate = fps or min(own, FASTEST)
-    whole = frame_count(path) / first.source_fps if drawn else first.length or 0
-    length = max(whole * first.source_fps / own - part.start, 0)
-    count = 1 if single else max(round(length * rate), 1)
+    count = 1 if single else max(_count(path, first, own, rate, part, drawn), 1)
     if part.frames is None and count > LONGEST:
         raise UsageError(
             f"{path}: {count} frames at {rate:g} a second; more than {LONGEST} are swapped only if "
@@ -87,6 +86,15 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
     if first.alpha is not None:
         warn(escape(f"{path}: parts of it are transparent; in the result they are gray and opaque"))
     return Facts(path, size, small, rate, own, min(count, part.frames or count), part, single)
+
+
+def _count(path: Path, first: video.Video, own: float, rate: float, part: Part, drawn: bool) -> int:
+    """About how many frames a part has at a rate; of an animation exactly."""
+    if not drawn:
+        return round(((first.length or 0) * first.source_fps / own - part.start) * rate)
+    last, end = frame_times(path, part.fps)[-2:]
+    # The last frame is taken while it is nearer than the end (`video.nearest`)
+    return math.ceil(((last + end) / 2 - part.start) * rate - 1e-6)
 
 
 def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
