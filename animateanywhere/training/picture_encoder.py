@@ -8,7 +8,7 @@ that it hears in a picture what captions say of a person.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -25,6 +25,9 @@ from animateanywhere.training.throughput import Draw
 class PictureEncoder(ModelMixin, ConfigMixin):
     """Latents of a cut-out person (B, C, h, w) to tokens (B, bands·columns, D), row by row from the
     head to the feet."""
+
+    # Its weights too, of which there are few: `low_memory.halve` leaves them as they are
+    _keep_in_fp32_modules: ClassVar = ["trunk", "to_space", "to_tokens"]
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
