@@ -8,7 +8,6 @@ come from its own page (Origin), and all must bring a cookie, which a browser gi
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import secrets
 import socket
@@ -20,9 +19,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from animateanywhere.studio.attempts import Attempts
 from animateanywhere.studio.form import TooLarge, read_body
 
-PAUSE = 1.0  # seconds after a wrong password, one at a time
 LOGIN = "/login"
 FORM = 4096  # bytes of a login at most
 OPEN = ("/static/",)  # below these, nothing is anybody's
@@ -77,7 +76,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self.app, self.keys = app, keys
-        self.trying = asyncio.Lock()
+        self.attempts = Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -116,10 +115,14 @@ class Access:
         except TooLarge:
             return Response("too long", 413)
         given = parse_qs(body.decode(errors="replace")).get("password", [""])[0]
-        async with self.trying:
-            if _same(given, password):
-                return self._welcome()
-            await asyncio.sleep(PAUSE)
+        address = request.client.host if request.client else ""
+        # Nothing is awaited from here on, so requests at the same time are one after the other
+        if wait := self.attempts.seconds_left(address):
+            return _page(True, wait=wait)
+        if _same(given, password):
+            self.attempts.forget(address)
+            return self._welcome()
+        self.attempts.failed(address)
         return _page(True, wrong=True)
 
     def _welcome(self) -> Response:
@@ -147,13 +150,17 @@ def _same(given: str | None, secret: str | None) -> bool:
     return secrets.compare_digest(given.encode(), secret.encode())
 
 
-def _page(password: bool, wrong: bool = False) -> Response:
-    """What a stranger sees: the form for the password, or how to come in."""
+def _page(password: bool, wrong: bool = False, wait: int = 0) -> Response:
+    """What a stranger sees: the form for the password, or how to come in. wait: seconds until a
+    password is looked at again."""
+    said = "This is not the password." if wrong else ""
+    if wait:
+        said = f"After wrong passwords, the next one is looked at in {wait} s: try again then."
     inside = (
         f"""<form method="post" action="{LOGIN}"><label for="password">Password</label>
         <input id="password" name="password" type="password" autofocus required
-        autocomplete="current-password"{' aria-describedby="wrong"' if wrong else ""}>
-        {'<p id="wrong" role="alert">This is not the password.</p>' if wrong else ""}
+        autocomplete="current-password"{' aria-describedby="said"' if said else ""}>
+        {f'<p id="said" role="alert">{said}</p>' if said else ""}
         <button>Open the studio</button></form>"""
         if password
         else """<p>Open the address that <code>aa studio</code> printed in its terminal: it has a
@@ -164,5 +171,6 @@ def _page(password: bool, wrong: bool = False) -> Response:
         <meta name="viewport" content="width=device-width"><title>AnimateAnywhere studio</title>
         <link rel="stylesheet" href="/static/style.css">
         <main class="door"><h1>AnimateAnywhere studio</h1>{inside}</main></html>""",
-        403,
+        429 if wait else 403,
+        {"retry-after": str(wait)} if wait else None,
     )

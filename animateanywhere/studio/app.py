@@ -58,14 +58,15 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
     ]  # fmt: skip
     known: dict[Any, Callable[..., Any]] = {
         Unknown: _missing, UsageError: _wrong, Failure: _failed, OSError: _failed,
-        TooLarge: _too_large, ClientDisconnect: _broken_off,
+        TooLarge: _too_large, clips.TooMany: _too_many, ClientDisconnect: _broken_off,
     }  # fmt: skip
     guards = [
         Middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(host), www_redirect=False),
         Middleware(Access, keys=keys),
     ]
     app = Starlette(routes=routes, middleware=guards, exception_handlers=known, lifespan=lifespan)
-    app.state.place, app.state.queue, app.state.ending = place, queue, lambda: False
+    app.state.place, app.state.queue, app.state.uploads = place, queue, clips.Uploads()
+    app.state.ending = lambda: False
     return app
 
 
@@ -110,6 +111,10 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 async def _too_large(request: Request, error: Exception) -> Response:
     return _line(f"too large: at most {int(str(error)) // 10**6} MB", 413)
+
+
+async def _too_many(request: Request, error: Exception) -> Response:
+    return _line(str(error), 429)
 
 
 async def _broken_off(request: Request, error: Exception) -> Response:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +21,62 @@ from animateanywhere.studio.process import run_module
 
 LARGEST = 10**9  # bytes of an upload
 SPARE = 2**26  # bytes that stay free on the disk
+AT_ONCE, IN_FLIGHT = 4, 2 * 10**9  # uploads at the same time, and bytes that these may bring
 PATIENCE = 120  # seconds for a look at a file
 LONGEST_NAME = 80
 EXAMPLE = "0" * 16  # id of the clip that comes with the package
 
 
+class TooMany(Exception):
+    """More uploads at the same time than are taken; its argument says so."""
+
+
+@dataclass
+class Uploads:
+    """The uploads that are under way, in one thread: what each of them may still write."""
+
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes, by the id of the upload
+
+    @contextmanager
+    def begin(self, ident: str, length: int | None, folder: Path) -> Iterator[None]:
+        """An upload into a folder, for the duration of the block. One without a length may become
+        as large as any. Raises TooLarge, TooMany, and Failure where the disk has no room for all
+        that are under way."""
+        if (length or 0) > LARGEST:
+            raise TooLarge(LARGEST)
+        if len(self.sizes) >= AT_ONCE:
+            raise TooMany(f"{AT_ONCE} uploads are under way: send this one when one has ended")
+        others, most = sum(self.sizes.values()), LARGEST if length is None else length
+        if self.sizes and others + most > IN_FLIGHT:
+            raise TooMany(
+                f"uploads of {others / 1e9:.1f} GB are under way: send this when they have ended"
+            )
+        if shutil.disk_usage(folder).free < others + (length or 0) + SPARE:
+            raise Failure("the disk is full: free some space, then upload again")
+        self.sizes[ident] = most
+        try:
+            yield
+        finally:
+            del self.sizes[ident]
+
+
 async def take(
-    place: Place, name: str, length: int | None, body: AsyncIterator[bytes]
+    place: Place, uploads: Uploads, name: str, length: int | None, body: AsyncIterator[bytes]
 ) -> dict[str, Any]:
     """Write an upload and look at it; returns its facts.
 
     name: what people call it, of which no path is made. length: as announced, None if it was not.
-    Raises TooLarge; UsageError for a file that is no video, picture or poses; Failure where the
-    disk is full. Nothing is left then.
+    Raises as `Uploads.begin` does, and UsageError for a file that is no video, picture or poses.
+    Nothing is left then.
     """
-    if (length or 0) > LARGEST:
-        raise TooLarge(LARGEST)
     folder, ident = place.own / "clips", new_id()
     folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free < (length or 0) + SPARE:
-        raise Failure("the disk is full: free some space, then upload again")
+    with uploads.begin(ident, length, folder):
+        return await _take(folder, ident, name, body)
+
+
+async def _take(folder: Path, ident: str, name: str, body: AsyncIterator[bytes]) -> dict[str, Any]:
+    """`take` in its folder, under an id."""
     upload = folder / f"{ident}.upload"
     strip = folder / f"{ident}.jpg"
     try:

@@ -132,15 +132,26 @@ def delete(place: Place, name: str) -> str:
 def restore(place: Place, ident: str) -> None:
     """Bring back what was deleted. Raises Unknown; UsageError where something else has its name."""
     folder, record = _record(place, ident)
-    targets = [place.runs / name for name in record["files"]]
-    taken = [target for target in targets if os.path.lexists(target)]
+    kept = [(folder / str(number), place.runs / name)
+            for number, name in enumerate(record["files"])]  # fmt: skip
+    moves = [move for source, target in kept for move in _moves(source, target)]
+    taken = [target for _, target in moves if os.path.lexists(target)]
     if taken:
         raise UsageError(f"{taken[0]} is there again: delete or rename that first")
-    for number, target in enumerate(targets):
-        if (folder / str(number)).exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder / str(number), target)
+    for source, target in moves:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
     shutil.rmtree(folder)
+
+
+def _moves(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """What is to be moved where. A run comes into the folder that a video of it, deleted before it
+    and brought back, has made anew."""
+    if not os.path.lexists(source):
+        return []
+    if source.is_dir() and target.is_dir() and not (source.is_symlink() or target.is_symlink()):
+        return [move for one in source.iterdir() for move in _moves(one, target / one.name)]
+    return [(source, target)]
 
 
 def forget(place: Place, ident: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -79,9 +80,11 @@ class Queue:
         return self.jobs[name]
 
     def require_unused(self, name: str) -> None:
-        """Raise Failure where a job that has not ended works with files of a name or path."""
+        """Raise Failure where a job that has not ended works with files of a name or path, or
+        in a folder of that path."""
+        whole = re.compile(rf"{re.escape(name)}(?![\w-])")  # runs/anna is not in runs/anna-2
         for job in list(self.jobs.values()):
-            if job.state not in ENDED and any(name in one for one in job.arguments):
+            if job.state not in ENDED and any(map(whole.search, job.arguments)):
                 raise Failure(f"{job.title}: works with it or waits to: stop that first")
 
     def stop(self, job: Job) -> None:

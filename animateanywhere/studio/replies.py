@@ -45,6 +45,7 @@ async def _upload(request: Request) -> Response:
     try:
         facts = await clips.take(
             request.app.state.place,
+            request.app.state.uploads,
             name,
             int(length) if length.isdigit() else None,
             request.stream(),
@@ -65,10 +66,6 @@ async def _delete_clip(request: Request) -> Response:
 async def _strip(request: Request) -> Response:
     path = request.app.state.place.file("clips", request.path_params["id"], ".jpg")
     return media(path)
-
-
-async def _clip_video(request: Request) -> Response:
-    return media(clips.file_of(request.app.state.place, request.path_params["id"]))
 
 
 # Subjects and their corrections
@@ -192,7 +189,6 @@ ROUTES = [
     Route("/api/clips", _upload, methods=["POST"]),
     Route("/api/clips/{id}", _delete_clip, methods=["DELETE"]),
     Route("/api/clips/{id}/strip", _strip),
-    Route("/api/clips/{id}/video", _clip_video),
     Route("/api/subjects/{id}", _subject),
     Route("/api/subjects/{id}", _start_over, methods=["DELETE"]),
     Route("/api/subjects/{id}/{kind}/{frame:number}", _picture),

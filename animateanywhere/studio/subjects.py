@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,12 +152,16 @@ def forget(place: Place, name: str) -> None:
         folder.with_name(f"{name}.json").unlink(missing_ok=True)  # of `aa check`
 
 
+EDITS = threading.Lock()  # of several tabs: they wait for each other
+
+
 @contextmanager
 def _editing(folder: Path) -> Iterator[None]:
     """No command works in the folder meanwhile: Failure if one does."""
-    if is_part(folder):
-        with owned(run_of(folder), "swap"):
-            yield
-    else:
-        with owned(folder, "prepare", is_subject):
-            yield
+    with EDITS:
+        if is_part(folder):
+            with owned(run_of(folder), "swap"):
+                yield
+        else:
+            with owned(folder, "prepare", is_subject):
+                yield

@@ -1,5 +1,6 @@
 """Who may use the studio, and what they may read."""
 
+import asyncio
 import http.client
 import itertools
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -21,6 +23,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.studio import access
 from animateanywhere.studio.access import Keys, hosts_of, is_local
 from animateanywhere.studio.app import create_app
+from animateanywhere.studio.attempts import Attempts
 from animateanywhere.studio.place import Place, new_id
 from animateanywhere.studio.server import StudioOptions, serve
 
@@ -106,7 +109,7 @@ CASES = [
 ]  # fmt: skip
 PLACES = [
     "/static/{case}", "/static/../{case}", "/{case}", "/api/files/{case}", "/api/motions/{case}",
-    "/api/clips/{case}/video", "/api/clips/{case}/strip", "/api/subjects/{case}",
+    "/api/clips/{case}/strip", "/api/subjects/{case}",
     "/api/subjects/{case}/frames/0", "/api/results/{case}/video", "/api/runs/{case}/page",
     "/api/jobs/{case}/scene", "/api/jobs/{case}/files/scene", "/api/jobs/0/files/{case}",
 ]  # fmt: skip
@@ -153,7 +156,8 @@ def test_links_lead_out_of_the_runs_for_nobody(client: TestClient, studio_place:
 def test_with_a_password_the_page_asks_for_it(
     studio_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "PAUSE", 0.01)
+    clock = [0.0]
+    monkeypatch.setattr(access, "Attempts", lambda: Attempts(lambda: clock[0]))
     keys = Keys("aa-studio-1", token=None, password="correct horse")
     app = create_app(studio_place, keys, "0.0.0.0")
     with TestClient(app, "http://localhost:1", follow_redirects=False) as client:
@@ -164,8 +168,49 @@ def test_with_a_password_the_page_asks_for_it(
         assert wrong.status_code == 403 and "not the password" in wrong.text
         assert client.post("/login", content=b"x" * 10000).status_code == 413
         assert client.get("/api/about").status_code == 403
+        early = client.post("/login", data={"password": "correct horse"})
+        assert early.status_code == 429 and early.headers["retry-after"] == "1"
+        assert "looked at in 1 s" in early.text and "set-cookie" not in early.headers
+        clock[0] += 1
         assert client.post("/login", data={"password": "correct horse"}).status_code == 303
         assert client.get("/api/about").status_code == 200
+
+
+def test_passwords_sent_at_once_are_one_guess(studio_place: Place) -> None:
+    app = create_app(studio_place, Keys("aa-studio-1", token=None, password="w7"), "0.0.0.0")
+    words = [f"w{number}" for number in range(20, -1, -1)]  # the right one is among them
+
+    async def send() -> list[int]:
+        transport = httpx.ASGITransport(app, client=("10.0.0.9", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:1") as client:
+            client.headers["origin"] = "http://localhost:1"
+            asked = (client.post("/login", data={"password": word}) for word in words)
+            return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+    assert sorted(asyncio.run(send())) == [403] + [429] * 20
+
+
+def test_guesses_wait_longer_and_longer_and_only_their_own_address_waits() -> None:
+    clock = [0.0]
+    attempts = Attempts(lambda: clock[0])
+    waits = []
+    for _ in range(8):
+        assert attempts.seconds_left("10.0.0.9") == 0 == attempts.seconds_left("10.0.0.1")
+        attempts.failed("10.0.0.9")
+        waits.append(attempts.seconds_left("10.0.0.9"))
+        clock[0] += waits[-1] - 0.5
+        assert attempts.seconds_left("10.0.0.9") == 1
+        clock[0] += 0.5
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    attempts.failed("10.0.0.9")
+    attempts.forget("10.0.0.9")  # the owner was behind the same address
+    assert attempts.seconds_left("10.0.0.9") == 0
+    for number in range(2000):
+        attempts.failed(f"10.1.{number // 256}.{number % 256}")
+    assert len(attempts.wrong) == 1000 and attempts.seconds_left("10.1.7.207") == 1
+    clock[0] += 600
+    attempts.failed("10.0.0.9")
+    assert list(attempts.wrong) == ["10.0.0.9"]
 
 
 def test_only_this_machine_is_let_in_without_a_password(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Uploads, prepared clips, orders and the history: what the page asks of the server."""
 
+import asyncio
 import io
 import json
 import os
 import shutil
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from starlette.testclient import TestClient
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
-from animateanywhere.core.run_folder import mark, owned
+from animateanywhere.core.run_folder import mark, owned, set_mark
 from animateanywhere.datasets.corrections import find_corrections
 from animateanywhere.datasets.subject import Subject, read_subject, write_subject
 from animateanywhere.evaluation.sidecar import write_sidecar
@@ -72,8 +75,6 @@ def test_an_upload_gets_a_name_of_the_servers_and_is_known_by_its_content(
     strip = client.get(f"/api/clips/{one['id']}/strip")
     assert strip.headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(strip.content)).size == (144 * one["strip"], 144)
-    some = client.get(f"/api/clips/{one['id']}/video", headers={"range": "bytes=0-3"})
-    assert some.status_code == 206 and some.content == VIDEO[:4]
     assert one["id"] in [each["id"] for each in client.get("/api/clips").json()]
     assert client.delete(f"/api/clips/{one['id']}").status_code == 204
     assert not list((studio_place.own / "clips").glob(f"{one['id']}*"))
@@ -105,6 +106,56 @@ def test_uploads_have_a_limit_also_where_no_length_was_announced(
     pieces = (b"x" * 400 for _ in range(10))
     assert client.post("/api/clips", content=pieces).status_code == 413
     assert {path.name[:16] for path in (studio_place.own / "clips").glob("*")} <= {clips.EXAMPLE}
+
+
+async def slow(first: bytes, go: asyncio.Event) -> AsyncIterator[bytes]:
+    yield first
+    await go.wait()
+
+
+def test_uploads_at_the_same_time_have_limits(
+    studio_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [10**12]
+    usage = shutil.disk_usage(studio_place.runs.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free[0]))
+    uploads = clips.Uploads()
+
+    def take(length: int | None, go: asyncio.Event) -> Coroutine[Any, Any, Any]:
+        return clips.take(studio_place, uploads, "a.mp4", length, slow(b"x", go))
+
+    async def all_at_once(*lengths: int | None) -> list[str]:
+        """What is said to the last upload, with the others under way; and then to these."""
+        go = asyncio.Event()
+        others = [asyncio.create_task(take(length, go)) for length in lengths[:-1]]
+        while len(uploads.sizes) < len(others):
+            await asyncio.sleep(0)
+        said = await asyncio.gather(take(lengths[-1], go), return_exceptions=True)
+        go.set()
+        said += await asyncio.gather(*others, return_exceptions=True)
+        return [str(error) for error in said]
+
+    def first(*lengths: int | None) -> str:
+        return asyncio.run(all_at_once(*lengths))[0]
+
+    monkeypatch.setattr(clips, "look", refuse)
+    assert first(1, 1, 1, 1, 1) == "4 uploads are under way: send this one when one has ended"
+    assert "uploads of 1.8 GB are under way" in first(9 * 10**8, 9 * 10**8, 3 * 10**8)
+    assert "uploads of 2.0 GB are under way" in first(None, None, 1)  # may become that large
+    free[0] = 10**9
+    assert "disk is full" in first(5 * 10**8, 5 * 10**8)  # each alone has room
+    assert asyncio.run(all_at_once(5 * 10**8, 5 * 10**8))[1:] == ["no video"]
+    assert uploads.sizes == {} and not list((studio_place.own / "clips").iterdir())
+
+
+async def refuse(*_: object) -> None:
+    raise UsageError("no video")
+
+
+def test_one_upload_too_many_is_a_line(client: Any) -> None:
+    client.app.state.uploads.sizes = dict.fromkeys("abcd", 1)
+    answer = client.post("/api/clips", params={"name": "a.mp4"}, content=VIDEO)
+    assert answer.status_code == 429 and "4 uploads are under way" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("when", ["before", "while"])
@@ -218,6 +269,42 @@ def test_what_a_job_works_with_is_not_deleted(client: Any, studio_place: Place) 
     assert client.delete(f"/api/clips/{clip}").status_code == 204
 
 
+def test_what_a_waiting_job_uses_is_not_deleted_and_what_is_named_alike_is(
+    client: Any, studio_place: Place
+) -> None:
+    person, alike, video = (studio_place.runs / name for name in ("anna-2", "anna", "anna-2/x.mp4"))
+    for folder in (person, alike):
+        with owned(folder, "personalize"):
+            (folder / "run.json").write_text("{}")
+    shutil.copyfile(EXAMPLES / "driving.mp4", video)
+    write_sidecar(video, {"prompt": "a man", "pose": {}, "fit": "none"})
+    ids = {one["name"]: one["id"] for one in client.get("/api/history").json()["items"]}
+    job = Job("generate", "a man", ["generate", f"--weights={person}/personal.safetensors"], {})
+    client.app.state.queue.jobs[job.id] = job
+    client.app.state.queue.closed = True
+    answer = client.delete(f"/api/history/{ids['anna-2']}")
+    assert answer.status_code == 409 and answer.json()["error"].startswith("a man: works with it")
+    assert (person / "run.json").is_file()
+    assert client.delete(f"/api/history/{ids['anna']}").status_code == 200
+    assert client.delete(f"/api/history/{ids['anna-2/x.mp4']}").status_code == 200
+
+
+def test_tabs_that_correct_at_the_same_time_wait_for_each_other(
+    client: TestClient, subject: Path
+) -> None:
+    path = f"/api/subjects/{subject.name}"
+    pose = client.get(path).json()["keypoints"][0]
+
+    def correct(number: int) -> int:
+        sent = {"pose": [[number, number, 1], *pose[1:]]}
+        return client.put(f"{path}/poses/{number % 3}", json=sent).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(correct, range(12))) == {204}
+    found = client.get(path).json()["keypoints"]
+    assert [found[frame][0][0] % 3 for frame in range(3)] == [0, 1, 2]
+
+
 def test_nobody_corrects_what_a_command_works_in(client: TestClient, subject: Path) -> None:
     with owned(subject, "prepare", subjects.is_subject):
         answer = client.put(f"/api/subjects/{subject.name}/masks/0",
@@ -324,6 +411,8 @@ def test_what_the_command_line_made_is_shown_downloaded_deleted_and_brought_back
     assert item["settings"]["prompt"] == "sks man on a beach" and item["settings"]["seed"] == 7
     assert item["motion_id"] == "bundled-walk" and item["shown"] == "video"
     assert client.get(f"/api/files/{item['id']}").content == video.read_bytes()
+    some = client.get(f"/api/files/{item['id']}", headers={"range": "bytes=0-3"})
+    assert some.status_code == 206 and some.content == VIDEO[:4]
     gif = client.get(f"/api/results/{item['id']}/gif")
     assert (
         gif.content[:4] == b"GIF8"
@@ -352,6 +441,25 @@ def test_what_the_command_line_made_is_shown_downloaded_deleted_and_brought_back
     gone = client.delete(f"/api/history/{item['id']}").json()["id"]
     assert client.delete(f"/api/deleted/{gone}").status_code == 204
     assert client.post(f"/api/deleted/{gone}").status_code == 404
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_video_and_then_its_run_come_back_in_any_order(
+    client: TestClient, studio_place: Place, video: Path, order: tuple[int, int]
+) -> None:
+    run = video.parent
+    set_mark(run, "personalize")
+    (run / "subject").mkdir()
+    (run / "subject" / "subject.toml").write_text("x")
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    ids = {one["name"]: one["id"] for one in client.get("/api/history").json()["items"]}
+    names = (f"sks/{video.name}", "sks")
+    gone = [client.delete(f"/api/history/{ids[name]}").json()["id"] for name in names]
+    assert not run.exists()
+    for number in order:
+        assert client.post(f"/api/deleted/{gone[number]}").status_code == 204
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    assert client.get("/api/history").json()["deleted"] == []
 
 
 def test_what_was_swapped_is_shown_too(client: TestClient, studio_place: Place) -> None:
