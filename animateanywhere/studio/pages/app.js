@@ -13,8 +13,8 @@ import { showWork } from "./work.js";
 const TABS = { learn, generate, swap, cast, history, system };
 let leave = () => {};
 
-/** Show the tab that the address names: #learn, or #learn/ID. */
-function go() {
+/** Show the tab that the address names: #learn, or #learn/ID. asked: by a person, whose focus goes to its title. */
+function go(asked) {
   const [name, ...rest] = location.hash.slice(1).split("/");
   const tab = TABS[name] ? name : "learn";
   for (const link of document.querySelectorAll("#tabs a")) {
@@ -29,7 +29,13 @@ function go() {
   document.title = `${tab[0].toUpperCase()}${tab.slice(1)} · AnimateAnywhere studio`;
   const closing = [];
   leave = () => closing.forEach((close) => close());
-  attempt(() => TABS[tab](main, rest, (close) => (main.isConnected ? closing.push(close) : close())));
+  if (asked) main.focus();
+  attempt(async () => {
+    await TABS[tab](main, rest, (close) => (main.isConnected ? closing.push(close) : close()));
+    const title = main.querySelector("h1");
+    title?.setAttribute("tabindex", "-1");
+    if (asked && document.activeElement === main) title?.focus({ preventScroll: true }); // nobody went on meanwhile
+  });
 }
 
 function lost(text) {
@@ -38,9 +44,11 @@ function lost(text) {
   fill(line, text === null ? "" : h("span", {}, text));
 }
 
-addEventListener("hashchange", go);
+addEventListener("hashchange", () => go(true));
+// The address names the tab, so the link is none of the browser's
+document.querySelector(".skip").onclick = (event) => { event.preventDefault(); document.getElementById("main").focus(); };
 // Files that miss their place would replace the page
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 connect(lost);
 showWork(document.getElementById("work"));
-go();
+go(false);

@@ -46,10 +46,29 @@ export function fill(element, ...children) {
   return element;
 }
 
-/** Open a dialog, which is removed when it is closed. */
+const FIELDS = "button:not(:disabled), a[href], input:not([hidden]), select, textarea, summary, [tabindex='0']";
+const fieldsOf = (element) => [...element.querySelectorAll(FIELDS)];
+const nameOf = (field) => field.getAttribute("aria-label") || field.innerText || field.id;
+
+/** Fill an element anew by news of the work; the focus stays on what has the same name, or goes to what has its place. */
+export function refill(element, ...children) {
+  const held = document.activeElement;
+  if (held === element || !element.contains(held)) return fill(element, ...children);
+  const [place, name] = [fieldsOf(element).indexOf(held), nameOf(held)];
+  fill(element, ...children);
+  const fields = fieldsOf(element);
+  (fields.find((one) => nameOf(one) === name) || fields[Math.min(place, fields.length - 1)] || document.querySelector("main"))?.focus({ preventScroll: true });
+  return element;
+}
+
+/** Open a dialog, which is removed when it is closed. The focus goes back to what opened it, or to what was put there since. */
 export function openDialog(label, ...children) {
   const dialog = h("dialog", { "aria-label": label }, h("div", { class: "inside" }, children));
-  dialog.onclose = () => dialog.remove();
+  const opener = document.activeElement;
+  dialog.onclose = () => {
+    dialog.remove();
+    if (!opener.isConnected) fieldsOf(document.querySelector("main")).find((one) => nameOf(one) === nameOf(opener))?.focus();
+  };
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
@@ -77,15 +96,23 @@ export function ago(time) {
   return `${Math.round(seconds / 86400)} days ago`;
 }
 
-/** A message that goes away by itself; action: [words, function], such as for undo. */
+/** A message that goes away by itself, but not while it is used; action: [words, function], such as for undo. Returns it. */
 export function toast(text, { bad = false, action = null } = {}) {
   const box = h("div", { class: bad ? "toast bad" : "toast" }, h("span", {}, text));
   if (bad) box.setAttribute("role", "alert");
-  const close = () => box.remove();
+  let back = document.activeElement; // to which the focus goes from here
+  const close = () => {
+    if (box.contains(document.activeElement)) (back?.isConnected ? back : document.querySelector("main")).focus();
+    box.remove();
+  };
+  box.addEventListener("focusin", (event) => { if (!box.contains(event.relatedTarget)) back = event.relatedTarget || back; });
   if (action) box.append(h("button", { onclick: () => { close(); action[1](); } }, action[0]));
   else box.append(h("button", { "aria-label": "Dismiss", onclick: close }, "✕"));
   document.getElementById("toasts").append(box);
-  setTimeout(close, action || bad ? 12000 : 5000);
+  const time = action || bad ? 12000 : 5000;
+  const later = () => (box.matches(":hover") || box.querySelector(":focus-visible") ? setTimeout(later, time) : close());
+  setTimeout(later, time);
+  return box;
 }
 
 /** Run what a person asked for; what goes wrong is shown. Returns undefined then. */

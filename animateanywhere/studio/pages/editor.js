@@ -1,18 +1,19 @@
 // Frames of a prepared clip with mask and skeleton over them, and their corrections: brush, joints, captions.
 
 import { attempt, field, fill, h, toast } from "./dom.js";
-import { put, putBlob } from "./net.js";
+import { put, putBlob, saver } from "./net.js";
 import { drawPose, nearestJoint } from "./skeleton.js";
 
 const REACH = 0.05; // of the longer side: how near to a joint the pointer is
 const STEPS_BACK = 40;
+const TOGETHER = 700; // ms between moves by keys that are undone together
 
 /** The editor of a subject, `about` as the server tells it. first: number of its first frame in the clip; captions: whether they matter. */
 export function editor(id, about, { first = 0, captions = true } = {}) {
   const look = { frame: 0, tool: "look", brush: Math.max(Math.round(about.width / 14), 2), mask: true, bones: true, picked: -1 };
   const scale = Math.max(Math.round(560 / Math.max(about.width, about.height)), 1);
   const canvas = h("canvas", { width: about.width * scale, height: about.height * scale, tabindex: 0, role: "application",
-    "aria-roledescription": "editor of a frame", "aria-label": "Frame with mask and skeleton. Arrow keys change the frame, or move the joint that is chosen." });
+    "aria-roledescription": "editor of a frame", "aria-label": "Frame with mask and skeleton. The arrow keys change the frame, move the brush, or move the joint that is chosen." });
   const context = canvas.getContext("2d");
   const small = () => Object.assign(document.createElement("canvas"), { width: about.width, height: about.height });
   const mask = small(); // white with alpha: the person
@@ -20,9 +21,11 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   const photo = new Image();
   const undo = [];
   const fixed = Object.fromEntries(Object.entries(about.corrected).map(([kind, frames]) => [kind, new Set(frames)]));
-  let stroke = null;
-  let dirty = false;
+  const save = saver();
+  let stroke = null; // of the brush, or of a joint: where it is and of which frame
   let cursor = null;
+  let loaded = -1; // the frame whose picture and mask are here
+  let moved = null; // the joint that was moved last by keys, and when
 
   const source = (kind) => `/api/subjects/${id}/${kind}/${look.frame}?${Date.now()}`;
   const picture = (path) => new Promise((done, fail) => {
@@ -32,13 +35,21 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     image.src = path;
   });
 
+  let loads = 0;
+
   async function load() {
-    const frame = look.frame;
+    const [frame, mine] = [look.frame, (loads += 1)];
+    loaded = -1;
+    canvas.setAttribute("aria-busy", "true");
+    await save.settled(); // what was painted here a moment ago
     const [one, two] = await Promise.all([picture(source("frames")), picture(source("masks"))]);
-    if (frame !== look.frame) return;
+    if (mine !== loads) return;
     photo.src = one.src;
     await photo.decode();
+    if (mine !== loads) return;
     setMask(two);
+    loaded = frame;
+    canvas.setAttribute("aria-busy", "false");
     draw();
   }
 
@@ -56,14 +67,14 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     pen.putImageData(data, 0, 0);
   }
 
-  /** The mask as a gray PNG file. */
-  function maskFile() {
+  /** The mask as it is now, as gray pixels. */
+  function copyOfMask() {
     const out = small();
     const pen = out.getContext("2d");
     pen.fillStyle = "black";
     pen.fillRect(0, 0, out.width, out.height);
     pen.drawImage(mask, 0, 0);
-    return new Promise((done) => out.toBlob(done, "image/png"));
+    return out;
   }
 
   function draw() {
@@ -104,7 +115,6 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     pen.moveTo(...from);
     pen.lineTo(to[0] + 0.01, to[1]);
     pen.stroke();
-    dirty = true;
   }
 
   function remember(step) {
@@ -113,39 +123,59 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     back.disabled = false;
   }
 
-  async function saveMask(blob, frame) {
-    await attempt(async () => {
-      await putBlob(`/api/subjects/${id}/masks/${frame}`, blob);
+  function saveMask(pixels, frame) {
+    save(`mask ${frame}`, async () => {
+      await putBlob(`/api/subjects/${id}/masks/${frame}`, await new Promise((done) => pixels.toBlob(done, "image/png")));
       fixed.mask.add(frame);
       listFrames();
     });
   }
 
-  async function savePose(frame) {
-    await attempt(async () => {
+  function savePose(frame) {
+    save(`pose ${frame}`, async () => {
       await put(`/api/subjects/${id}/poses/${frame}`, { pose: about.keypoints[frame] });
       fixed.pose.add(frame);
       listFrames();
     });
   }
 
-  canvas.onpointerdown = async (event) => {
-    if (event.button) return;
+  /** Put the brush down; it paints until it is lifted. */
+  function press(at, byKeys = false) {
+    const [frame, before] = [look.frame, copyOfMask()];
+    remember(() => {
+      saveMask(before, frame);
+      if (frame !== loaded) return turn(frame);
+      setMask(before);
+      return draw();
+    });
+    stroke = { at, frame, byKeys };
+    brush(at, at);
+    listFrames();
+  }
+
+  function lift() {
+    const done = stroke;
+    stroke = null;
+    if (!done) return;
+    if (done.joint === undefined) saveMask(copyOfMask(), done.frame);
+    else if (done.moved) savePose(done.frame);
+    listFrames();
+  }
+
+  canvas.onpointerdown = (event) => {
+    if (event.button || loaded !== look.frame) return;
+    lift();
     canvas.setPointerCapture(event.pointerId);
     const at = place(event);
-    if (painting()) {
-      const [frame, before] = [look.frame, await maskFile()];
-      stroke = { at };
-      remember(async () => { if (frame === look.frame) setMask(await createImageBitmap(before)); await saveMask(before, frame); draw(); });
-      brush(at, at);
-    } else if (look.tool === "joint") {
-      look.picked = nearestJoint(about.keypoints[look.frame], about, ...at, REACH * Math.max(about.width, about.height));
-      names.value = look.picked;
-      if (look.picked >= 0) { beforeJoint(); stroke = { joint: look.picked, at }; }
+    if (painting()) press(at);
+    else if (look.tool === "joint") {
+      pick(nearestJoint(about.keypoints[look.frame], about, ...at, REACH * Math.max(about.width, about.height)));
+      if (look.picked >= 0) { beforeJoint(); stroke = { joint: look.picked, frame: look.frame }; }
     }
     draw();
   };
   canvas.onpointermove = (event) => {
+    if (stroke?.byKeys) return;
     const at = place(event);
     cursor = at;
     if (stroke && stroke.joint === undefined) {
@@ -157,19 +187,14 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     }
     draw();
   };
-  canvas.onpointerleave = () => { cursor = null; draw(); };
-  canvas.onpointerup = canvas.onpointercancel = async () => {
-    const done = stroke;
-    stroke = null;
-    if (done && done.joint === undefined && dirty) {
-      dirty = false;
-      await saveMask(await maskFile(), look.frame);
-    } else if (done?.moved) await savePose(look.frame);
-  };
+  canvas.onpointerleave = () => { if (!stroke) { cursor = null; draw(); } };
+  canvas.onpointerup = canvas.onpointercancel = lift;
+  canvas.onblur = () => { if (stroke?.byKeys) lift(); };
 
   function beforeJoint() {
     const [frame, before] = [look.frame, about.keypoints[look.frame].map((point) => [...point])];
-    remember(async () => { about.keypoints[frame] = before; draw(); await savePose(frame); });
+    moved = null;
+    remember(() => { about.keypoints[frame] = before; savePose(frame); if (frame !== look.frame) turn(frame); draw(); });
   }
 
   function moveJoint([x, y]) {
@@ -179,77 +204,126 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     point[2] = 1;
   }
 
-  let saving = 0;
+  function pick(joint) {
+    look.picked = joint;
+    names.value = joint;
+    listFrames();
+  }
+
+  const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   canvas.onkeydown = (event) => {
-    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if ((event.ctrlKey || event.metaKey) && event.key === "z") { back.click(); event.preventDefault(); return; }
-    if (!way) return;
-    event.preventDefault();
-    if (look.tool === "joint" && look.picked >= 0) {
-      if (!saving) beforeJoint();
-      const point = about.keypoints[look.frame][look.picked];
-      moveJoint([point[0] + way[0] * (event.shiftKey ? 5 : 1), point[1] + way[1] * (event.shiftKey ? 5 : 1)]);
-      clearTimeout(saving);
-      const frame = look.frame;
-      saving = setTimeout(() => { saving = 0; savePose(frame); }, 500);
-      draw();
-    } else if (way[0]) turn(look.frame + way[0]);
+    const way = WAYS[event.key];
+    const far = event.shiftKey ? 5 : 1;
+    if ((event.ctrlKey || event.metaKey) && event.key === "z") back.click();
+    else if (look.tool === "joint" && ["PageUp", "PageDown"].includes(event.key)) {
+      const count = about.names.length;
+      pick((Math.max(look.picked, event.key === "PageUp" ? 0 : -1) + (event.key === "PageUp" ? count - 1 : 1)) % count);
+    } else if (way && look.tool === "joint" && look.picked >= 0) nudgeJoint(way, far);
+    else if (painting() && (way || event.key === " ")) return paintByKeys(event, way, far);
+    else if (way?.[0]) turn(look.frame + way[0]);
+    else return undefined;
+    draw();
+    return event.preventDefault();
   };
+
+  /** Move the chosen joint; moves in quick succession are undone together. */
+  function nudgeJoint([across, down], far) {
+    const now = performance.now();
+    if (moved?.joint !== look.picked || moved.frame !== look.frame || now - moved.at > TOGETHER) beforeJoint();
+    moved = { joint: look.picked, frame: look.frame, at: now };
+    const point = about.keypoints[look.frame][look.picked];
+    moveJoint([point[0] + across * far, point[1] + down * far]);
+    savePose(look.frame);
+    listFrames();
+  }
+
+  function paintByKeys(event, way, far) {
+    event.preventDefault();
+    if (loaded !== look.frame || event.repeat && !way) return;
+    cursor ||= [about.width / 2, about.height / 2];
+    if (!way) {
+      if (stroke) lift();
+      else press(cursor, true);
+    } else {
+      const step = Math.max(Math.max(about.width, about.height) / 64, 1) * far;
+      const at = [Math.min(Math.max(cursor[0] + way[0] * step, 0), about.width), Math.min(Math.max(cursor[1] + way[1] * step, 0), about.height)];
+      if (stroke) brush(stroke.at, at);
+      if (stroke) stroke.at = at;
+      cursor = at;
+    }
+    draw();
+  }
 
   // The tools beside it
 
   const tools = { look: "Look", paint: "Paint", erase: "Erase", joint: "Joints" };
   const toolButtons = Object.entries(tools).map(([name, words]) => h("button", { type: "button", "aria-pressed": String(name === look.tool), onclick: () => choose(name) }, words));
-  const back = h("button", { type: "button", class: "plain", disabled: true, onclick: async () => { const step = undo.pop(); back.disabled = !undo.length; await step?.(); } }, "Undo");
+  const back = h("button", { type: "button", class: "plain", disabled: true, onclick: () => { lift(); moved = null; const step = undo.pop(); step?.(); if (!undo.length) { if (document.activeElement === back) canvas.focus(); back.disabled = true; } } }, "Undo");
   const brushSize = h("input", { type: "range", min: 1, max: Math.round(about.width / 5), value: look.brush, oninput: () => { look.brush = Number(brushSize.value); } });
-  const names = h("select", { onchange: () => { look.picked = Number(names.value); draw(); canvas.focus(); } },
+  const names = h("select", { onchange: () => { pick(Number(names.value)); draw(); } },
     h("option", { value: -1 }, "none"), about.names.map((name, i) => h("option", { value: i }, name)));
-  const brushField = field("Size of the brush", brushSize);
-  const jointField = field("Joint", names, "Drag it, or move it with the arrow keys.");
+  const brushField = field("Size of the brush", brushSize, "By keyboard: on the frame, the arrow keys move the brush (with Shift five times as far), the space bar puts it down and lifts it.");
+  const jointField = field("Joint", names, "Drag it. By keyboard: on the frame, Page Up and Page Down choose a joint, the arrow keys move it by a pixel, with Shift by five.");
   const hide = h("button", { type: "button", class: "plain", onclick: async () => {
     if (look.picked < 0) return toast("Choose a joint first.");
     beforeJoint();
     about.keypoints[look.frame][look.picked][2] = 0;
     draw();
-    return savePose(look.frame);
+    savePose(look.frame);
+    return undefined;
   } }, "This joint cannot be seen");
   const toggle = (name, words) => h("label", { class: "check" }, h("input", { type: "checkbox", checked: true, onchange: (event) => { look[name] = event.target.checked; draw(); } }), words);
   const caption = h("textarea", { rows: 3 });
   const everywhere = h("input", { type: "checkbox", checked: true });
-  const saveCaption = h("button", { type: "button", onclick: () => attempt(async () => {
+  const saveCaption = h("button", { type: "button", onclick: () => {
     const frames = everywhere.checked ? about.captions.map((_, i) => i) : [look.frame];
-    await put(`/api/subjects/${id}/captions`, { frames, caption: caption.value });
-    for (const frame of frames) { about.captions[frame] = caption.value; fixed.caption.add(frame); }
-    listFrames();
-    toast("The caption is saved.");
-  }) }, "Save the caption");
+    const words = caption.value;
+    save(`caption ${frames}`, async () => {
+      await put(`/api/subjects/${id}/captions`, { frames, caption: words });
+      for (const frame of frames) { about.captions[frame] = words; fixed.caption.add(frame); }
+      listFrames();
+      toast("The caption is saved.");
+    });
+  } }, "Save the caption");
 
   function choose(name) {
+    lift();
     look.tool = name;
     Object.keys(tools).forEach((one, i) => toolButtons[i].setAttribute("aria-pressed", String(one === name)));
     brushField.hidden = !painting();
     jointField.hidden = hide.hidden = name !== "joint";
     canvas.style.cursor = { look: "default", paint: "none", erase: "none", joint: "grab" }[name];
-    if (name !== "joint") look.picked = -1;
+    if (name !== "joint") pick(-1);
     draw();
   }
 
   const buttons = about.captions.map((_, i) => h("button", { type: "button", onclick: () => turn(i) }, String(first + i)));
   const slider = h("input", { type: "range", min: 0, max: about.count - 1, value: 0, "aria-label": "Frame", oninput: () => turn(Number(slider.value)) });
   const where = h("output", { class: "note" });
-  const strip = h("div", { class: "frames", role: "group", "aria-label": "Frames" }, buttons);
+  const strip = h("div", { class: "frames", role: "group", "aria-label": "Frames", onkeydown: (event) => {
+    const to = { ArrowLeft: look.frame - 1, ArrowRight: look.frame + 1, Home: 0, End: about.count - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    turn(to);
+    buttons[look.frame].focus();
+  } }, buttons);
 
   function listFrames() {
     buttons.forEach((button, i) => {
       const kinds = Object.entries(fixed).filter(([, frames]) => frames.has(i)).map(([kind]) => kind);
       button.classList.toggle("corrected", kinds.some((kind) => kind !== "caption"));
       button.setAttribute("aria-pressed", String(i === look.frame));
+      button.tabIndex = i === look.frame ? 0 : -1; // one stop of the Tab key for all
       button.setAttribute("aria-label", `Frame ${first + i}${kinds.length ? `, corrected: ${kinds.join(", ")}` : ""}`);
     });
-    fill(where, `Frame ${first + look.frame}, of ${about.count} from ${first}`);
+    const point = look.picked < 0 ? null : about.keypoints[look.frame][look.picked];
+    const more = stroke?.byKeys ? ` · the brush ${look.tool === "paint" ? "paints" : "erases"}`
+      : point ? ` · ${about.names[look.picked]} at ${Math.round(point[0])}, ${Math.round(point[1])}` : "";
+    fill(where, `Frame ${first + look.frame}, of ${about.count} from ${first}${more}`);
   }
 
   function turn(frame) {
+    lift();
     look.frame = Math.min(Math.max(frame, 0), about.count - 1);
     slider.value = look.frame;
     caption.value = about.captions[look.frame];

@@ -1,7 +1,7 @@
 // History: all that was made, also by the command line.
 
-import { ago, attempt, fill, h, openDialog, size, toast } from "./dom.js";
-import { get, post, remove, watch } from "./net.js";
+import { ago, attempt, fill, h, openDialog, refill, size, toast } from "./dom.js";
+import { newestAnswer, post, remove, watch } from "./net.js";
 import { firstPrompt } from "./generate.js";
 import { again, repeat } from "./links.js";
 import { downloads, picture, player, titleOf } from "./player.js";
@@ -10,37 +10,43 @@ const KINDS = { all: "All", videos: "Videos", people: "People", runs: "Other run
 const TONES = { finished: "good", running: "warn", stopped: "warn", unknown: "" };
 
 export async function show(main, [opened], closing) {
-  let past = await get("/api/history");
+  const ask = newestAnswer("/api/history");
+  let past = await ask();
   let kind = "all";
   const search = h("input", { type: "search", placeholder: "Words of a prompt, a name, a seed…", "aria-label": "Search", oninput: () => list() });
-  const chips = h("div", { class: "group", role: "group", "aria-label": "Kinds" });
+  const chips = Object.entries(KINDS).map(([name, label]) => h("button", { "data-kind": name, onclick: () => { kind = name; list(); } }, label));
   const grid = h("div", { class: "results" });
   const total = h("p", { class: "note", role: "status" });
   fill(main, h("div", {}, h("h1", {}, "History"), h("p", { class: "lead" }, "Everything in the folder of the runs, whether made here or on the command line.")),
-    h("div", { class: "row" }, h("div", { class: "search" }, search), chips, h("span", { class: "push" }, total)), grid);
+    h("div", { class: "row" }, h("div", { class: "search" }, search), h("div", { class: "group", role: "group", "aria-label": "Kinds" }, chips), h("span", { class: "push" }, total)), grid);
 
   const fits = (item) => (kind === "videos" ? item.settings : kind === "people" ? item.kind === "personalize" : kind === "runs" ? !item.settings && item.kind !== "personalize" : true)
     && search.value.toLowerCase().split(/\s+/).every((word) => words(item).includes(word));
 
   function list() {
-    fill(chips, Object.entries(KINDS).map(([name, label]) => name === "deleted" && !past.deleted.length ? null
-      : h("button", { "aria-pressed": String(name === kind), onclick: () => { kind = name; list(); } }, label)));
     if (kind === "deleted" && !past.deleted.length) kind = "all";
+    for (const chip of chips) {
+      chip.hidden = chip.dataset.kind === "deleted" && !past.deleted.length;
+      chip.setAttribute("aria-pressed", String(chip.dataset.kind === kind));
+    }
     const items = kind === "deleted" ? past.deleted : past.items.filter(fits);
-    fill(grid, items.map((item) => (kind === "deleted" ? deletedCard(item) : card(item))));
-    if (!items.length) fill(grid, h("p", { class: "empty" }, past.items.length ? "Nothing fits." : "Nothing was made yet. Begin with Learn or Generate."));
+    refill(grid, items.length ? items.map((item) => (kind === "deleted" ? deletedCard(item) : card(item)))
+      : h("p", { class: "empty" }, past.items.length ? "Nothing fits." : "Nothing was made yet. Begin with Learn or Generate."));
     fill(total, `${items.length} of ${kind === "deleted" ? past.deleted.length : past.items.length} · ${size(past.bytes)} on the disk`);
   }
 
   async function refresh() {
-    past = await get("/api/history");
+    const answer = await ask();
+    if (!answer) return;
+    past = answer;
     list();
   }
 
-  const erase = (item) => attempt(async () => {
+  const erase = (item, byKey) => attempt(async () => {
     const { id } = await remove(`/api/history/${item.id}`);
     await refresh();
-    toast(`Deleted ${item.name}`, { action: ["Undo", () => bringBack(id)] });
+    const said = toast(`Deleted ${item.name}`, { action: ["Undo", () => bringBack(id)] });
+    if (byKey) said.querySelector("button").focus();
   });
   const bringBack = (id) => attempt(async () => { await post(`/api/deleted/${id}`); await refresh(); });
 
@@ -54,13 +60,13 @@ export async function show(main, [opened], closing) {
         h("p", { class: "note" }, item.settings ? `${item.kind === "generate" ? "" : `${item.kind} · `}seed ${item.settings.seed} · ${ago(item.changed)}` : `${item.kind} · ${ago(item.changed)} · ${size(item.bytes)}`),
         item.settings ? null : h("p", {}, h("span", { class: `badge ${TONES[item.state]}` }, item.words)),
         item.problems.map((text) => h("p", { class: "note bad" }, text)),
-        h("div", { class: "row" }, h("button", { class: "plain", onclick: details }, "Details"), item.state === "running" ? null : h("button", { class: "plain", "aria-label": `Delete ${item.name}`, onclick: () => erase(item) }, "Delete"))));
+        h("div", { class: "row" }, h("button", { class: "plain", "aria-label": `Details of ${item.name}`, onclick: details }, "Details"), item.state === "running" ? null : h("button", { class: "plain", "aria-label": `Delete ${item.name}`, onclick: (event) => erase(item, event.detail === 0) }, "Delete"))));
   }
 
   function deletedCard(item) {
     return h("article", { class: "result" }, h("div", { class: "body" }, h("b", {}, item.name), h("p", { class: "note" }, `${item.kind} · deleted ${ago(item.at)} · ${size(item.bytes)}`),
-      h("div", { class: "row" }, h("button", { class: "plain", onclick: () => bringBack(item.id) }, "Bring back"),
-        h("button", { class: "plain bad", onclick: () => confirm(`Delete ${item.name} for good?`) && attempt(async () => { await remove(`/api/deleted/${item.id}`); await refresh(); }) }, "Delete for good"))));
+      h("div", { class: "row" }, h("button", { class: "plain", "aria-label": `Bring back ${item.name}`, onclick: () => bringBack(item.id) }, "Bring back"),
+        h("button", { class: "plain bad", "aria-label": `Delete ${item.name} for good`, onclick: () => confirm(`Delete ${item.name} for good?`) && attempt(async () => { await remove(`/api/deleted/${item.id}`); await refresh(); }) }, "Delete for good"))));
   }
 
   list();

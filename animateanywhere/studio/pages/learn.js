@@ -1,11 +1,11 @@
 // Learn: a clip, which part of it, what was found in it, and corrections.
 
-import { attempt, field, fill, h, size, toast } from "./dom.js";
+import { attempt, field, fill, h, refill, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
 import { findingsList, TONES } from "./findings.js";
 import { learnCard } from "./training.js";
 import { ended, get, newest, post, remove, watch } from "./net.js";
-import { middleFrame, pick } from "./pick.js";
+import { door, middleFrame } from "./pick.js";
 import { timeline } from "./timeline.js";
 import { onlyVideos, take } from "./uploads.js";
 import { head, progressWords, resume, share } from "./work.js";
@@ -30,9 +30,10 @@ export async function show(main, [chosen], closing) {
     if (!known) return;
     const check = newest("check", (form) => form.clip === chosen);
     const state = check ? `${check.id} ${check.state}` : "none"; // it may have been forgotten, or made by aa prepare
-    if (check && !ended(check)) waiting(found, check);
-    else if (state !== shown) attempt(() => showFound(found, learning, check, clips.find((one) => one.id === chosen), closing));
+    if (state === shown && !(check && !ended(check))) return;
     shown = state;
+    if (check && !ended(check)) waiting(found, check);
+    else attempt(() => showFound(found, learning, check, clips.find((one) => one.id === chosen), closing, () => shown === state));
   }));
 }
 
@@ -61,9 +62,8 @@ function clipCard(about, clips, chosen) {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => event.dataTransfer.files[0] && send(event.dataTransfer.files[0]));
   const videos = clips.filter((one) => one.kind === "video");
-  const cards = h("div", { class: "cards", role: "radiogroup", "aria-label": "Clips" }, videos.map((one) =>
-    pick({ name: "clip", checked: one.id === chosen, onclick: () => { location.hash = `#learn/${one.id}`; } }, middleFrame(one), one.name,
-      `${one.seconds.toFixed(1)} s · ${one.width} × ${one.height}`, { title: one.name })));
+  const cards = h("div", { class: "cards", role: "group", "aria-label": "Clips" }, videos.map((one) =>
+    door(`#learn/${one.id}`, middleFrame(one), one.name, `${one.seconds.toFixed(1)} s · ${one.width} × ${one.height}`, { title: one.name })));
   fill(card, h("header", {}, h("span", { class: "number", "aria-hidden": "true" }, "1"), h("h2", {}, "The clip")), clip ? null : drop,
     videos.length && !clip ? cards : null);
   if (clip) {
@@ -137,13 +137,14 @@ function waiting(card, job) {
   fill(card, head("2", "What was found"), h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress" }));
 }
 
-async function showFound(card, learning, check, given, closing) {
+/** current: whether this is still what is to be shown, as answers come late. */
+async function showFound(card, learning, check, given, closing, current) {
   const clip = given.id;
   if (check && check.state !== "done") {
     card.hidden = false;
     learning.hidden = true;
     const why = check.state === "failed" ? h("p", { class: "bad" }, check.text) : h("p", { class: "note" }, "Stopped.");
-    return fill(card, head("2", "What was found"), why,
+    return refill(card, head("2", "What was found"), why,
       h("div", { class: "row" }, h("button", { onclick: () => resume(check) }, "Try again"),
         check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
           await remove(`/api/subjects/${clip}`);
@@ -157,15 +158,16 @@ async function showFound(card, learning, check, given, closing) {
   } catch (error) {
     if (error.status !== 404) throw error;
   }
+  const { agreed, question } = await get("/api/about");
+  if (!current()) return undefined;
   card.hidden = !check && !about;
   if (card.hidden) return undefined;
   const verdict = report?.verdict || about?.verdict || "unusable";
   const findings = report?.findings || about?.findings || [];
-  fill(card, head("2", "What was found", h("span", { class: `badge ${TONES[verdict]}` }, verdict)),
+  refill(card, head("2", "What was found", h("span", { class: `badge ${TONES[verdict]}` }, verdict)),
     findingsList(findings),
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";
-  const { agreed, question } = await get("/api/about");
   const ask = given.bundled || agreed ? null : question;
   if (!learning.hidden) learnCard(learning, about, ask, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
   return undefined;

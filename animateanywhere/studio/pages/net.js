@@ -1,5 +1,7 @@
 // Requests to the studio's server, and its stream of events.
 
+import { attempt } from "./dom.js";
+
 class Refused extends Error {
   constructor(message, status) {
     super(message);
@@ -33,6 +35,33 @@ export const post = (path, form) => ask("POST", path, form ? JSON.stringify(form
 export const put = (path, form) => ask("PUT", path, JSON.stringify(form), "application/json");
 export const putBlob = (path, blob) => ask("PUT", path, blob, blob.type);
 export const remove = (path) => ask("DELETE", path);
+
+/** A function that saves one thing after the other, in the order asked for: save(key, send). Of what waits with the same
+ * key, only the last is sent. `save.settled()` waits until all is saved. */
+export function saver() {
+  const waiting = new Map();
+  let last = Promise.resolve();
+  const save = (key, send) => {
+    waiting.set(key, send);
+    last = last.then(async () => {
+      const next = waiting.get(key);
+      waiting.delete(key);
+      if (next) await attempt(next);
+    });
+  };
+  save.settled = () => last;
+  return save;
+}
+
+/** The same question again and again: the answer to the last one; null where a newer one was asked meanwhile. */
+export function newestAnswer(path) {
+  let asked = 0;
+  return async () => {
+    const mine = (asked += 1);
+    const answer = await get(path);
+    return mine === asked ? answer : null;
+  };
+}
 
 /** Send a file; onShare is called with the share that is sent. */
 export function upload(file, name, onShare) {

@@ -123,12 +123,13 @@ function slider(videos, shape, item, other) {
   const cut = () => {
     videos[1].style.clipPath = `inset(0 0 0 ${range.value}%)`;
     slit.style.left = `${range.value}%`;
+    range.setAttribute("aria-valuetext", `${range.value} % ${names[0]}, ${100 - range.value} % ${names[1]}`);
   };
   range.oninput = cut;
   cut();
   const screen = h("div", { class: "screen", vars: { "--shape": shape } }, videos, slit,
     h("span", { class: "tag" }, names[0]), h("span", { class: "tag right" }, names[1]));
-  screen.onpointermove = (event) => {
+  screen.onpointerdown = screen.onpointermove = (event) => {
     if (!event.buttons) return;
     range.value = ((event.clientX - screen.getBoundingClientRect().left) / screen.clientWidth) * 100;
     cut();

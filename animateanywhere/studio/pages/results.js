@@ -1,6 +1,6 @@
 // Results of one kind of job as they come, and all that can be done with the newest.
 
-import { attempt, fill, h } from "./dom.js";
+import { attempt, fill, h, refill } from "./dom.js";
 import { again } from "./links.js";
 import { ended, get, watch } from "./net.js";
 import { downloads, player, titleOf } from "./player.js";
@@ -21,7 +21,7 @@ export function results(card, of, send, closing) {
     const key = mine.map((job) => job.id + job.state).join();
     if (key === shown) return open.forEach((job) => tick(card, job));
     shown = key;
-    fill(card, h("h2", {}, "Result"), mine.length ? null : h("p", { class: "empty" }, of.empty), open.map(atWork),
+    refill(card, h("h2", {}, "Result"), mine.length ? null : h("p", { class: "empty" }, of.empty), open.map(atWork),
       newest?.state === "failed" ? h("div", { class: "tools" }, h("p", { class: "bad" }, newest.text), h("div", { class: "row" }, h("button", { onclick: () => resume(newest) }, "Try again"))) : null,
       newest?.state === "stopped" ? h("div", { class: "tools" }, h("p", { class: "note" }, `Stopped: ${newest.title}`), h("div", { class: "row" }, h("button", { onclick: () => resume(newest) }, "Go on"))) : null);
     open.forEach((job) => tick(card, job));
@@ -43,6 +43,8 @@ function tick(card, job) {
 
 /** The newest result with all that can be done with it. */
 async function latest(card, of, done, send) {
+  const box = h("div", { class: "tools" });
+  card.append(box); // at once: with the next news, it goes, and what comes late for it is not shown
   const past = await get("/api/history");
   const found = [];
   for (const job of done.slice(-8).reverse()) {
@@ -50,8 +52,6 @@ async function latest(card, of, done, send) {
     const item = past.items.find((one) => one.path === whole.result);
     if (item) found.push([whole, item]);
   }
-  const box = h("div", { class: "tools" });
-  card.append(box);
   const open = (job, item, other) => {
     const view = player(item, other);
     const select = h("select", { onchange: () => open(job, item, found.find(([, one]) => one.id === select.value)?.[1]) },
@@ -59,7 +59,7 @@ async function latest(card, of, done, send) {
     select.value = other?.id || "";
     const form = Object.fromEntries(of.kept.map((key) => [key, job.about[key]]));
     const warnings = (job.progress?.messages || []).filter(([level]) => level === "warning");
-    fill(box, view, h("p", {}, h("b", {}, titleOf(item)), h("span", { class: "note" }, `  seed ${item.settings.seed}, ${item.settings.steps} ${item.settings.steps === 1 ? "step" : "steps"}`)),
+    refill(box, view, h("p", {}, h("b", {}, titleOf(item)), h("span", { class: "note" }, `  seed ${item.settings.seed}, ${item.settings.steps} ${item.settings.steps === 1 ? "step" : "steps"}`)),
       h("div", { class: "row" },
         h("button", { onclick: () => send({ ...form, seed: (item.settings.seed + 1) % 2 ** 32 }) }, "Vary"),
         h("button", { onclick: () => { location.hash = again(of.kind, { ...form, seed: item.settings.seed }); } }, "Change and repeat"),

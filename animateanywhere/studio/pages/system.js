@@ -1,6 +1,6 @@
 // System: whether all works on this machine, the bases, and what was done.
 
-import { ago, attempt, clock, fill, h, openDialog } from "./dom.js";
+import { ago, attempt, clock, fill, h, openDialog, refill } from "./dom.js";
 import { ended, get, remove, watch } from "./net.js";
 import { resume } from "./work.js";
 
@@ -34,12 +34,12 @@ export async function show(main, _, closing) {
 
   closing(watch(({ jobs: list }) => {
     const old = list.filter(ended).reverse();
-    fill(jobs, h("header", {}, h("h2", {}, "What was done")), old.length ? h("table", { class: "checks" }, h("tbody", {}, old.map((job) => h("tr", {},
+    refill(jobs, h("header", {}, h("h2", {}, "What was done")), old.length ? h("table", { class: "checks" }, h("tbody", {}, old.map((job) => h("tr", {},
       h("td", {}, job.title, job.text ? h("div", { class: "note bad" }, job.text) : null),
       h("td", {}, h("span", { class: `badge ${{ done: "good", failed: "bad", stopped: "warn" }[job.state]}` }, job.state)),
       h("td", { class: "note" }, job.ended && job.begun ? `${clock(job.ended - job.begun)}, ${ago(job.ended)}` : ""),
-      h("td", {}, h("div", { class: "row" }, h("button", { class: "plain", onclick: () => attempt(() => command(job)) }, "Command"),
-        job.state === "done" ? null : h("button", { class: "plain", onclick: () => resume(job) }, "Go on"),
+      h("td", {}, h("div", { class: "row" }, h("button", { class: "plain", "aria-label": `Command of ${job.title}`, onclick: () => attempt(() => command(job)) }, "Command"),
+        job.state === "done" ? null : h("button", { class: "plain", "aria-label": `Go on: ${job.title}`, onclick: () => resume(job) }, "Go on"),
         h("button", { class: "plain", "aria-label": `Forget ${job.title}`, onclick: () => attempt(() => remove(`/api/jobs/${job.id}`)) }, "Forget"))))))) : h("p", { class: "note" }, "Nothing yet."));
   }));
 }

@@ -2,7 +2,7 @@
 
 import { curve } from "./curve.js";
 import { consent } from "./consent.js";
-import { attempt, clock, field, fill, h } from "./dom.js";
+import { attempt, clock, field, fill, h, refill } from "./dom.js";
 import { estimate } from "./findings.js";
 import { firstPrompt } from "./generate.js";
 import { ended, get, newest, post, watch } from "./net.js";
@@ -41,9 +41,10 @@ function progress(box, job, about, guess) {
       bar: h("progress", { max: 1, "aria-label": "Progress of this stage" }), plot: h("div"), log: h("ul", { class: "log", "aria-label": "Messages" }), samples: h("div", { class: "samples" }) };
     const { time, words, stages, bar, plot, log, samples } = box.parts;
     const over = ended(job);
-    fill(box, over ? outcome(job, about) : [time, words, stages, bar], plot, samples, log,
+    refill(box, over ? outcome(job, about) : [time, words, stages, bar], plot, samples, log,
       h("div", { class: "row" }, over ? null : stopButton(job)));
-    if (over) attempt(async () => draw(box, await get(`/api/jobs/${job.id}`)));
+    const { of } = box.dataset;
+    if (over) attempt(async () => { const whole = await get(`/api/jobs/${job.id}`); if (box.dataset.of === of) draw(box, whole); });
   }
   if (!ended(job)) draw(box, job, guess && job.begun ? job.begun + guess - Date.now() / 1000 : 0);
 }

@@ -1,6 +1,6 @@
 // The bar at the bottom: what is at work, how far it is, and how to stop it.
 
-import { attempt, clock, fill, h, toast } from "./dom.js";
+import { attempt, clock, h, refill, toast } from "./dom.js";
 import { ended, post, watch } from "./net.js";
 
 /** What a job does now, in a few words. */
@@ -50,11 +50,9 @@ export function showWork(bar) {
     bar.hidden = !job;
     if (!job) return;
     const more = open.length > 1 ? h("span", { class: "badge" }, `${open.length - 1} more in the queue`) : null;
-    const held = document.activeElement?.closest?.("#work") !== null;
-    fill(bar,
+    refill(bar,
       h("p", { class: "what" }, h("b", {}, job.title), h("span", { class: "note" }, `  ${progressWords(job)}`)),
       h("span", { class: "row" }, more, stopButton(job)),
       h("progress", { max: 1, value: share(job), "aria-label": `Progress of ${job.title}` }));
-    if (held) bar.querySelector("button")?.focus();
   });
 }
