@@ -265,6 +265,8 @@ def _write(evaluation: Evaluation, rows: list[tuple[str, np.ndarray]]) -> None:
     for name, row in everything.items():
         cells = [name.replace("|", "\\|"), *(_text(row.get(metric)) for metric in names)]
         lines.append("| " + " | ".join(cells) + " |")
+    good = {True: "higher is better", False: "lower is better", None: "as requested is best"}
+    lines += ["", *(f"- {name}: {METRICS[name][0]}; {good[METRICS[name][1]]}" for name in names)]
     with write_aside(out / "table.md") as aside:
         aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     video.contact_sheet(out / "contact_sheet.png", rows)

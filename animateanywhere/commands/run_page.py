@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from animateanywhere.commands.results import result_of
-from animateanywhere.commands.run_curves import Curve, make_curve, number, smoothed
+from animateanywhere.commands.run_curves import number, smoothed
+from animateanywhere.commands.run_stages import StagePage, stage_page
 from animateanywhere.commands.run_state import PAGE, Run, in_words, stages_of
 from animateanywhere.commands.runs import find_run, print_problems
 from animateanywhere.core.disk_use import changed_at, size_in_words
-from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import clock
 from animateanywhere.core.files import has_sign, require_free, write_aside
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import ASSETS, RUNS
 from animateanywhere.core.run_folder import MARK
-from animateanywhere.core.schema import build
-from animateanywhere.methods.animate_anywhere import scores
-from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.progress import StageProgress, is_number
-from animateanywhere.training.stage import Stage
 
 TEMPLATE = ASSETS / "run.html.j2"
 SIGN = "<!-- written by aa runs show -->"
@@ -50,21 +46,6 @@ class Picture:
     kind: str  # "image" or "video"
 
 
-@dataclass(frozen=True)
-class StagePage:
-    """What the page shows of a stage."""
-
-    name: str
-    state: str
-    settings: str
-    results: list[tuple[str, str]]
-    main: list[Curve]  # loss
-    curves: list[Curve]
-    scores: list[Curve]
-    samples: list[Picture]
-    left_out: int  # samples that are not shown
-
-
 def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
     """Write the page of a run or a video, and print a summary; returns the page's path.
 
@@ -76,8 +57,9 @@ def show(name: str, folder: Path = RUNS, out: Path | None = None) -> Path:
     require_free(path, None, own=has_sign(path, SIGN))
     stages, _ = stages_of(run.path)
     problems = list(run.problems)
-    pages = [_stage(run, stage, problems) for stage in stages]
-    text = _render(run, pages, problems)
+    pages = [stage_page(run, stage, problems) for stage in stages]
+    samples = [_samples(stage.folder, problems) for stage in stages]
+    text = _render(run, list(zip(pages, samples, strict=True)), problems)
     with write_aside(path) as aside:
         aside.write_bytes(text.encode(errors="replace"))  # JSON can hold what UTF-8 cannot
     _summarize(run, stages, pages, problems)
@@ -89,85 +71,21 @@ def _is_result(run: Run) -> bool:
     return not (run.path / MARK).is_file()
 
 
-def _stage(run: Run, stage: StageProgress, problems: list[str]) -> StagePage:
-    columns: dict[str, list[tuple[float, float]]] = {}
-    for row in stage.log:
-        for key, value in row.items():
-            if key != "step":
-                columns.setdefault(key, []).append((row["step"], value))
-    settings = _settings(stage)
-    if settings is not None and "learning_rate" not in columns and stage.log:
-        columns["learning_rate"] = [
-            (row["step"], learning_rate(settings, max(int(row["step"]) - 1, 0)))
-            for row in stage.log
-        ]
-    curves = {
-        key: make_curve(key.replace("_", " "), pairs, steady=key == "learning_rate")
-        for key, pairs in columns.items()
-    }
-    pictures = sorted((stage.folder / "samples").glob("*.png"))
+@dataclass(frozen=True)
+class Samples:
+    """Some of the pictures that a stage made."""
+
+    shown: list[Picture]
+    left_out: int  # how many are not shown
+
+
+def _samples(folder: Path, problems: list[str]) -> Samples:
+    pictures = sorted((folder / "samples").glob("*.png"))
     some = sorted(
         {round(i) for i in np.linspace(0, len(pictures) - 1, min(SAMPLES, len(pictures)))}
     )
-    return StagePage(
-        stage.name, _progress(stage, run), _about(stage.settings), _results(stage),
-        [curves.pop("loss")] if "loss" in curves else [], list(curves.values()),
-        _scores(run.path, stage.name, problems),
-        [shown for i in some if (shown := _picture(pictures[i], pictures[i].stem, problems))],
-        len(pictures) - len(some),
-    )  # fmt: skip
-
-
-def _settings(stage: StageProgress) -> Stage | None:
-    """The settings of a stage as far as training reads them; None if they are not known."""
-    known = {one.name for one in fields(Stage)}
-    table = {key: value for key, value in stage.settings.items() if key in known}
-    try:
-        settings: Stage = build(Stage, table, stage.name)
-    except UsageError:
-        return None
-    return settings if settings.steps > 0 else None
-
-
-def _progress(stage: StageProgress, run: Run) -> str:
-    text = f"step {stage.step:,}" + (f" of {stage.steps:,}" if stage.steps else "")
-    if stage.done is not None:
-        return f"finished at {text}"
-    if run.stage == stage.name:
-        return f"{run.state} at {text}" + (f", saved at {stage.saved:,}" if stage.saved else "")
-    return text
-
-
-def _about(settings: dict[str, Any]) -> str:
-    keys = ("kind", "batch", "learning_rate", "warmup", "decay", "ema", "precision",
-            "optimizer", "lora_rank")  # fmt: skip
-    return ", ".join(
-        f"{key.replace('_', ' ')} {settings[key]}" for key in keys if settings.get(key)
-    )
-
-
-def _results(stage: StageProgress) -> list[tuple[str, str]]:
-    return [
-        (key.replace("_", " "), number(value) if is_number(value) else str(value))
-        for key, value in (stage.done or {}).items()
-    ]
-
-
-def _scores(path: Path, stage: str, problems: list[str]) -> list[Curve]:
-    """The curves of a personalization's validation scores, with the selected step."""
-    try:
-        rows = [row for row in scores.read(path) if row["stage"] == stage]
-    except UsageError as error:
-        if (text := str(error).partition(";")[0]) not in problems:
-            problems.append(text)
-        return []
-    curves = []
-    for key in ("score", *scores.PARTS):
-        known = [(row["step"], row[key]) for row in rows if is_number(row[key])]
-        if known:
-            step = scores.best(rows)["step"]
-            curves.append(make_curve(key, known, steady=True, marked=step))
-    return curves
+    shown = [_picture(pictures[i], pictures[i].stem, problems) for i in some]
+    return Samples([one for one in shown if one], len(pictures) - len(some))
 
 
 def _picture(path: Path, name: str, problems: list[str]) -> Picture | None:
@@ -196,7 +114,7 @@ def _url(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _render(run: Run, stages: list[StagePage], problems: list[str]) -> str:
+def _render(run: Run, stages: list[tuple[StagePage, Samples]], problems: list[str]) -> str:
     from jinja2 import Environment
 
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(

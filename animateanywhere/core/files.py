@@ -116,8 +116,10 @@ def require_free(path: Path, overwrite: bool | None, own: bool = False) -> None:
         raise UsageError(f"{path} exists and was not written by this command: {instead}")
 
 
-def require_writable(folder: str | os.PathLike[str]) -> None:
+def require_writable(folder: str | os.PathLike[str], option: str = "--out") -> None:
     """Check that files can be written to `folder`, or that it could be created. Creates nothing.
+
+    option: which names the folder.
 
     Raises:
         UsageError: with the reason.
@@ -126,12 +128,14 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
     try:
         ancestor = nearest_existing(folder)
         if not ancestor.is_dir():
-            raise UsageError(f"cannot write to {folder}: {ancestor} is not a folder")
+            raise UsageError(
+                f"cannot write to {folder}: {ancestor} is not a folder; choose another {option}"
+            )
         with tempfile.TemporaryFile(dir=ancestor):
             pass
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise UsageError(f"cannot write to {folder}: {reason}; choose another --out") from error
+        raise UsageError(f"cannot write to {folder}: {reason}; choose another {option}") from error
 
 
 def has_sign(path: Path, sign: str) -> bool:

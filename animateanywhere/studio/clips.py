@@ -143,10 +143,12 @@ def file_of(place: Place, name: str) -> Path:
 
 
 def delete(place: Place, name: str) -> None:
-    """Delete an upload, and the person cut out of it. Raises Unknown."""
-    shutil.rmtree(place.file("looks", name), ignore_errors=True)
-    for path in (place.own / "clips").glob(f"{name}.*"):
-        path.unlink()
+    """Delete an upload, and what was found in it. Raises Unknown."""
+    for kind in ("subjects", "looks"):
+        shutil.rmtree(place.file(kind, name), ignore_errors=True)
+    for kind in ("subjects", "motions", "clips"):
+        for path in (place.own / kind).glob(f"{name}.*"):
+            path.unlink()
 
 
 def clean(name: str) -> str:

@@ -23,6 +23,7 @@ from animateanywhere.studio.answer import MEDIA
 from animateanywhere.studio.made_of import made_of, scene_run, uploads
 from animateanywhere.studio.motions import motion_file, motions
 from animateanywhere.studio.place import ID, Place, Unknown, new_id
+from animateanywhere.studio.subjects import is_subject
 
 RECORD = "deleted.json"
 SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale",
@@ -62,6 +63,7 @@ def _people(place: Place, folders: list[Path]) -> list[dict[str, Any]]:
             "appearance": about.get("appearance", ""), "base": about.get("base"),
             "picture": place.id_of(picture) if picture.is_file() else None,
             "learned": weights.stat().st_mtime, "run": str(folder.relative_to(place.runs)),
+            "again": is_subject(folder / "subject"),
         })  # fmt: skip
     return sorted(found, key=lambda one: -float(one["learned"]))
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from animateanywhere import __version__
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
-from animateanywhere.studio import clips, exports, history, motions, subjects
+from animateanywhere.studio import clips, exports, history, measured, motions, subjects
 from animateanywhere.studio.answer import Answer, media
 from animateanywhere.studio.form import read_body, read_form
 from animateanywhere.studio.jobs import Queue
@@ -66,6 +66,10 @@ async def _delete_clip(request: Request) -> Response:
 async def _strip(request: Request) -> Response:
     path = request.app.state.place.file("clips", request.path_params["id"], ".jpg")
     return media(path)
+
+
+async def _clip_video(request: Request) -> Response:
+    return media(clips.file_of(request.app.state.place, request.path_params["id"]))
 
 
 # Subjects and their corrections
@@ -179,6 +183,11 @@ async def _run_page(request: Request) -> Response:
                         headers={"content-security-policy": policy})  # fmt: skip
 
 
+async def _measured(request: Request) -> Response:
+    place: Place = request.app.state.place
+    return Answer(await run_in_threadpool(measured.measured, place, request.path_params["id"]))
+
+
 async def _doctor(request: Request) -> Response:
     return Answer(await exports.doctor())
 
@@ -189,6 +198,7 @@ ROUTES = [
     Route("/api/clips", _upload, methods=["POST"]),
     Route("/api/clips/{id}", _delete_clip, methods=["DELETE"]),
     Route("/api/clips/{id}/strip", _strip),
+    Route("/api/clips/{id}/video", _clip_video),
     Route("/api/subjects/{id}", _subject),
     Route("/api/subjects/{id}", _start_over, methods=["DELETE"]),
     Route("/api/subjects/{id}/{kind}/{frame:number}", _picture),
@@ -204,5 +214,6 @@ ROUTES = [
     Route("/api/files/{id}", _file),
     Route("/api/results/{id}/{form}", _export),
     Route("/api/runs/{id}/page", _run_page),
+    Route("/api/runs/{id}/measured", _measured),
     Route("/api/doctor", _doctor),
 ]

@@ -19,7 +19,7 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
-from animateanywhere.core.run_folder import owned
+from animateanywhere.core.run_folder import VIDEOS, owned, read_mark, require_own
 from animateanywhere.studio.access import Keys, is_local
 from animateanywhere.studio.app import create_app
 from animateanywhere.studio.place import FOLDER, Place
@@ -50,7 +50,7 @@ def serve(options: StudioOptions = StudioOptions()) -> None:
             f"--host {options.host}: whoever reaches this machine could use the studio; give a "
             "--password too, or leave out --host"
         )
-    require_writable(options.runs)
+    _require_runs(options.runs)
     with owned(options.runs / FOLDER, "studio"), _listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         keys = Keys(f"aa-studio-{port}", password=options.password)
@@ -69,6 +69,23 @@ def serve(options: StudioOptions = StudioOptions()) -> None:
     if not server.started:
         raise Failure("the studio could not start; set AA_DEBUG=1 for more")
     say("the studio has ended")
+
+
+def _require_runs(folder: Path) -> None:
+    """Raise UsageError for a folder that cannot be one of runs with a studio's own in it."""
+    require_writable(folder, "--runs")
+    mark = read_mark(folder)
+    if mark is not None and mark.command != VIDEOS:
+        raise UsageError(
+            f"--runs {folder}: one run, of `aa {mark.command}`: give the folder that it is in"
+        )
+    try:
+        require_own(folder / FOLDER, "studio")
+    except UsageError:
+        raise UsageError(
+            f"--runs {folder}: the studio keeps its files in {folder / FOLDER}, and there are "
+            "others already: choose another folder, or rename that one"
+        ) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.findings import read_findings, verdict
-from animateanywhere.core.run_folder import owned
+from animateanywhere.core.run_folder import is_running, owned
 from animateanywhere.datasets.corrections import corrected_frames, find_corrections
 from animateanywhere.datasets.subject import (
     captions_text,
@@ -41,11 +41,13 @@ def is_subject(folder: Path) -> bool:
 
 
 def subject_of(place: Place, name: str) -> Path:
-    """The folder of a subject by the id of its clip, or by its own where pages know it otherwise,
-    as a part of a scene. Raises Unknown."""
+    """The folder of a subject by the id of its clip, by that of the run of a learned person, or by
+    its own where pages know it otherwise, as a part of a scene. Raises Unknown."""
     folder = place.file("subjects", name)
     if not is_subject(folder):
         folder = place.path_of(name)
+    if not is_subject(folder):
+        folder = folder / "subject"
     if not is_subject(folder) or not place.holds(folder):
         raise Unknown(name)
     return folder
@@ -157,7 +159,11 @@ EDITS = threading.Lock()  # of several tabs: they wait for each other
 
 @contextmanager
 def _editing(folder: Path) -> Iterator[None]:
-    """No command works in the folder meanwhile: Failure if one does."""
+    """No command works in the folder meanwhile, nor in the run around it: Failure if one does."""
+    if is_running(folder.parent):
+        raise Failure(
+            f"{folder.parent.name} is in use: a command works in it; wait until it has ended"
+        )
     with EDITS:
         if is_part(folder):
             with owned(run_of(folder), "swap"):

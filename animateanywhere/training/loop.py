@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from animateanywhere.core.errors import Failure, OtherEnded, UsageError
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.training.log import Log
-from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.processes import (
     OTHER_ENDED,
     Share,
@@ -30,7 +29,7 @@ from animateanywhere.training.processes import (
     total,
 )
 from animateanywhere.training.shards import whole
-from animateanywhere.training.stage import Stage
+from animateanywhere.training.stage import Stage, learning_rate
 from animateanywhere.training.state import UNWRITTEN, Parameters, State
 from animateanywhere.training.stopping import Stop
 from animateanywhere.training.throughput import Draw, Throughput

@@ -1,4 +1,4 @@
-"""The optimizer of a stage, and its learning rates."""
+"""The optimizer of a stage."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ from animateanywhere.training.stage import Stage
 
 # Parameters that weight decay would only pull back: the embedding of a learned token
 NOT_DECAYED = r"^token_embedding\."
-
-
-def learning_rate(stage: Stage, step: int) -> float:
-    """Linear warm-up, constant, and linear decay to 0 over the last `decay` of the steps."""
-    up = (step + 1) / max(stage.warmup, 1)
-    down = (stage.steps - step) / max(stage.decay * stage.steps, 1)
-    return stage.learning_rate * min(1.0, up, down)
 
 
 def make_optimizer(parameters: Mapping[str, nn.Parameter], stage: Stage) -> Any:

@@ -86,3 +86,10 @@ def check_stages(stages: Sequence[Stage], where: str) -> None:
         for pattern, rate in stage.rates.items():
             if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
                 raise UsageError(f"{here}: rates: {pattern} must be a number above 0")
+
+
+def learning_rate(stage: Stage, step: int) -> float:
+    """Linear warm-up, constant, and linear decay to 0 over the last `decay` of the steps."""
+    up = (step + 1) / max(stage.warmup, 1)
+    down = (stage.steps - step) / max(stage.decay * stage.steps, 1)
+    return stage.learning_rate * min(1.0, up, down)

@@ -20,6 +20,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.run_folder import mark
 from animateanywhere.studio import access
 from animateanywhere.studio.access import Keys, hosts_of, is_local
 from animateanywhere.studio.app import create_app
@@ -232,6 +233,24 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=f"--port {port}: in use"):
             serve(StudioOptions(port, tmp_path / "runs"))
     assert not (tmp_path / "runs" / "studio").exists()
+
+
+def test_folders_that_hold_something_else_are_one_line(tmp_path: Path) -> None:
+    file, others = tmp_path / "file", tmp_path / "others"
+    file.write_text("x")
+    (others / "studio").mkdir(parents=True)
+    (others / "studio" / "song.wav").write_text("x")
+    mark(tmp_path / "sks", "personalize")
+    said = {
+        file: "is not a folder; choose another --runs",
+        others: "there are others already",
+        tmp_path / "sks": "one run, of `aa personalize`: give the folder",
+    }
+    for runs, words in said.items():
+        with pytest.raises(UsageError, match=re.escape(words)) as refused:
+            serve(StudioOptions(0, runs))
+        assert str(runs) in str(refused.value)
+    assert sorted(path.name for path in (others / "studio").iterdir()) == ["song.wav"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

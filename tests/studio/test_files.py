@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
+from animateanywhere.backbones.personal_weights import METADATA, save_personal
+from animateanywhere.commands.run_curves import make_curve
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import mark, owned, set_mark
 from animateanywhere.datasets.corrections import find_corrections
 from animateanywhere.datasets.subject import Subject, read_subject, write_subject
+from animateanywhere.evaluation import report
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media.provenance import GENERATED
 from animateanywhere.studio import clips, motions, orders, subjects
@@ -266,7 +270,12 @@ def test_what_a_job_works_with_is_not_deleted(client: Any, studio_place: Place) 
     assert clips.file_of(studio_place, clip).is_file()
     assert client.get(f"/api/jobs/{job.id}/pictures/0").status_code == 404
     job.state = "stopped"
+    found = [studio_place.file("motions", clip, ".json"), studio_place.file("subjects", clip)]
+    found[0].parent.mkdir()
+    found[0].write_text("{}")
+    found[1].mkdir(parents=True)
     assert client.delete(f"/api/clips/{clip}").status_code == 204
+    assert not found[0].exists() and not found[1].exists()
 
 
 def test_what_a_waiting_job_uses_is_not_deleted_and_what_is_named_alike_is(
@@ -310,6 +319,32 @@ def test_nobody_corrects_what_a_command_works_in(client: TestClient, subject: Pa
         answer = client.put(f"/api/subjects/{subject.name}/masks/0",
                             content=png(np.zeros((12, 16), np.uint8)))  # fmt: skip
     assert answer.status_code == 409 and "in use" in answer.json()["error"]
+
+
+def test_a_person_of_any_run_is_corrected_and_learned_again(
+    client: Any, studio_place: Place, subject: Path
+) -> None:
+    run = studio_place.runs / "anna"
+    with owned(run, "personalize"):
+        shutil.copytree(subject, run / "subject")
+        about = dict.fromkeys(METADATA, "x") | {"token": "anna", "base": "mini"}
+        save_personal(run / "personal.safetensors", {"unet.x": torch.ones(3)}, about)
+    item = next(one for one in client.get("/api/history").json()["items"] if one["name"] == "anna")
+    assert item["person"]["again"] is True
+    path = f"/api/subjects/{item['id']}"
+    pose = client.get(path).json()["keypoints"][1]
+    pose[0] = [2, 3, 1]
+    assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 204
+    assert read_subject(run / "subject").keypoints[1, 0].tolist() == [2, 3, 1]
+    with owned(run, "personalize", lambda _: True):
+        assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 409
+    client.app.state.queue.closed = True
+    form = {"job": "learn", "subject": item["id"], "token": "anna2", "seed": 7}
+    job = client.app.state.queue.find(client.post("/api/jobs", json=form).json()["id"])
+    assert job.arguments == ["personalize", "--token=anna2", "--base=mini", "--seed=7", "--",
+                             str(run / "subject")]  # fmt: skip
+    shutil.rmtree(run / "subject")
+    assert client.get(path).status_code == 404
 
 
 # Orders
@@ -460,6 +495,40 @@ def test_a_video_and_then_its_run_come_back_in_any_order(
         assert client.post(f"/api/deleted/{gone[number]}").status_code == 204
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
     assert client.get("/api/history").json()["deleted"] == []
+
+
+def test_what_was_measured_is_shown_as_the_commands_wrote_it(
+    client: TestClient, studio_place: Place
+) -> None:
+    rows = {"00": {"pck": 0.5, "leak": 0.1}, "01": {"pck": 0.9, "leak": 0.1}}
+    bench, person = studio_place.runs / "bench", studio_place.runs / "anna"
+    with owned(bench, "benchmark"):
+        for name, scores in rows.items():
+            file = bench / "easy" / "ours" / name / "scores.json"
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps({"key": {"base": "b"}, "scores": scores}))
+        means = report.write_report(bench, "easy", {"ours": "ours"}, "b")
+    with owned(person, "personalize"):
+        (person / "training" / "motion").mkdir(parents=True)
+        log = [{"step": step, "loss": 1 / step} for step in (1, 2, 4)]
+        lines = "".join(json.dumps(row) + "\n" for row in log)
+        (person / "training" / "motion" / "log.jsonl").write_text(lines)
+    items = {one["name"]: one for one in client.get("/api/history").json()["items"]}
+    found = client.get(f"/api/runs/{items['bench']['id']}/measured").json()
+    (one,) = found["reports"]
+    table = one["tables"][0]
+    assert one["name"] == "easy" and one["sheet"] is None
+    assert table["head"] == ["", report.COLUMNS["pck"], report.COLUMNS["leak"], "people"]
+    assert table["rows"] == [["ours", "0.70 (0.50–0.90)", "0.10", "2"]]
+    assert table["rows"][0][1] == report.format_cell(means["ours"]["pck"])
+    assert table["intervals"] == [[None, [0.7, 0.5, 0.9], [0.1, 0.1, 0.1], [2, 2, 2]]]
+    (stage,) = client.get(f"/api/runs/{items['anna']['id']}/measured").json()["stages"]
+    loss = make_curve("loss", [(row["step"], row["loss"]) for row in log])
+    assert stage["main"] == [{**loss._asdict(), "points": []}]
+    (bench / "table-easy.md").write_bytes(b"| a \xff\n|---|\n| 1 | 2 | 3\n\n- n")
+    (one,) = client.get(f"/api/runs/{items['bench']['id']}/measured").json()["reports"]
+    assert one["tables"][0]["rows"] == [["1"]] and one["notes"] == ["n"]
+    assert client.get(f"/api/runs/{new_id()}/measured").status_code == 404
 
 
 def test_what_was_swapped_is_shown_too(client: TestClient, studio_place: Place) -> None:

@@ -28,9 +28,8 @@ from animateanywhere.training.checkpoint_files import CHECKPOINT, PREVIOUS
 from animateanywhere.training.ema import Ema
 from animateanywhere.training.log import check_tracker
 from animateanywhere.training.loop import LossFn, fit, step_generator
-from animateanywhere.training.optimizer import learning_rate
 from animateanywhere.training.processes import Share
-from animateanywhere.training.stage import Stage, check_stages
+from animateanywhere.training.stage import Stage, check_stages, learning_rate
 from animateanywhere.training.state import select
 from animateanywhere.training.stopping import Stop
 

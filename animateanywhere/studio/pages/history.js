@@ -4,6 +4,7 @@ import { ago, attempt, fill, h, openDialog, refill, size, toast } from "./dom.js
 import { newestAnswer, post, remove, watch } from "./net.js";
 import { firstPrompt } from "./generate.js";
 import { again, repeat } from "./links.js";
+import { measured } from "./measured.js";
 import { downloads, picture, player, titleOf } from "./player.js";
 
 const KINDS = { all: "All", videos: "Videos", people: "People", runs: "Other runs", deleted: "Deleted" };
@@ -97,6 +98,8 @@ function openDetails(item, past) {
     h("dl", { class: "facts" }, Object.entries(facts).filter(([, value]) => value !== "" && value !== undefined && value !== null)
       .flatMap(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, String(value))]), h("dt", {}, "file"), h("dd", {}, h("code", {}, item.path))),
     same ? h("div", { class: "row" }, h("a", { class: "button", onclick: () => dialog.close(), href: same }, "Change and repeat")) : null,
-    item.settings ? downloads(item) : h("div", { class: "row" }, h("a", { class: "button", href: `/api/runs/${item.id}/page`, target: "_blank", rel: "noopener" }, "Curves and samples"),
-      person ? h("a", { class: "button", onclick: () => dialog.close(), href: again("generate", { person: person.id, prompt: firstPrompt(person.token, person.class_word) }) }, "Generate with it") : null));
+    item.settings ? downloads(item) : h("div", { class: "row" }, h("a", { class: "button", href: `/api/runs/${item.id}/page`, target: "_blank", rel: "noopener" }, "Page of the run"),
+      person ? h("a", { class: "button", onclick: () => dialog.close(), href: again("generate", { person: person.id, prompt: firstPrompt(person.token, person.class_word) }) }, "Generate with it") : null,
+      person?.again ? h("a", { class: "button", onclick: () => dialog.close(), href: `#learn/again/${item.id}` }, "Learn again") : null),
+    item.settings ? null : measured(item.id));
 }

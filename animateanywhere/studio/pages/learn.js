@@ -10,13 +10,14 @@ import { timeline } from "./timeline.js";
 import { onlyVideos, take } from "./uploads.js";
 import { head, progressWords, resume, share } from "./work.js";
 
-export async function show(main, [chosen], closing) {
+export async function show(main, [chosen, run], closing) {
+  if (chosen === "again") return learnAgain(main, run, closing);
   const [about, clips] = await Promise.all([get("/api/about"), get("/api/clips")]);
-  if (!main.isConnected) return;
+  if (!main.isConnected) return undefined;
   if (chosen && !clips.some((one) => one.id === chosen)) {
     toast("This clip is not there any more.");
     location.hash = "#learn";
-    return;
+    return undefined;
   }
   const found = h("section", { class: "card", "aria-label": "What was found", hidden: true });
   const learning = h("section", { class: "card", "aria-label": "Learning", hidden: true });
@@ -24,7 +25,7 @@ export async function show(main, [chosen], closing) {
     h("div", {}, h("h1", {}, "Learn a person"),
       h("p", { class: "lead" }, "A few seconds of one person in full view are enough. Everything stays on this machine.")),
     clipCard(about, clips, chosen), found, learning);
-  if (!chosen) return;
+  if (!chosen) return undefined;
   let shown = null;
   closing(watch(({ known }) => {
     if (!known) return;
@@ -35,6 +36,25 @@ export async function show(main, [chosen], closing) {
     if (check && !ended(check)) waiting(found, check);
     else attempt(() => showFound(found, learning, check, clips.find((one) => one.id === chosen), closing, () => shown === state));
   }));
+  return undefined;
+}
+
+/** A person of a run, as prepared then, to be learned with other options or after corrections. */
+async function learnAgain(main, run, closing) {
+  const { items } = await get("/api/history");
+  const item = items.find((one) => one.id === run);
+  if (!item?.person?.again) {
+    toast("This person is not there any more.");
+    location.hash = "#learn";
+    return;
+  }
+  const [subject, { agreed, question }] = await Promise.all([get(`/api/subjects/${run}`), get("/api/about")]);
+  const found = h("section", { class: "card", "aria-label": "What was found" });
+  const learning = h("section", { class: "card", "aria-label": "Learning" });
+  fill(main, h("div", {}, h("h1", {}, `Learn ${item.person.token} again`),
+    h("p", { class: "lead" }, `From what was prepared for ${item.name}. With the same word, the run of today is kept in its folder “earlier”; with another word, it stays as it is.`)), found, learning);
+  fill(found, head("1", "What was found", h("span", { class: `badge ${TONES[subject.verdict]}` }, subject.verdict)), editor(run, subject));
+  learnCard(learning, subject, agreed ? null : question, () => item.person.base, run, null, closing, { number: "2", ...item.person });
 }
 
 // The first step: which clip, which part of it, and who is in it
@@ -69,7 +89,7 @@ function clipCard(about, clips, chosen) {
   if (clip) {
     const again = h("button", { type: "button", class: "plain", onclick: () => { location.hash = "#learn"; } }, "Another clip");
     card.querySelector("header").append(h("span", { class: "note" }, clip.name), h("span", { class: "row push" },
-      clip.bundled ? null : h("button", { type: "button", class: "plain", onclick: () => confirm(`Remove ${clip.name} from the studio?`) && attempt(async () => {
+      clip.bundled ? null : h("button", { type: "button", class: "plain", onclick: () => confirm(`Remove ${clip.name} and what was found in it, corrections too? People who were learned from it stay.`) && attempt(async () => {
         await remove(`/api/clips/${clip.id}`);
         location.hash = "#learn";
       }) }, "Remove it"), again));

@@ -8,23 +8,25 @@ import { firstPrompt } from "./generate.js";
 import { ended, get, newest, post, watch } from "./net.js";
 import { fillLog, head, progressWords, resume, share, stopButton } from "./work.js";
 
-/** The last step of Learn: the word for the person, and how the training goes. */
-export function learnCard(card, about, question, base, subject, report, closing) {
-  const before = newest("learn", (form) => form.subject === subject)?.about || {};
+/** The last step of Learn: the word for the person, and how the training goes. known: of a person who was learned before. */
+export function learnCard(card, about, question, base, subject, report, closing, known = {}) {
+  const before = newest("learn", (form) => form.subject === subject)?.about || known;
   const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
   const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
+  const seed = h("input", { type: "number", min: 0, max: 2 ** 32 - 1, value: before.seed ?? "", placeholder: "0" });
   const guess = report?.prediction?.personalize;
   const asked = consent(question);
   const start = h("button", { class: "main" }, "Learn");
   const live = h("div", { class: "tools", hidden: true });
   const form = h("form", { class: "tools", onsubmit: (event) => {
     event.preventDefault();
-    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value, agreed: asked.agreed() }));
+    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value, agreed: asked.agreed(),
+      seed: seed.value === "" ? null : Number(seed.value) }));
   } },
-  h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”.")),
+  h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”."), field("Seed", seed, "Another one gives a slightly different result.")),
   asked.box,
   h("div", { class: "row" }, start, guess ? h("span", { class: "note" }, estimate(guess)) : null));
-  fill(card, head("3", "Learn"), form, live);
+  fill(card, head(known.number || "3", "Learn"), form, live);
   closing(watch(() => {
     const job = newest("learn", (one) => one.subject === subject);
     start.disabled = Boolean(job && !ended(job));
