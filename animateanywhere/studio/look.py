@@ -39,18 +39,33 @@ def look(path: Path, strip: Path) -> dict[str, Any]:
                 "fps": poses.fps, "width": poses.width, "height": poses.height}  # fmt: skip
     with quietly():
         first = video.read_first(path)
-        length = min(first.length or LONGEST, LONGEST)
+        whole = first.length or _length(path)
+        length = min(whole or LONGEST, LONGEST)
         rate = min(RATE, SHOWN / max(length, 0.1), first.source_fps)
         seen = video.read(path, SHOWN, rate, size=4 * HEIGHT, part=Part())
     width = _write(strip, seen.frames)
     height, across = first.frames.shape[1:3]
-    seconds = first.length or len(seen.frames) / rate
+    seconds = whole or len(seen.frames) / rate
     still = pictures.is_picture(path) and len(seen.frames) == 1
     return {
         "kind": "picture" if still else "video", "suffix": _suffix(path), "seconds": seconds,
         "fps": first.source_fps, "width": across, "height": height, "strip": len(seen.frames),
         "strip_fps": rate, "strip_width": width, "strip_height": HEIGHT,
     }  # fmt: skip
+
+
+def _length(path: Path) -> float | None:
+    """Seconds up to the end of the last frame, of a video that does not tell, as browsers record
+    them; None where that is not known either."""
+    if pictures.is_picture(path):
+        return None
+    with container.open_container(path) as file:
+        ends = [
+            float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            for packet in file.demux(file.streams.video[0])
+            if packet.pts is not None and packet.time_base is not None
+        ]
+    return max(ends, default=None)
 
 
 def _is_json(path: Path) -> bool:

@@ -1,10 +1,12 @@
 """The page in a real browser, Debian's Chromium with the network cut off, on the tiny base."""
 
+import io
 import json
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import mark
+from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.media import video
 from animateanywhere.media.source import Part
 from animateanywhere.pose.skeleton import read_poses
 from animateanywhere.studio.clips import EXAMPLE
+from animateanywhere.studio.job import Job
 from tests.conftest import needs_blazepose
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -305,6 +310,92 @@ def test_corrections_change_the_files_that_the_commands_read(subject: Path, page
     assert "near a window" in (folder / "captions.jsonl").read_text()
 
 
+@pytest.fixture
+def two_results(runs: Path) -> None:
+    mark(runs / "studio", "studio")
+    for seed, color in enumerate((RED, BLUE)):
+        colored(runs, seed, color)
+
+
+def test_two_results_are_compared_by_a_slider(two_results: None, page: Any) -> None:
+    """The shares left and right of the slider, and the same frame of both, also after steps."""
+    tab(page, "generate")
+    page.get_by_label("Compare with").wait_for()
+    reach(page, "Compare with")
+    page.keyboard.press("ArrowDown")
+    slider = page.get_by_label(re.compile("How much of the left"))
+    slider.wait_for()
+    page.get_by_text("1 of 4", exact=True).wait_for()
+    screen = page.locator(".screen")
+
+    def seen(frame: int) -> float:
+        """The share of the left result, once both show a frame."""
+        until(lambda: shows(screen.screenshot(), frame))
+        return share_of(screen.screenshot(), BLUE)
+
+    assert seen(0) == pytest.approx(0.5, abs=0.02)
+    reach(page, "How much of the left", "Shift+Tab")
+    for key, share in {"End": 1, "Home": 0, "PageUp": 0.1}.items():
+        page.keyboard.press(key)
+        assert seen(0) == pytest.approx(share, abs=0.02)
+    assert slider.get_attribute("aria-valuetext") == "10 % seed 1, 90 % seed 0"
+    reach(page, "One frame on")
+    for frame in (1, 2, 3):
+        page.keyboard.press("Enter")
+        page.get_by_text(f"{frame + 1} of 4", exact=True).wait_for()
+        assert seen(frame) == pytest.approx(0.1, abs=0.02)
+
+
+RED, BLUE = (1, 0, 0), (0, 0, 1)  # of the two results; each frame is brighter than the one before
+LEVELS = (60, 110, 160, 220)
+
+
+def colored(runs: Path, seed: int, color: tuple[int, int, int]) -> None:
+    """A result of one color, and the job that made it, as the studio keeps it."""
+    path = runs / "generate" / f"{seed}.mp4"
+    frames = np.full((4, 64, 64, 3), color) * np.reshape(LEVELS, (4, 1, 1, 1))
+    video.write(path, frames.astype(np.uint8), 8)
+    about = {"prompt": "a man", "seed": seed, "steps": 2, "fps": 8.0, "size": [64, 64],
+             "pose": {}, "fit": "none", "output": {"format": ".mp4", "fps": 8.0}}  # fmt: skip
+    write_sidecar(path, about)
+    job = Job("generate", "a man", ["generate"], {"prompt": "a man"}, state="done", queued=seed)
+    job.result, job.ended = str(path), float(seed)
+    folder = runs / "studio" / "jobs" / job.id
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps(asdict(job)))
+
+
+def pixels_of(png: bytes) -> np.ndarray:
+    """A row in the middle of a screenshot, without its ends (N, 3): below the names."""
+    found = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int)
+    return found[found.shape[0] * 3 // 4, 4:-4]
+
+
+def shows(png: bytes, frame: int) -> bool:
+    """Whether all of a screenshot, but for the line between the results, is of one frame."""
+    return float(np.mean(np.abs(pixels_of(png).max(-1) - LEVELS[frame]) < 20)) > 0.95
+
+
+def share_of(png: bytes, color: tuple[int, int, int]) -> float:
+    return float(np.mean(pixels_of(png).argmax(-1) == np.argmax(color)))
+
+
+def test_a_clip_is_recorded_with_the_camera(page: Any, runs: Path) -> None:
+    """Chromium's own test camera; what it recorded is read to its end."""
+    press(page, "Record with the camera")
+    page.locator("video").wait_for()
+    began = time.monotonic()
+    page.wait_for_timeout(2500)
+    took = time.monotonic() - began
+    assert page.evaluate(FOCUSED) == "Stop recording"
+    page.keyboard.press("Enter")
+    page.get_by_label("The person is a").wait_for()
+    facts = [json.loads(path.read_text()) for path in runs.glob("studio/clips/*.json")]
+    clip = next(one for one in facts if one["name"] == "recording.mp4")
+    assert clip["kind"] == "video" and clip["strip"] >= 8
+    assert 1.5 < clip["seconds"] < took + 10
+
+
 def test_an_answer_for_a_view_that_was_left_changes_nothing(page: Any) -> None:
     late: list[Any] = []
     page.route("**/api/clips", lambda one: one.continue_() if late else late.append(one))
@@ -339,20 +430,21 @@ def test_a_bad_file_and_a_full_disk_are_one_line_and_leave_nothing(
     assert page.studio.poll() is None
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colors_contrast_enough_and_everything_has_a_name(
-    browser: Any, start: Any, runs: Path, scheme: str
+    browser: Any, start: Any, runs: Path
 ) -> None:
     """WCAG 2.2 AA: 4.5 to 1 for text; nothing wider than a phone; names of fields and buttons."""
     _, address = start()
-    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(address)
     for name in ("learn", f"learn/{EXAMPLE}", "generate", "swap", "cast", "history", "system"):
         tab(page, name)
-        page.wait_for_timeout(700)
+        page.locator("h1").wait_for()
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate(CONTRAST) == [], (name, scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
-        assert page.evaluate(CONTRAST) == [], name
         assert page.evaluate(UNNAMED) == [], name
     for cut in ("generate/again/%7B%22x", "generate/prompt/%E0%A4%A", "generate/again/null"):
         tab(page, cut)

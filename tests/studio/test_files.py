@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -178,6 +179,22 @@ def test_a_full_disk_is_said_and_nothing_is_left(
     answer = client.post("/api/clips", params={"name": "a.mp4"}, content=VIDEO)
     assert answer.status_code == 507 and "disk is full" in answer.json()["error"]
     assert {path.name[:16] for path in (studio_place.own / "clips").glob("*")} <= {clips.EXAMPLE}
+
+
+def test_a_recording_that_does_not_say_how_long_it_is_is_read_to_its_end(
+    client: TestClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "recording.webm"
+    with av.open(str(path), "w", format="webm", options={"live": "1"}) as file:
+        stream = file.add_stream("libvpx", rate=10, width=64, height=64)
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 * number, np.uint8))
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    with av.open(str(path)) as file:
+        assert file.duration is None and file.streams.video[0].duration is None
+    facts = client.post("/api/clips", params={"name": path.name}, content=path.read_bytes()).json()
+    assert facts["seconds"] == pytest.approx(2, abs=0.11) and facts["strip"] == 16
 
 
 def test_names_are_shown_as_one_short_line() -> None:
