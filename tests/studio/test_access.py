@@ -110,7 +110,7 @@ CASES = [
 ]  # fmt: skip
 PLACES = [
     "/static/{case}", "/static/../{case}", "/{case}", "/api/files/{case}", "/api/motions/{case}",
-    "/api/clips/{case}/strip", "/api/subjects/{case}",
+    "/api/clips/{case}/video", "/api/clips/{case}/strip", "/api/subjects/{case}",
     "/api/subjects/{case}/frames/0", "/api/results/{case}/video", "/api/runs/{case}/page",
     "/api/jobs/{case}/scene", "/api/jobs/{case}/files/scene", "/api/jobs/0/files/{case}",
 ]  # fmt: skip
