@@ -69,6 +69,11 @@ def parse(prompt: str) -> list[Piece]:
     return merged
 
 
+def has_words(prompt: str) -> bool:
+    """Whether a prompt has a letter or a digit, and is not commas and brackets alone."""
+    return any(letter.isalnum() for letter in plain(prompt))
+
+
 def plain(prompt: str) -> str:
     """The words of a prompt without weights."""
     return "".join(piece.text for piece in parse(prompt))

@@ -1,7 +1,7 @@
 """The command that makes a video of the person of a picture."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,7 +9,9 @@ from animateanywhere.cli.app import result
 from animateanywhere.cli.ask import require_consent
 from animateanywhere.cli.generate import check_file
 from animateanywhere.cli.options import (
+    PREPROCESSING,
     SAMPLING,
+    CaptionModel,
     MaskBackend,
     Models,
     Offline,
@@ -30,7 +32,8 @@ def cast(
         typer.Argument(
             metavar="PICTURE",
             exists=True,
-            help="Picture of the person: a photo, or a cut-out PNG.",
+            help="Picture of the person: a photo, a cut-out PNG, or a clip or a folder of `aa "
+            "prepare`, of which the sharpest frame with the whole person is taken.",
         ),
     ],
     prompt: Annotated[
@@ -64,7 +67,8 @@ def cast(
         typer.Option(
             metavar="WORDS",
             show_default="none",
-            help='Hair and clothes in words to add to the prompt, such as "in a red coat".',
+            help='Hair and clothes in words to add to the prompt, such as "in a red coat"; auto '
+            "finds them in the picture, without those that the prompt names itself.",
         ),
     ] = None,
     base: Annotated[
@@ -123,6 +127,16 @@ def cast(
             help="PNG file to write as well: the pictures, the motion and the video.",
         ),
     ] = None,
+    pose_person: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default="1, the most prominent",
+            help="Number of the person to follow where the motion shows several. A picture with "
+            "the numbers is written when there are several.",
+        ),
+    ] = None,
     pose_start: PoseStart = 0,
     pose_fps: PoseFps = None,
     likeness: Annotated[
@@ -151,6 +165,18 @@ def cast(
     sampler: Sampler = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
+    caption: Annotated[
+        Literal["template", "vlm", "openai"],
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=PREPROCESSING,
+            help="What finds the words for --appearance auto: template (the bundled base, among "
+            "the words that it knows), vlm (a vision-language model on this machine), or openai "
+            "(sends the pictures to a service that speaks OpenAI's protocol). The latter two find "
+            "some without it, too.",
+        ),
+    ] = "template",
+    caption_model: CaptionModel = None,
     models: Models = None,
     offline: Offline = False,
     yes: Yes = False,
@@ -174,8 +200,12 @@ def cast(
     options = command.CastOptions(
         also=tuple(also or ()), pose=pose, base=base, out=out, overwrite=overwrite, seed=seed,
         frames=frames, appearance=appearance, likeness=likeness, guidance=guidance, steps=steps,
-        sampler=sampler, person=person, whole=whole, part=Part(pose_start, None, pose_fps),
+        sampler=sampler, person=person, pose_person=pose_person, whole=whole,
+        part=Part(pose_start, None, pose_fps),
         no_audio=no_audio, contact_sheet=contact_sheet,
-        backends=Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline)),
+        backends=Backends(
+            pose_backend, mask_backend, caption, caption_model,
+            location=WeightsLocation(models, offline),
+        ),
     )  # fmt: skip
     result(command.cast(picture, prompt, options))

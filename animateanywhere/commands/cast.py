@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +27,9 @@ from animateanywhere.backbones.base import (
 )
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
+from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
 from animateanywhere.commands.cast_prompt import check_words, full_prompt
-from animateanywhere.commands.swap_output import check_free, check_sheet, result_name
+from animateanywhere.commands.swap_output import check_free, check_sheet, result_names
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, fits, in_words
@@ -36,6 +38,7 @@ from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.formats import format_of
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress, say
+from animateanywhere.core.name_claim import claim, claimed
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import VIDEOS, mark
 from animateanywhere.diffusion.sampling import make_scheduler, windows
@@ -77,17 +80,20 @@ class CastOptions:
     overwrite: bool = False  # files that are not earlier results of this command, too
     seed: int = 0
     frames: int | None = None  # None: those of the motion, without one those of the base
-    appearance: str | None = None  # words for the person's appearance, to add to the prompt
+    # Words for the person's appearance, to add to the prompt; "auto": those that are found, by the
+    # caption backend, which finds some in any case if it is a model
+    appearance: str | None = None
     likeness: float | None = None  # scale of guidance on the picture; None: the base's default
     guidance: float | None = None  # on the prompt; None: the base's default
     steps: int | None = None  # denoising steps; None: the base's default
     sampler: str | None = None  # None: the base's default
     person: int | None = None  # number of the one in a picture of several
+    pose_person: int | None = None  # number of the one to follow in the motion; None: 1
     whole: bool = False  # take the picture as it is: nobody is looked for or cut out
     part: Part = WHOLE  # of the motion
     no_audio: bool = False  # leave out the sound of the motion
     contact_sheet: Path | None = None  # PNG of the pictures, the motion and the video
-    backends: Backends | None = None  # of poses and masks
+    backends: Backends | None = None  # of poses, masks and words for the appearance
 
 
 DEFAULTS = CastOptions()
@@ -119,6 +125,7 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     base = _load(options.base)
     sampling = _sampling(base, options)
     backends = options.backends or Backends()
+    check_appearance(options.appearance, backends)
     folder = RUNS / "cast" if options.out is None else options.out.parent
     if options.out is None:
         mark(folder, VIDEOS)
@@ -126,7 +133,7 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
         paths, options.person, backends, base.frame.height, folder / PEOPLE, options.whole
     )
     _tell(known, base)
-    full = full_prompt(prompt, options.appearance)
+    full = full_prompt(prompt, find_appearance(prompt, known, options.appearance, backends))
     check_prompt(full, base, "prompt")
     passes = to_device(base, best_device())
     motion = _motion(base, known, options, backends)
@@ -135,17 +142,32 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     drawn = None if motion is None else motion.skeletons(np.arange(frames))
     job = Job(base, full, known, pictures, motion, drawn, frames, sampling)
     settings = sidecar(prompt, job, options)
-    out = options.out
-    if out is None:
-        words = "-".join(re.findall(r"\w+", prompt.lower()))[:60] or "video"
-        out = result_name(folder, f"{words}-{options.seed}", ".mp4", settings)
     begun = time.monotonic()
-    with passes:
-        made, estimate = _made(job, begun)
-    _write(out, made, settings, job, options)
-    compare(out.with_suffix(".estimate.json"), estimate, begun)
+    with _named(options, folder, prompt, settings) as out:
+        with passes:
+            made, estimate = _made(job, begun)
+        _write(out, made, settings, job, options)
+        compare(out.with_suffix(".estimate.json"), estimate, begun)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
+
+
+@contextmanager
+def _named(
+    options: CastOptions, folder: Path, prompt: str, settings: dict[str, Any]
+) -> Iterator[Path]:
+    """The file to write, which no other process writes meanwhile. Raises Failure where one writes
+    `options.out`."""
+    if options.out is not None:
+        with claim(options.out):
+            yield options.out
+        return
+    words = "-".join(re.findall(r"\w+", prompt.lower()))[:60] or "video"
+    for out in result_names(folder, f"{words}-{options.seed}", ".mp4", settings):
+        with claimed(out) as own:
+            if own:
+                yield out
+                return
 
 
 def _load(name: str) -> Base:
@@ -243,7 +265,10 @@ def _motion(
     if not (_by_vace(base) or base.denoiser.config.pose_channels):
         raise UsageError(f"base {base.config['name']} follows no pose: leave out --pose")
     fps = float(base.config["fps"])
-    driving = read_driving(options.pose, fps, options.frames, backends, part=options.part)
+    driving = read_driving(
+        options.pose, fps, options.frames, backends, options.pose_person, options.part,
+        "--pose-person",
+    )  # fmt: skip
     frame = base.frame
     if driving.pictures is not None:
         return Motion(driving, None, retarget.pad(driving.pictures, frame), frame)
@@ -340,13 +365,16 @@ def _write(
 
 def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
     """Everything that a video depends on, as JSON data."""
-    base, sampling, motion = job.base, job.sampling, None
+    base, sampling = job.base, job.sampling
+    motion: dict[str, Any] | None = None
     if options.pose is not None and job.motion is not None and job.drawn is not None:
         motion = {
             "file": options.pose.name, "kind": job.motion.driving.kind,
             "sha256": hashlib.sha256(job.drawn.tobytes()).hexdigest(), "start": options.part.start,
             "fps": options.part.fps, "sound": not options.no_audio,
         }  # fmt: skip
+        if options.pose_person is not None:
+            motion["person"] = options.pose_person
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
     return {
         "command": "cast",

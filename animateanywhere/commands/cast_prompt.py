@@ -7,7 +7,7 @@ import re
 from rich.markup import escape
 
 from animateanywhere.backbones.personal_weights import find_weights, read_metadata
-from animateanywhere.backbones.prompt_weights import plain
+from animateanywhere.backbones.prompt_weights import has_words, plain
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.naming import PERSON_WORDS, unlearned_token
@@ -23,7 +23,7 @@ SEVERAL = frozenset(
 
 def check_words(prompt: str) -> None:
     """Raise UsageError for a prompt without words, or with the token of a learned person."""
-    if not plain(prompt).strip():
+    if not has_words(prompt):
         raise UsageError(
             'the prompt has no words: say what the person does and where, as in "the person walks '
             'on a beach"'
@@ -49,7 +49,7 @@ def full_prompt(prompt: str, appearance: str | None) -> str:
             f'the prompt says "{several[0]}", and the picture is of one person: others are made '
             "up, and may look alike"
         )
-    if appearance and appearance.strip():
+    if appearance and has_words(appearance):
         full = _inserted(full, appearance.strip())
     if full != prompt.strip():
         say(escape(f'prompt: "{full}"'))

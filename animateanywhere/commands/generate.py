@@ -19,7 +19,7 @@ from animateanywhere.backbones.base import Base, sampler_of
 from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
 from animateanywhere.backbones.low_memory import compile_blocks
-from animateanywhere.backbones.prompt_weights import plain, without_token
+from animateanywhere.backbones.prompt_weights import has_words, without_token
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_free, require_writable, sha256
@@ -106,7 +106,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     UsageError for unusable input, and if the video does not fit into memory.
     """
     begun = time.monotonic()
-    if not plain(prompt).strip():
+    if not has_words(prompt):
         raise UsageError('the prompt has no words: say who and where, as in "sks man on a beach"')
     _check_out(options, pose)
     check_signer()

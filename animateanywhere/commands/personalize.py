@@ -22,7 +22,7 @@ from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.backbones.personal_weights import FILE, save_personal
 from animateanywhere.commands.personal_run import bind, finished, is_run, keep_earlier, read_run
 from animateanywhere.commands.prepare import clip_size, prepare
-from animateanywhere.commands.prepared import digest, is_prepared, require_no_settings, take_over
+from animateanywhere.commands.prepared import digest, require_no_settings, take_over
 from animateanywhere.core.device import best_device, gpu_memory
 from animateanywhere.core.estimate import FILE as ESTIMATE
 from animateanywhere.core.estimate import Estimate, compare, in_words, keep
@@ -32,7 +32,7 @@ from animateanywhere.core.frame_size import Aspect, Size
 from animateanywhere.core.messages import say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import owned
-from animateanywhere.datasets.subject import Subject, read_subject
+from animateanywhere.datasets.subject import Subject, is_prepared, read_subject
 from animateanywhere.media.pictures import clip_digest
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere import checkpoint_selection

@@ -15,13 +15,14 @@ from animateanywhere.core.findings import read_findings, warn_findings
 from animateanywhere.core.messages import say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.datasets import corrections
-from animateanywhere.datasets.subject import FILES, Subject, read_settings, read_subject
+from animateanywhere.datasets.subject import (
+    FILES,
+    Subject,
+    is_prepared,
+    read_settings,
+    read_subject,
+)
 from animateanywhere.preprocessing.quality.clip import frame_ranges
-
-
-def is_prepared(path: Path) -> bool:
-    """Whether a path is a subject folder, and not a video or a folder of pictures."""
-    return path.is_dir() and (path / "subject.toml").is_file()
 
 
 def digest(subject: Subject) -> str:

@@ -72,12 +72,16 @@ def check_sheet(sheet: Path, out: Path | None, overwrite: bool) -> None:
 
 def result_name(folder: Path, name: str, suffix: str, settings: dict[str, Any]) -> Path:
     """A file in `folder`, with a number appended where a result of other settings has the name."""
+    return next(result_names(folder, name, suffix, settings))
+
+
+def result_names(folder: Path, name: str, suffix: str, settings: dict[str, Any]) -> Iterator[Path]:
+    """The file of `result_name`, and after it further ones with other numbers."""
     for number in count(1):
         path = folder / (f"{name}{suffix}" if number == 1 else f"{name}-{number}{suffix}")
         taken = path.exists() or path.with_suffix(".json").exists()
         if not taken or read_table(path.with_suffix(".json")) == settings:
-            break
-    return path
+            yield path
 
 
 def write_result(

@@ -111,6 +111,11 @@ def read_settings(folder: Path) -> dict[str, str | int | float]:
         return {}
 
 
+def is_prepared(path: Path) -> bool:
+    """Whether a path is a subject folder, and not a video or a folder of pictures."""
+    return path.is_dir() and (path / "subject.toml").is_file()
+
+
 def read_subject(folder: str | Path) -> Subject:
     """Read a subject folder, including manual corrections.
 

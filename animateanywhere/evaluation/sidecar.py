@@ -16,9 +16,15 @@ PART = ("start", "fps", "person")  # of the motion
 
 
 def write_sidecar(video: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a video beside it."""
-    with write_aside(video.with_suffix(".json")) as aside:
-        aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    """Write the settings of a video beside it. If that fails or is stopped, the video, a file, is
+    removed as well: without them it is nobody's, and the same command would not replace it."""
+    try:
+        with write_aside(video.with_suffix(".json")) as aside:
+            aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    except BaseException:
+        if video.is_file():
+            video.unlink()
+        raise
 
 
 def free_name(folder: Path, prompt: str, seed: int, suffix: str, settings: dict[str, Any]) -> Path:

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -24,6 +24,15 @@ MAX_PIXELS = 2**27  # of one picture; a header may say anything
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 BRANDS = {b"avif": True, b"avis": True, b"heic": False, b"heix": False, b"mif1": False}
 ONCE = 1e-9  # seconds: a single picture is one frame at any rate
+# Pictures of other kinds, by their first bytes
+OTHER_KINDS = {
+    b"%PDF": "a PDF document", b"8BPS": "a Photoshop document", b"\xff\x0a": "a JPEG XL picture",
+    b"\0\0\0\x0cJXL ": "a JPEG XL picture", b"FUJIFILMCCD-RAW": "a RAW photograph",
+    b"\0\0\0\x18ftypcrx ": "a RAW photograph", b"IIRO": "a RAW photograph",
+    b"IIU\0": "a RAW photograph",
+}  # fmt: skip
+# Of TIFF's form, of which a preview would be read
+RAW_SUFFIXES = {".dng", ".nef", ".nrw", ".cr2", ".arw", ".pef", ".srw", ".3fr"}
 BROWSER_DELAY = 0.1  # seconds that browsers show a frame whose delay is 0 or 10 ms
 
 
@@ -43,6 +52,19 @@ def is_picture(path: Path) -> bool:
             raise UsageError(f"{path}: a HEIC picture; save it as JPEG or PNG")
         return True
     return head.startswith(BEGINNINGS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def require_known_kind(path: Path) -> None:
+    """Raise UsageError for a picture of a kind that is not read, with what to do."""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(1024)
+        kind = next((name for begin, name in OTHER_KINDS.items() if head.startswith(begin)), None)
+        if path.suffix.lower() in RAW_SUFFIXES and head.startswith((b"II*\0", b"MM\0*")):
+            kind = "a RAW photograph"
+        elif re.match(rb"\s*<(?:svg|\?xml.*<svg|!.*<svg)", head, re.DOTALL):
+            kind = "an SVG drawing"
+        if kind:
+            raise UsageError(f"{path}: {kind}; save it as JPEG or PNG")
 
 
 @contextmanager

@@ -232,6 +232,7 @@ def _open(path: Path, size: int, fps: float | None, part: Part) -> AbstractConte
     if path.is_dir():
         return pictures.open_folder(path, size, part.fps or fps or pictures.PICTURES_FPS)
     check_file(path)
+    pictures.require_known_kind(path)
     if pictures.is_picture(path):
         return pictures.open_animation(path, size, part)
     return decoding.open_video(path, size, part)

@@ -60,11 +60,16 @@ WITHIN = 0.5  # of a person's joints in a mask: the mask is of that person
 MOST_GROWTH = 0.25  # of a box for a hat, a skirt or wings
 
 
+class NobodyFound(UsageError):
+    """Nobody is in a picture, or nobody is found there."""
+
+
 class Character(NamedTuple):
     """A picture of a character: a square crop uint8 (S, S, 3), mask float32 (S, S) in 0..1 and
     keypoints float32 (18, 3) in its pixels, all 0 where none were found. growth: by which a box
     around a body must grow for what this one wears, as a share of its longer side. side: of the
-    square in the picture, in its pixels."""
+    square in the picture, in its pixels. covered: share of the visible joints that the outline
+    covers."""
 
     path: Path
     digest: str
@@ -74,6 +79,7 @@ class Character(NamedTuple):
     growth: float
     findings: list[Finding]
     side: float = 0.0
+    covered: float = 1.0
 
 
 def read_character(
@@ -97,13 +103,37 @@ def read_character(
     """
     with quietly():
         read = video.read(path, max_frames=CLIP)
-    findings = _kind(read)
-    frame = read.frames[:1]
-    if (drawn := recognize(frame)) is not None:
-        raise UsageError(f"{path}: {SKELETONS[drawn]}, not a character; give a picture of a person")
+    require_no_skeleton(read)
     mask = _own_mask(path, read)
-    keypoints, others = _person(read, number, backends, picture, mask, option)
-    if mask is not None and any(_share_in(mask, one) > WITHIN for one in others):
+    someone = _person(read, number, backends, picture, mask, option)
+    made = cut_out(read, *someone, mask, backends, least)
+    return made._replace(digest=clip_digest(path), findings=kind_findings(read) + made.findings)
+
+
+def require_no_skeleton(read: video.Video) -> None:
+    """Raise UsageError where the first frame is a drawing of a skeleton."""
+    if (drawn := recognize(read.frames[:1])) is not None:
+        what = SKELETONS[drawn]
+        raise UsageError(f"{read.path}: {what}, not a character; give a picture of a person")
+
+
+def cut_out(
+    read: video.Video, keypoints: np.ndarray | None, others: Sequence[np.ndarray],
+    mask: np.ndarray | None, backends: Backends, least: int,
+) -> Character:  # fmt: skip
+    """The person of the first frame of `read`, without a digest.
+
+    Args:
+        keypoints: (18, 3) in pixels of the frame, None of a cut-out without a pose.
+        others: (18, 3) of each other person there.
+        mask: uint8 (H, W) that comes with the picture; None: the person is segmented.
+        least: as of `read_character`.
+
+    Raises:
+        UsageError: no outline is found.
+    """
+    path, frame, findings = read.path, read.frames[:1], list[Finding]()
+    if mask is not None and any(share_in(mask, one) > WITHIN for one in others):
         text = "several persons in the cut-out, all of which is the character: cut out one of them"
         findings.append(Finding("warning", "several persons", text))
     posed = keypoints is not None
@@ -115,13 +145,16 @@ def read_character(
     size = square(SIDE)
     pixels = crop_frames(frame, where, size)[0]
     inside = crop_keypoints(keypoints[None], where, size)[0] * np.float32(posed)
+    seen = has_person(keypoints[None])[0]
+    covered = 1.0 if mask is None or not seen else share_in(mask, keypoints)
     if mask is None:
-        name = choose_backend("mask", _without_exact(backends), path)
+        name = choose_backend("mask", without_exact(backends), path)
         with reporting_to(Events()):
             outline = segment.extract(
                 frame, keypoints[None], where, size, name, backends.location,
                 [one[None] for one in others],
             )[0]  # fmt: skip
+        covered = share_in((outline * 255).astype(np.uint8), inside) if seen else 1.0
     else:
         outline = _crop_mask(mask, where, size)
     findings += _edges(outline, where, Size(frame.shape[2], frame.shape[1]))
@@ -133,7 +166,7 @@ def read_character(
     findings += _quality(pixels, outline, where, least)
     growth = _growth(inside, outline)
     side = float(where[0, 2])
-    return Character(path, clip_digest(path), pixels, outline, inside, growth, findings, side)
+    return Character(path, "", pixels, outline, inside, growth, findings, side, covered)
 
 
 def compared(character: Sequence[Character], scene: np.ndarray) -> list[Finding]:
@@ -183,8 +216,8 @@ def proportions(character: Sequence[Character], scene: np.ndarray) -> list[Findi
     return [Finding("warning", "proportions", text)]
 
 
-def _kind(read: video.Video) -> list[Finding]:
-    """A finding where the file is no single picture."""
+def kind_findings(read: video.Video) -> list[Finding]:
+    """A finding where a file whose first frame is used is no single picture."""
     if len(read.frames) == 1 and not read.more:
         return []
     kind = "clip" if read.path.is_dir() or not is_picture(read.path) else "animation"
@@ -224,15 +257,17 @@ def _person(
         first = read._replace(frames=frame, times=read.times[:1])
         people = follow_people([persons_of(poses) for poses in exact.all_poses(known, first)])
     else:
-        backend = choose_backend("pose", _without_exact(backends), path)
+        backend = choose_backend("pose", without_exact(backends), path)
         with reporting_to(Events()):
             people = follow_people(detect.find_persons(frame, backend, backends.location), frame)
     if not people.tracks:
         if mask is not None:
             return None, []
-        raise UsageError(f"{path}: no person found; give a picture of one person, or a cut-out PNG")
+        raise NobodyFound(
+            f"{path}: no person found; give a picture of one person, or a cut-out PNG"
+        )
     if mask is not None and number is None:
-        shares = [_share_in(mask, one.keypoints[0]) for one in people.tracks]
+        shares = [share_in(mask, one.keypoints[0]) for one in people.tracks]
         number = 1 + int(np.argmax(shares))
     elif len(people.tracks) > 1:
         write_numbered(picture, lambda _: frame[0], people)
@@ -245,7 +280,7 @@ def _person(
     return chosen.keypoints[0], [one.keypoints[0] for one in people.others(number or 1)]
 
 
-def _share_in(mask: np.ndarray, keypoints: np.ndarray) -> float:
+def share_in(mask: np.ndarray, keypoints: np.ndarray) -> float:
     """The share of a person's visible joints that lie in a mask uint8 (H, W)."""
     x, y = keypoints[keypoints[:, 2] >= VISIBLE, :2].round().astype(int).T
     height, width = mask.shape
@@ -253,7 +288,7 @@ def _share_in(mask: np.ndarray, keypoints: np.ndarray) -> float:
     return float((mask[y[inside], x[inside]] > 127).sum() / max(len(x), 1))
 
 
-def _without_exact(backends: Backends) -> Backends:
+def without_exact(backends: Backends) -> Backends:
     """Backends for a picture where "exact" means the files beside the scene."""
     return replace(
         backends, pose=backends.pose.replace("exact", "auto"),

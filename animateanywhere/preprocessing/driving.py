@@ -37,6 +37,13 @@ MIN_PERSON_SHARE = 0.25  # share of frames that must show a person
 MAX_FRAMES = 512  # frames; a minute at 8 a second
 
 
+class Wanted(NamedTuple):
+    """The number of the person to follow, None: 1, and the option that gives it."""
+
+    number: int | None
+    option: str
+
+
 class Driving(NamedTuple):
     """A driving motion: keypoints float32 (F, 18, 3) in pixels of width x height; its source."""
 
@@ -58,6 +65,7 @@ def read_driving(
     backends: Backends | None = None,
     person: int | None = None,
     part: Part = WHOLE,
+    option: str = "--person",
 ) -> Driving:
     """Keypoints of a poses.json, a skeleton video (OpenPose or DWPose colors) or a person's video.
 
@@ -69,6 +77,7 @@ def read_driving(
         backends: its pose backend is used for a video of a person.
         person: number of the person to follow, of several; None: 1, the most prominent.
         part: of the file.
+        option: that gives the number, for messages.
 
     Raises:
         UsageError: the file cannot be read, is a DensePose rendering, or shows no person, or no
@@ -76,7 +85,7 @@ def read_driving(
     """
     path = Path(path)
     if path.suffix.lower() == ".json":
-        return _read_poses(path, fps, frames, person, part)
+        return _read_poses(path, fps, frames, Wanted(person, option), part)
     limit = frames or MAX_FRAMES
     clip = video.read(path, max_frames=limit, fps=fps, part=part)
     if path.is_dir() and part.fps is None:
@@ -112,7 +121,8 @@ def read_driving(
         people = _estimate_poses(clip.frames, path, backends or Backends())
     else:
         people = _recover(clip.frames, drawing)
-    keypoints, one = _chosen(people, person, path, len(clip.frames), lambda k: clip.frames[k])
+    wanted = Wanted(person, option)
+    keypoints, one = _chosen(people, wanted, path, len(clip.frames), lambda k: clip.frames[k])
     if kind is None:
         keypoints, findings = corrected_limbs(keypoints)
         for finding in findings:
@@ -142,9 +152,7 @@ def read_driving(
     return Driving(steady, width, height, kind or "person")
 
 
-def _read_poses(
-    path: Path, fps: float, frames: int | None, person: int | None, part: Part
-) -> Driving:
+def _read_poses(path: Path, fps: float, frames: int | None, person: Wanted, part: Part) -> Driving:
     """As `read_driving`, of a poses.json."""
     limit = frames or MAX_FRAMES
     poses = skeleton.read_all_poses(path)
@@ -192,13 +200,13 @@ def _recover(frames: np.ndarray, drawing: skeleton_video.Drawing) -> People:
 
 
 def _of_poses(
-    everybody: np.ndarray, poses: skeleton.Poses, path: Path, person: int | None
+    everybody: np.ndarray, poses: skeleton.Poses, path: Path, person: Wanted
 ) -> tuple[np.ndarray, str]:
     """As of `_chosen`, of the poses (F, P, 18, 3) of a file."""
     found = [persons_of(one) for one in everybody]
     if is_alone(found) or everybody.shape[1] == 1:
-        if person not in (None, 1):
-            raise UsageError(f"--person {person}: {path} holds one person's poses")
+        if person.number not in (None, 1):
+            raise UsageError(f"{person.option} {person.number}: {path} holds one person's poses")
         most = everybody[..., 2].sum(-1).argmax(1)
         return everybody[np.arange(len(everybody)), most], ""
 
@@ -210,7 +218,7 @@ def _of_poses(
 
 def _chosen(
     people: People,
-    person: int | None,
+    person: Wanted,
     path: Path,
     frames: int,
     frame: Callable[[int], np.ndarray],
@@ -225,14 +233,15 @@ def _chosen(
     picture = cache_place(RUNS / "people") / f"{path.stem}.png"
     if count > 1:
         write_numbered(picture, frame, people)
-    keypoints = choose(people, person or 1, path, picture).keypoints.copy()
+    chosen = choose(people, person.number or 1, path, picture, person.option)
+    keypoints = chosen.keypoints.copy()
     if count == 1:
         return keypoints, ""
-    if person is not None:
-        return keypoints, f"; person {person} of {count} is followed (numbered in {picture})"
+    if person.number is not None:
+        return keypoints, f"; person {person.number} of {count} is followed (numbered in {picture})"
     return keypoints, (
-        f"; of {count} persons, person 1, the most prominent, is followed; --person N follows "
-        f"another (numbered in {picture})"
+        f"; of {count} persons, person 1, the most prominent, is followed; {person.option} N "
+        f"follows another (numbered in {picture})"
     )
 
 

@@ -12,18 +12,27 @@ from PIL import Image
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import Finding
 from animateanywhere.core.messages import quietly
+from animateanywhere.datasets.subject import is_prepared
 from animateanywhere.media import video
 from animateanywhere.media.pictures import clip_digest
 from animateanywhere.metrics.reference import reference_delta_e
 from animateanywhere.pose.visibility import has_person, parts_shown, view_directions
 from animateanywhere.preprocessing import character
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.character import Character, read_character
+from animateanywhere.preprocessing.best_frame import is_clip, read_clip, read_prepared
+from animateanywhere.preprocessing.character import (
+    Character,
+    NobodyFound,
+    kind_findings,
+    read_character,
+)
 
 SMALLEST = 24  # pixels of a person in a picture, of whom nothing can be seen
 # CIEDE2000 of hair and clothes: other clothes, or somebody else. A puppet in another scene is 1 to
 # 13 away from itself, another one 8 to 27
 OTHER = 12.0
+LEAST_COVERED = 0.25  # of the visible joints, by an outline that is the person's
+LEAST_AREA = 0.005  # of the square around a person, that an outline covers
 PERSON = "--person"  # the option with a person's number
 
 
@@ -31,18 +40,22 @@ def read_pictures(
     paths: Sequence[Path], number: int | None, backends: Backends, least: int, picture: Path,
     whole: bool = False,
 ) -> list[Character]:  # fmt: skip
-    """Read pictures of one person; arguments as for `character.read_character`. A picture that is
-    given twice counts once.
+    """Read pictures of one person; arguments as for `character.read_character`. Of a clip or a
+    folder of `aa prepare` the best frame is taken. A picture that is given twice counts once.
 
     whole: nobody is looked for or cut out, and all of a picture is taken. Raises UsageError as
-    `read_character`, and for a person of whom nothing can be seen.
+    `read_character`, and for a person of whom nothing can be seen, or whose outline misses them.
     """
     read: dict[str, Character] = {}
     for path in paths:
         if whole:
             one = _whole(path)
         else:
-            one = read_character(path, number, backends, least, picture, PERSON)
+            try:
+                one = _read(path, number, backends, least, picture)
+            except NobodyFound as error:
+                raise UsageError(f"{error}, or --whole takes it as it is") from None
+            _require_outline(one)
             one = one._replace(findings=one.findings + _shown(one))
         if one.side < SMALLEST:
             raise UsageError(
@@ -53,14 +66,33 @@ def read_pictures(
     return list(read.values())
 
 
+def _read(
+    path: Path, number: int | None, backends: Backends, least: int, picture: Path
+) -> Character:
+    if is_prepared(path):
+        return read_prepared(path, backends, least)
+    if is_clip(path):
+        return read_clip(path, number, backends, least, picture, PERSON)
+    return read_character(path, number, backends, least, picture, PERSON)
+
+
+def _require_outline(one: Character) -> None:
+    """Raise UsageError where a mask cannot be the outline of the person."""
+    remedy = "give a cut-out PNG, or --whole takes the picture as it is"
+    if one.covered < LEAST_COVERED:
+        raise UsageError(
+            f"{one.path}: the outline misses the person: {one.covered:.0%} of the joints are in "
+            f"it; {remedy}"
+        )
+    if (area := float((one.mask > 0.5).mean())) < LEAST_AREA:
+        raise UsageError(
+            f"{one.path}: the outline covers {area:.1%} of the square around the person; {remedy}"
+        )
+
+
 def unlike(first: Character, other: Character) -> list[Finding]:
     """A warning where two pictures seem to show two people, or one in other clothes."""
-    if not (has_person(first.keypoints[None])[0] and has_person(other.keypoints[None])[0]):
-        return []
-    found = reference_delta_e(
-        other.pixels[None], _mask(other), other.keypoints[None],
-        first.pixels[None], _mask(first), first.keypoints[None],
-    ).get("mean", np.nan)  # fmt: skip
+    found = difference(first, other)
     if not found >= OTHER:  # nor nan
         return []
     text = (
@@ -68,6 +100,17 @@ def unlike(first: Character, other: Character) -> list[Finding]:
         f"light are mostly below {OTHER:.0f}): if that is somebody else, leave it out"
     )
     return [Finding("warning", "another person", text)]
+
+
+def difference(first: Character, other: Character) -> float:
+    """The CIEDE2000 of hair and clothes in two pictures; NaN where one shows nobody."""
+    if not (has_person(first.keypoints[None])[0] and has_person(other.keypoints[None])[0]):
+        return np.nan
+    found = reference_delta_e(
+        other.pixels[None], _mask(other), other.keypoints[None],
+        first.pixels[None], _mask(first), first.keypoints[None],
+    )  # fmt: skip
+    return found.get("mean", np.nan)
 
 
 def _mask(one: Character) -> np.ndarray:
@@ -99,7 +142,8 @@ def _shown(one: Character) -> list[Finding]:
 def _whole(path: Path) -> Character:
     """A picture as it is, in a square on white."""
     with quietly():
-        frame = video.read(path, max_frames=1).frames[0]
+        read = video.read(path, max_frames=character.CLIP)
+    frame = read.frames[0]
     height, width = frame.shape[:2]
     longer = max(height, width)
     scale = character.SIDE / longer
@@ -111,4 +155,5 @@ def _whole(path: Path) -> Character:
     pixels[y : y + size[1], x : x + size[0]] = small
     mask[y : y + size[1], x : x + size[0]] = 1
     nobody = np.zeros((18, 3), np.float32)
-    return Character(path, clip_digest(path), pixels, mask, nobody, 0.0, [], float(longer))
+    digest, findings = clip_digest(path), kind_findings(read)
+    return Character(path, digest, pixels, mask, nobody, 0.0, findings, float(longer))

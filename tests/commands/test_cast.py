@@ -17,16 +17,17 @@ from tests.commands.test_swap import write_character, write_pose
 from tests.preprocessing.crowd import SIZE, crowd, walker
 from tests.preprocessing.test_character import LEGS
 
+CUT_SHORT = b"\x89PNG\r\n\x1a\n" + bytes(40)
 WALK = "the person walks on a beach"
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(name="small", autouse=True)
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(character_of, "SIDE", 96)
 
 
-@pytest.fixture
-def run(place: Path, tiny_cast: Path) -> Callable[..., int]:
+@pytest.fixture(name="run")
+def cast_run(place: Path, tiny_cast: Path) -> Callable[..., int]:
     """`aa cast a.png PROMPT` with more arguments."""
 
     def cast(*more: object, picture: str = "a.png", prompt: str = WALK) -> int:
@@ -196,6 +197,8 @@ def test_pictures_of_every_kind_are_read(run: Callable[..., int], place: Path, k
     ("prompt", "message"),
     [
         ("", "the prompt has no words"),
+        (" , ", "the prompt has no words"),
+        ("((...:1.2)) -_-", "the prompt has no words"),
         ("sks man on a beach", '"sks" stands for a learned person'),
         ("a qzx woman dances", '"qzx" stands for a learned person'),
     ],
@@ -241,6 +244,15 @@ def test_several_persons_are_numbered_and_one_is_taken(
     text = said(capsys)
     assert "2 persons: choose one by --person N" in text
     assert (place / "runs/cast/people.png").is_file()
+    assert run("--person", 3, picture="two.png") == 2
+    assert "--person 3: 2 persons are seen in two.png" in said(capsys)
+    kept = []
+    tall = np.ptp(points[..., 1], axis=1)
+    for number, place_of in enumerate(np.argsort(-tall), start=1):  # by prominence
+        Image.fromarray(255 * shown.masks[place_of, 0].astype(np.uint8)).save("two.mask.png")
+        assert run("--person", number, "--out", "x.mp4", "--frames", 1, picture="two.png") == 0
+        kept.append(np.asarray(Image.open(place / "x.reference.png")).astype(int))
+    assert np.abs(kept[0] - kept[1]).mean() > 5
 
 
 @pytest.mark.parametrize(
@@ -250,6 +262,8 @@ def test_several_persons_are_numbered_and_one_is_taken(
         (["--out", "a.txt"], "a.txt"),
         (["--out", "there.mp4"], "there.mp4 exists and was not written by this command"),
         (["--pose", "empty.mp4"], "the file is empty"),
+        (["--out", "a.png/x.mp4"], "is not a folder"),
+        (["--appearance", "in red", "--caption", "vlm"], "leave out one of both"),
         (["--contact-sheet", "a.png"], "a.png"),
         (["--out", "b.mp4", "--contact-sheet", "b.reference.png"], "as the network sees them"),
         (["--sampler", "lcm"], "lcm"),
@@ -276,7 +290,12 @@ def test_wrong_use_is_refused_before_any_work(
         ("empty.png", b"", "the file is empty"),
         ("text.jpg", b"not a picture at all, but some text\n" * 9, "text.jpg"),
         ("phone.heic", b"\0\0\0\x18ftypheic" + bytes(64), "save it as JPEG or PNG"),
-        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing.svg"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing; save it"),
+        ("xml.svg", b"<?xml version='1.0'?>\n<svg width='9'/>", "an SVG drawing; save it"),
+        ("camera.dng", b"II*\0" + bytes(99), "a RAW photograph; save it as JPEG or PNG"),
+        ("camera.cr3", b"\0\0\0\x18ftypcrx " + bytes(99), "a RAW photograph; save it"),
+        ("page.pdf", b"%PDF-1.7\n" + bytes(99), "a PDF document; save it as JPEG or PNG"),
+        ("cut.png", CUT_SHORT, "cannot be read as a picture"),
     ],
 )
 def test_files_that_are_no_pictures_end_in_a_line(

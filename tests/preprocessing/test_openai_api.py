@@ -19,6 +19,7 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.datasets.subject import read_settings
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import openai_api
+from animateanywhere.preprocessing.captions.appearance import describe_appearance
 from animateanywhere.preprocessing.captions.template import Description, parse_answer
 from tests.commands.test_prepare import rendered
 
@@ -93,7 +94,26 @@ def test_what_is_sent_is_small_and_reported_first(
     head, data = pictures[0]["image_url"]["url"].split(",")
     assert head == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (512, 34)
-    assert "sending 4 frames" in capsys.readouterr().err
+    assert "pictures sent to 127.0.0.1, model" in capsys.readouterr().err
+
+
+def test_hair_and_clothes_are_asked_for_by_name(server: Server) -> None:
+    words = {"hair": "long red hair", "beard": "none", "glasses": "none", "top": "green coat",
+             "bottom": "jeans", "shoes": "", "hat": "", "bag": ""}  # fmt: skip
+    server.answers = [json.dumps(words)]
+    backends = Backends(caption="openai", caption_model="some-model")
+    found = describe_appearance(FRAMES[:2], backends)
+    assert found == {"hair": "long red hair", "top": "a green coat", "bottom": "jeans"}
+    request = server.requests[0]
+    schema = request["response_format"]["json_schema"]["schema"]
+    assert schema["required"] == list(words)
+    text, *pictures = request["messages"][0]["content"]
+    assert "Describe hair and clothes" in text["text"] and len(pictures) == 2
+    assert describe_appearance(FRAMES[:2], backends) == found  # and is not asked again
+    assert len(server.requests) == 1
+    server.answers = ["I cannot see."]
+    with pytest.raises(Failure, match=r"names no hair and no clothes \(I cannot see"):
+        describe_appearance(FRAMES[2:4], backends)
 
 
 def test_a_busy_server_is_retried(server: Server) -> None:

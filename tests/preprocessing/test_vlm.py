@@ -19,6 +19,7 @@ from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.captions import vlm
+from animateanywhere.preprocessing.captions.appearance import describe_appearance
 from animateanywhere.preprocessing.captions.template import (
     Description,
     parse_answer,
@@ -147,6 +148,13 @@ def test_prepare_writes_them_or_falls_back(
             caption="vlm", caption_model="some/model", location=WeightsLocation(offline=True)
         )
         prepare(clip, tmp_path / "e", backends=asked)
+
+
+def test_an_answer_without_clothes_is_no_appearance(location: WeightsLocation) -> None:
+    """It was taught to say where somebody is."""
+    backends = Backends(caption="vlm", location=location)
+    with pytest.raises(Failure, match="vlm: the model's answer names no hair and no clothes"):
+        describe_appearance(FRAMES, backends)
 
 
 def test_a_folder_of_another_model_is_a_one_line_error(tmp_path: Path) -> None:

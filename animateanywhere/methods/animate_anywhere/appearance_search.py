@@ -22,6 +22,7 @@ from animateanywhere.methods.animate_anywhere import method
 from animateanywhere.methods.animate_anywhere.encoded_clip import encode_clip
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.metrics import evenly_spaced
+from animateanywhere.preprocessing.captions.appearance import Words, phrase
 
 AUTO = "auto"  # the value of `[extras] appearance` that requests the search
 FRAMES = 3  # frames of the clip on which the error is measured, and as many to confirm the words
@@ -50,19 +51,22 @@ PATTERNS = (
     "{color} and {} striped {kind}", "{color} and {} checked {kind}", "{color} {kind} with {} dots",
     "{color} {kind} with {} pinstripes", "{color} {kind} with a {} logo",
 )  # fmt: skip
-FACE, WORN = ("hair", "beard", "glasses"), ("top", "bottom", "shoes", "hat", "bag")
 
-Words = dict[str, str]  # by slot
 Error = Callable[[str], float]
 
 
 def find_appearance(model: Base, subject: Subject) -> str:
     """A phrase to follow the class word, such as "with short brown hair in a red shirt and blue
     jeans", composed from lists of clothes and colors; "" if no word reduces the error."""
+    return phrase(find_words(model, subject))
+
+
+def find_words(model: Base, subject: Subject) -> Words:
+    """The words of `find_appearance`, by slot."""
     some = evenly_spaced(len(subject.frames), 2 * FRAMES).tolist()
     with progress("appearance search", total=TRIES) as bar:
         words = search(errors(model, subject.take(some[::2]), bar))
-        return phrase(confirmed(words, errors(model, subject.take(some[1::2]), bar, seed=1)))
+        return confirmed(words, errors(model, subject.take(some[1::2]), bar, seed=1))
 
 
 def errors(model: Base, subject: Subject, bar: Bar, seed: int = 0) -> Error:
@@ -147,18 +151,3 @@ def confirmed(words: Words, error: Error) -> Words:
             break
         words = without[weakest]
     return words if error(phrase(words)) < (1 - CONFIRMED_ALL) * error("") else {}
-
-
-def phrase(words: Words) -> str:
-    """Words as a phrase: "with short brown hair and glasses in an orange shirt, blue jeans and red
-    shoes"."""
-    parts = []
-    for preposition, slots in (("with", FACE), ("in", WORN)):
-        items = [words[slot] for slot in slots if slot in words]
-        if items:
-            listed = " and ".join([", ".join(items[:-1]), items[-1]]) if items[1:] else items[0]
-            parts.append(f"{preposition} {listed}")
-    text = " ".join(parts)
-    for vowel in "aeiou":
-        text = text.replace(f" a {vowel}", f" an {vowel}")
-    return text

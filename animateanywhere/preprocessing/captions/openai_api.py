@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,21 +78,30 @@ def describe(frames: np.ndarray, model: str | None = None) -> Description:
         UsageError: the openai package or the API key is missing, or the key is rejected.
         Failure: no answer after several tries, or no usable one.
     """
+    text = ask(sample_pictures(frames), INSTRUCTION, SCHEMA, model)
+    return parse_answer(text, "openai")
+
+
+def ask(
+    shown: Sequence[Image.Image], instruction: str, schema: dict[str, Any], model: str | None = None
+) -> str | None:
+    """The answer to an instruction about pictures, JSON of a schema; says what is sent. Raises as
+    `describe`."""
     client = connect()
     import openai
 
-    pictures = [_jpeg(picture) for picture in sample_pictures(frames)]
+    pictures = [_jpeg(picture) for picture in shown]
     size = sum(map(len, pictures)) / 1000
     tokens = TOKENS_PER_PICTURE * len(pictures) + 400
     model = model or MODEL
-    say(escape(f"captions: sending {len(pictures)} frames ({size:.0f} kB, about {tokens} tokens) "
-               f"to {client.base_url.host}, model {model}"))  # fmt: skip
-    content: list[dict[str, Any]] = [{"type": "text", "text": INSTRUCTION}]
+    say(escape(f"pictures sent to {client.base_url.host}, model {model}: {len(pictures)} "
+               f"({size:.0f} kB, about {tokens} tokens)"))  # fmt: skip
+    content: list[dict[str, Any]] = [{"type": "text", "text": instruction}]
     content += [{"type": "image_url", "image_url": {"detail": "low", "url": picture}}
                 for picture in pictures]  # fmt: skip
     question: dict[str, Any] = {
         "messages": [{"role": "user", "content": content}],
-        "response_format": {"type": "json_schema", "json_schema": SCHEMA},
+        "response_format": {"type": "json_schema", "json_schema": schema},
     }
     try:
         answer = client.chat.completions.create(model=model, **question)
@@ -103,7 +113,7 @@ def describe(frames: np.ndarray, model: str | None = None) -> Description:
         raise Failure(
             f"--caption openai: the server gave no answer: {_first_line(error)}; {REMEDY}"
         ) from None
-    return parse_answer(answer.choices[0].message.content if answer.choices else None, "openai")
+    return answer.choices[0].message.content if answer.choices else None
 
 
 def _jpeg(picture: Image.Image) -> str:

@@ -114,7 +114,7 @@ def parse_answer(text: str | None, backend: str) -> Description:
     Takes the first {...} of the text, as JSON or as a Python literal; "objects" may be missing.
     Clothes and whatever else is worn are dropped. Raises Failure if scene and action are missing.
     """
-    fields = _parse_fields(text or "")
+    fields = parse_fields(text or "")
     scene, action, things = fields.get("scene"), fields.get("action"), fields.get("objects", [])
     if isinstance(scene, str) and _is_worn(scene):  # "a room with a man in a red shirt"
         scene = re.split(r"\b(?:with|where|wearing|and)\b|,", scene)[0]
@@ -134,7 +134,8 @@ def parse_answer(text: str | None, backend: str) -> Description:
     )
 
 
-def _parse_fields(text: str) -> dict[str, Any]:
+def parse_fields(text: str) -> dict[str, Any]:
+    """The first {...} of a text, as JSON or as a Python literal; {} without one."""
     braced = re.search(r"\{.*?\}", text, re.DOTALL)
     for parse in (json.loads, ast.literal_eval):
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,23 @@ def opened(
     model: str | None = None, location: WeightsLocation = HUB
 ) -> Callable[[np.ndarray], Description]:
     """`describe` for many clips, with the model loaded once; arguments and errors as there."""
+    answer = answering(model, location)
+
+    def ask(frames: np.ndarray) -> Description:
+        pictures = sample_pictures(frames)
+        try:
+            return parse_answer(answer(pictures, QUESTION), "vlm")
+        except Failure:
+            return parse_answer(answer(pictures, SIMPLER_QUESTION), "vlm")
+
+    return ask
+
+
+def answering(
+    model: str | None = None, location: WeightsLocation = HUB
+) -> Callable[[Sequence[Image.Image], str], str]:
+    """A loaded model's answer to a question about pictures, always the same to the same question.
+    Raises UsageError as `describe`."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     folder = weights(model, location)
@@ -77,18 +95,10 @@ def opened(
             False  # 17 times the tokens, needed for small print only
         )
     network = load(AutoModelForImageTextToText, folder)
-
-    def ask(frames: np.ndarray) -> Description:
-        pictures = sample_pictures(frames)
-        try:
-            return parse_answer(_answer(processor, network, pictures, QUESTION), "vlm")
-        except Failure:
-            return parse_answer(_answer(processor, network, pictures, SIMPLER_QUESTION), "vlm")
-
-    return ask
+    return partial(_answer, processor, network)
 
 
-def _answer(processor: Any, network: Any, pictures: list[Image.Image], question: str) -> str:
+def _answer(processor: Any, network: Any, pictures: Sequence[Image.Image], question: str) -> str:
     import torch
 
     content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in pictures]
@@ -100,7 +110,7 @@ def _answer(processor: Any, network: Any, pictures: list[Image.Image], question:
         return_dict=True,
         return_tensors="pt",
     ).to(network.device, network.dtype)
-    with progress("describing the clip", total=MAX_ANSWER_TOKENS) as bar, torch.no_grad():
+    with progress("asking the model", total=MAX_ANSWER_TOKENS) as bar, torch.no_grad():
 
         def advance(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
             bar.advance(1)

@@ -1,0 +1,96 @@
+"""Stops, full disks and two processes: nothing half-written, and the same command goes on."""
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from animateanywhere.commands import cast as command
+from animateanywhere.core.name_claim import claimed
+from animateanywhere.evaluation import sidecar
+from animateanywhere.media import writing
+from tests.commands.test_cast import cast_run, said, small_pictures  # noqa: F401
+
+STAGES = {
+    "picture": (command, "read_pictures"), "reference": (command.generation, "read_reference"),
+    "denoising": (command.generation, "cast_latents"), "frames": (command, "decode_latents"),
+    "video": (writing, "_in_bt709"), "settings": (sidecar, "write_aside"),
+    "kept picture": (command, "write_aside"), "sheet": (command.video, "contact_sheet"),
+    "estimate": (command, "compare"),
+}  # fmt: skip
+ORDER = ("--frames", 1, "--steps", 1, "--contact-sheet", "sheet.png")
+
+
+def test_a_run_that_is_stopped_anywhere_ends_with_the_same_bytes(
+    run: Callable[..., int], place: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    assert run(*ORDER, "--out", "whole.mp4") == 0
+    whole = (place / "whole.mp4").read_bytes()
+    for name, (module, function) in STAGES.items():
+        with monkeypatch.context() as stopping:
+
+            def stop(*_: object, **__: object) -> None:
+                raise KeyboardInterrupt
+
+            stopping.setattr(module, function, stop)
+            assert run(*ORDER) == 130, name
+        assert not list(place.rglob("*.part*")), name
+        assert run(*ORDER) == 0, name
+        (made,) = (place / "runs/cast").glob("*.mp4")  # and none with another number
+        assert made.read_bytes() == whole, name
+        for path in (place / "runs/cast").glob("the-*"):
+            path.unlink()
+
+
+@pytest.mark.parametrize("where", ["video", "settings", "kept picture"])
+def test_a_full_disk_leaves_nothing_half_written(
+    run: Callable[..., int], place: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], where: str,
+) -> None:  # fmt: skip
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as filled:
+        if where == "video":
+            filled.setattr(writing, "_in_bt709", full)
+        elif where == "settings":
+            filled.setattr(sidecar.Path, "write_text", full)
+        else:
+            filled.setattr(command.Image.Image, "save", full)
+        assert run(*ORDER, "--out", "x.mp4") == 1
+    assert "disk full while writing" in said(capsys)
+    assert not list(place.rglob("*.part*"))
+    assert (place / "x.mp4").exists() == (place / "x.json").exists() == (where == "kept picture")
+    assert run(*ORDER, "--out", "x.mp4") == 0
+
+
+def test_two_processes_do_not_write_one_file(
+    run: Callable[..., int],
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A second process takes another name, or is refused where the name is given."""
+    name = place / "runs/cast/the-person-walks-on-a-beach-0.mp4"
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from animateanywhere.core.name_claim import claimed\n"
+        "with claimed(Path(sys.argv[1])) as a, claimed(Path(sys.argv[2])) as b:\n"
+        "    print(a, b, flush=True); sys.stdin.read()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(name), str(place / "x.mp4")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert child.stdout is not None and child.stdout.readline() == "True True\n"
+    assert run("--frames", 1, "--steps", 1) == 0
+    assert [path.name for path in name.parent.glob("*.mp4")] == [f"{name.stem}-2.mp4"]
+    assert run("--frames", 1, "--steps", 1, "--out", "x.mp4") == 1
+    assert "x.mp4 is being written by another process of aa" in said(capsys)
+    child.kill()  # which ends the claims
+    child.communicate()
+    with claimed(name) as own:
+        assert own
+    assert run("--frames", 1, "--steps", 1, "--out", "x.mp4") == 0
