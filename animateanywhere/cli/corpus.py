@@ -22,7 +22,13 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
 
 BUILD = "Options of build"
-TAKEN = {"check": {"as_json"}, "show": {"out"}, "encode": {"base"}}  # options; build: all but base
+PAIRS = "Options of pairs"
+TAKEN = {
+    "check": {"as_json"}, "show": {"out"}, "encode": {"base"},
+    "pairs": {"out", "as_json", "seed", "per_folder", "edit", "pose_backend", "mask_backend",
+              "caption_model", "models", "offline"},
+}  # fmt: skip
+NOT_OF_BUILD = {"base", "per_folder", "edit"}
 
 
 def _require_options_of(action: str, context: typer.Context) -> None:
@@ -30,7 +36,7 @@ def _require_options_of(action: str, context: typer.Context) -> None:
     for one in context.command.params:
         name = one.name or ""
         source = context.get_parameter_source(name)
-        known = name != "base" if action == "build" else name in TAKEN[action]
+        known = name not in NOT_OF_BUILD if action == "build" else name in TAKEN[action]
         given = source is not None and source.name == "COMMANDLINE"
         if given and not known and name not in ("action", "paths"):
             raise UsageError(f"aa corpus {action}: {one.opts[0]} does not belong to {action}")
@@ -39,12 +45,13 @@ def _require_options_of(action: str, context: typer.Context) -> None:
 def corpus(
     context: typer.Context,
     action: Annotated[
-        Literal["build", "check", "show", "encode"],
+        Literal["build", "check", "show", "encode", "pairs"],
         typer.Argument(
-            metavar="build|check|show|encode",
+            metavar="build|check|show|encode|pairs",
             show_default="required",
-            help="What to do: build a corpus, check all of one, write a page that shows it, or "
-            "compute its latents before training.",
+            help="What to do: build a corpus, check all of one, write a page that shows it, "
+            "compute its latents before training, or write it again with reference pictures of "
+            "each person.",
         ),
     ],
     paths: Annotated[
@@ -61,7 +68,7 @@ def corpus(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            show_default="required for build; the corpus, for show",
+            show_default="required for build and pairs; the corpus, for show",
             help="Folder to write: the corpus, or the page of show.",
         ),
     ] = None,
@@ -124,6 +131,26 @@ def corpus(
             help="Number of processes of --engine ray that each load the detectors.",
         ),
     ] = None,
+    per_folder: Annotated[
+        bool,
+        typer.Option(
+            "--per-folder",
+            rich_help_panel=PAIRS,
+            help="All files in one folder of the inputs show one person, so that a clip gets "
+            "pictures from the others; without it, only the shots of one file may.",
+        ),
+    ] = False,
+    edit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            show_default="none: pictures from other clips of the person",
+            rich_help_panel=PAIRS,
+            help="Image-editing model that changes pose, place and light of a frame, a folder or a "
+            "repository of the Hugging Face hub in diffusers' format. A vision-language model "
+            "(--caption-model) judges each picture.",
+        ),
+    ] = None,
     pose_backend: PoseBackend = "auto",
     mask_backend: MaskBackend = "auto",
     caption: Caption = "template",
@@ -132,7 +159,7 @@ def corpus(
     models: Models = None,
     offline: Offline = False,
 ) -> None:
-    """Build, check, show or encode a corpus of people for base training.
+    """Build, check, show, encode or pair a corpus of people for base training.
 
     build cuts videos into shots, keeps those that show one person sharply and moving, finds poses
     and masks, and writes WebDataset shards. What cannot be used is set aside, with the reason, in
@@ -142,7 +169,9 @@ def corpus(
     near-duplicates and licenses; exit code 1 if something is damaged or missing. show writes
     contact_sheet.png and report.html. encode computes the latents for the VAE, frame sizes and
     frame rate of --base, which `aa base-train` finds there, and otherwise computes by itself;
-    processes of `accelerate launch` share the work.
+    processes of `accelerate launch` share the work. pairs writes the corpus again with reference
+    pictures of each clip's person for `aa base-train cast-wan`: from other clips of the person, or
+    by --edit; pairs.jsonl names each clip without, with the reason.
 
     Example: aa corpus build clips --out runs/corpus --license cc-by-4.0
 
@@ -151,6 +180,8 @@ def corpus(
     Example: aa corpus check runs/corpus
 
     Example: aa corpus encode runs/corpus --base mini
+
+    Example: aa corpus pairs runs/corpus --out runs/pairs --per-folder
     """
     _require_options_of(action, context)
     if action == "build":
@@ -176,6 +207,23 @@ def corpus(
     if len(paths or []) != 1:
         raise UsageError(f"aa corpus {action}: give the folder of one corpus")
     (folder,) = paths or []
+    if action == "pairs":
+        if out is None:
+            raise UsageError("aa corpus pairs: where to? give --out FOLDER")
+        require_writable(out)
+        from animateanywhere.commands import corpus_pairs
+        from animateanywhere.preprocessing.backends import Backends
+        from animateanywhere.preprocessing.weights import WeightsLocation
+
+        paired = corpus_pairs.pairs(
+            folder, out, per_folder=per_folder, edit=edit, seed=seed,
+            backends=Backends(
+                pose_backend, mask_backend, caption_model=caption_model,
+                location=WeightsLocation(models, offline),
+            ),
+        )  # fmt: skip
+        typer.echo(corpus_pairs.to_json(paired)) if as_json else result(out)
+        return
     if action == "encode":
         require_writable(folder)
         from animateanywhere.commands.corpus_encode import corpus_encode

@@ -35,7 +35,8 @@ def print_report(report: CorpusReport) -> None:
     console.print(
         f"{numbers['readable']} of {numbers['samples']} samples are right: {numbers['clips']} "
         f"clips ({numbers['seconds']:.0f} s), {numbers['pictures']} pictures; "
-        f"{numbers['captions']} captions of {numbers['different words']} different words",
+        f"{numbers['captions']} captions of {numbers['different words']} different words; "
+        f"{numbers['samples with references']} samples with reference pictures",
         soft_wrap=True,
     )
     for name in SHOWN:

@@ -204,6 +204,7 @@ def statistics(corpus: ShardCorpus, facts: list[Facts]) -> dict[str, Any]:
         if facts else 0.0,
         "files": _counts(name for fact in facts for name in fact.files),
         "samples with notes": sum(bool(fact.notes) for fact in facts),
+        "samples with references": sum("reference0.png" in fact.files for fact in facts),
     }  # fmt: skip
 
 

@@ -169,8 +169,11 @@ def captions_of(
 
 
 def references_of(source: Source) -> list[np.ndarray]:
-    """Pictures of the person, uint8 (H, W, 3), from other files. Raises Unfit if one is none."""
+    """Pictures of the person, uint8 (H, W, 3), or (H, W, 4) of cut-outs, from other files. Raises
+    Unfit if one is none."""
     try:
-        return [video.read(path, max_frames=1).frames[0] for path in source.references]
+        read = [video.read(path, max_frames=1) for path in source.references]
     except UsageError as error:
         raise Unfit("unreadable", f"reference: {error}") from None
+    return [one.frames[0] if one.alpha is None else np.dstack([one.frames[0], one.alpha[0]])
+            for one in read]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -20,6 +21,7 @@ VIDEO_SUFFIXES = set(
     """.mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ts .m2ts .mts .3gp .ogv .apng""".split()
 )
 SIDECARS = (".masks.mp4", ".masks.npz", ".poses.json", ".txt")  # of the clip beside them
+REFERENCE = re.compile(r"\.reference\d?\.png$")  # a picture of the person of that clip
 COLUMNS = ("path", "caption", "license", "start", "end", "reference")
 MOST_ERRORS = 5  # lines of a manifest that are named
 
@@ -166,7 +168,8 @@ def _source(manifest: Path, number: int, row: Mapping[str, Any], license: str) -
         license=(named or "").strip() or license,
         start=start,
         end=end,
-        references=tuple(manifest.parent / one for one in _texts(row, "reference")),
+        references=tuple(manifest.parent / one for one in _texts(row, "reference"))
+        or references_beside(file),
         line=f"{manifest.name}, line {number}",
     )
 
@@ -210,7 +213,7 @@ def _files(folder: Path, out: Path) -> tuple[list[Path], list[str], list[OSError
         seen.update(real)  # a link may lead back to a folder above it
         for name in names:
             suffix = Path(name).suffix.lower()
-            if name[0] == "." or name.lower().endswith(SIDECARS):
+            if name[0] == "." or name.lower().endswith(SIDECARS) or REFERENCE.search(name):
                 continue
             if suffix in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
                 found.append(here / name)
@@ -223,7 +226,13 @@ def _files(folder: Path, out: Path) -> tuple[list[Path], list[str], list[OSError
 
 def _with_captions(folder: Path, file: Path, license: str) -> Source:
     name = file.relative_to(folder).as_posix()
-    return Source(name, file, _captions_beside(file), license)
+    return Source(name, file, _captions_beside(file), license, references=references_beside(file))
+
+
+def references_beside(file: Path) -> tuple[Path, ...]:
+    """Pictures of the person of a clip beside it: NAME.reference.png, NAME.reference0.png to 9."""
+    names = [f"{file.stem}.reference{number}.png" for number in ("", *range(10))]
+    return tuple(path for name in names if (path := file.with_name(name)).is_file())
 
 
 def _captions_beside(file: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rich.markup import escape
 
@@ -59,13 +59,23 @@ class ShotJournal:
         return pieces, [rejection for one in shots for rejection in one.rejections]
 
 
+class Keyed(Protocol):
+    """What becomes a sample."""
+
+    @property
+    def key(self) -> str: ...
+
+
+K = TypeVar("K", bound=Keyed)
+
+
 class PieceJournal:
     """The samples and rejections of the pieces, and the shards written from them.
 
     about: what the corpus is made from, as in `write_shard`: shards of something else are replaced.
     """
 
-    def __init__(self, folder: Path, pieces: Sequence[Piece], about: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, pieces: Sequence[Keyed], about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
         self.keys = [piece.key for piece in pieces]
         self.parts = folder / FOLDER / "samples"
@@ -90,7 +100,7 @@ class PieceJournal:
                 warn(escape(f"{part}: damaged; it is made again"))
         self.done = written | self.sizes.keys() | self.rejected.keys()
 
-    def todo(self, pieces: Sequence[Piece]) -> list[tuple[str, Piece]]:
+    def todo(self, pieces: Sequence[K]) -> list[tuple[str, K]]:
         """The pieces that are left, by key."""
         return [(piece.key, piece) for piece in pieces if piece.key not in self.done]
 

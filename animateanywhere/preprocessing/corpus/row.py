@@ -25,7 +25,7 @@ JPEG_QUALITY = 95
 class Row(NamedTuple):
     """What a sample shows: frames uint8 (F, H, W, 3), one of a picture; keypoints float32 (F, 18,
     3) in their pixels; bool (F, 18), which of them are interpolated; masks float32 (F, H, W) in
-    0..1 or None; captions; reference pictures uint8 (H, W, 3); frames per second."""
+    0..1 or None; captions; reference pictures uint8 (H, W, 3 or 4); frames per second."""
 
     key: str
     frames: np.ndarray
