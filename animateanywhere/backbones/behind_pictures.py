@@ -4,6 +4,7 @@ positions are denoised with those of the clip, and then dropped."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from animateanywhere.backbones.base import Base, sampler_of, window_length
 from animateanywhere.backbones.family import latent_shape
+from animateanywhere.diffusion.kept_steps import kept
 from animateanywhere.diffusion.sampling import (
     Denoiser,
     blend,
@@ -31,12 +33,13 @@ class Words(NamedTuple):
 def sample_behind(
     base: Base, pictures: Tensor, control: Tensor, words: Words, seed: int, steps: int,
     guidance: float | None, sampler: str | None, progress: Callable[[], None] = lambda: None,
+    steps_folder: Path | None = None,
 ) -> Tensor:  # fmt: skip
     """The latents (T, C, h, w) of a clip behind pictures.
 
     pictures: (R, K, h, w), of `Family.encode_reference`. control: (T, K, h, w), as of
     `Family.encode_pose`. guidance, sampler: None for the base's default. Each window of a long clip
-    gets the pictures.
+    gets the pictures. steps_folder: see `kept_steps.kept`.
     """
     front, count = len(pictures), len(control)
     inputs = torch.cat([pictures, control])[None]
@@ -50,6 +53,7 @@ def sample_behind(
         return _denoiser(base, inputs[:, rows], words, scale)
 
     joint = blend(denoiser_of, windows(count, window_length(base)), front)
+    joint = kept(joint, steps_folder)
     made = sample(joint, noise.to(inputs), scheduler, steps, generator, lambda *_: progress())
     return made[0, front:]
 

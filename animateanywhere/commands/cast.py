@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ from animateanywhere.commands.swap_output import check_free, check_sheet, result
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, fits, in_words
-from animateanywhere.core.files import require_free, require_writable, write_aside
+from animateanywhere.core.files import cache_place, require_free, require_writable, write_aside
 from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.formats import format_of
 from animateanywhere.core.frame_size import square
@@ -41,6 +42,7 @@ from animateanywhere.core.messages import progress, say
 from animateanywhere.core.name_claim import claim, claimed
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import VIDEOS, mark
+from animateanywhere.diffusion.kept_steps import clear_kept
 from animateanywhere.diffusion.sampling import make_scheduler, windows
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import output, video
@@ -65,6 +67,7 @@ DEFAULT = "mini-cast"
 PEOPLE = "people.png"
 # Skeletons or None, a number of frames, options and what to call after each step -> latents
 Latents = Callable[[np.ndarray | None, int, generation.Options, Callable[[], None]], torch.Tensor]
+WORTH_KEEPING = 20.0  # seconds of denoising: a shorter one begins again
 MOST = 4  # pictures of a person; it is trained with up to 3
 
 
@@ -142,12 +145,13 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     drawn = None if motion is None else motion.skeletons(np.arange(frames))
     job = Job(base, full, known, pictures, motion, drawn, frames, sampling)
     settings = sidecar(prompt, job, options)
-    begun = time.monotonic()
+    begun, steps = time.monotonic(), _steps_folder(settings)
     with _named(options, folder, prompt, settings) as out:
         with passes:
-            made, estimate = _made(job, begun)
+            made, estimate = _made(job, begun, steps)
         _write(out, made, settings, job, options)
         compare(out.with_suffix(".estimate.json"), estimate, begun)
+        clear_kept(steps)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
 
@@ -280,13 +284,28 @@ def _motion(
     return Motion(driving, retarget.fit_in_place(boxed, build), None, frame, base.family.draw)
 
 
-def _made(job: Job, begun: float) -> tuple[np.ndarray, Estimate]:
-    """The frames (F, H, W, 3) uint8 of a video, and what was estimated before."""
+def _steps_folder(settings: dict[str, Any]) -> Path | None:
+    """Where the denoising steps of a video with these settings are kept until it is written; None
+    where nothing can be."""
+    known = {**settings, "format": None, "provenance": None, "device": best_device()}
+    key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
+    try:
+        return cache_place(RUNS / "unfinished") / key
+    except UsageError:
+        return None
+
+
+def _made(job: Job, begun: float, steps_folder: Path | None) -> tuple[np.ndarray, Estimate]:
+    """The frames (F, H, W, 3) uint8 of a video, and what was estimated before. Steps of a long
+    denoising are kept in a folder, from where it goes on after a stop."""
     base = job.base
     latents_of = _by_pictures(job) if _by_vace(base) else _by_reference(job)
     estimate = _estimate(job, latents_of, begun)
-    with progress("generating", total=generation.steps_of(base, job.sampling)) as bar:
-        latents = latents_of(job.drawn, job.frames, job.sampling, lambda: bar.advance(1))
+    sampling = job.sampling
+    if estimate.parts["denoising"] >= WORTH_KEEPING:
+        sampling = replace(sampling, steps_folder=steps_folder)
+    with progress("generating", total=generation.steps_of(base, sampling)) as bar:
+        latents = latents_of(job.drawn, job.frames, sampling, lambda: bar.advance(1))
     with room_for_vae(base):
         return decode_latents(base.vae, latents, clip=True)[: job.frames], estimate
 

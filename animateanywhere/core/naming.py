@@ -34,7 +34,7 @@ ABBREVIATIONS = frozenset(
 # Folders in runs/, where each token has a folder too
 OTHER_FOLDERS = frozenset(
     """base bases bench cast check corpus demo evaluate people predictions puppets regularization
-    studio subject""".split()
+    studio subject unfinished""".split()
 )
 
 

@@ -1,25 +1,31 @@
 """Stops, full disks and two processes: nothing half-written, and the same command goes on."""
 
 import errno
+import operator
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from animateanywhere.cli.main import main
 from animateanywhere.commands import cast as command
+from animateanywhere.core.files import cache_place
 from animateanywhere.core.name_claim import claimed
+from animateanywhere.core.paths import RUNS
+from animateanywhere.diffusion import kept_steps
 from animateanywhere.evaluation import sidecar
 from animateanywhere.media import writing
 from tests.commands.test_cast import cast_run, said, small_pictures  # noqa: F401
+from tests.commands.test_swap import write_character
 
 STAGES = {
-    "picture": (command, "read_pictures"), "reference": (command.generation, "read_reference"),
-    "denoising": (command.generation, "cast_latents"), "frames": (command, "decode_latents"),
+    "picture": (command, "read_pictures"), "denoising": (command.generation, "cast_latents"),
     "video": (writing, "_in_bt709"), "settings": (sidecar, "write_aside"),
     "kept picture": (command, "write_aside"), "sheet": (command.video, "contact_sheet"),
-    "estimate": (command, "compare"),
 }  # fmt: skip
 ORDER = ("--frames", 1, "--steps", 1, "--contact-sheet", "sheet.png")
 
@@ -43,6 +49,51 @@ def test_a_run_that_is_stopped_anywhere_ends_with_the_same_bytes(
         assert made.read_bytes() == whole, name
         for path in (place / "runs/cast").glob("the-*"):
             path.unlink()
+
+
+@pytest.mark.parametrize("base", ["tiny_cast", "tiny_wan"])
+def test_a_long_denoising_goes_on_where_it_was_stopped(
+    base: str, place: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "WORTH_KEEPING", 0.0)
+    write_character(place / "a.png")
+    folder = request.getfixturevalue(base)
+    order = ["cast", "a.png", "she waves", "--base", str(folder), "--frames", "2", "--steps", "4"]
+    assert main([*order, "--out", "whole.mp4"]) == 0
+    assert not list((place / "runs").rglob("*.npy"))  # nothing is left of the steps
+    name = "generation.cast_latents" if base == "tiny_cast" else "vace_latents"
+    original, steps = operator.attrgetter(name)(command), list[int]()
+
+    def stopped(*given: Any) -> torch.Tensor:
+        *others, options, advance = given
+
+        def on() -> None:
+            advance()
+            steps.append(1)
+            if options.steps_folder is not None and len(steps) == 3:  # and one of the estimate
+                raise KeyboardInterrupt
+
+        return original(*others, options, on)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(f"{command.__name__}.{name}", stopped)
+        assert main([*order, "--out", "x.mp4"]) == 130
+    kept = sorted(path.name for path in cache_place(RUNS / "unfinished").rglob("*.npy"))
+    assert kept == ["0000.npy", "0001.npy"] and not (place / "x.mp4").exists()
+    made = list[int]()
+    monkeypatch.setattr(kept_steps.np, "save", count_calls(kept_steps.np.save, made))
+    assert main([*order, "--out", "x.mp4"]) == 0
+    assert len(made) == 2  # of four
+    assert (place / "x.mp4").read_bytes() == (place / "whole.mp4").read_bytes()
+    assert not list(cache_place(RUNS / "unfinished").rglob("*.npy"))
+
+
+def count_calls(function: Callable[..., None], calls: list[int]) -> Callable[..., None]:
+    def counted(*given: Any) -> None:
+        calls.append(1)
+        function(*given)
+
+    return counted
 
 
 @pytest.mark.parametrize("where", ["video", "settings", "kept picture"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from animateanywhere.backbones.base import Base, encode_prompts, window_length
 from animateanywhere.backbones.family import latent_shape
 from animateanywhere.backbones.vae import encode_frames, latent_count
+from animateanywhere.diffusion.kept_steps import kept
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
 from animateanywhere.methods.context_anyone import method
 from animateanywhere.methods.context_anyone.full_size import image_tokens
@@ -31,6 +33,8 @@ class Options:
     likeness: float | None = None
     guidance: float | None = None
     sampler: str | None = None
+    # Folder of these inputs alone, to keep the steps in (`kept_steps`); None: they are not kept
+    steps_folder: Path | None = None
 
 
 @torch.no_grad()
@@ -92,7 +96,7 @@ def cast_latents(
         return method.denoiser(network, text, empty, reference, pose, scales)
 
     length = window_length(base)
-    joint = blend(denoiser_of, windows(count, length))
+    joint = kept(blend(denoiser_of, windows(count, length)), options.steps_folder)
     steps = steps_of(base, options)
     return sample(joint, noise, scheduler, steps, generator, lambda *_: progress())[0]
 

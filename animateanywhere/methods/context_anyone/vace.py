@@ -40,5 +40,5 @@ def vace_latents(
         control = family.encode_pose(base, gray if drawn is None else drawn, True)
     return sample_behind(
         base, front, control, words, options.seed, steps_of(base, options), options.guidance,
-        options.sampler, progress,
+        options.sampler, progress, options.steps_folder,
     )  # fmt: skip
