@@ -71,7 +71,8 @@ LARGEST = 2**14  # pixels a side, frames, steps
 # What the entries of base.toml may be
 CONFIG: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
-        ("name", "personalize", "license", "sampler", "hash", "command", "parts", "parts_hash"),
+        ("name", "personalize", "license", "sampler", "hash", "command", "parts", "parts_hash",
+         "network", "negative"),
         _text,
     ),
     **dict.fromkeys(("size", "frames", "steps"), _count),

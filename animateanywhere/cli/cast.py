@@ -75,8 +75,8 @@ def cast(
         str,
         typer.Option(
             metavar="NAME",
-            help="Base model that was trained for it, or wan-vace-1.3b: a name that `aa bases` "
-            "lists as ready, or the path of its folder.",
+            help="Base model that was trained for it, wan-vace-1.3b or phantom-1.3b: a name that "
+            "`aa bases` lists as ready, or the path of its folder.",
         ),
     ] = "mini-cast",
     person: Annotated[
@@ -186,7 +186,7 @@ def cast(
     The person is found and cut out, and what the picture does not show is said: it will be made up.
     It needs a base that was trained for it, which does not come with the package yet: `aa
     base-train mini-cast` makes one on this machine; or the published weights that `aa base-train
-    wan-vace-1.3b` gets, for a GPU. Only people who agreed may be shown.
+    wan-vace-1.3b` or phantom-1.3b gets, for a GPU. Only people who agreed may be shown.
 
     Example: aa cast me.jpg "the person walks on a beach"
     """

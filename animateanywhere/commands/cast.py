@@ -54,6 +54,7 @@ from animateanywhere.methods.animate_anywhere.playback import Playback, sound_of
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.context_anyone import generation
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
+from animateanywhere.methods.context_anyone.phantom import is_phantom, phantom_latents
 from animateanywhere.methods.context_anyone.reference_picture import reference_picture
 from animateanywhere.methods.context_anyone.vace import vace_latents
 from animateanywhere.pose import retarget
@@ -266,7 +267,7 @@ def _motion(
     """The motion to follow, with the proportions of the person in the pictures."""
     if options.pose is None:
         return None
-    if not (_by_vace(base) or base.denoiser.config.pose_channels):
+    if not (_by_vace(base) or base.denoiser.config.get("pose_channels")):
         raise UsageError(f"base {base.config['name']} follows no pose: leave out --pose")
     fps = float(base.config["fps"])
     driving = read_driving(
@@ -299,7 +300,10 @@ def _made(job: Job, begun: float, steps_folder: Path | None) -> tuple[np.ndarray
     """The frames (F, H, W, 3) uint8 of a video, and what was estimated before. Steps of a long
     denoising are kept in a folder, from where it goes on after a stop."""
     base = job.base
-    latents_of = _by_pictures(job) if _by_vace(base) else _by_reference(job)
+    if _by_vace(base):
+        latents_of = _by_pictures(job)
+    else:
+        latents_of = _by_phantom(job) if is_phantom(base.config) else _by_reference(job)
     estimate = _estimate(job, latents_of, begun)
     sampling = job.sampling
     if estimate.parts["denoising"] >= WORTH_KEEPING:
@@ -329,6 +333,16 @@ def _by_pictures(job: Job) -> Latents:
     def latents_of(drawn: np.ndarray | None, frames: int, options: generation.Options,
                    advance: Callable[[], None]) -> torch.Tensor:  # fmt: skip
         return vace_latents(job.base, job.prompt, job.pictures, frames, drawn, options, advance)
+
+    return latents_of
+
+
+def _by_phantom(job: Job) -> Latents:
+    """The same by Phantom-Wan, which follows no pose."""
+
+    def latents_of(drawn: np.ndarray | None, frames: int, options: generation.Options,
+                   advance: Callable[[], None]) -> torch.Tensor:  # fmt: skip
+        return phantom_latents(job.base, job.prompt, job.pictures, frames, options, advance)
 
     return latents_of
 

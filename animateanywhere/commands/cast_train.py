@@ -19,6 +19,7 @@ from animateanywhere.commands.base_train import require_trained, train_stages, t
 from animateanywhere.commands.run_settings import require_same, without_places
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say
+from animateanywhere.methods.context_anyone import phantom
 from animateanywhere.methods.context_anyone.cast_base import create_cast_base
 from animateanywhere.methods.context_anyone.full_size import create_parts
 from animateanywhere.methods.context_anyone.settings import (
@@ -68,7 +69,10 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     with PartialState().main_process_first():
         require_same(out / "recipe.json", without_places(decisive), usual)
         require_trained(settings.stage, out, lambda stage: _parts(settings, stage))
-        (create_parts if settings.full_size else create_cast_base)(settings, out)
+        if settings.published:
+            phantom.create_parts(settings, out)
+        else:
+            (create_parts if settings.full_size else create_cast_base)(settings, out)
     run = Run(settings, out, track)
     train_stages(settings.stage, out, settings.seed, lambda *given: train(run, *given))
     if PartialState().is_main_process:
@@ -78,7 +82,7 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
 
 def _learned(cast: Cast) -> dict[str, object]:
     """The settings of a table [cast] that weights depend on: not the defaults of `aa cast`."""
-    use = ("likeness", "guidance_scale", "steps", "flow_shift")
+    use = ("likeness", "guidance_scale", "steps", "flow_shift", "negative")
     return {key: value for key, value in asdict(cast).items() if key not in use}
 
 

@@ -20,7 +20,7 @@ from animateanywhere.backbones.family import Family, latent_shape
 from animateanywhere.backbones.sources import part_of
 from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.diffusion.losses import FLOW
-from animateanywhere.methods.context_anyone import full_size
+from animateanywhere.methods.context_anyone import full_size, phantom
 from animateanywhere.methods.context_anyone.settings import Recipe
 from animateanywhere.methods.context_anyone.transformer import CastBlock, CastTransformer
 from animateanywhere.training.picture_encoder import PictureEncoder
@@ -48,6 +48,8 @@ def family_with(lender: Path) -> Family:
 def family_of(config: dict[str, Any]) -> Family:
     """The family of a base for `aa cast` with these contents of base.toml: one that takes parts of
     another base, or one of full size."""
+    if phantom.is_phantom(config):
+        return phantom.FAMILY
     return family_with(find_base(config["parts"])) if "parts" in config else full_size.FAMILY
 
 
@@ -60,8 +62,9 @@ def load_cast_base(name: str | Path = "mini-cast", device: str | torch.device = 
     """
     folder = find_base(name)
     config = command_config(folder, COMMAND, DOES, "mini-cast")
-    _require_known(folder)
-    base = load_parts(folder, config, device, family_of(config))
+    family = family_of(config)
+    _require_known(folder, family.parts["transformer"])
+    base = load_parts(folder, config, device, family)
     _check(base)
     return base
 
@@ -102,8 +105,8 @@ def _check(base: Base) -> None:
     wrong = ""
     if {network.in_channels, network.out_channels} != {channels}:
         wrong = f"the VAE has {channels} channels, the transformer {network.in_channels}"
-    elif network.pose_channels not in (0, channels):
-        wrong = f"the VAE has {channels} channels, the poses {network.pose_channels}"
+    elif (poses := network.get("pose_channels", 0)) not in (0, channels):
+        wrong = f"the VAE has {channels} channels, the poses {poses}"
     elif network.text_dim != words:
         wrong = f"the text encoder has {words} channels, the transformer {network.text_dim}"
     elif (network.image_dim is None) != (encoder is None):
@@ -127,14 +130,14 @@ def _width(encoder: Any) -> int:
     return int(encoder.config.dim if own else encoder.config.hidden_size)
 
 
-def _require_known(folder: Path) -> None:
+def _require_known(folder: Path, kind: Any) -> None:
     """Raise UsageError for a transformer with more weights than its config has a place for, which
     diffusers leaves out without a word: half of a network."""
     part = folder / "transformer"
     try:
-        config = CastTransformer.load_config(part, local_files_only=True)
+        config = kind.load_config(part, local_files_only=True)
         with torch.device("meta"):
-            known = CastTransformer.from_config(config).state_dict().keys()
+            known = kind.from_config(config).state_dict().keys()
         for path in sorted(part.glob("*.safetensors")):
             with safe_open(path, "pt") as file:
                 if more := sorted(set(file.keys()) - known):

@@ -19,6 +19,8 @@ OWN = ("gap", "one_way", "emphasis")  # arguments that a text-to-video network l
 class Cast:
     """The method, and what the base says of its use."""
 
+    # "phantom": Phantom-Wan's published network in place of the paper's (`phantom`), without stages
+    network: Literal["context_anyone", "phantom"] = "context_anyone"
     base: str = "mini"  # that gives VAE, tokenizer and text encoder, frozen
     image_tokens: bool = True  # the second encoder of the reference
     poses: bool = True  # whether a video may follow a pose
@@ -27,6 +29,7 @@ class Cast:
     likeness: float = 2.0  # defaults of `aa cast`: scales of guidance on reference and prompt,
     guidance_scale: float = 2.0
     steps: int = 16  # and denoising steps
+    negative: str = ""  # of "phantom": the prompt of the passes without one
     flow_shift: float = 3.0  # of the noise levels in sampling, see `diffusion.losses.shifted`
 
 
@@ -76,11 +79,16 @@ class Recipe:
 
     name: str
     cast: Cast
-    transformer: dict[str, Any]
+    transformer: dict[str, Any] = field(default_factory=dict)
     model: Parts = field(default_factory=Parts)
     seed: int = 0
     corpus: Corpus = field(default_factory=Corpus)
     stage: tuple[Stage, ...] = ()
+
+    @property
+    def published(self) -> bool:
+        """Whether all of it is published weights, and nothing is trained."""
+        return self.cast.network == "phantom"
 
     @property
     def full_size(self) -> bool:
@@ -107,9 +115,23 @@ def still_frames(recipe: Recipe) -> int:
     return int(recipe.transformer.get("patch_size", (1,))[0])
 
 
+def _check_published(recipe: Recipe, where: str) -> None:
+    """Raise UsageError for a recipe of published weights with what is not theirs."""
+    recipe.model.require_tables(["vae", "text_encoder", "transformer", "scheduler"], where)
+    for key in ("from", "file", "config"):
+        if not isinstance(recipe.model.transformer.get(key), str):
+            raise UsageError(f"{where}: model.transformer: needs from, file and config; see {key}")
+    if recipe.stage or recipe.transformer:
+        raise UsageError(f"{where}: published weights are not trained: no [[stage]], [transformer]")
+    if recipe.cast.image_tokens or recipe.cast.poses:
+        raise UsageError(f"{where}: this network has no image_tokens and no poses: set them false")
+
+
 def _check_parts(recipe: Recipe, where: str) -> None:
     """Raise UsageError for a network of full size that lacks parts, and for what it cannot
     learn."""
+    if not recipe.transformer:
+        raise UsageError(f"{where}: transformer is missing")
     if not recipe.full_size:
         if recipe.corpus.source != "puppets":
             raise UsageError(f'{where}: source of [corpus] must be "puppets" without [model]')
@@ -138,8 +160,8 @@ def _check_parts(recipe: Recipe, where: str) -> None:
 def _check(recipe: Recipe, where: str) -> None:
     """Raise UsageError for values that would cause a crash after hours."""
     stages.check_stages(recipe.stage, where)
-    _check_parts(recipe, where)
-    if not recipe.stage:
+    (_check_published if recipe.published else _check_parts)(recipe, where)
+    if not recipe.stage and not recipe.published:
         raise UsageError(f"{where}: it has no [[stage]]")
     if not 0 <= recipe.seed < 2**32:
         raise UsageError(f"{where}: seed must be 0 to {2**32 - 1}")

@@ -53,6 +53,8 @@ class Run:
             about = {"name": self.settings.name, "command": COMMAND}
             found = model.base_toml()
             found.pop("noise_share")
+            if self.settings.published:
+                about |= {"network": cast.network, "negative": cast.negative}
             return found | about | own
         found = lent_config(cast.base, self.settings.name, COMMAND)
         for key in ("noise_share", "aspects"):  # of the other base's network
