@@ -32,10 +32,12 @@ def others_of_class(person: Identity, count: int, first: int, detailed: bool) ->
     return found
 
 
-def line_up(truth: Clip, others: Sequence[Identity]) -> list[Clip]:
+def line_up(
+    truth: Clip, others: Sequence[Identity], chosen: range | None = None
+) -> list[Clip]:  # fmt: skip
     """The true renders of the person of `truth` and of each of the others in their place: of some
-    frames (`moments`). 5 s of one core for 100 people at 128 pixels."""
-    chosen = moments(len(truth.frames))
+    frames, by default `moments`. 5 s of one core for 100 people at 128 pixels."""
+    chosen = moments(len(truth.frames)) if chosen is None else chosen
     size, fps = truth.frames.shape[1], truth.fps / chosen.step
     return [
         render(replace(truth.spec, identity=who), len(chosen), size, fps, truth.start)
