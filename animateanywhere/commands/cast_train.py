@@ -3,6 +3,7 @@ footage -> a base for `aa cast`."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from animateanywhere.backbones.base import (
 )
 from animateanywhere.commands.base_train import require_trained, train_stages, training_in
 from animateanywhere.commands.run_settings import require_same, without_places
-from animateanywhere.core.errors import UsageError
+from animateanywhere.core.errors import UsageError, first_line
+from animateanywhere.core.files import write_aside
+from animateanywhere.core.json_file import read_json
 from animateanywhere.core.messages import say
+from animateanywhere.core.schema import build
 from animateanywhere.methods.context_anyone import phantom
 from animateanywhere.methods.context_anyone.cast_base import create_cast_base
 from animateanywhere.methods.context_anyone.full_size import create_parts
@@ -32,15 +36,19 @@ from animateanywhere.methods.context_anyone.settings import (
 from animateanywhere.methods.context_anyone.stages import Run, train
 from animateanywhere.training.log import Track, check_tracker
 
+RECIPE = "training/recipe.json"  # as it was read, beside what the stages write
+
 
 def cast_train(
-    recipe: str | Path | Recipe = "mini-cast", out: Path | None = None, track: Track | None = None
-) -> Path:
+    recipe: str | Path | Recipe = "mini-cast", out: Path | None = None,
+    track: Track | None = None, corpus: Path | None = None,
+) -> Path:  # fmt: skip
     """Train a base for `aa cast` as a recipe says, with parts of the base or of the published
     networks that it names; run it again to resume.
 
-    out: by default runs/bases/<name>. Rendered people, logs and checkpoints are kept in it, as by
-    `base_train`. Returns `out`. Raises UsageError if `out` belongs to another recipe, to another
+    out: by default runs/bases/<name>. The recipe, rendered people, logs and checkpoints are kept in
+    it, as by `base_train`. corpus: another folder for the rendered people, which several trainings
+    can share. Returns `out`. Raises UsageError if `out` belongs to another recipe, to another
     version of the base, or contains other files; Failure if another process works in it.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -48,11 +56,23 @@ def cast_train(
         check_tracker(track)
     out = out or BASES / settings.name
     with training_in(out):
-        _train(settings, out, track)
+        _train(settings, out, track, corpus)
     return out
 
 
-def _train(settings: Recipe, out: Path, track: Track | None) -> None:
+def recipe_of(base: Path) -> Recipe:
+    """The recipe that a base was trained by. Raises UsageError if its folder does not say."""
+    path = base / RECIPE
+    try:
+        return build(Recipe, read_json(path), str(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{base}: by what recipe it was trained is not known ({first_line(error)}); `aa "
+            "base-train` writes that into its folder"
+        ) from None
+
+
+def _train(settings: Recipe, out: Path, track: Track | None, corpus: Path | None) -> None:
     """`cast_train` in its folder."""
     decisive = {
         "seed": settings.seed, "cast": _learned(settings.cast), "corpus": asdict(settings.corpus),
@@ -73,7 +93,11 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
             phantom.create_parts(settings, out)
         else:
             (create_parts if settings.full_size else create_cast_base)(settings, out)
-    run = Run(settings, out, track)
+    if settings.stage and PartialState().is_main_process:
+        (out / RECIPE).parent.mkdir(exist_ok=True)
+        with write_aside(out / RECIPE) as aside:
+            aside.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
+    run = Run(settings, out, track, corpus)
     train_stages(settings.stage, out, settings.seed, lambda *given: train(run, *given))
     if PartialState().is_main_process:
         write_base_toml(out, run.config | {"hash": run.base().hash})

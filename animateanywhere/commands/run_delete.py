@@ -46,6 +46,7 @@ OWN: dict[str, list[str]] = {
         *"base.toml recipe.json model_index.json README.md".split(),
         *(f"training/*/{name}" for name in STAGES), "corpus/*/*.npy", "corpus/*/captions.jsonl",
         *(f"corpus/*/{name}" for name in SHARDS), "training/corpus.json",
+        "training/recipe.json",
         *(f"{part}/{name}" for part in PARTS for name in NETWORK),
     ],
     "corpus": [

@@ -47,6 +47,8 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     size, fps = int(base.config["size"]), float(base.config["fps"])
     rule = asdict(replace(corpus, images=0, clips=0))
     del rule["source"]  # a corpus may be moved
+    if not corpus.same_clip:
+        del rule["same_clip"]  # earlier versions did not know it
     about: dict[str, Any] = {
         "version": VERSION, "people": rule, "frames": frames,
         "size": size, "fps": fps, "seed": settings.seed, "vae": part_hashes(base, "vae"),

@@ -60,8 +60,11 @@ def people(
         start = float(rng.uniform(0, LENGTH - frames / fps)) if frames / fps < LENGTH else 0.0
         clip = puppets.render(spec, frames, size, fps, start)
         seeds = range(first + 1, first + 1 + corpus.pictures)
+        pictures = (
+            _of_itself(clip, seeds) if corpus.same_clip else _references(spec, seeds, size, split)
+        )
         yield Person(
-            clip.frames, clip.keypoints, _references(spec, seeds, size, split),
+            clip.frames, clip.keypoints, pictures,
             _captions(spec, corpus.captions, rng), puppets.describe_identity(spec.identity),
         )  # fmt: skip
 
@@ -90,6 +93,16 @@ def _references(spec: puppets.Spec, seeds: range, size: int, split: str) -> np.n
         _photographed(clip.frames[0], clip.masks[0] / 255, rng)
         for clip, rng in zip(clips, rngs, strict=True)
     ])  # fmt: skip
+
+
+def _of_itself(clip: puppets.Clip, seeds: range) -> np.ndarray:
+    """Pictures (K, size, size, 3) uint8 of a clip's own frames, cut out as others are."""
+    pictures = []
+    for seed in seeds:
+        rng = np.random.default_rng([seed, 6])
+        moment = int(rng.integers(len(clip.frames)))
+        pictures.append(on_ground(clip.frames[moment], _inexact(clip.masks[moment] / 255, rng)))
+    return np.stack(pictures)
 
 
 def _elsewhere(

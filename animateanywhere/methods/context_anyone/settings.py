@@ -55,6 +55,9 @@ class Corpus:
     pictures: int = 3  # reference pictures of each person
     captions: int = 4  # of each video, with the appearance and as many without
     detailed: bool = False  # puppets with details (`puppets.Detail`)
+    # References are frames of the video itself, cut out, as if nothing were edited: for the
+    # ablation of what the paper's data are for
+    same_clip: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ def _check_parts(recipe: Recipe, where: str) -> None:
         raise UsageError(f"{where}: [transformer] has only {', '.join(OWN)} with [model]")
     if recipe.corpus.source == "puppets":
         raise UsageError(f"{where}: source of [corpus] must name a corpus of clips")
+    if recipe.corpus.same_clip:
+        raise UsageError(f"{where}: same_clip of [corpus] is for rendered people, without [model]")
     for stage in recipe.stage:
         here = f"{where}: stage {stage.name}"
         if stage.kind == "tower":

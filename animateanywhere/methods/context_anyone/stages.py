@@ -42,6 +42,7 @@ class Run:
     settings: Recipe
     out: Path
     track: Track | None = None  # a tracker of the log, besides TensorBoard
+    corpus: Path | None = None  # folder of the rendered people; None: in `out`
 
     @property
     def config(self) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class Run:
 
     def people(self, base: Base, video: bool) -> ShardCorpus:
         """The people that the stages learn from, in stills or in clips."""
-        return encoded_people(base, self.settings, self.out / "corpus", video)
+        return encoded_people(base, self.settings, self.corpus or self.out / "corpus", video)
 
 
 def train(run: Run, stage: Stage, seed: int) -> dict[str, float]:
