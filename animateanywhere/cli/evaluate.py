@@ -77,18 +77,20 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            show_default="runs/evaluate/NAME, runs/bench with --bench puppets, or runs/bench-swap",
+            show_default="runs/evaluate/NAME; with --bench runs/bench, runs/bench-swap or "
+            "runs/bench-cast",
             help="Folder for metrics.json, tables and contact sheets.",
         ),
     ] = None,
     as_json: Json = False,
     bench: Annotated[
-        Literal["puppets", "swap"] | None,
+        Literal["puppets", "swap", "cast"] | None,
         typer.Option(
             show_default="none",
             rich_help_panel=BENCHMARK,
             help="Run a benchmark on rendered people instead of measuring a video: puppets learns "
-            "them, swap puts them into scenes as `aa swap` does.",
+            "them, swap puts them into scenes as `aa swap` does, cast makes videos of them from "
+            "one picture as `aa cast` does.",
         ),
     ] = None,
     subjects: Annotated[
@@ -96,7 +98,7 @@ def evaluate(
         typer.Option(
             metavar="N",
             min=1,
-            show_default="12 for puppets and 24 for swap, or 3 with --fast",
+            show_default="12, 24 for swap, or 3 with --fast",
             rich_help_panel=BENCHMARK,
             help="Number of people.",
         ),
@@ -132,10 +134,9 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default="mini, or mini-swap with --bench swap",
+            show_default="mini, or mini-swap or mini-cast with --bench swap or cast",
             rich_help_panel=BENCHMARK,
-            help="Base model that learns or swaps: a name that `aa bases` lists as ready, or its "
-            "folder.",
+            help="Base model to measure: a name that `aa bases` lists as ready, or its folder.",
         ),
     ] = None,
     ablations: Annotated[
@@ -170,14 +171,16 @@ def evaluate(
     Example: aa evaluate --bench swap --fast
 
     Example: aa evaluate --bench swap --ablations mini-swap
+
+    Example: aa evaluate --bench cast --fast
     """
     if (target is None) == (bench is None):
         raise UsageError(
-            "what to evaluate? give a video, the folder of a run, --bench puppets or --bench swap"
+            "what to evaluate? give a video, the folder of a run, or --bench puppets, swap or cast"
         )
     if bench is None and (subjects or methods or hard or people):
         raise UsageError("--subjects, --methods, --hard and --people belong to --bench")
-    if bench == "swap" and (hard or people):
+    if bench in ("swap", "cast") and (hard or people):
         raise UsageError("--hard and --people belong to --bench puppets")
     if ablations is not None and (bench != "swap" or base is not None):
         raise UsageError(
@@ -202,6 +205,19 @@ def evaluate(
                 methods=names,
                 fast=fast,
                 base=base or "mini-swap",
+            )
+        )
+    if bench == "cast":
+        from animateanywhere.commands.cast_benchmark import cast_benchmark
+
+        names = [name.strip() for name in methods.split(",") if name.strip()]
+        return result(
+            cast_benchmark(
+                out or RUNS / "bench-cast",
+                subjects=subjects,
+                methods=names,
+                fast=fast,
+                base=base or "mini-cast",
             )
         )
     if target is None:
