@@ -28,6 +28,7 @@ from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation.held_out import SUBJECTS
 from animateanywhere.evaluation.records import scored
 from animateanywhere.evaluation.report import write_report
+from animateanywhere.evaluation.report_page import Section, write_page
 from animateanywhere.media import video
 from animateanywhere.methods.context_anyone.ablations import ABLATIONS
 from animateanywhere.methods.context_anyone.held_out import PEOPLE, STRATA, Case, Person, person
@@ -42,6 +43,10 @@ from animateanywhere.methods.context_anyone.truth import (
 FEWER = 3  # people, with `fast`
 SHOWN = 4  # people in the contact sheet
 MEASURES = 1  # version of what is measured; with another, scores are made again
+TEXT = (
+    "The first table is of videos in the pose of the true one. Without a pose, a video is compared "
+    "with the person rendered as it shows them, in the scene that was asked for."
+)
 KINDS = {"posed": "with the pose", "free": "without"}
 
 
@@ -54,7 +59,8 @@ def cast_benchmark(
     base: str = "mini-cast",
 ) -> Path:
     """Run the benchmark of `aa cast`, or resume it; returns `out`, which contains
-    `metrics-cast.json`, `table-cast.md` and `contact_sheet-cast.png`, or the same with `-fast`.
+    `metrics-cast.json`, `table-cast.md`, `contact_sheet-cast.png` and `report-cast.html`, or the
+    same with `-fast`.
 
     The people, scenes and motions of `--bench puppets`, each person known from one picture taken
     elsewhere. Every method makes each case twice, in the pose of the true video and by words alone.
@@ -93,11 +99,15 @@ def cast_benchmark(
                     _score(name, one, bases, tools, out / setting / name / f"{number:02}")
                     bar.advance(1)
                 shown += sheet(one, chosen, out / setting) if number < SHOWN else []
-        titles = {name: method.title for name, method in KNOWN.items()}
-        write_report(
-            out, setting, titles, bases.hash, columns=COLUMNS, aims=check_aims, strata=STRATA
-        )
-        video.contact_sheet(out / f"contact_sheet-{setting}.png", shown)
+        pictures = out / f"contact_sheet-{setting}.png"
+        video.contact_sheet(pictures, shown)
+        tables = write_report(
+            out, setting, {name: method.title for name, method in KNOWN.items()}, bases.hash,
+            columns=COLUMNS, aims=check_aims, strata=STRATA, held_against="third",
+        )  # fmt: skip
+        title = f"People of one picture each, in videos of {config['name']}"
+        sections = [Section("Against the renderer's truth", TEXT, tables)]
+        write_page(out / f"report-{setting}.html", title, sections, pictures)
     return out
 
 

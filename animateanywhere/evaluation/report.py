@@ -41,13 +41,15 @@ def write_report(
     columns: Mapping[str, str] | None = None,
     aims: Callable[[Means, Ratios], list[Aim]] | None = None,
     strata: Mapping[str, str] | None = None,
+    held_against: str | None = None,
 ) -> list[Table]:  # fmt: skip
     """Write `metrics-SETTING.json` and `table-SETTING.md` of all methods scored on a base.
 
     titles: the names of the known methods, in the table's order. fvd: of some methods, over all
     videos at once, so without an interval. columns, aims: those of another benchmark than
     `--bench puppets`. strata: titles of kinds of cases, each with a table of its own, of the
-    metrics `METRIC@STRATUM`. Means are over subjects, whose cases are averaged first. Returns the
+    metrics `METRIC@STRATUM`. held_against: a method whose ratios to all others stand in a table of
+    their own, as ours do. Means are over subjects, whose cases are averaged first. Returns the
     tables, for `report_page.write_page`.
     """
     columns = COLUMNS if columns is None else columns
@@ -63,6 +65,7 @@ def write_report(
         methods[name]["fvd"] = {"mean": value, "low": value, "high": value, "of": len(scores[name])}
     each = [f"{metric}@{stratum}" for metric in columns for stratum in strata or {}]
     ratios = score_ratios(scores, [*columns, *each])
+    others = score_ratios(scores, [*columns, *each], held_against) if held_against else {}
     reached = (aims or check_aims)(methods, ratios)
     report = {
         "setting": setting,
@@ -72,8 +75,11 @@ def write_report(
         "ratios": ratios,
         "aims": reached,
     }
+    if others:
+        report[f"ratios_of_{held_against}"] = others
     tables = [
         *means_tables(methods, titles, columns), *ratio_tables(ratios, titles, columns),
+        *ratio_tables(others, titles, columns, titles[held_against] if held_against else ""),
         *aim_tables(reached), *strata_tables(methods, titles, columns, strata or {}),
     ]  # fmt: skip
     path = out / f"metrics-{setting}.json"
@@ -112,27 +118,29 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
 
 def score_ratios(
-    scores: dict[str, dict[str, dict[str, float]]], columns: Iterable[str] = COLUMNS
-) -> Ratios:
-    """Ratio of our mean to each other method's, per metric, over the subjects that both learned.
+    scores: dict[str, dict[str, dict[str, float]]], columns: Iterable[str] = COLUMNS,
+    mine: str = "ours",
+) -> Ratios:  # fmt: skip
+    """Ratio of a method's mean to each other one's, per metric, over the subjects that both
+    learned.
 
     Intervals by a paired bootstrap over subjects, so that a hard subject counts on both sides.
     """
     out: dict[str, dict[str, dict]] = {}
     for name, rows in scores.items():
-        both = sorted(rows.keys() & scores.get("ours", {}).keys())
-        if name == "ours" or not both:
+        both = sorted(rows.keys() & scores.get(mine, {}).keys())
+        if name == mine or not both:
             continue
         out[name] = {}
         for metric in columns:
-            pairs = [(scores["ours"][n].get(metric), rows[n].get(metric)) for n in both]
+            pairs = [(scores[mine][n].get(metric), rows[n].get(metric)) for n in both]
             some = np.array([p for p in pairs if None not in p], float)
             if not np.isfinite(some).all() or not (some.size and (some[:, 1] > 0).all()):
                 continue  # no ratio to zero
-            mine, theirs = some.T
-            value = low = high = float(_ratio(mine, theirs))
+            own, theirs = some.T
+            value = low = high = float(_ratio(own, theirs))
             if len(some) > 1:
-                low, high = _bounds((mine, theirs), _ratio, paired=True)
+                low, high = _bounds((own, theirs), _ratio, paired=True)
             out[name][metric] = {"mean": value, "low": low, "high": high, "of": len(some)}
     return out
 
@@ -212,12 +220,14 @@ def strata_tables(
 
 
 def ratio_tables(
-    ratios: Ratios, titles: dict[str, str], known: Mapping[str, str] = COLUMNS
-) -> list[Table]:
-    """Our mean over each other method's, with paired intervals; [] without any."""
+    ratios: Ratios, titles: dict[str, str], known: Mapping[str, str] = COLUMNS,
+    mine: str = "ours",
+) -> list[Table]:  # fmt: skip
+    """The mean of a method with the title `mine` over each other one's, with paired intervals; []
+    without any."""
     measured = {metric for found in ratios.values() for metric in found}
     columns = {metric: words.rstrip(" ↓↑") for metric, words in known.items() if metric in measured}
-    table = _table("", "ours over", ratios, titles, columns)
+    table = _table("", f"{mine} over", ratios, titles, columns)
     return [table] if columns else []
 
 

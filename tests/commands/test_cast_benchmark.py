@@ -90,6 +90,8 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     assert {"pck", "person_delta_e@free", "one_person@free", "whole@free"} <= set(pasted)
     assert report["ratios"]["words"]["person_delta_e"]["of"] == 1
     assert (out / "contact_sheet-cast-fast.png").is_file()
+    page = (out / "report-cast-fast.html").read_text()
+    assert "data:image/jpeg" in page and "Without a pose" in page
     table = (out / "table-cast-fast.md").read_text()
     assert "| ours over |" in table and "Without a pose" in table and "pose leak" in table
     assert video.read(out / "cast-fast/ours/00/case0-free.mp4").frames.shape == (4, 64, 64, 3)
@@ -153,6 +155,10 @@ def test_ablations_are_trained_and_compared_by_one_command(
     report = json.loads((out / "metrics-cast-fast.json").read_text())
     assert list(report["methods"]) == names
     assert all(row["person_delta_e"]["of"] == 1 for row in report["methods"].values())
+    against = report["ratios_of_third"]
+    assert set(against) == {"ours", "concat", "same_clip"} and "person_delta_e" in against["concat"]
+    title = ablations.ABLATIONS["third"].title
+    assert f"| {title} over |" in (out / "table-cast-fast.md").read_text()
     bare, third = (load_cast_base(out / "bases" / name) for name in ("concat", "third"))
     assert "image_encoder" in third.parts and "image_encoder" not in bare.parts
     assert bare.denoiser.config.gap == 0 and third.denoiser.config.gap == 4

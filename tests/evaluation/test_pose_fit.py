@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from animateanywhere.backbones.base import BUNDLED
 from animateanywhere.evaluation import motion_classifier, pose_fit
 from animateanywhere.evaluation.attributes import read_attributes, render_variants, variants
-from animateanywhere.puppets import Clip, Identity, render, sample_spec
+from animateanywhere.evaluation.perception import load_perception, perceive
+from animateanywhere.metrics.copying import person_counts
+from animateanywhere.puppets import Clip, Identity, render, render_batch, sample_spec
 
 FPS, SIZE = 8.0, 64
 
@@ -98,3 +101,17 @@ def test_motions_are_told_apart_by_their_joints(known: pose_fit.Repertoire) -> N
         right.append(motion_classifier.motion_of(net, points) == known.motions[number].name)
     assert np.mean(right) > 0.6  # by chance 0.09
     assert motion_classifier.motion_of(net, np.zeros((8, 18, 3))) is None
+
+
+def test_two_people_side_by_side_are_counted() -> None:
+    left, right = (sample_spec(seed, "held-out") for seed in (1002, 1102))
+    camera = replace(left.camera, x=-0.22, scale=0.6, ground=0.9)
+    left = replace(left, camera=camera, motion=replace(left.motion, travel=0.0))
+    other = replace(camera, x=0.22)
+    right = replace(right, scene=left.scene, camera=other, motion=replace(left.motion, yaw=0.3))
+    one, more = render_batch([left, right], [1.0, 1.0])
+    share = more.masks[0, ..., None] / 255
+    both = (one.frames[0] * (1 - share) + more.frames[0] * share).astype(np.uint8)
+    net = load_perception(BUNDLED / "perception")
+    seen = perceive(net, np.stack([one.frames[0], both]))
+    assert person_counts(seen["masks"]).tolist() == [1, 2]
