@@ -211,15 +211,17 @@ def evaluate(
         from animateanywhere.commands.cast_benchmark import cast_benchmark
 
         names = [name.strip() for name in methods.split(",") if name.strip()]
-        return result(
-            cast_benchmark(
-                out or RUNS / "bench-cast",
-                subjects=subjects,
-                methods=names,
-                fast=fast,
-                base=base or "mini-cast",
-            )
+        folder = cast_benchmark(
+            out or RUNS / "bench-cast",
+            subjects=subjects,
+            methods=names,
+            fast=fast,
+            base=base or "mini-cast",
         )
+        if as_json:
+            found = folder / f"metrics-cast{'-fast' * fast}.json"
+            return typer.echo(found.read_text(encoding="utf-8"), nl=False)
+        return result(folder)
     if target is None:
         from animateanywhere.commands.benchmark import benchmark
 

@@ -145,7 +145,7 @@ def _score(name: str, one: Person, bases: Bases, tools: Tools, place: Path) -> d
 
 
 def _measured(tools: Tools, made: Made, one: Person, case: Case) -> dict[str, Any]:
-    """The scores of a case's videos. Equal ones are perceived twice, but measured as two tasks."""
+    """The scores of a case's videos."""
     scores: dict[str, Any] = {"delta_e_parts": {}}
     if made.posed is not None:
         scores |= measure_posed(tools, made.posed, one, case)

@@ -142,8 +142,9 @@ def test_references_of_the_same_clip_are_its_frames() -> None:
 
 
 def test_ablations_are_trained_and_compared_by_one_command(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     text = tiny.RECIPE.replace("images = 6", "images = 4").replace("clips = 3", "clips = 2")
     monkeypatch.setattr(tiny, "RECIPE", text.replace("sample_every = 3", "sample_every = 0"))
     base = cast_train(tiny.recipe_of(tmp_path, tiny_base), tmp_path / "cast")
@@ -151,8 +152,9 @@ def test_ablations_are_trained_and_compared_by_one_command(
     names, out = ["ours", "third", "concat", "same_clip"], tmp_path / "bench"
     command = ["evaluate", "--bench", "cast", "--base", str(base), "--out", str(out), "--fast",
                "--subjects", "1", "--methods", ",".join(names)]  # fmt: skip
-    assert main.main(command) == 0
-    report = json.loads((out / "metrics-cast-fast.json").read_text())
+    capsys.readouterr()
+    assert main.main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
     assert list(report["methods"]) == names
     assert all(row["person_delta_e"]["of"] == 1 for row in report["methods"].values())
     against = report["ratios_of_third"]
@@ -169,6 +171,20 @@ def test_ablations_are_trained_and_compared_by_one_command(
     assert len(trained) == 1  # a third of four steps
     monkeypatch.setattr(cast_benchmark, "_measured", None)
     assert main.main(command) == 0  # all is there
+
+
+def test_a_person_who_is_learned_from_a_clip_is_measured_with_the_pose(
+    tiny_cast: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("animateanywhere.methods.context_anyone.held_out.FRAMES", 8)
+    options = {"subjects": 1, "fast": True, "base": str(tiny_cast), "methods": ["personalized"]}
+    out = cast_benchmark.cast_benchmark(tmp_path / "out", **options)
+    report = json.loads((out / "metrics-cast-fast.json").read_text())
+    row = report["methods"]["personalized"]
+    assert 0 < row["person_delta_e"]["mean"] < 100 and "person_delta_e@free" not in row
+    (weights,) = out.glob("cast-fast/personalized/*/run/personal.safetensors")
+    assert video.read(weights.parents[1] / "case0-posed.mp4").frames.shape == (4, 64, 64, 3)
+    assert not (weights.parent / "training").exists()
 
 
 @pytest.mark.parametrize(
