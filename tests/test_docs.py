@@ -11,6 +11,7 @@ import yaml
 
 from animateanywhere import __version__
 from animateanywhere.cli.main import app
+from animateanywhere.commands.cast_baselines import KNOWN as CASTS
 from animateanywhere.commands.swap_benchmark import ROWS as SWAPS
 from animateanywhere.core.errors import UsageError
 from animateanywhere.methods.animate_anywhere.baselines import named
@@ -70,7 +71,8 @@ def parse(line: str, folder: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
     context = COMMANDS[name].make_context(name, arguments)
     for method in (context.params.get("methods") or "ours").split(","):
-        assert method in SWAPS if context.params.get("bench") == "swap" else named(method)
+        known = {"swap": SWAPS, "cast": CASTS}.get(str(context.params.get("bench")))
+        assert method in known if known else named(method)
 
 
 def options(name: str) -> set[str]:

@@ -182,7 +182,10 @@ def test_fvd_knows_copies_from_others(tmp_path: Path) -> None:
     [
         (["--bench", "puppets", "--methods", "ours, oars"], "no method oars: give one of ours,"),
         (["--bench", "puppets", "video.mp4"], "does not exist"),
-        (["--subjects", "2"], "give a video, the folder of a run, --bench puppets or --bench swap"),
+        (
+            ["--subjects", "2"],
+            "give a video, the folder of a run, or --bench puppets, swap or cast",
+        ),
         (["--bench", "puppets", "--subjects", "0"], "--subjects"),
         (["."], "no video"),
         ([".", "--hard"], "belong to --bench"),

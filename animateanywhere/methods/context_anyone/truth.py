@@ -67,12 +67,14 @@ def measure_posed(tools: Tools, made: np.ndarray, one: Person, case: Case) -> di
 
 def measure_free(tools: Tools, made: np.ndarray, one: Person, case: Case) -> dict[str, float]:
     """Every metric of a video uint8 (F, H, W, 3) whose motion was asked for in words, by names that
-    end in "@free". A video in which nobody is seen is recognized as nobody."""
+    end in "@free". Frames in a pose that nobody can have show nobody; a video of such frames is
+    recognized as nobody."""
     truth, spec = case.truth, case.spec
     known = repertoire(case.fps, DRAWS)
     seen, true = perceive(tools.net, made), perceive(tools.net, truth.frames)
     points, height = seen["keypoints"], metrics.person_height(seen["masks"])
-    fits = fit_poses(known, points)
+    fits = [fit if fit and fit.error < ODD else None for fit in fit_poses(known, points)]
+    shows = [n for n, fit in enumerate(fits) if fit is not None]
     short = slice(int(SECONDS * case.fps))
     network = motion_network(known, len(points[short]), STEPS)
     shown = perceive(tools.net, one.shot.frames)["keypoints"][0]
@@ -89,7 +91,7 @@ def measure_free(tools: Tools, made: np.ndarray, one: Person, case: Case) -> dic
         "motion_accuracy": float(motion_of(network, points[short]) == spec.motion.name),
         "one_person": float((person_counts(seen["masks"]) == 1).mean()),
         "whole": float(np.mean([_whole(*pair) for pair in zip(points, fits, strict=True)])),
-        "pose_leak": pose_leak(points, shown, true["keypoints"]),
+        "pose_leak": pose_leak(points[shows], shown, true["keypoints"]),
         "flash": flash(made, cut_out(one.shot)),
     }
     return {f"{name}@{FREE}": value for name, value in _known(scores).items()}
@@ -125,7 +127,7 @@ def _attributes(made: np.ndarray, clips: dict[str, list[Clip]]) -> dict[str, flo
 
 def _whole(pose: np.ndarray, fit: Fit | None) -> bool:
     """Whether a frame shows a body, most of it, in a pose that somebody can have."""
-    return fit is not None and (pose[:, 2] > VISIBLE).sum() >= JOINTS and fit.error < ODD
+    return fit is not None and (pose[:, 2] > VISIBLE).sum() >= JOINTS
 
 
 def _known(scores: dict[str, Any]) -> dict[str, Any]:
