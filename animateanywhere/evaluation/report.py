@@ -19,6 +19,7 @@ from animateanywhere.core.messages import say, warn
 from animateanywhere.evaluation.report_page import Cell, Table, markdown
 
 LEVEL = 0.95  # of the confidence intervals
+LEAST = 1e-5  # of a value that another one is divided by: less is 0 but for rounding
 COLUMNS = {
     "person_delta_e": "person ΔE ↓", "person_psnr": "person PSNR, dB ↑",
     "person_ssim": "person SSIM ↑", "retrieval_12": "recognized among 12 ↑",
@@ -135,7 +136,7 @@ def score_ratios(
         for metric in columns:
             pairs = [(scores[mine][n].get(metric), rows[n].get(metric)) for n in both]
             some = np.array([p for p in pairs if None not in p], float)
-            if not np.isfinite(some).all() or not (some.size and (some[:, 1] > 0).all()):
+            if not np.isfinite(some).all() or not (some.size and (some[:, 1] > LEAST).all()):
                 continue  # no ratio to zero
             own, theirs = some.T
             value = low = high = float(_ratio(own, theirs))
