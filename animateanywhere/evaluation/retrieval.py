@@ -61,8 +61,12 @@ def retrieval(generated: np.ndarray, candidates: Sequence[Clip]) -> dict[str, fl
     chosen = generated[moments(len(generated))]
     distances = np.array([appearance_distance(chosen, one.frames, one.parts) for one in candidates])
     scores: dict[str, float] = {}
-    counts = [n for n in (FEW, MANY) if n <= len(candidates)] or [len(candidates)]
-    for count in counts:
+    for count in sizes(len(candidates)):
         rank = 1.0 + float((distances[1:count] < distances[0]).sum())
         scores |= {f"retrieval_{count}": float(rank == 1), f"retrieval_rank_{count}": rank}
     return scores
+
+
+def sizes(candidates: int) -> list[int]:
+    """Among how many of so many candidates a person is to be recognized."""
+    return [n for n in (FEW, MANY) if n <= candidates] or [candidates]

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from animateanywhere.backbones.base import BUNDLED
 from animateanywhere.cli import main
 from animateanywhere.commands import cast_baselines, cast_benchmark
 from animateanywhere.commands.cast_train import cast_train, recipe_of
 from animateanywhere.core.errors import UsageError
 from animateanywhere.evaluation import held_out as puppets_held_out
+from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.media import video
-from animateanywhere.methods.context_anyone import ablations, held_out, pairs
+from animateanywhere.methods.context_anyone import ablations, held_out, pairs, truth
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
 from animateanywhere.methods.context_anyone.settings import Corpus, load_recipe
 from animateanywhere.puppets import is_held_out
@@ -78,15 +80,15 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
         for name, row in report["methods"].items()
     }
     assert set(means) == {"ours", "words", "pasted", "stranger", "vae", "truth"}
-    truth, pasted, ours = means["truth"], means["pasted"], means["ours"]
-    assert truth["person_psnr"] is None  # infinite, which JSON cannot say
-    assert truth["person_ssim"] == pytest.approx(1) and truth["attributes"] == 1
-    assert truth["retrieval_4"] == 1 and truth["pose_leak@free"] == pytest.approx(0, abs=1e-6)
-    assert truth["dynamic_degree@free"] == pytest.approx(1)
+    true, pasted, ours = means["truth"], means["pasted"], means["ours"]
+    assert true["person_psnr"] is None  # infinite, which JSON cannot say
+    assert true["person_ssim"] == pytest.approx(1) and true["attributes"] == 1
+    assert true["retrieval_4"] == 1 and true["pose_leak@free"] == pytest.approx(0, abs=1e-6)
+    assert true["dynamic_degree@free"] == pytest.approx(1)
     assert pasted["dynamic_degree@free"] < 0.02
     assert pasted["pose_leak@free"] > 0.6
-    assert truth["person_delta_e"] < pasted["person_delta_e"] < ours["person_delta_e"]
-    assert pasted["pck"] < truth["pck"]
+    assert true["person_delta_e"] < pasted["person_delta_e"] < ours["person_delta_e"]
+    assert pasted["pck"] < true["pck"]
     assert {"pck", "person_delta_e@free", "one_person@free", "whole@free"} <= set(pasted)
     assert report["ratios"]["words"]["person_delta_e"]["of"] == 1
     assert (out / "contact_sheet-cast-fast.png").is_file()
@@ -103,6 +105,15 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     cast_benchmark.cast_benchmark(out, **options)
     again = json.loads((out / "metrics-cast-fast.json").read_text())
     assert again["methods"] == report["methods"]
+
+
+def test_noise_is_recognized_as_nobody(one: held_out.Person) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, one.cases[0].truth.frames.shape)
+    tools = truth.Tools(load_perception(BUNDLED / "perception"), None)
+    found = truth.measure_free(tools, noise.astype(np.uint8), one, one.cases[0])
+    assert found["whole@free"] == 0 and found["attributes@free"] == 0
+    assert [found[name] for name in found if name.startswith("retrieval")] == [0]
+    assert "pose_leak@free" not in found and "person_delta_e@free" not in found
 
 
 def test_each_ablation_changes_what_it_names(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from animateanywhere.evaluation.pose_fit import (
     repertoire,
 )
 from animateanywhere.evaluation.report import Aim, Means, Ratios, aim
-from animateanywhere.evaluation.retrieval import retrieval
+from animateanywhere.evaluation.retrieval import retrieval, sizes
 from animateanywhere.evaluation.truth import measure
 from animateanywhere.methods.context_anyone.held_out import FREE, Case, Person, cut_out
 from animateanywhere.metrics.copying import flash, person_counts, pose_leak
@@ -67,13 +67,16 @@ def measure_posed(tools: Tools, made: np.ndarray, one: Person, case: Case) -> di
 
 def measure_free(tools: Tools, made: np.ndarray, one: Person, case: Case) -> dict[str, float]:
     """Every metric of a video uint8 (F, H, W, 3) whose motion was asked for in words, by names that
-    end in "@free". Frames in a pose that nobody can have show nobody; a video of such frames is
-    recognized as nobody."""
+    end in "@free". Frames without a whole body show nobody; a video of such frames is recognized as
+    nobody."""
     truth, spec = case.truth, case.spec
     known = repertoire(case.fps, DRAWS)
     seen, true = perceive(tools.net, made), perceive(tools.net, truth.frames)
     points, height = seen["keypoints"], metrics.person_height(seen["masks"])
-    fits = [fit if fit and fit.error < ODD else None for fit in fit_poses(known, points)]
+    fits = [
+        fit if fit and _is_whole(pose, fit) else None
+        for pose, fit in zip(points, fit_poses(known, points), strict=True)
+    ]
     shows = [n for n, fit in enumerate(fits) if fit is not None]
     short = slice(int(SECONDS * case.fps))
     network = motion_network(known, len(points[short]), STEPS)
@@ -90,7 +93,7 @@ def measure_free(tools: Tools, made: np.ndarray, one: Person, case: Case) -> dic
         "dynamic_degree": moves[0] / moves[1],
         "motion_accuracy": float(motion_of(network, points[short]) == spec.motion.name),
         "one_person": float((person_counts(seen["masks"]) == 1).mean()),
-        "whole": float(np.mean([_whole(*pair) for pair in zip(points, fits, strict=True)])),
+        "whole": len(shows) / len(fits),
         "pose_leak": pose_leak(points[shows], shown, true["keypoints"]),
         "flash": flash(made, cut_out(one.shot)),
     }
@@ -100,12 +103,12 @@ def measure_free(tools: Tools, made: np.ndarray, one: Person, case: Case) -> dic
 def _appearance(
     made: np.ndarray, masks: np.ndarray, fits: list[Fit | None], case: Case
 ) -> dict[str, Any]:
-    """Colors, attributes, and who it is, in those of a video's `moments` that show a pose."""
+    """Colors, attributes, and who it is, in those of a video's `moments` that show a body."""
     chosen = [n for n in case.moments if fits[n] is not None]
     poses = [fit for n in chosen if (fit := fits[n]) is not None]
     people = [case.spec.identity, *case.others]
     if not poses:
-        return {f"retrieval_{len(people)}": 0.0, "attributes": 0.0}
+        return {f"retrieval_{n}": 0.0 for n in sizes(len(people))} | {"attributes": 0.0}
     some = made[chosen]
     candidates = render_posed(poses, case.spec, people, case.size)
     true, half = candidates[0], poses[::2]  # attributes need less
@@ -125,9 +128,9 @@ def _attributes(made: np.ndarray, clips: dict[str, list[Clip]]) -> dict[str, flo
     return mean | {name: found[name] for name in ("pattern",) if name in found}
 
 
-def _whole(pose: np.ndarray, fit: Fit | None) -> bool:
-    """Whether a frame shows a body, most of it, in a pose that somebody can have."""
-    return fit is not None and (pose[:, 2] > VISIBLE).sum() >= JOINTS
+def _is_whole(pose: np.ndarray, fit: Fit) -> bool:
+    """Whether joints (18, 3) are most of a body, in a pose that somebody can have."""
+    return bool((pose[:, 2] > VISIBLE).sum() >= JOINTS) and fit.error < ODD
 
 
 def _known(scores: dict[str, Any]) -> dict[str, Any]:
