@@ -26,6 +26,7 @@ from animateanywhere.backbones.base import (
     load_base,
     window_length,
 )
+from animateanywhere.backbones.borrowing import require_made
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
@@ -179,14 +180,7 @@ def _load(name: str) -> Base:
     """Load a base for `aa cast`, or one that takes pictures in front of a clip. Raises UsageError
     for one that cannot, or with how to make one."""
     if name == DEFAULT:
-        try:
-            find_base(name)
-        except UsageError:
-            raise UsageError(
-                f"the base of `aa cast`, {name}, does not come with the package yet: `aa "
-                f"base-train {name}` makes it on this machine; or give another by --base, such as "
-                "wan-vace-1.3b"
-            ) from None
+        require_made(name, "aa cast", "wan-vace-1.3b")
     folder = find_base(name)
     if "command" not in base_config(folder) and family_in(folder).encode_reference is not None:
         return load_base(name)

@@ -90,7 +90,8 @@ def show(checks: list[Check]) -> None:
             console.print(escape(f"{' ' * 10}{check.todo}"))
     counts = {level: sum(check.level == level for check in checks) for level in words}
     end = "the commands work" if works(checks) else "something that the commands need is broken"
-    more = f", {counts['warning']} warnings" if counts["warning"] else ""
+    warned = counts["warning"]
+    more = f", {warned} warning{'s' * (warned > 1)}" if warned else ""
     console.print(f"[bold]{end}{more}[/]")
 
 

@@ -18,7 +18,8 @@ import torch
 from rich.markup import escape
 
 from animateanywhere import __version__
-from animateanywhere.backbones.base import Base, find_base, sampler_of
+from animateanywhere.backbones.base import Base, sampler_of
+from animateanywhere.backbones.borrowing import require_made
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
 from animateanywhere.commands.swap_memory import require_memory
@@ -202,13 +203,7 @@ def folder_of(scene: Path, digest: str) -> Path:
 def _route(name: str) -> Route:
     """How a base swaps. Raises UsageError for one that cannot, or with how to make one."""
     if name == DEFAULT:
-        try:
-            find_base(name)
-        except UsageError:
-            raise UsageError(
-                f"the base for swaps, {name}, does not come with the package yet: "
-                f"`aa base-train {name}` makes it on this machine; or give another by --base"
-            ) from None
+        require_made(name, "aa swap", "wan-vace-1.3b")
     return route_of(name)
 
 

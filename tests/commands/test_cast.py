@@ -328,7 +328,7 @@ def test_without_the_bundled_base_it_says_what_is_missing(
     write_character(place / "a.png")
     assert main(["cast", "a.png", WALK]) == 2
     text = said(capsys)
-    assert "mini-cast, does not come with the package yet: `aa base-train mini-cast` makes" in text
+    assert "mini-cast, does not come with the package yet. `aa base-train mini-cast` trains" in text
     assert not (place / "runs").exists()
 
 
