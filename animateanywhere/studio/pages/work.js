@@ -1,6 +1,6 @@
 // The bar at the bottom: what is at work, how far it is, and how to stop it.
 
-import { attempt, clock, h, refill, toast } from "./dom.js";
+import { attempt, clock, fill, h, refill, toast } from "./dom.js";
 import { ended, post, watch } from "./net.js";
 
 /** What a job does now, in a few words. */
