@@ -124,7 +124,7 @@ def _report(
     pictures = out / f"contact_sheet-{setting}.png"
     video.contact_sheet(pictures, sheet(shown, chosen, out, setting))
     sections = [Section("With exact poses and masks", "", exact)]
-    if found:
+    if any(table.rows for table in found):
         sections.append(Section("With poses and masks as found", FOUND_TEXT, found))
     name = bases.ours.config["name"]
     write_page(out / f"report-{setting}.html", f"People put into scenes by {name}", sections,
