@@ -209,6 +209,17 @@ def check(
         )
     if also and scene is None and not cast:
         raise UsageError("--also: only with --scene or --cast; one clip is learned")
+    if character_person is not None and scene is None:
+        raise UsageError("--character-person: only with --scene")
+    of_clips: dict[str, object] = {
+        "--recipe": recipe, "--class-word": class_word, "--place": place, "--size": size,
+        "--aspect": aspect,
+    }  # fmt: skip
+    if cast:
+        of_clips |= {"--start": start or None, "--frames": frames, "--input-fps": input_fps}
+    for name, value in of_clips.items() if scene is not None or cast else ():
+        if value is not None:
+            raise UsageError(f"{name}: not with {'--cast' if cast else '--scene'}")
     pictures, part = [video, *(also or ())], Part(start, frames, input_fps)
     if scene is not None:
         from animateanywhere.commands.check_swap import check_swap

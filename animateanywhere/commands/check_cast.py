@@ -17,7 +17,7 @@ from animateanywhere.preprocessing.character import Character
 from animateanywhere.preprocessing.ground import on_ground
 from animateanywhere.preprocessing.portrait import read_pictures, unlike
 
-LEAST = 128  # pixels of a frame of a base for `aa cast`, at least
+LEAST = 128  # pixels of what a base for `aa cast` or `aa swap` sees, at least
 PEOPLE = "people.png"
 
 

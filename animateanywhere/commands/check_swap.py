@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from animateanywhere.backbones.low_memory import to_device
-from animateanywhere.commands.check_cast import write_cut_outs
+from animateanywhere.commands.check_cast import LEAST, write_cut_outs
 from animateanywhere.commands.check_report import FOLDER, Report, about, report_of
 from animateanywhere.commands.swap import (
     DEFAULT,
@@ -42,8 +42,6 @@ from animateanywhere.preprocessing.scene.prepared import PEOPLE as PERSONS
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
 
-LEAST = 128  # pixels of a square that a base for swaps sees, at least
-
 
 def check_swap(
     characters: Sequence[Path], scene: Path, *, person: int | None = None,
@@ -56,7 +54,8 @@ def check_swap(
     Masks and poses are written to `out`, by default where `aa swap` reads them: what is corrected
     there is kept. Faults of the files are findings; other wrong use raises UsageError.
     """
-    shown = out or FOLDER / scene.stem  # pictures to look at
+    # Pictures to look at, of each character with each scene
+    shown = out or FOLDER.joinpath(scene.stem, *(path.stem for path in characters))
     require_writable(shown)
     shown.mkdir(parents=True, exist_ok=True)
     backends = backends or Backends()
@@ -75,7 +74,9 @@ def check_swap(
     if known and prepared is not None:
         keypoints = np.concatenate([read_keypoints(part) for part in prepared.parts])
         found[characters[0].name] += [*compared(known, keypoints), *proportions(known, keypoints)]
-    files = {"persons of the picture": shown / PEOPLE, "persons of the scene": persons}
+    files = {"persons of the picture": shown / PEOPLE}
+    if persons is not None:
+        files["persons of the scene"] = persons
     if known:
         files["cut-out"] = write_cut_outs(shown / "character.png", known)
     if prepared is not None:
@@ -90,14 +91,14 @@ def check_swap(
 def _scene(
     scene: Path, out: Path | None, person: int | None, backends: Backends, part: Part,
     findings: list[Finding],
-) -> tuple[Scene | None, Path]:  # fmt: skip
-    """The prepared scene, None where it is unusable, and where a picture of its persons would be;
-    adds to its findings."""
+) -> tuple[Scene | None, Path | None]:  # fmt: skip
+    """The prepared scene, None where it is unusable, and where a picture of its persons would be,
+    None where nothing was looked for; adds to its findings."""
     try:
         facts = scene_facts(scene, None, part)
     except UsageError as error:
         findings.append(about(scene, error))
-        return None, scene.parent / PERSONS
+        return None, None
     owned: AbstractContextManager[tuple[Path, str]] = (
         scene_folder(scene) if out is None else nullcontext((out, ""))
     )

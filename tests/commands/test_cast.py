@@ -92,6 +92,9 @@ def test_pictures_are_checked_before(place: Path, capsys: pytest.CaptureFixture[
     assert [row["level"] for row in rows if row["file"] == "nobody.png"] == ["unusable"]
     assert main(["check", "a.png", "--cast", "--pose", "a.png"]) == 2
     assert main(["check", "a.png", "--also", "nobody.png"]) == 2
+    capsys.readouterr()
+    assert main(["check", "a.png", "--cast", "--start", "1"]) == 2
+    assert "--start: not with --cast" in capsys.readouterr().err
 
 
 def test_another_picture_prompt_or_seed_is_another_video(

@@ -321,7 +321,9 @@ def test_a_character_and_a_scene_are_checked_before(run, place, capsys):
     assert {row["file"] for row in report["findings"]} <= {"a.png", "scene.mp4"}
     assert any("8 to 13" in row["text"] for row in report["findings"])
     assert Path(report["files"]["scene"]) == Path("runs/scene/person-1")
-    assert Image.open(report["files"]["cut-out"]).size == (96, 96)
+    cut_out = Path("runs/check/scene/a/character.png")  # another character's is elsewhere
+    assert Path(report["files"]["cut-out"]) == cut_out
+    assert Image.open(cut_out).size == (96, 96)
     assert report["prediction"] == {}  # no base
     Image.new("RGB", (96, 96), (90, 120, 90)).save(place / "nobody.png")
     assert main(["check", "nobody.png", "--scene", "scene.mp4"]) == 1
