@@ -15,8 +15,8 @@ REMEMBERED = 1000  # addresses
 @dataclass
 class Attempts:
     """Addresses with wrong passwords. While one waits, its passwords are not looked at: how many
-    are sent at once makes no difference, and no other address waits. The owner on the same machine
-    as a guesser waits half a minute at most."""
+    are sent at once makes no difference, and no other address waits. Whoever guesses on and on from
+    the owner's own address, or behind the same proxy, keeps the owner waiting, too."""
 
     clock: Callable[[], float] = time.monotonic
     wrong: dict[str, tuple[int, float]] = field(default_factory=dict)  # how many, and the last one

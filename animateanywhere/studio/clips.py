@@ -33,9 +33,10 @@ class TooMany(Exception):
 
 @dataclass
 class Uploads:
-    """The uploads that are under way, in one thread: what each of them may still write."""
+    """The uploads that are under way, in one thread."""
 
-    sizes: dict[str, int] = field(default_factory=dict)  # bytes, by the id of the upload
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes at most, by the id of the upload
+    written: dict[str, int] = field(default_factory=dict)  # bytes so far, which the disk has
 
     @contextmanager
     def begin(self, ident: str, length: int | None, folder: Path) -> Iterator[None]:
@@ -51,13 +52,14 @@ class Uploads:
             raise TooMany(
                 f"uploads of {others / 1e9:.1f} GB are under way: send this when they have ended"
             )
-        if shutil.disk_usage(folder).free < others + (length or 0) + SPARE:
+        coming = others - sum(self.written.values())
+        if shutil.disk_usage(folder).free < coming + (length or 0) + SPARE:
             raise Failure("the disk is full: free some space, then upload again")
-        self.sizes[ident] = most
+        self.sizes[ident], self.written[ident] = most, 0
         try:
             yield
         finally:
-            del self.sizes[ident]
+            del self.sizes[ident], self.written[ident]
 
 
 async def take(
@@ -72,10 +74,12 @@ async def take(
     folder, ident = place.own / "clips", new_id()
     folder.mkdir(parents=True, exist_ok=True)
     with uploads.begin(ident, length, folder):
-        return await _take(folder, ident, name, body)
+        return await _take(folder, uploads, ident, name, body)
 
 
-async def _take(folder: Path, ident: str, name: str, body: AsyncIterator[bytes]) -> dict[str, Any]:
+async def _take(
+    folder: Path, uploads: Uploads, ident: str, name: str, body: AsyncIterator[bytes]
+) -> dict[str, Any]:
     """`take` in its folder, under an id."""
     upload = folder / f"{ident}.upload"
     strip = folder / f"{ident}.jpg"
@@ -87,6 +91,7 @@ async def _take(folder: Path, ident: str, name: str, body: AsyncIterator[bytes])
                 if size > LARGEST:
                     raise TooLarge(LARGEST)
                 file.write(piece)
+                uploads.written[ident] = size
         if not upload.stat().st_size:
             raise UsageError("the file is empty")
         facts = await look(upload, strip)
@@ -144,8 +149,9 @@ def file_of(place: Place, name: str) -> Path:
 
 def delete(place: Place, name: str) -> None:
     """Delete an upload, and what was found in it. Raises Unknown."""
-    for kind in ("subjects", "looks"):
-        shutil.rmtree(place.file(kind, name), ignore_errors=True)
+    looks = [*(place.own / "looks").glob(f"*{name}*"), *(place.runs / "check").rglob(name)]
+    for folder in (place.file("subjects", name), *looks):
+        shutil.rmtree(folder, ignore_errors=True)
     for kind in ("subjects", "motions", "clips"):
         for path in (place.own / kind).glob(f"{name}.*"):
             path.unlink()

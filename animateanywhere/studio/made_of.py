@@ -1,20 +1,26 @@
 """What a result of `aa swap` or `aa cast` was made of: uploads, known by the names of their files,
-which no two have."""
+which no two have. The example's name is anybody's: it is known by its contents, too."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from animateanywhere.studio.clips import clips
+from animateanywhere.core.files import sha256
+from animateanywhere.studio.clips import clips, file_of
 from animateanywhere.studio.place import Place
 
 PICTURES = {"swap": "characters", "cast": "pictures"}  # in the settings of a result
 
 
 def uploads(place: Place) -> dict[str, dict[str, Any]]:
-    """All uploads by the names of their files."""
-    return {one["file"]: one for one in clips(place)}
+    """All uploads by the names of their files; the example with a digest."""
+    found = {one["file"]: one for one in clips(place)}
+    for one in found.values():
+        if one.get("bundled"):
+            file = file_of(place, one["id"])
+            one["sha256"] = sha256(file) if file.is_file() else ""
+    return found
 
 
 def made_of(
@@ -24,15 +30,15 @@ def made_of(
     and `given`, ids of those that are uploads."""
     if command not in PICTURES:
         return {}
-    files = [_file(one) for one in _list(settings.get(PICTURES[command]))]
-    pictures = [known.get(file, {}) for file in files]
-    names = [one.get("name", file) for one, file in zip(pictures, files, strict=True)]
+    tables = _list(settings.get(PICTURES[command]))
+    pictures = [_upload(one, known) for one in tables]
+    names = [one.get("name", _file(table)) for one, table in zip(pictures, tables, strict=True)]
     given: dict[str, Any] = {"pictures": [one["id"] for one in pictures if "id" in one]}
     found: dict[str, Any] = {"pictures": names, "given": given}
     if command == "swap":
-        file = _file(settings.get("scene"))
-        scene = known.get(file, {})
-        found["scene"], given["scene"] = scene.get("name", file), scene.get("id")
+        table = settings.get("scene")
+        scene = _upload(table, known)
+        found["scene"], given["scene"] = scene.get("name", _file(table)), scene.get("id")
         found["title"] = f"{' and '.join(names)} in {found['scene']}"
     return found
 
@@ -46,6 +52,12 @@ def scene_run(name: str, known: dict[str, dict[str, Any]]) -> str | None:
 def _list(value: Any) -> list[Any]:
     """A list of a sidecar, which anybody may have written; [] if it is something else."""
     return value if isinstance(value, list) else []
+
+
+def _upload(table: Any, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The upload that a table of a sidecar is about; {} for another file."""
+    one = known.get(_file(table), {})
+    return {} if "sha256" in one and one["sha256"] != table.get("sha256") else one
 
 
 def _file(table: Any) -> str:

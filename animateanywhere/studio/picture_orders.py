@@ -53,7 +53,7 @@ def check_cast(place: Place, form: Form) -> Order:
     pictures, names = _pictures(place, form), texts_of(form, "pictures")
     options = {
         "cast": True, "also": pictures[1:], "person": number_of(form, "person", 1, 20, int),
-        "out": place.file("looks", names[0]), "json": True,
+        "out": place.own / "looks" / "-".join(names), "json": True,
     }  # fmt: skip
     return f"Look at {_names(place, form)}", command_line("check", options, pictures[0])
 

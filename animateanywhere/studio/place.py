@@ -2,7 +2,7 @@
 
 runs/studio/clips/ID.mp4       an upload; ID.json: what it is; ID.jpg: a strip of its frames
 runs/studio/subjects/ID/       a prepared clip, as `aa prepare` writes it
-runs/studio/looks/ID/          the person of a picture, as `aa check --cast` writes it
+runs/studio/looks/ID-ID/       the person of some pictures, as `aa check --cast` writes it
 runs/studio/motions/ID.json    keypoints of a clip, as `aa pose` writes them
 runs/studio/jobs/ID/           job.json, events.jsonl and result.txt of a command
 runs/studio/deleted/ID/        what was deleted, until it is deleted for good

@@ -11,6 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.files import sha256
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import mark, owned
 from animateanywhere.evaluation.sidecar import write_sidecar
@@ -19,7 +20,7 @@ from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.scene.prepared import prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
 from animateanywhere.studio import orders, ready
-from animateanywhere.studio.clips import file_of
+from animateanywhere.studio.clips import EXAMPLE, file_of
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.place import Place, Unknown, new_id
 from tests.studio.test_files import png
@@ -76,7 +77,10 @@ def test_orders_are_the_commands_of_a_user(place: Place, uploads: dict[str, str]
         "check", f"--scene={scene}", f"--also={back}", "--base=tiny-swap", "--person=2", "--json",
         "--", front,
     ]  # fmt: skip
-    assert made["check-cast"].arguments[:3] == ["check", "--cast", f"--also={back}"]
+    looks = place.own / "looks" / f"{uploads['hero.png']}-{uploads['back.png']}"
+    assert made["check-cast"].arguments == [
+        "check", "--cast", f"--also={back}", f"--out={looks}", "--json", "--", front,
+    ]  # fmt: skip
     cast = made["cast"].arguments
     assert cast[cast.index("--") :] == ["--", front, "--out=/etc/passwd"]
     assert f"--pose={EXAMPLES / 'motions' / 'walk.poses.json'}" in cast
@@ -202,8 +206,10 @@ def test_the_scene_that_aa_swap_reads_is_corrected(client: TestClient, studio_pl
 
 
 def test_history_tells_what_a_result_was_made_of(
-    client: TestClient, studio_place: Place, uploads: dict[str, str]
-) -> None:
+    client: TestClient, studio_place: Place, uploads: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("animateanywhere.studio.clips.EXAMPLES", EXAMPLES)
     folder = studio_place.runs / uploads["street.mp4"]
     mark(folder, "swap")
     hero, street = (
@@ -216,12 +222,17 @@ def test_history_tells_what_a_result_was_made_of(
         "b": {"command": "cast", "prompt": "she waves", "pictures": [{"file": hero}], "person": 2,
               "motion": {"file": "walk.poses.json", "start": 1.5}, "base": {"name": "tiny-cast"}},
         "c": {"command": "swap", "characters": "damaged", "scene": ["damaged"]},
+        "d": {"command": "swap", "scene": {"file": "reference.mp4", "sha256": "x"}},
+        "e": {"command": "swap", "scene": {"file": "reference.mp4",
+                                           "sha256": sha256(EXAMPLES / "reference.mp4")}},
     }  # fmt: skip
+    example = {"name": "Example", "file": "reference.mp4", "kind": "video", "bundled": True}
+    (studio_place.own / "clips" / f"{EXAMPLE}.json").write_text(json.dumps(example))
     for name, settings in made.items():
         shutil.copyfile(EXAMPLES / "driving.mp4", folder / f"{name}.mp4")
         write_sidecar(folder / f"{name}.mp4", common | settings)
     items = {one["name"]: one for one in client.get("/api/history").json()["items"]}
-    swapped, cast, damaged = (items[f"{folder.name}/{name}.mp4"] for name in "abc")
+    swapped, cast, damaged, alike, same = (items[f"{folder.name}/{one}.mp4"] for one in "abcde")
     assert items[folder.name]["title"] == "Scene street.mp4"
     assert swapped["title"] == "hero.png and other.png in street.mp4"
     assert swapped["given"] == {"pictures": [uploads["hero.png"]], "scene": uploads["street.mp4"]}
@@ -229,3 +240,5 @@ def test_history_tells_what_a_result_was_made_of(
     assert cast["given"] == {"pictures": [uploads["hero.png"]]} and cast["settings"]["person"] == 2
     assert cast["motion_id"] == "bundled-walk" and cast["settings"]["start"] == 1.5
     assert damaged["given"] == {"pictures": [], "scene": None}
+    assert alike["settings"]["scene"] == "reference.mp4" and alike["given"]["scene"] is None
+    assert same["settings"]["scene"] == "Example" and same["given"]["scene"] == EXAMPLE
