@@ -1,7 +1,7 @@
 // Cast: a video of the person of a picture, by words; nothing is learned.
 
 import { consent } from "./consent.js";
-import { attempt, field, fill, h } from "./dom.js";
+import { attempt, field, fill, h, refill } from "./dom.js";
 import { findingsByFile, TONES } from "./findings.js";
 import { gallery } from "./gallery.js";
 import { inputs, numberIn } from "./inputs.js";
@@ -59,13 +59,13 @@ export async function show(main, rest, closing) {
     go.disabled = !cards.chosen.length;
     asked.ask(cards.chosen.some((id) => !clips.find((one) => one.id === id)?.bundled));
     const key = job ? `${job.id} ${job.state}` : "";
-    if (busy) fill(found, h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress of the look" }));
+    if (busy) refill(found, h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress of the look" }));
     if (key === shown) return;
     shown = key;
-    if (!job) fill(found);
+    if (!job) refill(found);
     else if (!busy) attempt(async () => {
       const parts = await whatWasFound(job, clips);
-      if (shown === key) fill(found, parts);
+      if (shown === key) refill(found, parts);
     });
   }
   closing(watch(() => changed()));

@@ -1,7 +1,7 @@
 // Swap: a character from pictures into a scene, in the place of the person there.
 
 import { consent } from "./consent.js";
-import { attempt, field, fill, h } from "./dom.js";
+import { attempt, field, fill, h, refill } from "./dom.js";
 import { estimate } from "./findings.js";
 import { inputs, numberIn } from "./inputs.js";
 import { given } from "./links.js";
@@ -51,39 +51,41 @@ export async function show(main, rest, closing) {
     choice, found, h("div", { class: "columns" }, making, result));
   results(result, { kind: "swap", kept: KEPT, empty: "The video appears here, beside the scene.", beside: (view, form) => view.setScene?.(form.scene, form.start || 0) }, send, closing);
 
-  // The newest look at these files is shown; what it says of the swap holds for the same persons
+  // The newest look at these files is shown; what it says of the swap holds for the same persons, part and base
+  const looked = (now) => newest("check-swap", (form) => String(form.pictures) === String(now.pictures) && form.scene === now.scene);
   let shown = null;
   let report = null;
   function changed() {
     const now = read();
-    const job = newest("check-swap", (form) => String(form.pictures) === String(now.pictures) && form.scene === now.scene);
+    const job = looked(now);
     const busy = Boolean(job && !ended(job));
     look.disabled = busy || !now.pictures.length || !now.scene;
     const key = job ? `${job.id} ${job.state}` : "";
-    if (!job) fill(found, head("2", "What was found"), h("p", { class: "note" }, "Nothing was looked at yet. A swap does it by itself; look first to see what is wrong, and to correct it."));
-    if (busy) fill(found, waiting(job));
+    if (!job) refill(found, head("2", "What was found"), h("p", { class: "note" }, "Nothing was looked at yet. A swap does it by itself; look first to see what is wrong, and to correct it."));
+    if (busy) refill(found, waiting(job));
     if (key !== shown) {
       shown = key;
       report = null;
       if (job && !busy) attempt(async () => {
         const [parts, said] = await whatWasFound(job, clips);
         if (shown !== key) return;
-        fill(found, parts);
+        refill(found, parts);
         report = said;
-        tell(now);
+        tell(read());
       });
     }
     tell(now);
   }
   function tell(now) {
     const ready = now.pictures.length && now.scene;
-    const job = newest("check-swap", (form) => String(form.pictures) === String(now.pictures) && form.scene === now.scene);
-    const judged = report && ["person", "character_person"].every((key) => (job.about[key] ?? null) === now[key]) ? report : null;
+    const about = looked(now)?.about;
+    const judged = report && ["person", "character_person", "start", "frames"].every((key) => (about[key] ?? null) === now[key]) ? report : null;
+    const guess = about?.base === fields.base.value && !fields.steps.value && judged?.prediction.swap;
     const unusable = judged?.verdict === "unusable";
     go.disabled = !ready || unusable;
-    fill(told, !ready ? "Choose a picture and a scene first." : unusable ? "First mend what makes it unusable." : judged?.prediction.swap ? estimate(judged.prediction.swap) : "Time and memory are estimated when it begins.");
+    fill(told, !ready ? "Choose a picture and a scene first." : unusable ? "First correct what makes it unusable." : guess ? estimate(guess) : "Time and memory are estimated when it begins.");
   }
-  for (const one of [fields.person, fields.character]) one.onchange = changed;
+  for (const one of [fields.person, fields.character, fields.steps, fields.base]) one.addEventListener("change", changed);
   closing(watch(() => changed()));
 }
 
@@ -105,8 +107,12 @@ function makeFields(bases, start) {
 
 function optionFields(fields, bases) {
   const words = h("div", { class: "fields" }, field("The character is a", fields.word, "One word."), field("Hair and clothes", fields.appearance), field("Where the scene is", fields.place));
-  const prompted = () => { words.hidden = !bases.find((one) => one.name === fields.base.value)?.prompted; };
-  fields.base.onchange = prompted;
+  const prompted = () => {
+    const base = bases.find((one) => one.name === fields.base.value);
+    words.hidden = !base.prompted;
+    fields.steps.placeholder = base.steps ?? "";
+  };
+  fields.base.addEventListener("change", prompted);
   prompted();
   return [h("div", { class: "fields" }, field("Proportions of the body", fields.fit), field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Base model", fields.base)), words];
 }
@@ -123,7 +129,7 @@ function sceneCards(clips, start, changed) {
   const rate = () => Math.min(clip.fps, FASTEST);
   function choose(one, part) {
     clip = one;
-    film = clip?.kind === "video" ? timeline(clip, LONGEST / rate(), part) : null;
+    film = clip?.kind === "video" ? timeline(clip, LONGEST / rate(), part, changed) : null;
     fill(line, film?.box);
   }
   function list() {

@@ -13,11 +13,17 @@ export async function whatWasFound(job, clips) {
   const used = [...job.about.pictures, job.about.scene].map((id) => clips.find((one) => one.id === id)).filter(Boolean);
   if (job.state !== "done") return [[head("2", "What was found"), broken(job, used)], null];
   const { result: report } = await get(`/api/jobs/${job.id}`);
-  const parts = report.files.scene ? await get(`/api/jobs/${job.id}/scene`).catch(() => []) : [];
+  const parts = report.files.scene ? await get(`/api/jobs/${job.id}/scene`).catch(gone) : [];
   return [[head("2", "What was found", h("span", { class: `badge ${TONES[report.verdict]}` }, report.verdict)),
     h("div", { class: "columns" }, h("div", { class: "tools" }, findingsByFile(report, used)), h("div", { class: "tools" }, written(job, report))),
     parts.length ? await sceneEditor(parts) : null], report];
 }
+
+/** No parts, where the scene was deleted since. */
+const gone = (error) => {
+  if (error.status === 404) return [];
+  throw error;
+};
 
 /** A look that failed or was stopped. */
 export const broken = (job, used) => h("div", { class: "tools" }, h("p", { class: job.state === "failed" ? "bad" : "note" }, job.state === "failed" ? named(job.text, used) : "Stopped."),

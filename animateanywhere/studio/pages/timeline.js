@@ -5,8 +5,8 @@ import { field, fill, h } from "./dom.js";
 const NUDGE = 0.1; // seconds for an arrow key
 const words = (seconds) => `${seconds.toFixed(1)} s`;
 
-/** A timeline of a clip; longest: seconds that are used at most. `part()` tells start and seconds. */
-export function timeline(clip, longest, given = {}) {
+/** A timeline of a clip; longest: seconds that are used at most; moved: called when an end was. `part()` tells start and seconds. */
+export function timeline(clip, longest, given = {}, moved = () => {}) {
   const total = Math.max(clip.seconds, 0.1);
   const range = { start: Math.min(given.start ?? 0, total), end: 0 };
   range.end = Math.min(range.start + Math.min(given.seconds ?? longest, longest), total);
@@ -34,6 +34,7 @@ export function timeline(clip, longest, given = {}) {
     }
     now = which === "start" ? range.start : range.end;
     draw();
+    moved();
   }
 
   function draw() {
