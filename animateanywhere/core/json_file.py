@@ -15,6 +15,15 @@ def parse_json(text: str) -> Any:
         raise ValueError("brackets are nested too deeply") from None
 
 
+def is_shallow(value: Any, most: int) -> bool:
+    """Whether lists and objects are nested at most so deeply. What can just be read cannot always
+    be copied and written again."""
+    if not isinstance(value, list | dict):
+        return True
+    inside = value.values() if isinstance(value, dict) else value
+    return most > 0 and all(is_shallow(one, most - 1) for one in inside)
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file. Raises OSError or ValueError where it cannot be read."""
     return parse_json(path.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -114,6 +114,8 @@ class Access:
             body = await read_body(request, FORM)
         except TooLarge:
             return Response("too long", 413)
+        except ClientDisconnect:
+            return Response("the request broke off", 400)  # to nobody
         given = parse_qs(body.decode(errors="replace")).get("password", [""])[0]
         address = request.client.host if request.client else ""
         # Nothing is awaited from here on, so requests at the same time are one after the other

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from animateanywhere.core.errors import Failure, UsageError
@@ -21,6 +21,7 @@ from animateanywhere.core.files import disk_is_full
 from animateanywhere.core.messages import say, warn
 from animateanywhere.studio import clips, job_replies, replies
 from animateanywhere.studio.access import Access, Keys, hosts_of
+from animateanywhere.studio.answer import Answer
 from animateanywhere.studio.form import TooLarge
 from animateanywhere.studio.jobs import TICK, Queue
 from animateanywhere.studio.place import Place, Unknown
@@ -72,7 +73,8 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
 
 async def _work(queue: Queue) -> None:
     while True:
-        with suppress(OSError):  # on a full disk, the next look may find room
+        # On a full disk, the next look may find room
+        with suppress(OSError, Failure, UsageError):
             await run_in_threadpool(queue.step)
         await asyncio.sleep(TICK)
 
@@ -98,7 +100,7 @@ def _static(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 def _line(text: str, status: int) -> Response:
     """What went wrong, in one line."""
-    return JSONResponse({"error": text}, status)
+    return Answer({"error": text}, status)
 
 
 async def _missing(request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +25,9 @@ SPARE = 2**26  # bytes that stay free on the disk
 AT_ONCE, IN_FLIGHT = 4, 2 * 10**9  # uploads at the same time, and bytes that these may bring
 PATIENCE = 120  # seconds for a look at a file
 LONGEST_NAME = 80
+KINDS = ("video", "picture", "poses")
 EXAMPLE = "0" * 16  # id of the clip that comes with the package
+EXAMPLE_FILE = "reference.mp4"
 
 
 class TooMany(Exception):
@@ -125,7 +128,7 @@ async def look(path: Path, strip: Path) -> dict[str, Any]:
 def clips(place: Place) -> list[dict[str, Any]]:
     """All uploads, the newest first."""
     files = sorted((place.own / "clips").glob("*.json"), key=lambda file: -file.stat().st_mtime)
-    return [{"id": file.stem, **table} for file in files if (table := _table(file)) is not None]
+    return [{**table, "id": file.stem} for file in files if (table := _table(file)) is not None]
 
 
 def clip_of(place: Place, name: str) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def clip_of(place: Place, name: str) -> dict[str, Any]:
     table = _table(place.file("clips", name, ".json"))
     if table is None:
         raise Unknown(name)
-    return {"id": name, **table}
+    return {**table, "id": name}
 
 
 def file_of(place: Place, name: str) -> Path:
@@ -165,14 +168,20 @@ def clean(name: str) -> str:
 
 
 def _table(file: Path) -> dict[str, Any] | None:
+    """The facts of an upload; None if they are damaged."""
     table = read_table(file)
-    path = table.get("file")
-    return table if ID.fullmatch(file.stem) and isinstance(path, str) and "/" not in path else None
+    path, name = table.get("file"), table.get("name")
+    if not isinstance(path, str) or not isinstance(name, str) or table.get("kind") not in KINDS:
+        return None
+    own = path == EXAMPLE_FILE if table.get("bundled") else path.startswith(f"{file.stem}.")
+    numbers = (table.get("seconds"), *(table.get(key, 0) for key in ("fps", "width", "height")))
+    known = all(type(one) in (int, float) and math.isfinite(one) for one in numbers)
+    return table if ID.fullmatch(file.stem) and own and "/" not in path and known else None
 
 
 async def add_example(place: Place) -> None:
     """Put the clip of a rendered person that comes with the package among the uploads, once."""
-    file, facts = EXAMPLES / "reference.mp4", place.own / "clips" / f"{EXAMPLE}.json"
+    file, facts = EXAMPLES / EXAMPLE_FILE, place.own / "clips" / f"{EXAMPLE}.json"
     if facts.exists() or not file.is_file():
         return
     facts.parent.mkdir(parents=True, exist_ok=True)

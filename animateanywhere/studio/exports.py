@@ -24,12 +24,15 @@ PATIENCE = 180.0  # seconds
 async def export(place: Place, video: Path, form: str) -> Path:
     """The file of a video in another form, made where it is not there yet. Raises Unknown, and
     UsageError where it cannot be made."""
-    if form not in SUFFIXES or not video.with_suffix(".json").is_file() or not video.is_file():
+    settings = video.with_suffix(".json")
+    if form not in SUFFIXES or not settings.is_file() or not video.is_file():
         raise Unknown(form)
     if form == "video" or video.suffix == SUFFIXES[form]:
         return video
     if form == "settings":
-        return video.with_suffix(".json")
+        if not place.holds(settings):
+            raise Unknown(form)
+        return settings
     state = video.stat()
     name = f"{place.id_of(video)}-{state.st_mtime_ns:x}{SUFFIXES[form]}"
     out = place.own / "exports" / name

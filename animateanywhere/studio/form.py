@@ -10,10 +10,11 @@ from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.json_file import parse_json
+from animateanywhere.core.json_file import is_shallow, parse_json
 
 LARGEST = 2**20  # bytes of a form
 LONGEST = 2000  # letters of a text
+DEEPEST = 3  # a form, with a pose in it
 Form = Mapping[str, Any]
 
 
@@ -46,7 +47,10 @@ async def read_form(request: Request) -> dict[str, Any]:
     body = await read_body(request)
     try:
         form = parse_json(body.decode())
-        json.dumps(form, ensure_ascii=False).encode()
+        if is_shallow(form, DEEPEST):
+            json.dumps(form, ensure_ascii=False).encode()
+        else:
+            form = None
     except ValueError:
         form = None
     if not isinstance(form, dict):

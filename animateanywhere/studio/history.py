@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from animateanywhere.commands.runs import find_run, list_runs
 from animateanywhere.core.disk_use import disk_use
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
-from animateanywhere.core.json_file import read_table
+from animateanywhere.core.json_file import is_shallow, read_table
 from animateanywhere.core.run_folder import VIDEOS
 from animateanywhere.core.tensor_file import read_about
 from animateanywhere.evaluation.sidecar import earlier_settings
@@ -26,6 +28,8 @@ from animateanywhere.studio.place import ID, Place, Unknown, new_id
 from animateanywhere.studio.subjects import is_subject
 
 RECORD = "deleted.json"
+DEEPEST = 4  # settings, which anybody may have written
+MOVES = threading.Lock()  # what two tabs delete or bring back is moved once
 SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale",
          "guidance", "likeness", "person", "character_person", "whole", "sampler", "frames", "fps",
          "size", "fit", "scale", "version")  # fmt: skip
@@ -79,7 +83,8 @@ def _item(
         "problems": run.problems, "path": str(run.path.absolute()),
     }  # fmt: skip
     if not _is_run(run) and result_of(run.path) is not None:
-        settings = earlier_settings(run.path) or read_table(run.path.with_suffix(".json"))
+        written = earlier_settings(run.path) or read_table(run.path.with_suffix(".json"))
+        settings = {key: value for key, value in written.items() if is_shallow(value, DEEPEST)}
         item["settings"] = {key: settings[key] for key in SHOWN if settings.get(key) is not None}
         base, scene = (_table(settings, key) for key in ("base", "scene"))
         pose = _table(settings, "pose") or _table(settings, "motion")
@@ -106,13 +111,29 @@ def _is_run(run: Run) -> bool:
     return run.path.is_dir() and not run.path.with_suffix(".json").is_file()
 
 
+def names_of(place: Place, name: str) -> list[str]:
+    """What jobs that work with a run or video have in their arguments: its path, the option of a
+    base, or the upload whose scene it is. Raises Unknown."""
+    path = place.path_of(name)
+    names = [str(path)]
+    if path.parent == place.runs / "bases":
+        names.append(f"--base={path.name}")
+    if ID.match(path.name):
+        names.append(path.name[: len(new_id())])
+    return names
+
+
 def delete(place: Place, name: str) -> str:
     """Take a run or video out of the folder of the runs; returns the id to bring it back.
 
     It is moved, so nothing is lost before it is deleted for good. Raises Unknown; Failure where a
     command works in it.
     """
-    path = place.path_of(name)
+    with MOVES:
+        return _delete(place, place.path_of(name))
+
+
+def _delete(place: Place, path: Path) -> str:
     run = find_run(str(path.relative_to(place.runs)), place.runs)
     if run.state == "running":
         raise Failure(f"{run.name}: a command works in it: stop that first")
@@ -126,14 +147,22 @@ def delete(place: Place, name: str) -> str:
     record = {"name": run.name, "kind": run.kind, "files": names, "at": time.time()}
     with write_aside(folder / RECORD) as aside:
         aside.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    for number, file in enumerate(files):
-        os.replace(file, folder / str(number))
+    try:
+        for number, file in enumerate(files):
+            os.replace(file, folder / str(number))
+    except OSError:  # such as of a folder on another disk: all of it stays
+        _restore(place, folder, record)
+        raise
     return ident
 
 
 def restore(place: Place, ident: str) -> None:
     """Bring back what was deleted. Raises Unknown; UsageError where something else has its name."""
-    folder, record = _record(place, ident)
+    with MOVES:
+        _restore(place, *_record(place, ident))
+
+
+def _restore(place: Place, folder: Path, record: dict[str, Any]) -> None:
     kept = [(folder / str(number), place.runs / name)
             for number, name in enumerate(record["files"])]  # fmt: skip
     moves = [move for source, target in kept for move in _moves(source, target)]
@@ -158,15 +187,15 @@ def _moves(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 def forget(place: Place, ident: str) -> None:
     """Delete for good what was deleted. Raises Unknown."""
-    folder, _ = _record(place, ident)
-    shutil.rmtree(folder)
+    with MOVES:
+        shutil.rmtree(_record(place, ident)[0])
 
 
 def _deleted(place: Place) -> list[dict[str, Any]]:
     found = []
     for path in (place.own / "deleted").glob(f"*/{RECORD}"):
         ident = path.parent.name
-        if ID.fullmatch(ident):
+        with suppress(Unknown):  # a damaged one hides no other
             record = _record(place, ident)[1]
             found.append({"id": ident, "name": record["name"], "kind": record["kind"],
                           "at": record["at"], "bytes": disk_use(path.parent)[0]})  # fmt: skip
@@ -181,6 +210,7 @@ def _record(place: Place, ident: str) -> tuple[Path, dict[str, Any]]:
     whole = isinstance(names, list) and all(
         isinstance(name, str) and place.holds(place.runs / name) for name in names
     )
-    if not whole or not {"name", "kind", "at"} <= record.keys():
+    texts = all(isinstance(record.get(key), str) for key in ("name", "kind"))
+    if not whole or not texts or type(record.get("at")) not in (int, float):
         raise Unknown(ident)
     return folder, record

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 import psutil
 
-from animateanywhere.core.json_file import parse_json, read_table
+from animateanywhere.core.json_file import is_shallow, parse_json, read_table
+from animateanywhere.studio.form import DEEPEST
 from animateanywhere.studio.place import ID, new_id
 
 State = Literal["queued", "running", "stopping", "done", "failed", "stopped"]
@@ -30,7 +31,6 @@ class Job:
     begun: float | None = None
     ended: float | None = None
     process: int | None = None
-    since: float | None = None  # when the process began, by which it is known again
     code: int | None = None
     text: str = ""  # one line, why it failed
     result: str = ""  # what the command printed to stdout
@@ -44,25 +44,39 @@ def read_job(path: Path) -> Job | None:
         job = Job(**{key: value for key, value in table.items() if key in known})
     except TypeError:
         return None
-    whole = ID.fullmatch(job.id) and job.state in get_args(State)
-    words = (
-        isinstance(job.arguments, list)
-        and job.arguments
-        and all(isinstance(one, str) for one in job.arguments)
+    return job if _is_whole(job) else None
+
+
+def _is_whole(job: Job) -> bool:
+    texts = (job.id, job.kind, job.title, job.text, job.result)
+    form = isinstance(job.about, dict) and is_shallow(job.about, DEEPEST)
+    if not form or not isinstance(job.arguments, list):
+        return False
+    if not all(isinstance(one, str) for one in (*texts, *job.arguments)):
+        return False
+    times = (job.queued, job.begun or 0, job.ended or 0)
+    numbers = (1 if job.process is None else job.process, job.code or 0)
+    return (
+        ID.fullmatch(job.id) is not None
+        and job.state in get_args(State)
+        and bool(job.arguments)
+        and all(type(one) in (int, float) for one in times)
+        and all(type(one) is int for one in numbers)
+        and 0 < numbers[0] < 2**31
     )
-    return job if whole and words else None
 
 
 def process_of(job: Job) -> psutil.Process | None:
-    """The process of a job, if it still works; its number may be another's by now."""
+    """The process of a job, if it still works; its number may be another's by now.
+
+    It is known by its arguments: the time at which it began is another one after the clock was set.
+    """
     if job.process is None:
         return None
     try:
         process = psutil.Process(job.process)
-        if job.since is not None and abs(process.create_time() - job.since) > 1:
-            return None
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
-    except psutil.Error:
+        return process if process.cmdline()[-len(job.arguments) :] == job.arguments else None
+    except psutil.Error:  # gone, or ended and not yet waited for
         return None
 
 

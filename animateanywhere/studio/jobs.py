@@ -23,13 +23,14 @@ from pathlib import Path
 
 import psutil
 
-from animateanywhere.core.errors import Failure
+from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.studio.job import ENDED, Job, process_of, read_job
 from animateanywhere.studio.place import Unknown
 from animateanywhere.studio.progress import Progress, follow
 
 TICK = 0.2  # seconds between looks at what changed
+SIGNALS = {int(one) for one in signal.Signals}
 KEPT = 50  # ended jobs that are remembered
 KILLED = (
     "ended by the system ({}), perhaps because memory ran out: close other programs, or try less"
@@ -58,7 +59,7 @@ class Queue:
             if job is None or job.id != path.parent.name:
                 continue
             self.jobs[job.id] = job
-            self._follow(job)
+            self._follow_to_end(job)
             if job.state in ("running", "stopping") and process_of(job) is None:
                 lost = job.state == "running" and self.progress[job.id].code is None
                 self._settle(job, None)
@@ -120,7 +121,7 @@ class Queue:
             if job.state not in ENDED:
                 raise Failure(f"{job.title}: stop it first")
             shutil.rmtree(self.folder / job.id, ignore_errors=True)
-            del self.jobs[job.id]
+            self.jobs.pop(job.id, None)  # another tab may have been faster
             self.progress.pop(job.id, None)
             self.changes += 1
 
@@ -138,9 +139,11 @@ class Queue:
             if job is not None:
                 if self._follow(job):
                     self.changes += 1
-                code = self._code(job)
-                if code is not None or process_of(job) is None:
-                    self._follow(job)
+                # Only of a process of another start it has to be found out whether it still works
+                own = self.child is not None and self.child.pid == job.process
+                code = self.child.poll() if own and self.child else None
+                if code is not None or (not own and process_of(job) is None):
+                    self._follow_to_end(job)
                     self._settle(job, code)
                 return
             waiting = sorted((job for job in self.jobs.values() if job.state == "queued"),
@@ -181,32 +184,26 @@ class Queue:
                 open(place / "events.jsonl", "ab") as errors,
                 open(place / "result.txt", "wb") as out,
             ):
-                errors.write(b'{"kind": "begin"}\n')
+                # It may have ended within a line
+                errors.write(b'\n{"kind": "begin"}\n')
                 errors.flush()
                 # Of its own session: Ctrl-C in the studio's terminal is the studio's
                 self.child = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=environment,
                     start_new_session=True,
                 )  # fmt: skip
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: of letters that no command may have
             job.state, job.ended = "failed", time.time()
-            job.text = f"could not start: {(error.strerror or str(error)).lower()}"
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            job.text = f"could not start: {reason.lower()}"
         else:
             job.state, job.process = "running", self.child.pid
-            with suppress(psutil.Error):
-                job.since = psutil.Process(self.child.pid).create_time()
             # Where memory runs out, the system ends this one and not the studio
             with suppress(OSError):
                 Path(f"/proc/{self.child.pid}/oom_score_adj").write_text("500")
         self.progress.setdefault(job.id, Progress())
         self._write(job)
         self.changes += 1
-
-    def _code(self, job: Job) -> int | None:
-        """The exit code of a job that has ended; None while it works, and where it is not known."""
-        if self.child is None or self.child.pid != job.process:
-            return None
-        return self.child.poll()
 
     def _settle(self, job: Job, code: int | None) -> None:
         """Write down how a job has ended. code: None where its process was not this one's."""
@@ -222,10 +219,10 @@ class Queue:
         elif job.code in (130, 143) or job.state == "stopping":
             job.state, job.text = "stopped", ""
         else:
-            number = "" if job.code is None or job.code >= 0 else signal.Signals(-job.code).name
-            job.state = "failed"
-            job.text = seen.error or KILLED.format(number or "no reason was left")
-        job.ended, job.process, job.since = time.time(), None, None
+            number = -(job.code or 0)
+            name = signal.Signals(number).name if number in SIGNALS else "no reason was left"
+            job.state, job.text = "failed", seen.error or KILLED.format(name)
+        job.ended, job.process = time.time(), None
         self._write(job)
         self._forget_oldest()
         self.changes += 1
@@ -241,14 +238,19 @@ class Queue:
         progress = self.progress.setdefault(job.id, Progress())
         return follow(progress, self.folder / job.id / "events.jsonl")
 
+    def _follow_to_end(self, job: Job) -> None:
+        """Read all that a job has written: its exit code is in the last line."""
+        while self._follow(job):
+            pass
+
     def _write(self, job: Job) -> None:
-        """Keep a job on the disk. Where that is full, only a new job fails: for the others, the
-        record is a little old."""
+        """Keep a job on the disk. Where that is not possible, only a new job fails: for the others,
+        the record is a little old."""
         path = self.folder / job.id / "job.json"
         try:
             with write_aside(path) as aside:
                 aside.write_text(json.dumps(asdict(job), indent=1) + "\n", encoding="utf-8")
-        except Failure:
+        except (Failure, UsageError, OSError):  # full, not writable, a folder of that name
             if job.id not in self.jobs:
                 shutil.rmtree(path.parent, ignore_errors=True)
                 raise

@@ -99,7 +99,8 @@ def main() -> int:
     try:
         print(json.dumps(look(path, strip)))
     except UsageError as error:
-        print(str(error).removeprefix(f"{path}: "), file=sys.stderr)
+        # The name is one of the server's, which says nothing to people
+        print(str(error).removeprefix(f"{path}: ").replace(f" '{path}'", ""), file=sys.stderr)
         return 2
     return 0
 

@@ -58,11 +58,15 @@ class Place:
 
     def holds(self, path: Path) -> bool:
         """Whether a path is in the folder of the runs, whatever it links to."""
-        return path.resolve().is_relative_to(self.runs.resolve())
+        try:
+            return path.resolve().is_relative_to(self.runs.resolve())
+        except (OSError, RuntimeError, ValueError):  # a loop of links, or no name of a file
+            return False
 
     def file(self, kind: str, name: str, suffix: str = "") -> Path:
         """A file or folder of the studio by the kind of its folder and its id. Raises Unknown for
-        what is no id."""
-        if not ID.fullmatch(name):
+        what is no id, and where a link leads out of the runs."""
+        path = self.own / kind / f"{name}{suffix}"
+        if not ID.fullmatch(name) or not self.holds(path):
             raise Unknown(name)
-        return self.own / kind / f"{name}{suffix}"
+        return path

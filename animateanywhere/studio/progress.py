@@ -64,12 +64,18 @@ def _take(progress: Progress, event: dict[str, Any]) -> None:
     elif kind == "begin":  # of a command, perhaps again
         progress.error, progress.code = "", None
     elif kind == "exit":
-        progress.code = event.get("code")
+        progress.code = _whole(event.get("code"), None)
     elif kind == "progress":
-        progress.stage, progress.eta = str(event.get("stage", "")), event.get("eta")
-        progress.step, progress.total = int(event.get("step", 0)), int(event.get("total", 0))
+        progress.stage, eta = str(event.get("stage", "")), event.get("eta")
+        progress.eta = eta if isinstance(eta, int | float) else None
+        progress.step, progress.total = (_whole(event.get(key), 0) for key in ("step", "total"))
         if isinstance(loss := event.get("loss"), float):
             _add(progress, loss)
+
+
+def _whole(value: Any, instead: Any) -> Any:
+    """A whole number of an event, which a library may have printed that looks alike."""
+    return value if type(value) is int else instead
 
 
 def _add(progress: Progress, loss: float) -> None:

@@ -142,7 +142,8 @@ async def _history(request: Request) -> Response:
 async def _delete(request: Request) -> Response:
     place: Place = request.app.state.place
     queue: Queue = request.app.state.queue
-    queue.require_unused(str(place.path_of(request.path_params["id"])))
+    for name in history.names_of(place, request.path_params["id"]):
+        queue.require_unused(name)
     ident = await run_in_threadpool(history.delete, place, request.path_params["id"])
     return Answer({"id": ident})
 
@@ -168,6 +169,7 @@ async def _export(request: Request) -> Response:
     )
     path = await exports.export(request.app.state.place, video, form)
     name = f"{video.stem}{exports.SUFFIXES[form] or video.suffix}"
+    name = name.encode(errors="replace").decode()  # it may be no text
     return FileResponse(path, filename=name, media_type="application/octet-stream")
 
 

@@ -48,7 +48,7 @@ def subject_of(place: Place, name: str) -> Path:
         folder = place.path_of(name)
     if not is_subject(folder):
         folder = folder / "subject"
-    if not is_subject(folder) or not place.holds(folder):
+    if not is_subject(folder) or not all(map(place.holds, (folder, *folder.iterdir()))):
         raise Unknown(name)
     return folder
 

@@ -125,7 +125,7 @@ def test_one_that_went_with_the_studio_goes_on_first(queue: Queue, tmp_path: Pat
     # As after the power went
     record = queue.folder / job.id / "job.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "running",
-                                  "process": 2**22 - 1, "since": 1.0}))  # fmt: skip
+                                  "process": 2**22 - 1}))  # fmt: skip
     events = queue.folder / job.id / "events.jsonl"
     events.write_text("".join(line for line in events.read_text().splitlines(True)
                               if "exit" not in line))  # fmt: skip
