@@ -88,7 +88,7 @@ def test_an_upload_gets_a_name_of_the_servers_and_is_known_by_its_content(
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b"", "empty"), (b"#!/bin/sh\nrm", "text file"), (b"\0" * 5000, "cannot be read"),
-     (b"{}", "poses.json"), (VIDEO[600:12000], "damaged"), (b"<svg onload='x'/>", "text file"),
+     (b"{}", "poses.json"), (VIDEO[600:12000], "damaged"), (b"<svg onload='x'/>", "SVG drawing"),
      (b"\x89PNG\r\n\x1a\n" + b"x" * 99, "")],
 )  # fmt: skip
 def test_what_is_no_video_is_refused_and_nothing_is_left(
