@@ -146,15 +146,18 @@ def score_ratios(
     return out
 
 
-def aim(text: str, found: dict[str, float] | None, low: float, high: float) -> Aim:
+def aim(
+    text: str, found: dict[str, float] | None, low: float, high: float, valid: bool = True
+) -> Aim:
     """An aim of our method: the measured mean with its interval, and whether it is reached.
 
-    "surely" means that the whole confidence interval is within the limits.
+    "surely" means that the whole confidence interval is within the limits. valid: False where the
+    videos are too bad for the measure to say anything good of them: nothing is reached then.
     """
     value = found["mean"] if found else float("nan")
-    sure = found is not None and low <= found["low"] and found["high"] <= high
+    sure = valid and found is not None and low <= found["low"] and found["high"] <= high
     limits = {bound: found[bound] if found else float("nan") for bound in ("low", "high")}
-    reached = low <= value <= high
+    reached = valid and low <= value <= high
     return {"aim": text, "value": value, **limits, "reached": reached, "surely": sure}
 
 

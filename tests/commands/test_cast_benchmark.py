@@ -116,6 +116,21 @@ def test_noise_is_recognized_as_nobody(one: held_out.Person) -> None:
     assert "pose_leak@free" not in found and "person_delta_e@free" not in found
 
 
+def test_aims_that_a_video_of_nothing_passes_need_a_person_in_it() -> None:
+    def reached(whole: float | None) -> set[str]:
+        values = {"pose_leak": -0.6, "flash": 0.0, "scene_accuracy": 1.0, "one_person": 1.0}
+        values |= {"retrieval_100": 0.9} | ({} if whole is None else {"whole": whole})
+        row = {f"{name}@free": {"mean": value, "low": value, "high": value, "of": 12.0}
+               for name, value in values.items()}  # fmt: skip
+        same = {"mean": 1.0, "low": 1.0, "high": 1.0, "of": 12.0}
+        aims = truth.check_aims({"ours": row, "vae": row}, {"words": {"dynamic_degree@free": same}})
+        assert all(aim["reached"] for aim in aims if aim["surely"])
+        return {aim["aim"] for aim in aims if aim["reached"]}
+
+    assert len(reached(1.0)) == 7
+    assert reached(0.9) == reached(None) == set()
+
+
 def test_each_ablation_changes_what_it_names(tmp_path: Path) -> None:
     recipe = load_recipe("mini-cast")
     found = {name: ablations.ablated(recipe, name) for name in ablations.ABLATIONS}

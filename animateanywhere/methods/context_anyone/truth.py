@@ -45,6 +45,7 @@ COLUMNS = {
     "pose_leak": "pose leak ↓", "flash": "flash ↓",
 }  # fmt: skip
 JOINTS = 12  # visible ones of a whole person
+PRESENT = 0.95  # of the frames without a pose: less is not a video of a person
 ODD = 0.08  # root mean square error of joints, in heights, from which on a pose is nobody's
 
 
@@ -142,14 +143,21 @@ def _known(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_aims(methods: Means, ratio: Ratios) -> list[Aim]:
-    """The aims of `aa cast`, see `report.aim`."""
+    """The aims of `aa cast`, see `report.aim`.
+
+    A video of nothing copies nothing, flashes nothing and can have the right scene: aims of videos
+    without a pose are reached only where these show a whole body in `PRESENT` of the frames.
+    """
     mine, least, most = methods.get("ours", {}), -float("inf"), float("inf")
 
     def against(name: str, metric: str) -> dict[str, float] | None:
         return ratio.get(name, {}).get(metric)
 
-    def free(metric: str) -> dict[str, float] | None:
-        return mine.get(f"{metric}@{FREE}")
+    whole = mine.get(f"whole@{FREE}")
+    present = whole is not None and whole["mean"] >= PRESENT
+
+    def free(text: str, metric: str, low: float, high: float) -> Aim:
+        return aim(text, mine.get(f"{metric}@{FREE}"), low, high, present)
 
     colors, found = "person_delta_e", f"retrieval_100@{FREE}"
     best = methods.get("vae", {}).get(found, {}).get("mean")
@@ -157,13 +165,15 @@ def check_aims(methods: Means, ratio: Ratios) -> list[Aim]:
         aim("person ΔE with the pose at most 0.9 of words", against("words", colors), least, 0.9),
         aim("person ΔE with the pose not worse than learning from a clip",
             against("personalized", colors), least, 1),
-        aim("recognized among 100 without a pose at least half as often as the VAE's truth",
-            None if best is None else mine.get(found), (best or 0) / 2, 1),
-        aim("scene accuracy without a pose at least 0.95", free("scene_accuracy"), 0.95, 1),
-        aim("one person in at least 0.98 of the frames", free("one_person"), 0.98, 1),
-        aim("pose leak at most 0.05", free("pose_leak"), least, 0.05),
-        aim("flash at most 0.05", free("flash"), least, 0.05),
-        aim("motion without a pose within 10 % of words",
-            against("words", f"dynamic_degree@{FREE}"), 0.9, 1.1),
         aim("PCK with the pose at least 0.95 of the VAE's", against("vae", "pck"), 0.95, most),
+        free(f"a whole body in at least {PRESENT} of the frames without a pose; the aims below "
+             "need it", "whole", PRESENT, 1),
+        aim("recognized among 100 without a pose at least half as often as the VAE's truth",
+            None if best is None else mine.get(found), (best or 0) / 2, 1, present),
+        free("scene accuracy without a pose at least 0.95", "scene_accuracy", 0.95, 1),
+        free("one person in at least 0.98 of the frames", "one_person", 0.98, 1),
+        free("pose leak at most 0.05", "pose_leak", least, 0.05),
+        free("flash at most 0.05", "flash", least, 0.05),
+        aim("motion without a pose within 10 % of words",
+            against("words", f"dynamic_degree@{FREE}"), 0.9, 1.1, present),
     ]  # fmt: skip
