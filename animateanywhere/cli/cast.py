@@ -193,11 +193,12 @@ def cast(
     check_file("--contact-sheet", contact_sheet, ".png")
     require_consent([picture, *(also or ()), *([] if pose is None else [pose])], yes)
     from animateanywhere.commands import cast as command
+    from animateanywhere.commands.cast_job import CastOptions
     from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
-    options = command.CastOptions(
+    options = CastOptions(
         also=tuple(also or ()), pose=pose, base=base, out=out, overwrite=overwrite, seed=seed,
         frames=frames, appearance=appearance, likeness=likeness, guidance=guidance, steps=steps,
         sampler=sampler, person=person, pose_person=pose_person, whole=whole,

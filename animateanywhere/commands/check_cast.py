@@ -10,7 +10,7 @@ from PIL import Image
 
 from animateanywhere.commands.check_report import FOLDER, Report, about, report_of
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.files import require_writable, write_aside
+from animateanywhere.core.files import require_no_input, require_writable, write_aside
 from animateanywhere.core.findings import Finding
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import Character
@@ -18,7 +18,7 @@ from animateanywhere.preprocessing.ground import on_ground
 from animateanywhere.preprocessing.portrait import read_pictures, unlike
 
 LEAST = 128  # pixels of what a base for `aa cast` or `aa swap` sees, at least
-PEOPLE = "people.png"
+PEOPLE, CUT_OUT = "people.png", "cut-out.png"
 
 
 def check_cast(
@@ -32,6 +32,7 @@ def check_cast(
     """
     out = out or FOLDER / pictures[0].stem
     require_writable(out)
+    require_no_input([out / PEOPLE, out / CUT_OUT], pictures)
     out.mkdir(parents=True, exist_ok=True)
     (out / PEOPLE).unlink(missing_ok=True)  # of another picture
     backends = backends or Backends()
@@ -51,7 +52,7 @@ def check_cast(
     if (out / PEOPLE).is_file():
         files["persons of the picture"] = out / PEOPLE
     if known:
-        files["cut-out"] = write_cut_outs(out / "cut-out.png", known)
+        files["cut-out"] = write_cut_outs(out / CUT_OUT, known)
     return report_of(found, {}, files)
 
 

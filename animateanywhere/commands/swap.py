@@ -33,7 +33,7 @@ from animateanywhere.commands.swap_output import (
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
-from animateanywhere.core.files import require_writable, write_aside
+from animateanywhere.core.files import require_no_input, require_writable, write_aside
 from animateanywhere.core.findings import refuse, warn_findings
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say, warn
@@ -253,10 +253,7 @@ def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) 
         if path.resolve() == scene.resolve():
             raise UsageError(f"{path}: both the character and the scene; give two files")
     written = [path for path in (options.out, options.contact_sheet) if path is not None]
-    for path in written:
-        for given in (*characters, scene):
-            if path.resolve() == given.resolve():
-                raise UsageError(f"{path} would overwrite the input {given}: give another name")
+    require_no_input(written, (*characters, scene))
     if len({path.resolve() for path in written}) < len(written):
         raise UsageError(f"--out and --contact-sheet are both {options.out}; give two names")
     if options.out is not None:

@@ -116,6 +116,14 @@ def require_free(path: Path, overwrite: bool | None, own: bool = False) -> None:
         raise UsageError(f"{path} exists and was not written by this command: {instead}")
 
 
+def require_no_input(written: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise UsageError where a file to write is an input."""
+    given = {path.resolve(): path for path in inputs}
+    for path in written:
+        if (one := given.get(path.resolve())) is not None:
+            raise UsageError(f"{path} would overwrite the input {one}: give another name")
+
+
 def require_writable(folder: str | os.PathLike[str], option: str = "--out") -> None:
     """Check that files can be written to `folder`, or that it could be created. Creates nothing.
 

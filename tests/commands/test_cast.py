@@ -287,6 +287,18 @@ def test_wrong_use_is_refused_before_any_work(
     assert (place / "a.png").read_bytes() == before
 
 
+def test_an_input_with_the_name_of_the_numbered_picture_is_kept(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_character(place / "people.png")
+    before = (place / "people.png").read_bytes()
+    assert run("--out", "x.mp4", picture="people.png") == 2
+    assert "people.png would overwrite the input people.png" in said(capsys)
+    assert main(["check", "people.png", "--cast", "--out", "."]) == 2
+    assert "would overwrite the input" in said(capsys)
+    assert (place / "people.png").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

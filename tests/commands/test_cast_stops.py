@@ -13,6 +13,7 @@ import torch
 
 from animateanywhere.cli.main import main
 from animateanywhere.commands import cast as command
+from animateanywhere.commands import cast_output
 from animateanywhere.core.files import cache_place
 from animateanywhere.core.name_claim import claimed
 from animateanywhere.core.paths import RUNS
@@ -25,7 +26,7 @@ from tests.commands.test_swap import write_character
 STAGES = {
     "picture": (command, "read_pictures"), "denoising": (command.generation, "cast_latents"),
     "video": (writing, "_in_bt709"), "settings": (sidecar, "write_aside"),
-    "kept picture": (command, "write_aside"), "sheet": (command.video, "contact_sheet"),
+    "kept picture": (cast_output, "write_aside"), "sheet": (cast_output.video, "contact_sheet"),
 }  # fmt: skip
 ORDER = ("--frames", 1, "--steps", 1, "--contact-sheet", "sheet.png")
 
@@ -110,7 +111,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         elif where == "settings":
             filled.setattr(sidecar.Path, "write_text", full)
         else:
-            filled.setattr(command.Image.Image, "save", full)
+            filled.setattr(cast_output.Image.Image, "save", full)
         assert run(*ORDER, "--out", "x.mp4") == 1
     assert "disk full while writing" in said(capsys)
     assert not list(place.rglob("*.part*"))
