@@ -182,6 +182,11 @@ def evaluate(
         raise UsageError("--subjects, --methods, --hard and --people belong to --bench")
     if bench in ("swap", "cast") and (hard or people):
         raise UsageError("--hard and --people belong to --bench puppets")
+    if ablations is not None and bench == "cast":
+        raise UsageError(
+            "--ablations belongs to --bench swap; --bench cast takes them by --methods, such as "
+            "third,no_emphasis, and the recipe from its --base"
+        )
     if ablations is not None and (bench != "swap" or base is not None):
         raise UsageError(
             "--ablations belongs to --bench swap, and trains its bases: leave --base out"
@@ -210,7 +215,6 @@ def evaluate(
     if bench == "cast":
         from animateanywhere.commands.cast_benchmark import cast_benchmark
 
-        names = [name.strip() for name in methods.split(",") if name.strip()]
         folder = cast_benchmark(
             out or RUNS / "bench-cast",
             subjects=subjects,

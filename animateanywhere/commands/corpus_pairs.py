@@ -73,7 +73,7 @@ def pairs(
         raise UsageError(f"--out {out}: give another folder than the corpus")
     record = {
         "corpus": sha256(folder / INDEX), "per_folder": per_folder,
-        "edit": Path(edit).name if edit and Path(edit).is_dir() else edit or "",
+        "edit": Path(edit).resolve().name if edit and Path(edit).is_dir() else edit or "",
         "seed": seed,
     }  # fmt: skip
     with owned(out, "corpus"):

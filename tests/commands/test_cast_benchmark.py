@@ -220,6 +220,7 @@ def test_a_person_who_is_learned_from_a_clip_is_measured_with_the_pose(
         (["--methods", "gap_0"], "by what recipe it was trained is not known"),
         (["--subjects", "101"], "has 100 people"),
         (["--hard"], "belong to --bench puppets"),
+        (["--ablations", "mini-cast"], "--bench cast takes them by --methods"),
         (["--base", "mini"], "cannot make a video of the person"),
     ],
 )

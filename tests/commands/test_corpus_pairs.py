@@ -23,6 +23,7 @@ from animateanywhere.pose.skeleton import Poses, poses_text
 from animateanywhere.preprocessing import character
 from animateanywhere.preprocessing.corpus.inputs import read_inputs
 from animateanywhere.preprocessing.corpus.portraits import Portraits, pose_distance
+from animateanywhere.preprocessing.corpus.source import Unfit
 from tests.preprocessing.crowd import walker
 
 SIDE, FPS, FRAMES = 96, 8.0, 4
@@ -71,6 +72,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lines(out: Path) -> dict[str, str]:
     rows = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
     return {row["key"]: row["reason"] for row in rows}
+
+
+@pytest.mark.parametrize("per_folder", [False, True])
+def test_clips_without_a_source_are_not_taken_for_one_person(
+    per_folder: bool, tmp_path: Path
+) -> None:
+    samples = [sample_of(f"a{seed}", "", RED, seed, tmp_path) for seed in (4, 6)]
+    write_corpus(tmp_path / "c", [write_shard(tmp_path / "c", 0, samples)])
+    with pytest.raises(Unfit, match="no other clip"):
+        Portraits(open_shards(tmp_path / "c"), per_folder, 0).others(0, 2)
 
 
 def test_references_are_of_the_same_person_and_the_rest_is_named(

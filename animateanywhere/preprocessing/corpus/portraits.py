@@ -49,15 +49,18 @@ class Portraits:
     """The portraits of a corpus's samples, and those of the same person as another sample.
 
     per_folder: all files in one folder show one person; otherwise only the shots of one file may.
+    Samples without a source have no others.
     """
 
     def __init__(self, corpus: ShardCorpus, per_folder: bool, seed: int) -> None:
         self.corpus, self.seed = corpus, seed
-        self.groups: dict[str, list[int]] = {}
-        self.group_of: list[str] = []
+        self.groups: dict[str | int, list[int]] = {}
+        self.group_of: list[str | int] = []
         for number in range(len(corpus)):
             source = meta_of(corpus.read(number, ["meta.json"]), corpus.name(number, "")).source
-            group = str(PurePosixPath(source).parent) if per_folder else source
+            group: str | int = str(PurePosixPath(source).parent) if per_folder else source
+            if not source:  # of which nothing says that it is the person of another one
+                group = number
             self.groups.setdefault(group, []).append(number)
             self.group_of.append(group)
         self.of = lru_cache(KEPT)(self._of)
