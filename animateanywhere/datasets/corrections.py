@@ -119,6 +119,12 @@ def corrected_frames(found: Corrections, digests: list[Digests]) -> dict[str, li
             for kind, values in found.values.items()}  # fmt: skip
 
 
+def is_corrected(folder: Path, index: int, kind: str, value: np.ndarray | str) -> bool:
+    """Whether a value of a frame differs from what the program wrote; False without `made.json`."""
+    digests = read_digests(folder)["frames"] if (folder / FILE).is_file() else []
+    return index < len(digests) and _digest(value) != digests[index][kind]
+
+
 def all_shown(folder: Path, found: Corrections) -> bool:
     """Whether a folder is whole, and its report shows all of these corrections."""
     whole = not found.missing and findings_are_whole(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from animateanywhere.commands.results import files_of_result, result_of
+from animateanywhere.commands.run_state import RECORD as RECORD_OF_RUN
 from animateanywhere.commands.run_state import WEIGHTS, Run, in_words
 from animateanywhere.commands.runs import find_run, list_runs
 from animateanywhere.core.disk_use import disk_use
@@ -20,6 +21,7 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import is_shallow, read_table
 from animateanywhere.core.run_folder import VIDEOS
 from animateanywhere.core.tensor_file import read_about
+from animateanywhere.datasets.subject import read_settings
 from animateanywhere.evaluation.sidecar import earlier_settings
 from animateanywhere.studio.answer import MEDIA
 from animateanywhere.studio.made_of import made_of, scene_run, uploads
@@ -96,9 +98,19 @@ def _item(
         item["settings"] |= files
         item["shown"] = MEDIA.get(run.path.suffix, "").partition("/")[0] or None
         item["fps"] = _table(settings, "output").get("fps") or settings.get("fps")
+    elif run.kind == "personalize":
+        item["learning"] = _learning(run.path, known)
     elif run.kind == "swap":
         item["title"] = scene_run(run.path.name, known)
     return item
+
+
+def _learning(folder: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What a person is or was learned from, also where that was stopped."""
+    record, subject = read_table(folder / RECORD_OF_RUN), read_settings(folder / "subject")
+    file = Path(str(subject.get("source", ""))).name
+    found = {key: record.get(key) for key in ("token", "class_word", "base", "seed")}
+    return found | {"clip": known.get(file, {}).get("name", file), "filmed": subject.get("scene")}
 
 
 def _table(settings: dict[str, Any], key: str) -> dict[str, Any]:

@@ -100,15 +100,16 @@ async def _picture(request: Request) -> Response:
 async def _set_mask(request: Request) -> Response:
     body = await read_body(request, subjects.LARGEST_MASK)
     frame = request.path_params["frame"]
-    await run_in_threadpool(subjects.set_mask, _subject_folder(request), frame, body)
-    return Response(status_code=204)
+    corrected = await run_in_threadpool(subjects.set_mask, _subject_folder(request), frame, body)
+    return Answer({"corrected": corrected})
 
 
 async def _set_pose(request: Request) -> Response:
-    pose = (await read_form(request)).get("pose")
-    frame = request.path_params["frame"]
-    await run_in_threadpool(subjects.set_pose, _subject_folder(request), frame, pose)
-    return Response(status_code=204)
+    form, frame = await read_form(request), request.path_params["frame"]
+    pose, filled = form.get("pose"), form.get("filled")
+    folder = _subject_folder(request)
+    corrected = await run_in_threadpool(subjects.set_pose, folder, frame, pose, filled)
+    return Answer({"corrected": corrected})
 
 
 async def _set_caption(request: Request) -> Response:

@@ -18,7 +18,11 @@ from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.findings import read_findings, verdict
 from animateanywhere.core.run_folder import is_running, owned
-from animateanywhere.datasets.corrections import corrected_frames, find_corrections
+from animateanywhere.datasets.corrections import (
+    corrected_frames,
+    find_corrections,
+    is_corrected,
+)
 from animateanywhere.datasets.subject import (
     captions_text,
     read_captions,
@@ -62,7 +66,8 @@ def show(folder: Path) -> dict[str, Any]:
     return {
         "count": len(poses.keypoints), "width": poses.width, "height": poses.height,
         "class_word": read_settings(folder).get("class_word"),
-        "keypoints": np.round(poses.keypoints, 2).tolist(), "filled": np.argwhere(filled).tolist(),
+        "keypoints": np.round(poses.keypoints.astype(float), 3).tolist(),  # as in the file
+        "filled": np.argwhere(filled).tolist(),
         "captions": read_captions(folder / "captions.jsonl"), "verdict": verdict(findings),
         "findings": [finding._asdict() for finding in findings],
         "corrected": corrected_frames(found, found.digests), **SKELETON,
@@ -85,8 +90,9 @@ def picture(folder: Path, kind: str, frame: int) -> Path:
     return path
 
 
-def set_mask(folder: Path, frame: int, png: bytes) -> None:
-    """Replace a mask by a picture: white is the person. Raises UsageError for another size, or what
+def set_mask(folder: Path, frame: int, png: bytes) -> bool:
+    """Replace a mask by a picture: white is the person; returns whether it is corrected, other than
+    as found. Raises UsageError for another size, or what
     is no PNG file; Failure where the disk is full or a command works in the folder."""
     path = picture(folder, "masks", frame)
     try:
@@ -102,11 +108,13 @@ def set_mask(folder: Path, frame: int, png: bytes) -> None:
         raise UsageError(f"not a PNG file of a mask ({error})") from None
     with _editing(folder), write_aside(path) as aside:
         save_picture(aside, pixels)
+    return is_corrected(folder, frame, "mask", pixels)
 
 
-def set_pose(folder: Path, frame: int, pose: Any) -> None:
-    """Replace the keypoints of a frame, 18 of x, y in pixels and confidence. Raises as `set_mask`
-    does."""
+def set_pose(folder: Path, frame: int, pose: Any, filled: Any = None) -> bool:
+    """Replace the keypoints of a frame, 18 of x, y in pixels and confidence; returns whether they
+    are corrected, other than as found. filled: the indices of those that are interpolated; without,
+    those that were moved no longer are. Raises as `set_mask` does."""
     path = folder / "poses.json"
     with _editing(folder):
         poses = read_poses(path)
@@ -121,10 +129,15 @@ def set_pose(folder: Path, frame: int, pose: Any) -> None:
             raise UsageError("a pose is 18 keypoints of x, y and confidence")
         changed = (given != poses.keypoints[frame]).any(-1)
         poses.keypoints[frame] = given
-        if poses.filled is not None:  # it was placed, no longer interpolated
+        if poses.filled is not None and filled is not None:
+            if not isinstance(filled, list) or any(one not in range(len(given)) for one in filled):
+                raise UsageError("filled: the numbers of keypoints")
+            poses.filled[frame] = np.isin(np.arange(len(given)), filled)
+        elif poses.filled is not None:  # it was placed, no longer interpolated
             poses.filled[frame] &= ~changed
         parse_poses(poses_text(poses).encode(), "the pose")  # what could not be read again
         write_poses(path, poses)
+    return is_corrected(folder, frame, "pose", given)
 
 
 def set_caption(folder: Path, frames: list[int], caption: str) -> None:

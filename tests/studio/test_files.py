@@ -22,11 +22,17 @@ from animateanywhere.commands.run_curves import make_curve
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.core.run_folder import mark, owned, set_mark
-from animateanywhere.datasets.corrections import find_corrections
+from animateanywhere.datasets.corrections import (
+    KINDS,
+    find_corrections,
+    frame_digests,
+    write_digests,
+)
 from animateanywhere.datasets.subject import Subject, read_subject, write_subject
 from animateanywhere.evaluation import report
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media.provenance import GENERATED
+from animateanywhere.pose.skeleton import read_poses, write_poses
 from animateanywhere.studio import clips, motions, orders, subjects
 from animateanywhere.studio.clips import clean
 from animateanywhere.studio.job import Job
@@ -38,8 +44,6 @@ VIDEO = (EXAMPLES / "reference.mp4").read_bytes()
 @pytest.fixture
 def subject(studio_place: Place) -> Path:
     """A prepared clip of three frames of 16 x 12 pixels, with its digests."""
-    from animateanywhere.datasets.corrections import frame_digests, write_digests
-
     folder = studio_place.file("subjects", "ab" * 8)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -224,10 +228,10 @@ def test_a_subject_is_shown_and_corrected_in_the_files_of_the_commands(
 
     mask = np.zeros((12, 16), np.uint8)
     mask[2:5, 3:7] = 255
-    assert client.put(f"{path}/masks/1", content=png(mask)).status_code == 204
+    assert client.put(f"{path}/masks/1", content=png(mask)).json() == {"corrected": True}
     pose = about["keypoints"][1]
     pose[2] = [9.5, 3.25, 1]
-    assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 204
+    assert client.put(f"{path}/poses/1", json={"pose": pose}).json() == {"corrected": True}
     words = {"frames": [0, 2], "caption": "a  <token> man\nnear a tree"}
     assert client.put(f"{path}/captions", json=words).status_code == 204
 
@@ -242,6 +246,30 @@ def test_a_subject_is_shown_and_corrected_in_the_files_of_the_commands(
     after = client.get(path).json()
     assert after["filled"] == [[1, 3]]  # what was placed is no longer interpolated
     assert after["corrected"] == {"frame": [], "mask": [1], "pose": [1], "caption": [0, 2]}
+
+
+def test_what_is_put_back_is_as_it_was_found(client: TestClient, subject: Path) -> None:
+    path, files = f"/api/subjects/{subject.name}", ("poses.json", "masks/0001.png")
+    poses = read_poses(subject / "poses.json")
+    poses.keypoints[1] += np.float32(0.123)  # as they are found: not in whole pixels
+    poses.keypoints[1, :, 2] = 0.457
+    write_poses(subject / "poses.json", poses)
+    write_digests(subject, frame_digests(read_subject(subject)), {kind: [] for kind in KINDS})
+    before = [(subject / file).read_bytes() for file in files]
+    about = client.get(path).json()
+    found, moved = about["keypoints"][1], [[9.5, 3.25, 1], *about["keypoints"][1][1:]]
+    for pose, filled, corrected in ((moved, [3], True), (found, [2, 3], False)):
+        form = {"pose": pose, "filled": filled}
+        assert client.put(f"{path}/poses/1", json=form).json() == {"corrected": corrected}
+    for value in (255, 0):
+        mask = png(np.full((12, 16), value, np.uint8))
+        answer = client.put(f"{path}/masks/1", content=mask)
+        assert answer.json() == {"corrected": bool(value)}
+    assert [(subject / file).read_bytes() for file in files] == before
+    assert not any(find_corrections(subject).values.values())
+    for wrong in (7, [18], ["a"], [[]]):
+        answer = client.put(f"{path}/poses/1", json={"pose": found, "filled": wrong})
+        assert answer.status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -346,6 +374,19 @@ def test_nobody_corrects_what_a_command_works_in(client: TestClient, subject: Pa
     assert answer.status_code == 409 and "in use" in answer.json()["error"]
 
 
+def test_a_person_whose_learning_was_stopped_has_its_settings(
+    client: Any, studio_place: Place, subject: Path
+) -> None:
+    run = studio_place.runs / "anna"
+    record = {"token": "anna", "class_word": "woman", "base": "mini", "seed": "3"}
+    with owned(run, "personalize"):
+        shutil.copytree(subject, run / "subject")
+        (run / "run.json").write_text(json.dumps(record))
+    (item,) = (one for one in client.get("/api/history").json()["items"] if one["name"] == "anna")
+    assert item["state"] == "stopped" and item["person"] is None
+    assert item["learning"] == record | {"clip": "", "filmed": "in a room"}
+
+
 def test_a_person_of_any_run_is_corrected_and_learned_again(
     client: Any, studio_place: Place, subject: Path
 ) -> None:
@@ -359,7 +400,7 @@ def test_a_person_of_any_run_is_corrected_and_learned_again(
     path = f"/api/subjects/{item['id']}"
     pose = client.get(path).json()["keypoints"][1]
     pose[0] = [2, 3, 1]
-    assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 204
+    assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 200
     assert read_subject(run / "subject").keypoints[1, 0].tolist() == [2, 3, 1]
     with owned(run, "personalize", lambda _: True):
         assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 409

@@ -197,7 +197,7 @@ def test_the_scene_that_aa_swap_reads_is_corrected(client: TestClient, studio_pl
     about = client.get(path).json()
     mask = np.zeros((about["height"], about["width"]), np.uint8)
     mask[3:9, 4:6] = 255
-    assert client.put(f"{path}/masks/1", content=png(mask)).status_code == 204
+    assert client.put(f"{path}/masks/1", content=png(mask)).status_code == 200
     assert (np.array(Image.open(scene.parts[0].folder / "masks" / "0001.png")) == mask).all()
     assert client.get(path).json()["corrected"]["mask"] == [1]
     with owned(run, "swap"):

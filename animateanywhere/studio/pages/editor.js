@@ -21,6 +21,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   const photo = new Image();
   const undo = [];
   const fixed = Object.fromEntries(Object.entries(about.corrected).map(([kind, frames]) => [kind, new Set(frames)]));
+  const filled = about.keypoints.map((_, i) => new Set(about.filled.filter(([frame]) => frame === i).map(([, joint]) => joint))); // interpolated joints
   const save = saver();
   let stroke = null; // of the brush, or of a joint: where it is and of which frame
   let cursor = null;
@@ -123,19 +124,23 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     back.disabled = false;
   }
 
+  /** Corrected is what differs from what was found: not what was put back. */
+  function noteFixed(kind, frame, { corrected }) {
+    if (corrected) fixed[kind].add(frame);
+    else fixed[kind].delete(frame);
+    listFrames();
+  }
+
   function saveMask(pixels, frame) {
     save(`mask ${frame}`, async () => {
-      await putBlob(`/api/subjects/${id}/masks/${frame}`, await new Promise((done) => pixels.toBlob(done, "image/png")));
-      fixed.mask.add(frame);
-      listFrames();
+      const png = await new Promise((done) => pixels.toBlob(done, "image/png"));
+      noteFixed("mask", frame, await putBlob(`/api/subjects/${id}/masks/${frame}`, png));
     });
   }
 
   function savePose(frame) {
     save(`pose ${frame}`, async () => {
-      await put(`/api/subjects/${id}/poses/${frame}`, { pose: about.keypoints[frame] });
-      fixed.pose.add(frame);
-      listFrames();
+      noteFixed("pose", frame, await put(`/api/subjects/${id}/poses/${frame}`, { pose: about.keypoints[frame], filled: [...filled[frame]] }));
     });
   }
 
@@ -192,9 +197,9 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   canvas.onblur = () => { if (stroke?.byKeys) lift(); };
 
   function beforeJoint() {
-    const [frame, before] = [look.frame, about.keypoints[look.frame].map((point) => [...point])];
+    const [frame, before, interpolated] = [look.frame, about.keypoints[look.frame].map((point) => [...point]), new Set(filled[look.frame])];
     moved = null;
-    remember(() => { about.keypoints[frame] = before; savePose(frame); if (frame !== look.frame) turn(frame); draw(); });
+    remember(() => { about.keypoints[frame] = before; filled[frame] = interpolated; savePose(frame); if (frame !== look.frame) turn(frame); draw(); });
   }
 
   function moveJoint([x, y]) {
@@ -202,6 +207,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     point[0] = Math.min(Math.max(x, 0), about.width);
     point[1] = Math.min(Math.max(y, 0), about.height);
     point[2] = 1;
+    filled[look.frame].delete(look.picked);
   }
 
   function pick(joint) {
@@ -268,6 +274,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     if (look.picked < 0) return toast("Choose a joint first.");
     beforeJoint();
     about.keypoints[look.frame][look.picked][2] = 0;
+    filled[look.frame].delete(look.picked);
     draw();
     savePose(look.frame);
     return undefined;

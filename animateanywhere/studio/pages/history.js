@@ -1,11 +1,12 @@
 // History: all that was made, also by the command line.
 
 import { ago, attempt, fill, h, openDialog, refill, size, toast } from "./dom.js";
-import { newestAnswer, post, remove, watch } from "./net.js";
+import { ended, newest, newestAnswer, post, remove, watch } from "./net.js";
 import { firstPrompt } from "./generate.js";
 import { again, repeat } from "./links.js";
 import { measured } from "./measured.js";
 import { downloads, picture, player, titleOf } from "./player.js";
+import { resume } from "./work.js";
 
 const KINDS = { all: "All", videos: "Videos", people: "People", runs: "Other runs", deleted: "Deleted" };
 const TONES = { finished: "good", running: "warn", stopped: "warn", unknown: "" };
@@ -60,6 +61,7 @@ export async function show(main, [opened], closing) {
       h("div", { class: "body" }, h("b", {}, titleOf(item)),
         h("p", { class: "note" }, item.settings ? `${item.kind === "generate" ? "" : `${item.kind} · `}seed ${item.settings.seed} · ${ago(item.changed)}` : `${item.kind} · ${ago(item.changed)} · ${size(item.bytes)}`),
         item.settings ? null : h("p", {}, h("span", { class: `badge ${TONES[item.state]}` }, item.words)),
+        stoppedJob(item) ? h("div", { class: "row" }, h("button", { "aria-label": `Go on with ${item.name}`, onclick: () => resume(stoppedJob(item)) }, "Go on")) : null,
         item.problems.map((text) => h("p", { class: "note bad" }, text)),
         h("div", { class: "row" }, h("button", { class: "plain", "aria-label": `Details of ${item.name}`, onclick: details }, "Details"), item.state === "running" ? null : h("button", { class: "plain", "aria-label": `Delete ${item.name}`, onclick: (event) => erase(item, event.detail === 0) }, "Delete"))));
   }
@@ -75,9 +77,16 @@ export async function show(main, [opened], closing) {
   let seen = null;
   closing(watch(({ jobs }) => {
     const key = jobs.map((job) => job.id + job.state).join();
-    if (seen !== null && key !== seen) attempt(refresh);
+    if (seen !== null && key !== seen && !jobs.some((job) => job.state === "unknown")) attempt(refresh);
     seen = key;
   }));
+}
+
+/** The job that learned a person and was stopped, or failed; null where the studio knows none. */
+function stoppedJob(item) {
+  if (item.kind !== "personalize" || item.state !== "stopped") return null;
+  const job = newest("learn", (form) => form.token === item.learning?.token);
+  return job && ended(job) && job.state !== "done" ? job : null;
 }
 
 const words = (item) => [item.name, item.title, item.kind, item.state, ...Object.values(item.settings || {})].join(" ").toLowerCase();
@@ -86,7 +95,7 @@ const words = (item) => [item.name, item.title, item.kind, item.state, ...Object
 function openDetails(item, past) {
   const person = item.person;
   const facts = item.settings ? { ...item.settings, size: item.settings.size?.join(" × ") }
-    : { kind: item.kind, state: item.words, size: size(item.bytes), changed: new Date(item.changed * 1000).toLocaleString(), ...(person ? { token: person.token, "class word": person.class_word, appearance: person.appearance, base: person.base } : {}) };
+    : { kind: item.kind, state: item.words, size: size(item.bytes), changed: new Date(item.changed * 1000).toLocaleString(), ...item.learning, ...(person ? { token: person.token, "class word": person.class_word, appearance: person.appearance, base: person.base } : {}) };
   const close = h("button", { "aria-label": "Close", onclick: () => dialog.close() }, "✕");
   const same = repeat(item, past.people);
   const view = item.shown ? player(item) : null;
