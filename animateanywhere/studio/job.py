@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from animateanywhere.studio.form import DEEPEST
 from animateanywhere.studio.place import ID, new_id
 
 State = Literal["queued", "running", "stopping", "done", "failed", "stopped"]
+WHOLE_ID = re.compile(rf"(?<!\w){ID.pattern}(?!\w)")
 ENDED = ("done", "failed", "stopped")
 
 
@@ -34,6 +36,20 @@ class Job:
     code: int | None = None
     text: str = ""  # one line, why it failed
     result: str = ""  # what the command printed to stdout
+
+
+def is_look(job: Job) -> bool:
+    """Whether a job takes seconds, and makes nothing but what is shown before long work."""
+    return job.arguments[0] == "check"
+
+
+def apart(one: Job, other: Job) -> bool:
+    """Whether two jobs work with different files of the studio."""
+    return _files(one).isdisjoint(_files(other))
+
+
+def _files(job: Job) -> set[str]:
+    return {name for words in job.arguments for name in WHOLE_ID.findall(words)}
 
 
 def read_job(path: Path) -> Job | None:

@@ -57,6 +57,9 @@ def _shown(queue: Queue, job: Job, whole: bool = False) -> dict[str, Any]:
             "stage": seen.stage, "step": seen.step, "total": seen.total, "eta": seen.eta,
             "losses": seen.losses, "messages": seen.messages[-40:], "pictures": len(seen.pictures),
         }  # fmt: skip
+    waiting = queue.waiting() if job.state == "queued" else []
+    if job in waiting:
+        table["turn"] = waiting.index(job)  # 0: the next one
     if whole:
         table |= {"arguments": job.arguments, "result": result_of(job) or job.result}
     return table

@@ -25,7 +25,7 @@ import psutil
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import write_aside
-from animateanywhere.studio.job import ENDED, Job, process_of, read_job
+from animateanywhere.studio.job import ENDED, Job, apart, is_look, process_of, read_job
 from animateanywhere.studio.place import Unknown
 from animateanywhere.studio.progress import Progress, follow
 
@@ -146,10 +146,24 @@ class Queue:
                     self._follow_to_end(job)
                     self._settle(job, code)
                 return
-            waiting = sorted((job for job in self.jobs.values() if job.state == "queued"),
-                             key=lambda job: job.queued)  # fmt: skip
+            waiting = self.waiting()
             if waiting and not self.closed:
                 self._begin(waiting[0])
+
+    def waiting(self) -> list[Job]:
+        """The jobs that wait, in the order in which they begin: as they were asked for, but a look,
+        which takes seconds, goes before long work with other files."""
+        order: list[Job] = []
+        queued = [job for job in list(self.jobs.values()) if job.state == "queued"]
+        for job in sorted(queued, key=lambda job: job.queued):
+            place = len(order)
+            for number in reversed(range(len(order))):
+                if not is_look(job) or not apart(job, order[number]):
+                    break
+                if not is_look(order[number]):
+                    place = number
+            order.insert(place, job)
+        return order
 
     def close(self, patience: float = 30.0) -> Job | None:
         """Begin nothing more, and stop the job at work so that it goes on at the next start.

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -305,6 +306,17 @@ def test_corrections_change_the_files_that_the_commands_read(subject: Path, page
     assert after.shape == before.shape and (after >= before).all()
     page.get_by_role("button", name="Undo").click()
     until(lambda: (np.array(Image.open(mask)) == before).all())
+    page.get_by_role("button", name="Frame 1", exact=True).wait_for()  # nothing counts as corrected
+
+    learn = page.get_by_role("button", name="Learn", exact=True)
+    assert learn.is_enabled()
+    page.get_by_label("Ends at").fill("1.2")
+    page.get_by_text("another choice than the one above, in the part of the clip").wait_for()
+    assert learn.is_disabled()
+    page.get_by_text("look at it first").wait_for()
+    page.get_by_label("Ends at").fill("9")
+    page.get_by_text("look at it first").wait_for(state="hidden")
+    assert learn.is_enabled()
 
     page.get_by_label("Caption", exact=True).fill("a <token> man near a window")
     page.get_by_role("button", name="Save the caption").click()
@@ -400,6 +412,62 @@ def test_a_clip_is_recorded_with_the_camera(page: Any, runs: Path) -> None:
     clip = next(one for one in facts if one["name"] == "recording.mp4")
     assert clip["kind"] == "video" and clip["strip"] >= 8
     assert 1.5 < clip["seconds"] < took + 10
+
+
+@pytest.fixture
+def long_work(runs: Path) -> None:
+    """Work for hours, which the studio finds in its queue."""
+    mark(runs / "studio", "studio")
+    words = ["puppets", f"--out={runs / 'p'}", "--clips=1000000", "--frames=2", "--size=32"]
+    job = Job("learn", "Learn sks", words, {"subject": EXAMPLE, "token": "sks"})
+    folder = runs / "studio" / "jobs" / job.id
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps(asdict(job)))
+
+
+POST = """form => fetch('/api/jobs', { method: 'POST', body: JSON.stringify(form) })"""
+
+
+def test_the_queue_is_seen_and_a_page_goes_on_after_a_restart(
+    long_work: None, page: Any, start: Any
+) -> None:
+    page.locator("#work").get_by_role("button", name="Stop", exact=True).wait_for()
+    form = {"job": "generate", "prompt": "a man", "motion": "bundled-walk", "base": "tiny"}
+    page.evaluate(POST, form)
+    page.evaluate(POST, {"job": "check", "clip": EXAMPLE, "frames": 8, "base": "tiny"})
+    page.get_by_role("button", name="2 more in the queue").click()
+    rows = page.get_by_role("dialog").get_by_role("listitem")
+    waits = page.get_by_role("dialog").get_by_text("waits for: Learn sks")
+    waits.nth(1).wait_for()
+    words = ("Learn sks", "Look at Example", "a man")  # a look goes before what takes long
+    assert all(word in text for word, text in zip(words, rows.all_inner_texts(), strict=True))
+    rows.nth(2).get_by_role("button", name="Take off the queue").click()
+    waits.nth(1).wait_for(state="detached")
+    page.keyboard.press("Escape")
+    page.locator("#work").get_by_role("link", name="Learn sks").click()
+    page.get_by_label("Base model").wait_for()
+    found = page.get_by_role("region", name="What was found")
+    found.get_by_text("waits for: Learn sks").wait_for()
+    assert found.get_by_role("button", name="Take off the queue").is_visible()
+
+    page.get_by_label("Filmed").fill("on a boat")
+    page.studio.send_signal(signal.SIGINT)
+    page.studio.wait(60)
+    page.evaluate("scrollTo(0, 10000)")
+    page.get_by_role("alert").filter(has_text="does not answer").wait_for()
+    port = page.url.split(":")[2].split("/")[0]
+    address = start(f"--port={port}")[1]
+    page.get_by_role("alert").filter(has_text="open the address that it printed").wait_for()
+    box = page.locator("#lost").bounding_box()
+    assert 0 <= box["y"] < 300  # in view
+    assert page.locator("#work").is_hidden()
+    assert page.get_by_role("button", name="Take off the queue").count() == 0
+    second = page.context.new_page()
+    second.goto(address)
+    page.locator("#lost").wait_for(state="hidden")
+    page.locator("#work").get_by_role("button", name="Stop", exact=True).wait_for()
+    assert page.get_by_label("Filmed").input_value() == "on a boat"
+    second.close()
 
 
 def test_an_answer_for_a_view_that_was_left_changes_nothing(page: Any) -> None:

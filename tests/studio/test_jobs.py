@@ -56,6 +56,22 @@ def test_jobs_run_one_at_a_time_in_their_order(queue: Queue) -> None:
     assert os.environ.get("AA_RUNS") is None  # it was given to the command alone
 
 
+def test_a_look_goes_before_long_work_with_other_files(queue: Queue) -> None:
+    one, other = "a" * 16, "b" * 16
+
+    def waits(command: str, *names: str) -> Job:
+        arguments = [command, *(f"--out=x/{name}.mp4" for name in names)]
+        return queue.add(Job(command, command, arguments, {}))
+
+    swap, learn = waits("swap", one), waits("personalize", other)
+    first, second = waits("check", one, "c" * 16), waits("check", other)
+    third = waits("check", "d" * 16)
+    # A look at what work in front of it will read comes after that work
+    assert queue.waiting() == [third, swap, first, learn, second]
+    queue.stop(swap)
+    assert queue.waiting() == [first, third, learn, second]
+
+
 def test_what_fails_says_why_in_one_line_and_the_next_one_begins(queue: Queue) -> None:
     wrong = queue.add(Job("learn", "Show", ["runs", "show", "nobody"], {}))
     after = queue.add(listing())

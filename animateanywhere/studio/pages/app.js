@@ -1,7 +1,7 @@
 // The page: tabs by the address, the bar of the work, and what is said when the server is gone.
 
 import { attempt, fill, h } from "./dom.js";
-import { connect } from "./net.js";
+import { connect, firstNews } from "./net.js";
 import { show as cast } from "./cast.js";
 import { show as generate } from "./generate.js";
 import { show as history } from "./history.js";
@@ -31,6 +31,8 @@ function go(asked) {
   leave = () => closing.forEach((close) => close());
   if (asked) main.focus();
   attempt(async () => {
+    await firstNews();
+    if (!main.isConnected) return;
     await TABS[tab](main, rest, (close) => (main.isConnected ? closing.push(close) : close()));
     const title = main.querySelector("h1");
     title?.setAttribute("tabindex", "-1");

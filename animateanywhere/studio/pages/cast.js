@@ -5,12 +5,13 @@ import { attempt, field, fill, h, refill } from "./dom.js";
 import { findingsByFile, TONES } from "./findings.js";
 import { gallery } from "./gallery.js";
 import { inputs, numberIn } from "./inputs.js";
-import { given } from "./links.js";
+import { given, keep } from "./links.js";
+import { differences } from "./looked.js";
 import { ended, get, newest, post, watch } from "./net.js";
 import { results } from "./results.js";
 import { broken, written } from "./swap_found.js";
 import { pictureCards } from "./uploads.js";
-import { progressWords, share } from "./work.js";
+import { atWork } from "./work.js";
 
 const KEPT = ["pictures", "prompt", "motion", "person", "whole", "appearance", "frames", "seed", "steps", "base"];
 const MOST = 4; // pictures of a person
@@ -52,29 +53,35 @@ export async function show(main, rest, closing) {
   results(result, { kind: "cast", kept: KEPT, empty: "The video appears here.", beside: (view, order) => order.motion && view.setMotion?.(order.motion) }, send, closing);
 
   let shown = null;
+  const other = h("p", { class: "warn", role: "status", hidden: true });
   function changed() {
     const job = newest("check-cast", (order) => String(order.pictures) === String(cards.chosen));
     const busy = Boolean(job && !ended(job));
     look.disabled = busy || !cards.chosen.length;
     go.disabled = !cards.chosen.length;
     asked.ask(cards.chosen.some((id) => !clips.find((one) => one.id === id)?.bundled));
+    const differ = job && !busy ? differences({ person: numberIn(fields.person) }, job.about) : "";
+    other.hidden = !differ;
+    fill(other, `This is of another choice than the one above, in ${differ}: look at it again to see that. The video is made of what is chosen.`);
     const key = job ? `${job.id} ${job.state}` : "";
-    if (busy) refill(found, h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress of the look" }));
+    if (busy) refill(found, atWork(job));
     if (key === shown) return;
     shown = key;
     if (!job) refill(found);
     else if (!busy) attempt(async () => {
       const parts = await whatWasFound(job, clips);
-      if (shown === key) refill(found, parts);
+      if (shown === key) refill(found, other, parts);
     });
   }
+  fields.person.addEventListener("change", () => changed());
   closing(watch(() => changed()));
+  closing(() => keep("cast", read()));
 }
 
 /** What is needed where no base can do it. */
 const nothingReady = () => h("div", { class: "tools" }, h("p", {}, "No base model on this machine can do this yet, and none comes with the program. One of these makes it, on the command line:"),
-  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-cast"), " trains a small one here;"),
-    h("li", {}, h("code", {}, "aa base-train wan-vace-1.3b"), " gets published weights, for a GPU.")), h("p", { class: "note" }, "Looking at a picture works without."));
+  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-cast"), " trains a small one here: about 9 hours of one core, as estimated;"),
+    h("li", {}, h("code", {}, "aa base-train wan-vace-1.3b"), " gets published weights, 17 GB to download, for a GPU of 8 GB or more.")), h("p", { class: "note" }, "Looking at a picture works without."));
 
 function makeFields(bases, start) {
   const { number, text, base } = inputs(start);

@@ -4,11 +4,13 @@ import { attempt, field, fill, h, refill, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
 import { findingsList, TONES } from "./findings.js";
 import { learnCard } from "./training.js";
+import { differences } from "./looked.js";
 import { ended, get, newest, post, remove, watch } from "./net.js";
+import { numberIn } from "./inputs.js";
 import { door, middleFrame } from "./pick.js";
 import { timeline } from "./timeline.js";
 import { onlyVideos, take } from "./uploads.js";
-import { head, progressWords, resume, share } from "./work.js";
+import { atWork, head, resume } from "./work.js";
 
 export async function show(main, [chosen, run], closing) {
   if (chosen === "again") return learnAgain(main, run, closing);
@@ -21,20 +23,43 @@ export async function show(main, [chosen, run], closing) {
   }
   const found = h("section", { class: "card", "aria-label": "What was found", hidden: true });
   const learning = h("section", { class: "card", "aria-label": "Learning", hidden: true });
+  const clip = clips.find((one) => one.id === chosen);
+  // Whether what was found is of what the form says; `tell` says to the card of the learning why not
+  let [compare, tell] = [() => {}, () => {}];
+  const part = clip && partForm(about, clip, () => compare());
   fill(main,
     h("div", {}, h("h1", {}, "Learn a person"),
       h("p", { class: "lead" }, "A few seconds of one person in full view are enough. Everything stays on this machine.")),
-    clipCard(about, clips, chosen), found, learning);
+    clipCard(about, clips, chosen, part?.box), found, learning);
   if (!chosen) return undefined;
   let shown = null;
-  closing(watch(({ known }) => {
-    if (!known) return;
+  closing(watch(() => {
     const check = newest("check", (form) => form.clip === chosen);
     const state = check ? `${check.id} ${check.state}` : "none"; // it may have been forgotten, or made by aa prepare
     if (state === shown && !(check && !ended(check))) return;
     shown = state;
-    if (check && !ended(check)) waiting(found, check);
-    else attempt(() => showFound(found, learning, check, clips.find((one) => one.id === chosen), closing, () => shown === state));
+    if (check && !ended(check)) {
+      waiting(found, check);
+      compare = () => {};
+      tell("It is looked at anew: wait for that.");
+    } else {
+      attempt(async () => {
+        // What aa prepare made is of no base, and of what is chosen, as far as is known
+        const now = () => (check ? part.asked() : { ...part.asked(), base: "" });
+        const looked = check ? check.about : now();
+        const parts = await showFound(found, learning, check, clip, closing, () => shown === state);
+        if (!parts) return;
+        tell = parts.tell;
+        compare = () => {
+          const differ = differences(now(), looked);
+          fill(parts.other, differ ? [`This is of another choice than the one above, in ${differ}: look at it again to learn that. `,
+            check ? `It is of ${part.span(looked)}.` : null] : null);
+          parts.other.hidden = !differ;
+          tell(differ && "Something else was chosen above since: look at it first.");
+        };
+        compare();
+      });
+    }
   }));
   return undefined;
 }
@@ -59,7 +84,7 @@ async function learnAgain(main, run, closing) {
 
 // The first step: which clip, which part of it, and who is in it
 
-function clipCard(about, clips, chosen) {
+function clipCard(about, clips, chosen, part) {
   const card = h("section", { class: "card", "aria-label": "The clip" });
   const clip = clips.find((one) => one.id === chosen);
   const input = h("input", { type: "file", accept: "video/*,image/gif,image/webp", id: "file", hidden: true });
@@ -93,7 +118,7 @@ function clipCard(about, clips, chosen) {
         await remove(`/api/clips/${clip.id}`);
         location.hash = "#learn";
       }) }, "Remove it"), again));
-    card.append(partForm(about, clip));
+    card.append(part);
   }
   return card;
 }
@@ -130,50 +155,56 @@ function recordButton(send) {
   return button;
 }
 
-function partForm(about, clip) {
+/** The form of a look: `box`, `asked()`, what it says now, and `span`, the part that such a form is of in words. */
+function partForm(about, clip, changed) {
   const before = newest("check", (form) => form.clip === clip.id)?.about || {};
   const base = h("select", { id: "base" }, about.bases.map((one) => h("option", { value: one.name }, one.name)));
-  base.value = before.base || about.bases[0].name;
-  const rate = () => about.bases.find((one) => one.name === base.value).fps;
-  const line = timeline(clip, 64 / rate(), { start: before.start, seconds: before.frames && before.frames / rate() });
+  base.value = (about.bases.find((one) => one.name === before.base) || about.bases[0]).name;
+  const rate = (name = base.value) => (about.bases.find((one) => one.name === name) || about.bases[0]).fps;
+  const line = timeline(clip, 64 / rate(), { start: before.start, seconds: before.frames && before.frames / rate() }, changed);
   const word = h("input", { value: before.class_word ?? clip.class_word ?? "", placeholder: "man", autocomplete: "off", list: "words" });
   const scene = h("input", { value: before.scene ?? clip.scene ?? "", placeholder: "in a room", autocomplete: "off" });
   const person = h("input", { type: "number", min: 1, max: 20, value: before.person ?? "", placeholder: "the only one" });
   const go = h("button", { class: "main" }, "Look at it");
-  return h("form", { class: "tools", onsubmit: (event) => {
+  const asked = () => {
+    const { start, seconds } = line.part();
+    return { clip: clip.id, start, frames: Math.min(Math.max(Math.round(seconds * rate()), 8), 64),
+      class_word: word.value, scene: scene.value, base: base.value, person: numberIn(person) };
+  };
+  const span = (form) => `${(form.start || 0).toFixed(1)} s to ${((form.start || 0) + form.frames / rate(form.base)).toFixed(1)} s`;
+  const box = h("form", { class: "tools", oninput: changed, onsubmit: (event) => {
     event.preventDefault();
-    attempt(async () => {
-      const { start, seconds } = line.part();
-      await post("/api/jobs", { job: "check", clip: clip.id, start, frames: Math.min(Math.max(Math.round(seconds * rate()), 8), 64),
-        class_word: word.value, scene: scene.value, base: base.value, person: person.value ? Number(person.value) : null });
-    });
+    attempt(() => post("/api/jobs", { job: "check", ...asked() }));
   } }, line.box,
   h("datalist", { id: "words" }, ["man", "woman", "person", "boy", "girl"].map((one) => h("option", { value: one }))),
   h("div", { class: "fields" }, field("The person is a", word, "One word."), field("Filmed", scene, "So that the place is not learned."), field("Base model", base, "What draws the pictures.")),
-  h("details", {}, h("summary", {}, "Several people in the clip"), h("div", { class: "fields" }, field("Number of the person to learn", person, "1 is the most prominent."))),
+  h("details", { open: Boolean(before.person) }, h("summary", {}, "Several people in the clip"), h("div", { class: "fields" }, field("Number of the person to learn", person, "1 is the most prominent."))),
   h("div", { class: "row" }, go, h("span", { class: "note" }, "Finds the person, and estimates the time and memory of learning.")));
+  return { box, asked, span };
 }
 
 // The second step: what was found
 
 function waiting(card, job) {
   card.hidden = false;
-  fill(card, head("2", "What was found"), h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress" }));
+  refill(card, head("2", "What was found"), atWork(job));
 }
 
-/** current: whether this is still what is to be shown, as answers come late. */
+/** Show what an ended look found. current: whether this is still what is to be shown, as answers come late. Returns where
+ * the card says that it is of something else, and `tell`, which says to that of the learning why it waits. */
 async function showFound(card, learning, check, given, closing, current) {
   const clip = given.id;
   if (check && check.state !== "done") {
     card.hidden = false;
     learning.hidden = true;
     const why = check.state === "failed" ? h("p", { class: "bad" }, check.text) : h("p", { class: "note" }, "Stopped.");
-    return refill(card, head("2", "What was found"), why,
+    refill(card, head("2", "What was found"), why,
       h("div", { class: "row" }, h("button", { onclick: () => resume(check) }, "Try again"),
         check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
           await remove(`/api/subjects/${clip}`);
           await resume(check);
         }) }, "Drop the corrections and try again") : null));
+    return undefined;
   }
   const report = check ? (await get(`/api/jobs/${check.id}`)).result : null;
   let about = null;
@@ -188,11 +219,12 @@ async function showFound(card, learning, check, given, closing, current) {
   if (card.hidden) return undefined;
   const verdict = report?.verdict || about?.verdict || "unusable";
   const findings = report?.findings || about?.findings || [];
+  const other = h("p", { class: "warn", role: "status" });
   refill(card, head("2", "What was found", h("span", { class: `badge ${TONES[verdict]}` }, verdict)),
-    findingsList(findings),
+    other, findingsList(findings),
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";
   const ask = given.bundled || agreed ? null : question;
-  if (!learning.hidden) learnCard(learning, about, ask, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
-  return undefined;
+  const tell = learning.hidden ? () => {} : learnCard(learning, about, ask, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
+  return { other, tell };
 }

@@ -5,13 +5,19 @@ import { state } from "./net.js";
 /** The address of a tab with its form filled in. */
 export const again = (tab, form) => `#${tab}/again/${encodeURIComponent(JSON.stringify(form))}`;
 
-/** What a link to a tab brings: a prompt, or a form; else the form of its newest job. kinds: of these jobs. */
+const left = {}; // forms as they were when their tab was left, by tab
+
+/** Keep the form of a tab that is left, to begin with it on coming back. */
+export const keep = (tab, form) => { left[tab] = form; };
+
+/** What a link to a tab brings: a prompt, or a form; else the form as it was left, or of the tab's newest job. kinds: of
+ * these jobs, the first of which is the name of the tab. */
 export function given([what, value], ...kinds) {
   try {
     if (what === "prompt") return { prompt: decodeURIComponent(value) };
     if (what === "again") return { ...JSON.parse(decodeURIComponent(value)) };
   } catch { /* a link that was cut off brings nothing */ }
-  return state.jobs.filter((job) => kinds.includes(job.kind)).at(-1)?.about || {};
+  return left[kinds[0]] || state.jobs.filter((job) => kinds.includes(job.kind)).at(-1)?.about || {};
 }
 
 /** The address of the tab that makes a result, with its settings; null where no tab does. people: the learned ones. */

@@ -21,7 +21,7 @@ async function ask(method, path, body, kind) {
 }
 
 async function reason(answer) {
-  if (answer.status === 403) return "The studio was started anew: open the address that it printed.";
+  if (answer.status === 403) return "The studio was started anew: open the address that it printed in this browser, then this page goes on.";
   const text = await answer.text();
   try {
     return JSON.parse(text).error;
@@ -93,6 +93,13 @@ export function watch(heard) {
   return () => listeners.delete(heard);
 }
 
+/** Wait until it is known how the jobs stand: forms begin with what the newest look was of. */
+export const firstNews = () => new Promise((done) => {
+  const stop = watch(({ known }) => { if (known) { setTimeout(() => stop()); done(); } });
+});
+
+const AGAIN = 3000; // ms between requests to a studio that does not let this page in
+
 export function connect(onLost) {
   const source = new EventSource("/api/events");
   source.onopen = () => onLost(null);
@@ -101,16 +108,25 @@ export function connect(onLost) {
     for (const heard of [...listeners]) heard(state);
   };
   source.onerror = async () => {
+    forget();
     if (source.readyState !== EventSource.CLOSED) return onLost("The studio does not answer; it is asked again…");
-    // A browser gives up where it is refused
-    try {
-      await get("/api/about");
-      connect(onLost);
-    } catch (error) {
-      onLost(error.message);
-      if (error.status === 0) setTimeout(() => connect(onLost), 3000);
+    // A browser gives up where it is refused. Once the new address was opened in it, this page is let in as well
+    for (;;) {
+      try {
+        await get("/api/about");
+        return connect(onLost);
+      } catch (error) {
+        onLost(error.message);
+      }
+      await new Promise((done) => setTimeout(done, AGAIN));
     }
   };
+}
+
+/** How far the work is is not known any more, nor can it be stopped from here. */
+function forget() {
+  state.jobs = state.jobs.map((job) => (ended(job) ? job : { ...job, state: "unknown", progress: undefined }));
+  for (const heard of [...listeners]) heard(state);
 }
 
 export const newest = (kind, fits) => state.jobs.filter((one) => one.kind === kind && fits(one.about)).at(-1);

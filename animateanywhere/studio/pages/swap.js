@@ -4,7 +4,8 @@ import { consent } from "./consent.js";
 import { attempt, field, fill, h, refill } from "./dom.js";
 import { estimate } from "./findings.js";
 import { inputs, numberIn } from "./inputs.js";
-import { given } from "./links.js";
+import { given, keep } from "./links.js";
+import { differences } from "./looked.js";
 import { ended, get, newest, post, watch } from "./net.js";
 import { middleFrame, pick } from "./pick.js";
 import { results } from "./results.js";
@@ -53,6 +54,7 @@ export async function show(main, rest, closing) {
 
   // The newest look at these files is shown; what it says of the swap holds for the same persons, part and base
   const looked = (now) => newest("check-swap", (form) => String(form.pictures) === String(now.pictures) && form.scene === now.scene);
+  const other = h("p", { class: "warn", role: "status", hidden: true });
   let shown = null;
   let report = null;
   function changed() {
@@ -69,7 +71,7 @@ export async function show(main, rest, closing) {
       if (job && !busy) attempt(async () => {
         const [parts, said] = await whatWasFound(job, clips);
         if (shown !== key) return;
-        refill(found, parts);
+        refill(found, parts[0], other, parts.slice(1));
         report = said;
         tell(read());
       });
@@ -78,21 +80,25 @@ export async function show(main, rest, closing) {
   }
   function tell(now) {
     const ready = now.pictures.length && now.scene;
-    const about = looked(now)?.about;
-    const judged = report && ["person", "character_person", "start", "frames"].every((key) => (about[key] ?? null) === now[key]) ? report : null;
-    const guess = about?.base === fields.base.value && !fields.steps.value && judged?.prediction.swap;
+    const job = looked(now);
+    const differ = job && ended(job) ? differences({ ...now, base: fields.base.value }, job.about) : "";
+    other.hidden = !differ;
+    fill(other, `This is of another choice than the one above, in ${differ}: look at it again to see that. A swap takes what is chosen.`);
+    const judged = differ ? null : report;
+    const guess = !fields.steps.value && judged?.prediction.swap;
     const unusable = judged?.verdict === "unusable";
     go.disabled = !ready || unusable;
     fill(told, !ready ? "Choose a picture and a scene first." : unusable ? "First correct what makes it unusable." : guess ? estimate(guess) : "Time and memory are estimated when it begins.");
   }
-  for (const one of [fields.person, fields.character, fields.steps, fields.base]) one.addEventListener("change", changed);
+  for (const form of [choice, making]) form.addEventListener("change", () => changed());
   closing(watch(() => changed()));
+  closing(() => keep("swap", { ...read(), ...options(fields) }));
 }
 
 /** What is needed where no base can swap. */
 const nothingReady = () => h("div", { class: "tools" }, h("p", {}, "No base model on this machine can swap yet, and none comes with the program. One of these makes it, on the command line:"),
-  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-swap"), " trains a small one here;"),
-    h("li", {}, h("code", {}, "aa base-train wan-vace-1.3b"), " or ", h("code", {}, "aa base-train anycharv"), " gets published weights, for a GPU.")),
+  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-swap"), " trains a small one here, which takes many hours (not measured yet);"),
+    h("li", {}, h("code", {}, "aa base-train wan-vace-1.3b"), " or ", h("code", {}, "aa base-train anycharv"), " gets published weights (the former 17 GB to download), for a GPU of 8 GB or more.")),
   h("p", { class: "note" }, "Looking at a character and a scene, and correcting what was found, works without."));
 
 function makeFields(bases, start) {

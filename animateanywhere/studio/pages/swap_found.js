@@ -4,9 +4,9 @@ import { attempt, field, fill, h } from "./dom.js";
 import { editor } from "./editor.js";
 import { findingsByFile, named, TONES } from "./findings.js";
 import { get } from "./net.js";
-import { head, progressWords, resume, share } from "./work.js";
+import { atWork, head, resume } from "./work.js";
 
-export const waiting = (job) => [head("2", "What was found"), h("p", { role: "status" }, progressWords(job)), h("progress", { max: 1, value: share(job), "aria-label": "Progress" })];
+export const waiting = (job) => [head("2", "What was found"), atWork(job)];
 
 /** What an ended look found: its elements, and its report where it has one. */
 export async function whatWasFound(job, clips) {

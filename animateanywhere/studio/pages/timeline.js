@@ -46,7 +46,7 @@ export function timeline(clip, longest, given = {}, moved = () => {}) {
     [start.value, end.value] = [range.start, range.end];
     start.setAttribute("aria-valuetext", words(range.start));
     end.setAttribute("aria-valuetext", words(range.end));
-    fill(told, `${words(range.end - range.start)} of ${words(total)} are used`,
+    fill(told, `${words(range.start)} to ${words(range.end)}: ${words(range.end - range.start)} of ${words(total)} are used`,
       clip.seconds > longest ? `; at most ${words(longest)} can be` : "");
     showFrame();
   }

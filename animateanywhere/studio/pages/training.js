@@ -8,7 +8,8 @@ import { firstPrompt } from "./generate.js";
 import { ended, get, newest, post, watch } from "./net.js";
 import { fillLog, head, progressWords, resume, share, stopButton } from "./work.js";
 
-/** The last step of Learn: the word for the person, and how the training goes. known: of a person who was learned before. */
+/** The last step of Learn: the word for the person, and how the training goes. known: of a person who was learned before.
+ * Returns a function that says why nothing can be learned now; "" where it can. */
 export function learnCard(card, about, question, base, subject, report, closing, known = {}) {
   const before = newest("learn", (form) => form.subject === subject)?.about || known;
   const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
@@ -17,22 +18,30 @@ export function learnCard(card, about, question, base, subject, report, closing,
   const guess = report?.prediction?.personalize;
   const asked = consent(question);
   const start = h("button", { class: "main" }, "Learn");
+  const why = h("span", { class: "warn", role: "status", hidden: true });
+  const mine = () => newest("learn", (one) => one.subject === subject);
   const live = h("div", { class: "tools", hidden: true });
   const form = h("form", { class: "tools", onsubmit: (event) => {
     event.preventDefault();
-    attempt(() => post("/api/jobs", { job: "learn", subject, token: token.value, base: base(), appearance: words.value, agreed: asked.agreed(),
+    attempt(() => post("/api/jobs", { job: "learn", subject, again: Boolean(known.number), token: token.value, base: base(), appearance: words.value, agreed: asked.agreed(),
       seed: seed.value === "" ? null : Number(seed.value) }));
   } },
   h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”."), field("Seed", seed, "Another one gives a slightly different result.")),
   asked.box,
-  h("div", { class: "row" }, start, guess ? h("span", { class: "note" }, estimate(guess)) : null));
+  h("div", { class: "row" }, start, why, guess ? h("span", { class: "note" }, estimate(guess)) : null));
   fill(card, head(known.number || "3", "Learn"), form, live);
   closing(watch(() => {
-    const job = newest("learn", (one) => one.subject === subject);
-    start.disabled = Boolean(job && !ended(job));
+    const job = mine();
+    start.disabled = !why.hidden || Boolean(job && !ended(job));
     live.hidden = !job;
     if (job) progress(live, job, about, guess?.seconds);
   }));
+  return (reason) => {
+    why.hidden = !reason;
+    fill(why, reason);
+    const job = mine();
+    start.disabled = !why.hidden || Boolean(job && !ended(job));
+  };
 }
 
 /** How a training goes; parts of it stay while they do not change, so that nothing flickers. */
@@ -48,7 +57,7 @@ function progress(box, job, about, guess) {
     const { of } = box.dataset;
     if (over) attempt(async () => { const whole = await get(`/api/jobs/${job.id}`); if (box.dataset.of === of) draw(box, whole); });
   }
-  if (!ended(job)) draw(box, job, guess && job.begun ? job.begun + guess - Date.now() / 1000 : 0);
+  if (!ended(job)) draw(box, job, guess && job.begun && job.state !== "unknown" ? job.begun + guess - Date.now() / 1000 : 0);
 }
 
 /** left: seconds to the end of all stages as estimated before the start; 0 where that is not known, or over. */
