@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -182,8 +182,8 @@ def test_passwords_sent_at_once_are_one_guess(studio_place: Place) -> None:
     words = [f"w{number}" for number in range(20, -1, -1)]  # the right one is among them
 
     async def send() -> list[int]:
-        transport = httpx.ASGITransport(app, client=("10.0.0.9", 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:1") as client:
+        transport = httpx2.ASGITransport(app, client=("10.0.0.9", 1))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:1") as client:
             client.headers["origin"] = "http://localhost:1"
             asked = (client.post("/login", data={"password": word}) for word in words)
             return [answer.status_code for answer in await asyncio.gather(*asked)]
