@@ -241,6 +241,7 @@ def generate_by_keys(page: Any) -> None:
     press(page, "^Generate$")
     page.get_by_role("button", name="Vary").wait_for()
     assert page.evaluate(FOCUSED) == "Generate"
+    page.get_by_text("1 of 4", exact=True).wait_for()  # the video has loaded
     press(page, "One frame on")
     page.get_by_text("2 of 4", exact=True).wait_for()
     for form, start in {"MP4": b"ftyp", "GIF": b"GIF8", "Contact sheet": b"PNG"}.items():
