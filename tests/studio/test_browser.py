@@ -474,7 +474,8 @@ def test_the_queue_is_seen_and_a_page_goes_on_after_a_restart(
 def test_an_answer_for_a_view_that_was_left_changes_nothing(page: Any) -> None:
     late: list[Any] = []
     page.route("**/api/clips", lambda one: one.continue_() if late else late.append(one))
-    page.reload()
+    with page.expect_request("**/api/clips"):
+        page.reload()
     tab(page, f"learn/{EXAMPLE}")
     page.get_by_label("Base model").wait_for()
     with page.expect_response("**/api/clips"):
