@@ -226,7 +226,8 @@ def test_history_tells_what_a_result_was_made_of(
         "e": {"command": "swap", "scene": {"file": "reference.mp4",
                                            "sha256": sha256(EXAMPLES / "reference.mp4")}},
     }  # fmt: skip
-    example = {"name": "Example", "file": "reference.mp4", "kind": "video", "bundled": True}
+    example = {"name": "Example", "file": "reference.mp4", "kind": "video", "seconds": 4.0,
+               "bundled": True}  # fmt: skip
     (studio_place.own / "clips" / f"{EXAMPLE}.json").write_text(json.dumps(example))
     for name, settings in made.items():
         shutil.copyfile(EXAMPLES / "driving.mp4", folder / f"{name}.mp4")

@@ -27,7 +27,7 @@ from animateanywhere.preprocessing.captions.appearance import Words, phrase
 AUTO = "auto"  # the value of `[extras] appearance` that requests the search
 FRAMES = 3  # frames of the clip on which the error is measured, and as many to confirm the words
 TIMES = (1.0, 0.9)  # timesteps, as shares of the last: the prompt matters most near pure noise
-TRIES = 230  # descriptions that are tried, about as many as it comes to at most
+TRIES = 200  # descriptions that are tried, approximately
 LEAST = 0.01  # relative reduction of the error that a further detail must achieve
 # The same on the other frames, of each detail and of all together. Of ten rendered people and six
 # clips of real ones (docs/experiments.md), details that are there and not there overlap under 0.05;
