@@ -155,6 +155,18 @@ def fetch(model: M, existing: Collection[str], out: Path) -> M:
     return replace(model, **tables)
 
 
+def fetch_file(source: str, name: str) -> Path:
+    """A file of a repository, in the hub's cache; says before what is downloaded, and its license.
+
+    Raises UsageError for a file that is not there, and errors as `fetch` does.
+    """
+    repository = _look_up(source)
+    if name not in repository.files:
+        raise UsageError(f"{repository.name} has no file {name}: name another in the recipe")
+    _report_download([(repository, [name])])
+    return Path(hub.download(repository, [name])) / name
+
+
 def _source(table: Mapping[str, Any]) -> Any:
     """The folder or repository that a table names; None if the part is new."""
     return table.get("config", table.get("from"))
@@ -200,7 +212,21 @@ def _look_up(source: str) -> hub.Repository:
 
 def _report(plans: list[tuple[hub.Repository, list[str]]], out: Path) -> None:
     """Say what will be downloaded; raise Failure if the disk is too small for it."""
-    load = kept = 0
+    if not plans:
+        return
+    _report_download(plans)
+    cache = hub.cache_folder()
+    if hub.same_disk(cache, out):
+        say(escape(f"{out} shares the files of the cache, so they take their space once"))
+    else:
+        kept = sum(repository.files[path] for repository, paths in plans for path in paths)
+        say(escape(f"their copies in {out}, on another disk, take {kept / 1e9:.2f} GB as well"))
+        hub.require_space(out, kept, "give --out on another disk")
+
+
+def _report_download(plans: list[tuple[hub.Repository, list[str]]]) -> None:
+    """Say which files will be in the hub's cache; raise Failure if its disk is too small."""
+    load = 0
     for repository, paths in plans:
         missing = hub.missing_in_cache(repository, paths)
         for path in paths:
@@ -211,18 +237,10 @@ def _report(plans: list[tuple[hub.Repository, list[str]]], out: Path) -> None:
         if not repository.local:
             say(escape(f"license of {repository.name}: {repository.license or 'not stated'}"))
         load += sum(repository.files[path] for path in missing)
-        kept += sum(repository.files[path] for path in paths)
-    if not plans:
-        return
-    cache = hub.cache_folder()
     if load:
+        cache = hub.cache_folder()
         say(escape(f"to download: {load / 1e9:.2f} GB, to the hub's cache {cache}"))
         hub.require_space(cache, load, "set HF_HOME to a folder on another disk")
-    if hub.same_disk(cache, out):
-        say(escape(f"{out} shares the files of the cache, so they take their space once"))
-    else:
-        say(escape(f"their copies in {out}, on another disk, take {kept / 1e9:.2f} GB as well"))
-        hub.require_space(out, kept, "give --out on another disk")
 
 
 def weight_files(files: Collection[str]) -> list[str]:

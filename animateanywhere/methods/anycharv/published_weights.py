@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from animateanywhere.backbones.exact_weights import empty_network, fill
 from animateanywhere.backbones.sd_unet import EACH_FRAME
 from animateanywhere.backbones.sources import load_config, weight_files
 from animateanywhere.methods.anycharv.pose_guider import WIDTHS, PoseGuider
@@ -61,10 +62,10 @@ def denoiser(folder: Path) -> tuple[UNet2DConditionModel, MotionAdapter]:
         for theirs, ours in RENAMED if TEMPORAL in name else ():
             name = re.sub(theirs, ours, name)
         (temporal if TEMPORAL in name else spatial)[name] = weight
-    unet = _empty(UNet2DConditionModel, _unet_config(config))
-    adapter = _empty(MotionAdapter, _adapter_config(config))
-    _fill(unet, spatial)
-    _fill(adapter, temporal)
+    unet = empty_network(UNet2DConditionModel, _unet_config(config))
+    adapter = empty_network(MotionAdapter, _adapter_config(config))
+    fill(unet, spatial)
+    fill(adapter, temporal)
     adapter.register_to_config(**{EACH_FRAME: True})
     return unet, adapter
 
@@ -73,19 +74,19 @@ def reference_net(folder: Path) -> UNet2DConditionModel:
     """The published ReferenceNet; its last layers, where they are missing, put out zeros. Raises
     ValueError for other weights."""
     known = UNet2DConditionModel.load_config(folder)
-    unet = _empty(UNet2DConditionModel, known)
+    unet = empty_network(UNet2DConditionModel, known)
     found = read_weights(folder)
     for name, weight in unet.state_dict().items():
         if name.startswith(UNREAD) and name not in found:
             found[name] = torch.zeros(weight.shape)
-    _fill(unet, found)
+    fill(unet, found)
     return unet
 
 
 def pose_guider(folder: Path) -> PoseGuider:
     """The published pose guider. Raises ValueError for other weights."""
-    guider = _empty(PoseGuider, load_config(folder))
-    _fill(guider, read_weights(folder))
+    guider = empty_network(PoseGuider, load_config(folder))
+    fill(guider, read_weights(folder))
     return guider
 
 
@@ -99,9 +100,9 @@ def guider_of_controlnet(folder: Path) -> PoseGuider:
         for name, weight in read_weights(folder).items() if name.startswith(prefix)
     }  # fmt: skip
     first = config.get("block_out_channels", [320])[0]
-    guider = _empty(PoseGuider, {"conditioning_embedding_channels": first,
-                                 "block_out_channels": tuple(widths)})  # fmt: skip
-    _fill(guider, found)
+    config = {"conditioning_embedding_channels": first, "block_out_channels": tuple(widths)}
+    guider = empty_network(PoseGuider, config)
+    fill(guider, found)
     return guider
 
 
@@ -115,32 +116,6 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             "it has no weights as .safetensors; pickled ones (.bin, .pth) are not read"
         )
     return {name: weight.float() for file in tensors for name, weight in load_file(file).items()}
-
-
-def _empty(kind: Any, config: Mapping[str, Any]) -> Any:
-    """A network without weights. Raises ValueError for a config that is not of one."""
-    try:
-        with torch.device("meta"):
-            return kind.from_config(dict(config))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"its config.json is not of a {kind.__name__} ({error})") from None
-
-
-def _fill(network: nn.Module, found: dict[str, Tensor]) -> None:
-    """Give a network its weights. Raises ValueError that names the first that do not fit."""
-    needed = network.state_dict()
-    for problem, names in (
-        ("lacks", needed.keys() - found.keys()), ("has unknown", found.keys() - needed.keys()),
-    ):  # fmt: skip
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{problem} weights: {min(names)}{more}")
-    for name, weight in needed.items():
-        if found[name].shape != weight.shape:
-            raise ValueError(
-                f"{name} is {tuple(found[name].shape)}, where {tuple(weight.shape)} is needed"
-            )
-    network.load_state_dict(found, assign=True)
 
 
 def _require_kind(config: Mapping[str, Any]) -> None:

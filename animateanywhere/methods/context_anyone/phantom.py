@@ -22,19 +22,18 @@ from diffusers import WanTransformer3DModel
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from einops import rearrange
-from rich.markup import escape
 from safetensors.torch import load_file
 from torch import Tensor
 
 from animateanywhere.backbones import wan_vace
 from animateanywhere.backbones.base import Base, encode_prompts, window_length
 from animateanywhere.backbones.create import create_base
+from animateanywhere.backbones.exact_weights import empty_network, fill
 from animateanywhere.backbones.family import Family, latent_shape
 from animateanywhere.backbones.low_memory import room_for_vae
-from animateanywhere.backbones.sources import LOADING, load_config
+from animateanywhere.backbones.sources import LOADING, fetch_file, load_config
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.vae import encode_frames, latent_count
-from animateanywhere.core import hub
 from animateanywhere.core.errors import UsageError, first_line
 from animateanywhere.core.messages import say
 from animateanywhere.diffusion.kept_steps import kept
@@ -76,12 +75,12 @@ def create_parts(settings: Recipe, out: Path) -> None:
     if not (out / "transformer").is_dir():
         license = model.license or "not stated in the recipe; read the page of their authors first"
         say(f"license of the weights of {settings.name}: {license}")
-        file = _file_of(model.transformer, out)
+        file = _file_of(model.transformer)
         model = replace(model, transformer=model.transformer | {"from": str(file)})
     create_base(model, out, [], settings.seed, replace(FAMILY, create=_part))
 
 
-def _file_of(table: dict[str, Any], out: Path) -> Path:
+def _file_of(table: dict[str, Any]) -> Path:
     """The file with the network's weights, downloaded where it is in a repository."""
     source, name = Path(table["from"]), str(table["file"])
     if not name.endswith(".safetensors"):
@@ -90,15 +89,7 @@ def _file_of(table: dict[str, Any], out: Path) -> Path:
         if not (source / name).is_file():
             raise UsageError(f"cannot load transformer from {source}: it has no {name}")
         return source / name
-    repository = hub.look_up(str(table["from"]))
-    if name not in repository.files:
-        raise UsageError(f"{repository.name} has no file {name}: name another in the recipe")
-    size = repository.files[name]
-    say(escape(f"{repository.name}/{name}, {size / 1e9:.2f} GB"))
-    say(escape(f"license of {repository.name}: {repository.license or 'not stated'}"))
-    if hub.missing_in_cache(repository, [name]):
-        hub.require_space(hub.cache_folder(), size, "set HF_HOME to a folder on another disk")
-    return Path(hub.download(repository, [name])) / name
+    return fetch_file(str(table["from"]), name)
 
 
 def _part(name: str, model: Model, out: Path, captions: list[str]) -> Any:
@@ -119,25 +110,9 @@ def read_network(file: Path, config: Path) -> WanTransformer3DModel:
 
     Raises ValueError that names weights which are missing, unknown or of another shape.
     """
-    try:
-        with torch.device("meta"):
-            network = WanTransformer3DModel.from_config(load_config(config))
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"its config.json is not of Wan's transformer ({error})") from None
+    network = empty_network(WanTransformer3DModel, load_config(config))
     found = convert_wan_transformer_to_diffusers(load_file(file))
-    needed = network.state_dict()
-    for problem, names in (
-        ("lacks", needed.keys() - found.keys()), ("has unknown", found.keys() - needed.keys()),
-    ):  # fmt: skip
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"it {problem} weights: {min(names)}{more}")
-    for name, weight in needed.items():
-        if found[name].shape != weight.shape:
-            raise ValueError(
-                f"{name} is {tuple(found[name].shape)}, where {tuple(weight.shape)} is needed"
-            )
-    network.load_state_dict({n: w.to(torch.bfloat16) for n, w in found.items()}, assign=True)
+    fill(network, {name: weight.to(torch.bfloat16) for name, weight in found.items()}, "it ")
     return network
 
 
