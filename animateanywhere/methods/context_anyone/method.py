@@ -47,7 +47,9 @@ Each mechanism has a switch, for its ablation: `one_way`, `gap` (0 is plain RoPE
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -141,25 +143,29 @@ def denoiser(
     Passes without weight in this sum are left out. text, empty: states (1, L, D) of the prompt and
     of the empty one. poses are in all passes.
     """
-    without, picture, both = weights_of(scales, reference)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        timesteps, y = t.reshape(1).expand(len(x)).to(x.device), torch.zeros_like(x)
-        for weight, given, states in (
-            (without, None, empty), (picture, reference, empty), (both, reference, text)
-        ):  # fmt: skip
-            if weight:
-                flow, _ = predict(network, x, timesteps, states, given, poses)
-                y = y + weight * flow.float()
-        return y
+        timesteps = t.reshape(1).expand(len(x)).to(x.device)
+
+        def flow(given: Reference | None, states: Tensor) -> Tensor:
+            return predict(network, x, timesteps, states, given, poses)[0]
+
+        return guided(flow, scales, reference, None, text, empty)
 
     return denoise
 
 
-def weights_of(scales: Scales, reference: Reference | None) -> tuple[float, float, float]:
-    """The weights of the three passes of `denoiser` in its sum: f(∅, ∅), f(r, ∅) and f(r, c)."""
+def guided(
+    flow: Callable[[Any, Tensor], Tensor], scales: Scales, reference: Any, nothing: Any,
+    text: Tensor, empty: Tensor,
+) -> Tensor:  # fmt: skip
+    """The sum of `denoiser`. flow: a pass f(r, c) of a reference and of states; nothing: what is
+    given in place of the reference."""
     likeness = scales.likeness if reference is not None else 1.0
-    return 1 - likeness, likeness - scales.guidance, scales.guidance
+    weights = 1 - likeness, likeness - scales.guidance, scales.guidance
+    passes = (nothing, empty), (reference, empty), (reference, text)
+    parts = [w * flow(*given).float() for w, given in zip(weights, passes, strict=True) if w]
+    return reduce(torch.add, parts)
 
 
 def _channels_first(x: Tensor) -> Tensor:

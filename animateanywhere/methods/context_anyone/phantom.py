@@ -45,7 +45,7 @@ from animateanywhere.methods.context_anyone.generation import (
     scales_of,
     steps_of,
 )
-from animateanywhere.methods.context_anyone.method import Scales
+from animateanywhere.methods.context_anyone.method import Scales, guided
 from animateanywhere.methods.context_anyone.settings import Recipe
 
 NETWORK = "phantom"  # `network` of a recipe's [cast], and of base.toml
@@ -158,19 +158,15 @@ def denoiser(
     """
     count = pictures.shape[1]
 
-    def flow(clip: Tensor, timesteps: Tensor, given: Tensor, states: Tensor) -> Tensor:
-        x = rearrange(torch.cat([clip, given], 1), "b t c h w -> b c t h w")
-        y = network(x, timesteps, full_size.padded(states)).sample
-        return rearrange(y, "b c t h w -> b t c h w").float()
-
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         timesteps, clip = t.reshape(1).to(x.device), x[:, count:]
-        weights = 1 - scales.likeness, scales.likeness - scales.guidance, scales.guidance
-        passes = (torch.zeros_like(pictures), empty), (pictures, empty), (pictures, text)
-        y = torch.zeros_like(x)
-        for weight, given in zip(weights, passes, strict=True):
-            if weight:
-                y = y + weight * flow(clip, timesteps, *given)
+
+        def flow(given: Tensor, states: Tensor) -> Tensor:
+            both = rearrange(torch.cat([clip, given], 1), "b t c h w -> b c t h w")
+            y = network(both, timesteps, full_size.padded(states)).sample
+            return rearrange(y, "b c t h w -> b t c h w")
+
+        y = guided(flow, scales, pictures, torch.zeros_like(pictures), text, empty)
         return torch.cat([y[:, -count:], y[:, :-count]], 1)  # as x has them
 
     return denoise
