@@ -26,7 +26,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 LIGHT = ("__main__", "cli.*", "core.errors", "core.console", "core.files", "core.paths",
          "core.naming", "core.schema", "core.frame_size", "core.formats",
          "core.reporter", "core.messages", "core.launcher", "core.device", "core.run_folder",
-         "core.json_file", "core.consent")  # fmt: skip
+         "core.json_file", "core.consent", "core.file_lock")  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "av", "mediapipe", "numpy", "skimage"}
 
 FILES = sorted(ROOT.rglob("*.py"))

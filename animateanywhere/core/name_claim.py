@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from animateanywhere.core.errors import Failure
+from animateanywhere.core.file_lock import TRIES, lock_there
 from animateanywhere.core.paths import cache_folder
-
-TRIES = 100  # to lock a file that others remove
 
 
 @contextmanager
@@ -55,20 +54,11 @@ def claim(path: Path) -> Iterator[None]:
 
 
 def _locked(place: Path) -> IO[str]:
-    """Open and lock a file, which its last owner may remove at any moment: a lock on a removed one
-    would keep nobody out."""
+    """Open and lock a file, which its last owner may remove at any moment."""
     import fcntl
 
     for _ in range(TRIES):
         file = place.open("a", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), place.stat()):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()
+        if lock_there(file, place, lambda one: fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)):
+            return file
     raise BlockingIOError

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from animateanywhere.core.errors import Failure, UsageError
+from animateanywhere.core.file_lock import TRIES, lock_there
 from animateanywhere.core.files import clear_aside, disk_is_full, full_disk, nearest_existing
 from animateanywhere.core.json_file import read_table
 
 MARK = ".animateanywhere"
 GLANCES, GLANCE = 5, 0.05  # times to wait, and seconds: more than `is_running` takes
-TRIES = 100  # to lock a folder that others remove
 VIDEOS = "generate"  # a folder with nothing but videos, which every command may take over
 
 
@@ -72,7 +72,7 @@ def owned(
 
 def _locked(folder: Path, command: str, known: Callable[[Path], bool]) -> IO[str]:
     """Open and lock the mark of a folder, which is created if it is missing. The folder's last
-    owner may remove both at any moment; a lock on a removed mark would keep nobody out."""
+    owner may remove both at any moment."""
     path = folder / MARK
     for left in reversed(range(TRIES)):
         try:
@@ -83,17 +83,13 @@ def _locked(folder: Path, command: str, known: Callable[[Path], bool]) -> IO[str
             if not left:
                 raise
             continue
-        try:
-            _lock(file, folder)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        if lock_there(file, path, lambda one: _lock(one, folder)):
+            try:
                 require_own(folder, command, known)  # now that nobody else changes it
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()
+            except BaseException:
+                file.close()
+                raise
+            return file
     raise Failure(f"{folder} is created and removed again and again by other processes")
 
 
