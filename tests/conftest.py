@@ -278,3 +278,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from animateanywhere.commands.base_train import base_train
 
     return once(tmp_path_factory, "trained", lambda folder: base_train("tiny", folder))
+
+
+def draws_past_damage(rows: Callable[[], Any], people: Any, name: str) -> None:
+    """Draws with and without damage in this file of one of five people differ where that person
+    was, and nowhere else. rows: opens the draws anew; those of the training of a method."""
+    from animateanywhere.training.loop import step_generator
+
+    def drawn() -> list[Any]:
+        draw = rows()
+        return [draw(step_generator(5, number)) for number in range(4)]
+
+    whole, bad = drawn(), 2
+    with people.shards[people.shard[bad]].open("r+b") as file:
+        file.seek(int(people.places[name][bad, 0]) + 300)
+        file.write(b"damaged")
+    found = drawn()
+    same = [torch.equal(one.latents, two.latents) for one, two in zip(whole, found, strict=True)]
+    assert sorted(same) == [False, False, True, True]  # in which that person is not, or is
+    assert all(one.latents.isfinite().all() for one in found)

@@ -263,7 +263,7 @@ def test_an_animation_says_how_long_it_is_and_that_its_transparency_is_lost(run,
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
 def test_an_animation_of_uneven_rate_is_as_long_as_what_is_read(place, suffix):
-    """So that the time left can be told."""
+    """So that the time left is shown."""
     rng = np.random.default_rng(0)
     frames = [Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)) for _ in range(8)]
     path = place / f"scene{suffix}"

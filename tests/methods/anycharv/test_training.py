@@ -30,7 +30,7 @@ from animateanywhere.methods.anycharv.swap_base import load_swap_base
 from animateanywhere.methods.anycharv.triplets import SKELETON, triplets
 from animateanywhere.training.log import Log
 from animateanywhere.training.loop import step_generator
-from tests.conftest import once
+from tests.conftest import draws_past_damage, once
 
 RECIPE = """
 seed = 3
@@ -368,20 +368,9 @@ def test_a_damaged_person_does_not_end_a_training(
     out = shutil.copytree(trained, tmp_path / "out")
     recipe = load_recipe(recipe_of(tmp_path, tiny_base))
     people, base = open_shards(out / "corpus" / "images"), load_swap_base(out)
-    stage = recipe.stage[1]
-    draw = rows(base, recipe, stage, 5, people)
-    whole = [draw(step_generator(5, number)) for number in range(4)]
-    bad = 2
-    with people.shards[people.shard[bad]].open("r+b") as file:
-        file.seek(int(people.places["truth.npy"][bad, 0]) + 300)
-        file.write(b"damaged")
-    draw = rows(base, recipe, stage, 5, people)
-    found = [draw(step_generator(5, number)) for number in range(4)]
+    draws_past_damage(lambda: rows(base, recipe, recipe.stage[1], 5, people), people, "truth.npy")
     said = capsys.readouterr().err.replace("\n", " ")
     assert said.count("the next person is taken in that one's place") == 1
-    same = [torch.equal(one.latents, two.latents) for one, two in zip(whole, found, strict=True)]
-    assert sorted(same) == [False, False, True, True]  # in which that person is not, or is
-    assert all(one.latents.isfinite().all() for one in found)
 
 
 def test_wrong_recipes_are_refused(tmp_path: Path, tiny_base: Path) -> None:
