@@ -110,12 +110,22 @@ def video_noise(
     video start from similar noise, so backgrounds remain still more easily. Use the same share in
     training and sampling. 0 is independent noise, as in AnimateDiff.
     """
-    noise = torch.randn(shape, generator=generator)
+    device = generator.device
+    noise = torch.randn(shape, generator=generator, device=device)
     if not share:
         return noise
-    common = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
+    common = torch.randn((shape[0], 1, *shape[2:]), generator=generator, device=device)
     mixed: Tensor = share**0.5 * common + (1 - share) ** 0.5 * noise
     return mixed
+
+
+def noise_generator(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """The generator of the noise of a training pass: on a CUDA GPU one of its own, which the pass's
+    seeds, since a processor takes longer to draw a large batch of noise than the GPU to use it."""
+    if device.type != "cuda":
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)
 
 
 def shifted(timesteps: Tensor, count: int, shift: float) -> Tensor:

@@ -18,7 +18,11 @@ class Ema:
         self.parameters = list(parameters.values())
         self.model: Any = None
         if decay:
-            self.model = EMAModel(self.parameters, decay=decay, use_ema_warmup=True, power=0.75)
+            # All at once on a GPU, which would wait for a thousand launches; it rounds differently
+            on_gpu = self.parameters[0].device.type == "cuda"
+            self.model = EMAModel(
+                self.parameters, decay=decay, use_ema_warmup=True, power=0.75, foreach=on_gpu
+            )
 
     @property
     def shadow(self) -> list[Tensor]:

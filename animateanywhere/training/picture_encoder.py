@@ -7,6 +7,7 @@ that it hears in a picture what captions say of a person.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,19 +73,22 @@ class Pairs(nn.Module):
 
 
 def learn_words(
-    encoder: PictureEncoder, dim: int, draw: Any, stage: Stage, folder: Path, seed: int,
+    encoder: PictureEncoder, dim: int, draw: Callable[[torch.Generator], tuple[list[str], Tensor]],
+    read: Callable[[list[str]], Tensor], stage: Stage, folder: Path, seed: int,
     track: str | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Train a picture encoder, in place; returns its retrieval accuracy at the end, 0..1.
 
-    draw: (generator) -> captions as vectors (B, dim) and pictures as latents (B, C, h, w). The
-    others as for `loop.fit`.
+    draw: (generator) -> captions and pictures as latents (B, C, h, w). read: captions -> vectors
+    (B, dim). The others as for `loop.fit`.
     """
     torch.manual_seed(seed)
     batch = Draw(draw)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        return contrastive_loss(model(*batch(generator)))
+        captions, latents = batch(generator)
+        words = read(captions)
+        return contrastive_loss(model(words, latents.to(words.device)))
 
     fit(Pairs(encoder, dim), stage, loss, folder, seed, data=batch, track=track)
     return last_mean(folder, "retrieval")

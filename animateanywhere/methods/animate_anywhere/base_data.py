@@ -18,9 +18,10 @@ from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.files import sha256
 from animateanywhere.datasets.checked_rows import CheckedRows
 from animateanywhere.datasets.clips import Corpus, cached_array
-from animateanywhere.methods.animate_anywhere.batch import Read
-from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
+from animateanywhere.methods.animate_anywhere.batch import Read, more_weight
+from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, Stage
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
+from animateanywhere.training.ahead import DrawAhead, processes_for
 
 T = TypeVar("T")
 
@@ -59,23 +60,28 @@ class Rendered:
         draws, counts = [], []
         for images, clips in self._pairs:
             sources = [(clips, 1.0)] if video else [(images, 0.75), (clips, 0.25)]
-            draws.append(_rows(base, stage, self.out, sources))
+            draws.append(_rows(base, stage, self.settings.loss, self.out, sources))
             counts.append(len(sources[0][0].frames))
-        return _of_one_aspect(draws, counts)
+        return self._ahead(_of_one_aspect(draws, counts), base, seed)
 
     def pairs(
         self, base: Base, stage: Stage, seed: int
     ) -> Callable[[torch.Generator], tuple[list[str], Tensor]]:
         """A function that draws the captions and pictures, as latents (B, C, h, w), of a pass."""
-        return _of_one_aspect(
-            [partial(_pairs, corpus, encoded(base, self.out, corpus), stage.batch)
-             for corpus in self.images],
-            [len(corpus.frames) for corpus in self.images],
-        )  # fmt: skip
+        draws: list[Callable[[torch.Generator], tuple[list[str], Tensor]]]
+        draws = [partial(_pairs, corpus, encoded(base, self.out, corpus), stage.batch)
+                 for corpus in self.images]  # fmt: skip
+        counts = [len(corpus.frames) for corpus in self.images]
+        return self._ahead(_of_one_aspect(draws, counts), base, seed)
+
+    def _ahead(
+        self, draw: Callable[[torch.Generator], T], base: Base, seed: int
+    ) -> Callable[[torch.Generator], T]:
+        return DrawAhead(draw, seed, processes_for(base.denoiser.device))
 
 
 def _rows(
-    base: Base, stage: Stage, out: Path, sources: list[tuple[Corpus, float]]
+    base: Base, stage: Stage, rule: Loss, out: Path, sources: list[tuple[Corpus, float]]
 ) -> Callable[[torch.Generator], Read]:
     """Encode the corpora, and return a function that draws rows with a random generator.
 
@@ -100,7 +106,9 @@ def _rows(
             dropped = float(torch.rand((), generator=generator)) < stage.dropout
             captions.append("" if dropped else words[_index(len(words), generator)])
         clean, pose, keypoints, *regions = (np.stack(part) for part in zip(*picked, strict=True))
-        return Read(clean, pose, keypoints, captions, sources[0][0].frames.shape[3], *regions)
+        width, grid = sources[0][0].frames.shape[3], clean.shape[-2:]
+        more = more_weight(rule, keypoints, width, grid, *regions)
+        return Read(torch.from_numpy(clean), torch.from_numpy(pose), captions, more)
 
     return draw
 

@@ -34,7 +34,9 @@ from animateanywhere.methods.animate_anywhere.text_stage import Pairs
 from animateanywhere.methods.animate_anywhere.vae_pictures import vae_sources
 from animateanywhere.methods.animate_anywhere.vae_stage import autoencoder_loss, draw_pictures
 from animateanywhere.metrics import psnr
+from animateanywhere.training.ahead import DrawAhead, processes_for
 from animateanywhere.training.contrastive import contrastive_loss, retrieval_accuracy
+from animateanywhere.training.cuda_graph import replayed
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit
 from animateanywhere.training.progress import last_mean
@@ -70,7 +72,9 @@ def vae(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return draw_pictures(sources, stage.batch, pose_weight, rule.face_weight, generator)
 
-    batch = Draw(draw)
+    # A corpus reads ahead itself
+    processes = processes_for(_device(base.vae)) if isinstance(run.data, Rendered) else 0
+    batch = Draw(DrawAhead(draw, seed, processes))
 
     def loss(vae: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         x, weight = (part.to(_device(vae)) for part in batch(generator))
@@ -126,13 +130,14 @@ def image(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     model = nn.ModuleDict({name: network, "text_encoder": base.text_encoder})
     rule, scheduler = run.settings.loss, base.scheduler_for(network)
     read = Draw(run.data.rows(base, stage, seed, video=False))
+    family = replayed(base.family, stage)
     if stage.recompute:
         recompute(network, base.family)
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = read(generator).batch(base, rule)
+        rows = read(generator).batch(base)
         return method.loss(
-            base.family, model[name], rows, generator, scheduler, rule, stage.timestep_shift
+            family, model[name], rows, generator, scheduler, rule, stage.timestep_shift
         )
 
     folder = run.out / "training" / stage.name
@@ -156,14 +161,15 @@ def video(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     unet = method.build(base, rule, video=True)
     scheduler = base.scheduler_for(unet)
     read = Draw(run.data.rows(base, stage, seed, video=True))
+    family = replayed(base.family, stage)
     if stage.recompute:
         recompute(unet, base.family)
 
     def loss(unet: nn.Module, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = read(generator).batch(base, rule)
+        rows = read(generator).batch(base)
         share = run.settings.model.noise_share
         return method.loss(
-            base.family, unet, rows, generator, scheduler, rule, stage.timestep_shift, share
+            family, unet, rows, generator, scheduler, rule, stage.timestep_shift, share
         )
 
     folder = run.out / "training" / stage.name

@@ -36,41 +36,46 @@ class Batch:
 
 
 class Read(NamedTuple):
-    """What is read for a pass of base training: B rows of F frames."""
+    """What is read for a pass of base training: B rows of F frames, in main memory."""
 
-    latents: np.ndarray  # (B, F, C, h, w) float16
-    pose_latents: np.ndarray
-    keypoints: np.ndarray  # (B, F, 18, 3), in pixels
+    latents: Tensor  # (B, F, C, h, w) float16
+    pose_latents: Tensor
     captions: list[str]
-    width: int  # of the frames, in pixels
-    regions: np.ndarray | None = None  # (B, F, h, w, 2) uint8, see `datasets.clips.Corpus`
+    more: Tensor | None  # see `more_weight`
 
-    def batch(self, base: Base, rule: Loss) -> Batch:
-        """The rows on the base's device, with their captions encoded, weighted by the rule's
-        `pose_weight`, `face_weight` and `object_weight`."""
+    def batch(self, base: Base) -> Batch:
+        """The rows on the base's device, with their captions encoded."""
         device = base.denoiser.device
-        x, poses = (torch.from_numpy(part).float().to(device) for part in self[:2])
+        x, poses = (part.to(device).float() for part in self[:2])
         batch = Batch(x, poses, encode_text(base, self.captions))
-        more = self._more_weight(rule, (x.shape[-2], x.shape[-1]))
-        return batch if more is None else weighted(batch, more.to(device))
+        return batch if self.more is None else weighted(batch, self.more.to(device))
 
-    def _more_weight(self, rule: Loss, grid: tuple[int, int]) -> Tensor | None:
-        """The weight of pixels of latents beyond 1, (B, F, 1, h, w); None without.
 
-        Near the limbs as in HumanSD's heatmap-guided loss (arXiv 2304.04269; ours computes the
-        heatmap from the pose itself); faces and objects are ours.
-        """
-        shape = self.keypoints.shape[:2]
-        parts = []
-        if rule.pose_weight:
-            near = heat(self.keypoints.reshape(-1, 18, 3), self.width, grid)
-            parts.append(rule.pose_weight * torch.from_numpy(near)[:, None])
-        if rule.uses_regions and self.regions is not None:
-            cells = torch.from_numpy(self.regions.reshape(-1, *self.regions.shape[2:]))
-            share = F.adaptive_avg_pool2d(cells.permute(0, 3, 1, 2) / 255, grid)
-            face, thing = share.split(1, 1)  # (B·F, 1, h, w)
-            parts.append(rule.face_weight * face + rule.object_weight * thing)
-        return sum(parts[1:], parts[0]).unflatten(0, shape) if parts else None
+def more_weight(
+    rule: Loss, keypoints: np.ndarray, width: int, grid: tuple[int, int],
+    regions: np.ndarray | None = None,
+) -> Tensor | None:  # fmt: skip
+    """The weight of pixels of latents beyond 1, (B, F, 1, h, w), by the rule's `pose_weight`,
+    `face_weight` and `object_weight`; None without.
+
+    Near the limbs as in HumanSD's heatmap-guided loss (arXiv 2304.04269; ours computes the heatmap
+    from the pose itself); faces and objects are ours.
+
+    Args:
+        keypoints: (B, F, 18, 3), in pixels of frames of `width`.
+        grid: (h, w) of the latents.
+        regions: (B, F, h', w', 2) uint8, see `datasets.clips.Corpus`.
+    """
+    parts = []
+    if rule.pose_weight:
+        near = heat(keypoints.reshape(-1, 18, 3), width, grid)
+        parts.append(rule.pose_weight * torch.from_numpy(near)[:, None])
+    if rule.uses_regions and regions is not None:
+        cells = torch.from_numpy(regions.reshape(-1, *regions.shape[2:]))
+        share = F.adaptive_avg_pool2d(cells.permute(0, 3, 1, 2) / 255, grid)
+        face, thing = share.split(1, 1)  # (B·F, 1, h, w)
+        parts.append(rule.face_weight * face + rule.object_weight * thing)
+    return sum(parts[1:], parts[0]).unflatten(0, keypoints.shape[:2]) if parts else None
 
 
 def weighted(batch: Batch, more: Tensor) -> Batch:

@@ -23,13 +23,13 @@ from animateanywhere.datasets.clip_folder import open_folder
 from animateanywhere.datasets.order import Order
 from animateanywhere.datasets.samples import Samples, parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus, is_shard_corpus, open_shards
-from animateanywhere.methods.animate_anywhere.batch import Read
+from animateanywhere.methods.animate_anywhere.batch import Read, more_weight
 from animateanywhere.methods.animate_anywhere.latent_shards import (
     ARRAYS,
     encoded_samples,
     layout_of,
 )
-from animateanywhere.methods.animate_anywhere.settings import Recipe, Stage
+from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, Stage
 from animateanywhere.methods.animate_anywhere.vae_pictures import TRIES, SamplePictures
 from animateanywhere.training.loop import pass_number
 
@@ -107,7 +107,7 @@ class CorpusData:
 
         def draw(generator: torch.Generator) -> tuple[list[str], Tensor]:
             found = read(pass_number(generator, seed))
-            return found.captions, torch.from_numpy(found.latents[:, 0])
+            return found.captions, found.latents[:, 0]
 
         return draw
 
@@ -132,7 +132,8 @@ class CorpusData:
         _, bucket_of = np.unique(latents.sizes[rows], axis=0, return_inverse=True)
         buckets = [rows[bucket_of.ravel() == number] for number in range(bucket_of.max() + 1)]
         dropout = 0.0 if pairs else stage.dropout
-        passes = _Passes(latents, Order(buckets, seed), seed, stage.batch, frames, dropout)
+        rule = Loss() if pairs else self.settings.loss
+        passes = _Passes(latents, Order(buckets, seed), seed, stage.batch, frames, dropout, rule)
         return Ahead(passes, self.settings.corpus.workers)
 
 
@@ -153,6 +154,7 @@ class _Passes:
     batch: int
     frames: int  # of each row
     dropout: float  # share of the rows without their caption
+    rule: Loss
     damaged: set[int] = field(default_factory=set)
 
     def __call__(self, number: int) -> Read:
@@ -164,7 +166,9 @@ class _Passes:
         clean, poses, keypoints = (np.stack(part) for part in zip(*(one.arrays for one in found),
                                                                   strict=True))  # fmt: skip
         width = int(self.latents.sizes[rows[0], 0])
-        return Read(clean, poses, keypoints, [one.caption for one in found], width)
+        more = more_weight(self.rule, keypoints, width, clean.shape[-2:])
+        texts = [one.caption for one in found]
+        return Read(torch.from_numpy(clean), torch.from_numpy(poses), texts, more)
 
     def _row(self, bucket: int, row: int, rng: np.random.Generator) -> _Row:
         rows = np.unique(self.order.buckets[bucket])

@@ -25,6 +25,7 @@ from animateanywhere.diffusion.losses import (
     draw_timesteps,
     level,
     min_snr_weight,
+    noise_generator,
     target,
     video_noise,
 )
@@ -68,7 +69,8 @@ def loss(
     latents = batch.latents  # (B, F, C, h, w)
     rows = len(latents)
     device = latents.device
-    noise = video_noise(latents.shape, generator, noise_share).to(device)
+    drawn = noise_generator(generator, device)
+    noise = video_noise(latents.shape, drawn, noise_share).to(device)
     timesteps = draw_timesteps(scheduler, rows, timestep_shift, generator).to(device)  # (B,)
     levels = level(scheduler, timesteps)
     x = add_noise(latents, noise, levels)

@@ -19,6 +19,7 @@ from animateanywhere.methods.anycharv.masks import TRAINED, box_masks, grown
 from animateanywhere.methods.anycharv.method import Scene, weight_of
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
+from animateanywhere.training.ahead import DrawAhead, processes_for
 from animateanywhere.training.loop import pass_number
 
 
@@ -55,7 +56,8 @@ def rows(
         _, chosen = order.rows(number, stage.batch // scenes)
         return draw.batch(chosen, np.random.default_rng([seed, 5, number]))
 
-    return batch
+    processes = 0 if settings.full_size else processes_for(base.denoiser.device)
+    return DrawAhead(batch, seed, processes)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class _Draw:
             truth, Scene(scene, region, pose, mask_input=rule.mask_input),
             weight_of(region, near, rule.outside_weight, rule.pose_weight),
             pictures, None if self.drawn else more, more if self.drawn else None,
-            torch.arange(len(chosen)).repeat_interleave(self.scenes).to(truth.device), alone,
+            torch.arange(len(chosen)).repeat_interleave(self.scenes), alone,
         )  # fmt: skip
 
     def _person(self, row: int, rng: np.random.Generator) -> tuple[list[Any], list[np.ndarray]]:
@@ -156,4 +158,4 @@ class _Draw:
         return self.people.rows(row, ["other_outlines.npy"], shift + cut[0], shift + cut[1])[0]
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).float().to(self.base.denoiser.device)
+        return torch.from_numpy(np.ascontiguousarray(array)).float()

@@ -51,6 +51,7 @@ from animateanywhere.diffusion.losses import (
     add_noise,
     draw_timesteps,
     level,
+    noise_generator,
     target,
     video_noise,
 )
@@ -190,7 +191,8 @@ def loss(
     see `weight_of`. Each row's error is a weighted mean, so a person who is small in the frame
     counts as much as one who is large.
     """
-    noise = video_noise(latents.shape, generator, noise_share).to(latents.device)
+    drawn = noise_generator(generator, latents.device)
+    noise = video_noise(latents.shape, drawn, noise_share).to(latents.device)
     timesteps = draw_timesteps(scheduler, len(latents), timestep_shift, generator)
     timesteps = timesteps.to(latents.device)
     levels = level(scheduler, timesteps)

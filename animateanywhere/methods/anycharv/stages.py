@@ -31,6 +31,7 @@ from animateanywhere.methods.anycharv.pairs import generated_pairs
 from animateanywhere.methods.anycharv.samples import sampler
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.methods.anycharv.swap_base import COMMAND, FAMILY
+from animateanywhere.training.ahead import DrawAhead, on_device, processes_for
 from animateanywhere.training.contrastive import end_states
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, pass_number
@@ -83,7 +84,7 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     people = run.people(base, video=False)
     order, damaged = Order([np.arange(len(people))], seed), set[int]()
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(generator: torch.Generator) -> tuple[list[str], Tensor]:
         number = pass_number(generator, seed)
         rng = np.random.default_rng([seed, 7, number])
         _, chosen = order.rows(number, min(stage.batch, len(people)))
@@ -96,12 +97,13 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
             undamaged(partial(read, at=at), int(row), len(people), damaged)
             for row, at in zip(chosen, shown, strict=True)
         ), strict=True)  # fmt: skip
-        latents = torch.from_numpy(np.concatenate(pictures)).float()
-        return _ends(base, list(texts)), latents.to(base.denoiser.device)
+        return list(texts), torch.from_numpy(np.concatenate(pictures)).float()
 
     encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
     folder = run.out / "training" / stage.name
-    found = learn_words(encoder, dim, draw, stage, folder, seed, run.track)
+    batch = DrawAhead(draw, seed, processes_for(base.denoiser.device))
+    read = partial(_ends, base)
+    found = learn_words(encoder, dim, batch, read, stage, folder, seed, run.track)
     save_once(encoder, run.out / "image_encoder")
     return found
 
@@ -131,7 +133,7 @@ def swap(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     share = noise_share(base) if video else 0.0
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        batch = draw(generator)
+        batch = on_device(draw(generator), base.denoiser.device)
         character, scene, words = None, batch.scene, text
         if "pose_guider" in model:
             pictures = scene.poses.flatten(0, 1)

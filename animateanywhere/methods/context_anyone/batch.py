@@ -19,6 +19,7 @@ from animateanywhere.methods.context_anyone.data import captions
 from animateanywhere.methods.context_anyone.full_size import padded
 from animateanywhere.methods.context_anyone.settings import Recipe, Stage
 from animateanywhere.pose.skeleton import heat
+from animateanywhere.training.ahead import DrawAhead, processes_for
 from animateanywhere.training.loop import pass_number
 
 # Target, weight, pose and prompt; of footage, its states (L, D) in the place of the prompt
@@ -53,7 +54,8 @@ def rows(
         _, chosen = order.rows(number, stage.batch)
         return draw.batch(chosen, np.random.default_rng([seed, 5, number]))
 
-    return batch
+    processes = 0 if settings.full_size else processes_for(base.denoiser.device)
+    return DrawAhead(batch, seed, processes)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class _Draw:
         """States (B, 512, D) of prompts; None stands for the empty one."""
         with torch.no_grad():
             empty = encode_text(self.base, [""])[0]
+        empty = empty.cpu()
         each = [empty if one is None else padded(self._tensor([one]))[0] for one in states]
         return torch.stack(each)
 
@@ -141,7 +144,7 @@ class _Draw:
         return "" if rng.random() < self.stage.text_dropout else prompt
 
     def _tensor(self, arrays: list[np.ndarray] | tuple[np.ndarray, ...]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays)).float().to(self.base.denoiser.device)
+        return torch.from_numpy(np.stack(arrays)).float()
 
 
 def per_latent(values: np.ndarray, count: int, packed: int) -> np.ndarray:

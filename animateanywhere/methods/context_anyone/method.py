@@ -60,7 +60,9 @@ from animateanywhere.diffusion.losses import (
     add_noise,
     draw_timesteps,
     level,
+    noise_generator,
     target,
+    video_noise,
 )
 from animateanywhere.diffusion.sampling import Denoiser
 
@@ -116,7 +118,8 @@ def loss(
 
     latents: x, (B, T, C, h, w). weight: w, (B, T, 1, h, w). reconstruction: λ.
     """
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    drawn = noise_generator(generator, latents.device)
+    noise = video_noise(latents.shape, drawn).to(latents.device)
     timesteps = draw_timesteps(scheduler, len(latents), timestep_shift, generator)
     timesteps = timesteps.to(latents.device)
     levels = level(scheduler, timesteps)

@@ -27,6 +27,7 @@ from animateanywhere.methods.context_anyone.generation import read_latents
 from animateanywhere.methods.context_anyone.method import Reference
 from animateanywhere.methods.context_anyone.samples import sampler
 from animateanywhere.methods.context_anyone.settings import Recipe, Stage, still_frames
+from animateanywhere.training.ahead import DrawAhead, on_device, processes_for
 from animateanywhere.training.contrastive import end_states
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, pass_number
@@ -84,7 +85,7 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     people = run.people(base, video=False)
     order, damaged = Order([np.arange(len(people))], seed), set[int]()
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(generator: torch.Generator) -> tuple[list[str], Tensor]:
         number = pass_number(generator, seed)
         rng = np.random.default_rng([seed, 7, number])
         _, chosen = order.rows(number, min(stage.batch, len(people)))
@@ -97,15 +98,13 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
             undamaged(partial(read, at=at), int(row), len(people), damaged)
             for row, at in zip(chosen, shown, strict=True)
         ), strict=True)  # fmt: skip
-        with torch.no_grad():
-            ids = token_ids(base.tokenizer, list(texts)).to(base.text_encoder.device)
-            words = end_states(base.text_encoder, ids)
-        latents = torch.from_numpy(np.concatenate(pictures)).float()
-        return words, latents.to(base.denoiser.device)
+        return list(texts), torch.from_numpy(np.concatenate(pictures)).float()
 
     encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
     folder = run.out / "training" / stage.name
-    found = learn_words(encoder, dim, draw, stage, folder, seed, run.track)
+    batch = DrawAhead(draw, seed, processes_for(base.denoiser.device))
+    read = partial(_ends, base)
+    found = learn_words(encoder, dim, batch, read, stage, folder, seed, run.track)
     save_once(encoder, run.out / "image_encoder")
     return found
 
@@ -122,7 +121,7 @@ def cast(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     read = Draw(rows(base, settings, stage, seed, people))
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        batch = read(generator)
+        batch = on_device(read(generator), base.denoiser.device)
         text, reference = batch.states, None
         if text is None:
             with torch.no_grad():
@@ -144,6 +143,13 @@ def cast(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     for name, part in model.items():
         save_once(part, run.out / name)
     return last_mean(folder, "loss")
+
+
+@torch.no_grad()
+def _ends(base: Base, texts: list[str]) -> Tensor:
+    """Texts as vectors (B, D), in the way in which the base's own text encoder was trained."""
+    ids = token_ids(base.tokenizer, texts).to(base.text_encoder.device)
+    return end_states(base.text_encoder, ids)
 
 
 def _unused(model: nn.Module) -> Tensor:
