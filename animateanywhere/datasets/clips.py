@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,8 +21,10 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress, warn
 from animateanywhere.datasets.arrays import row_checks
 from animateanywhere.datasets.checked_rows import CheckedRows, checks_path
+from animateanywhere.datasets.in_processes import in_processes
 from animateanywhere.pose.skeleton import draw
 
+AT_ONCE = 16  # frames that a process is asked for at once
 REGION_CELL = 8  # pixels of a side of a cell of regions
 REGIONS = ("face", "object")
 
@@ -53,7 +56,7 @@ class Corpus:
 
 def open_corpus(
     folder: Path,
-    make: Callable[[int], Iterable[ClipRow]],
+    make: Callable[[range], Iterable[ClipRow]],
     count: int,
     frames: int,
     size: Size,
@@ -61,9 +64,10 @@ def open_corpus(
 ) -> Corpus:
     """Open the corpus in `folder`, and create those of its `count` clips that are missing.
 
-    `make(start)` yields the clips from number `start` on; an interrupted run resumes there. Damaged
-    files are created again, with a warning. regions: keep the clips' regions as well. Raises
-    UsageError if `make` yields too few, or if the folder's arrays have another shape.
+    `make` yields the clips of some numbers, in several processes if there are many (see
+    `in_processes`); an interrupted run resumes. Damaged files are created again, with a warning.
+    regions: keep the clips' regions as well. Raises UsageError if `make` yields too few, or if the
+    folder's arrays have another shape.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shapes = {
@@ -91,7 +95,7 @@ def open_corpus(
 
 def _make_missing(
     folder: Path,
-    make: Callable[[int], Iterable[ClipRow]],
+    make: Callable[[range], Iterable[ClipRow]],
     count: int,
     arrays: dict[Path, np.memmap],
     captions: list[list[str]],
@@ -100,13 +104,15 @@ def _make_missing(
     arrays: by their files, in the order of a clip's parts."""
     start = len(captions)
     checks = [_open_checks(path, array, start) for path, array in arrays.items()]
+    each = max(AT_ONCE // next(iter(arrays.values())).shape[1], 1)
+    ends = [*range(start - start % each + each, count, each), count]
+    groups = [range(*pair) for pair in pairwise([start, *ends])]
     with (
         (folder / "captions.jsonl").open("a", encoding="utf-8") as file,
         progress(f"corpus {folder.name}", total=count, done=start) as bar,
+        in_processes(make, groups) as rows,
     ):
-        for index, row in enumerate(make(start), start):
-            if index >= count:
-                break
+        for index, row in enumerate(rows, start):
             parts = (row.frames, row.keypoints, row.regions)
             for array, sums, part in zip(arrays.values(), checks, parts, strict=False):
                 array[index] = part

@@ -4,7 +4,8 @@ shards that an interrupted run goes on with."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from rich.markup import escape
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import progress, warn
 from animateanywhere.datasets.arrays import array_files
+from animateanywhere.datasets.in_processes import in_processes
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards, write_corpus
 from animateanywhere.datasets.shards import (
     Sample,
@@ -39,12 +41,12 @@ def cached_shards(
 
     make: the samples of some numbers.
     """
-    groups = [range(start, min(start + each, count)) for start in range(0, count, each)]
+    groups = _groups(count, each)
+    missing = {*_missing(folder, groups, about)}
     state = PartialState()
     with progress(label, total=count) as bar:
         for number, group in enumerate(groups):
-            own = number % state.num_processes == state.process_index
-            if own and finished_shard(folder, number, about) is None:
+            if number in missing:
                 write_shard(folder, number, make(group), about)
             bar.advance(len(group))
     state.wait_for_everyone()
@@ -52,6 +54,39 @@ def cached_shards(
         write_corpus(folder, [read_shard(shard_path(folder, n)) for n in range(len(groups))])
     state.wait_for_everyone()
     return open_shards(folder)
+
+
+def rendered_shards(
+    folder: Path, count: int, each: int, about: Mapping[str, Any],
+    render: Callable[[range], Iterable[T]], encode: Callable[[int, T], Sample], label: str,
+) -> ShardCorpus:  # fmt: skip
+    """As `cached_shards`, of what `render` gives for numbers, in several processes if there are
+    many (see `in_processes`), and `encode`, here, makes a sample of."""
+    groups = _groups(count, each)
+    missing = [groups[number] for number in _missing(folder, groups, about)]
+    one_by_one = [range(number, number + 1) for group in missing for number in group]
+    with in_processes(render, one_by_one, sharers=_on_this_machine()) as rows:
+
+        def make(numbers: range) -> Iterator[Sample]:
+            return map(encode, numbers, rows)  # ends with the numbers
+
+        return cached_shards(folder, count, each, about, make, label)
+
+
+def _groups(count: int, each: int) -> list[range]:
+    return [range(start, min(start + each, count)) for start in range(0, count, each)]
+
+
+def _missing(folder: Path, groups: Sequence[range], about: Mapping[str, Any]) -> list[int]:
+    """The shards that this one of the processes that train together has to write, in order."""
+    state = PartialState()
+    own = range(state.process_index, len(groups), state.num_processes)
+    return [number for number in own if finished_shard(folder, number, about) is None]
+
+
+def _on_this_machine() -> int:
+    """How many of the processes that train together run here, as their launcher says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or PartialState().num_processes)
 
 
 def array_sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sample:

@@ -50,8 +50,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(
 def test_damaged_files_of_a_corpus_are_made_again(tmp_path: Path) -> None:
     made: list[int] = []
 
-    def clips(start: int) -> Iterator[ClipRow]:
-        for number in range(start, 4):
+    def clips(numbers: range) -> Iterator[ClipRow]:
+        for number in numbers:
             made.append(number)
             frames, keypoints = np.full((1, 8, 8, 3), number, np.uint8), np.zeros((1, 18, 3))
             yield ClipRow(frames, keypoints, [f"number {number}"])
@@ -82,8 +82,8 @@ def flip(path: Path, place: int) -> None:
 
 
 def test_flipped_bits_are_found_when_they_are_read(tmp_path: Path) -> None:
-    def clips(start: int) -> Iterator[ClipRow]:
-        for number in range(start, 4):
+    def clips(numbers: range) -> Iterator[ClipRow]:
+        for number in numbers:
             frames = np.full((2, 8, 8, 3), number, np.uint8)
             regions = np.full((2, 1, 1, 2), number, np.uint8)
             yield ClipRow(frames, np.zeros((2, 18, 3)), [f"{number}"], regions)
@@ -120,12 +120,12 @@ def test_flipped_bits_are_found_when_they_are_read(tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_goes_on_keeps_its_checksums(tmp_path: Path) -> None:
-    def clips(start: int, stop: int = 4) -> Iterator[ClipRow]:
-        for number in range(start, stop):
+    def clips(numbers: range) -> Iterator[ClipRow]:
+        for number in numbers:
             yield ClipRow(np.full((1, 8, 8, 3), number, np.uint8), np.zeros((1, 18, 3)), [""])
 
     with pytest.raises(UsageError):
-        open_corpus(tmp_path, lambda start: clips(start, 2), 4, 1, square(8))
+        open_corpus(tmp_path, lambda numbers: clips(numbers[:2]), 4, 1, square(8))
     assert open_corpus(tmp_path, clips, 4, 1, square(8)).frames[:].max() == 3
     flip(tmp_path / "frames.npy", 3 * 8 * 8 * 3 + 1)  # of the first clip
     with pytest.raises(UsageError, match="row 0"):

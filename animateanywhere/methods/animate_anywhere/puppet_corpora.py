@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -71,26 +71,39 @@ class Part(NamedTuple):
         return len(range(self.number, total, self.of))
 
 
-def puppet_images(settings: Recipe, start: int, part: Part) -> Iterator[ClipRow]:
-    """Render single frames of puppets, each of another person, scene and motion, from the
-    `start`-th of a part on."""
+def puppet_images(settings: Recipe, numbers: range, part: Part) -> Iterator[ClipRow]:
+    """Render single frames of puppets, each of another person, scene and motion, by their numbers
+    in a part."""
     model, corpus = settings.model, settings.corpus
     size = model.size if part.of == 1 else max(part.size)
-    for first in range(start, part.count(corpus.images), BATCH_RENDER):
-        numbers = (part.number + part.of * n for n in range(first, first + BATCH_RENDER))
-        seeds = [_seed(settings, "images", number) for number in numbers]
-        specs = [_image_spec(seed, settings) for seed in seeds]
+
+    def seed_of(number: int) -> int:
+        return _seed(settings, "images", part.number + part.of * number)
+
+    for clip in _frames(seed_of, partial(_image_spec, settings=settings), numbers, size):
+        yield _row(clip, part.size, corpus.captions)
+
+
+def _frames(
+    seed_of: Callable[[int], int], spec_of: Callable[[int], puppets.Spec], numbers: range, size: int
+) -> Iterator[puppets.Clip]:
+    """Frames of puppets by their numbers, each at a random time. They are rendered in batches that
+    are the same whichever are asked for: a batch changes the last bits of what is in it."""
+    for first in range(numbers.start - numbers.start % BATCH_RENDER, numbers.stop, BATCH_RENDER):
+        batch = range(first, first + BATCH_RENDER)
+        seeds = [seed_of(number) for number in batch]
+        specs = [spec_of(seed) for seed in seeds]
         times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
-        for clip in puppets.render_batch(specs, times, size=size):
-            yield _row(clip, part.size, corpus.captions)
+        clips = puppets.render_batch(specs, times, size=size)
+        yield from (clip for number, clip in zip(batch, clips, strict=True) if number in numbers)
 
 
-def puppet_clips(settings: Recipe, start: int, part: Part) -> Iterator[ClipRow]:
-    """Render clips of puppets, of the base's length, from the `start`-th of a part on."""
+def puppet_clips(settings: Recipe, numbers: range, part: Part) -> Iterator[ClipRow]:
+    """Render clips of puppets, of the base's length, by their numbers in a part."""
     model, corpus = settings.model, settings.corpus
     size = model.size if part.of == 1 else max(part.size)
-    for number in range(part.number, corpus.clips, part.of)[start:]:
-        seed = _seed(settings, "clips", number)
+    for number in numbers:
+        seed = _seed(settings, "clips", part.number + part.of * number)
         spec = puppets.sample_spec(seed, detailed=corpus.detailed)
         clip = puppets.render(spec, frames=model.frames, size=size, fps=model.fps)
         yield _row(clip, part.size, corpus.captions)
@@ -130,23 +143,20 @@ def _cells(regions: np.ndarray) -> np.ndarray:
     return cells
 
 
-def procedural(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Generate procedural pictures, without people, from number `start` on."""
+def procedural(settings: Recipe, numbers: range) -> Iterator[ClipRow]:
+    """Generate procedural pictures, without people, by their numbers."""
     nobody = np.zeros((1, 18, 3), np.float32)
-    for number in range(start, settings.corpus.pictures):
+    for number in numbers:
         seed = _seed(settings, "images", number)
         yield ClipRow(picture(seed, settings.model.size)[None], nobody, [""])
 
 
-def portraits(settings: Recipe, start: int) -> Iterator[ClipRow]:
-    """Render single frames of portraits (`puppets.sample_portrait`) from number `start` on."""
-    model, corpus = settings.model, settings.corpus
-    for first in range(start, corpus.portraits, BATCH_RENDER):
-        seeds = [_seed(settings, "images", n) for n in range(first, first + BATCH_RENDER)]
-        specs = [puppets.sample_portrait(seed) for seed in seeds]
-        times = [float(np.random.default_rng(seed).uniform(0, 4)) for seed in seeds]
-        for clip in puppets.render_batch(specs, times, size=model.size):
-            yield ClipRow(clip.frames, clip.keypoints, [""])
+def portraits(settings: Recipe, numbers: range) -> Iterator[ClipRow]:
+    """Render single frames of portraits (`puppets.sample_portrait`) by their numbers."""
+
+    seed_of = partial(_seed, settings, "images")
+    for clip in _frames(seed_of, puppets.sample_portrait, numbers, settings.model.size):
+        yield ClipRow(clip.frames, clip.keypoints, [""])
 
 
 def _seed(settings: Recipe, kind: str, number: int) -> int:

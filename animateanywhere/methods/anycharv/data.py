@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,12 @@ from animateanywhere.backbones.borrowing import part_hashes
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.core.frame_size import Size
 from animateanywhere.datasets.footage import Footage, footage_hash
-from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
+from animateanywhere.datasets.rendered import (
+    PER_SHARD,
+    array_sample,
+    cached_shards,
+    rendered_shards,
+)
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample
 from animateanywhere.methods.anycharv.footage import Clip, Taken, draws, open_footage
@@ -77,24 +82,29 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
         about["count"] = count
         about["image_encoder"] = part_hashes(base, "image_encoder")
 
+    def encode(number: int, one: Triplet | Taken) -> Sample:
+        caption = "" if isinstance(one, Taken) else one.caption
+        return array_sample(f"{number:07d}", _encoded(base, one, settings, number), caption)
+
+    name = "clips" if video else "images"
+    each = max(PER_SHARD // frames, 1)
+    place = folder / name, count, each, about
+    label = f"people in {name}"
+    if not settings.full_size:
+        size = reference_size(base)
+        render = partial(
+            triplets, corpus, frames=frames, size=side, fps=fps, reference=size, seed=settings.seed
+        )
+        return rendered_shards(*place, render, encode, label)
+
     @cache
     def footage() -> Footage[Clip]:
         return open_footage(Path(corpus.source), frames, side, fps)
 
-    def people_of(numbers: range) -> Iterator[Triplet | Taken]:
-        if settings.full_size:
-            return draws(footage(), corpus, numbers, frames, settings.seed)
-        return triplets(corpus, numbers, frames, side, fps, reference_size(base), settings.seed)
-
     def make(numbers: range) -> Iterator[Sample]:
-        people = people_of(numbers)
-        for number, one in zip(numbers, people, strict=True):
-            caption = "" if isinstance(one, Taken) else one.caption
-            yield array_sample(f"{number:07d}", _encoded(base, one, settings, number), caption)
+        return map(encode, numbers, draws(footage(), corpus, numbers, frames, settings.seed))
 
-    name = "clips" if video else "images"
-    each = max(PER_SHARD // frames, 1)
-    return cached_shards(folder / name, count, each, about, make, f"people in {name}")
+    return cached_shards(*place, make, label)
 
 
 def _encoded(

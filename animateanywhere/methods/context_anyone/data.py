@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,12 @@ from animateanywhere.backbones.base import Base, encode_text
 from animateanywhere.backbones.borrowing import part_hashes
 from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.datasets.footage import Footage, footage_hash
-from animateanywhere.datasets.rendered import PER_SHARD, array_sample, cached_shards
+from animateanywhere.datasets.rendered import (
+    PER_SHARD,
+    array_sample,
+    cached_shards,
+    rendered_shards,
+)
 from animateanywhere.datasets.samples import parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample
@@ -56,18 +61,24 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     if settings.full_size:
         return _encoded_footage(base, settings, folder / "clips", about)
     # Stills and clips are of different people
-    first = corpus.images if video else 0
+    render = partial(
+        _people, corpus.images if video else 0,
+        corpus=corpus, frames=frames, size=size, fps=fps, seed=settings.seed,
+    )  # fmt: skip
 
-    def make(numbers: range) -> Iterator[Sample]:
-        own = range(first + numbers.start, first + numbers.stop)
-        found = people(corpus, own, frames, size, fps, settings.seed)
-        for number, one in zip(numbers, found, strict=True):
-            text = "\n".join([one.words, *one.captions])
-            yield array_sample(f"{number:07d}", encoded(base, one), text)
+    def encode(number: int, one: Person) -> Sample:
+        text = "\n".join([one.words, *one.captions])
+        return array_sample(f"{number:07d}", encoded(base, one), text)
 
     name = "clips" if video else "images"
     each = max(PER_SHARD // frames, 1)
-    return cached_shards(folder / name, count, each, about, make, f"people in {name}")
+    label = f"people in {name}"
+    return rendered_shards(folder / name, count, each, about, render, encode, label)
+
+
+def _people(first: int, numbers: range, **named: Any) -> Iterator[Person]:
+    """Render the people of some numbers, counted from the `first`."""
+    return people(numbers=range(first + numbers.start, first + numbers.stop), **named)
 
 
 def _encoded_footage(

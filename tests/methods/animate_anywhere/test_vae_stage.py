@@ -32,7 +32,7 @@ def recipe() -> Recipe:
 def sources(recipe: Recipe, tmp_path: Path) -> list[Source]:
     nobody = np.zeros((1, 18, 3), np.float32)
     rows = (ClipRow(np.full((1, 64, 64, 3), n, np.uint8), nobody, [""]) for n in range(4))
-    images = open_corpus(tmp_path / "images", lambda start: rows, 4, 1, square(64))
+    images = open_corpus(tmp_path / "images", lambda numbers: rows, 4, 1, square(64))
     return vae_sources(recipe, tmp_path, RenderedPictures([images]))
 
 
