@@ -22,7 +22,6 @@ from animateanywhere.core.messages import progress, warn
 from animateanywhere.datasets.arrays import row_checks
 from animateanywhere.datasets.checked_rows import CheckedRows, checks_path
 from animateanywhere.datasets.in_processes import in_processes
-from animateanywhere.pose.skeleton import draw
 
 AT_ONCE = 16  # frames that a process is asked for at once
 REGION_CELL = 8  # pixels of a side of a cell of regions
@@ -48,10 +47,6 @@ class Corpus:
     captions: list[list[str]]  # several for each clip
     # (N, F, h, w, 2) uint8: coverage of each cell by a face, and by an object; None: not known
     regions: CheckedRows | None = None
-
-    def skeletons(self, index: int) -> np.ndarray:
-        """Skeleton pictures of one clip, uint8 (F, H, W, 3)."""
-        return draw(self.keypoints[index], self.frames.shape[2], self.frames.shape[3])
 
 
 def open_corpus(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,17 +16,23 @@ from torch import Tensor
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.vae import encode_frames
+from animateanywhere.core.device import is_gpu
 from animateanywhere.core.files import sha256
+from animateanywhere.core.frame_size import Size
 from animateanywhere.datasets.checked_rows import CheckedRows
 from animateanywhere.datasets.clips import Corpus, cached_array
+from animateanywhere.datasets.in_processes import in_processes
 from animateanywhere.methods.animate_anywhere.batch import Read, more_weight
 from animateanywhere.methods.animate_anywhere.settings import Loss, Recipe, Stage
 from animateanywhere.methods.animate_anywhere.vae_pictures import RenderedPictures
+from animateanywhere.pose.skeleton import draw
 from animateanywhere.training.ahead import DrawAhead, processes_for
 
 T = TypeVar("T")
 
 ENCODE_FRAMES = 32  # frames in one pass of the VAE
+ON_GPU = 8  # times as many
+DRAWN = 16  # clips whose skeletons a process draws at once
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def _rows(
     """
     latents = [encoded(base, out, corpus) for corpus, _ in sources]
     with PartialState().main_process_first():
-        poses = [_cache(base, out, c, "pose_latents", Corpus.skeletons) for c, _ in sources]
+        poses = [_cache(base, out, c, "pose_latents", _skeletons(c)) for c, _ in sources]
     shares = torch.tensor([share for _, share in sources])
 
     def draw(generator: torch.Generator) -> Read:
@@ -116,7 +123,22 @@ def _rows(
 def encoded(base: Base, out: Path, corpus: Corpus) -> CheckedRows:
     """Latents of a corpus, (N, F, C, h, w) float16, cached next to it."""
     with PartialState().main_process_first():
-        return _cache(base, out, corpus, "latents", lambda c, i: c.frames[i])
+        return _cache(base, out, corpus, "latents", iter(corpus.frames))
+
+
+def _skeletons(corpus: Corpus) -> Iterator[np.ndarray]:
+    """Skeleton pictures (F, H, W, 3) of each clip, drawn from when the first is asked for."""
+    clips = range(len(corpus.frames))
+    groups = [clips[start : start + DRAWN] for start in clips[::DRAWN]]
+    height, width = corpus.frames.shape[2:4]
+    make = partial(_drawn, corpus.keypoints.path, Size(width, height))
+    with in_processes(make, groups) as pictures:
+        yield from pictures
+
+
+def _drawn(path: Path, size: Size, clips: range) -> Iterator[np.ndarray]:
+    keypoints = np.load(path, mmap_mode="r")
+    return (draw(keypoints[number], size.height, size.width) for number in clips)
 
 
 def _pairs(
@@ -148,17 +170,19 @@ def _index(count: int, generator: torch.Generator) -> int:
 
 
 def _cache(
-    base: Base, out: Path, corpus: Corpus, what: str, frames: Callable[[Corpus, int], np.ndarray]
+    base: Base, out: Path, corpus: Corpus, what: str, pictures: Iterator[np.ndarray]
 ) -> CheckedRows:
-    """Latents (N, F, C, h, w) of pictures of a corpus, cached next to it under the VAE's hash."""
+    """Latents (N, F, C, h, w) of pictures (F, H, W, 3) for each clip of a corpus, cached next to it
+    under the VAE's hash."""
     key = sha256(next((out / "vae").glob("*.safetensors")))[:12]
     path = corpus.folder / f"{what}.{key}.npy"
     name = f"{what} of {corpus.folder.name}"
 
     def encode(start: int, stop: int) -> np.ndarray:
-        pixels = np.stack([frames(corpus, index) for index in range(start, stop)])
+        pixels = np.stack(list(islice(pictures, stop - start)))
         latents = encode_frames(base.vae, pixels.reshape(-1, *pixels.shape[2:]))
         return latents.unflatten(0, pixels.shape[:2]).cpu().numpy()
 
-    rows = max(1, ENCODE_FRAMES // corpus.frames.shape[1])
+    frames = ENCODE_FRAMES * (ON_GPU if is_gpu(base.denoiser.device) else 1)
+    rows = max(1, frames // corpus.frames.shape[1])
     return cached_array(path, len(corpus.frames), encode, name, rows)
