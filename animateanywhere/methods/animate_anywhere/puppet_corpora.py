@@ -87,8 +87,8 @@ def puppet_images(settings: Recipe, numbers: range, part: Part) -> Iterator[Clip
 def _frames(
     seed_of: Callable[[int], int], spec_of: Callable[[int], puppets.Spec], numbers: range, size: int
 ) -> Iterator[puppets.Clip]:
-    """Frames of puppets by their numbers, each at a random time. They are rendered in batches that
-    are the same whichever are asked for: a batch changes the last bits of what is in it."""
+    """Frames of puppets by their numbers, each at a random time. The batches are the same whichever
+    are asked for, so that rounding, which may depend on the place in a tensor, is so too."""
     for first in range(numbers.start - numbers.start % BATCH_RENDER, numbers.stop, BATCH_RENDER):
         batch = range(first, first + BATCH_RENDER)
         seeds = [seed_of(number) for number in batch]
