@@ -16,6 +16,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,14 +55,15 @@ def in_processes(make: Make[T], groups: Sequence[range], sharers: int = 1) -> It
     workers: list[tuple[BaseProcess, Connection]] = []
     threads = ThreadPoolExecutor(count, "renderer")
     try:
-        _start_server(make)
         context = multiprocessing.get_context("forkserver")
-        for _ in range(count):
-            here, there = context.Pipe()
-            process = context.Process(target=_answer, args=(there, make), daemon=True)
-            process.start()
-            there.close()  # so that the pipe ends with the process
-            workers.append((process, here))
+        with _without_main():
+            _start_server(make)
+            for _ in range(count):
+                here, there = context.Pipe()
+                process = context.Process(target=_answer, args=(there, make), daemon=True)
+                process.start()
+                there.close()  # so that the pipe ends with the process
+                workers.append((process, here))
         yield _in_order(threads, workers, groups)
     finally:
         for worker, _ in workers:
@@ -70,6 +72,20 @@ def in_processes(make: Make[T], groups: Sequence[range], sharers: int = 1) -> It
         for worker, end in workers:
             worker.join()
             end.close()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let new processes not run the program's main file anew: a script would do its work again in
+    each of them, and they need nothing of it."""
+    main = vars(sys.modules["__main__"])
+    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        del main["__spec__"]
+        main.update(hidden)
 
 
 def _processors() -> int:
