@@ -79,7 +79,9 @@ def _without_main() -> Iterator[None]:
     """Let new processes not run the program's main file anew: a script would do its work again in
     each of them, and they need nothing of it."""
     main = vars(sys.modules["__main__"])
-    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    hidden: dict[str, object] = {
+        name: main.pop(name) for name in ("__file__", "__spec__") if name in main
+    }
     main["__spec__"] = None
     try:
         yield

@@ -13,6 +13,7 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing.util import Finalize
 from typing import Any
 
 import torch
@@ -85,8 +86,12 @@ class DrawAhead:
         generator.set_state(state)
         return batch
 
+    def close(self) -> None:
+        """End the processes; the next call starts new ones."""
+        self._batches = None
+
     def _start(self, number: int) -> Iterator[Any]:
-        self._batches = None  # ends the processes of another sequence
+        self.close()
         numbers: Any = itertools.count(number, self._stride)
         loader = DataLoader(
             _Passes(self.draw, self.seed), batch_size=None, sampler=numbers,
@@ -133,6 +138,8 @@ def _same(batch: Any) -> Any:
 
 
 def _begin(_: int) -> None:
-    """In a new process: Ctrl-C is for the one that trains, whose handlers a fork copies."""
+    """In a new process: Ctrl-C is for the one that trains, whose handlers a fork copies, as it does
+    what libraries do at the end: beside CUDA, processes waited there for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Finalize(None, os._exit, args=(0,), exitpriority=1_000_000)

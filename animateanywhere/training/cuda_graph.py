@@ -68,6 +68,10 @@ class _Pass(nn.Module):
 def _recorded(module: nn.Module, inputs: list[Tensor]) -> nn.Module | None:
     """A module whose passes are replayed; None, with a warning, if it cannot be recorded."""
     examples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in inputs)
+    if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(
+            False
+        )  # of no account here
     try:
         torch.cuda.make_graphed_callables(module, examples, allow_unused_input=True)
     except RuntimeError as error:

@@ -133,6 +133,8 @@ def fit(
         finally:
             if log is not None:
                 log.close()
+            if data is not None:
+                data.close()
         return state.finish()
 
 

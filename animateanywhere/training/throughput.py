@@ -30,6 +30,11 @@ class Draw(Generic[T]):
         self.seconds += time.perf_counter() - start
         return batch
 
+    def close(self) -> None:
+        """End the processes that draw ahead, if there are any (`ahead.DrawAhead`)."""
+        if (close := getattr(self.draw, "close", None)) is not None:
+            close()
+
 
 @dataclass
 class Throughput:
