@@ -10,12 +10,12 @@ from animateanywhere.cli.ask import require_consent
 from animateanywhere.cli.generate import check_file
 from animateanywhere.cli.options import (
     PREPROCESSING,
-    SAMPLING,
     CaptionModel,
     MaskBackend,
     Models,
     Offline,
     Overwrite,
+    PersonToFollow,
     PoseBackend,
     PoseFps,
     PoseStart,
@@ -23,6 +23,9 @@ from animateanywhere.cli.options import (
     Seed,
     Steps,
     Yes,
+    more_pictures,
+    one_of_several,
+    scale_of,
 )
 
 
@@ -45,11 +48,8 @@ def cast(
     ],
     also: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="PICTURE",
-            exists=True,
-            show_default="none",
-            help="Another picture of the same person, from behind or closer; up to three times.",
+        more_pictures(
+            "Another picture of the same person, from behind or closer; up to three times."
         ),
     ] = None,
     pose: Annotated[
@@ -81,12 +81,9 @@ def cast(
     ] = "mini-cast",
     person: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            show_default="the only one",
-            help="Number of the person where the picture shows several; 1 is the most prominent. A "
-            "picture with the numbers is written when there are several.",
+        one_of_several(
+            "Number of the person where the picture shows several; 1 is the most prominent. A "
+            "picture with the numbers is written when there are several."
         ),
     ] = None,
     whole: Annotated[
@@ -127,39 +124,16 @@ def cast(
             help="PNG file to write as well: the pictures, the motion and the video.",
         ),
     ] = None,
-    pose_person: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            show_default="1, the most prominent",
-            help="Number of the person to follow where the motion shows several. A picture with "
-            "the numbers is written when there are several.",
-        ),
-    ] = None,
+    pose_person: PersonToFollow = None,
     pose_start: PoseStart = 0,
     pose_fps: PoseFps = None,
     likeness: Annotated[
         float | None,
-        typer.Option(
-            metavar="SCALE",
-            min=0,
-            max=100,
-            show_default="from the base",
-            rich_help_panel=SAMPLING,
-            help="Scale of guidance on the picture: the higher, the closer to the person.",
-        ),
+        scale_of("Scale of guidance on the picture: the higher, the closer to the person."),
     ] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            metavar="SCALE",
-            min=0,
-            max=100,
-            show_default="from the base",
-            rich_help_panel=SAMPLING,
-            help="Scale of guidance on the prompt: the higher, the closer to the words.",
-        ),
+        scale_of("Scale of guidance on the prompt: the higher, the closer to the words."),
     ] = None,
     steps: Steps = None,
     sampler: Sampler = None,

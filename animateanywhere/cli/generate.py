@@ -24,6 +24,7 @@ from animateanywhere.cli.options import (
     Seed,
     Steps,
     frame_shape,
+    scale_of,
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
@@ -149,14 +150,7 @@ def generate(
     steps: Steps = None,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            metavar="SCALE",
-            min=0,
-            max=100,
-            show_default="from the base",
-            rich_help_panel=SAMPLING,
-            help="Scale of classifier-free guidance: the higher, the closer to the prompt.",
-        ),
+        scale_of("Scale of classifier-free guidance: the higher, the closer to the prompt."),
     ] = None,
     sampler: Annotated[
         Literal["ddim", "dpm++", "lcm", "unipc"] | None,

@@ -216,14 +216,30 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
 ]
 
+
+def one_of_several(meaning: str) -> Any:
+    """The option that takes the number of a person; meaning: its help."""
+    return typer.Option(metavar="N", min=1, show_default="the only one", help=meaning)
+
+
+def more_pictures(meaning: str) -> Any:
+    """The option that takes further pictures of a person; meaning: its help."""
+    return typer.Option(metavar="PICTURE", exists=True, show_default="none", help=meaning)
+
+
+def scale_of(meaning: str) -> Any:
+    """The option that takes a scale of guidance; meaning: its help."""
+    return typer.Option(
+        metavar="SCALE", min=0, max=100, show_default="from the base", rich_help_panel=SAMPLING,
+        help=meaning,
+    )  # fmt: skip
+
+
 Person = Annotated[
     int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        show_default="the only one",
-        help="Number of the person to learn where the video shows several; 1 is the most "
-        "prominent. A picture with the numbers is written when there are several.",
+    one_of_several(
+        "Number of the person to learn where the video shows several; 1 is the most prominent. A "
+        "picture with the numbers is written when there are several."
     ),
 ]
 PersonToFollow = Annotated[

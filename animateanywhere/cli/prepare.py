@@ -35,6 +35,8 @@ from animateanywhere.cli.options import (
     Scene,
     Start,
     frame_shape,
+    more_pictures,
+    one_of_several,
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
@@ -132,12 +134,7 @@ def check(
     ] = False,
     also: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="PICTURE",
-            exists=True,
-            show_default="none",
-            help="Another picture of the same person, with --scene or --cast.",
-        ),
+        more_pictures("Another picture of the same person, with --scene or --cast."),
     ] = None,
     base: Base = "mini",
     recipe: Recipe = None,
@@ -153,11 +150,8 @@ def check(
     person: Person = None,
     character_person: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            show_default="the only one",
-            help="With --scene, number of the character where the picture shows several persons.",
+        one_of_several(
+            "With --scene, number of the character where the picture shows several persons."
         ),
     ] = None,
     size: FrameSize = None,

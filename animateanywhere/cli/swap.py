@@ -10,7 +10,6 @@ from animateanywhere.cli.ask import require_consent
 from animateanywhere.cli.generate import check_file
 from animateanywhere.cli.options import (
     INPUT,
-    SAMPLING,
     MaskBackend,
     Models,
     Offline,
@@ -21,6 +20,8 @@ from animateanywhere.cli.options import (
     Seed,
     Steps,
     Yes,
+    one_of_several,
+    scale_of,
 )
 from animateanywhere.core.errors import UsageError
 
@@ -56,23 +57,15 @@ def swap(
     ] = "mini-swap",
     person: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            show_default="the only one",
-            help="Number of the person to replace where the scene shows several; 1 is the most "
+        one_of_several(
+            "Number of the person to replace where the scene shows several; 1 is the most "
             "prominent. A picture with the numbers is written when there are several. The others "
-            "stay as they are.",
+            "stay as they are."
         ),
     ] = None,
     character_person: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            show_default="the only one",
-            help="Number of the character where the picture shows several persons.",
-        ),
+        one_of_several("Number of the character where the picture shows several persons."),
     ] = None,
     fit: Annotated[
         Literal["none", "bones"],
@@ -195,14 +188,7 @@ def swap(
     steps: Steps = None,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            metavar="SCALE",
-            min=0,
-            max=100,
-            show_default="from the base",
-            rich_help_panel=SAMPLING,
-            help="Scale of classifier-free guidance: the higher, the closer to the picture.",
-        ),
+        scale_of("Scale of classifier-free guidance: the higher, the closer to the picture."),
     ] = None,
     sampler: Sampler = None,
     pose_backend: PoseBackend = "auto",
