@@ -10,7 +10,7 @@ from typing import Any
 from animateanywhere.core import consent
 from animateanywhere.core.errors import UsageError
 from animateanywhere.studio.clips import clip_of
-from animateanywhere.studio.form import Form
+from animateanywhere.studio.form import Form, number_of
 from animateanywhere.studio.place import Place, Unknown
 
 SEEDS = 2**32 - 1
@@ -26,6 +26,13 @@ def command_line(name: str, options: Mapping[str, Any], *last: str | Path) -> li
             if one not in (None, "", False):
                 flags.append(f"--{key}" if one is True else f"--{key}={one}")
     return [name, *flags, "--", *map(str, last)]
+
+
+def sampling(form: Form) -> dict[str, Any]:
+    """The options of a command that samples."""
+    return {"seed": number_of(form, "seed", 0, SEEDS, int),
+            "steps": number_of(form, "steps", 1, 1000, int),
+            "guidance": number_of(form, "guidance", 0, 100)}  # fmt: skip
 
 
 def require_consent(place: Place, form: Form, clips: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.convertors import IntegerConvertor, register_url_convertor
@@ -75,6 +75,14 @@ def texts_of(form: Form, key: str) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
         raise UsageError(f"{key}: give a list of texts")
     return values
+
+
+def choice_of(form: Form, key: str, known: Sequence[str]) -> str:
+    """One of the known words of a form, "" where there is none. Raises UsageError for others."""
+    word = text_of(form, key)
+    if word and word not in known:
+        raise UsageError(f"{key}: one of {', '.join(known)}")
+    return word
 
 
 def number_of(form: Form, key: str, least: float, most: float, kind: type = float) -> Any:

@@ -130,8 +130,8 @@ def names_of(place: Place, name: str) -> list[str]:
     names = [str(path)]
     if path.parent == place.runs / "bases":
         names.append(f"--base={path.name}")
-    if ID.match(path.name):
-        names.append(path.name[: len(new_id())])
+    if upload := ID.match(path.name):
+        names.append(upload[0])
     return names
 
 

@@ -43,13 +43,13 @@ async def _events(request: Request) -> Response:
 
 
 def _snapshot(queue: Queue) -> dict[str, Any]:
-    jobs = sorted(queue.jobs.values(), key=lambda job: job.queued)
-    return {"jobs": [_shown(queue, job) for job in jobs]}
+    jobs, waiting = sorted(queue.jobs.values(), key=lambda job: job.queued), queue.waiting()
+    return {"jobs": [_shown(queue, job, waiting) for job in jobs]}
 
 
-def _shown(queue: Queue, job: Job, whole: bool = False) -> dict[str, Any]:
-    """A job as pages see it; whole: with its curves and messages, which else only that at work
-    has."""
+def _shown(queue: Queue, job: Job, waiting: list[Job], whole: bool = False) -> dict[str, Any]:
+    """A job as pages see it; waiting: `queue.waiting()`; whole: with its curves and messages, which
+    else only that at work has."""
     table = {key: value for key, value in asdict(job).items() if key not in ("arguments", "result")}
     seen = queue.progress.get(job.id)
     if seen is not None and (whole or job.state in ("running", "stopping")):
@@ -57,7 +57,6 @@ def _shown(queue: Queue, job: Job, whole: bool = False) -> dict[str, Any]:
             "stage": seen.stage, "step": seen.step, "total": seen.total, "eta": seen.eta,
             "losses": seen.losses, "messages": seen.messages[-40:], "pictures": len(seen.pictures),
         }  # fmt: skip
-    waiting = queue.waiting() if job.state == "queued" else []
     if job in waiting:
         table["turn"] = waiting.index(job)  # 0: the next one
     if whole:
@@ -70,12 +69,13 @@ async def _add_job(request: Request) -> Response:
     queue: Queue = request.app.state.queue
     form = await read_form(request)
     job = await run_in_threadpool(orders.order, place, str(form.pop("job", "")), form)
-    return Answer(_shown(queue, queue.add(job)), 201)
+    return Answer(_shown(queue, queue.add(job), queue.waiting()), 201)
 
 
 async def _job(request: Request) -> Response:
     queue = request.app.state.queue
-    return Answer(_shown(queue, queue.find(request.path_params["id"]), whole=True))
+    job = queue.find(request.path_params["id"])
+    return Answer(_shown(queue, job, queue.waiting(), whole=True))
 
 
 async def _move_job(request: Request) -> Response:
@@ -84,7 +84,7 @@ async def _move_job(request: Request) -> Response:
     if action not in ("stop", "resume"):
         raise Unknown(action)
     await run_in_threadpool(queue.stop if action == "stop" else queue.resume, job)
-    return Answer(_shown(queue, job))
+    return Answer(_shown(queue, job, queue.waiting()))
 
 
 async def _job_picture(request: Request) -> Response:

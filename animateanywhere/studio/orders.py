@@ -10,8 +10,14 @@ from animateanywhere.core.frame_size import parse_aspect
 from animateanywhere.core.naming import check_class_word, check_token
 from animateanywhere.studio import picture_orders
 from animateanywhere.studio.clips import clip_of, file_of
-from animateanywhere.studio.command_line import SEEDS, Order, command_line, require_consent
-from animateanywhere.studio.form import Form, number_of, text_of
+from animateanywhere.studio.command_line import (
+    SEEDS,
+    Order,
+    command_line,
+    require_consent,
+    sampling,
+)
+from animateanywhere.studio.form import Form, choice_of, number_of, text_of
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.motions import motion_file
 from animateanywhere.studio.place import Place
@@ -61,14 +67,10 @@ def _generate(place: Place, form: Form) -> Order:
     prompt, motion = text_of(form, "prompt"), text_of(form, "motion")
     if not prompt:
         raise UsageError("the prompt has no words: say who and where")
-    aspect, fit = text_of(form, "aspect"), text_of(form, "fit") or "bones"
+    aspect, fit = text_of(form, "aspect"), choice_of(form, "fit", FITS) or "bones"
     parse_aspect(aspect or None)
-    if fit not in FITS:
-        raise UsageError(f"fit: one of {', '.join(FITS)}")
     options: dict[str, Any] = {
-        "pose": motion_file(place, motion), "seed": number_of(form, "seed", 0, SEEDS, int),
-        "steps": number_of(form, "steps", 1, 1000, int),
-        "guidance": number_of(form, "guidance", 0, 100),
+        "pose": motion_file(place, motion), **sampling(form),
         "frames": number_of(form, "frames", 1, 512, int), "negative": text_of(form, "negative"),
         "aspect": aspect, "fit": fit,
     }  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.naming import check_class_word
 from animateanywhere.studio.clips import clip_of, file_of
-from animateanywhere.studio.command_line import SEEDS, Order, command_line, require_consent
-from animateanywhere.studio.form import Form, number_of, text_of, texts_of
+from animateanywhere.studio.command_line import Order, command_line, require_consent, sampling
+from animateanywhere.studio.form import Form, choice_of, number_of, text_of, texts_of
 from animateanywhere.studio.motions import motion_file
 from animateanywhere.studio.place import Place
 from animateanywhere.studio.ready import base_of, bases
@@ -33,12 +33,10 @@ def check_swap(place: Place, form: Form) -> Order:
 def swap(place: Place, form: Form) -> Order:
     """Put a character into a scene."""
     pictures, scene = _pictures(place, form), file_of(place, text_of(form, "scene"))
-    base, fit = base_of(place, form, "swap"), text_of(form, "fit") or "none"
-    if fit not in FITS:
-        raise UsageError(f"fit: one of {', '.join(FITS)}")
+    base, fit = base_of(place, form, "swap"), choice_of(form, "fit", FITS) or "none"
     options: dict[str, Any] = {
         "scene": scene, "base": base, **_persons(form), "fit": fit, **_part(form),
-        **_sampling(form),
+        **sampling(form),
     }  # fmt: skip
     if any(one["prompted"] for one in bases(place, "swap") if one["name"] == base):
         check_class_word(word := text_of(form, "class_word") or None)
@@ -70,7 +68,7 @@ def cast(place: Place, form: Form) -> Order:
         "person": number_of(form, "person", 1, 20, int), "whole": form.get("whole") is True,
         "frames": number_of(form, "frames", 1, 512, int),
         "appearance": text_of(form, "appearance"),
-        "likeness": number_of(form, "likeness", 0, 100), **_sampling(form),
+        "likeness": number_of(form, "likeness", 0, 100), **sampling(form),
     }  # fmt: skip
     require_consent(place, form, texts_of(form, "pictures"))
     return prompt, command_line("cast", options, pictures[0], prompt)
@@ -94,12 +92,6 @@ def _part(form: Form) -> dict[str, Any]:
     """The part of a scene: a look finds what a swap reads only where both are of the same."""
     return {"start": number_of(form, "start", 0, 1e6) or None,
             "frames": number_of(form, "frames", 1, LONGEST, int)}  # fmt: skip
-
-
-def _sampling(form: Form) -> dict[str, Any]:
-    return {"seed": number_of(form, "seed", 0, SEEDS, int),
-            "steps": number_of(form, "steps", 1, 1000, int),
-            "guidance": number_of(form, "guidance", 0, 100)}  # fmt: skip
 
 
 def _names(place: Place, form: Form) -> str:
