@@ -2,11 +2,11 @@
 
 import { consent } from "./consent.js";
 import { attempt, field, fill, h, refill } from "./dom.js";
-import { findingsByFile, TONES } from "./findings.js";
+import { badge, findingsByFile } from "./findings.js";
 import { gallery } from "./gallery.js";
 import { inputs, numberIn } from "./inputs.js";
 import { given, keep } from "./links.js";
-import { differences } from "./looked.js";
+import { tellOther } from "./looked.js";
 import { ended, get, newest, post, watch } from "./net.js";
 import { results } from "./results.js";
 import { broken, written } from "./swap_found.js";
@@ -14,14 +14,13 @@ import { pictureCards } from "./uploads.js";
 import { atWork } from "./work.js";
 
 const KEPT = ["pictures", "prompt", "motion", "person", "whole", "appearance", "frames", "seed", "steps", "base"];
-const MOST = 4; // pictures of a person
 
 export async function show(main, rest, closing) {
   const [about, motions, clips] = await Promise.all([get("/api/about"), get("/api/motions"), get("/api/clips")]);
   const start = given(rest, "cast", "check-cast");
   const bases = about.bases_for.cast;
   const fields = makeFields(bases, start);
-  const cards = pictureCards(clips, start.pictures, MOST, () => changed(), true);
+  const cards = pictureCards(clips, start.pictures, () => changed(), true);
   const read = () => ({
     pictures: [...cards.chosen], prompt: fields.prompt.value, motion: form.querySelector('input[name="motion"]:checked')?.value || "",
     person: numberIn(fields.person), whole: fields.whole.checked, appearance: fields.appearance.value, frames: numberIn(fields.frames),
@@ -60,9 +59,7 @@ export async function show(main, rest, closing) {
     look.disabled = busy || !cards.chosen.length;
     go.disabled = !cards.chosen.length;
     asked.ask(cards.chosen.some((id) => !clips.find((one) => one.id === id)?.bundled));
-    const differ = job && !busy ? differences({ person: numberIn(fields.person) }, job.about) : "";
-    other.hidden = !differ;
-    fill(other, `This is of another choice than the one above, in ${differ}: look at it again to see that. The video is made of what is chosen.`);
+    tellOther(other, job && !busy ? { person: numberIn(fields.person) } : {}, job?.about, "look at it again to see that. The video is made of what is chosen.");
     const key = job ? `${job.id} ${job.state}` : "";
     if (busy) refill(found, atWork(job));
     if (key === shown) return;
@@ -97,5 +94,5 @@ async function whatWasFound(job, clips) {
   const used = job.about.pictures.map((id) => clips.find((one) => one.id === id)).filter(Boolean);
   if (job.state !== "done") return broken(job, used);
   const { result: report } = await get(`/api/jobs/${job.id}`);
-  return [h("div", { class: "row" }, h("h3", {}, "What was found"), h("span", { class: `badge ${TONES[report.verdict]}` }, report.verdict)), findingsByFile(report, used), written(job, report)];
+  return [h("div", { class: "row" }, h("h3", {}, "What was found"), badge(report.verdict)), findingsByFile(report, used), written(job, report)];
 }

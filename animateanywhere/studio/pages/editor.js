@@ -1,6 +1,7 @@
 // Frames of a prepared clip with mask and skeleton over them, and their corrections: brush, joints, captions.
 
 import { attempt, field, fill, h, toast } from "./dom.js";
+import { makeMask } from "./mask.js";
 import { put, putBlob, saver } from "./net.js";
 import { drawPose, nearestJoint } from "./skeleton.js";
 
@@ -15,9 +16,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   const canvas = h("canvas", { width: about.width * scale, height: about.height * scale, tabindex: 0, role: "application",
     "aria-roledescription": "editor of a frame", "aria-label": "Frame with mask and skeleton. The arrow keys change the frame, move the brush, or move the joint that is chosen." });
   const context = canvas.getContext("2d");
-  const small = () => Object.assign(document.createElement("canvas"), { width: about.width, height: about.height });
-  const mask = small(); // white with alpha: the person
-  const shade = small();
+  const mask = makeMask(about.width, about.height);
   const photo = new Image();
   const undo = [];
   const fixed = Object.fromEntries(Object.entries(about.corrected).map(([kind, frames]) => [kind, new Set(frames)]));
@@ -48,48 +47,16 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     photo.src = one.src;
     await photo.decode();
     if (mine !== loads) return;
-    setMask(two);
+    mask.set(two);
     loaded = frame;
     canvas.setAttribute("aria-busy", "false");
     draw();
   }
 
-  /** The mask from a gray picture: its brightness becomes alpha. */
-  function setMask(image) {
-    const pen = mask.getContext("2d", { willReadFrequently: true });
-    pen.globalCompositeOperation = "source-over";
-    pen.clearRect(0, 0, mask.width, mask.height);
-    pen.drawImage(image, 0, 0);
-    const data = pen.getImageData(0, 0, mask.width, mask.height);
-    for (let i = 0; i < data.data.length; i += 4) {
-      data.data[i + 3] = data.data[i];
-      data.data[i] = data.data[i + 1] = data.data[i + 2] = 255;
-    }
-    pen.putImageData(data, 0, 0);
-  }
-
-  /** The mask as it is now, as gray pixels. */
-  function copyOfMask() {
-    const out = small();
-    const pen = out.getContext("2d");
-    pen.fillStyle = "black";
-    pen.fillRect(0, 0, out.width, out.height);
-    pen.drawImage(mask, 0, 0);
-    return out;
-  }
-
   function draw() {
     context.imageSmoothingEnabled = true;
     context.drawImage(photo, 0, 0, canvas.width, canvas.height);
-    if (look.mask) { // what is not the person is dimmed, with an edge in color
-      const pen = shade.getContext("2d");
-      pen.globalCompositeOperation = "copy";
-      pen.fillStyle = "rgb(20 10 40 / 72%)";
-      pen.fillRect(0, 0, shade.width, shade.height);
-      pen.globalCompositeOperation = "destination-out";
-      pen.drawImage(mask, 0, 0);
-      context.drawImage(shade, 0, 0, canvas.width, canvas.height);
-    }
+    if (look.mask) mask.dim(context);
     if (look.bones) drawPose(context, about.keypoints[look.frame], about, scale, { picked: look.picked, width: canvas.width / 520 });
     if (cursor && painting()) {
       context.beginPath();
@@ -106,17 +73,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     return [((event.clientX - box.left) / box.width) * about.width, ((event.clientY - box.top) / box.height) * about.height];
   };
 
-  function brush(from, to) {
-    const pen = mask.getContext("2d");
-    pen.globalCompositeOperation = look.tool === "paint" ? "source-over" : "destination-out";
-    pen.strokeStyle = "white";
-    pen.lineCap = pen.lineJoin = "round";
-    pen.lineWidth = 2 * look.brush;
-    pen.beginPath();
-    pen.moveTo(...from);
-    pen.lineTo(to[0] + 0.01, to[1]);
-    pen.stroke();
-  }
+  const brush = (from, to) => mask.brush(from, to, look.brush, look.tool === "erase");
 
   function remember(step) {
     undo.push(step);
@@ -146,11 +103,11 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
 
   /** Put the brush down; it paints until it is lifted. */
   function press(at, byKeys = false) {
-    const [frame, before] = [look.frame, copyOfMask()];
+    const [frame, before] = [look.frame, mask.copy()];
     remember(() => {
       saveMask(before, frame);
       if (frame !== loaded) return turn(frame);
-      setMask(before);
+      mask.set(before);
       return draw();
     });
     stroke = { at, frame, byKeys };
@@ -162,7 +119,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     const done = stroke;
     stroke = null;
     if (!done) return;
-    if (done.joint === undefined) saveMask(copyOfMask(), done.frame);
+    if (done.joint === undefined) saveMask(mask.copy(), done.frame);
     else if (done.moved) savePose(done.frame);
     listFrames();
   }

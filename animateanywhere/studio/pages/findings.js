@@ -3,9 +3,12 @@
 import { clock, h } from "./dom.js";
 
 const MARKS = { note: "·", warning: "!", unusable: "✕" };
-export const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usable with warnings": "warn" };
+const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usable with warnings": "warn" };
 
 const item = (one) => h("li", {}, h("span", { class: `mark ${TONES[one.level]}`, "aria-label": one.level }, MARKS[one.level]), h("span", {}, one.text));
+
+/** A verdict in its color. */
+export const badge = (verdict) => h("span", { class: `badge ${TONES[verdict]}` }, verdict);
 
 /** A list of findings. */
 export const findingsList = (findings) => (findings.length ? h("ul", { class: "plain findings" }, findings.map(item)) : h("p", { class: "note" }, "Nothing to complain about."));

@@ -2,11 +2,11 @@
 
 import { attempt, field, fill, h, refill, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
-import { findingsList, TONES } from "./findings.js";
+import { badge, findingsList } from "./findings.js";
 import { learnCard } from "./training.js";
-import { differences } from "./looked.js";
+import { tellOther } from "./looked.js";
 import { ended, get, newest, post, remove, watch } from "./net.js";
-import { numberIn } from "./inputs.js";
+import { inputs, numberIn } from "./inputs.js";
 import { door, middleFrame } from "./pick.js";
 import { timeline } from "./timeline.js";
 import { onlyVideos, take } from "./uploads.js";
@@ -51,11 +51,8 @@ export async function show(main, [chosen, run], closing) {
         if (!parts) return;
         tell = parts.tell;
         compare = () => {
-          const differ = differences(now(), looked);
-          fill(parts.other, differ ? [`This is of another choice than the one above, in ${differ}: look at it again to learn that. `,
-            check ? `It is of ${part.span(looked)}.` : null] : null);
-          parts.other.hidden = !differ;
-          tell(differ && "Something else was chosen above since: look at it first.");
+          const differ = tellOther(parts.other, now(), looked, `look at it again to learn that. ${check ? `It is of ${part.span(looked)}.` : ""}`);
+          tell(differ ? "Something else was chosen above since: look at it first." : "");
         };
         compare();
       });
@@ -78,7 +75,7 @@ async function learnAgain(main, run, closing) {
   const learning = h("section", { class: "card", "aria-label": "Learning" });
   fill(main, h("div", {}, h("h1", {}, `Learn ${item.person.token} again`),
     h("p", { class: "lead" }, `From what was prepared for ${item.name}. With the same word, the run of today is kept in its folder “earlier”; with another word, it stays as it is.`)), found, learning);
-  fill(found, head("1", "What was found", h("span", { class: `badge ${TONES[subject.verdict]}` }, subject.verdict)), editor(run, subject));
+  fill(found, head("1", "What was found", badge(subject.verdict)), editor(run, subject));
   learnCard(learning, subject, agreed ? null : question, () => item.person.base, run, null, closing, { number: "2", ...item.person });
 }
 
@@ -164,7 +161,7 @@ function partForm(about, clip, changed) {
   const line = timeline(clip, 64 / rate(), { start: before.start, seconds: before.frames && before.frames / rate() }, changed);
   const word = h("input", { value: before.class_word ?? clip.class_word ?? "", placeholder: "man", autocomplete: "off", list: "words" });
   const scene = h("input", { value: before.scene ?? clip.scene ?? "", placeholder: "in a room", autocomplete: "off" });
-  const person = h("input", { type: "number", min: 1, max: 20, value: before.person ?? "", placeholder: "the only one" });
+  const person = inputs(before).number("person", 1, 20, "the only one");
   const go = h("button", { class: "main" }, "Look at it");
   const asked = () => {
     const { start, seconds } = line.part();
@@ -220,7 +217,7 @@ async function showFound(card, learning, check, given, closing, current) {
   const verdict = report?.verdict || about?.verdict || "unusable";
   const findings = report?.findings || about?.findings || [];
   const other = h("p", { class: "warn", role: "status" });
-  refill(card, head("2", "What was found", h("span", { class: `badge ${TONES[verdict]}` }, verdict)),
+  refill(card, head("2", "What was found", badge(verdict)),
     other, findingsList(findings),
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";

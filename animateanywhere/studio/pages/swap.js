@@ -5,7 +5,7 @@ import { attempt, field, fill, h, refill } from "./dom.js";
 import { estimate } from "./findings.js";
 import { inputs, numberIn } from "./inputs.js";
 import { given, keep } from "./links.js";
-import { differences } from "./looked.js";
+import { tellOther } from "./looked.js";
 import { ended, get, newest, post, watch } from "./net.js";
 import { middleFrame, pick } from "./pick.js";
 import { results } from "./results.js";
@@ -15,7 +15,6 @@ import { addButton, onlyVideos, pictureCards } from "./uploads.js";
 import { head } from "./work.js";
 
 const KEPT = ["pictures", "scene", "start", "frames", "person", "character_person", "fit", "seed", "steps", "base", "class_word", "appearance", "place"];
-const MOST = 4; // pictures of a character
 const LONGEST = 9000; // frames of a scene
 const FASTEST = 30; // frames a second of a result
 
@@ -25,7 +24,7 @@ export async function show(main, rest, closing) {
   const bases = about.bases_for.swap;
   const fields = makeFields(bases, start);
   const found = h("section", { class: "card", "aria-label": "What was found" });
-  const cards = pictureCards(clips, start.pictures, MOST, () => changed());
+  const cards = pictureCards(clips, start.pictures, () => changed());
   const scene = sceneCards(clips, start, () => changed());
   const read = () => ({ pictures: [...cards.chosen], scene: scene.chosen(), ...scene.part(), person: numberIn(fields.person), character_person: numberIn(fields.character) });
   const look = h("button", { class: "main" }, "Look at it");
@@ -81,9 +80,7 @@ export async function show(main, rest, closing) {
   function tell(now) {
     const ready = now.pictures.length && now.scene;
     const job = looked(now);
-    const differ = job && ended(job) ? differences({ ...now, base: fields.base.value }, job.about) : "";
-    other.hidden = !differ;
-    fill(other, `This is of another choice than the one above, in ${differ}: look at it again to see that. A swap takes what is chosen.`);
+    const differ = tellOther(other, job && ended(job) ? { ...now, base: fields.base.value } : {}, job?.about, "look at it again to see that. A swap takes what is chosen.");
     const judged = differ ? null : report;
     const guess = !fields.steps.value && judged?.prediction.swap;
     const unusable = judged?.verdict === "unusable";

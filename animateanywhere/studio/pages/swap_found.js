@@ -2,7 +2,7 @@
 
 import { attempt, field, fill, h } from "./dom.js";
 import { editor } from "./editor.js";
-import { findingsByFile, named, TONES } from "./findings.js";
+import { badge, findingsByFile, named } from "./findings.js";
 import { get } from "./net.js";
 import { atWork, head, resume } from "./work.js";
 
@@ -14,7 +14,7 @@ export async function whatWasFound(job, clips) {
   if (job.state !== "done") return [[head("2", "What was found"), broken(job, used)], null];
   const { result: report } = await get(`/api/jobs/${job.id}`);
   const parts = report.files.scene ? await get(`/api/jobs/${job.id}/scene`).catch(gone) : [];
-  return [[head("2", "What was found", h("span", { class: `badge ${TONES[report.verdict]}` }, report.verdict)),
+  return [[head("2", "What was found", badge(report.verdict)),
     h("div", { class: "columns" }, h("div", { class: "tools" }, findingsByFile(report, used)), h("div", { class: "tools" }, written(job, report))),
     parts.length ? await sceneEditor(parts) : null], report];
 }

@@ -5,6 +5,7 @@ import { consent } from "./consent.js";
 import { attempt, clock, field, fill, h, refill } from "./dom.js";
 import { estimate } from "./findings.js";
 import { firstPrompt } from "./generate.js";
+import { inputs, numberIn } from "./inputs.js";
 import { ended, get, newest, post, watch } from "./net.js";
 import { fillLog, head, progressWords, resume, share, stopButton } from "./work.js";
 
@@ -14,33 +15,35 @@ export function learnCard(card, about, question, base, subject, report, closing,
   const before = newest("learn", (form) => form.subject === subject)?.about || known;
   const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
   const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
-  const seed = h("input", { type: "number", min: 0, max: 2 ** 32 - 1, value: before.seed ?? "", placeholder: "0" });
+  const seed = inputs(before).number("seed", 0, 2 ** 32 - 1, "0");
   const guess = report?.prediction?.personalize;
   const asked = consent(question);
   const start = h("button", { class: "main" }, "Learn");
   const why = h("span", { class: "warn", role: "status", hidden: true });
-  const mine = () => newest("learn", (one) => one.subject === subject);
   const live = h("div", { class: "tools", hidden: true });
   const form = h("form", { class: "tools", onsubmit: (event) => {
     event.preventDefault();
     attempt(() => post("/api/jobs", { job: "learn", subject, again: Boolean(known.number), token: token.value, base: base(), appearance: words.value, agreed: asked.agreed(),
-      seed: seed.value === "" ? null : Number(seed.value) }));
+      seed: numberIn(seed) }));
   } },
   h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”."), field("Seed", seed, "Another one gives a slightly different result.")),
   asked.box,
   h("div", { class: "row" }, start, why, guess ? h("span", { class: "note" }, estimate(guess)) : null));
   fill(card, head(known.number || "3", "Learn"), form, live);
-  closing(watch(() => {
-    const job = mine();
+  const enable = () => {
+    const job = newest("learn", (one) => one.subject === subject);
     start.disabled = !why.hidden || Boolean(job && !ended(job));
+    return job;
+  };
+  closing(watch(() => {
+    const job = enable();
     live.hidden = !job;
     if (job) progress(live, job, about, guess?.seconds);
   }));
   return (reason) => {
     why.hidden = !reason;
     fill(why, reason);
-    const job = mine();
-    start.disabled = !why.hidden || Boolean(job && !ended(job));
+    enable();
   };
 }
 

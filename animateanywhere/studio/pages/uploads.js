@@ -30,21 +30,23 @@ export function addButton(words, accept, wrong, then, multiple = false) {
   return [button, input];
 }
 
-export const onlyPictures = (facts) => (facts.kind === "picture" ? "" : `a picture is needed, and this is a ${facts.kind === "video" ? "video" : "motion"}.`);
+const onlyPictures = (facts) => (facts.kind === "picture" ? "" : `a picture is needed, and this is a ${facts.kind === "video" ? "video" : "motion"}.`);
 const noMotions = (facts) => (facts.kind === "poses" ? "a picture or a clip is needed, and this is a motion." : "");
 export const onlyVideos = (facts) => (facts.kind === "video" ? "" : `a video is needed, and this is ${facts.kind === "picture" ? "one picture" : "a motion"}.`);
 
+const MOST = 4; // pictures of a person
+
 /**
- * Cards of the uploaded pictures, and of clips where one will do, of which up to `most` are chosen.
+ * Cards of the uploaded pictures, and of clips where one will do, of which some are chosen.
  * Returns its element, a button to add some, and the ids in the order in which they were chosen.
  */
-export function pictureCards(clips, start, most, changed, orClips = false) {
+export function pictureCards(clips, start, changed, orClips = false) {
   const pictures = clips.filter((one) => one.kind === "picture" || (orClips && one.kind === "video"));
-  const chosen = (Array.isArray(start) ? start : []).filter((id) => pictures.some((one) => one.id === id)).slice(0, most);
+  const chosen = (Array.isArray(start) ? start : []).filter((id) => pictures.some((one) => one.id === id)).slice(0, MOST);
   const box = h("div", { class: "cards", role: "group", "aria-label": "Pictures" });
   const toggle = (id, on) => {
     chosen.splice(0, chosen.length, ...chosen.filter((one) => one !== id), ...(on ? [id] : []));
-    if (chosen.length > most) chosen.shift();
+    if (chosen.length > MOST) chosen.shift();
     list();
     changed();
   };
