@@ -3,7 +3,8 @@ baselines, compared with the true renders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,11 @@ def swap_benchmark(
             for number in people:
                 one = guest(number, bases.ours.config, size, fast)
                 shown += [one] if number < SHOWN else []
+                look = cache(partial(as_found, net, one))
                 for form, names in ((setting, chosen), (setting + FOUND, looking)):
-                    seen = as_found(net, one) if form != setting else one
                     bases.kept.clear()
                     for name in names:
-                        _score(name, one, seen, bases, net, out, form)
+                        _score(name, one, look, bases, net, out, form)
                         bar.advance(1)
         _report(out, setting, bases, shown, chosen)
     return out
@@ -155,12 +156,13 @@ def _chosen(methods: Sequence[str], folder: Path, fast: bool) -> list[str]:
 
 
 def _score(
-    name: str, one: Guest, seen: Guest, bases: Bases, net: Perception, out: Path, form: str
-) -> dict[str, Any]:
+    name: str, one: Guest, look: Callable[[], Guest], bases: Bases, net: Perception, out: Path,
+    form: str,
+) -> dict[str, Any]:  # fmt: skip
     """Mean scores of a method over a person's cases, and the videos of these, in `out`/FORM.
 
-    seen: the person and the scenes as the method knows them. Where that shows nobody, the scene
-    stays as it is.
+    look: gives the person and the scenes as found, as the method knows them in a form that ends in
+    `FOUND`. Where that shows nobody, the scene stays as it is.
     """
     place = out / form / name / f"{one.number:02}"
     learned = out / form.removesuffix(FOUND) / name / f"{one.number:02}"  # for both forms
@@ -171,6 +173,7 @@ def _score(
 
     def cases() -> list[dict[str, Any]]:
         rows = []
+        seen = look() if form.endswith(FOUND) else one
         place.mkdir(parents=True, exist_ok=True)
         for number, (case, known) in enumerate(zip(one.cases, seen.cases, strict=True)):
             seed = 100 * one.number + number

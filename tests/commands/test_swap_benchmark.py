@@ -120,7 +120,8 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     def never(*given: object) -> None:
         raise AssertionError("what is there was made again")
 
-    monkeypatch.setattr(swap_benchmark, "measure_swap", never)
+    for name in ("measure_swap", "as_found"):
+        monkeypatch.setattr(swap_benchmark, name, never)
     swap_benchmark.swap_benchmark(out, **options)
     again = json.loads((out / "metrics-swap-fast.json").read_text())
     assert again["methods"] == report["methods"]
@@ -145,7 +146,7 @@ def test_a_detectors_poses_and_masks_are_near_and_nobody_leaves_the_scene(
     assert shows_nobody(empty, empty.cases[0])
     case = replace(one, cases=one.cases[:1])
     bases = swap_baselines.Bases(tiny_swap, fast=True)
-    scores = swap_benchmark._score("ours", case, empty, bases, net, tmp_path, "swap-found")
+    scores = swap_benchmark._score("ours", case, lambda: empty, bases, net, tmp_path, "swap-found")
     assert scores["shape_leak"] == pytest.approx(1) and scores["nearer_to_old"] == 1
 
 
