@@ -11,8 +11,7 @@ import numpy as np
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import Finding
 from animateanywhere.core.frame_size import square
-from animateanywhere.core.messages import quietly, reporting_to
-from animateanywhere.core.reporter import Events
+from animateanywhere.core.messages import quietly
 from animateanywhere.datasets.subject import masks_to_uint8, read_subject
 from animateanywhere.media import video
 from animateanywhere.media.pictures import PICTURES_FPS, clip_digest
@@ -20,27 +19,18 @@ from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose import skeleton
 from animateanywhere.pose.visibility import PARTS, has_person, parts_shown, view_directions
 from animateanywhere.preprocessing import character, exact
-from animateanywhere.preprocessing.backends import Backends, choose_backend
+from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import (
     Character,
     NobodyFound,
     cut_out,
+    own_alpha,
+    persons_in,
     require_no_skeleton,
-    without_exact,
 )
 from animateanywhere.preprocessing.crop import crop_boxes, crop_frames, crop_keypoints
-from animateanywhere.preprocessing.pose import detect
-from animateanywhere.preprocessing.pose.people import (
-    People,
-    choose,
-    follow_people,
-    is_alone,
-    only_person,
-    persons_of,
-    write_numbered,
-)
+from animateanywhere.preprocessing.pose.people import choose_one, follow_apart
 from animateanywhere.preprocessing.quality import footage
-from animateanywhere.preprocessing.reference_clip import MOST_OPAQUE
 
 LOOKED, RATE = 64, 8.0  # frames that are looked at, and at most so many a second
 LONGEST = 120.0  # seconds from the beginning, from which they are taken
@@ -63,17 +53,10 @@ def read_clip(
     """
     clip, part = _spread(path)
     require_no_skeleton(clip)
-    people = _people(clip, part, backends)
-    if not people.tracks:
+    people = follow_apart(persons_in(clip, part, backends), clip.frames)
+    if not any(one.present.any() for one in people.tracks):
         raise NobodyFound(f"{path}: no person found; give a picture or a clip of one person")
-    if len(people.tracks) > 1:
-        write_numbered(picture, lambda index: clip.frames[index], people)
-        if number is None:
-            raise UsageError(
-                f"{path}: {len(people.tracks)} persons: choose one by {option} N, numbered in "
-                f"{picture}"
-            )
-    chosen = choose(people, number or 1, path, picture, option)
+    chosen = choose_one(people, number, lambda n: clip.frames[n], path, picture, option)
     index, text = best_frame(clip.frames, chosen.keypoints, clip.times)
     one = slice(index, index + 1)
     alpha = None if clip.alpha is None else clip.alpha[one]
@@ -148,29 +131,10 @@ def _spread(path: Path) -> tuple[video.Video, Part]:
     return video.read(path, max_frames=LOOKED, fps=rate, part=part), part
 
 
-def _people(clip: video.Video, part: Part, backends: Backends) -> People:
-    """Who is in a clip, whose frames may be seconds apart."""
-    known = exact.poses_file(clip.path)
-    if known is not None and backends.pose in ("auto", "exact"):
-        found = [persons_of(poses) for poses in exact.all_poses(known, clip, part)]
-    else:
-        backend = choose_backend("pose", without_exact(backends), clip.path)
-        with reporting_to(Events()):
-            found = detect.find_persons(clip.frames, backend, backends.location)
-    if not any(len(persons.boxes) for persons in found):
-        return People([], [])
-    if is_alone(found):  # who moves far from one frame to the next would be taken for several
-        return People([only_person(found)], [])
-    return follow_people(found, clip.frames)
-
-
 def _mask(read: video.Video, part: Part, backends: Backends) -> np.ndarray | None:
     """The mask uint8 (H, W) that comes with the only frame of `read`; None: it is to be found."""
     beside = exact.masks_file(read.path)
     if beside is not None and backends.mask in ("auto", "exact"):
         found: np.ndarray = exact.masks(beside, read, part)[0]
         return found
-    if read.alpha is None or (read.alpha[0] > 127).mean() >= MOST_OPAQUE:
-        return None
-    alpha: np.ndarray = read.alpha[0]
-    return alpha
+    return own_alpha(read)

@@ -17,6 +17,7 @@ from animateanywhere.core.messages import quietly, reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.media import video
 from animateanywhere.media.pictures import clip_digest, is_picture
+from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose import body
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.skeleton_video import recognize
@@ -36,16 +37,12 @@ from animateanywhere.preprocessing.crop import (
 )
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect
-from animateanywhere.preprocessing.pose.people import (
-    choose,
-    follow_people,
-    persons_of,
-    write_numbered,
-)
+from animateanywhere.preprocessing.pose.people import choose_one, follow_people, persons_of
 from animateanywhere.preprocessing.quality import footage
 from animateanywhere.preprocessing.quality.clip import BLURRED, DARK, OVEREXPOSED, SMALL
 from animateanywhere.preprocessing.reference_clip import DRAWN as SKELETONS
 from animateanywhere.preprocessing.reference_clip import MOST_OPAQUE
+from animateanywhere.preprocessing.tracking import Persons
 
 SIDE = 512  # pixels of the square crop
 CLIP = 8  # frames: of so many, a person can be learned
@@ -240,9 +237,26 @@ def _own_mask(path: Path, read: video.Video) -> np.ndarray | None:
                 f"{width} x {height}; make both the same size"
             )
         return np.asarray(Image.fromarray(given).resize((width, height), Image.Resampling.BOX))
+    return own_alpha(read)
+
+
+def own_alpha(read: video.Video) -> np.ndarray | None:
+    """The transparency uint8 (H, W) of the first frame, if it cuts somebody out."""
     if read.alpha is None or (read.alpha[0] > 127).mean() >= MOST_OPAQUE:
         return None
-    return read.alpha[0]
+    alpha: np.ndarray = read.alpha[0]
+    return alpha
+
+
+def persons_in(clip: video.Video, part: Part, backends: Backends) -> list[Persons]:
+    """The persons of each frame of a clip, read from `part` of its file: by the poses beside it, or
+    by the detector."""
+    known = exact.poses_file(clip.path)
+    if known is not None and backends.pose in ("auto", "exact"):
+        return [persons_of(poses) for poses in exact.all_poses(known, clip, part)]
+    backend = choose_backend("pose", without_exact(backends), clip.path)
+    with reporting_to(Events()):
+        return detect.find_persons(clip.frames, backend, backends.location)
 
 
 def _person(
@@ -252,14 +266,8 @@ def _person(
     """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else.
     mask: that comes with the picture, and tells who of several it is."""
     path, frame = read.path, read.frames[:1]
-    known = exact.poses_file(path)
-    if known is not None and backends.pose in ("auto", "exact"):
-        first = read._replace(frames=frame, times=read.times[:1])
-        people = follow_people([persons_of(poses) for poses in exact.all_poses(known, first)])
-    else:
-        backend = choose_backend("pose", without_exact(backends), path)
-        with reporting_to(Events()):
-            people = follow_people(detect.find_persons(frame, backend, backends.location), frame)
+    first = read._replace(frames=frame, times=read.times[:1])
+    people = follow_people(persons_in(first, WHOLE, backends))
     if not people.tracks:
         if mask is not None:
             return None, []
@@ -269,14 +277,11 @@ def _person(
     if mask is not None and number is None:
         shares = [share_in(mask, one.keypoints[0]) for one in people.tracks]
         number = 1 + int(np.argmax(shares))
-    elif len(people.tracks) > 1:
-        write_numbered(picture, lambda _: frame[0], people)
-        if number is None:
-            raise UsageError(
-                f"{path}: {len(people.tracks)} persons: choose one by {option} N, "
-                f"numbered in {picture}, or crop the picture"
-            )
-    chosen = choose(people, number or 1, path, picture, option)
+        chosen = people.tracks[number - 1]
+    else:
+        chosen = choose_one(
+            people, number, lambda _: frame[0], path, picture, option, ", or crop the picture"
+        )
     return chosen.keypoints[0], [one.keypoints[0] for one in people.others(number or 1)]
 
 

@@ -24,9 +24,9 @@ from animateanywhere.preprocessing.pose import detect
 from animateanywhere.preprocessing.pose.people import (
     People,
     choose,
+    follow_apart,
     follow_people,
     is_alone,
-    only_person,
     persons_of,
     write_numbered,
 )
@@ -196,7 +196,7 @@ def _estimate_poses(frames: np.ndarray, path: Path, backends: Backends) -> Peopl
 
 def _recover(frames: np.ndarray, drawing: skeleton_video.Drawing) -> People:
     found = [persons_of(one) for one in skeleton_video.recover_people(frames, drawing)]
-    return People([only_person(found)], []) if is_alone(found) else follow_people(found)
+    return follow_apart(found)
 
 
 def _of_poses(

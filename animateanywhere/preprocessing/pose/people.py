@@ -87,7 +87,7 @@ def follow_people(
 
     Args:
         found: the persons of each frame.
-        frames: uint8 (F, H, W, 3), whose colors help to tell people apart; None for drawings, and
+        frames: uint8 (F, H, W, 3), whose colors help to distinguish people; None for drawings, and
             where `found` has the colors.
         cuts: the frames with which a new shot begins.
     """
@@ -113,6 +113,12 @@ def only_person(found: Sequence[Persons]) -> Track:
     return Track(index, keypoints, boxes)
 
 
+def follow_apart(found: Sequence[Persons], frames: np.ndarray | None = None) -> People:
+    """As `follow_people`, of frames that may be far apart: whoever is alone in all of them is one
+    person, however far that one moves between two."""
+    return People([only_person(found)], []) if is_alone(found) else follow_people(found, frames)
+
+
 def _is_there(one: Track) -> bool:
     """Whether a track is a person who stays for some frames, and no series of wrong detections."""
     near = np.convolve(one.present, np.ones(WITHIN))
@@ -134,6 +140,24 @@ def choose(
         counted = "one person is" if count == 1 else f"{count} persons are"
         raise UsageError(f"{option} {number}: {counted} seen in {path}{where}")
     return people.tracks[number - 1]
+
+
+def choose_one(
+    people: People, number: int | None, frame: Callable[[int], np.ndarray], path: Path,
+    picture: Path, option: str, remedy: str = "",
+) -> Track:  # fmt: skip
+    """As `choose`; of several, who are then numbered in `picture`, the number must be given.
+
+    frame: as of `write_numbered`. remedy: what else can be done, for the message.
+    """
+    if len(people.tracks) > 1:
+        write_numbered(picture, frame, people)
+        if number is None:
+            raise UsageError(
+                f"{path}: {len(people.tracks)} persons: choose one by {option} N, numbered in "
+                f"{picture}{remedy}"
+            )
+    return choose(people, number or 1, path, picture, option)
 
 
 def write_numbered(path: Path, frame: Callable[[int], np.ndarray], people: People) -> None:
