@@ -26,7 +26,8 @@ from animateanywhere.datasets.shards import Sample
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.corpus.editing import Editor
 from animateanywhere.preprocessing.corpus.journal import PieceJournal, clear, has_samples
-from animateanywhere.preprocessing.corpus.portraits import Found, Portraits, to_png
+from animateanywhere.preprocessing.corpus.portraits import Found, Portraits
+from animateanywhere.preprocessing.corpus.row import picture_bytes
 from animateanywhere.preprocessing.corpus.source import Unfit
 
 RECORD, PAIRS = "pairs.json", "pairs.jsonl"
@@ -135,7 +136,7 @@ def _with_references(
     except Unfit as error:
         about = {"no_reference": {"reason": error.reason, "text": str(error)}}
     meta = json.loads(sample.files["meta.json"]) | about
-    files = {f"reference{n}.png": to_png(one.picture) for n, one in enumerate(found)}
+    files = {f"reference{n}.png": picture_bytes(one.picture, "PNG") for n, one in enumerate(found)}
     files["meta.json"] = (json.dumps(meta, indent=1) + "\n").encode()
     return Sample(sample.key, {**sample.files, **files})
 

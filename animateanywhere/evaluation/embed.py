@@ -18,6 +18,7 @@ from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress
 from animateanywhere.datasets.subject import masks_to_uint8
 from animateanywhere.preprocessing.crop import crop_frames
+from animateanywhere.preprocessing.ground import on_ground
 from animateanywhere.preprocessing.weights import (
     CLIP,
     DINO,
@@ -123,8 +124,8 @@ def cutouts(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
     # Beyond the frame `crop_frames` repeats edge pixels, which may be the person's
     rim = max(masks.shape[1:])
     wide = np.pad(masks_to_uint8(masks), ((0, 0), (rim, rim), (rim, rim)))
-    mask = crop_frames(wide, where + np.array([rim, rim, 0]), size)[..., None] / np.float32(255)
-    return (shown * mask + GRAY * (1 - mask) + 0.5).astype(np.uint8)
+    mask = crop_frames(wide, where + np.array([rim, rim, 0]), size) / np.float32(255)
+    return on_ground(shown, mask, GRAY)
 
 
 def backgrounds(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:

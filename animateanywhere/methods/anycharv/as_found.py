@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
+from animateanywhere.datasets.subject import masks_to_uint8
 from animateanywhere.evaluation.perception import Perception, perceive
 from animateanywhere.methods.anycharv.held_out import Case, Guest
 from animateanywhere.puppets import Clip
@@ -27,5 +26,4 @@ def shows_nobody(one: Guest, case: Case) -> bool:
 
 def _found(net: Perception, clip: Clip) -> Clip:
     seen = perceive(net, clip.frames)
-    masks = (seen["masks"] * 255 + 0.5).astype(np.uint8)
-    return replace(clip, masks=masks, keypoints=seen["keypoints"])
+    return replace(clip, masks=masks_to_uint8(seen["masks"]), keypoints=seen["keypoints"])

@@ -3,19 +3,18 @@ frame, cut out by its mask."""
 
 from __future__ import annotations
 
-import io
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from animateanywhere.core.errors import UsageError
 from animateanywhere.datasets.corpus_check import read_file, read_frames
 from animateanywhere.datasets.samples import poses_of
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.datasets.shards import Sample, meta_of
+from animateanywhere.datasets.subject import masks_to_uint8
 from animateanywhere.media.video import Video
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.visibility import has_person
@@ -129,8 +128,7 @@ def portrait_of(sample: Sample, where: str) -> Portrait:
 
 def transparent(person: Character) -> np.ndarray:
     """A cut-out as a picture with transparency, uint8 (S, S, 4)."""
-    alpha = (person.mask * 255 + 0.5).astype(np.uint8)
-    picture: np.ndarray = np.dstack([person.pixels, alpha])
+    picture: np.ndarray = np.dstack([person.pixels, masks_to_uint8(person.mask)])
     return picture
 
 
@@ -143,10 +141,3 @@ def pose_distance(a: np.ndarray, b: np.ndarray) -> float:
     one, other = (points[both, :2] - points[both, :2].mean(0) for points in (a, b))
     one, other = (points / max(float(np.ptp(points, 0).max()), 1e-6) for points in (one, other))
     return float(np.hypot(*(one - other).T).mean())
-
-
-def to_png(picture: np.ndarray) -> bytes:
-    """A picture uint8 (H, W, 3 or 4) as PNG; the same picture gives the same bytes."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()

@@ -54,17 +54,19 @@ def to_sample(row: Row, about: Mapping[str, Any]) -> Sample:
     if moving:
         files["clip.mp4"] = _video(row.frames, row.fps, CLIP_CRF)
     else:
-        files["image.jpg"] = _picture(row.frames[0], "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        files["image.jpg"] = picture_bytes(
+            row.frames[0], "JPEG", quality=JPEG_QUALITY, subsampling=0
+        )
     if row.masks is not None and (row.masks.mean((1, 2)) < EMPTY).mean() > 0.5:
         meta["notes"] = [*meta.get("notes", []), "no mask: the person's outline was not found"]
     elif row.masks is not None:
         gray = masks_to_uint8(row.masks)
         files |= (
             {"mask.mp4": _video(gray[..., None].repeat(3, -1), row.fps, MASK_CRF)} if moving
-            else {"mask.png": _picture(gray[0], "PNG")}
+            else {"mask.png": picture_bytes(gray[0], "PNG")}
         )  # fmt: skip
     for number, picture in enumerate(row.references):
-        files[f"reference{number}.png"] = _picture(picture, "PNG")
+        files[f"reference{number}.png"] = picture_bytes(picture, "PNG")
     files["meta.json"] = (json.dumps(meta, indent=1) + "\n").encode()
     return Sample(row.key, files)
 
@@ -76,7 +78,9 @@ def _video(frames: np.ndarray, fps: float, crf: int) -> bytes:
         return path.read_bytes()
 
 
-def _picture(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
+def picture_bytes(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
+    """A picture uint8 (H, W) or (H, W, 3 or 4) as a file of a format of Pillow's; the same picture
+    gives the same bytes."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
     return file.getvalue()
