@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.markup import escape
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import base_config, find_base, hash_of, load_base
@@ -18,14 +17,12 @@ from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import require_writable
-from animateanywhere.core.messages import progress, quietly, warn
+from animateanywhere.core.messages import progress, quietly
 from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation import embed
-from animateanywhere.evaluation.face_detector import FILE as FACE_DETECTOR
-from animateanywhere.evaluation.face_detector import FaceDetector, load_face_detector
 from animateanywhere.evaluation.held_out import SUBJECTS, Setting, Subject, subject
-from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
-from animateanywhere.evaluation.records import scored
+from animateanywhere.evaluation.instruments import Instruments, instruments
+from animateanywhere.evaluation.records import is_benchmark, scored
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.evaluation.report_page import Section, write_page
 from animateanywhere.evaluation.truth import measure, write_reference
@@ -42,14 +39,6 @@ TOKEN = "sks"
 SHOWN = 4  # subjects in the contact sheet
 FASTER = 4  # with `fast`, training takes a quarter of the steps
 People = Literal["plain", "detailed"]
-
-
-@dataclass(frozen=True)
-class Instruments:
-    """The networks that measure. face_detector: None if the base has none."""
-
-    net: Perception
-    face_detector: FaceDetector | None
 
 
 def benchmark(
@@ -81,7 +70,7 @@ def benchmark(
     chosen = {name: named(name) for name in names}
     require_writable(out)
     setting = setting_of(find_base(base), people, fast, hard)
-    with owned(out, "benchmark", lambda folder: any(folder.glob("*/*/*/scores.json"))):
+    with owned(out, "benchmark", is_benchmark):
         return _benchmark(out, chosen, setting, subjects, base, models)
 
 
@@ -123,20 +112,6 @@ def setting_of(base: Path, people: People | None, fast: bool, hard: bool) -> Set
     """The setting that was asked for; people: if None, as in the corpus of the base."""
     known = bool(base_config(base).get("detailed"))
     return Setting(fast, hard, known if people is None else people == "detailed")
-
-
-def instruments(base: Path) -> Instruments:
-    """The networks of a base that measure. A warning says what is not measured without them."""
-    folder = perception_of(base)
-    detector = load_face_detector(folder)
-    if detector is None:
-        warn(
-            escape(
-                f"visible faces are not measured: {folder} has no {FACE_DETECTOR}, which the stage "
-                "`perception` of `aa base-train` makes"
-            )
-        )
-    return Instruments(load_perception(folder), detector)
 
 
 def score(

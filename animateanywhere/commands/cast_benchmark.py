@@ -11,7 +11,6 @@ import numpy as np
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import find_base, hash_of
-from animateanywhere.commands.benchmark import instruments
 from animateanywhere.commands.cast_baselines import (
     KNOWN,
     METHODS,
@@ -26,7 +25,8 @@ from animateanywhere.core.files import require_writable
 from animateanywhere.core.messages import progress, quietly, say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation.held_out import SUBJECTS
-from animateanywhere.evaluation.records import scored
+from animateanywhere.evaluation.instruments import Instruments, instruments
+from animateanywhere.evaluation.records import is_benchmark, scored
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.evaluation.report_page import Section, write_page
 from animateanywhere.media import video
@@ -34,7 +34,6 @@ from animateanywhere.methods.context_anyone.ablations import ABLATIONS
 from animateanywhere.methods.context_anyone.held_out import PEOPLE, STRATA, Case, Person, person
 from animateanywhere.methods.context_anyone.truth import (
     COLUMNS,
-    Tools,
     check_aims,
     measure_free,
     measure_posed,
@@ -83,14 +82,13 @@ def cast_benchmark(
         )
     require_writable(out)
     setting = "cast-fast" if fast else "cast"
-    with owned(out, "benchmark", lambda place: any(place.glob("*/*/*/scores.json"))):
+    with owned(out, "benchmark", is_benchmark):
         for name in chosen:
             if name in ABLATIONS:
                 train_ablation(bases, name)
         people = range(subjects or (FEWER if fast else SUBJECTS))
         shown: list[tuple[str, np.ndarray]] = []
-        found = instruments(find_base(str(config["parts"])))
-        tools = Tools(found.net, found.face_detector)
+        tools = instruments(find_base(str(config["parts"])))
         with progress("benchmark", total=len(people) * len(chosen)) as bar:
             for number in people:
                 one = person(number, config, fast)
@@ -122,7 +120,7 @@ def _chosen(methods: Sequence[str], fast: bool) -> list[str]:
     return names
 
 
-def _score(name: str, one: Person, bases: Bases, tools: Tools, place: Path) -> dict[str, Any]:
+def _score(name: str, one: Person, bases: Bases, tools: Instruments, place: Path) -> dict[str, Any]:
     """Mean scores of a method over a person's cases, and the videos of these in `place`."""
     key = {"base": bases.hash, "version": __version__, "fast": bases.fast, "measures": MEASURES,
            "faces": tools.face_detector is not None}  # fmt: skip
@@ -144,7 +142,7 @@ def _score(name: str, one: Person, bases: Bases, tools: Tools, place: Path) -> d
     return scored(place / "scores.json", key, cases)
 
 
-def _measured(tools: Tools, made: Made, one: Person, case: Case) -> dict[str, Any]:
+def _measured(tools: Instruments, made: Made, one: Person, case: Case) -> dict[str, Any]:
     """The scores of a case's videos."""
     scores: dict[str, Any] = {"delta_e_parts": {}}
     if made.posed is not None:

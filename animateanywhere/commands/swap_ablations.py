@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from animateanywhere.commands.swap_baselines import METHODS
-from animateanywhere.commands.swap_benchmark import is_benchmark, require_people, swap_benchmark
+from animateanywhere.commands.swap_benchmark import require_people, swap_benchmark
 from animateanywhere.commands.swap_train import swap_train
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_writable
 from animateanywhere.core.messages import say
 from animateanywhere.core.run_folder import owned
+from animateanywhere.evaluation.records import is_benchmark
 from animateanywhere.methods.anycharv.ablations import ABLATIONS, ablated
 from animateanywhere.methods.anycharv.settings import Recipe, load_recipe
 

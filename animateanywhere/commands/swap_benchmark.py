@@ -25,7 +25,7 @@ from animateanywhere.core.files import require_writable
 from animateanywhere.core.messages import progress, quietly, say
 from animateanywhere.core.run_folder import owned
 from animateanywhere.evaluation.perception import Perception, load_perception, perception_of
-from animateanywhere.evaluation.records import scored
+from animateanywhere.evaluation.records import is_benchmark, scored
 from animateanywhere.evaluation.report import write_report
 from animateanywhere.evaluation.report_page import Section, write_page
 from animateanywhere.media import video
@@ -103,11 +103,6 @@ def require_people(subjects: int | None) -> None:
     """Raise UsageError for more people than there are."""
     if subjects is not None and subjects > PEOPLE:
         raise UsageError(f"--subjects {subjects}: the swap benchmark has {PEOPLE} people")
-
-
-def is_benchmark(folder: Path) -> bool:
-    """Whether a folder without a mark is an earlier version's benchmark."""
-    return any(folder.glob("*/*/*/scores.json"))
 
 
 def _report(

@@ -33,6 +33,11 @@ def scored(
     return means
 
 
+def is_benchmark(folder: Path) -> bool:
+    """Whether a folder without a mark is an earlier version's benchmark."""
+    return any(folder.glob("*/*/*/scores.json"))
+
+
 def _read(record: Path) -> dict[str, Any]:
     """A subject's record; {} without one, and with a warning if it is damaged."""
     if not record.is_file():

@@ -14,6 +14,7 @@ from animateanywhere.commands import cast_baselines, cast_benchmark
 from animateanywhere.commands.cast_train import cast_train, recipe_of
 from animateanywhere.core.errors import UsageError
 from animateanywhere.evaluation import held_out as puppets_held_out
+from animateanywhere.evaluation.instruments import Instruments
 from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.media import video
 from animateanywhere.methods.context_anyone import ablations, held_out, pairs, truth
@@ -109,7 +110,7 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
 
 def test_noise_is_recognized_as_nobody(one: held_out.Person) -> None:
     noise = np.random.default_rng(0).integers(0, 256, one.cases[0].truth.frames.shape)
-    tools = truth.Tools(load_perception(BUNDLED / "perception"), None)
+    tools = Instruments(load_perception(BUNDLED / "perception"), None)
     found = truth.measure_free(tools, noise.astype(np.uint8), one, one.cases[0])
     assert found["whole@free"] == 0 and found["attributes@free"] == 0
     assert [found[name] for name in found if name.startswith("retrieval")] == [0]

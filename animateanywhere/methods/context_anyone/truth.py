@@ -8,16 +8,15 @@ that was asked for and so in its light.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from animateanywhere import metrics
 from animateanywhere.evaluation.attributes import read_attributes, render_variants
-from animateanywhere.evaluation.face_detector import FaceDetector
+from animateanywhere.evaluation.instruments import Instruments
 from animateanywhere.evaluation.motion_classifier import STEPS, motion_network, motion_of
-from animateanywhere.evaluation.perception import Perception, perceive
+from animateanywhere.evaluation.perception import perceive
 from animateanywhere.evaluation.pose_fit import (
     DRAWS,
     SECONDS,
@@ -49,15 +48,7 @@ PRESENT = 0.95  # of the frames without a pose: less is not a video of a person
 ODD = 0.08  # root mean square error of joints, in heights, from which on a pose is nobody's
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What measures. face_detector: None if the base has none."""
-
-    net: Perception
-    face_detector: FaceDetector | None
-
-
-def measure_posed(tools: Tools, made: np.ndarray, one: Person, case: Case) -> dict[str, Any]:
+def measure_posed(tools: Instruments, made: np.ndarray, one: Person, case: Case) -> dict[str, Any]:
     """Every metric of a video uint8 (F, H, W, 3) that was to follow the truth's pose: those of
     `--bench puppets`, and the attributes. Those with nothing to look at are left out."""
     scores = measure(
@@ -66,7 +57,7 @@ def measure_posed(tools: Tools, made: np.ndarray, one: Person, case: Case) -> di
     return _known(scores | _attributes(made[list(case.moments[::2])], case.variants))
 
 
-def measure_free(tools: Tools, made: np.ndarray, one: Person, case: Case) -> dict[str, float]:
+def measure_free(tools: Instruments, made: np.ndarray, one: Person, case: Case) -> dict[str, float]:
     """Every metric of a video uint8 (F, H, W, 3) whose motion was asked for in words, by names that
     end in "@free". Frames without a whole body show nobody; a video of such frames is recognized as
     nobody."""
