@@ -28,7 +28,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
 from animateanywhere.datasets.clips import ClipRow
 from animateanywhere.methods.animate_anywhere import base_stages, puppet_corpora, vae_stage
-from animateanywhere.methods.animate_anywhere.base_data import Rendered
+from animateanywhere.methods.animate_anywhere.base_data import Rendered, encoded
 from animateanywhere.methods.animate_anywhere.settings import Corpus, Stage, load_recipe, to_dict
 from animateanywhere.training.log import Log
 from tests.conftest import forks
@@ -320,13 +320,19 @@ def test_faces_and_objects_weigh_more_in_the_loss(trained: Path, tmp_path: Path)
     for known, clip in zip(images.regions, clips, strict=True):
         np.testing.assert_array_equal(known, clip.regions)
     read = data.rows(base, stage, 0, video=False)(torch.Generator().manual_seed(0))
-    assert read.regions is not None
-    batch = read.batch(base, rule)
+    batch = read.batch(base)
     assert batch.mask is not None and batch.weight is not None and batch.background is not None
     rows = (batch.weight, batch.background)
     scale, behind = (part[:, None, None, None, None] for part in rows)
     weight = scale * (batch.mask + behind * (1 - batch.mask))
-    face, thing = torch.from_numpy(read.regions / 255).float().permute(4, 0, 1, 2, 3)
+    regions = {
+        latents.tobytes(): cells
+        for corpus in (*data.images, *data.clips)
+        for row, some in zip(encoded(base, out, corpus), corpus.regions or (), strict=True)
+        for latents, cells in zip(row, some, strict=True)
+    }
+    drawn = np.stack([[regions[x.tobytes()] for x in row] for row in read.latents.numpy()])
+    face, thing = torch.from_numpy(drawn / 255).float().permute(4, 0, 1, 2, 3)
     side = batch.latents.shape[-1]
     wanted = F.adaptive_avg_pool2d(1 + 6 * face + 2 * thing, side)[:, :, None]
     torch.testing.assert_close(weight, wanted)
