@@ -99,7 +99,7 @@ def subjects(folder: Path) -> Iterator[Target]:
 
 
 def recipes(folder: Path) -> Iterator[Target]:
-    for name in ("mini", "sd15", "personalize", "personalize-wan", "wan-vace-1.3b", "mini-next"):
+    for name in ("mini", "sd15", "personalize", "personalize-wan", "wan-vace-1.3b"):
         file = folder / f"{name}.toml"
         file.write_bytes((recipes_folder() / file.name).read_bytes())
         yield Target(file, load_recipe, m.one_of(m.damaged, m.changed_toml, m.changed_toml))

@@ -82,6 +82,7 @@ CONFIG: dict[str, Callable[[Any], bool]] = {
     "aspects": lambda value: isinstance(value, list) and all(map(_text, value)),
 }  # fmt: skip
 BUNDLED = ASSETS / "mini"
+LENDER = "bundled"  # as which bases that come with the package name it: `mini` may be trained here
 TRAINED = RUNS / "base"  # output of `aa base-train mini`
 BASES = RUNS / "bases"  # output of `aa base-train` with other recipes: a folder for each, by name
 
@@ -101,11 +102,12 @@ def family_in(folder: Path) -> Family:
 def find_base(name: str | Path) -> Path:
     """The folder of a base, given as a folder or by the name of its recipe.
 
-    `mini` is the base that `aa base-train mini` wrote here or, without one, the bundled base.
-    Raises UsageError if there is no finished base of that name.
+    `mini` is the base that `aa base-train mini` wrote here or, without one, the bundled base, and
+    `bundled` always that one. Others that come with the package (`mini-swap`) are found after those
+    that were trained here. Raises UsageError if there is no finished base of that name.
     """
-    if str(name) == "mini":
-        if (TRAINED / "base.toml").is_file():
+    if str(name) in ("mini", LENDER):
+        if str(name) == "mini" and (TRAINED / "base.toml").is_file():
             return TRAINED
         if (BUNDLED / "base.toml").is_file():
             return BUNDLED
@@ -113,7 +115,7 @@ def find_base(name: str | Path) -> Path:
             "this installation lacks the bundled base: reinstall, or run `aa base-train mini`"
         )
     folder = Path(name)
-    for place in (folder, BASES / folder):
+    for place in (folder, BASES / folder, *([ASSETS / folder] if len(folder.parts) == 1 else [])):
         if (place / "base.toml").is_file():
             return place
     if folder.is_dir():

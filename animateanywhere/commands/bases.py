@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from animateanywhere.backbones.base import BUNDLED, base_config, find_base
+from animateanywhere.backbones.base import base_config, find_base
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.paths import recipes_folder
+from animateanywhere.core.paths import ASSETS, recipes_folder
 from animateanywhere.methods.animate_anywhere.settings import Recipe, load_recipe
 from animateanywhere.methods.anycharv import settings as swap_settings
 from animateanywhere.methods.context_anyone import settings as cast_settings
@@ -94,7 +94,7 @@ def _ready(name: str) -> str:
     except UsageError:
         return ""
     taken = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
-    return f"{'bundled' if folder == BUNDLED else folder}, {taken:.0f} MB"
+    return f"{'bundled' if folder.parent == ASSETS else folder}, {taken:.0f} MB"
 
 
 def show(rows: list[Row]) -> None:

@@ -123,7 +123,7 @@ def _estimates(
     except UsageError:
         if name is not None:
             raise
-        return {}  # it does not come with the package
+        return {}
     if route.prompted:
         return {}
     base, options = route.load(name or DEFAULT), SwapOptions()

@@ -19,7 +19,6 @@ from rich.markup import escape
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, sampler_of
-from animateanywhere.backbones.borrowing import require_made
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
 from animateanywhere.commands.swap_memory import require_memory
@@ -116,7 +115,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     backends = options.backends or Backends()
     _check_files(characters, scene, options)
     check_signer()
-    route = _route(options.base)
+    route = route_of(options.base)
     _check_words(route, options)
     base = route.load(options.base)
     sampling = sampling_of(base, options)
@@ -198,13 +197,6 @@ def folder_of(scene: Path, digest: str) -> Path:
     if place != folder:
         say(escape(f"{folder} is of another scene of that name: this one's is {place}"))
     return place
-
-
-def _route(name: str) -> Route:
-    """How a base swaps. Raises UsageError for one that cannot, or with how to make one."""
-    if name == DEFAULT:
-        require_made(name, "aa swap", "wan-vace-1.3b")
-    return route_of(name)
 
 
 def _check_words(route: Route, options: SwapOptions) -> None:
