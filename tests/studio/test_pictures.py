@@ -137,12 +137,13 @@ def test_bases_are_known_by_what_they_can_do(client: TestClient, place: Place) -
     (vace / "base.toml").write_text('name = "my-vace"\nfps = 16\nframes = 81\nsize = 512\n')
     named = {command: [one["name"] for one in ready.bases(place, command)]
              for command in ("generate", "swap", "cast")}  # fmt: skip
-    assert named == {"generate": ["mini", "my-vace"], "swap": ["my-vace", "tiny-swap"],
+    assert named == {"generate": ["mini", "my-vace"], "swap": ["mini-swap", "my-vace", "tiny-swap"],
                      "cast": ["my-vace", "tiny-cast"]}  # fmt: skip
     about = client.get("/api/about").json()["bases_for"]
-    assert [one["prompted"] for one in about["swap"]] == [True, False]
+    assert [one["prompted"] for one in about["swap"]] == [False, True, False]
     shutil.rmtree(place.runs / "bases")
-    assert client.get("/api/about").json()["bases_for"] == {"swap": [], "cast": []}
+    left = client.get("/api/about").json()["bases_for"]
+    assert [one["name"] for one in left["swap"]] == ["mini-swap"] and left["cast"] == []
 
 
 def checked(client: Any, files: dict[str, Path]) -> str:

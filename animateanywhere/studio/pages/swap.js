@@ -93,8 +93,8 @@ export async function show(main, rest, closing) {
 }
 
 /** What is needed where no base can swap. */
-const nothingReady = () => h("div", { class: "tools" }, h("p", {}, "No base model on this machine can swap yet, and none comes with the program. One of these makes it, on the command line:"),
-  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-swap"), " trains a small one here, which takes many hours (not measured yet);"),
+const nothingReady = () => h("div", { class: "tools" }, h("p", {}, "No base model on this machine can swap: the one that comes with the program is missing (`aa doctor` says more). One of these makes another, on the command line:"),
+  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-swap"), " trains a small one here, in many hours without a GPU;"),
     h("li", {}, h("code", {}, "aa base-train wan-vace-1.3b"), " or ", h("code", {}, "aa base-train anycharv"), " gets published weights (the former 17 GB to download), for a GPU of 8 GB or more.")),
   h("p", { class: "note" }, "Looking at a character and a scene, and correcting what was found, works without."));
 

@@ -71,7 +71,7 @@ def test_all_stages_make_a_base_that_borrows_the_rest(trained: Path, tiny_base: 
     assert base.config["likeness"] == 2.5 and "noise_share" not in base.config
 
 
-@pytest.mark.parametrize("channels", [8, 16])  # of the latents of `mini` and `mini-next`
+@pytest.mark.parametrize("channels", [8, 16])  # of latents; `mini` has 16
 def test_the_bundled_recipe_makes_a_base_of_24_megabytes(channels: int) -> None:
     """In half precision."""
     words = 192  # channels of both text encoders
