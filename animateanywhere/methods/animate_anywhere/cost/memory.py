@@ -21,7 +21,7 @@ from animateanywhere.backbones.base import Base, latent_shape, load_parts, windo
 from animateanywhere.backbones.low_memory import halve
 from animateanywhere.backbones.spec import Model
 from animateanywhere.backbones.token_embedding import TokenEmbedding
-from animateanywhere.backbones.vae import decoded_pixels, encode_frames, latent_count
+from animateanywhere.backbones.vae import decoded_pixels, encode_frames, latent_count, raw_latents
 from animateanywhere.core.device import resolve_precision
 from animateanywhere.core.messages import quietly
 from animateanywhere.methods.animate_anywhere import appearance_search, generation, method
@@ -160,7 +160,8 @@ def _fitting_vae(base: Base) -> Peak:
         learns = select(vae, ("^decoder",)).values()
     with counted("no", vae) as count:
         states = _hold_states(count, list(learns), "adamw", False)
-        made = vae.decode(torch.zeros(VAE_ROWS, *latent_shape(base))).sample
+        latents = raw_latents(vae, torch.zeros(VAE_ROWS, *latent_shape(base)))
+        made = vae.decode(latents).sample
         (made - torch.zeros_like(made)).square().mean().backward()
     vae.requires_grad_(False)
     return Peak(weights, count.peak / 1e9, states)
