@@ -67,8 +67,12 @@ class Queue:
                     self.resume(job)
 
     def add(self, job: Job) -> Job:
-        """Queue a job. Raises Failure where the disk is full."""
+        """Queue a job; returns it, or the same one that has not ended: a second click, or another
+        tab, asked for it again. Raises Failure where the disk is full."""
         with self.lock:
+            for other in self.jobs.values():
+                if other.state in ("queued", "running") and other.arguments == job.arguments:
+                    return other
             self._write(job)
             self.jobs[job.id] = job
             self.changes += 1

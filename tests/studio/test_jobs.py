@@ -34,9 +34,9 @@ def until(queue: Queue, true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def listing() -> Job:
+def listing(*words: str) -> Job:
     """A command that takes a moment."""
-    return Job("check", "List", ["runs", "--json"], {})
+    return Job("check", "List", ["runs", *words, "--json"], {})
 
 
 def rendering(clips: int, out: Path) -> Job:
@@ -46,7 +46,7 @@ def rendering(clips: int, out: Path) -> Job:
 
 
 def test_jobs_run_one_at_a_time_in_their_order(queue: Queue) -> None:
-    first, second = queue.add(listing()), queue.add(listing())
+    first, second = queue.add(listing()), queue.add(listing("list"))
     queue.step()
     assert (first.state, second.state) == ("running", "queued")
     until(queue, lambda: second.state == "done")
@@ -54,6 +54,16 @@ def test_jobs_run_one_at_a_time_in_their_order(queue: Queue) -> None:
     assert first.ended <= second.begun
     assert result_of(first)["runs"] == []
     assert os.environ.get("AA_RUNS") is None  # it was given to the command alone
+
+
+def test_a_second_click_and_another_tab_ask_for_nothing_more(queue: Queue) -> None:
+    first = queue.add(listing())
+    assert queue.add(listing()) is first and list(queue.jobs) == [first.id]
+    queue.step()
+    assert first.state == "running" and queue.add(listing()) is first
+    assert queue.add(listing("list")) is not first
+    until(queue, lambda: first.state == "done")
+    assert queue.add(listing()) is not first  # what it reads may have changed since
 
 
 def test_a_look_goes_before_long_work_with_other_files(queue: Queue) -> None:
@@ -162,7 +172,7 @@ def test_damaged_records_are_passed_over(queue: Queue) -> None:
 
 def test_old_jobs_are_forgotten(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "KEPT", 1)
-    first, second = queue.add(listing()), queue.add(listing())
+    first, second = queue.add(listing()), queue.add(listing("list"))
     until(queue, lambda: second.state == "done")
     assert list(queue.jobs) == [second.id] and not (queue.folder / first.id).exists()
 
