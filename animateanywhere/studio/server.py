@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import socket
@@ -63,6 +64,8 @@ def serve(options: StudioOptions = StudioOptions()) -> None:
         )  # fmt: skip
         server = uvicorn.Server(config)
         app.state.ending = lambda: server.should_exit
+        # A request that the end cuts off is no error
+        logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         _announce(options, port, keys)
         with suppress(KeyboardInterrupt):  # the usual end of a server
             server.run(sockets=[listener])

@@ -292,3 +292,18 @@ def test_a_page_closed_while_it_uploads_is_no_error(start: Any, tmp_path: Path) 
     _, said = process.communicate(timeout=20)
     assert process.returncode == 0 and "Traceback" not in said
     assert not any(".upload" in path.name for path in folder.glob("*"))
+
+
+def test_ctrl_c_while_something_is_sent_is_no_error(start: Any, tmp_path: Path) -> None:
+    process, address = start()
+    parts = urlsplit(address)
+    _, cookie = enter(address)
+    with socket.create_connection((parts.hostname, parts.port)) as slow:
+        head = f"Host: {parts.netloc}\r\nOrigin: http://{parts.netloc}\r\nCookie: {cookie}"
+        slow.sendall(f"POST /api/clips?name=a HTTP/1.1\r\n{head}\r\n".encode())
+        slow.sendall(b"Content-Length: 100000\r\n\r\nabc")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 0 and "Traceback" not in said and "ERROR" not in said
+    assert not any(".upload" in path.name for path in (tmp_path / "runs/studio/clips").glob("*"))
