@@ -19,10 +19,11 @@ from starlette.routing import Route
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.files import disk_is_full
 from animateanywhere.core.messages import say, warn
-from animateanywhere.studio import clips, job_replies, replies
+from animateanywhere.studio import clips, history, job_replies, replies, scenes
 from animateanywhere.studio.access import Access, Keys, hosts_of
 from animateanywhere.studio.answer import Answer
 from animateanywhere.studio.form import TooLarge
+from animateanywhere.studio.job import file_of_check
 from animateanywhere.studio.jobs import TICK, Queue
 from animateanywhere.studio.place import Place, Unknown
 
@@ -42,8 +43,11 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         queue.load()
+        with suppress(OSError):
+            clips.sweep(place)
         with suppress(UsageError, Failure, OSError):  # it is there to try, no more
             await clips.add_example(place)
+        await run_in_threadpool(_remember, place, queue)
         work = asyncio.create_task(_work(queue))
         yield
         work.cancel()
@@ -69,6 +73,17 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
     app.state.place, app.state.queue, app.state.uploads = place, queue, clips.Uploads()
     app.state.ending = lambda: False
     return app
+
+
+def _remember(place: Place, queue: Queue) -> None:
+    """Know again what pages that are still open have shown, to which they go on by its id."""
+    with suppress(UsageError, Failure, OSError):  # the pages say it when they ask
+        history.history(place)
+    for job in queue.jobs.values():
+        folder = file_of_check(job, "scene")
+        if folder is not None and place.holds(folder):
+            with suppress(UsageError, Unknown, OSError):
+                scenes.show(place, folder)
 
 
 async def _work(queue: Queue) -> None:

@@ -160,6 +160,14 @@ def delete(place: Place, name: str) -> None:
             path.unlink()
 
 
+def sweep(place: Place) -> None:
+    """Delete what is left of uploads that were cut off with the studio: it has no facts."""
+    for path in (place.own / "clips").glob("*.*"):
+        ident = path.name.partition(".")[0]
+        if ID.fullmatch(ident) and not path.with_name(f"{ident}.json").exists():
+            path.unlink()
+
+
 def clean(name: str) -> str:
     """The name of a file as text to show: one line, without a path."""
     name = name.replace("\\", "/").rsplit("/", 1)[-1]

@@ -157,12 +157,12 @@ def _delete(place: Place, path: Path) -> str:
     folder.mkdir(parents=True)
     names = [str(file.relative_to(place.runs)) for file in files]
     record = {"name": run.name, "kind": run.kind, "files": names, "at": time.time()}
-    with write_aside(folder / RECORD) as aside:
-        aside.write_text(json.dumps(record) + "\n", encoding="utf-8")
     try:
+        with write_aside(folder / RECORD) as aside:
+            aside.write_text(json.dumps(record) + "\n", encoding="utf-8")
         for number, file in enumerate(files):
             os.replace(file, folder / str(number))
-    except OSError:  # such as of a folder on another disk: all of it stays
+    except (OSError, Failure):  # a full disk, a folder on another one: all of it stays
         _restore(place, folder, record)
         raise
     return ident

@@ -198,6 +198,44 @@ def test_a_login_that_breaks_off_is_no_error(start: Any) -> None:
     assert "Traceback" not in process.communicate(timeout=60)[1]
 
 
+# Another start
+
+
+def test_a_page_goes_on_with_what_it_shows(
+    studio_place: Place, result: Path, request: pytest.FixtureRequest
+) -> None:
+    before = Place(studio_place.runs)  # of the studio whose pages are still open
+    part = studio_place.runs / "swap" / ID / "frames-0000"
+    part.mkdir(parents=True)
+    (part.parent / "scene.json").write_text("{}")
+    (part / "subject.toml").write_text("first = 0")
+    job = Job("check-swap", "Look", ["check", "--", "x"], {}, state="done")
+    job.result = json.dumps({"files": {"scene": str(part.parent)}})
+    Queue(studio_place.own / "jobs", studio_place.runs).add(job)
+    client = request.getfixturevalue("client")
+    assert client.app.state.place.path_of(before.id_of(part)) == part
+    assert client.delete(f"/api/history/{before.id_of(result)}").status_code == 200
+
+
+def test_what_is_left_of_an_upload_goes_and_nothing_else(
+    studio_place: Place, request: pytest.FixtureRequest
+) -> None:
+    folder = studio_place.own / "clips"
+    folder.mkdir(parents=True)
+    kept = [f"{'2' * 16}.json", f"{'2' * 16}.poses.json", "mine.mp4"]
+    # Read when the studio was killed, and renamed
+    for name in [
+        *kept,
+        f"{ID}.upload",
+        f"{'3' * 16}.mp4",
+        f"{'3' * 16}.jpg",
+        f"{'4' * 16}.poses.json",
+    ]:
+        (folder / name).write_text("{}")
+    request.getfixturevalue("client")
+    assert sorted(path.name for path in folder.iterdir()) == kept
+
+
 # History
 
 
@@ -230,6 +268,18 @@ def test_what_cannot_be_moved_stays_whole(
         patch.setattr("os.replace", second_fails)
         history.delete(studio_place, studio_place.id_of(result))
     assert result.is_file() and result.with_suffix(".json").is_file()
+    assert list((studio_place.own / "deleted").iterdir()) == []
+
+
+def test_what_cannot_be_deleted_on_a_full_disk_leaves_nothing(
+    client: TestClient, studio_place: Place, result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("animateanywhere.core.files.flush", full)
+    answer = client.delete(f"/api/history/{studio_place.id_of(result)}")
+    assert answer.status_code == 507 and result.is_file()
     assert list((studio_place.own / "deleted").iterdir()) == []
 
 
