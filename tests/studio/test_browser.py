@@ -417,9 +417,9 @@ def test_a_clip_is_recorded_with_the_camera(page: Any, runs: Path) -> None:
 
 @pytest.fixture
 def long_work(runs: Path) -> None:
-    """Work for hours, which the studio finds in its queue."""
+    """Work for minutes, which the studio finds in its queue."""
     mark(runs / "studio", "studio")
-    words = ["puppets", f"--out={runs / 'p'}", "--clips=1000000", "--frames=2", "--size=32"]
+    words = ["puppets", f"--out={runs / 'p'}", "--clips=5000", "--frames=2", "--size=32"]
     job = Job("learn", "Learn sks", words, {"subject": EXAMPLE, "token": "sks"})
     folder = runs / "studio" / "jobs" / job.id
     folder.mkdir(parents=True)
@@ -506,10 +506,26 @@ def test_a_bad_file_and_a_full_disk_are_one_line_and_leave_nothing(
     assert page.studio.poll() is None
 
 
+def long_lines(runs: Path) -> None:
+    """Jobs whose lines name a file by a path that no line can be broken in."""
+    mark(runs / "studio", "studio")
+    path = f"/{'folder' * 12}/a.mp4"
+    failed = Job("swap", "Swap", ["swap", "--", "x"], {"pictures": []}, state="failed", text=path)
+    found = {"level": "warning", "file": "a.mp4", "what": "file", "text": f"see {path[1:]}"}
+    report = {"verdict": "unusable", "findings": [found], "prediction": {}, "files": {}}
+    looked = Job("check", "Look", ["check", "--", "x"], {"clip": EXAMPLE}, state="done")
+    looked.result = json.dumps(report)
+    for job in (failed, looked):
+        folder = runs / "studio" / "jobs" / job.id
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps(asdict(job)))
+
+
 def test_colors_contrast_enough_and_everything_has_a_name(
     browser: Any, start: Any, runs: Path
 ) -> None:
     """WCAG 2.2 AA: 4.5 to 1 for text; nothing wider than a phone; names of fields and buttons."""
+    long_lines(runs)
     _, address = start()
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
@@ -517,6 +533,8 @@ def test_colors_contrast_enough_and_everything_has_a_name(
     for name in ("learn", f"learn/{EXAMPLE}", "generate", "swap", "cast", "history", "system"):
         tab(page, name)
         page.locator("h1").wait_for()
+        if name == f"learn/{EXAMPLE}":
+            page.get_by_text("see folder").wait_for()
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate(CONTRAST) == [], (name, scheme)
