@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from animateanywhere.studio import clips
 from animateanywhere.studio.access import Keys
 from animateanywhere.studio.app import create_app
+from animateanywhere.studio.job import process_of, read_job
 from animateanywhere.studio.place import Place
 
 ADDRESS = "http://127.0.0.1:8720"
@@ -66,3 +67,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str],
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+    # Their jobs are of other sessions, and work on without them
+    for path in tmp_path.rglob("jobs/*/job.json"):
+        job = read_job(path)
+        worker = process_of(job) if job is not None else None
+        if worker is not None:
+            worker.kill()
