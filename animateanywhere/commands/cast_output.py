@@ -130,6 +130,7 @@ def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
         "command": "cast",
         "prompt": prompt,
         "full_prompt": job.prompt,
+        **({"appearance": options.appearance} if options.appearance else {}),
         "pictures": [
             {"file": one.path.name, "sha256": one.digest,
              "findings": [finding.text for finding in one.findings]}

@@ -33,8 +33,9 @@ RECORD = "deleted.json"
 DEEPEST = 4  # settings, which anybody may have written
 MOVES = threading.Lock()  # what two tabs delete or bring back is moved once
 SHOWN = ("prompt", "full_prompt", "negative", "token", "seed", "steps", "guidance_scale",
-         "guidance", "likeness", "person", "character_person", "whole", "sampler", "frames", "fps",
-         "size", "fit", "scale", "version")  # fmt: skip
+         "guidance", "likeness", "person", "character_person", "whole", "class_word",
+         "appearance", "place", "sampler", "frames", "fps", "size", "fit", "scale",
+         "version")  # fmt: skip
 
 
 def history(place: Place) -> dict[str, Any]:

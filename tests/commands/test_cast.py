@@ -68,6 +68,7 @@ def test_a_picture_and_a_sentence_become_a_video(
     about = json.loads(out.with_suffix(".json").read_text())
     assert about["command"] == "cast" and about["prompt"] == WALK and about["frames"] == 4
     assert about["likeness"] == 2.5 and about["steps"] == 2 and about["motion"] is None
+    assert about["appearance"] == "in red"
     assert about["pictures"][0]["file"] == "a.png"
     estimate = json.loads(out.with_suffix(".estimate.json").read_text())
     assert estimate

@@ -50,6 +50,8 @@ def test_a_scene_is_swapped_by_words_and_a_picture(
     assert not changed[:, :, 130:].any()
     about = json.loads((place / "frames.json").read_text())
     assert about["prompt"] == "a man in a red coat on a beach"
+    kept = [about[key] for key in ("class_word", "appearance", "place")]
+    assert kept == ["man", "in a red coat", "on a beach"]
     assert about["pose_in_box"] == "skeleton" and about["sampler"] == "unipc"
     assert about["steps"] == 2 and about["guidance"] == 2.0 and about["base"]["name"] == "wan"
     assert (place / "sheet.png").is_file()

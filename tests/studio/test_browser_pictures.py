@@ -56,6 +56,7 @@ def test_a_character_is_put_into_a_scene(page: Any, runs: Path, tmp_path: Path) 
     page.get_by_role("button", name="Frame 2, corrected: pose").wait_for()
 
     page.get_by_label("Steps", exact=True).fill("1")
+    page.get_by_label("Guidance", exact=True).fill("1.5")
     page.get_by_role("button", name="Swap", exact=True).click()
     page.get_by_role("button", name="Vary").wait_for()
     (made,) = (runs / "reference").glob("*.mp4")
@@ -79,6 +80,7 @@ def test_a_character_is_put_into_a_scene(page: Any, runs: Path, tmp_path: Path) 
     assert page.get_by_role("checkbox", name="hero.png").is_checked()
     assert page.locator(f"input[name=scene][value='{EXAMPLE}']").is_checked()
     assert page.get_by_label("Steps", exact=True).input_value() == "1"
+    assert page.get_by_label("Guidance", exact=True).input_value() == "1.5"
 
 
 def test_a_picture_and_words_become_a_video(page: Any, runs: Path, tmp_path: Path) -> None:

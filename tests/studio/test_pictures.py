@@ -221,6 +221,7 @@ def test_history_tells_what_a_result_was_made_of(
         "a": {"command": "swap", "characters": [{"file": hero}, {"file": "other.png"}],
               "scene": {"file": street, "start": 0.5}, "base": {"name": "tiny-swap"}},
         "b": {"command": "cast", "prompt": "she waves", "pictures": [{"file": hero}], "person": 2,
+              "appearance": "in red",
               "motion": {"file": "walk.poses.json", "start": 1.5}, "base": {"name": "tiny-cast"}},
         "c": {"command": "swap", "characters": "damaged", "scene": ["damaged"]},
         "d": {"command": "swap", "scene": {"file": "reference.mp4", "sha256": "x"}},
@@ -241,6 +242,7 @@ def test_history_tells_what_a_result_was_made_of(
     assert swapped["settings"]["scene"] == "street.mp4" and swapped["settings"]["start"] == 0.5
     assert cast["given"] == {"pictures": [uploads["hero.png"]]} and cast["settings"]["person"] == 2
     assert cast["motion_id"] == "bundled-walk" and cast["settings"]["start"] == 1.5
+    assert cast["settings"]["appearance"] == "in red"
     assert damaged["given"] == {"pictures": [], "scene": None}
     assert alike["settings"]["scene"] == "reference.mp4" and alike["given"]["scene"] is None
     assert same["settings"]["scene"] == "Example" and same["given"]["scene"] == EXAMPLE

@@ -13,7 +13,7 @@ import { broken, written } from "./swap_found.js";
 import { pictureCards } from "./uploads.js";
 import { atWork } from "./work.js";
 
-const KEPT = ["pictures", "prompt", "motion", "person", "whole", "appearance", "frames", "seed", "steps", "base"];
+const KEPT = ["pictures", "prompt", "motion", "person", "whole", "appearance", "frames", "seed", "steps", "guidance", "likeness", "base"];
 
 export async function show(main, rest, closing) {
   const [about, motions, clips] = await Promise.all([get("/api/about"), get("/api/motions"), get("/api/clips")]);
@@ -24,7 +24,7 @@ export async function show(main, rest, closing) {
   const read = () => ({
     pictures: [...cards.chosen], prompt: fields.prompt.value, motion: form.querySelector('input[name="motion"]:checked')?.value || "",
     person: numberIn(fields.person), whole: fields.whole.checked, appearance: fields.appearance.value, frames: numberIn(fields.frames),
-    seed: numberIn(fields.seed), steps: numberIn(fields.steps), base: fields.base.value,
+    seed: numberIn(fields.seed), steps: numberIn(fields.steps), guidance: numberIn(fields.guidance), likeness: numberIn(fields.likeness), base: fields.base.value,
   });
   const moves = gallery("cast", read, motions, clips, start.motion, closing, "as the words say");
   const send = (order) => attempt(() => post("/api/jobs", { job: "cast", ...order }));
@@ -45,7 +45,7 @@ export async function show(main, rest, closing) {
     h("section", { class: "card" }, h("h2", {}, "What happens"), field("Prompt", fields.prompt, "What the person does, and where. The picture says who it is."), field("Hair and clothes", fields.appearance, "Only where the picture does not say it.")),
     h("section", { class: "card" }, h("header", {}, h("h2", {}, "Motion"), h("span", { class: "push" }, moves.add)), moves.box),
     h("section", { class: "card" }, h("details", { open: Boolean(start.seed || start.steps) }, h("summary", {}, "Seed, steps, length"), h("div", { class: "fields" },
-      field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Frames at most", fields.frames), field("Base model", fields.base))),
+      field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Guidance", fields.guidance, "Higher: closer to the prompt."), field("Likeness", fields.likeness, "Higher: closer to the picture."), field("Frames at most", fields.frames), field("Base model", fields.base))),
     asked.box, h("div", { class: "row" }, go, h("span", { class: "note" }, "Time and memory are estimated when it begins."))),
   ] : h("section", { class: "card" }, nothingReady()));
   fill(main, h("div", {}, h("h1", {}, "Cast a person"), h("p", { class: "lead" }, "A video of the person of a picture. Nothing is learned: a picture, or a clip, is enough.")), h("div", { class: "columns" }, form, result));
@@ -86,7 +86,7 @@ function makeFields(bases, start) {
   return {
     prompt: h("textarea", { required: true, value: start.prompt ?? "the person walks on a beach", rows: 2 }), appearance: text("appearance", "in a red coat"),
     person: number("person", 1, 20, "the only one"), whole: h("input", { type: "checkbox", checked: Boolean(start.whole) }),
-    seed: number("seed", 0, 2 ** 32 - 1, "0"), steps: number("steps", 1, 1000, one?.steps), frames: number("frames", 1, 512, one ? `as the motion, or ${one.frames}` : ""), base: base(bases),
+    seed: number("seed", 0, 2 ** 32 - 1, "0"), steps: number("steps", 1, 1000, one?.steps), guidance: number("guidance", 0, 100, one?.guidance_scale, 0.1), likeness: number("likeness", 0, 100, "as the base", 0.1), frames: number("frames", 1, 512, one ? `as the motion, or ${one.frames}` : ""), base: base(bases),
   };
 }
 

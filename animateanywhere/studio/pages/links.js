@@ -24,11 +24,11 @@ export function given([what, value], ...kinds) {
 export function repeat(item, people) {
   const made = item.settings;
   if (!made) return null;
-  const { prompt, seed, steps, base, person, frames, start } = made;
+  const { prompt, seed, steps, guidance, base, person, frames, start, appearance } = made;
   if (item.kind === "generate") {
     const who = people.find((one) => one.token === made.token);
     return again("generate", { prompt, negative: made.negative, seed, steps, guidance: made.guidance_scale, fit: made.fit, person: who?.id ?? "", base, motion: item.motion_id });
   }
-  if (item.kind === "swap") return again("swap", { ...item.given, seed, steps, base, person, character_person: made.character_person, fit: made.fit, start, frames });
-  return item.kind === "cast" ? again("cast", { ...item.given, prompt, seed, steps, base, person, whole: made.whole, motion: item.motion_id, frames: item.motion_id ? null : frames }) : null;
+  if (item.kind === "swap") return again("swap", { ...item.given, seed, steps, guidance, base, person, class_word: made.class_word, appearance, place: made.place, character_person: made.character_person, fit: made.fit, start, frames });
+  return item.kind === "cast" ? again("cast", { ...item.given, prompt, appearance, seed, steps, guidance, likeness: made.likeness, base, person, whole: made.whole, motion: item.motion_id, frames: item.motion_id ? null : frames }) : null;
 }

@@ -14,7 +14,7 @@ import { timeline } from "./timeline.js";
 import { addButton, onlyVideos, pictureCards } from "./uploads.js";
 import { head } from "./work.js";
 
-const KEPT = ["pictures", "scene", "start", "frames", "person", "character_person", "fit", "seed", "steps", "base", "class_word", "appearance", "place"];
+const KEPT = ["pictures", "scene", "start", "frames", "person", "character_person", "fit", "seed", "steps", "guidance", "base", "class_word", "appearance", "place"];
 const LONGEST = 9000; // frames of a scene
 const FASTEST = 30; // frames a second of a result
 
@@ -100,10 +100,10 @@ const nothingReady = () => h("div", { class: "tools" }, h("p", {}, "No base mode
 
 function makeFields(bases, start) {
   const { number, text, choice, base } = inputs(start);
-  const steps = (bases.find((one) => one.name === start.base) || bases[0])?.steps;
+  const one = bases.find((each) => each.name === start.base) || bases[0];
   return {
     person: number("person", 1, 20, "the only one"), character: number("character_person", 1, 20, "the only one"),
-    fit: choice("fit", { none: "of the scene's person", bones: "of the character" }), seed: number("seed", 0, 2 ** 32 - 1, "0"), steps: number("steps", 1, 1000, steps),
+    fit: choice("fit", { none: "of the scene's person", bones: "of the character" }), seed: number("seed", 0, 2 ** 32 - 1, "0"), steps: number("steps", 1, 1000, one?.steps), guidance: number("guidance", 0, 100, one?.guidance_scale, 0.1),
     base: base(bases), word: text("class_word", "person"), appearance: text("appearance", "in a red coat"), place: text("place", "on a beach"),
   };
 }
@@ -114,13 +114,14 @@ function optionFields(fields, bases) {
     const base = bases.find((one) => one.name === fields.base.value);
     words.hidden = !base.prompted;
     fields.steps.placeholder = base.steps ?? "";
+    fields.guidance.placeholder = base.guidance_scale ?? "";
   };
   fields.base.addEventListener("change", prompted);
   prompted();
-  return [h("div", { class: "fields" }, field("Proportions of the body", fields.fit), field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Base model", fields.base)), words];
+  return [h("div", { class: "fields" }, field("Proportions of the body", fields.fit), field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Guidance", fields.guidance, "Higher: closer to the character."), field("Base model", fields.base)), words];
 }
 
-const options = (fields) => ({ fit: fields.fit.value, seed: numberIn(fields.seed), steps: numberIn(fields.steps), base: fields.base.value,
+const options = (fields) => ({ fit: fields.fit.value, seed: numberIn(fields.seed), steps: numberIn(fields.steps), guidance: numberIn(fields.guidance), base: fields.base.value,
   class_word: fields.word.value, appearance: fields.appearance.value, place: fields.place.value });
 
 /** Cards of the clips to choose a scene from, and the part of it. */
