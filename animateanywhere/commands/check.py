@@ -11,7 +11,7 @@ from animateanywhere.backbones.base import Base, load_base
 from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.check_report import FOLDER, Report, about, report_of
-from animateanywhere.commands.prepare import clip_size, prepare
+from animateanywhere.commands.prepare import clip_size, people_picture, prepare
 from animateanywhere.core.device import best_device, memory_now, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate
@@ -96,6 +96,8 @@ def check(
         except UsageError as error:
             found[pose.name].append(about(pose, error))
     files = {} if subject is None else {"subject": out}
+    if (persons := people_picture(out)).is_file():
+        files["persons of the clip"] = persons
     return report_of(found, estimates, files)
 
 

@@ -88,6 +88,12 @@ def prepare(
         return _prepare(clip, out, scene, class_word, backends, person, size, fps, part, report)
 
 
+def people_picture(out: Path) -> Path:
+    """Where the persons of a clip are shown with their numbers, if there are several; out: the
+    subject folder."""
+    return out.with_name(f"{out.name}-people.png")
+
+
 def _prepare(
     clip: Path, out: Path, scene: str | None, class_word: str | None, backends: Backends,
     person: int | None, size: Size, fps: float, part: Part, report: bool,
@@ -105,7 +111,8 @@ def _prepare(
         return read_subject(out)
 
     describe.check_available(backends)
-    picture = out.with_name(f"{out.name}-people.png")
+    picture = people_picture(out)
+    picture.unlink(missing_ok=True)  # of other settings
     read, someone, kept = read_person(clip, fps, part, chosen, backends, person, picture)
     frames, filled = read.frames[kept], someone.filled[kept]
     keypoints = someone.keypoints[kept]

@@ -156,7 +156,7 @@ def delete(place: Place, name: str) -> None:
     for folder in (place.file("subjects", name), *looks):
         shutil.rmtree(folder, ignore_errors=True)
     for kind in ("subjects", "motions", "clips"):
-        for path in (place.own / kind).glob(f"{name}.*"):
+        for path in (place.own / kind).glob(f"{name}[.-]*"):
             path.unlink()
 
 

@@ -164,7 +164,8 @@ def forget(place: Place, name: str) -> None:
         raise Unknown(name)
     with _editing(folder):
         shutil.rmtree(folder)
-        folder.with_name(f"{name}.json").unlink(missing_ok=True)  # of `aa check`
+        for left in folder.parent.glob(f"{name}[.-]*"):  # of `aa check`
+            left.unlink()
 
 
 EDITS = threading.Lock()  # of several tabs: they wait for each other

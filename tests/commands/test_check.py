@@ -19,8 +19,10 @@ from animateanywhere.core.findings import Finding, read_findings, refuse, verdic
 from animateanywhere.core.paths import EXAMPLES
 from animateanywhere.media import video, xmp
 from animateanywhere.media.provenance import GENERATED
+from animateanywhere.media.source import Part
 from animateanywhere.pose import skeleton
 from tests.pose.test_skeleton import pose as standing
+from tests.preprocessing.test_detectors import failing
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
 
@@ -105,6 +107,16 @@ def test_a_clip_that_cannot_be_used(
     assert row["text"].startswith("too short: 5 different frames")
     assert main.main(["check", "short.mp4", "--base", str(tiny_base)]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "unusable"
+
+
+def test_the_persons_to_choose_from_are_shown(tiny_base: Path, place: Path) -> None:
+    clip, out = failing("two_dancers.mp4"), place / "subject"
+    report = check(clip, base=str(tiny_base), out=out, part=Part(0, 8))
+    assert "choose one with --person N" in report.findings[clip.name][0].text
+    shown = report.files["persons of the clip"]
+    assert video.read(shown).frames.shape[0] == 1
+    report = check(beside(place / "a.mp4"), base=str(tiny_base), out=out, part=Part(0, 8))
+    assert "persons of the clip" not in report.files and not shown.exists()
 
 
 def test_a_motion_that_cannot_be_used(tiny_base: Path, place: Path) -> None:

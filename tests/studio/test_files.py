@@ -327,6 +327,8 @@ def test_what_a_job_works_with_is_not_deleted(client: Any, studio_place: Place) 
     found += [studio_place.runs / "check" / "scene" / clip]
     for folder in found[1:]:
         folder.mkdir(parents=True)
+    found += [studio_place.own / "subjects" / f"{clip}-people.png"]
+    found[-1].write_bytes(b"")
     assert client.delete(f"/api/clips/{clip}").status_code == 204
     assert not any(map(Path.exists, found))
 

@@ -19,9 +19,13 @@ export function findingsByFile(report, uploads) {
     findingsList(report.findings.filter((each) => each.file === one.file).map((each) => ({ ...each, text: named(each.text, uploads) })))));
 }
 
-/** A line of a command with uploads by their names. */
+/** A line of a command with uploads by their names, other files without their folders, and numbered persons as shown. */
 export function named(text, uploads) {
-  return uploads.reduce((line, one) => line.split(" ").map((word) => (word.includes(one.file) ? one.name + word.split(one.file).at(-1) : word)).join(" "), text);
+  const known = (word) => uploads.find((one) => word.includes(one.file));
+  return text.replace(/\S*people\.png/g, "the picture below").split(" ").map((word) => {
+    const one = known(word);
+    return one ? one.name + word.split(one.file).at(-1) : word.startsWith("/") ? word.split("/").at(-1) : word;
+  }).join(" ");
 }
 
 /** Time and memory as estimated before the start. */

@@ -2,12 +2,13 @@
 
 import { attempt, field, fill, h, refill, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
-import { badge, findingsList } from "./findings.js";
+import { badge, findingsList, named } from "./findings.js";
 import { learnCard } from "./training.js";
 import { tellOther } from "./looked.js";
 import { ended, get, newest, post, remove, watch } from "./net.js";
 import { inputs, numberIn } from "./inputs.js";
 import { door, middleFrame } from "./pick.js";
+import { written } from "./swap_found.js";
 import { timeline } from "./timeline.js";
 import { onlyVideos, take } from "./uploads.js";
 import { atWork, head, resume } from "./work.js";
@@ -90,7 +91,8 @@ function clipCard(about, clips, chosen, part) {
     bar.hidden = false;
     try {
       const facts = await take(file, onlyVideos, (part) => { bar.value = part; });
-      location.hash = `#learn/${facts.id}`;
+      if (card.isConnected) location.hash = `#learn/${facts.id}`;
+      else toast(`${facts.name} is among the clips of Learn.`); // another tab was opened meanwhile
     } finally {
       bar.hidden = true;
       input.value = "";
@@ -194,7 +196,7 @@ async function showFound(card, learning, check, given, closing, current) {
   if (check && check.state !== "done") {
     card.hidden = false;
     learning.hidden = true;
-    const why = check.state === "failed" ? h("p", { class: "bad" }, check.text) : h("p", { class: "note" }, "Stopped.");
+    const why = check.state === "failed" ? h("p", { class: "bad" }, named(check.text, [given])) : h("p", { class: "note" }, "Stopped.");
     refill(card, head("2", "What was found"), why,
       h("div", { class: "row" }, h("button", { onclick: () => resume(check) }, "Try again"),
         check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
@@ -218,7 +220,7 @@ async function showFound(card, learning, check, given, closing, current) {
   const findings = report?.findings || about?.findings || [];
   const other = h("p", { class: "warn", role: "status" });
   refill(card, head("2", "What was found", badge(verdict)),
-    other, findingsList(findings),
+    other, findingsList(findings.map((one) => ({ ...one, text: named(one.text, [given]) }))), report ? written(check, report) : null,
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";
   const ask = given.bundled || agreed ? null : question;

@@ -34,6 +34,7 @@ export const written = (job, report) => Object.entries(WRITTEN).filter(([what]) 
   h("figure", {}, h("img", { src: `/api/jobs/${job.id}/files/${encodeURIComponent(what)}?${job.ended}`, alt: words }), h("figcaption", { class: "note" }, words)));
 
 const WRITTEN = {
+  "persons of the clip": "The persons of the clip, with their numbers: give one above, under “Several people in the clip”, and look again",
   "cut-out": "The person cut out of the picture",
   "persons of the picture": "The persons of the picture, with their numbers: give one above, and look again",
   "persons of the scene": "The persons of the scene, with their numbers: give one above, and look again for another",
