@@ -21,7 +21,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -56,8 +56,9 @@ def in_processes(make: Make[T], groups: Sequence[range], sharers: int = 1) -> It
     threads = ThreadPoolExecutor(count, "renderer")
     try:
         context = multiprocessing.get_context("forkserver")
-        with _without_main():
-            _start_server(make)
+        module = getattr(make, "func", make).__module__  # of a partial
+        with _without_main() if module != "__main__" else nullcontext():
+            _start_server(module)
             for _ in range(count):
                 here, there = context.Pipe()
                 process = context.Process(target=_answer, args=(there, make), daemon=True)
@@ -77,7 +78,7 @@ def in_processes(make: Make[T], groups: Sequence[range], sharers: int = 1) -> It
 @contextmanager
 def _without_main() -> Iterator[None]:
     """Let new processes not run the program's main file anew: a script would do its work again in
-    each of them, and they need nothing of it."""
+    each of them, and they need nothing of it unless it defines what is made."""
     main = vars(sys.modules["__main__"])
     hidden: dict[str, object] = {
         name: main.pop(name) for name in ("__file__", "__spec__") if name in main
@@ -97,10 +98,9 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _start_server(make: Make[T]) -> None:
+def _start_server(module: str) -> None:
     """Start the server, if it does not run, so that neither it nor its processes know of Ctrl-C:
     this process ends them."""
-    module = getattr(make, "func", make).__module__  # of a partial
     forkserver.set_forkserver_preload([__name__, module])
     resource_tracker.ensure_running()  # the server would, and let signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

@@ -135,7 +135,7 @@ def test_aims_that_a_video_of_nothing_passes_need_a_person_in_it() -> None:
 def test_each_ablation_changes_what_it_names(tmp_path: Path) -> None:
     recipe = load_recipe("mini-cast")
     found = {name: ablations.ablated(recipe, name) for name in ablations.ABLATIONS}
-    assert [stage.steps for stage in found["third"].stage] == [133, 167, 2500, 3667]
+    assert [stage.steps for stage in found["third"].stage] == [83, 50, 400, 500]
     assert found["third"].transformer == recipe.transformer
     assert found["no_emphasis"].transformer["emphasis"] is False
     assert found["gap_0"].transformer["gap"] == 0

@@ -55,6 +55,7 @@ def test_a_character_is_put_into_a_scene(page: Any, runs: Path, tmp_path: Path) 
     page.keyboard.press("ArrowRight")
     page.get_by_role("button", name="Frame 2, corrected: pose").wait_for()
 
+    page.get_by_label("Base model").select_option("tiny-swap")
     page.get_by_label("Steps", exact=True).fill("1")
     page.get_by_label("Guidance", exact=True).fill("1.5")
     page.get_by_role("button", name="Swap", exact=True).click()
