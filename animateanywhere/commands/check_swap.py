@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.check_cast import LEAST, write_cut_outs
 from animateanywhere.commands.check_report import FOLDER, Report, about, report_of
@@ -29,7 +30,7 @@ from animateanywhere.core.findings import Finding
 from animateanywhere.core.messages import quietly
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.anycharv.full_size import is_full_size
-from animateanywhere.methods.anycharv.route import route_of
+from animateanywhere.methods.anycharv.route import Route, route_of
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import (
     Character,
@@ -57,6 +58,7 @@ def check_swap(
     # Pictures to look at, of each character with each scene
     shown = out or FOLDER.joinpath(scene.stem, *(path.stem for path in characters))
     require_writable(shown)
+    ready = _base_of(base)  # first: where it cannot be loaded, nothing was looked at for nothing
     shown.mkdir(parents=True, exist_ok=True)
     backends = backends or Backends()
     found: dict[str, list[Finding]] = {path.name: [] for path in (*characters, scene)}
@@ -82,8 +84,8 @@ def check_swap(
     if prepared is not None:
         files["scene"] = prepared.folder
     estimates: dict[str, Estimate] = {}
-    if len(known) == len(characters) and prepared is not None:
-        estimates = _estimates(known, prepared, base)
+    if ready is not None and len(known) == len(characters) and prepared is not None:
+        estimates = {"swap": _estimate(known, prepared, *ready)}
     return report_of(found, estimates, {what: file for what, file in files.items()
                                         if file.exists()})  # fmt: skip
 
@@ -113,27 +115,29 @@ def _scene(
     return prepared, folder / PERSONS
 
 
-def _estimates(
-    known: Sequence[Character], scene: Scene, name: str | None
-) -> dict[str, Estimate]:  # fmt: skip
-    """Time and memory of the swap by a pass through the network; {} without a base, and for those
-    that read a prompt or are of full size, whose memory `aa swap` estimates before it begins."""
+def _base_of(name: str | None) -> tuple[Base, Route] | None:
+    """The base to estimate with; None without one, and for those that read a prompt or are of full
+    size, whose memory `aa swap` estimates before it begins."""
     try:
         route = route_of(name or DEFAULT)
     except UsageError:
         if name is not None:
             raise
-        return {}
+        return None  # it does not come with the package
     if route.prompted:
-        return {}
-    base, options = route.load(name or DEFAULT), SwapOptions()
-    if is_full_size(base):
-        return {}
-    sampling = sampling_of(base, options)
+        return None
+    base = route.load(name or DEFAULT)
+    return None if is_full_size(base) else (base, route)
+
+
+def _estimate(known: Sequence[Character], scene: Scene, base: Base, route: Route) -> Estimate:
+    """Time and memory of the swap by a pass through the network."""
+    options = SwapOptions()
     with quietly(), to_device(base, best_device()):
         pixels, masks, poses = zip(*((one.pixels, one.mask, one.keypoints) for one in known),
                                    strict=True)  # fmt: skip
         character = route.read_character(base, pixels, masks, poses, "")
-        grow = grow_of(base, known, options)
-        plan = Plan(base, route, character, scene, sampling, grow, options.keep, None, "")
-        return {"swap": estimate_scene(plan)}
+        grow, sampling = grow_of(base, known, options), sampling_of(base, options)
+        return estimate_scene(
+            Plan(base, route, character, scene, sampling, grow, options.keep, None, "")
+        )

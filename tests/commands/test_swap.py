@@ -351,6 +351,18 @@ def test_what_is_corrected_after_a_check_is_swapped(run, place, tiny_swap, capsy
     assert about["scene"]["corrected"]["0"]["mask"] == [2]
 
 
+def test_a_check_with_a_base_that_cannot_be_loaded_ends_before_it_looks(
+    run, place, tiny_swap, capsys
+):
+    scene_of(place, STAYS)
+    base = shutil.copytree(tiny_swap, place / "bases" / "half")
+    shutil.rmtree(base / "unet")
+    given = ["check", "a.png", "--scene", "scene.mp4", "--base", str(base)]
+    assert main(given) == 2
+    assert str(base) in line(capsys)
+    assert not (place / "runs" / "scene").exists() and not list(place.glob("runs/check/**/*.png"))
+
+
 def test_a_check_shows_the_persons_to_choose_from(run, place, capsys):
     scene_of(place, STAYS, STAYS + 55)
     given = ["check", "a.png", "--scene", "scene.mp4", "--json"]
