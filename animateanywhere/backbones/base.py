@@ -82,7 +82,7 @@ CONFIG: dict[str, Callable[[Any], bool]] = {
     "aspects": lambda value: isinstance(value, list) and all(map(_text, value)),
 }  # fmt: skip
 BUNDLED = ASSETS / "mini"
-LENDER = "bundled"  # as which bases that come with the package name it: `mini` may be trained here
+LENDER = "bundled"  # its name in others that come with the package: `mini` may be trained here
 TRAINED = RUNS / "base"  # output of `aa base-train mini`
 BASES = RUNS / "bases"  # output of `aa base-train` with other recipes: a folder for each, by name
 
@@ -106,16 +106,16 @@ def find_base(name: str | Path) -> Path:
     `bundled` always that one. Others that come with the package (`mini-swap`) are found after those
     that were trained here. Raises UsageError if there is no finished base of that name.
     """
+    if str(name) == "mini" and (TRAINED / "base.toml").is_file():
+        return TRAINED
     if str(name) in ("mini", LENDER):
-        if str(name) == "mini" and (TRAINED / "base.toml").is_file():
-            return TRAINED
         if (BUNDLED / "base.toml").is_file():
             return BUNDLED
         raise UsageError(
             "this installation lacks the bundled base: reinstall, or run `aa base-train mini`"
         )
     folder = Path(name)
-    for place in (folder, BASES / folder, *([ASSETS / folder] if len(folder.parts) == 1 else [])):
+    for place in (folder, BASES / folder, ASSETS / folder):
         if (place / "base.toml").is_file():
             return place
     if folder.is_dir():

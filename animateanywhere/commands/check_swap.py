@@ -123,7 +123,7 @@ def _base_of(name: str | None) -> tuple[Base, Route] | None:
     except UsageError:
         if name is not None:
             raise
-        return None  # it does not come with the package
+        return None  # this installation lacks it
     if route.prompted:
         return None
     base = route.load(name or DEFAULT)

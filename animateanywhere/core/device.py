@@ -40,6 +40,13 @@ def best_device() -> Device:
     )
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def resolve_precision(precision: str) -> str:
     """The precision of passes, "no", "bf16" or "fp16", that a recipe's `precision` stands for here:
     "auto" is bf16 if the device in use computes it in hardware, otherwise "no"."""

@@ -23,6 +23,11 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def on_this_machine() -> int:
+    """How many of the processes that work together run on this machine, as their launcher says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+
+
 def reports_error(message: str, code: int, follows: bool = False) -> bool:
     """Whether this process is the one to print how it ends, so that a user reads it once.
 

@@ -14,7 +14,6 @@ one that is started anew would load PyTorch, for seconds, each time.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import traceback
@@ -31,6 +30,7 @@ from typing import TypeVar
 
 import torch
 
+from animateanywhere.core.device import processors
 from animateanywhere.core.errors import Failure
 
 FEW = 64  # rows that are made sooner than processes start
@@ -48,7 +48,7 @@ def in_processes(make: Make[T], groups: Sequence[range], sharers: int = 1) -> It
     rows are made by this process. sharers: processes that do this at once and share the processors.
     Raises Failure if one of the processes ends; leaving the block ends them.
     """
-    count = min(_processors() // sharers, len(groups))
+    count = min(processors() // sharers, len(groups))
     if count < 2 or sum(map(len, groups)) < FEW:
         yield chain.from_iterable(make(group) for group in groups)
         return
@@ -89,13 +89,6 @@ def _without_main() -> Iterator[None]:
     finally:
         del main["__spec__"]
         main.update(hidden)
-
-
-def _processors() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start_server(module: str) -> None:

@@ -4,7 +4,6 @@ shards that an interrupted run goes on with."""
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from accelerate import PartialState
 from rich.markup import escape
 
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.launcher import on_this_machine
 from animateanywhere.core.messages import progress, warn
 from animateanywhere.datasets.arrays import array_files
 from animateanywhere.datasets.in_processes import in_processes
@@ -65,7 +65,7 @@ def rendered_shards(
     groups = _groups(count, each)
     missing = [groups[number] for number in _missing(folder, groups, about)]
     one_by_one = [range(number, number + 1) for group in missing for number in group]
-    with in_processes(render, one_by_one, sharers=_on_this_machine()) as rows:
+    with in_processes(render, one_by_one, sharers=on_this_machine()) as rows:
 
         def make(numbers: range) -> Iterator[Sample]:
             return map(encode, numbers, rows)  # ends with the numbers
@@ -82,11 +82,6 @@ def _missing(folder: Path, groups: Sequence[range], about: Mapping[str, Any]) ->
     state = PartialState()
     own = range(state.process_index, len(groups), state.num_processes)
     return [number for number in own if finished_shard(folder, number, about) is None]
-
-
-def _on_this_machine() -> int:
-    """How many of the processes that train together run here, as their launcher says."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE") or PartialState().num_processes)
 
 
 def array_sample(key: str, arrays: Mapping[str, np.ndarray], caption: str) -> Sample:

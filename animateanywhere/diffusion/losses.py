@@ -119,13 +119,15 @@ def video_noise(
     return mixed
 
 
-def noise_generator(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """The generator of the noise of a training pass: on a CUDA GPU one of its own, which the pass's
-    seeds, since a processor takes longer to draw a large batch of noise than the GPU to use it."""
-    if device.type != "cuda":
-        return generator
-    seed = int(torch.randint(2**62, (), generator=generator))
-    return torch.Generator(device).manual_seed(seed)
+def training_noise(latents: Tensor, generator: torch.Generator, share: float = 0.0) -> Tensor:
+    """`video_noise` for latents (B, F, C, h, w), on their device. A CUDA GPU draws it by a
+    generator of its own, which the given one seeds: a processor takes longer to draw the noise of a
+    large batch than the GPU to use it."""
+    device = latents.device
+    if device.type == "cuda":
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(device).manual_seed(seed)
+    return video_noise(latents.shape, generator, share).to(device)
 
 
 def shifted(timesteps: Tensor, count: int, shift: float) -> Tensor:

@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.util import Finalize
@@ -21,8 +22,9 @@ from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from animateanywhere.core.device import is_gpu
+from animateanywhere.core.device import is_gpu, processors
 from animateanywhere.core.errors import Failure
+from animateanywhere.core.launcher import on_this_machine
 from animateanywhere.core.messages import reporting_to, warn
 from animateanywhere.core.reporter import Events
 from animateanywhere.training.loop import pass_number, step_generator
@@ -35,10 +37,9 @@ GONE = "a process that draws batches ended, perhaps for lack of memory; run the 
 def processes_for(device: torch.device | str) -> int:
     """How many processes draw batches beside one that trains on a device: none for a processor,
     whose cores training uses itself."""
-    if not is_gpu(device) or not hasattr(os, "sched_getaffinity"):  # where fork is safe: Linux
+    if not is_gpu(device) or sys.platform != "linux":  # elsewhere a fork is not safe
         return 0
-    share = len(os.sched_getaffinity(0)) // int(PartialState().num_processes)
-    return max(0, min(MOST, share - 1))
+    return max(0, min(MOST, processors() // on_this_machine() - 1))
 
 
 def on_device(batch: Any, device: torch.device) -> Any:

@@ -16,6 +16,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from animateanywhere.training.ahead import DrawAhead, processes_for
 from animateanywhere.training.contrastive import contrastive_loss, convolution, similarities
 from animateanywhere.training.loop import fit
 from animateanywhere.training.progress import last_mean
@@ -83,7 +84,7 @@ def learn_words(
     (B, dim). The others as for `loop.fit`.
     """
     torch.manual_seed(seed)
-    batch = Draw(draw)
+    batch = Draw(DrawAhead(draw, seed, processes_for(encoder.device)))
 
     def loss(model: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         captions, latents = batch(generator)

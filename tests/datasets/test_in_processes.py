@@ -31,7 +31,7 @@ from animateanywhere.methods.context_anyone.settings import Corpus as People
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Two processes, also for a few rows."""
-    monkeypatch.setattr(in_processes, "_processors", lambda: 2)
+    monkeypatch.setattr(in_processes, "processors", lambda: 2)
     monkeypatch.setattr(in_processes, "FEW", 2)
     return monkeypatch
 
@@ -53,7 +53,7 @@ def test_any_number_of_processes_renders_the_same_bytes(
     captions.write_text("".join(captions.read_text().splitlines(keepends=True)[:21]))
     np.load(captions.with_name("frames.npy"), mmap_mode="r+")[21:] = 0
     puppet_corpora.open_puppets(recipe, tmp_path / "two")
-    two.setattr(in_processes, "_processors", lambda: 1)
+    two.setattr(in_processes, "processors", lambda: 1)
     puppet_corpora.open_puppets(recipe, tmp_path / "one")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert len(contents(tmp_path / "one")) >= 8
@@ -121,7 +121,7 @@ def test_processes_that_train_together_share_the_processors(
 ) -> None:
     """Of two processors and two of them, each has one: rows are made by the process itself."""
     monkeypatch.setattr(in_processes, "FEW", 2)
-    monkeypatch.setattr(in_processes, "_processors", lambda: 2)
+    monkeypatch.setattr(in_processes, "processors", lambda: 2)
     with in_processes.in_processes(lambda group: [os.getpid()], [range(9)] * 9, sharers=2) as rows:
         assert {*rows} == {os.getpid()}
 
@@ -143,7 +143,7 @@ def make(numbers):
         yield ClipRow(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 18, 3)), [""])
 
 if __name__ == "__main__":
-    in_processes._processors = lambda: 2
+    in_processes.processors = lambda: 2
     try:
         open_corpus(Path("corpus"), make, 10_000, 1, square(8))
     except KeyboardInterrupt:
@@ -195,7 +195,7 @@ def test_people_of_the_other_methods_are_the_same_from_processes(
         return array_sample(f"{number}", halves, "")
 
     def made(count: int, render: Callable[[range], Iterable[Triplet | Person]]) -> Path:
-        two.setattr(in_processes, "_processors", lambda: count)
+        two.setattr(in_processes, "processors", lambda: count)
         folder = tmp_path / f"{count}-{render is of_people}"
         rendered_shards(folder, 7, 2, {}, render, encode, "people")
         return folder

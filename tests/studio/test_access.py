@@ -272,14 +272,21 @@ def test_ctrl_c_ends_it_cleanly(start: Any, tmp_path: Path, number: int) -> None
         urllib.request.urlopen(address, timeout=2)
 
 
-def test_a_page_closed_while_it_uploads_is_no_error(start: Any, tmp_path: Path) -> None:
-    process, address = start()
+def begin_upload(address: str) -> socket.socket:
+    """A connection that has sent three of 100,000 bytes of a clip."""
     parts = urlsplit(address)
     _, cookie = enter(address)
-    with socket.create_connection((parts.hostname, parts.port)) as cut:
-        head = f"Host: {parts.netloc}\r\nOrigin: http://{parts.netloc}\r\nCookie: {cookie}"
-        cut.sendall(f"POST /api/clips?name=a HTTP/1.1\r\n{head}\r\n".encode())
-        cut.sendall(b"Content-Length: 100000\r\n\r\nabc")
+    assert parts.port is not None
+    slow = socket.create_connection((str(parts.hostname), parts.port))
+    head = f"Host: {parts.netloc}\r\nOrigin: http://{parts.netloc}\r\nCookie: {cookie}"
+    slow.sendall(f"POST /api/clips?name=a HTTP/1.1\r\n{head}\r\n".encode())
+    slow.sendall(b"Content-Length: 100000\r\n\r\nabc")
+    return slow
+
+
+def test_a_page_closed_while_it_uploads_is_no_error(start: Any, tmp_path: Path) -> None:
+    process, address = start()
+    with begin_upload(address):
         folder = tmp_path / "runs/studio/clips"
         for _ in range(200):
             if any(".upload" in path.name for path in folder.glob("*")):
@@ -296,12 +303,7 @@ def test_a_page_closed_while_it_uploads_is_no_error(start: Any, tmp_path: Path) 
 
 def test_ctrl_c_while_something_is_sent_is_no_error(start: Any, tmp_path: Path) -> None:
     process, address = start()
-    parts = urlsplit(address)
-    _, cookie = enter(address)
-    with socket.create_connection((parts.hostname, parts.port)) as slow:
-        head = f"Host: {parts.netloc}\r\nOrigin: http://{parts.netloc}\r\nCookie: {cookie}"
-        slow.sendall(f"POST /api/clips?name=a HTTP/1.1\r\n{head}\r\n".encode())
-        slow.sendall(b"Content-Length: 100000\r\n\r\nabc")
+    with begin_upload(address):
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)

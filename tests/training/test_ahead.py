@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from animateanywhere.core.messages import reporting_to, warn
 from animateanywhere.core.reporter import Events
 from animateanywhere.training import ahead
 from animateanywhere.training.ahead import DrawAhead, on_device, processes_for
-from animateanywhere.training.cuda_graph import replayed
+from animateanywhere.training.cuda_graph import Replay, replayed
 from animateanywhere.training.loop import pass_number, step_generator
 from animateanywhere.training.stage import Stage
 from animateanywhere.training.throughput import Draw
@@ -71,7 +70,7 @@ def test_a_process_that_is_killed_ends_the_training_with_one_line() -> None:
 
     ahead = DrawAhead(draw, SEED, 1)
     with pytest.raises(Failure, match="a process that draws batches ended"):
-        for number in range(2):  # already at the first, if it is told then
+        for number in range(2):  # already at the first, which is drawn ahead of the second
             ahead(step_generator(SEED, number))
     ahead.close()
 
@@ -114,10 +113,7 @@ def test_replayed_passes_have_the_gradients_of_launched_ones() -> None:
         found: torch.Tensor = net(x * times[:, None])
         return found
 
-    one = SimpleNamespace(predict=predict)
-    from animateanywhere.training.cuda_graph import Replay
-
-    replay = Replay(one.predict)
+    replay = Replay(predict)
     for seed in range(3):
         x = torch.rand(5, 4, generator=torch.Generator().manual_seed(seed)).to(device)
         times = torch.arange(5.0, device=device)

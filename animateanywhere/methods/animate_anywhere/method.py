@@ -25,9 +25,8 @@ from animateanywhere.diffusion.losses import (
     draw_timesteps,
     level,
     min_snr_weight,
-    noise_generator,
     target,
-    video_noise,
+    training_noise,
 )
 from animateanywhere.diffusion.sampling import Denoiser, guided
 from animateanywhere.methods.animate_anywhere.batch import Batch, Conditions
@@ -69,8 +68,7 @@ def loss(
     latents = batch.latents  # (B, F, C, h, w)
     rows = len(latents)
     device = latents.device
-    drawn = noise_generator(generator, device)
-    noise = video_noise(latents.shape, drawn, noise_share).to(device)
+    noise = training_noise(latents, generator, noise_share)
     timesteps = draw_timesteps(scheduler, rows, timestep_shift, generator).to(device)  # (B,)
     levels = level(scheduler, timesteps)
     x = add_noise(latents, noise, levels)

@@ -51,9 +51,8 @@ from animateanywhere.diffusion.losses import (
     add_noise,
     draw_timesteps,
     level,
-    noise_generator,
     target,
-    video_noise,
+    training_noise,
 )
 from animateanywhere.diffusion.sampling import Denoiser, guided
 from animateanywhere.methods.anycharv.reference_attention import (
@@ -191,8 +190,7 @@ def loss(
     see `weight_of`. Each row's error is a weighted mean, so a person who is small in the frame
     counts as much as one who is large.
     """
-    drawn = noise_generator(generator, latents.device)
-    noise = video_noise(latents.shape, drawn, noise_share).to(latents.device)
+    noise = training_noise(latents, generator, noise_share)
     timesteps = draw_timesteps(scheduler, len(latents), timestep_shift, generator)
     timesteps = timesteps.to(latents.device)
     levels = level(scheduler, timesteps)

@@ -31,7 +31,7 @@ from animateanywhere.methods.anycharv.pairs import generated_pairs
 from animateanywhere.methods.anycharv.samples import sampler
 from animateanywhere.methods.anycharv.settings import Recipe, Stage
 from animateanywhere.methods.anycharv.swap_base import COMMAND, FAMILY
-from animateanywhere.training.ahead import DrawAhead, on_device, processes_for
+from animateanywhere.training.ahead import on_device
 from animateanywhere.training.contrastive import end_states
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, pass_number
@@ -101,9 +101,8 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
     folder = run.out / "training" / stage.name
-    batch = DrawAhead(draw, seed, processes_for(base.denoiser.device))
     read = partial(_ends, base)
-    found = learn_words(encoder, dim, batch, read, stage, folder, seed, run.track)
+    found = learn_words(encoder, dim, draw, read, stage, folder, seed, run.track)
     save_once(encoder, run.out / "image_encoder")
     return found
 

@@ -60,9 +60,8 @@ from animateanywhere.diffusion.losses import (
     add_noise,
     draw_timesteps,
     level,
-    noise_generator,
     target,
-    video_noise,
+    training_noise,
 )
 from animateanywhere.diffusion.sampling import Denoiser
 
@@ -118,8 +117,7 @@ def loss(
 
     latents: x, (B, T, C, h, w). weight: w, (B, T, 1, h, w). reconstruction: λ.
     """
-    drawn = noise_generator(generator, latents.device)
-    noise = video_noise(latents.shape, drawn).to(latents.device)
+    noise = training_noise(latents, generator)
     timesteps = draw_timesteps(scheduler, len(latents), timestep_shift, generator)
     timesteps = timesteps.to(latents.device)
     levels = level(scheduler, timesteps)

@@ -27,7 +27,7 @@ from animateanywhere.methods.context_anyone.generation import read_latents
 from animateanywhere.methods.context_anyone.method import Reference
 from animateanywhere.methods.context_anyone.samples import sampler
 from animateanywhere.methods.context_anyone.settings import Recipe, Stage, still_frames
-from animateanywhere.training.ahead import DrawAhead, on_device, processes_for
+from animateanywhere.training.ahead import on_device
 from animateanywhere.training.contrastive import end_states
 from animateanywhere.training.log import Track
 from animateanywhere.training.loop import fit, pass_number
@@ -102,9 +102,8 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
 
     encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
     folder = run.out / "training" / stage.name
-    batch = DrawAhead(draw, seed, processes_for(base.denoiser.device))
     read = partial(_ends, base)
-    found = learn_words(encoder, dim, batch, read, stage, folder, seed, run.track)
+    found = learn_words(encoder, dim, draw, read, stage, folder, seed, run.track)
     save_once(encoder, run.out / "image_encoder")
     return found
 
