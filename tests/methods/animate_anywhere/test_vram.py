@@ -80,11 +80,13 @@ def test_each_form_learns_and_its_file_gives_what_it_measured(
         row for row in checkpoint_selection.read(place)
         if (row["stage"], row["step"]) == ("motion", selected["motion"])
     )  # fmt: skip
-    fresh, untouched = load_base(folder), load_base(folder)
-    load_personal(place / FILE, fresh)
-    found = scored(fresh, validations["motion"])
-    before = scored(untouched, validations["motion"])
-    # Measured in the precision of training, found in float32 with weights stored in float16
-    learned = abs(measured["score"] - before["score"])
-    assert learned > 0.3 * before["score"]
-    assert abs(found["score"] - measured["score"]) < 0.02 * learned
+    before = scored(load_base(folder), validations["motion"])["score"]
+    learned = abs(measured["score"] - before)
+    assert learned > 0.3 * before
+    # As it was measured, but for weights stored in float16; in float32 what bf16 rounds comes back
+    for precision, share in ((settings.precision, 0.02), ("no", 0.1)):
+        fresh = load_base(folder)
+        load_personal(place / FILE, fresh)
+        with to_device(fresh, best_device(), precision, settings.only_adapters):
+            found = scored(fresh, validations["motion"])["score"]
+        assert abs(found - measured["score"]) < share * learned, precision
