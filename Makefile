@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed. Next: source $(VENV)/bin/activate, then aa --help"
 
-demo: setup ## learn a bundled person, generate and measure; pictures in runs/demo
+demo: setup ## learn a bundled person, generate, swap and measure; pictures in runs/demo
 	$(RUN) -m animateanywhere demo
 
 test: setup ## run all tests

@@ -20,11 +20,12 @@ def demo(
     fast: Annotated[
         bool,
         typer.Option(
-            "--fast", help="Train a fifth of the steps and generate one video, to see it run."
+            "--fast", help="Train a fifth of the steps and generate one video and the swap."
         ),
     ] = False,
 ) -> None:
-    """Learn a bundled person, generate three videos, measure and show them.
+    """Learn a bundled person, generate three videos, put the person into another one's scene, and
+    measure and show all of it.
 
     Takes some minutes without a GPU and needs no network. contact_sheet.png shows the videos,
     report.json has the numbers.

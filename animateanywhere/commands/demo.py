@@ -1,4 +1,5 @@
-"""`aa demo`: learn a held-out rendered person, generate videos, compare with the ground truth."""
+"""`aa demo`: learn a held-out rendered person, generate videos, put the person into another one's
+scene, and compare with the ground truth."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import base_config, find_base, hash_of
+from animateanywhere.commands.demo_swap import swap_demo
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.files import write_aside
@@ -59,6 +61,12 @@ def reference_spec() -> Spec:
     return stage_spec("walk", "room", "none")
 
 
+def dancer_spec() -> Spec:
+    """Another person, whose dance the examples have as a driving motion, in the scene of the
+    swap."""
+    return stage_spec("dance", "park", "none", person=PERSON + 1)
+
+
 def make_examples(folder: Path = EXAMPLES) -> None:
     """Write the contents of `examples/`: a reference clip of 4 s with exact masks and poses, and a
     driving skeleton of another person. To create them again: `python -c "from
@@ -67,30 +75,36 @@ def make_examples(folder: Path = EXAMPLES) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_reference(clip, folder)
     (folder / "reference.txt").write_text(caption(clip.spec, appearance=False) + "\n")
-    other = render(stage_spec("dance", "park", "none", person=PERSON + 1), 32, SIZE, FPS)
+    other = render(dancer_spec(), 32, SIZE, FPS)
     video.write(folder / "driving.mp4", skeleton.draw(other.keypoints, SIZE, SIZE), FPS)
     poses = skeleton.Poses(other.keypoints, SIZE, SIZE, FPS)
     skeleton.write_poses(folder / "driving.poses.json", poses)
 
 
-def demo(out: Path, fast: bool = False, base: str = "mini") -> Path:
-    """Learn the person of the example, generate, measure and show; returns the folder `out`.
+def demo(
+    out: Path, fast: bool = False, base: str = "mini", swap_base: str = "mini-swap"
+) -> Path:  # fmt: skip
+    """Learn the person of the example, generate, swap, measure and show; returns the folder `out`.
 
-    fast: fewer training steps and one video. Finished stages with the same base and settings are
-    not repeated. Writes `contact_sheet.png`, `report.json`, and a folder of videos for each case.
+    fast: fewer training steps and one video. Finished stages with the same bases and settings are
+    not repeated. Writes `contact_sheet.png`, `report.json`, and a folder of videos for each case
+    and for the swap.
     """
     with owned(out, "demo", lambda folder: "stages" in read_table(folder / "stages.json")):
-        return _demo(out, fast, base)
+        return _demo(out, fast, base, swap_base)
 
 
-def _demo(out: Path, fast: bool, base: str) -> Path:
+def _demo(out: Path, fast: bool, base: str, swap_base: str) -> Path:
     """`demo` in its folder."""
     folder = find_base(base)
     config = base_config(folder)
     size, frames, fps = int(config["size"]), int(config["frames"]), float(config["fps"])
     recipe = load_recipe(config.get("personalize", "personalize"))
     recipe = scaled(recipe, 0.2) if fast else recipe
-    made_with = {"base": hash_of(folder), "fast": fast, "person": PERSON, "version": __version__}
+    made_with = {
+        "base": hash_of(folder), "swap_base": hash_of(find_base(swap_base)), "fast": fast,
+        "person": PERSON, "version": __version__,
+    }  # fmt: skip
     key = json.loads(json.dumps(made_with | {"recipe": to_dict(recipe)}))
 
     options = PersonalizeOptions(
@@ -125,16 +139,21 @@ def _demo(out: Path, fast: bool, base: str) -> Path:
             case[method] = {"prompt": prompt, **measure(net, made, truth, reference)}
         rows.append(("true render", truth.frames))
         cases.append(case)
-    video.contact_sheet(out / "contact_sheet.png", rows, made=GENERATED)
-    results = _report(out, key, cases, perception)
-    _show(results)
+    stage = partial(_stage, out, key)
+    swap_rows, swapped = swap_demo(
+        out / "swap", stage, net, reference_spec(), dancer_spec(), swap_base
+    )
+    video.contact_sheet(out / "contact_sheet.png", rows + swap_rows, made=GENERATED)
+    results = _report(out, key, cases, swapped, perception)
+    _show(results, swapped)
     say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")
     return out
 
 
 def _report(
-    out: Path, key: dict[str, Any], cases: list[dict[str, Any]], perception: Path
-) -> dict[str, dict[str, float]]:
+    out: Path, key: dict[str, Any], cases: list[dict[str, Any]],
+    swapped: dict[str, dict[str, float]], perception: Path,
+) -> dict[str, dict[str, float]]:  # fmt: skip
     """Write `report.json`; return the mean metrics of each method."""
     accuracy = json.loads((perception / "metrics.json").read_text())["held_out"]
     seconds = {name: row["seconds"] for name, row in _record(out, key)["stages"].items()}
@@ -145,8 +164,10 @@ def _report(
         "seconds": seconds | {"total": round(sum(seconds.values()), 1)},
         "perception": accuracy | {"on_true_renders": on_true},
         "cases": cases,
+        "swap": swapped,
         "fast": key["fast"],
         "base": key["base"],
+        "swap_base": key["swap_base"],
     }
     with write_aside(out / "report.json") as aside:
         aside.write_text(json.dumps(report, indent=2) + "\n")
@@ -175,8 +196,10 @@ def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) 
     return made
 
 
-def _show(results: dict[str, dict[str, float]]) -> None:
-    """Print a table of the results and their aims to stderr."""
+def _show(
+    results: dict[str, dict[str, float]], swapped: dict[str, dict[str, float]]
+) -> None:  # fmt: skip
+    """Print tables of the results, with their aims, and of the swap to stderr."""
     mine, words = results["personalized"], results["words_only"]
     aims: dict[str, tuple[str, Callable[[float], bool]]] = {
         "pck": ("at least 0.9", lambda x: x >= 0.9),
@@ -195,4 +218,9 @@ def _show(results: dict[str, dict[str, float]]) -> None:
         aim, reached = aims.get(name, ("", None))
         verdict = "" if reached is None else "reached" if reached(value) else "[red]missed[/red]"
         table.add_row(name, f"{value:.3f}", f"{other:.3f}", aim, verdict)
-    Console(stderr=True, emoji=False).print(table)
+    second = Table(title="the swap against the true render")
+    for column in ("metric", "swapped", "the scene as it was"):
+        second.add_column(column)
+    for name, value in swapped["swap"].items():
+        second.add_row(name, f"{value:.3f}", f"{swapped['scene'][name]:.3f}")
+    Console(stderr=True, emoji=False).print(table, second)

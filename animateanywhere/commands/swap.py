@@ -93,6 +93,7 @@ class SwapOptions:
     # Frames per second of the result; None: the scene's, at most 30; "base": the base's
     fps: float | Literal["base"] | None = None
     part: Part = WHOLE  # of the scene
+    runs: Path = RUNS  # where the scene has its folder, of masks and poses
     seed: int = 0
     steps: int | None = None  # denoising steps; None: the base's default
     guidance: float | None = None  # None: the base's default
@@ -125,7 +126,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     check_out(options.out, facts)
     _warn_credentials(scene)
     passes = to_device(base, best_device())
-    with scene_folder(scene) as (folder, contents):
+    with scene_folder(scene, options.runs) as (folder, contents):
         known = [
             read_character(
                 path, options.character_person, backends, base.frame.height, folder / PEOPLE
@@ -170,22 +171,22 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
 
 
 @contextmanager
-def scene_folder(scene: Path) -> Iterator[tuple[Path, str]]:
+def scene_folder(scene: Path, runs: Path = RUNS) -> Iterator[tuple[Path, str]]:
     """Own the run folder of a scene for the duration of the block; gives it, and a digest of the
     scene's contents. Raises as `owned` does."""
     contents = clip_digest(scene)
     digest = hashlib.sha256(contents.encode()).hexdigest()
-    folder = folder_of(scene, digest)
+    folder = folder_of(scene, digest, runs)
     with owned(folder, "swap"):
         with write_aside(folder / SCENE) as aside:
             aside.write_text(json.dumps({"file": scene.name, "sha256": digest}) + "\n")
         yield folder, contents
 
 
-def folder_of(scene: Path, digest: str) -> Path:
-    """The run folder of a scene: runs/<scene>, runs/<scene>-swap where the former is another
-    command's, or with a number where it is of another scene of that name. digest: of the scene."""
-    folder = RUNS / Path(os.path.abspath(scene)).stem  # "." has none
+def folder_of(scene: Path, digest: str, runs: Path = RUNS) -> Path:
+    """The folder of a scene in `runs`: <scene>, <scene>-swap where the former is another command's,
+    or with a number where it is of another scene of that name. digest: of the scene."""
+    folder = runs / Path(os.path.abspath(scene)).stem  # "." has none
     try:
         require_own(folder, "swap")
     except UsageError:
@@ -240,7 +241,7 @@ def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) 
     """Raise UsageError for files that are missing, are the same, or would be overwritten."""
     for path in (*characters, scene):
         video.check_file(path)
-    require_writable(RUNS if options.out is None else options.out.parent)
+    require_writable(options.runs if options.out is None else options.out.parent)
     for path in characters:
         if path.resolve() == scene.resolve():
             raise UsageError(f"{path}: both the character and the scene; give two files")

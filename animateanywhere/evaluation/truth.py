@@ -108,12 +108,15 @@ def mean(cases: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def write_reference(reference: Clip, folder: Path) -> Path:
-    """Write the clip to learn from, with exact masks and poses beside it; returns its path."""
-    clip, (height, width) = folder / "reference.mp4", reference.frames.shape[1:3]
-    video.write(clip, reference.frames, reference.fps)
-    video.write(
-        folder / "reference.masks.mp4", reference.masks[..., None].repeat(3, -1), reference.fps
-    )
-    poses = skeleton.Poses(reference.keypoints, width, height, reference.fps)
-    skeleton.write_poses(folder / "reference.poses.json", poses)
-    return clip
+    """`write_exact` of the clip to learn from; returns its path."""
+    return write_exact(reference, folder / "reference.mp4")
+
+
+def write_exact(clip: Clip, path: Path) -> Path:
+    """Write a clip as `path`, an mp4, with exact masks and poses beside it; returns `path`."""
+    height, width = clip.frames.shape[1:3]
+    video.write(path, clip.frames, clip.fps)
+    video.write(path.with_suffix(".masks.mp4"), clip.masks[..., None].repeat(3, -1), clip.fps)
+    poses = skeleton.Poses(clip.keypoints, width, height, clip.fps)
+    skeleton.write_poses(path.with_suffix(".poses.json"), poses)
+    return path

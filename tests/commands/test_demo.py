@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from animateanywhere.backbones.base import BUNDLED
-from animateanywhere.commands import demo
+from animateanywhere.commands import demo, demo_swap
 from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.evaluation.truth import compare, mean, measure
 from animateanywhere.media import video
@@ -97,9 +97,10 @@ def test_measures_tell_the_truth_from_a_copy_of_the_reference_and_from_another_p
 
 
 def test_the_whole_demo_on_a_tiny_base_and_again(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, tiny_swap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = demo.demo(tmp_path / "demo", fast=True, base=str(tiny_base))
+    tiny = {"base": str(tiny_base), "swap_base": str(tiny_swap)}
+    out = demo.demo(tmp_path / "demo", fast=True, **tiny)
     report = json.loads((out / "report.json").read_text())
     assert set(report["results"]) == {"personalized", "words_only"}
     wanted = {
@@ -116,16 +117,23 @@ def test_the_whole_demo_on_a_tiny_base_and_again(
     assert all(set(result) == wanted for result in report["results"].values())
     name = demo.CASES[-1][0]
     stages = {"personalize", f"{name}, personalized", f"{name}, words_only"}
-    assert set(report["seconds"]) == stages | {"total"}
+    assert set(report["seconds"]) == stages | {"swap", "total"}
     truth = report["cases"][0]["true_render"]
     assert truth["pck"] >= max(result["pck"] for result in report["results"].values())
     assert Image.open(out / "contact_sheet.png").height > 5 * 160
     assert len(list(out.glob("*/*ized.mp4"))) == 1
+    swapped, before = report["swap"]["swap"], report["swap"]["scene"]
+    assert before["nearer_to_old"] == 1
+    assert swapped["person_delta_e"] != before["person_delta_e"]
+    made, scene = (video.read(out / "swap" / name).frames for name in ("swap.mp4", "scene.mp4"))
+    assert made.shape == scene.shape
+    assert Image.open(out / "swap" / "contact_sheet.png").height > 3 * 100
 
     def never(*given: object) -> None:
         raise AssertionError("what is there was made again")
 
     monkeypatch.setattr(demo, "personalize", never)
     monkeypatch.setattr(demo, "generate", never)
-    demo.demo(out, fast=True, base=str(tiny_base))
+    monkeypatch.setattr(demo_swap, "swap", never)
+    demo.demo(out, fast=True, **tiny)
     assert json.loads((out / "report.json").read_text()) == report

@@ -1,0 +1,71 @@
+"""The part of `aa demo` in which `aa swap` puts its person into another one's scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from animateanywhere.backbones.base import base_config, find_base
+from animateanywhere.commands.swap import SwapOptions, swap
+from animateanywhere.core.files import write_aside
+from animateanywhere.datasets.subject import save_picture
+from animateanywhere.evaluation.perception import Perception
+from animateanywhere.evaluation.truth import measure_person, write_exact
+from animateanywhere.media import video
+from animateanywhere.methods.anycharv.held_out import case_of
+from animateanywhere.metrics import swap as metrics
+from animateanywhere.pose import skeleton
+from animateanywhere.puppets import Clip, Spec, render
+
+PICTURE = 192  # pixels of a side of the character's picture
+
+Stage = Callable[[str, Callable[[], Path]], Path]  # makes a file once, under a name
+
+
+def swap_demo(
+    folder: Path, stage: Stage, net: Perception, person: Spec, old: Spec, base: str
+) -> tuple[list[tuple[str, np.ndarray]], dict[str, dict[str, float]]]:
+    """Put a person into the scene of another one; returns the rows for the contact sheet, and the
+    scores of the swap and of the unchanged scene against the true video.
+
+    Writes picture and scene, each with exact masks and poses, the true video and the swap to
+    `folder`. person: in which the picture shows them. old: the scene, with who is in it.
+    """
+    case = case_of(person.identity, old, base_config(find_base(base)))
+    scene = write_exact(case.scene, folder / "scene.mp4")
+    video.write(folder / "truth.mp4", case.truth.frames, case.truth.fps)
+    standing = replace(person, motion=replace(person.motion, name="idle"))
+    picture = render(standing, frames=1, size=PICTURE)
+    character = _write_picture(picture, folder / "character.png")
+    sheet = folder / "contact_sheet.png"
+    options = SwapOptions(
+        base, out=folder / "swap.mp4", overwrite=True, runs=folder / "runs", contact_sheet=sheet
+    )
+    made = video.read(stage("swap", lambda: swap([character], scene, options))).frames
+    rows = [
+        ("picture", picture.frames), ("scene", case.scene.frames),
+        ("aa swap: that person in the scene", made), ("true render", case.truth.frames),
+    ]  # fmt: skip
+    scores = {}
+    for name, frames in (("swap", made), ("scene", case.scene.frames)):
+        found = measure_person(net, frames, case.truth)
+        numbers = {key: value for key, value in found.items() if isinstance(value, float)}
+        nearer = metrics.nearer_to_old(
+            frames, case.truth.frames, case.truth.parts, case.scene.frames, case.scene.parts
+        )
+        scores[name] = numbers | {"nearer_to_old": nearer}
+    return rows, scores
+
+
+def _write_picture(shown: Clip, path: Path) -> Path:
+    """Write the first frame of a clip, with its exact mask and pose beside it; returns `path`."""
+    height, width = shown.frames.shape[1:3]
+    for place, pixels in ((path, shown.frames[0]), (path.with_suffix(".mask.png"), shown.masks[0])):
+        with write_aside(place) as aside:
+            save_picture(aside, pixels)
+    poses = skeleton.Poses(shown.keypoints[:1], width, height, shown.fps)
+    skeleton.write_poses(path.with_suffix(".poses.json"), poses)
+    return path
