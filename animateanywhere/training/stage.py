@@ -38,7 +38,7 @@ class Stage:
     clip: float = 1.0  # maximum norm of the gradient
     ema: float = 0.0  # decay of the exponential moving average of the weights; 0 is off
     # Of the passes: "no" is float32; "auto" is bf16 where the device in use computes it in hardware
-    # (NVIDIA GPUs since Ampere, processors with AMX), elsewhere "no"
+    # (NVIDIA GPUs since Ampere, processors with AMX or AVX512_BF16), elsewhere "no"
     precision: Literal["no", "bf16", "fp16", "auto"] = "no"
     # "adamw8bit": its state needs a quarter of the memory (Dettmers et al. 2022), by bitsandbytes
     # "muon": for matrices and convolutions, AdamW for the rest

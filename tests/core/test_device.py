@@ -37,13 +37,16 @@ def test_the_best_device(
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "cpu"])
 @pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("by", ["amx_tile", "avx512_bf16"])
 def test_auto_is_bf16_where_the_device_computes_it_in_hardware(
-    monkeypatch: pytest.MonkeyPatch, device: str, native: bool
+    monkeypatch: pytest.MonkeyPatch, device: str, native: bool, by: str
 ) -> None:
     pretend(monkeypatch, device == "cuda", device == "mps")
     answers = {"cuda": not native, "cpu": not native} | {device: native}  # only its own counts
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: answers["cuda"])
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: answers["cpu"])
+    for name in ("amx_tile", "avx512_bf16"):
+        has = name == by and answers["cpu"]
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has=has: has)
     assert resolve_precision("auto") == ("bf16" if native and device != "mps" else "no")
     assert [resolve_precision(name) for name in ("no", "bf16", "fp16")] == ["no", "bf16", "fp16"]
 

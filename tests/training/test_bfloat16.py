@@ -102,12 +102,13 @@ def test_large_pictures_in_a_vae_attend_without_a_matrix_of_all_pairs(
         layer(x[..., :2])
 
 
-@pytest.mark.parametrize("amx", [True, False])
-def test_auto_trains_in_bfloat16_only_on_processors_with_amx(
-    amx: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_trains_in_bfloat16_only_on_processors_that_compute_it(
+    native: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AA_DEVICE", "cpu")
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    for name in ("amx_tile", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: native)
     seen = []
 
     def loss(model: nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
@@ -118,6 +119,6 @@ def test_auto_trains_in_bfloat16_only_on_processors_with_amx(
 
     stage = Stage("toy", "vae", 2, precision="auto")
     weights = fit(vae(), stage, loss, tmp_path, seed=0)
-    assert seen == [torch.bfloat16 if amx else torch.float32] * 2
+    assert seen == [torch.bfloat16 if native else torch.float32] * 2
     assert all(weight.dtype == torch.float32 for weight in weights.values())
     assert Stage("toy", "vae", 2).precision == "no"
