@@ -272,7 +272,7 @@ def _stitched(base: Base, made: np.ndarray, case: Case, seed: int) -> Made:
     old, region = case.scene, _place(case, generation.mask_of(base), seed)
     plain = generation.through_vae(base, old.frames)
     patch = stitch.patches(
-        made, plain, old.frames, region, old.masks / 255, np.zeros_like(region)
+        made, plain, old.frames, region, old.masks / 255, np.zeros_like(region), old.keypoints
     )  # fmt: skip
     where = np.array([0, 0, made.shape[1]])
     frames = [stitch.paste(frame, where, made[n], patch, n) for n, frame in enumerate(old.frames)]

@@ -37,14 +37,23 @@ def trunk_length(keypoints: np.ndarray, height: int, width: int) -> float:
     return float(np.quantile(np.hypot(*(neck - np.mean(hips, 0)).T), 0.9))
 
 
-def body_outlines(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixels of a generous clothed body in each frame, bool (F, H, W); none where the trunk is
-    never seen, or is shorter than `SHORTEST`. keypoints: (F, 18, 3) in pixels."""
+def body_outlines(
+    keypoints: np.ndarray, height: int, width: int, thickness: float = 1.0
+) -> np.ndarray:  # fmt: skip
+    """The pixels of a clothed body in each frame, bool (F, H, W); none where the trunk is never
+    seen, or is shorter than `SHORTEST`.
+
+    Args:
+        keypoints: (F, 18, 3) in pixels.
+        thickness: factor of the generous widths above.
+    """
     unit, seen = trunk_length(keypoints, height, width), placed(keypoints, height, width)
     if unit < SHORTEST:
         return np.zeros((len(keypoints), height, width), bool)
     rows = zip(keypoints, seen, strict=True)
-    return np.stack([_outline(points, known, unit, height, width) for points, known in rows])
+    return np.stack([
+        _outline(points, known, unit, height, width, thickness) for points, known in rows
+    ])  # fmt: skip
 
 
 def hand(points: np.ndarray, elbow: int, wrist: int) -> np.ndarray:
@@ -54,18 +63,18 @@ def hand(points: np.ndarray, elbow: int, wrist: int) -> np.ndarray:
 
 
 def _outline(
-    points: np.ndarray, seen: np.ndarray, unit: float, height: int, width: int
+    points: np.ndarray, seen: np.ndarray, unit: float, height: int, width: int, thickness: float
 ) -> np.ndarray:
-    """The pixels of a generous clothed body, bool (H, W), around keypoints (18, 3)."""
+    """The pixels of a clothed body, bool (H, W), around keypoints (18, 3); see `body_outlines`."""
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
 
     def disc(center: np.ndarray, radius: float) -> None:
-        (x, y), r = center, radius * unit
+        (x, y), r = center, radius * unit * thickness
         draw.ellipse((x - r, y - r, x + r, y + r), fill=1)
 
     def tube(a: np.ndarray, b: np.ndarray, radius: float) -> None:
-        draw.line((*a, *b), fill=1, width=max(round(2 * radius * unit), 1))
+        draw.line((*a, *b), fill=1, width=max(round(2 * radius * unit * thickness), 1))
         disc(a, radius)
         disc(b, radius)
 

@@ -99,7 +99,7 @@ def sample_chunk(
     if before is not None and chunk.carried:
         made[: chunk.carried] = _faded(before.tail, made[: chunk.carried])
     old, others = (part.astype(np.float32) / 255 for part in (chunk.old, chunk.others))
-    found = patches(made, plain, scene, region, old, others, keep)
+    found = patches(made, plain, scene, region, old, others, chunk.poses, keep)
     count = len(scene) - chunk.given
     done = slice(0, count)
     return Piece(

@@ -2,8 +2,9 @@
 
 The network sees a square around the person at its own size; the scene keeps its own. Of the square
 only the matte is laid over the scene: where the network changed something, and where the old person
-stood. Elsewhere every byte is the scene's. How the matte is found is ours; the paper gives back the
-whole frame as its VAE decodes it (`keep="none"`).
+stood. Off the new person's body, more must have changed: a network that is not sure of the
+background changes that, too. Elsewhere every byte is the scene's. How the matte is found is ours;
+the paper gives back the whole frame as its VAE decodes it (`keep="none"`).
 
 Squares are int (F, 3): left, top and side in pixels of the scene, which they may leave.
 """
@@ -23,11 +24,15 @@ from scipy.ndimage import (
 )
 
 from animateanywhere.core.frame_size import square
+from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
 Keep = Literal["changed", "box", "none"]
 
-UNCHANGED, CHANGED = 6.0, 18.0  # gray levels between which the matte rises
+NEAR = (6.0, 18.0)  # gray levels between which the matte rises, on the body
+FAR = (60.0, 90.0)  # and off it: a cape or a bag there still comes along
+BODY = 0.6  # of the widths of a generous outline (`pose.outline`): holds 0.98 of rendered people
+FALL = 0.2  # of the trunk's length: the width around the body in which NEAR becomes FAR
 BLUR = 0.012  # of the square's side: the deviation that a difference is blurred with
 OLD = 0.03  # of the square's side, by which the old person's mask is grown
 FEATHER = 0.015  # of the square's side: the width of soft borders
@@ -67,7 +72,7 @@ def cut_out(frames: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:
 
 def patches(
     made: np.ndarray, plain: np.ndarray, scene: np.ndarray, region: np.ndarray, old: np.ndarray,
-    others: np.ndarray, keep: Keep = "changed",
+    others: np.ndarray, poses: np.ndarray, keep: Keep = "changed",
 ) -> Patches:  # fmt: skip
     """The patches of consecutive squares.
 
@@ -77,6 +82,7 @@ def patches(
         scene: uint8 (F, S, S, 3), the scene itself.
         region: (F, S, S) in 0..1, the box in which the person may be.
         old, others: (F, S, S) in 0..1, masks of the old person, and of everybody else.
+        poses: (F, 18, 3), keypoints of the new person in pixels of the squares.
         keep: which pixels stay the scene's own: all that did not change, all outside of the box, or
             none of the square.
     """
@@ -88,7 +94,7 @@ def patches(
     if keep == "box":
         matte = allowed.astype(np.float32)
     else:
-        matte = _changed(made, plain, old)
+        matte = _changed(made, plain, old, _off_body(poses, side))
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
@@ -133,15 +139,17 @@ def paste(
     return out
 
 
-def _changed(made: np.ndarray, plain: np.ndarray, old: np.ndarray) -> np.ndarray:
+def _changed(
+    made: np.ndarray, plain: np.ndarray, old: np.ndarray, off_body: np.ndarray
+) -> np.ndarray:  # fmt: skip
     """Where something was meant to change, float32 (F, S, S) in 0..1, with the old person; nothing
-    in frames that did not change at all."""
+    in frames that did not change at all. off_body: of `_off_body`."""
     side = made.shape[1]
     reach = OLD * side
     gap = 2 * round(CLOSED * side / 2) + 1
     out = np.zeros(made.shape[:3], np.float32)
     for index in range(len(made)):
-        share = _rise(made[index], plain[index])
+        share = _rise(made[index], plain[index], off_body[index])
         if share.any():
             smooth = share * share * (3 - 2 * share)
             stood = _grown(old[index][None], reach)[0]
@@ -149,11 +157,25 @@ def _changed(made: np.ndarray, plain: np.ndarray, old: np.ndarray) -> np.ndarray
     return out
 
 
-def _rise(made: np.ndarray, plain: np.ndarray) -> np.ndarray:
-    """How much a square (S, S, 3) was changed, float32 (S, S) in 0..1."""
+def _off_body(poses: np.ndarray, side: int) -> np.ndarray:
+    """How far from the body each pixel is, float32 (F, S, S) in 0..1: 0 on it, and 1 from `FALL`
+    trunks away on; 0 everywhere where the trunk is never seen. Arguments as for `patches`."""
+    fall = max(FALL * trunk_length(poses, side, side), 1)
+    bodies = body_outlines(poses, side, side, BODY)
+    if not bodies.any():
+        return np.zeros(bodies.shape, np.float32)
+    far = [(distance_transform_edt(~body) / fall).clip(0, 1) if body.any() else body
+           for body in bodies]  # fmt: skip
+    return np.stack(far).astype(np.float32)
+
+
+def _rise(made: np.ndarray, plain: np.ndarray, off_body: np.ndarray | float = 0.0) -> np.ndarray:
+    """How much a square (S, S, 3) was changed, float32 (S, S) in 0..1. off_body: (S, S), of
+    `_off_body`."""
     apart = np.abs(made.astype(np.float32) - plain).mean(-1)
     blurred = gaussian_filter(apart, BLUR * len(made))
-    share: np.ndarray = ((blurred - UNCHANGED) / (CHANGED - UNCHANGED)).clip(0, 1)
+    least, most = (near + (far - near) * off_body for near, far in zip(NEAR, FAR, strict=True))
+    share: np.ndarray = ((blurred - least) / (most - least)).clip(0, 1)
     return share
 
 

@@ -24,6 +24,7 @@ def masks(left: int, right: int, top: int = 8, bottom: int = 40) -> np.ndarray:
 
 
 BOX, OLD, NOBODY = masks(6, 40, 2, 46), masks(16, 30), np.zeros((FRAMES, SIDE, SIDE), np.float32)
+UNKNOWN = np.zeros((FRAMES, 18, 3), np.float32)  # poses of which no joint is seen
 
 
 @pytest.mark.parametrize("keep", ["changed", "box"])
@@ -32,7 +33,7 @@ def test_a_person_swapped_with_himself_gives_the_scene(keep, left, top, side):
     frames = scene()
     squares = np.tile([left, top, side], (FRAMES, 1))
     cut = cut_out(frames, squares, SIDE)
-    patch = patches(cut, cut, cut, BOX, OLD, NOBODY, keep)
+    patch = patches(cut, cut, cut, BOX, OLD, NOBODY, UNKNOWN, keep)
     for index, frame in enumerate(frames):
         assert (paste(frame, squares[index], cut[index], patch, index) == frame).all()
 
@@ -44,7 +45,7 @@ def test_what_did_not_change_is_the_scenes_at_any_size(side):
     squares = np.tile([20, 5, side], (FRAMES, 1))
     cut = cut_out(frames, squares, SIDE)
     plain = (cut * 0.8 + 20).astype(np.uint8)
-    patch = patches(plain, plain, cut, BOX, OLD, NOBODY)
+    patch = patches(plain, plain, cut, BOX, OLD, NOBODY, UNKNOWN)
     assert not patch.matte.any() and not changed_share(plain, plain, BOX).any()
     assert (paste(frames[0], squares[0], plain[0], patch, 0) == frames[0]).all()
 
@@ -56,7 +57,7 @@ def test_outside_of_the_region_and_on_others_every_byte_is_the_scenes(keep, side
     squares = np.tile([20, 5, side], (FRAMES, 1))
     cut = cut_out(frames, squares, SIDE)
     made, someone = 255 - cut, masks(34, 48)
-    patch = patches(made, cut, cut, BOX, OLD, someone, keep)
+    patch = patches(made, cut, cut, BOX, OLD, someone, UNKNOWN, keep)
     out = paste(frames[0], squares[0], made[0], patch, 0)
     changed = (out != frames[0]).any(-1)
     place = np.zeros(frames.shape[1:3])
@@ -76,12 +77,12 @@ def test_a_change_beside_the_old_person_is_in_the_matte_and_the_ground_is_not():
     cut = cut_out(scene(), np.tile([20, 5, SIDE], (FRAMES, 1)), SIDE)
     made = cut.copy()
     made[:, 10:30, 31:38] = 255 - made[:, 10:30, 31:38]  # an arm that the old person lacks
-    patch = patches(made, cut, cut, BOX, OLD, NOBODY)
+    patch = patches(made, cut, cut, BOX, OLD, NOBODY, UNKNOWN)
     assert patch.matte[:, 12:28, 33:36].mean() > 0.9
     assert patch.matte[:, 12:38, 18:28].mean() > 0.95  # the old person goes as a whole
     assert patch.matte[:, 8:40, 7:12].mean() < 0.05
     for keep in ("changed", "box", "none"):  # however much is laid over the scene
-        patch = patches(made, cut, cut, BOX, OLD, NOBODY, keep)
+        patch = patches(made, cut, cut, BOX, OLD, NOBODY, UNKNOWN, keep)
         assert patch.matte.any()
     share = changed_share(made, cut, BOX)
     assert share.min() > 0.08 and share.max() < 0.3
@@ -93,7 +94,7 @@ def test_the_tint_of_the_vae_is_taken_off():
     plain = (cut * 0.9 + 20).astype(np.uint8)
     made = plain.copy()
     made[:, 10:40, 18:30] = (np.array([60, 200, 90]) * 0.9 + 20).astype(np.uint8)
-    patch = patches(made, plain, cut, BOX, OLD, NOBODY)
+    patch = patches(made, plain, cut, BOX, OLD, NOBODY, UNKNOWN)
     matched = patch.matched(made).astype(int)
     assert np.abs(matched[:, 20, 24] - [60, 200, 90]).max() <= 2
     assert np.abs(matched[:, 4, 4] - cut[:, 4, 4]).max() <= 2
@@ -103,7 +104,7 @@ def test_all_of_the_square_as_the_vae_gives_it():
     frames = scene()
     squares = np.tile([20, 5, SIDE], (FRAMES, 1))
     made = cut_out(scene(seed=1), squares, SIDE)
-    patch = patches(made, made, made, BOX, OLD, NOBODY, "none")
+    patch = patches(made, made, made, BOX, OLD, NOBODY, UNKNOWN, "none")
     out = paste(frames[2], squares[2], made[2], patch, 2)
     assert (out[5 : 5 + SIDE, 20 : 20 + SIDE] == made[2]).all()
 
@@ -123,3 +124,32 @@ def test_squares_follow_without_jumps_and_hold_every_box():
     assert found[:, 2].max() < 1.8 * zoom.max() and found[0, 2] < 0.8 * found[-1, 2]
     still = following_squares(boxes - steps[:, None] * [1, 0, 1, 0], 30)
     assert len(np.unique(crop_corners(still, square(SIDE)), axis=0)) == 1
+
+
+def standing(middle: float) -> np.ndarray:
+    """A person who stands upright in the squares, (FRAMES, 18, 3)."""
+    pose = np.zeros((18, 3), np.float32)
+    places = {0: (0, 10), 1: (0, 14), 2: (-3, 14), 5: (3, 14), 8: (-2, 26), 11: (2, 26),
+              9: (-2, 34), 12: (2, 34), 10: (-2, 42), 13: (2, 42)}  # fmt: skip
+    for joint, (x, y) in places.items():
+        pose[joint] = middle + x, y, 1
+    return np.tile(pose, (FRAMES, 1, 1))
+
+
+def test_far_from_the_body_only_much_that_changed_is_laid_over_the_scene():
+    cut = np.full((FRAMES, SIDE, SIDE, 3), 80, np.uint8)
+    whole, poses = masks(0, SIDE, 0, SIDE), standing(14)
+    nobody = np.zeros_like(OLD)
+
+    def laid(gray: int, where: np.ndarray) -> np.ndarray:
+        made = cut.copy()
+        made[where > 0] = gray
+        matte: np.ndarray = patches(made, cut, cut, whole, nobody, nobody, poses).matte
+        return matte[2]
+
+    body, beside = masks(12, 16, 14, 40), masks(36, 44, 14, 40)
+    a_little, much = 110, 230
+    assert laid(a_little, body)[27, 14] > 0.9
+    assert not laid(a_little, beside).any()
+    assert laid(much, beside)[27, 40] > 0.9
+    assert not laid(a_little, np.maximum(body, beside))[27, 40]
