@@ -27,6 +27,7 @@ from animateanywhere.commands.swap_output import (
     check_out,
     check_sheet,
     result_name,
+    say_changes,
     write_result,
 )
 from animateanywhere.core.device import best_device
@@ -124,6 +125,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     rate = float(base.config["fps"]) if options.fps == "base" else options.fps
     facts = scene_facts(scene, rate, options.part)
     check_out(options.out, facts)
+    say_changes(facts, options.out, options.fps is not None)
     _warn_credentials(scene)
     passes = to_device(base, best_device())
     with scene_folder(scene, options.runs) as (folder, contents):

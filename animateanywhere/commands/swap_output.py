@@ -16,11 +16,11 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import require_free
 from animateanywhere.core.formats import GIF_FPS, WITH_SOUND, format_of
 from animateanywhere.core.json_file import read_table
-from animateanywhere.core.messages import progress, warn
+from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import output, video
 from animateanywhere.media.provenance import SWAPPED
-from animateanywhere.media.sound import Packets, Sound, sound_to_copy
+from animateanywhere.media.sound import Packets, Sound, has_sound, sound_to_copy
 from animateanywhere.methods.anycharv.long_scene import made_frames
 from animateanywhere.methods.anycharv.stitch import paste
 from animateanywhere.preprocessing.character import Character
@@ -28,6 +28,7 @@ from animateanywhere.preprocessing.scene.prepared import Scene
 from animateanywhere.preprocessing.scene.scan import FULL, Facts, read_scene
 
 SHEET = 640  # pixels of the longer side of the frames that a contact sheet is made of
+CLOSE = 0.95  # of a rate: nearer ones are not worth a word
 MARKED = (255, 40, 40)  # color of what was laid over the scene
 
 
@@ -45,6 +46,24 @@ def check_out(out: Path | None, facts: Facts) -> None:
         raise UsageError(
             f"--out {out}: a GIF shows at most {GIF_FPS:g} frames per second; lower --fps"
         )
+
+
+def say_changes(facts: Facts, out: Path | None, chosen: bool) -> None:
+    """Say what of a scene's rate and size is not its own in the result. chosen: whether the rate
+    was."""
+    name, own = facts.path.name, facts.own_fps
+    if facts.path.is_dir() and facts.part.fps is None and not chosen:
+        say(escape(f"{name}: a folder of pictures, taken as {own:g} a second; --scene-fps sets "
+                   "another rate"))  # fmt: skip
+    elif not chosen and facts.fps < CLOSE * own:
+        say(escape(f"{name}: {own:.4g} frames per second, of which {facts.fps:g} are taken; "
+                   f"--fps {own:.4g} takes all"))  # fmt: skip
+    width, height = facts.size
+    suffix = ".mp4" if out is None and not facts.is_picture else out and out.suffix.lower()
+    if suffix in WITH_SOUND and (width % 2 or height % 2):
+        say(escape(f"{name}: {width} x {height} pixels become {width + width % 2} x "
+                   f"{height + height % 2} in a file {suffix}, whose sides are even: the edge is "
+                   "repeated"))  # fmt: skip
 
 
 def check_free(out: Path, overwrite: bool, command: str = "swap") -> None:
@@ -114,12 +133,14 @@ def write_result(
 
 def _sound(scene: Scene, suffix: str) -> Packets | Sound | None:
     facts = scene.facts
-    if facts.is_picture:
+    if facts.is_picture or facts.path.is_dir():
         return None
     asked = suffix if suffix in WITH_SOUND else ".mp4"
     found = sound_to_copy(facts.path, scene.total / facts.fps, facts.part.start, asked)
     why = ""
-    if found is not None and suffix not in WITH_SOUND:
+    if found is None and has_sound(facts.path):
+        why = "none of it can be decoded in this part"
+    elif found is not None and suffix not in WITH_SOUND:
         why = f"a file {suffix} has none" if suffix else "a folder of pictures has none"
     elif found is not None and facts.part.fps is not None:
         why = "--scene-fps changes the speed of the scene"

@@ -56,6 +56,15 @@ def sound_to_copy(path: Path, seconds: float, start: float, suffix: str) -> Pack
     return read_sound(path, seconds, start)
 
 
+def has_sound(path: Path) -> bool:
+    """Whether a video file has any sound, decodable or not."""
+    try:
+        with open_container(path) as container:
+            return bool(container.streams.audio)
+    except (av.error.FFmpegError, UsageError):
+        return False
+
+
 def read_sound(path: Path, seconds: float, start: float = 0.0) -> Sound | None:
     """The sound of a video from `start` seconds after its first picture on, for so many seconds.
 

@@ -22,6 +22,7 @@ from animateanywhere.methods.anycharv import generation, long_scene
 from animateanywhere.preprocessing import character as character_of
 from animateanywhere.preprocessing.scene import parts as part_of
 from animateanywhere.preprocessing.scene import scan
+from tests.media.test_container import unknown_codec
 from tests.media.test_output import tone
 from tests.preprocessing.crowd import SIZE, Crowd, crowd, walker
 from tests.preprocessing.test_scene import write_scene
@@ -88,6 +89,11 @@ def line(capsys: pytest.CaptureFixture[str]) -> str:
     return said.strip().splitlines()[-1]
 
 
+def all_said(capsys: pytest.CaptureFixture[str]) -> str:
+    """All messages, in one line."""
+    return " ".join(capsys.readouterr().err.split())
+
+
 def test_all_but_the_persons_place_is_the_scenes_own_and_the_others_too(run, place, capsys):
     shown = crowd({1: STAYS, 2: STAYS + 55}, width=160)
     tall = [np.ptp(one[..., 1], axis=1).sum() for one in shown.keypoints]
@@ -147,6 +153,19 @@ def test_the_same_seed_gives_the_same_bytes_and_the_sound_is_copied(run, place, 
     own = read_sound(place / "scene.mp4", 1.0)
     assert heard is not None and own is not None
     assert np.abs(heard.samples[0, :46000] - own.samples[0, :46000]).max() < 0.02
+
+
+def test_sound_that_cannot_be_read_is_left_out_with_a_warning(run, place, capsys):
+    scene_of(place, STAYS, name="quiet.mp4")
+    for file in place.glob("quiet.*s.*"):
+        file.rename(file.with_name(file.name.replace("quiet", "scene")))
+    add_sound(place / "quiet.mp4", tone(1.0, 0.5), place / "scene.mp4")
+    unknown_codec(place / "scene.mp4")
+    assert run("--out", "one.mp4") == 0
+    assert "warning: the sound of scene.mp4 is left out: none of it" in all_said(capsys)
+    assert read_sound(place / "one.mp4", 1.0) is None
+    assert run("--out", "two.mp4", "--no-audio") == 0
+    assert "the sound of" not in all_said(capsys)
 
 
 def test_a_killed_run_goes_on_where_it_was(run, place, monkeypatch, capsys):
@@ -378,6 +397,7 @@ def test_a_check_shows_the_persons_to_choose_from(run, place, capsys):
 def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
     write_scene(place / "scene.mp4", crowd({1: np.full(16, 30.0)}, width=160), fps=60)
     assert run("--out", "frames") == 0
+    assert "60 frames per second, of which 30 are taken; --fps 60 takes all" in all_said(capsys)
     result = frames_in(place / "frames")
     scene = video.read(place / "scene.mp4", fps=30).frames
     assert result.shape == scene.shape and len(scene) == 8
@@ -389,10 +409,19 @@ def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
     for index, frame in enumerate(shown.frames):
         Image.fromarray(frame).save(place / "odd" / f"{index}.png")
     assert run("--out", "others", scene="odd") == 0
+    heard = all_said(capsys)
+    assert "odd: a folder of pictures, taken as 8 a second; --scene-fps" in heard
+    assert "become" not in heard  # a folder of pictures is of any size
     result = frames_in(place / "others")
     assert result.shape == shown.frames.shape
     assert np.array_equal(result[:, :, 140:], shown.frames[:, :, 140:])
     assert (result != shown.frames).any((1, 2, 3)).all()
+    assert run("--scene-fps", 8, scene="odd") == 0
+    heard = all_said(capsys)
+    assert "odd: 161 x 96 pixels become 162 x 96 in a file .mp4" in heard
+    assert "--scene-fps" not in heard  # that was chosen
+    assert run("--fps", 60, "--frames", 4, "--out", "all.mp4") == 0
+    assert "are taken" not in all_said(capsys)
 
 
 def test_a_person_who_leaves_stays_as_filmed_then(run, place, capsys):

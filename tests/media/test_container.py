@@ -423,14 +423,19 @@ def test_a_fragment_that_announces_more_frames_than_it_holds_is_refused(tmp_path
     assert read_sound(path, 1.0) is None
 
 
+def unknown_codec(path: Path) -> None:
+    """Give the AAC sound of an MP4 file a kind that no decoder knows."""
+    data = bytearray(path.read_bytes().replace(b"mp4a", b"zzzz"))
+    data[data.index(b"\x04\x80\x80\x80", data.index(b"esds")) + 5] = 0xEE  # the kind of codec
+    path.write_bytes(data)
+
+
 def test_sound_of_an_unknown_kind_is_none(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     wave = np.zeros((1, 48000), np.float32)
     output.write(path, iter(moving_square(8)), 8, 8.0, Sound(wave))
     assert read_sound(path, 1.0) is not None
-    data = bytearray(path.read_bytes().replace(b"mp4a", b"zzzz"))
-    data[data.index(b"\x04\x80\x80\x80", data.index(b"esds")) + 5] = 0xEE  # the kind of codec
-    path.write_bytes(data)
+    unknown_codec(path)
     assert read_sound(path, 1.0) is None and len(video.read(path).frames) == 8
 
 
