@@ -24,6 +24,7 @@ from animateanywhere.media.sound import Packets, Sound, has_sound, sound_to_copy
 from animateanywhere.methods.anycharv.long_scene import made_frames
 from animateanywhere.methods.anycharv.stitch import paste
 from animateanywhere.preprocessing.character import Character
+from animateanywhere.preprocessing.ground import on_ground
 from animateanywhere.preprocessing.scene.prepared import Scene
 from animateanywhere.preprocessing.scene.scan import FULL, Facts, read_scene
 
@@ -123,9 +124,9 @@ def write_result(
     write_sidecar(out, settings | said)  # at once: without it, the result is nobody's
     if contact_sheet is not None:
         own, changed, result = (np.stack(rows) for rows in zip(*kept, strict=True))
-        pictures = np.stack([one.pixels for one in character])
+        pictures = np.stack([on_ground(one.pixels, one.mask) for one in character])
         video.contact_sheet(contact_sheet, [
-            ("character", pictures), (f"scene: {scene.facts.path.name}", own),
+            ("character, cut out", pictures), (f"scene: {scene.facts.path.name}", own),
             ("what the network saw, and what of it was laid over the scene", changed),
             ("result", result),
         ], made=SWAPPED)  # fmt: skip

@@ -26,7 +26,7 @@ def open_container(path: Path) -> InputContainer:
         UsageError: it is a text file, or no video file, or its index is missing.
     """
     if _is_text(path):  # ffmpeg would draw it, or fetch what a playlist names
-        raise UsageError(f"{path}: a text file, not a video")
+        raise UsageError(f"{path}: a text file, not a video or picture")
     if (count := impossible_count(path)) is not None:
         raise UsageError(
             f"{path}: damaged: a fragment announces {count} frames, more than it can hold; copy or "
@@ -45,7 +45,7 @@ def open_container(path: Path) -> InputContainer:
         raise UsageError(unreadable(path, error)) from None
     if container.format.name == "tty":  # text of an old encoding, drawn as by a terminal
         container.close()
-        raise UsageError(f"{path}: a text file, not a video")
+        raise UsageError(f"{path}: a text file, not a video or picture")
     return container
 
 

@@ -109,7 +109,9 @@ def test_all_but_the_persons_place_is_the_scenes_own_and_the_others_too(run, pla
     columns = np.flatnonzero(own.any((0, 1)))
     far = np.abs(np.arange(160)[:, None] - columns).min(1) > 0.25 * SIZE
     assert not changed[:, :, far].any()
-    assert (place / "sheet.png").is_file()
+    sheet = np.asarray(Image.open(place / "sheet.png"))
+    first = sheet[24:180, 6:160]  # the character: what the mask leaves out is white
+    assert (first[:4, :4] == 255).all() and (first != 255).any()
     about = json.loads((place / "frames.json").read_text())
     assert about["command"] == "swap" and about["person"] == 1 and about["frames"] == COUNT
     assert about["provenance"]["digital_source_type"] == provenance.SWAPPED.term

@@ -139,6 +139,18 @@ def test_several_people_need_a_number_and_the_others_have_masks(place):
     assert content.others.max() > 0.9 and 0.02 < content.others.mean() < 0.5
 
 
+def test_people_in_the_background_stay_and_are_mentioned(place):
+    shown = crowd({1: STAYS})
+    far = shown.keypoints[:1] * (0.3, 0.3, 1) + (180, 40, 0)
+    both = Crowd(shown.frames, np.concatenate([shown.keypoints, far]), shown.masks)
+    scene = prepared(write_scene(place / "a.mp4", both))
+    (note,) = [one for one in scene.findings if one.what == "people"]
+    assert note.level == "note" and "smaller people are in the background" in note.text
+    assert abs(read_part(scene.parts[0]).keypoints[0, 1, 0] - shown.keypoints[0, 0, 1, 0]) < 4
+    alone = prepared(write_scene(place / "b.mp4", shown))
+    assert not any(one.what == "people" for one in alone.findings)
+
+
 def test_who_comes_late_and_leaves_is_swapped_while_there(place):
     frames = np.arange(40)
     there = np.where((frames >= 6) & (frames < 18) | (frames >= 22) & (frames < 27), 30.0, np.nan)

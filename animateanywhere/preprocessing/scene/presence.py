@@ -80,7 +80,7 @@ def find_presence(
     others += [one.keypoints for one in people.background]
     findings += [
         *_passed_through(stretches, len(keypoints), facts), *_cuts(scanned.cuts, facts),
-        *_size(keypoints, stretches, facts),
+        *_size(keypoints, stretches, facts), *_behind(people),
     ]  # fmt: skip
     return Presence(keypoints, filled, others, stretches, findings)
 
@@ -173,6 +173,16 @@ def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
     times = ", ".join(f"{facts.part.start + cut / facts.fps:.1f} s" for cut in cuts[:5])
     more = " and more" if len(cuts) > 5 else ""
     return [Finding("note", "cuts", f"{len(cuts) + 1} shots, new ones at {times}{more}")]
+
+
+def _behind(people: People) -> list[Finding]:
+    if not people.background:
+        return []
+    text = (
+        "smaller people are in the background: they stay as they are, and have no numbers; poses "
+        "of one person beside the scene choose any of them"
+    )
+    return [Finding("note", "people", text)]
 
 
 def _size(keypoints: np.ndarray, stretches: list[slice], facts: Facts) -> list[Finding]:
