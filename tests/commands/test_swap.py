@@ -580,9 +580,14 @@ def test_wrong_use_ends_in_a_line(run, place, capsys, more, code, said):
 def test_bases_that_cannot_swap_are_refused_with_what_can(run, place, tiny_base, capsys):
     scene_of(place, STAYS)
     assert run("--base", tiny_base) == 2
-    assert "aa base-train mini-swap" in line(capsys)
-    assert main(["swap", "a.png", "--scene", "scene.mp4", "--base", "anycharv"]) == 2
-    assert "aa base-train anycharv" in line(capsys)
+    assert "mini-swap, anycharv and wan-vace-1.3b can; or learn the person" in line(capsys)
+    given = ["swap", "a.png", "--scene", "scene.mp4", "--base"]
+    for name in ("anycharv", "wan-vace-1.3b", "sd15-swap"):
+        assert main([*given, name]) == 2
+        assert f"aa base-train {name}" in line(capsys)
+    for name in ("sd15", "sd15-openpose", "cast-wan"):  # not downloaded first
+        assert main([*given, name]) == 2
+        assert f"base {name}: this base cannot put the person" in line(capsys)
     assert main(["swap", "scene.mp4", "--scene", "scene.mp4"]) == 2
     assert "both the character and the scene" in line(capsys)
     assert not (place / "runs").exists()
