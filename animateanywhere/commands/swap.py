@@ -21,7 +21,7 @@ from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, sampler_of
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
-from animateanywhere.commands.swap_memory import require_memory
+from animateanywhere.commands.swap_memory import fitting, within_memory
 from animateanywhere.commands.swap_output import (
     check_free,
     check_out,
@@ -34,7 +34,7 @@ from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_no_input, require_writable, write_aside
-from animateanywhere.core.findings import refuse, warn_findings
+from animateanywhere.core.findings import Finding, warn_findings
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.naming import check_class_word
@@ -139,19 +139,19 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             warn_findings(one.path.name, one.findings)
         prepared = prepare_scene(facts, folder, options.person, backends)
         _compare(known, prepared, options)
-        settings = sidecar(known, prepared, contents, base, sampling, options, prompt)
-        name = known[0].path.stem
-        out = options.out or result_name(folder, name, settings["format"], settings)
         begun = time.monotonic()
         with passes:
+            expected = None  # by the first pass
+            if route.prompted:
+                base, expected = _expected(base, prepared, len(known), sampling, begun)
+            elif is_full_size(base):
+                base = within_memory(base)
+            settings = sidecar(known, prepared, contents, base, sampling, options, prompt)
+            name = known[0].path.stem
+            out = options.out or result_name(folder, name, settings["format"], settings)
             pixels, masks, poses = zip(
                 *((one.pixels, one.mask, one.keypoints) for one in known), strict=True
             )
-            expected = None  # by the first pass
-            if route.prompted:
-                expected = _expected(base, prepared, len(known), sampling, begun)
-            elif is_full_size(base):
-                require_memory(base)
             character = route.read_character(base, pixels, masks, poses, prompt)
             plan = Plan(
                 base, route, character, prepared, sampling, grow_of(base, known, options),
@@ -225,18 +225,20 @@ def _prompt(base: Base, options: SwapOptions) -> str:
 
 def _expected(
     base: Base, scene: Scene, pictures: int, sampling: generation.Options, begun: float
-) -> Estimate | None:
+) -> tuple[Base, Estimate | None]:
     """Estimate and print time and memory, as for `aa generate` of as many frames, with the pictures
-    in front of each window. Raises UsageError if memory is too small."""
-    longer = int(base.config["frames"]) + base.packed * pictures
-    base = replace(base, config=base.config | {"frames": longer})
+    in front of each window; the base with windows that fit. Raises as `fitting`."""
     swapped = scene.total - len(scene.passed_through)
-    estimate, findings = estimate_generation(base, swapped, sampling.steps or 1, begun)
-    warn_findings("swapping", findings)
-    refuse("swapping", findings)
+
+    def look(base: Base) -> tuple[Estimate | None, list[Finding]]:
+        longer = int(base.config["frames"]) + base.packed * pictures
+        base = replace(base, config=base.config | {"frames": longer})
+        return estimate_generation(base, swapped, sampling.steps or 1, begun)
+
+    base, estimate = fitting(base, look)
     if estimate is not None:
         say(f"swapping takes about {in_words(estimate)} on this machine (estimated)")
-    return estimate
+    return base, estimate
 
 
 def _check_files(characters: Sequence[Path], scene: Path, options: SwapOptions) -> None:
@@ -340,6 +342,7 @@ def sidecar(
         "person": options.person,
         "character_person": options.character_person,
         "base": {"name": base.config["name"], "hash": base.hash},
+        "window": int(base.config["frames"]),  # frames, less where the memory is small
         **({"prompt": prompt, "class_word": options.class_word, "appearance": options.appearance,
             "place": options.place, "pose_in_box": sampling.inside} if prompt else {}),
         "mask": sampling.mask,

@@ -1,10 +1,12 @@
-"""Memory that `aa swap` takes with a network of the paper's own size, counted without contents
-(`cost.memory`), before anything long is done."""
+"""Windows that fit into the memory; of a network of the paper's own size the memory is counted
+without contents (`cost.memory`), before anything long is done."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -13,29 +15,56 @@ from animateanywhere.backbones.base import Base, latent_shape, load_parts, windo
 from animateanywhere.backbones.low_memory import generation_precision, halve
 from animateanywhere.core.device import memory_now, peak_memory
 from animateanywhere.core.estimate import fits
-from animateanywhere.core.findings import refuse, warn_findings
-from animateanywhere.core.messages import say
+from animateanywhere.core.findings import Finding, refuse, verdict, warn_findings
+from animateanywhere.core.messages import say, warn
 from animateanywhere.methods.animate_anywhere.cost import memory
 from animateanywhere.methods.animate_anywhere.cost.cache import cached
 from animateanywhere.methods.animate_anywhere.cost.fake import counted, fill
 from animateanywhere.methods.animate_anywhere.cost.memory import Peak
 from animateanywhere.methods.anycharv import full_size, method
 
+T = TypeVar("T")
 
-def require_memory(base: Base) -> None:
-    """Estimate and print the memory at the peak. Raises UsageError if it is too small."""
+SHORTEST = 6  # latents of a window
+
+
+def within_memory(base: Base) -> Base:
+    """The base with windows that fit into the memory, as `fitting`; its estimate is printed."""
     precision = generation_precision(base.family, base.denoiser.device)
-    found = cached(
-        lambda: peaks(base.folder, base.config, precision),
-        "swap", torch.__version__, base.hash, base.config, precision,
-    )  # fmt: skip
-    own = {name: Peak(*values) for name, values in found.items()}
-    least, most = memory.needed(base, own, memory_now())
-    least, most = max(least, peak_memory()), max(most, peak_memory())
-    findings = fits(most, least=least)
+
+    def look(base: Base) -> tuple[tuple[float, float], list[Finding]]:
+        found = cached(
+            lambda: peaks(base.folder, base.config, precision),
+            "swap", torch.__version__, base.hash, base.config, precision,
+        )  # fmt: skip
+        own = {name: Peak(*values) for name, values in found.items()}
+        least, most = memory.needed(base, own, memory_now())
+        least, most = max(least, peak_memory()), max(most, peak_memory())
+        return (least, most), fits(most, least=least)
+
+    base, (least, most) = fitting(base, look)
+    say(f"swapping takes {least:.1f} to {most:.1f} GB of memory (estimated)")
+    return base
+
+
+def fitting(base: Base, look: Callable[[Base], tuple[T, list[Finding]]]) -> tuple[Base, T]:
+    """The base with windows as long as it was trained with, or halved until the memory suffices,
+    which is said; and what `look` tells of it beside its findings. Raises UsageError if the memory
+    is too small for the shortest, too."""
+    trained = int(base.config["frames"])
+    found, findings = look(base)
+    while verdict(findings) == "unusable" and window_length(base) // 2 >= SHORTEST:
+        frames = (window_length(base) // 2 - 1) * base.packed + 1
+        base = replace(base, config=base.config | {"frames": frames})
+        found, findings = look(base)
     warn_findings("swapping", findings)
     refuse("swapping", findings)
-    say(f"swapping takes {least:.1f} to {most:.1f} GB of memory (estimated)")
+    if (frames := int(base.config["frames"])) < trained:
+        warn(
+            f"{frames} frames pass through the network at once, not the {trained} that it was "
+            "trained with, for which the memory is too small: the result may flicker more"
+        )
+    return base, found
 
 
 def peaks(folder: Path, config: dict[str, Any], precision: str) -> dict[str, Peak]:

@@ -8,9 +8,11 @@ import pytest
 
 from animateanywhere.backbones.base import load_base
 from animateanywhere.cli.main import main
+from animateanywhere.commands import swap_memory
 from animateanywhere.commands.bases import bases
 from animateanywhere.core import estimate
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.findings import Finding
 from animateanywhere.media import video
 from animateanywhere.preprocessing import character as character_of
 from animateanywhere.preprocessing.scene import parts as part_of
@@ -56,6 +58,33 @@ def test_published_weights_are_gathered_and_swap(
     assert "GB are needed, 0.0 GB are free" in line(capsys)
     with pytest.raises(UsageError, match="this base is for `aa swap`"):
         load_base(base)
+
+
+def test_where_the_memory_is_small_fewer_frames_pass_at_once(
+    base: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene_of(place, STAYS)
+    needed: list[float] = []
+
+    def fits(most: float, least: float) -> list[Finding]:
+        needed.append(least)
+        return [Finding("unusable", "memory", "too little")] if len(needed) == 1 else []
+
+    monkeypatch.setattr(swap_memory, "fits", fits)
+    for memory in ("memory_now", "peak_memory"):
+        monkeypatch.setattr(swap_memory, memory, lambda: 0.0)
+    given = ["swap", "a.png", "--scene", "scene.mp4", "--base", str(base), "--out"]
+    monkeypatch.setattr(swap_memory, "SHORTEST", 3)
+    assert main([*given, "short"]) == 0
+    assert needed[1] < needed[0]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: 3 frames pass through the network at once, not the 6 that it was" in said
+    assert main([*given, "whole"]) == 0
+    assert "pass through the network" not in capsys.readouterr().err
+    windows = [json.loads((place / f"{name}.json").read_text())["window"]
+               for name in ("short", "whole")]  # fmt: skip
+    assert windows == [3, 6]
+    assert (frames_in(place / "short") != frames_in(place / "whole")).any()
 
 
 def test_the_list_of_bases_says_where_it_comes_from() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from animateanywhere.backbones.base import load_base
 from animateanywhere.cli.main import main
-from animateanywhere.commands import swap_chunks
+from animateanywhere.commands import swap, swap_chunks, swap_memory
 from animateanywhere.core import estimate
+from animateanywhere.core.findings import Finding
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.cost import predict
 from animateanywhere.methods.anycharv import generation, long_scene
@@ -92,14 +93,24 @@ def test_chunks_of_a_long_scene_fade_into_each_other(
 
 
 def test_its_memory_is_estimated_before_it_runs(
-    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    run: Run, place: Path, tiny_wan: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     scene_of(place, STAYS)
     monkeypatch.setattr(predict, "BRIEF", 0.0)
     monkeypatch.setattr(estimate, "free_memory", lambda: 0.01)
     assert run("--out", "frames") == 2
     assert "GB are needed, 0.0 GB are free" in line(capsys)
     assert not (place / "frames").exists()
+    found = [[Finding("unusable", "memory", "too little")], []]
+    monkeypatch.setattr(swap, "estimate_generation", lambda *_: (None, found.pop(0)))
+    monkeypatch.setattr(swap_memory, "SHORTEST", 1)
+    assert run("--out", "frames") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    trained = int(load_base(tiny_wan).config["frames"])
+    window = json.loads((place / "frames.json").read_text())["window"]
+    assert f"{window} frames pass through the network at once, not the {trained}" in said
+    assert window < trained and (window - 1) % 4 == 0
 
 
 def test_what_a_base_has_no_use_for_is_refused(
