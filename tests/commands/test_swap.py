@@ -473,6 +473,9 @@ def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
         (place / "runs" / "scene" / "a.json").read_text())["characters"]]  # fmt: skip
     assert names == ["a.png", "b.png"]
     assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-2.mp4").is_file()
+    capsys.readouterr()
+    assert run("--frames", 8, "--grow", "0.3", "--out", "z.mp4") == 0
+    assert "of the same scene and settings, reused" in capsys.readouterr().err
     write_character(place / "a.png", hidden=(0,))  # another pose beside the same picture
     assert run("--frames", 8) == 0 and (place / "runs" / "scene" / "a-3.mp4").is_file()
     assert main(["runs", "delete", "scene", "--yes"]) == 0

@@ -12,6 +12,7 @@ from animateanywhere.backbones.base import load_base
 from animateanywhere.cli.main import main
 from animateanywhere.commands import swap, swap_chunks, swap_memory
 from animateanywhere.core import estimate
+from animateanywhere.core.estimate import Estimate
 from animateanywhere.core.findings import Finding
 from animateanywhere.media import video
 from animateanywhere.methods.animate_anywhere.cost import predict
@@ -103,12 +104,14 @@ def test_its_memory_is_estimated_before_it_runs(
     assert "GB are needed, 0.0 GB are free" in line(capsys)
     assert not (place / "frames").exists()
     found = [[Finding("unusable", "memory", "too little")], []]
-    monkeypatch.setattr(swap, "estimate_generation", lambda *_: (None, found.pop(0)))
+    hour = Estimate(3600, 1.0, {})
+    monkeypatch.setattr(swap, "estimate_generation", lambda *_: (hour, found.pop(0)))
     monkeypatch.setattr(swap_memory, "SHORTEST", 1)
     assert run("--out", "frames") == 0
     said = " ".join(capsys.readouterr().err.split())
     trained = int(load_base(tiny_wan).config["frames"])
     window = json.loads((place / "frames.json").read_text())["window"]
+    assert "swapping takes about 1 h 0 min and 1.0 GB on this machine (estimated)" in said
     assert f"{window} frames pass through the network at once, not the {trained}" in said
     assert window < trained and (window - 1) % 4 == 0
 

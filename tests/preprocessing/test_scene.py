@@ -139,6 +139,16 @@ def test_several_people_need_a_number_and_the_others_have_masks(place):
     assert content.others.max() > 0.9 and 0.02 < content.others.mean() < 0.5
 
 
+def test_each_person_of_a_scene_is_kept_for_the_next_time(place, monkeypatch):
+    path = write_scene(place / "a.mp4", crowd({1: STAYS, 2: STAYS + 70}))
+    first = [prepared(path, number).parts[0] for number in (1, 2)]
+    monkeypatch.setattr("animateanywhere.preprocessing.scene.prepared.scan", None)
+    again = [prepared(path, number).parts[0] for number in (1, 2)]
+    for one, other in zip(first, again, strict=True):
+        assert one.folder == other.folder and (one.squares == other.squares).all()
+    assert first[0].folder != first[1].folder
+
+
 def test_people_in_the_background_stay_and_are_mentioned(place):
     shown = crowd({1: STAYS})
     far = shown.keypoints[:1] * (0.3, 0.3, 1) + (180, 40, 0)
