@@ -26,6 +26,7 @@ from animateanywhere.studio.form import TooLarge
 from animateanywhere.studio.job import file_of_check
 from animateanywhere.studio.jobs import TICK, Queue
 from animateanywhere.studio.place import Place, Unknown
+from animateanywhere.studio.subjects import Newer
 
 PAGES = Path(__file__).with_name("pages")
 KINDS = {
@@ -64,6 +65,7 @@ def create_app(place: Place, keys: Keys, host: str = "127.0.0.1") -> Starlette:
     known: dict[Any, Callable[..., Any]] = {
         Unknown: _missing, UsageError: _wrong, Failure: _failed, OSError: _failed,
         TooLarge: _too_large, clips.TooMany: _too_many, ClientDisconnect: _broken_off,
+        Newer: _newer,
     }  # fmt: skip
     guards = [
         Middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(host), www_redirect=False),
@@ -136,6 +138,11 @@ async def _too_many(request: Request, error: Exception) -> Response:
 
 async def _broken_off(request: Request, error: Exception) -> Response:
     return _line("the upload broke off", 400)  # to nobody: a page was closed
+
+
+async def _newer(request: Request, error: Exception) -> Response:
+    text = "this was changed since the page loaded it: load the newer one, then correct that"
+    return Answer({"error": text, "newer": True}, 409)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -94,33 +94,37 @@ async def _start_over(request: Request) -> Response:
 
 async def _picture(request: Request) -> Response:
     kind, frame = request.path_params["kind"], request.path_params["frame"]
-    return media(subjects.picture(_subject_folder(request), kind, frame))
+    folder = _subject_folder(request)
+    if kind == "masks":
+        png, version = await run_in_threadpool(subjects.mask, folder, frame)
+        return Response(png, media_type="image/png", headers={"etag": f'"{version}"'})
+    return media(subjects.picture(folder, kind, frame))
 
 
 async def _set_mask(request: Request) -> Response:
     body = await read_body(request, subjects.LARGEST_MASK)
-    frame = request.path_params["frame"]
-    corrected = await run_in_threadpool(subjects.set_mask, _subject_folder(request), frame, body)
-    return Answer({"corrected": corrected})
+    folder, frame = _subject_folder(request), request.path_params["frame"]
+    loaded = request.headers.get("if-match", "").strip('"')
+    return Answer(await run_in_threadpool(subjects.set_mask, folder, frame, body, loaded))
 
 
 async def _set_pose(request: Request) -> Response:
     form, frame = await read_form(request), request.path_params["frame"]
-    pose, filled = form.get("pose"), form.get("filled")
-    folder = _subject_folder(request)
-    corrected = await run_in_threadpool(subjects.set_pose, folder, frame, pose, filled)
-    return Answer({"corrected": corrected})
+    given = (frame, form.get("version"), form.get("pose"), form.get("filled"))
+    return Answer(await run_in_threadpool(subjects.set_pose, _subject_folder(request), *given))
 
 
 async def _set_caption(request: Request) -> Response:
     form = await read_form(request)
-    frames, caption = form.get("frames"), form.get("caption")
+    frames, versions, caption = form.get("frames"), form.get("versions"), form.get("caption")
     if not isinstance(frames, list) or not all(isinstance(one, int) for one in frames):
         raise UsageError("frames: give their numbers")
+    if not isinstance(versions, list) or len(versions) != len(frames):
+        raise UsageError("versions: give one for each of the frames")
     if not isinstance(caption, str):
         raise UsageError("caption: give text")
-    await run_in_threadpool(subjects.set_caption, _subject_folder(request), frames, caption)
-    return Response(status_code=204)
+    given = (_subject_folder(request), frames, versions, caption)
+    return Answer({"version": await run_in_threadpool(subjects.set_caption, *given)})
 
 
 # Motions and results

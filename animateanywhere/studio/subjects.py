@@ -3,6 +3,7 @@ and `aa personalize` reads (`datasets.subject`, `datasets.corrections`)."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import threading
@@ -31,12 +32,22 @@ from animateanywhere.datasets.subject import (
     save_picture,
 )
 from animateanywhere.pose.keypoints import COLORS, KEYPOINTS, LIMBS, VISIBLE
-from animateanywhere.pose.skeleton import parse_poses, poses_text, read_poses, write_poses
+from animateanywhere.pose.skeleton import (
+    Poses,
+    parse_poses,
+    poses_text,
+    read_poses,
+    write_poses,
+)
 from animateanywhere.studio.place import Place, Unknown
 from animateanywhere.studio.scenes import is_part, run_of
 
 LARGEST_MASK = 2**24  # bytes of a PNG
 LONGEST = 400  # letters of a caption
+
+
+class Newer(Exception):
+    """What a correction replaces is not what its page had loaded any more."""
 
 
 def is_subject(folder: Path) -> bool:
@@ -61,6 +72,7 @@ def show(folder: Path) -> dict[str, Any]:
     """All that the page shows of a subject, without its pictures. Raises UsageError where files
     are damaged."""
     poses, findings = read_poses(folder / "poses.json"), read_findings(folder)
+    captions = read_captions(folder / "captions.jsonl")
     filled = poses.filled if poses.filled is not None else np.zeros(poses.keypoints.shape[:2], bool)
     found = find_corrections(folder)
     return {
@@ -68,7 +80,9 @@ def show(folder: Path) -> dict[str, Any]:
         "class_word": read_settings(folder).get("class_word"),
         "keypoints": np.round(poses.keypoints.astype(float), 3).tolist(),  # as in the file
         "filled": np.argwhere(filled).tolist(),
-        "captions": read_captions(folder / "captions.jsonl"), "verdict": verdict(findings),
+        "captions": captions, "verdict": verdict(findings),
+        "versions": {"pose": [_pose_version(poses, i) for i in range(len(poses.keypoints))],
+                     "caption": [_version(one.encode()) for one in captions]},
         "findings": [finding._asdict() for finding in findings],
         "corrected": corrected_frames(found, found.digests), **SKELETON,
     }  # fmt: skip
@@ -90,10 +104,19 @@ def picture(folder: Path, kind: str, frame: int) -> Path:
     return path
 
 
-def set_mask(folder: Path, frame: int, png: bytes) -> bool:
-    """Replace a mask by a picture: white is the person; returns whether it is corrected, other than
-    as found. Raises UsageError for another size, or what
-    is no PNG file; Failure where the disk is full or a command works in the folder."""
+def mask(folder: Path, frame: int) -> tuple[bytes, str]:
+    """The PNG file of a mask and its version. Raises Unknown."""
+    png = picture(folder, "masks", frame).read_bytes()
+    return png, _version(png)
+
+
+def set_mask(folder: Path, frame: int, png: bytes, version: str) -> dict[str, Any]:
+    """Replace a mask by a picture: white is the person. version: of the mask that the page had
+    loaded. Returns whether it is corrected, other than as found, and its new version.
+
+    Raises Newer where the mask has another version; UsageError for another size, or what is no PNG
+    file; Failure where the disk is full or a command works in the folder.
+    """
     path = picture(folder, "masks", frame)
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as given:
@@ -106,20 +129,26 @@ def set_mask(folder: Path, frame: int, png: bytes) -> bool:
         raise UsageError("not a PNG file of a mask") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UsageError(f"not a PNG file of a mask ({error})") from None
-    with _editing(folder), write_aside(path) as aside:
-        save_picture(aside, pixels)
-    return is_corrected(folder, frame, "mask", pixels)
+    with _editing(folder):
+        _require_version(mask(folder, frame)[1], version)
+        with write_aside(path) as aside:
+            save_picture(aside, pixels)
+        saved = mask(folder, frame)[1]
+    return {"corrected": is_corrected(folder, frame, "mask", pixels), "version": saved}
 
 
-def set_pose(folder: Path, frame: int, pose: Any, filled: Any = None) -> bool:
-    """Replace the keypoints of a frame, 18 of x, y in pixels and confidence; returns whether they
-    are corrected, other than as found. filled: the indices of those that are interpolated; without,
-    those that were moved no longer are. Raises as `set_mask` does."""
+def set_pose(
+    folder: Path, frame: int, version: Any, pose: Any, filled: Any = None
+) -> dict[str, Any]:
+    """Replace the keypoints of a frame, 18 of x, y in pixels and confidence. filled: the indices of
+    those that are interpolated; without, those that were moved no longer are. Else as `set_mask`.
+    """
     path = folder / "poses.json"
     with _editing(folder):
         poses = read_poses(path)
         if not 0 <= frame < len(poses.keypoints):
             raise Unknown(str(frame))
+        _require_version(_pose_version(poses, frame), version)
         try:
             with np.errstate(over="ignore"):  # infinity, which is refused below
                 given = np.array(pose, dtype=np.float32)
@@ -135,13 +164,16 @@ def set_pose(folder: Path, frame: int, pose: Any, filled: Any = None) -> bool:
             poses.filled[frame] = np.isin(np.arange(len(given)), filled)
         elif poses.filled is not None:  # it was placed, no longer interpolated
             poses.filled[frame] &= ~changed
-        parse_poses(poses_text(poses).encode(), "the pose")  # what could not be read again
+        # As it will be read again, if it can be
+        read = parse_poses(poses_text(poses).encode(), "the pose")
         write_poses(path, poses)
-    return is_corrected(folder, frame, "pose", given)
+    corrected = is_corrected(folder, frame, "pose", given)
+    return {"corrected": corrected, "version": _pose_version(read, frame)}
 
 
-def set_caption(folder: Path, frames: list[int], caption: str) -> None:
-    """Replace the captions of frames. Raises as `set_mask`, and for one without <token>."""
+def set_caption(folder: Path, frames: list[int], versions: list[Any], caption: str) -> str:
+    """Replace the captions of frames; versions: one for each. Returns the new version, which is the
+    same for all. Raises as `set_mask`, and for a caption without <token>."""
     path, words = folder / "captions.jsonl", " ".join(caption.split())
     if "<token>" not in words:
         raise UsageError("a caption names the person by <token>, as in: a <token> man in a room")
@@ -151,10 +183,29 @@ def set_caption(folder: Path, frames: list[int], caption: str) -> None:
         captions = read_captions(path)
         if any(not 0 <= frame < len(captions) for frame in frames):
             raise Unknown(str(frames))
+        for frame, version in zip(frames, versions, strict=True):
+            _require_version(_version(captions[frame].encode()), version)
         for frame in frames:
             captions[frame] = words
         with write_aside(path) as aside:
             aside.write_text(captions_text(captions), encoding="utf-8")
+    return _version(words.encode())
+
+
+def _version(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+def _pose_version(poses: Poses, frame: int) -> str:
+    """The version of the pose of a frame, with what of it is interpolated."""
+    filled = b"" if poses.filled is None else poses.filled[frame].tobytes()
+    return _version(poses.keypoints[frame].tobytes() + filled)
+
+
+def _require_version(there: str, loaded: Any) -> None:
+    """Raise Newer where what is there is not what a page had loaded."""
+    if loaded != there:
+        raise Newer
 
 
 def forget(place: Place, name: str) -> None:
@@ -178,10 +229,12 @@ def _editing(folder: Path) -> Iterator[None]:
         raise Failure(
             f"{folder.parent.name} is in use: a command works in it; wait until it has ended"
         )
-    with EDITS:
-        if is_part(folder):
-            with owned(run_of(folder), "swap"):
-                yield
-        else:
-            with owned(folder, "prepare", is_subject):
-                yield
+    own = owned(run_of(folder), "swap") if is_part(folder) else owned(folder, "prepare", is_subject)
+    refused = None
+    with EDITS, own:
+        try:
+            yield
+        except (Newer, Unknown, UsageError) as error:
+            refused = error  # or the folder would be marked as one in which a command was stopped
+    if refused is not None:
+        raise refused

@@ -329,6 +329,64 @@ def test_corrections_change_the_files_that_the_commands_read(subject: Path, page
     assert "near a window" in (folder / "captions.jsonl").read_text()
 
 
+def paint(page: Any, frame: int, at: int) -> None:
+    """Put the brush once on a frame, at a place in both directions."""
+    page.get_by_role("button", name=re.compile(f"^Frame {frame}(,|$)")).click()
+    page.get_by_role("button", name="Paint").click()
+    page.locator("canvas[aria-busy=false]").wait_for()
+    page.get_by_role("application").click(position={"x": at, "y": at})
+
+
+def test_two_tabs_do_not_paint_over_each_other(subject: Path, page: Any) -> None:
+    """Nor move joints, nor write captions; what the other one has saved is loaded by a click."""
+    open_example(page)
+    other = page.context.new_page()
+    other.set_default_timeout(WAIT)
+    other.goto(page.url)
+    mask, poses = subject / "masks" / "0001.png", subject / "poses.json"
+    for one in (page, other):
+        one.get_by_role("button", name="Frame 1", exact=True).click()
+        one.locator("canvas[aria-busy=false]").wait_for()
+    newer = page.get_by_role("alert").filter(has_text="another tab")
+
+    paint(other, 1, 40)
+    other.get_by_role("button", name="Frame 1, corrected: mask").wait_for()
+    painted = mask.read_bytes()
+    page.get_by_role("button", name="Paint").click()
+    page.get_by_role("application").click(position={"x": 120, "y": 40})
+    newer.filter(has_text="The mask of frame 1 was changed").wait_for()
+    assert mask.read_bytes() == painted
+    page.get_by_role("button", name="Load the newer one").click()
+    newer.wait_for(state="hidden")
+    page.get_by_role("button", name="Frame 1, corrected: mask").wait_for()
+    assert page.get_by_role("button", name="Undo").is_disabled()
+    paint(page, 1, 120)
+    until(lambda: mask.read_bytes() != painted)  # on top of what the other tab has painted
+    both = np.array(Image.open(mask)).astype(int)
+    assert (both >= np.array(Image.open(io.BytesIO(painted)))).all()
+
+    for one in (other, page):
+        one.get_by_role("button", name="Joints").click()
+        one.get_by_label("Joint", exact=True).select_option(label="neck")
+        one.get_by_role("application").press("ArrowRight")
+        if one is other:
+            other.get_by_role("button", name=re.compile("Frame 1, corrected: .*pose")).wait_for()
+            moved = poses.read_bytes()
+    newer.filter(has_text="The skeleton of frame 1 was changed").wait_for()
+    assert poses.read_bytes() == moved
+    for one, words in ((other, "a <token> man by a door"), (page, "a <token> man by a tree")):
+        one.get_by_label("Caption", exact=True).fill(words)
+        one.get_by_role("button", name="Save the caption").click()
+        if one is other:
+            other.get_by_text("The caption is saved.").wait_for()
+    newer.filter(has_text="A caption was changed").wait_for()
+    assert "by a tree" not in (subject / "captions.jsonl").read_text()
+    page.get_by_role("button", name="Load the newer one").click()
+    newer.wait_for(state="hidden")
+    assert page.get_by_label("Caption", exact=True).input_value() == "a <token> man by a door"
+    other.close()
+
+
 @pytest.fixture
 def two_results(runs: Path) -> None:
     mark(runs / "studio", "studio")

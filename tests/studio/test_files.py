@@ -67,6 +67,25 @@ def png(pixels: np.ndarray) -> bytes:
     return data.getvalue()
 
 
+def save_mask(client: TestClient, path: str, frame: int, mask: np.ndarray) -> Any:
+    """Save a mask of a subject as a page does that has just loaded it."""
+    loaded = client.get(f"{path}/masks/{frame}").headers["etag"]
+    return client.put(f"{path}/masks/{frame}", content=png(mask), headers={"if-match": loaded})
+
+
+def save_pose(client: TestClient, path: str, frame: int, form: dict[str, Any]) -> Any:
+    """The same with a pose."""
+    version = client.get(path).json()["versions"]["pose"][frame]
+    return client.put(f"{path}/poses/{frame}", json=form | {"version": version})
+
+
+def save_caption(client: TestClient, path: str, form: dict[str, Any]) -> Any:
+    """The same with the caption of some frames."""
+    known = client.get(path).json()["versions"]["caption"]
+    versions = [known[frame] for frame in form["frames"]]
+    return client.put(f"{path}/captions", json=form | {"versions": versions})
+
+
 # Uploads
 
 
@@ -228,12 +247,12 @@ def test_a_subject_is_shown_and_corrected_in_the_files_of_the_commands(
 
     mask = np.zeros((12, 16), np.uint8)
     mask[2:5, 3:7] = 255
-    assert client.put(f"{path}/masks/1", content=png(mask)).json() == {"corrected": True}
+    assert save_mask(client, path, 1, mask).json()["corrected"] is True
     pose = about["keypoints"][1]
     pose[2] = [9.5, 3.25, 1]
-    assert client.put(f"{path}/poses/1", json={"pose": pose}).json() == {"corrected": True}
+    assert save_pose(client, path, 1, {"pose": pose}).json()["corrected"] is True
     words = {"frames": [0, 2], "caption": "a  <token> man\nnear a tree"}
-    assert client.put(f"{path}/captions", json=words).status_code == 204
+    assert save_caption(client, path, words).status_code == 200
 
     read = read_subject(subject)
     assert (read.masks[1] * 255 == mask).all() and not read.masks[0].any()
@@ -260,15 +279,14 @@ def test_what_is_put_back_is_as_it_was_found(client: TestClient, subject: Path) 
     found, moved = about["keypoints"][1], [[9.5, 3.25, 1], *about["keypoints"][1][1:]]
     for pose, filled, corrected in ((moved, [3], True), (found, [2, 3], False)):
         form = {"pose": pose, "filled": filled}
-        assert client.put(f"{path}/poses/1", json=form).json() == {"corrected": corrected}
+        assert save_pose(client, path, 1, form).json()["corrected"] is corrected
     for value in (255, 0):
-        mask = png(np.full((12, 16), value, np.uint8))
-        answer = client.put(f"{path}/masks/1", content=mask)
-        assert answer.json() == {"corrected": bool(value)}
+        answer = save_mask(client, path, 1, np.full((12, 16), value, np.uint8))
+        assert answer.json()["corrected"] is bool(value)
     assert [(subject / file).read_bytes() for file in files] == before
     assert not any(find_corrections(subject).values.values())
     for wrong in (7, [18], ["a"], [[]]):
-        answer = client.put(f"{path}/poses/1", json={"pose": found, "filled": wrong})
+        answer = save_pose(client, path, 1, {"pose": found, "filled": wrong})
         assert answer.status_code == 422
 
 
@@ -294,7 +312,15 @@ def test_wrong_corrections_change_nothing(
     client: TestClient, subject: Path, path: str, sent: dict[str, Any], words: str
 ) -> None:
     before = {file: file.read_bytes() for file in subject.rglob("*") if file.is_file()}
-    answer = client.put(f"/api/subjects/{subject.name}/{path}", **sent)
+    address = f"/api/subjects/{subject.name}"
+    versions = client.get(address).json()["versions"]
+    if isinstance(form := sent.get("json"), dict):  # as a page sends it
+        form |= {"version": versions["pose"][0], "versions": versions["caption"][:1]}
+    elif path != "captions":
+        sent |= {"headers": {"if-match": client.get(f"{address}/masks/0").headers["etag"]}}
+        version = b'{"version": "%s", ' % versions["pose"][0].encode()
+        sent["content"] = sent["content"].replace(b"{", version, 1)
+    answer = client.put(f"{address}/{path}", **sent)
     assert answer.status_code in (404, 422) and words in answer.json()["error"]
     kept = {file: file.read_bytes() for file in subject.rglob("*") if file.is_file()}
     assert {file: kept.get(file) for file in before} == before
@@ -357,16 +383,62 @@ def test_tabs_that_correct_at_the_same_time_wait_for_each_other(
     client: TestClient, subject: Path
 ) -> None:
     path = f"/api/subjects/{subject.name}"
-    pose = client.get(path).json()["keypoints"][0]
+    about = client.get(path).json()
+    pose, versions = about["keypoints"][0], about["versions"]["pose"]
 
     def correct(number: int) -> int:
-        sent = {"pose": [[number, number, 1], *pose[1:]]}
+        sent = {"pose": [[number, number, 1], *pose[1:]], "version": versions[number % 3]}
         return client.put(f"{path}/poses/{number % 3}", json=sent).status_code
 
-    with ThreadPoolExecutor(6) as pool:
-        assert set(pool.map(correct, range(12))) == {200}
+    with ThreadPoolExecutor(6) as pool:  # one of the tabs for each frame, which was the first
+        assert sorted(pool.map(correct, range(12))) == [200] * 3 + [409] * 9
     found = client.get(path).json()["keypoints"]
     assert [found[frame][0][0] % 3 for frame in range(3)] == [0, 1, 2]
+
+
+def test_nothing_is_saved_over_what_another_tab_has_saved_meanwhile(
+    client: TestClient, subject: Path
+) -> None:
+    path = f"/api/subjects/{subject.name}"
+    about, mask = client.get(path).json(), client.get(f"{path}/masks/1").headers["etag"]
+    poses, captions = about["versions"]["pose"], about["versions"]["caption"]
+    white = {"content": png(np.full((12, 16), 255, np.uint8)), "headers": {"if-match": mask}}
+    moved = [[9.5, 3.2501, 1], *about["keypoints"][1][1:]]
+    words = {"frames": [0, 1], "versions": captions[:2], "caption": "a <token> man near a tree"}
+    sent: dict[str, dict[str, Any]] = {
+        "masks/1": white,
+        "poses/1": {"json": {"pose": moved, "version": poses[1]}},
+        "captions": {"json": words},
+    }
+    new = {}
+    for name, one in sent.items():
+        answer = client.put(f"{path}/{name}", **one)
+        assert answer.status_code == 200
+        new[name] = answer.json()["version"]
+    kept = {file: file.read_bytes() for file in subject.rglob("*") if file.is_file()}
+    for name, one in sent.items():  # another tab, which has loaded what was before
+        answer = client.put(f"{path}/{name}", **one)
+        assert answer.status_code == 409 and answer.json()["newer"] is True, name
+        assert "load the newer one" in answer.json()["error"]
+    one_of_two = {"frames": [2, 1], "versions": captions[1:], "caption": "a <token> woman"}
+    assert client.put(f"{path}/captions", json=one_of_two).status_code == 409
+    assert kept == {file: file.read_bytes() for file in subject.rglob("*") if file.is_file()}
+
+    # The tab that saved goes on, and so does the other one with what is there now
+    about = client.get(path).json()
+    assert about["versions"]["pose"] == [poses[0], new["poses/1"], poses[2]]
+    assert about["versions"]["caption"] == [new["captions"]] * 2 + [captions[2]]
+    assert client.get(f"{path}/masks/1").headers["etag"] == f'"{new["masks/1"]}"'
+    white["headers"]["if-match"] = f'"{new["masks/1"]}"'
+    sent["poses/1"]["json"]["version"] = new["poses/1"]
+    words["versions"] = [new["captions"]] * 2
+    for name, one in sent.items():
+        assert client.put(f"{path}/{name}", **one).status_code == 200, name
+    # What tells of nothing that was loaded is refused as well
+    for name in ("masks/1", "poses/1"):
+        bare = {"content": white["content"]} if name == "masks/1" else {"json": {"pose": moved}}
+        assert client.put(f"{path}/{name}", **bare).status_code == 409
+    assert client.put(f"{path}/captions", json=words | {"versions": None}).status_code == 422
 
 
 def test_nobody_corrects_what_a_command_works_in(client: TestClient, subject: Path) -> None:
@@ -402,10 +474,11 @@ def test_a_person_of_any_run_is_corrected_and_learned_again(
     path = f"/api/subjects/{item['id']}"
     pose = client.get(path).json()["keypoints"][1]
     pose[0] = [2, 3, 1]
-    assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 200
+    assert save_pose(client, path, 1, {"pose": pose}).status_code == 200
     assert read_subject(run / "subject").keypoints[1, 0].tolist() == [2, 3, 1]
     with owned(run, "personalize", lambda _: True):
-        assert client.put(f"{path}/poses/1", json={"pose": pose}).status_code == 409
+        answer = save_pose(client, path, 1, {"pose": pose})
+    assert answer.status_code == 409 and "in use" in answer.json()["error"]
     client.app.state.queue.closed = True
     form = {"job": "learn", "subject": item["id"], "token": "anna2", "seed": 7}
     job = client.app.state.queue.find(client.post("/api/jobs", json=form).json()["id"])

@@ -23,7 +23,7 @@ from animateanywhere.studio import orders, ready
 from animateanywhere.studio.clips import EXAMPLE, file_of
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.place import Place, Unknown, new_id
-from tests.studio.test_files import png
+from tests.studio.test_files import png, save_mask
 
 VIDEO = (EXAMPLES / "reference.mp4").read_bytes()
 
@@ -198,11 +198,12 @@ def test_the_scene_that_aa_swap_reads_is_corrected(client: TestClient, studio_pl
     about = client.get(path).json()
     mask = np.zeros((about["height"], about["width"]), np.uint8)
     mask[3:9, 4:6] = 255
-    assert client.put(f"{path}/masks/1", content=png(mask)).status_code == 200
+    assert save_mask(client, path, 1, mask).status_code == 200
     assert (np.array(Image.open(scene.parts[0].folder / "masks" / "0001.png")) == mask).all()
     assert client.get(path).json()["corrected"]["mask"] == [1]
     with owned(run, "swap"):
-        assert client.put(f"{path}/masks/1", content=png(mask)).status_code == 409
+        answer = save_mask(client, path, 1, mask)
+    assert answer.status_code == 409 and "in use" in answer.json()["error"]
     assert client.delete(path).status_code == 404  # it is the command's
 
 

@@ -2,16 +2,17 @@
 
 import { attempt, field, fill, h, toast } from "./dom.js";
 import { makeMask } from "./mask.js";
-import { put, putBlob, saver } from "./net.js";
+import { get, getPicture, put, putPicture, saver } from "./net.js";
 import { drawPose, nearestJoint } from "./skeleton.js";
 
 const REACH = 0.05; // of the longer side: how near to a joint the pointer is
 const STEPS_BACK = 40;
 const TOGETHER = 700; // ms between moves by keys that are undone together
 
-/** The editor of a subject, `about` as the server tells it. first: number of its first frame in the clip; captions: whether they matter. */
-export function editor(id, about, { first = 0, captions = true } = {}) {
-  const look = { frame: 0, tool: "look", brush: Math.max(Math.round(about.width / 14), 2), mask: true, bones: true, picked: -1 };
+/** The editor of a subject, `about` as the server tells it. first: number of its first frame in the clip; captions: whether they
+ * matter; frame, tool: to begin with. */
+export function editor(id, about, { first = 0, captions = true, frame: begin = 0, tool = "look" } = {}) {
+  const look = { frame: 0, tool, brush: Math.max(Math.round(about.width / 14), 2), mask: true, bones: true, picked: -1 };
   const scale = Math.max(Math.round(560 / Math.max(about.width, about.height)), 1);
   const canvas = h("canvas", { width: about.width * scale, height: about.height * scale, tabindex: 0, role: "application",
     "aria-roledescription": "editor of a frame", "aria-label": "Frame with mask and skeleton. The arrow keys change the frame, move the brush, or move the joint that is chosen." });
@@ -21,6 +22,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   const undo = [];
   const fixed = Object.fromEntries(Object.entries(about.corrected).map(([kind, frames]) => [kind, new Set(frames)]));
   const filled = about.keypoints.map((_, i) => new Set(about.filled.filter(([frame]) => frame === i).map(([, joint]) => joint))); // interpolated joints
+  const masks = []; // versions of those that were loaded
   const save = saver();
   let stroke = null; // of the brush, or of a joint: where it is and of which frame
   let cursor = null;
@@ -42,12 +44,19 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
     loaded = -1;
     canvas.setAttribute("aria-busy", "true");
     await save.settled(); // what was painted here a moment ago
-    const [one, two] = await Promise.all([picture(source("frames")), picture(source("masks"))]);
+    const [one, { blob, version }] = await Promise.all([picture(source("frames")), getPicture(source("masks"))]);
+    const given = await createImageBitmap(blob);
     if (mine !== loads) return;
     photo.src = one.src;
     await photo.decode();
     if (mine !== loads) return;
-    mask.set(two);
+    mask.set(given);
+    if ((masks[frame] ??= version) !== version) { // or another tab's changes would be undone with the own
+      undo.splice(0, Infinity, ...undo.filter((one) => one.mask !== frame));
+      back.disabled = !undo.length;
+      newer.hidden = true;
+      masks[frame] = version;
+    }
     loaded = frame;
     canvas.setAttribute("aria-busy", "false");
     draw();
@@ -75,30 +84,57 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
 
   const brush = (from, to) => mask.brush(from, to, look.brush, look.tool === "erase");
 
-  function remember(step) {
-    undo.push(step);
+  /** mask: the frame whose mask a step brings back, if it does. */
+  function remember(step, mask = -1) {
+    undo.push({ step, mask });
     undo.splice(0, undo.length - STEPS_BACK);
     back.disabled = false;
   }
 
   /** Corrected is what differs from what was found: not what was put back. */
-  function noteFixed(kind, frame, { corrected }) {
+  function noteFixed(kind, frame, corrected) {
     if (corrected) fixed[kind].add(frame);
     else fixed[kind].delete(frame);
     listFrames();
   }
 
+  /** Save what is called so, but not over what another tab or a command has changed since it was loaded here. */
+  const saveOver = (what, send) => save(what, async () => {
+    try {
+      await send();
+    } catch (error) {
+      if (!error.newer) throw error;
+      newer.hidden = false;
+      fill(newer, h("span", {}, `${what} was changed in another tab, or by a command, after this page had loaded it. What you change here is not saved over that.`),
+        h("button", { type: "button", onclick: () => attempt(loadNewer) }, "Load the newer one"));
+      newer.scrollIntoView({ block: "nearest" });
+    }
+  });
+
   function saveMask(pixels, frame) {
-    save(`mask ${frame}`, async () => {
+    saveOver(`The mask of frame ${first + frame}`, async () => {
       const png = await new Promise((done) => pixels.toBlob(done, "image/png"));
-      noteFixed("mask", frame, await putBlob(`/api/subjects/${id}/masks/${frame}`, png));
+      const { corrected, version } = await putPicture(`/api/subjects/${id}/masks/${frame}`, png, masks[frame]);
+      masks[frame] = version;
+      noteFixed("mask", frame, corrected);
     });
   }
 
   function savePose(frame) {
-    save(`pose ${frame}`, async () => {
-      noteFixed("pose", frame, await put(`/api/subjects/${id}/poses/${frame}`, { pose: about.keypoints[frame], filled: [...filled[frame]] }));
+    saveOver(`The skeleton of frame ${first + frame}`, async () => {
+      const { corrected, version } = await put(`/api/subjects/${id}/poses/${frame}`,
+        { version: about.versions.pose[frame], pose: about.keypoints[frame], filled: [...filled[frame]] });
+      about.versions.pose[frame] = version;
+      noteFixed("pose", frame, corrected);
     });
+  }
+
+  /** Begin anew with what is on the disk now. */
+  async function loadNewer() {
+    await save.settled();
+    const anew = editor(id, await get(`/api/subjects/${id}`), { first, captions, frame: look.frame, tool: look.tool });
+    box.replaceWith(anew);
+    anew.querySelector("canvas").focus();
   }
 
   /** Put the brush down; it paints until it is lifted. */
@@ -109,7 +145,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
       if (frame !== loaded) return turn(frame);
       mask.set(before);
       return draw();
-    });
+    }, frame);
     stroke = { at, frame, byKeys };
     brush(at, at);
     listFrames();
@@ -221,7 +257,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
 
   const tools = { look: "Look", paint: "Paint", erase: "Erase", joint: "Joints" };
   const toolButtons = Object.entries(tools).map(([name, words]) => h("button", { type: "button", "aria-pressed": String(name === look.tool), onclick: () => choose(name) }, words));
-  const back = h("button", { type: "button", class: "plain", disabled: true, onclick: () => { lift(); moved = null; const step = undo.pop(); step?.(); if (!undo.length) { if (document.activeElement === back) canvas.focus(); back.disabled = true; } } }, "Undo");
+  const back = h("button", { type: "button", class: "plain", disabled: true, onclick: () => { lift(); moved = null; undo.pop()?.step(); if (!undo.length) { if (document.activeElement === back) canvas.focus(); back.disabled = true; } } }, "Undo");
   const brushSize = h("input", { type: "range", min: 1, max: Math.round(about.width / 5), value: look.brush, oninput: () => { look.brush = Number(brushSize.value); } });
   const names = h("select", { onchange: () => { pick(Number(names.value)); draw(); } },
     h("option", { value: -1 }, "none"), about.names.map((name, i) => h("option", { value: i }, name)));
@@ -242,9 +278,9 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   const saveCaption = h("button", { type: "button", onclick: () => {
     const frames = everywhere.checked ? about.captions.map((_, i) => i) : [look.frame];
     const words = caption.value;
-    save(`caption ${frames}`, async () => {
-      await put(`/api/subjects/${id}/captions`, { frames, caption: words });
-      for (const frame of frames) { about.captions[frame] = words; fixed.caption.add(frame); }
+    saveOver(everywhere.checked ? "A caption" : `The caption of frame ${first + look.frame}`, async () => {
+      const { version } = await put(`/api/subjects/${id}/captions`, { frames, caption: words, versions: frames.map((frame) => about.versions.caption[frame]) });
+      for (const frame of frames) { about.captions[frame] = words; about.versions.caption[frame] = version; fixed.caption.add(frame); }
       listFrames();
       toast("The caption is saved.");
     });
@@ -264,6 +300,7 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   const buttons = about.captions.map((_, i) => h("button", { type: "button", onclick: () => turn(i) }, String(first + i)));
   const slider = h("input", { type: "range", min: 0, max: about.count - 1, value: 0, "aria-label": "Frame", oninput: () => turn(Number(slider.value)) });
   const where = h("output", { class: "note" });
+  const newer = h("div", { class: "row warn", role: "alert", hidden: true });
   const strip = h("div", { class: "frames", role: "group", "aria-label": "Frames", onkeydown: (event) => {
     const to = { ArrowLeft: look.frame - 1, ArrowRight: look.frame + 1, Home: 0, End: about.count - 1 }[event.key];
     if (to === undefined) return;
@@ -298,13 +335,13 @@ export function editor(id, about, { first = 0, captions = true } = {}) {
   }
 
   const box = h("div", { class: "editor" },
-    h("div", { class: "tools" }, h("div", { class: "stage" }, canvas), h("div", { class: "row" }, where), slider, strip),
+    h("div", { class: "tools" }, newer, h("div", { class: "stage" }, canvas), h("div", { class: "row" }, where), slider, strip),
     h("div", { class: "tools" },
       h("div", { class: "label" }, "Tool", h("div", { class: "row" }, h("div", { class: "group" }, toolButtons)), h("small", {}, "Bright is the person. Paint what is missing, erase what is too much.")),
       brushField, jointField, hide, h("div", { class: "row" }, toggle("mask", "Mask"), toggle("bones", "Skeleton"), h("span", { class: "push" }, back)),
       captions ? [field("Caption", caption, "<token> stands for the word that you choose below."),
         h("label", { class: "check" }, everywhere, "for all frames"), saveCaption] : null));
-  choose("look");
-  turn(0);
+  choose(tool);
+  turn(begin);
   return box;
 }

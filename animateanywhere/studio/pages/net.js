@@ -3,37 +3,49 @@
 import { attempt } from "./dom.js";
 
 class Refused extends Error {
-  constructor(message, status) {
+  constructor(message, status, newer = false) {
     super(message);
     this.status = status;
+    this.newer = newer; // what was to be replaced is not what this page had loaded
   }
 }
 
-async function ask(method, path, body, kind) {
+async function send(method, path, body, headers) {
   let answer;
   try {
-    answer = await fetch(path, { method, body, headers: kind ? { "content-type": kind } : {} });
+    answer = await fetch(path, { method, body, headers });
   } catch {
     throw new Refused("The studio does not answer. Is `aa studio` still running?", 0);
   }
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
-  throw new Refused(await reason(answer), answer.status);
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
 }
 
-async function reason(answer) {
-  if (answer.status === 403) return "The studio was started anew: open the address that it printed in this browser, then this page goes on.";
+async function refusal(answer) {
+  if (answer.status === 403) return new Refused("The studio was started anew: open the address that it printed in this browser, then this page goes on.", 403);
   const text = await answer.text();
   try {
-    return JSON.parse(text).error;
+    const { error, newer } = JSON.parse(text);
+    return new Refused(error, answer.status, newer);
   } catch {
-    return `The studio could not do this (${answer.status}).`;
+    return new Refused(`The studio could not do this (${answer.status}).`, answer.status);
   }
 }
 
+async function ask(method, path, body, kind, more = {}) {
+  const answer = await send(method, path, body, kind ? { "content-type": kind, ...more } : {});
+  return answer.status === 204 ? null : answer.json();
+}
+
 export const get = (path) => ask("GET", path);
+/** A picture and its version, by which the server knows what of it a page has seen. */
+export async function getPicture(path) {
+  const answer = await send("GET", path);
+  return { blob: await answer.blob(), version: answer.headers.get("etag") };
+}
 export const post = (path, form) => ask("POST", path, form ? JSON.stringify(form) : undefined, form ? "application/json" : undefined);
 export const put = (path, form) => ask("PUT", path, JSON.stringify(form), "application/json");
-export const putBlob = (path, blob) => ask("PUT", path, blob, blob.type);
+export const putPicture = (path, blob, version) => ask("PUT", path, blob, blob.type, { "if-match": version });
 export const remove = (path) => ask("DELETE", path);
 
 /** A function that saves one thing after the other, in the order asked for: save(key, send). Of what waits with the same
