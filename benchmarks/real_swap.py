@@ -40,6 +40,7 @@ from animateanywhere.preprocessing.character import read_character
 from animateanywhere.preprocessing.scene.parts import read_keypoints
 from animateanywhere.preprocessing.scene.prepared import prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
+from animateanywhere.preprocessing.who import Who
 
 CHARACTERS = (
     "AnyCharV/human6.jpg", "MimicMotion/demo1.jpg", "Moore-AnimateAnyone/anyone-11.png",
@@ -114,7 +115,9 @@ def measure(
     facts = scene_facts(scene, FPS, options.part)
     with quietly(), scene_folder(scene, options.runs) as (folder, _):
         prepared = prepare_scene(facts, folder, None, detectors)
-        known = read_character(character, None, detectors, 0, folder / "people.png")
+        known = read_character(
+            character, Who([character], None, folder / "people.png"), detectors, 0
+        )
     poses = np.concatenate([read_keypoints(part) for part in prepared.parts])
     shown = np.setdiff1d(np.arange(prepared.total), prepared.passed_through)
     old = video.read(scene, max_frames=FRAMES, fps=FPS).frames

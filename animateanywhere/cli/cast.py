@@ -83,7 +83,8 @@ def cast(
         int | None,
         one_of_several(
             "Number of the person where the picture shows several; 1 is the most prominent. A "
-            "picture with the numbers is written when there are several."
+            "picture with the numbers is written when there are several. Of several pictures, one "
+            "may show several persons: crop the others."
         ),
     ] = None,
     whole: Annotated[

@@ -65,7 +65,10 @@ def swap(
     ] = None,
     character_person: Annotated[
         int | None,
-        one_of_several("Number of the character where the picture shows several persons."),
+        one_of_several(
+            "Number of the character where the picture shows several persons. Of several pictures, "
+            "one may: crop the others."
+        ),
     ] = None,
     fit: Annotated[
         Literal["none", "bones"],

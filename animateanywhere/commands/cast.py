@@ -28,11 +28,11 @@ from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
 from animateanywhere.commands.cast_job import DEFAULT, CastOptions, Job
 from animateanywhere.commands.cast_output import (
-    PEOPLE,
     check_files,
     folder_of,
     named,
     sidecar,
+    who_of,
     write,
 )
 from animateanywhere.commands.cast_prompt import check_words, full_prompt
@@ -87,9 +87,10 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     folder = folder_of(options)
     if options.out is None:
         mark(folder, VIDEOS)
-    known = read_pictures(
-        paths, options.person, backends, base.frame.height, folder / PEOPLE, options.whole
-    )
+    who = who_of(paths, options)
+    known = read_pictures(paths, who, backends, base.frame.height, options.whole)
+    if not options.whole:
+        who.require_used()
     _tell(known, base)
     full = full_prompt(prompt, find_appearance(prompt, known, options.appearance, backends))
     check_prompt(full, base, "prompt")

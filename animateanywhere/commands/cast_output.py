@@ -30,6 +30,8 @@ from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import output, video
 from animateanywhere.media.provenance import CAST, planned
 from animateanywhere.methods.animate_anywhere.playback import Playback, sound_of
+from animateanywhere.preprocessing.portrait import PERSON
+from animateanywhere.preprocessing.who import Who
 
 PEOPLE = "people.png"
 MOST = 4  # pictures of a person; it is trained with up to 3
@@ -40,6 +42,11 @@ def folder_of(options: CastOptions) -> Path:
     return RUNS / "cast" if options.out is None else options.out.parent
 
 
+def who_of(paths: Sequence[Path], options: CastOptions) -> Who:
+    """Who is meant in the pictures."""
+    return Who(paths, options.person, folder_of(options) / PEOPLE, PERSON)
+
+
 def check_files(paths: Sequence[Path], options: CastOptions) -> None:
     """Raise UsageError for files that are missing, too many, or would be overwritten."""
     if len(options.also) >= MOST:
@@ -48,7 +55,8 @@ def check_files(paths: Sequence[Path], options: CastOptions) -> None:
     for path in given:
         video.check_file(path)
     require_writable(RUNS if options.out is None else options.out.parent)
-    out, sheet, written = options.out, options.contact_sheet, [folder_of(options) / PEOPLE]
+    out, sheet = options.out, options.contact_sheet
+    written = list(who_of(paths, options).numbered().values())
     if out is not None:
         format_of(out)
         check_free(out, options.overwrite, "cast")

@@ -15,7 +15,8 @@ from animateanywhere.core.findings import Finding
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import Character
 from animateanywhere.preprocessing.ground import on_ground
-from animateanywhere.preprocessing.portrait import read_pictures, unlike
+from animateanywhere.preprocessing.portrait import PERSON, read_pictures, unlike
+from animateanywhere.preprocessing.who import Who
 
 LEAST = 128  # pixels of what a base for `aa cast` or `aa swap` sees, at least
 PEOPLE, CUT_OUT = "people.png", "cut-out.png"
@@ -32,15 +33,16 @@ def check_cast(
     """
     out = out or FOLDER / pictures[0].stem
     require_writable(out)
-    require_no_input([out / PEOPLE, out / CUT_OUT], pictures)
+    who = Who(pictures, person, out / PEOPLE, PERSON)
+    require_no_input([*who.numbered().values(), out / CUT_OUT], pictures)
     out.mkdir(parents=True, exist_ok=True)
-    (out / PEOPLE).unlink(missing_ok=True)  # of another picture
+    who.clear()
     backends = backends or Backends()
     found: dict[str, list[Finding]] = {path.name: [] for path in pictures}
     known: list[Character] = []
     for path in pictures:
         try:
-            (one,) = read_pictures([path], person, backends, LEAST, out / PEOPLE)
+            (one,) = read_pictures([path], who, backends, LEAST)
         except UsageError as error:
             found[path.name].append(about(path, error))
             continue
@@ -48,9 +50,8 @@ def check_cast(
         if known:
             found[path.name] += unlike(known[0], one)
         known.append(one)
-    files = {}
-    if (out / PEOPLE).is_file():
-        files["persons of the picture"] = out / PEOPLE
+    who.require_used()
+    files = who.written()
     if known:
         files["cut-out"] = write_cut_outs(out / CUT_OUT, known)
     return report_of(found, {}, files)

@@ -42,6 +42,7 @@ from animateanywhere.preprocessing.scene.parts import read_keypoints
 from animateanywhere.preprocessing.scene.prepared import PEOPLE as PERSONS
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
+from animateanywhere.preprocessing.who import Who
 
 
 def check_swap(
@@ -63,20 +64,22 @@ def check_swap(
     backends = backends or Backends()
     found: dict[str, list[Finding]] = {path.name: [] for path in (*characters, scene)}
     known: list[Character] = []
-    (shown / PEOPLE).unlink(missing_ok=True)  # of another picture
+    who = Who(characters, character_person, shown / PEOPLE)
+    who.clear()
     for path in characters:
         try:
-            one = read_character(path, character_person, backends, LEAST, shown / PEOPLE)
+            one = read_character(path, who, backends, LEAST)
         except UsageError as error:
             found[path.name].append(about(path, error))
         else:
             known.append(one)
             found[path.name] += one.findings
+    who.require_used()
     prepared, persons = _scene(scene, out, person, backends, part, found[scene.name])
     if known and prepared is not None:
         keypoints = np.concatenate([read_keypoints(part) for part in prepared.parts])
         found[characters[0].name] += [*compared(known, keypoints), *proportions(known, keypoints)]
-    files = {"persons of the picture": shown / PEOPLE}
+    files = who.written()
     if persons is not None:
         files["persons of the scene"] = persons
     if known:

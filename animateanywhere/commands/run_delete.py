@@ -55,7 +55,7 @@ OWN: dict[str, list[str]] = {
     ],
     "prepare": SUBJECT,
     "swap": [
-        *".scene.json people.png character-people.png".split(),
+        *".scene.json people.png character-people.png character-people-?.png".split(),
         *"person-*/scene.json person-*/.pieces/*.npz".split(),
         *(f"person-*/frames-*/{name}" for name in (*SUBJECT, "others/*.png")),
     ],

@@ -65,6 +65,7 @@ from animateanywhere.preprocessing.character import (
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_keypoints
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.scan import Facts, scene_facts
+from animateanywhere.preprocessing.who import Who
 
 DEFAULT = "mini-swap"
 PEOPLE = "character-people.png"
@@ -129,12 +130,9 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     _warn_credentials(scene)
     passes = to_device(base, best_device())
     with scene_folder(scene, options.runs) as (folder, contents):
-        known = [
-            read_character(
-                path, options.character_person, backends, base.frame.height, folder / PEOPLE
-            )
-            for path in characters
-        ]
+        who = Who(characters, options.character_person, folder / PEOPLE)
+        known = [read_character(path, who, backends, base.frame.height) for path in characters]
+        who.require_used()
         for one in known:
             warn_findings(one.path.name, one.findings)
         prepared = prepare_scene(facts, folder, options.person, backends)

@@ -29,8 +29,9 @@ from animateanywhere.preprocessing.character import (
     require_no_skeleton,
 )
 from animateanywhere.preprocessing.crop import crop_boxes, crop_frames, crop_keypoints
-from animateanywhere.preprocessing.pose.people import choose_one, follow_apart
+from animateanywhere.preprocessing.pose.people import follow_apart
 from animateanywhere.preprocessing.quality import footage
+from animateanywhere.preprocessing.who import Who
 
 LOOKED, RATE = 64, 8.0  # frames that are looked at, and at most so many a second
 LONGEST = 120.0  # seconds from the beginning, from which they are taken
@@ -44,9 +45,7 @@ def is_clip(path: Path) -> bool:
     return len(read.frames) > 1 or read.more
 
 
-def read_clip(
-    path: Path, number: int | None, backends: Backends, least: int, picture: Path, option: str
-) -> Character:
+def read_clip(path: Path, who: Who, backends: Backends, least: int) -> Character:
     """The person of a clip in its best frame; arguments and errors as of `read_character`.
 
     The poses and masks beside the clip are used, or its transparency.
@@ -56,12 +55,13 @@ def read_clip(
     people = follow_apart(persons_in(clip, part, backends), clip.frames)
     if not any(one.present.any() for one in people.tracks):
         raise NobodyFound(f"{path}: no person found; give a picture or a clip of one person")
-    chosen = choose_one(people, number, lambda n: clip.frames[n], path, picture, option)
+    number = who.choose(people, lambda n: clip.frames[n], path)
+    chosen = people.tracks[number - 1]
     index, text = best_frame(clip.frames, chosen.keypoints, clip.times)
     one = slice(index, index + 1)
     alpha = None if clip.alpha is None else clip.alpha[one]
     read = clip._replace(frames=clip.frames[one], times=clip.times[one], alpha=alpha)
-    others = [other.keypoints[index] for other in people.others(number or 1)]
+    others = [other.keypoints[index] for other in people.others(number)]
     mask = _mask(read, part, backends)
     made = cut_out(read, chosen.keypoints[index], others, mask, backends, least)
     found = [Finding("note", "frame", f"{text}; all of it can be learned: aa personalize {path}")]

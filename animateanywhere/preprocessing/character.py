@@ -37,12 +37,13 @@ from animateanywhere.preprocessing.crop import (
 )
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect
-from animateanywhere.preprocessing.pose.people import choose_one, follow_people, persons_of
+from animateanywhere.preprocessing.pose.people import follow_people, persons_of
 from animateanywhere.preprocessing.quality import footage
 from animateanywhere.preprocessing.quality.clip import BLURRED, DARK, OVEREXPOSED, SMALL
 from animateanywhere.preprocessing.reference_clip import DRAWN as SKELETONS
 from animateanywhere.preprocessing.reference_clip import MOST_OPAQUE
 from animateanywhere.preprocessing.tracking import Persons
+from animateanywhere.preprocessing.who import Who
 
 SIDE = 512  # pixels of the square crop
 CLIP = 8  # frames: of so many, a person can be learned
@@ -79,30 +80,24 @@ class Character(NamedTuple):
     covered: float = 1.0
 
 
-def read_character(
-    path: Path, number: int | None, backends: Backends, least: int, picture: Path,
-    option: str = "--character-person",
-) -> Character:  # fmt: skip
+def read_character(path: Path, who: Who, backends: Backends, least: int) -> Character:
     """Read a picture of a character.
 
     A cut-out (a picture with transparency) is its own mask; PATH.mask.png beside a picture is its
     mask, too, and PATH.poses.json has its pose.
 
     Args:
-        number: of the person, if the picture shows several.
+        who: which person, if the picture shows several; it is one of its pictures.
         least: pixels of the base's frames: a smaller person is a finding.
-        picture: PNG file to write, with a number at each person, if there are several.
-        option: that gives the number, for messages.
 
     Raises:
-        UsageError: no picture that can be read, a skeleton, nobody, or several persons and no
-            number.
+        UsageError: no picture that can be read, a skeleton, nobody, or as of `Who.choose`.
     """
     with quietly():
         read = video.read(path, max_frames=CLIP)
     require_no_skeleton(read)
     mask = _own_mask(path, read)
-    someone = _person(read, number, backends, picture, mask, option)
+    someone = _person(read, who, backends, mask)
     made = cut_out(read, *someone, mask, backends, least)
     return made._replace(digest=clip_digest(path), findings=kind_findings(read) + made.findings)
 
@@ -260,9 +255,8 @@ def persons_in(clip: video.Video, part: Part, backends: Backends) -> list[Person
 
 
 def _person(
-    read: video.Video, number: int | None, backends: Backends, picture: Path,
-    mask: np.ndarray | None, option: str,
-) -> tuple[np.ndarray | None, list[np.ndarray]]:  # fmt: skip
+    read: video.Video, who: Who, backends: Backends, mask: np.ndarray | None
+) -> tuple[np.ndarray | None, list[np.ndarray]]:
     """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else.
     mask: that comes with the picture, and tells who of several it is."""
     path, frame = read.path, read.frames[:1]
@@ -274,15 +268,14 @@ def _person(
         raise NobodyFound(
             f"{path}: no person found; give a picture of one person, or a cut-out PNG"
         )
-    if mask is not None and number is None:
+    # Of several pictures, the number is of one that has no mask
+    if mask is not None and (who.number is None or len(who.pictures) > 1):
         shares = [share_in(mask, one.keypoints[0]) for one in people.tracks]
         number = 1 + int(np.argmax(shares))
-        chosen = people.tracks[number - 1]
     else:
-        chosen = choose_one(
-            people, number, lambda _: frame[0], path, picture, option, ", or crop the picture"
-        )
-    return chosen.keypoints[0], [one.keypoints[0] for one in people.others(number or 1)]
+        number = who.choose(people, lambda _: frame[0], path, ", or crop the picture")
+    others = [one.keypoints[0] for one in people.others(number)]
+    return people.tracks[number - 1].keypoints[0], others
 
 
 def share_in(mask: np.ndarray, keypoints: np.ndarray) -> float:

@@ -26,6 +26,7 @@ from animateanywhere.preprocessing.character import (
     kind_findings,
     read_character,
 )
+from animateanywhere.preprocessing.who import Who
 
 SMALLEST = 24  # pixels of a person in a picture, of whom nothing can be seen
 # CIEDE2000 of hair and clothes: other clothes, or somebody else. A puppet in another scene is 1 to
@@ -37,9 +38,8 @@ PERSON = "--person"  # the option with a person's number
 
 
 def read_pictures(
-    paths: Sequence[Path], number: int | None, backends: Backends, least: int, picture: Path,
-    whole: bool = False,
-) -> list[Character]:  # fmt: skip
+    paths: Sequence[Path], who: Who, backends: Backends, least: int, whole: bool = False
+) -> list[Character]:
     """Read pictures of one person; arguments as for `character.read_character`. Of a clip or a
     folder of `aa prepare` the best frame is taken. A picture that is given twice counts once.
 
@@ -52,7 +52,7 @@ def read_pictures(
             one = _whole(path)
         else:
             try:
-                one = _read(path, number, backends, least, picture)
+                one = _read(path, who, backends, least)
             except NobodyFound as error:
                 raise UsageError(f"{error}, or --whole takes it as it is") from None
             _require_outline(one)
@@ -66,14 +66,12 @@ def read_pictures(
     return list(read.values())
 
 
-def _read(
-    path: Path, number: int | None, backends: Backends, least: int, picture: Path
-) -> Character:
+def _read(path: Path, who: Who, backends: Backends, least: int) -> Character:
     if is_prepared(path):
         return read_prepared(path, backends, least)
     if is_clip(path):
-        return read_clip(path, number, backends, least, picture, PERSON)
-    return read_character(path, number, backends, least, picture, PERSON)
+        return read_clip(path, who, backends, least)
+    return read_character(path, who, backends, least)
 
 
 def _require_outline(one: Character) -> None:

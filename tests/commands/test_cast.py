@@ -2,6 +2,7 @@
 same bytes, and bad input ends in a line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from animateanywhere.commands import cast as command
 from animateanywhere.media import video
 from animateanywhere.preprocessing import character as character_of
 from tests.commands.test_swap import write_character, write_pose
-from tests.preprocessing.crowd import SIZE, crowd, walker
+from tests.preprocessing.crowd import SIZE, Crowd, crowd, walker
 from tests.preprocessing.test_character import LEGS
 
 CUT_SHORT = b"\x89PNG\r\n\x1a\n" + bytes(40)
@@ -234,16 +235,48 @@ def test_what_a_prompt_says_beside_the_picture_is_told(
     assert about["prompt"] == prompt and about["full_prompt"] == (full or prompt.strip())
 
 
+def write_two(path: Path) -> Crowd:
+    """A picture of two persons with their poses beside it."""
+    shown = crowd({1: np.full(1, 20.0), 2: np.full(1, 100.0)}, width=160)
+    Image.fromarray(shown.frames[0]).save(path)
+    points = shown.keypoints[:, 0]
+    table = {"format": "openpose18", "width": 160, "height": SIZE, "fps": 8.0}
+    text = json.dumps(table | {"keypoints": [points.round(2).tolist()]})
+    path.with_suffix(".poses.json").write_text(text)
+    return shown
+
+
+def test_a_number_is_of_one_picture_and_another_one_of_several_persons_is_refused(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("two.png", "more.png"):
+        write_two(place / name)
+    given = ["check", "a.png", "--cast", "--json", "--also", "two.png"]
+    assert main(given) == 1
+    report = json.loads(capsys.readouterr().out)
+    (text,) = (one["text"] for one in report["findings"] if one["level"] == "unusable")
+    assert re.search(r"2 persons: choose one by --person N, numbered in .*/people-2\.png", text)
+    assert Path(report["files"]["persons of picture 2"]).is_file()
+    assert main([*given, "--person", "2"]) == 0  # who is alone in a.png is meant there
+    capsys.readouterr()
+    assert main([*given, "--also", "more.png", "--person", "2"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    (one,) = (one for one in report["findings"] if one["level"] == "unusable")
+    assert one["file"] == "more.png" and "two.png shows several as well: --person" in one["text"]
+    assert "persons of picture 3" not in report["files"]
+    more = ["--also", "two.png", "--also", "more.png", "--person", "2"]
+    assert run(*more, "--out", "x.mp4", "--frames", 1) == 2
+    assert "more.png: 2 persons, and two.png shows several as well" in said(capsys)
+    write_character(place / "b.png")
+    assert run("--also", "b.png", "--person", "2", "--out", "x.mp4", "--frames", 1) == 2
+    assert "--person 2: none of the pictures shows several persons" in said(capsys)
+
+
 def test_several_persons_are_numbered_and_one_is_taken(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = crowd({1: np.full(1, 20.0), 2: np.full(1, 100.0)}, width=160)
-    Image.fromarray(shown.frames[0]).save(place / "two.png")
+    shown = write_two(place / "two.png")
     points = shown.keypoints[:, 0]
-    table = {"format": "openpose18", "width": 160, "height": SIZE, "fps": 8.0}
-    (place / "two.poses.json").write_text(
-        json.dumps(table | {"keypoints": [points.round(2).tolist()]})
-    )
     assert run(picture="two.png") == 2
     text = said(capsys)
     assert "2 persons: choose one by --person N" in text
@@ -297,6 +330,9 @@ def test_an_input_with_the_name_of_the_numbered_picture_is_kept(
     assert "people.png would overwrite the input people.png" in said(capsys)
     assert main(["check", "people.png", "--cast", "--out", "."]) == 2
     assert "would overwrite the input" in said(capsys)
+    write_character(place / "people-2.png")
+    assert run("--also", "people-2.png", "--out", "x.mp4") == 2
+    assert "would overwrite the input people-2.png" in said(capsys)
     assert (place / "people.png").read_bytes() == before
 
 

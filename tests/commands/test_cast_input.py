@@ -20,7 +20,9 @@ from animateanywhere.preprocessing.captions.appearance import (
     parse_appearance,
     without_named,
 )
-from animateanywhere.preprocessing.portrait import read_pictures
+from animateanywhere.preprocessing.character import Character
+from animateanywhere.preprocessing.portrait import PERSON, read_pictures
+from animateanywhere.preprocessing.who import Who
 from tests.commands.test_cast import cast_run, said, small_pictures  # noqa: F401
 from tests.commands.test_swap import write_character, write_pose
 from tests.preprocessing.crowd import SIZE, crowd, walker
@@ -84,15 +86,19 @@ def test_a_person_of_several_in_a_clip_is_chosen_and_the_others_are_numbered(
     shown = crowd({1: np.linspace(10, 30, 6), 2: np.linspace(110, 90, 6)}, width=200)
     video.write(place / "two.mp4", shown.frames, 8.0)
     poses_beside(place / "two.mp4", shown.keypoints.swapaxes(0, 1), 200)
-    given = (place / "two.mp4", Backends(), 64, place / "people.png", "--person")
+    path = place / "two.mp4"
+
+    def read(number: int | None) -> Character:
+        who = Who([path], number, place / "people.png", PERSON)
+        return read_clip(path, who, Backends(), 64)
+
     with pytest.raises(UsageError, match="2 persons: choose one by --person N, numbered in"):
-        read_clip(given[0], None, *given[1:])
+        read(None)
     assert (place / "people.png").is_file()
     sides = set()
     for number in (1, 2):
         np.savez(place / "two.masks.npz", masks=255 * shown.masks.any(0).astype(np.uint8))
-        one = read_clip(given[0], number, *given[1:])
-        sides.add(round(float(one.keypoints[1, 0])))
+        sides.add(round(float(read(number).keypoints[1, 0])))
     assert len(sides) == 2
 
 
@@ -109,7 +115,7 @@ def test_animations_and_folders_are_clips(place: Path, name: str) -> None:
             frame.save(path / f"{index}.png")
     poses_beside(path, clip.keypoints)
     np.savez(path.with_suffix(".masks.npz"), masks=clip.masks)
-    (one,) = read_pictures([path], None, Backends(), 64, place / "people.png")
+    (one,) = read_pictures([path], Who([path], None, place / "people.png"), Backends(), 64)
     assert "taken at 0.2 s" in one.findings[0].text
 
 
@@ -122,7 +128,8 @@ def test_a_prepared_folder_gives_its_best_frame_with_its_mask(place: Path) -> No
     (place / "prepared").mkdir()
     write_subject(subject, place / "prepared", {"token": "sks"})
     given = [place / "prepared", place / "prepared"]
-    (one,) = read_pictures(given, None, Backends(), 64, place / "people.png")  # counts once
+    who = Who(given, None, place / "people.png")
+    (one,) = read_pictures(given, who, Backends(), 64)  # counts once
     assert "taken at 0.5 s" in one.findings[0].text
     area, whole = (one.mask > 0.5).sum(), masks[4].sum()
     assert area * (one.side / len(one.mask)) ** 2 == pytest.approx(whole, rel=0.05)

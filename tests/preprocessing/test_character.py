@@ -21,6 +21,7 @@ from animateanywhere.preprocessing.character import (
     proportions,
     read_character,
 )
+from animateanywhere.preprocessing.who import Who
 from tests.preprocessing.crowd import SIZE, walker
 
 PERSON = walker(4, 1)
@@ -48,7 +49,8 @@ def photo(path: Path, picture: np.ndarray = PICTURE, mask: np.ndarray = MASK) ->
 
 
 def read(path: Path, number: int | None = None, least: int = 64) -> Character:
-    return read_character(path, number, AUTO, least, path.with_name("people.png"))
+    who = Who([path], number, path.with_name("people.png"))
+    return read_character(path, who, AUTO, least)
 
 
 def said(character: Character) -> str:
@@ -110,6 +112,48 @@ def test_nobody_and_several_are_refused_and_one_of_several_can_be_chosen(tmp_pat
     assert abs(necks[0] - necks[1]) > 100
     with pytest.raises(UsageError, match="--character-person 3: 2 persons are seen"):
         read(two, 3)
+
+
+def test_a_number_counts_for_the_one_of_several_pictures_that_shows_several(tmp_path):
+    def alone(name: str) -> Path:
+        return photo(tmp_path / name)
+
+    def group(name: str) -> Path:
+        path = photo(tmp_path / name, np.concatenate([PICTURE, PICTURE // 2], axis=1))
+        path.with_suffix(".mask.png").unlink()
+        away = POSE + np.array([SIZE, 0, 0]) * (POSE[:, 2:] > 0)
+        return pose_beside(path, POSE, away, width=2 * SIZE)
+
+    def who(*pictures: Path, number: int | None = 2) -> Who:
+        return Who(pictures, number, tmp_path / "people.png")
+
+    given = who(alone("a.png"), group("b.png"))
+    found = [read_character(path, given, AUTO, 64) for path in given.pictures]
+    assert np.array_equal(found[0].pixels, read(given.pictures[0]).pixels)
+    assert np.array_equal(found[1].pixels, read(given.pictures[1], 2).pixels)
+    assert not np.array_equal(found[1].pixels, read(given.pictures[1], 1).pixels)
+    (tmp_path / "people.png").unlink()
+    assert given.written() == {"persons of picture 2": tmp_path / "people-2.png"}
+    given.require_used()
+    given.clear()
+    assert given.written() == {}
+
+    for number in (None, 2):  # whoever is meant by 2 in one picture is somebody else in another
+        given = who(group("b.png"), group("c.png"), number=number)
+        if number is None:
+            with pytest.raises(UsageError, match=r"b\.png: 2 persons: choose one"):
+                read_character(given.pictures[0], given, AUTO, 64)
+        else:
+            read_character(given.pictures[0], given, AUTO, 64)
+        with pytest.raises(UsageError, match=r"c\.png: 2 persons, and .*b\.png shows .*crop this"):
+            read_character(given.pictures[1], given, AUTO, 64)
+        assert list(given.written().values()) == [tmp_path / "people.png"]
+
+    given = who(alone("a.png"), alone("d.png"))
+    for path in given.pictures:
+        read_character(path, given, AUTO, 64)
+    with pytest.raises(UsageError, match="--character-person 2: none of the pictures shows sev"):
+        given.require_used()
 
 
 def saved(kind: str) -> bytes:
