@@ -27,6 +27,7 @@ class Job:
     title: str
     arguments: list[str]  # of `aa`
     about: dict[str, Any]  # what the page asked for, to ask for it again
+    names: dict[str, str] = field(default_factory=dict)  # of the uploads of its arguments, by id
     id: str = field(default_factory=new_id)
     state: State = "queued"
     queued: float = field(default_factory=time.time)  # times in seconds since 1970
@@ -45,10 +46,11 @@ def is_look(job: Job) -> bool:
 
 def apart(one: Job, other: Job) -> bool:
     """Whether two jobs work with different files of the studio."""
-    return _files(one).isdisjoint(_files(other))
+    return files_of(one).isdisjoint(files_of(other))
 
 
-def _files(job: Job) -> set[str]:
+def files_of(job: Job) -> set[str]:
+    """The ids of the studio's files in a job's arguments."""
     return {name for words in job.arguments for name in WHOLE_ID.findall(words)}
 
 
@@ -64,10 +66,10 @@ def read_job(path: Path) -> Job | None:
 
 
 def _is_whole(job: Job) -> bool:
-    texts = (job.id, job.kind, job.title, job.text, job.result)
     form = isinstance(job.about, dict) and is_shallow(job.about, DEEPEST)
-    if not form or not isinstance(job.arguments, list):
+    if not form or not isinstance(job.arguments, list) or not isinstance(job.names, dict):
         return False
+    texts = (job.id, job.kind, job.title, job.text, job.result, *job.names.values())
     if not all(isinstance(one, str) for one in (*texts, *job.arguments)):
         return False
     times = (job.queued, job.begun or 0, job.ended or 0)

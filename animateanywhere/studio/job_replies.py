@@ -44,7 +44,7 @@ async def _events(request: Request) -> Response:
 
 def _snapshot(queue: Queue) -> dict[str, Any]:
     jobs, waiting = sorted(queue.jobs.values(), key=lambda job: job.queued), queue.waiting()
-    return {"jobs": [_shown(queue, job, waiting) for job in jobs]}
+    return {"jobs": [_shown(queue, job, waiting) for job in jobs], "runs": str(queue.runs)}
 
 
 def _shown(queue: Queue, job: Job, waiting: list[Job], whole: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from animateanywhere.core.errors import UsageError
@@ -18,9 +19,9 @@ from animateanywhere.studio.command_line import (
     sampling,
 )
 from animateanywhere.studio.form import Form, choice_of, number_of, text_of
-from animateanywhere.studio.job import Job
+from animateanywhere.studio.job import Job, files_of
 from animateanywhere.studio.motions import motion_file
-from animateanywhere.studio.place import Place
+from animateanywhere.studio.place import Place, Unknown
 from animateanywhere.studio.ready import base_of
 from animateanywhere.studio.subjects import subject_of
 
@@ -33,7 +34,11 @@ def order(place: Place, kind: str, form: Form) -> Job:
     if kind not in ORDERS:
         raise UsageError(f"{kind}: not a job")
     title, arguments = ORDERS[kind](place, form)
-    return Job(kind, title, arguments, dict(form))
+    job = Job(kind, title, arguments, dict(form))
+    for name in sorted(files_of(job)):
+        with suppress(Unknown):  # of something else
+            job.names[name] = clip_of(place, name)["name"]
+    return job
 
 
 def _check(place: Place, form: Form) -> Order:

@@ -566,6 +566,59 @@ def test_a_bad_file_and_a_full_disk_are_one_line_and_leave_nothing(
     assert page.studio.poll() is None
 
 
+FAILED = {
+    "swap": (
+        "{runs}/studio/clips/{one}.png: 2 persons: choose one by --character-person N, numbered in "
+        "{runs}/{two}/character-people-2.png, or crop the picture",
+        "hero.png: 2 persons: choose one by “Person of the picture to put there”, numbered in a "
+        "picture that “Look at it” shows, or crop the picture",
+    ),
+    "cast": (
+        "/opt/aa/mini/base.toml: no such file; give --likeness 2, --whole or --vram 8",
+        "base.toml: no such file; give “Likeness” 2, “Take the picture as it is” or --vram 8",
+    ),
+    "generate": (
+        "{runs}/sks/personal.safetensors: other bones; give --fit none (see {runs}/sks).",
+        "sks/personal.safetensors: other bones; give “Fit of the skeleton: as it is” (see sks).",
+    ),
+    "check": (
+        "{runs}/studio/subjects/{one}/masks/0001.png: not 64 x 64 pixels: --person 2, --place",
+        "hero.png (masks/0001.png): not 64 x 64 pixels: “Number of the person to learn” 2, “Filmed”",
+    ),
+}
+
+
+@pytest.fixture
+def failed(runs: Path) -> dict[str, str]:
+    """A failed job of each tab, whose lines name options and files; the lines as they were said."""
+    mark(runs / "studio", "studio")
+    ids, said = {"one": EXAMPLE, "two": "ab" * 8}, {}
+    for kind, (text, _) in FAILED.items():
+        said[kind] = text.format(runs=runs, **ids)
+        about = {"pictures": [], "clip": EXAMPLE, "prompt": "a man"}
+        job = Job(kind, f"The {kind}", [kind, "--", "x"], about, state="failed", text=said[kind])
+        job.names = {ids["one"]: "hero.png", ids["two"]: "street.mp4"}
+        folder = runs / "studio" / "jobs" / job.id
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps(asdict(job)))
+    return said
+
+
+def test_why_a_job_failed_is_said_in_the_words_of_the_page(
+    failed: dict[str, str], page: Any
+) -> None:
+    """Fields for options, and names for files of the server; the line itself is below."""
+    for kind, (_, words) in FAILED.items():
+        tab(page, f"learn/{EXAMPLE}" if kind == "check" else kind)
+        page.get_by_text(words, exact=True).wait_for()
+        assert not page.get_by_text(failed[kind], exact=True).is_visible()
+        page.get_by_text("As the command said it").click()
+        page.get_by_text(failed[kind], exact=True).wait_for()
+    tab(page, "system")
+    for _, words in FAILED.values():
+        page.get_by_role("cell").get_by_text(words, exact=True).wait_for()
+
+
 def long_lines(runs: Path) -> None:
     """Jobs whose lines name a file by a path that no line can be broken in."""
     mark(runs / "studio", "studio")

@@ -73,6 +73,8 @@ def test_orders_are_the_commands_of_a_user(place: Place, uploads: dict[str, str]
         "--steps=2", "--", front, back,
     ]  # fmt: skip
     assert made["swap"].title == "Swap hero.png and back.png in street.mp4"
+    assert made["swap"].names == {ident: name for name, ident in uploads.items()}
+    assert uploads["street.mp4"] not in made["check-cast"].names
     assert made["check-swap"].arguments == [
         "check", f"--scene={scene}", f"--also={back}", "--base=tiny-swap", "--person=2", "--json",
         "--", front,

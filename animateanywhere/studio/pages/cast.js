@@ -5,6 +5,7 @@ import { attempt, field, fill, h, refill } from "./dom.js";
 import { badge, findingsByFile } from "./findings.js";
 import { gallery } from "./gallery.js";
 import { inputs, numberIn } from "./inputs.js";
+import { LABELS } from "./labels.js";
 import { given, keep } from "./links.js";
 import { tellOther } from "./looked.js";
 import { ended, get, newest, post, watch } from "./net.js";
@@ -39,13 +40,13 @@ export async function show(main, rest, closing) {
   } },
   h("section", { class: "card" }, h("header", {}, h("h2", {}, "Who"), h("span", { class: "push" }, cards.add)), cards.box,
     h("details", { open: Boolean(start.person || start.whole) }, h("summary", {}, "Several people, or nobody"), h("div", { class: "fields" },
-      field("Number of the person", fields.person, "1 is the most prominent."), h("label", { class: "check" }, fields.whole, "Take the picture as it is: nobody is looked for or cut out"))),
+      field(LABELS.cast.person, fields.person, "1 is the most prominent. Of several pictures, one may show several people: crop the others."), h("label", { class: "check" }, fields.whole, h("span", {}, LABELS.cast.whole, ": nobody is looked for or cut out")))),
     h("div", { class: "row" }, look, h("span", { class: "note" }, "What the picture shows, and what would be made up.")), found),
   bases.length ? [
-    h("section", { class: "card" }, h("h2", {}, "What happens"), field("Prompt", fields.prompt, "What the person does, and where. The picture says who it is."), field("Hair and clothes", fields.appearance, "Only where the picture does not say it.")),
-    h("section", { class: "card" }, h("header", {}, h("h2", {}, "Motion"), h("span", { class: "push" }, moves.add)), moves.box),
+    h("section", { class: "card" }, h("h2", {}, "What happens"), field("Prompt", fields.prompt, "What the person does, and where. The picture says who it is."), field(LABELS.cast.appearance, fields.appearance, "Only where the picture does not say it.")),
+    h("section", { class: "card" }, h("header", {}, h("h2", {}, LABELS.cast.pose), h("span", { class: "push" }, moves.add)), moves.box),
     h("section", { class: "card" }, h("details", { open: Boolean(start.seed || start.steps) }, h("summary", {}, "Seed, steps, length"), h("div", { class: "fields" },
-      field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Guidance", fields.guidance, "Higher: closer to the prompt."), field("Likeness", fields.likeness, "Higher: closer to the picture."), field("Frames at most", fields.frames), field("Base model", fields.base))),
+      field(LABELS.cast.seed, fields.seed, "The same seed gives the same video."), field(LABELS.cast.steps, fields.steps), field(LABELS.cast.guidance, fields.guidance, "Higher: closer to the prompt."), field(LABELS.cast.likeness, fields.likeness, "Higher: closer to the picture."), field(LABELS.cast.frames, fields.frames), field(LABELS.cast.base, fields.base))),
     asked.box, h("div", { class: "row" }, go, h("span", { class: "note" }, "Time and memory are estimated when it begins."))),
   ] : h("section", { class: "card" }, nothingReady()));
   fill(main, h("div", {}, h("h1", {}, "Cast a person"), h("p", { class: "lead" }, "A video of the person of a picture. Nothing is learned: a picture, or a clip, is enough.")), h("div", { class: "columns" }, form, result));
@@ -92,7 +93,7 @@ function makeFields(bases, start) {
 
 async function whatWasFound(job, clips) {
   const used = job.about.pictures.map((id) => clips.find((one) => one.id === id)).filter(Boolean);
-  if (job.state !== "done") return broken(job, used);
+  if (job.state !== "done") return broken(job);
   const { result: report } = await get(`/api/jobs/${job.id}`);
-  return [h("div", { class: "row" }, h("h3", {}, "What was found"), badge(report.verdict)), findingsByFile(report, used), written(job, report)];
+  return [h("div", { class: "row" }, h("h3", {}, "What was found"), badge(report.verdict)), findingsByFile(report, used, job), written(job, report, used)];
 }

@@ -1,31 +1,23 @@
 // What a look found, in words, by file.
 
 import { clock, h } from "./dom.js";
+import { readable } from "./readable.js";
 
 const MARKS = { note: "·", warning: "!", unusable: "✕" };
 const TONES = { note: "", warning: "warn", unusable: "bad", ready: "good", "usable with warnings": "warn" };
 
-const item = (one) => h("li", {}, h("span", { class: `mark ${TONES[one.level]}`, "aria-label": one.level }, MARKS[one.level]), h("span", {}, one.text));
+const item = (one, job) => h("li", {}, h("span", { class: `mark ${TONES[one.level]}`, "aria-label": one.level }, MARKS[one.level]), h("span", {}, readable(one.text, job)));
 
 /** A verdict in its color. */
 export const badge = (verdict) => h("span", { class: `badge ${TONES[verdict]}` }, verdict);
 
-/** A list of findings. */
-export const findingsList = (findings) => (findings.length ? h("ul", { class: "plain findings" }, findings.map(item)) : h("p", { class: "note" }, "Nothing to complain about."));
+/** A list of findings of a look. */
+export const findingsList = (findings, job) => (findings.length ? h("ul", { class: "plain findings" }, findings.map((one) => item(one, job))) : h("p", { class: "note" }, "Nothing to complain about."));
 
-/** The findings of a report for each of these uploads, under its name. */
-export function findingsByFile(report, uploads) {
+/** The findings of a look's report for each of these uploads, under its name. */
+export function findingsByFile(report, uploads, job) {
   return uploads.map((one) => h("div", { class: "tools" }, h("h3", {}, one.name),
-    findingsList(report.findings.filter((each) => each.file === one.file).map((each) => ({ ...each, text: named(each.text, uploads) })))));
-}
-
-/** A line of a command with uploads by their names, other files without their folders, and numbered persons as shown. */
-export function named(text, uploads) {
-  const known = (word) => uploads.find((one) => word.includes(one.file));
-  return text.replace(/\S*people\.png/g, "the picture below").split(" ").map((word) => {
-    const one = known(word);
-    return one ? one.name + word.split(one.file).at(-1) : word.startsWith("/") ? word.split("/").at(-1) : word;
-  }).join(" ");
+    findingsList(report.findings.filter((each) => each.file === one.file), job)));
 }
 
 /** Time and memory as estimated before the start. */

@@ -3,6 +3,7 @@
 import { attempt, field, fill, h } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { inputs, numberIn } from "./inputs.js";
+import { CHOICES, LABELS } from "./labels.js";
 import { given, keep } from "./links.js";
 import { get, post } from "./net.js";
 import { pick } from "./pick.js";
@@ -21,12 +22,12 @@ export async function show(main, rest, closing) {
     event.preventDefault();
     send(read(form, fields));
   } },
-  h("section", { class: "card" }, h("h2", {}, "Who"), people(past.people, start.person),
+  h("section", { class: "card" }, h("h2", {}, LABELS.generate.weights), people(past.people, start.person),
     field("Prompt", fields.prompt, "Who is to be seen and where. (word:1.3) counts more.")),
-  h("section", { class: "card" }, h("header", {}, h("h2", {}, "Motion"), h("span", { class: "push" }, moves.add)), moves.box),
+  h("section", { class: "card" }, h("header", {}, h("h2", {}, LABELS.generate.pose), h("span", { class: "push" }, moves.add)), moves.box),
   h("section", { class: "card" }, h("details", { open: Boolean(start.seed || start.steps) }, h("summary", {}, "Seed, steps, format"), h("div", { class: "fields" },
-    field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Guidance", fields.guidance, "Higher: closer to the prompt."),
-    field("Frames at most", fields.frames), field("Format", fields.aspect), field("Fit of the skeleton", fields.fit), field("Not to be seen", fields.negative, "Needs a guidance above 1."), field("Base model", fields.base, "Where no person is chosen."))),
+    field(LABELS.generate.seed, fields.seed, "The same seed gives the same video."), field(LABELS.generate.steps, fields.steps), field(LABELS.generate.guidance, fields.guidance, "Higher: closer to the prompt."),
+    field(LABELS.generate.frames, fields.frames), field(LABELS.generate.aspect, fields.aspect), field(LABELS.generate.fit, fields.fit), field(LABELS.generate.negative, fields.negative, "Needs a guidance above 1."), field(LABELS.generate.base, fields.base, "Where no person is chosen."))),
   h("div", { class: "row" }, h("button", { class: "main" }, "Generate"), h("span", { class: "note" }, "Several wait for each other in a queue."))));
   fill(main, h("div", {}, h("h1", {}, "Generate a video"), h("p", { class: "lead" }, "The prompt says who and where, the motion how to move.")),
     h("div", { class: "columns" }, form, result));
@@ -47,8 +48,8 @@ function makeFields(about, people, start) {
     prompt: h("textarea", { required: true, value: prompt, rows: 2 }),
     seed: number("seed", 0, 2 ** 32 - 1, "0"), steps: number("steps", 1, 1000, base?.steps), guidance: number("guidance", 0, 100, base?.guidance_scale, 0.1),
     frames: number("frames", 1, 512, "as the motion"),
-    aspect: choice("aspect", { "": "as the motion", "1:1": "square", "9:16": "portrait 9:16", "4:5": "portrait 4:5", "16:9": "landscape 16:9" }),
-    fit: choice("fit", { bones: "height, place and bones", frame: "height and place", none: "as it is" }),
+    aspect: choice("aspect", CHOICES.generate.aspect),
+    fit: choice("fit", CHOICES.generate.fit),
     negative: text("negative"), base: baseField(about.bases),
   };
 }

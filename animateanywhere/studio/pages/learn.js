@@ -2,13 +2,15 @@
 
 import { attempt, field, fill, h, refill, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
-import { badge, findingsList, named } from "./findings.js";
+import { badge, findingsList } from "./findings.js";
+import { LABELS } from "./labels.js";
 import { learnCard } from "./training.js";
 import { tellOther } from "./looked.js";
 import { ended, get, newest, post, remove, watch } from "./net.js";
 import { inputs, numberIn } from "./inputs.js";
 import { door, middleFrame } from "./pick.js";
 import { written } from "./swap_found.js";
+import { failure } from "./readable.js";
 import { timeline } from "./timeline.js";
 import { onlyVideos, take } from "./uploads.js";
 import { atWork, head, resume } from "./work.js";
@@ -176,8 +178,8 @@ function partForm(about, clip, changed) {
     attempt(() => post("/api/jobs", { job: "check", ...asked() }));
   } }, line.box,
   h("datalist", { id: "words" }, ["man", "woman", "person", "boy", "girl"].map((one) => h("option", { value: one }))),
-  h("div", { class: "fields" }, field("The person is a", word, "One word."), field("Filmed", scene, "So that the place is not learned."), field("Base model", base, "What draws the pictures.")),
-  h("details", { open: Boolean(before.person) }, h("summary", {}, "Several people in the clip"), h("div", { class: "fields" }, field("Number of the person to learn", person, "1 is the most prominent."))),
+  h("div", { class: "fields" }, field(LABELS.check.class_word, word, "One word."), field(LABELS.check.place, scene, "So that the place is not learned."), field(LABELS.check.base, base, "What draws the pictures.")),
+  h("details", { open: Boolean(before.person) }, h("summary", {}, "Several people in the clip"), h("div", { class: "fields" }, field(LABELS.check.person, person, "1 is the most prominent."))),
   h("div", { class: "row" }, go, h("span", { class: "note" }, "Finds the person, and estimates the time and memory of learning.")));
   return { box, asked, span };
 }
@@ -196,7 +198,7 @@ async function showFound(card, learning, check, given, closing, current) {
   if (check && check.state !== "done") {
     card.hidden = false;
     learning.hidden = true;
-    const why = check.state === "failed" ? h("p", { class: "bad" }, named(check.text, [given])) : h("p", { class: "note" }, "Stopped.");
+    const why = check.state === "failed" ? failure(check) : h("p", { class: "note" }, "Stopped.");
     refill(card, head("2", "What was found"), why,
       h("div", { class: "row" }, h("button", { onclick: () => resume(check) }, "Try again"),
         check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
@@ -220,7 +222,7 @@ async function showFound(card, learning, check, given, closing, current) {
   const findings = report?.findings || about?.findings || [];
   const other = h("p", { class: "warn", role: "status" });
   refill(card, head("2", "What was found", badge(verdict)),
-    other, findingsList(findings.map((one) => ({ ...one, text: named(one.text, [given]) }))), report ? written(check, report) : null,
+    other, findingsList(findings, check || { kind: "check", names: { [clip]: given.name } }), report ? written(check, report, [given]) : null,
     about ? editor(clip, about) : null);
   learning.hidden = !about || verdict === "unusable";
   const ask = given.bundled || agreed ? null : question;

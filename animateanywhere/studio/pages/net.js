@@ -95,7 +95,7 @@ export function upload(file, name, onShare) {
 }
 
 // How all jobs stand, for whoever listens; the same in all tabs and after a reload
-export const state = { jobs: [], known: false };
+export const state = { jobs: [], runs: "", known: false }; // runs: the folder of the runs
 const listeners = new Set();
 
 /** Call `heard` now and with each change, until the function that is returned is called. */

@@ -4,6 +4,7 @@ import { attempt, fill, h, refill } from "./dom.js";
 import { again } from "./links.js";
 import { ended, get, watch } from "./net.js";
 import { downloads, player, titleOf } from "./player.js";
+import { failure, readable } from "./readable.js";
 import { fillLog, progressWords, resume, share, stopButton } from "./work.js";
 
 /**
@@ -22,7 +23,7 @@ export function results(card, of, send, closing) {
     if (key === shown) return open.forEach((job) => tick(card, job));
     shown = key;
     refill(card, h("h2", {}, "Result"), mine.length ? null : h("p", { class: "empty" }, of.empty), open.map(atWork),
-      newest?.state === "failed" ? h("div", { class: "tools" }, h("p", { class: "bad" }, newest.text), h("div", { class: "row" }, h("button", { onclick: () => resume(newest) }, "Try again"))) : null,
+      newest?.state === "failed" ? h("div", { class: "tools" }, failure(newest), h("div", { class: "row" }, h("button", { onclick: () => resume(newest) }, "Try again"))) : null,
       newest?.state === "stopped" ? h("div", { class: "tools" }, h("p", { class: "note" }, `Stopped: ${newest.title}`), h("div", { class: "row" }, h("button", { onclick: () => resume(newest) }, "Go on"))) : null);
     open.forEach((job) => tick(card, job));
     if (done.length) attempt(() => latest(card, of, done, send));
@@ -38,7 +39,7 @@ function tick(card, job) {
   if (!box) return;
   fill(box.querySelector("p"), progressWords(job));
   box.querySelector("progress").value = share(job);
-  fillLog(box.querySelector("ul"), job.progress?.messages || []);
+  fillLog(box.querySelector("ul"), job);
 }
 
 /** The newest result with all that can be done with it. */
@@ -65,7 +66,7 @@ async function latest(card, of, done, send) {
         h("button", { onclick: () => { location.hash = again(of.kind, { ...form, seed: item.settings.seed }); } }, "Change and repeat"),
         found.length > 1 ? h("label", { class: "check push" }, "Compare with", select) : null),
       downloads(item),
-      warnings.length ? h("details", {}, h("summary", {}, warnings.length > 1 ? `${warnings.length} warnings` : "A warning"), h("ul", { class: "plain note" }, warnings.map(([, text]) => h("li", {}, text)))) : null,
+      warnings.length ? h("details", {}, h("summary", {}, warnings.length > 1 ? `${warnings.length} warnings` : "A warning"), h("ul", { class: "plain note" }, warnings.map(([, text]) => h("li", {}, readable(text, job))))) : null,
       found.length > 1 ? h("div", { class: "frames", role: "group", "aria-label": "Newest results" }, found.map(([each, one], i) =>
         h("button", { "aria-pressed": String(one.id === item.id), "aria-label": `Result ${i + 1}: seed ${one.settings.seed}, ${titleOf(one)}`, onclick: () => open(each, one) }, String(found.length - i)))) : null);
     if (!other) of.beside(view, job.about);

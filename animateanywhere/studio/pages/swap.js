@@ -4,6 +4,7 @@ import { consent } from "./consent.js";
 import { attempt, field, fill, h, refill } from "./dom.js";
 import { estimate } from "./findings.js";
 import { inputs, numberIn } from "./inputs.js";
+import { CHOICES, LABELS } from "./labels.js";
 import { given, keep } from "./links.js";
 import { tellOther } from "./looked.js";
 import { ended, get, newest, post, watch } from "./net.js";
@@ -33,9 +34,9 @@ export async function show(main, rest, closing) {
     attempt(() => post("/api/jobs", { job: "check-swap", ...read(), base: fields.base.value }));
   } }, head("1", "Character and scene"),
   h("div", { class: "tools" }, h("div", { class: "row" }, h("h3", {}, "The character"), h("span", { class: "push" }, cards.add)), cards.box),
-  h("div", { class: "tools" }, h("div", { class: "row" }, h("h3", {}, "The scene"), h("span", { class: "push" }, scene.add)), scene.box, scene.line),
+  h("div", { class: "tools" }, h("div", { class: "row" }, h("h3", {}, LABELS.swap.scene), h("span", { class: "push" }, scene.add)), scene.box, scene.line),
   h("details", { open: Boolean(start.person || start.character_person) }, h("summary", {}, "Several people"), h("div", { class: "fields" },
-    field("Person of the scene to replace", fields.person, "1 is the most prominent; the others stay."), field("Person of the picture to put there", fields.character))),
+    field(LABELS.swap.person, fields.person, "1 is the most prominent; the others stay."), field(LABELS.swap.character_person, fields.character, "Of several pictures, one may show several people: crop the others."))),
   h("div", { class: "row" }, look, h("span", { class: "note" }, "Finds both, says what is wrong with them and how they suit each other, and prepares the scene.")));
 
   const send = (form) => attempt(() => post("/api/jobs", { job: "swap", ...form }));
@@ -103,13 +104,13 @@ function makeFields(bases, start) {
   const one = bases.find((each) => each.name === start.base) || bases[0];
   return {
     person: number("person", 1, 20, "the only one"), character: number("character_person", 1, 20, "the only one"),
-    fit: choice("fit", { none: "of the scene's person", bones: "of the character" }), seed: number("seed", 0, 2 ** 32 - 1, "0"), steps: number("steps", 1, 1000, one?.steps), guidance: number("guidance", 0, 100, one?.guidance_scale, 0.1),
+    fit: choice("fit", CHOICES.swap.fit), seed: number("seed", 0, 2 ** 32 - 1, "0"), steps: number("steps", 1, 1000, one?.steps), guidance: number("guidance", 0, 100, one?.guidance_scale, 0.1),
     base: base(bases), word: text("class_word", "person"), appearance: text("appearance", "in a red coat"), place: text("place", "on a beach"),
   };
 }
 
 function optionFields(fields, bases) {
-  const words = h("div", { class: "fields" }, field("The character is a", fields.word, "One word."), field("Hair and clothes", fields.appearance), field("Where the scene is", fields.place));
+  const words = h("div", { class: "fields" }, field(LABELS.swap.class_word, fields.word, "One word."), field(LABELS.swap.appearance, fields.appearance), field(LABELS.swap.place, fields.place));
   const prompted = () => {
     const base = bases.find((one) => one.name === fields.base.value);
     words.hidden = !base.prompted;
@@ -118,7 +119,7 @@ function optionFields(fields, bases) {
   };
   fields.base.addEventListener("change", prompted);
   prompted();
-  return [h("div", { class: "fields" }, field("Proportions of the body", fields.fit), field("Seed", fields.seed, "The same seed gives the same video."), field("Steps", fields.steps), field("Guidance", fields.guidance, "Higher: closer to the character."), field("Base model", fields.base)), words];
+  return [h("div", { class: "fields" }, field(LABELS.swap.fit, fields.fit), field(LABELS.swap.seed, fields.seed, "The same seed gives the same video."), field(LABELS.swap.steps, fields.steps), field(LABELS.swap.guidance, fields.guidance, "Higher: closer to the character."), field(LABELS.swap.base, fields.base)), words];
 }
 
 const options = (fields) => ({ fit: fields.fit.value, seed: numberIn(fields.seed), steps: numberIn(fields.steps), guidance: numberIn(fields.guidance), base: fields.base.value,

@@ -2,8 +2,9 @@
 
 import { attempt, field, fill, h } from "./dom.js";
 import { editor } from "./editor.js";
-import { badge, findingsByFile, named } from "./findings.js";
+import { badge, findingsByFile } from "./findings.js";
 import { get } from "./net.js";
+import { failure } from "./readable.js";
 import { atWork, head, resume } from "./work.js";
 
 export const waiting = (job) => [head("2", "What was found"), atWork(job)];
@@ -11,11 +12,11 @@ export const waiting = (job) => [head("2", "What was found"), atWork(job)];
 /** What an ended look found: its elements, and its report where it has one. */
 export async function whatWasFound(job, clips) {
   const used = [...job.about.pictures, job.about.scene].map((id) => clips.find((one) => one.id === id)).filter(Boolean);
-  if (job.state !== "done") return [[head("2", "What was found"), broken(job, used)], null];
+  if (job.state !== "done") return [[head("2", "What was found"), broken(job)], null];
   const { result: report } = await get(`/api/jobs/${job.id}`);
   const parts = report.files.scene ? await get(`/api/jobs/${job.id}/scene`).catch(gone) : [];
   return [[head("2", "What was found", badge(report.verdict)),
-    h("div", { class: "columns" }, h("div", { class: "tools" }, findingsByFile(report, used)), h("div", { class: "tools" }, written(job, report))),
+    h("div", { class: "columns" }, h("div", { class: "tools" }, findingsByFile(report, used, job)), h("div", { class: "tools" }, written(job, report, used))),
     parts.length ? await sceneEditor(parts) : null], report];
 }
 
@@ -26,17 +27,23 @@ const gone = (error) => {
 };
 
 /** A look that failed or was stopped. */
-export const broken = (job, used) => h("div", { class: "tools" }, h("p", { class: job.state === "failed" ? "bad" : "note" }, job.state === "failed" ? named(job.text, used) : "Stopped."),
+export const broken = (job) => h("div", { class: "tools" }, job.state === "failed" ? failure(job) : h("p", { class: "note" }, "Stopped."),
   h("div", { class: "row" }, h("button", { type: "button", onclick: () => resume(job) }, "Try again")));
 
-/** The pictures that a look wrote. */
-export const written = (job, report) => Object.entries(WRITTEN).filter(([what]) => report.files[what]).map(([what, words]) =>
+/** The pictures that a look wrote; used: the uploads that it looked at. */
+export const written = (job, report, used) => Object.keys(report.files).map((what) => [what, wordsOf(what, used)]).filter(([, words]) => words).map(([what, words]) =>
   h("figure", {}, h("img", { src: `/api/jobs/${job.id}/files/${encodeURIComponent(what)}?${job.ended}`, alt: words }), h("figcaption", { class: "note" }, words)));
+
+/** What a picture shows; "" for what is none. */
+function wordsOf(what, used) {
+  const [, number] = /^persons of (?:the )?picture ?(\d*)$/.exec(what) || [];
+  if (number === undefined) return WRITTEN[what] || "";
+  return `The persons of ${used[(number || 1) - 1]?.name || "the picture"}, with their numbers: give one above, and look again`;
+}
 
 const WRITTEN = {
   "persons of the clip": "The persons of the clip, with their numbers: give one above, under “Several people in the clip”, and look again",
   "cut-out": "The person cut out of the picture",
-  "persons of the picture": "The persons of the picture, with their numbers: give one above, and look again",
   "persons of the scene": "The persons of the scene, with their numbers: give one above, and look again for another",
 };
 

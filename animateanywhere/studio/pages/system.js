@@ -2,6 +2,7 @@
 
 import { ago, attempt, clock, fill, h, openDialog, refill } from "./dom.js";
 import { ended, get, remove, watch } from "./net.js";
+import { failure } from "./readable.js";
 import { resume } from "./work.js";
 
 const TONES = { ok: "good", note: "", warning: "warn", broken: "bad" };
@@ -32,10 +33,14 @@ export async function show(main, _, closing) {
     }
   }
 
+  let shown = null;
   closing(watch(({ jobs: list }) => {
     const old = list.filter(ended).reverse();
+    const key = old.map((job) => job.id + job.state + job.ended).join();
+    if (key === shown) return; // what is open in it stays open
+    shown = key;
     refill(jobs, h("header", {}, h("h2", {}, "What was done")), old.length ? h("table", { class: "checks" }, h("tbody", {}, old.map((job) => h("tr", {},
-      h("td", {}, job.title, job.text ? h("div", { class: "note bad" }, job.text) : null),
+      h("td", {}, job.title, job.text ? failure(job) : null),
       h("td", {}, h("span", { class: `badge ${{ done: "good", failed: "bad", stopped: "warn" }[job.state]}` }, job.state)),
       h("td", { class: "note" }, job.ended && job.begun ? `${clock(job.ended - job.begun)}, ${ago(job.ended)}` : ""),
       h("td", {}, h("div", { class: "row" }, h("button", { class: "plain", "aria-label": `Command of ${job.title}`, onclick: () => attempt(() => command(job)) }, "Command"),

@@ -1,6 +1,7 @@
 // The part of a clip to use: a strip of its frames with two handles, and a frame to look at.
 
 import { field, fill, h } from "./dom.js";
+import { LABELS } from "./labels.js";
 
 const NUDGE = 0.1; // seconds for an arrow key
 const words = (seconds) => `${seconds.toFixed(1)} s`;
@@ -87,7 +88,7 @@ export function timeline(clip, longest, given = {}, moved = () => {}) {
   end.oninput = () => move("end", Number(end.value));
 
   const box = h("div", { class: "timeline" }, h("div", { class: "view" }, frame, told), film,
-    h("div", { class: "ranges" }, field("Begins at", start), field("Ends at", end)));
+    h("div", { class: "ranges" }, field(LABELS.check.start, start), field(LABELS.check.frames, end)));
   requestAnimationFrame(draw);
   return { box, part: () => ({ start: Number(range.start.toFixed(2)), seconds: range.end - range.start }) };
 }

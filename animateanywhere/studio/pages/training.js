@@ -6,7 +6,9 @@ import { attempt, clock, field, fill, h, refill } from "./dom.js";
 import { estimate } from "./findings.js";
 import { firstPrompt } from "./generate.js";
 import { inputs, numberIn } from "./inputs.js";
+import { LABELS } from "./labels.js";
 import { ended, get, newest, post, watch } from "./net.js";
+import { failure } from "./readable.js";
 import { fillLog, head, progressWords, resume, share, stopButton } from "./work.js";
 
 /** The last step of Learn: the word for the person, and how the training goes. known: of a person who was learned before.
@@ -26,7 +28,7 @@ export function learnCard(card, about, question, base, subject, report, closing,
     attempt(() => post("/api/jobs", { job: "learn", subject, again: Boolean(known.number), token: token.value, base: base(), appearance: words.value, agreed: asked.agreed(),
       seed: numberIn(seed) }));
   } },
-  h("div", { class: "fields" }, field("Word for this person", token, "A rare one, such as sks. Prompts use it."), field("Hair and clothes", words, "Such as “in a red shirt”."), field("Seed", seed, "Another one gives a slightly different result.")),
+  h("div", { class: "fields" }, field(LABELS.learn.token, token, "A rare one, such as sks. Prompts use it."), field(LABELS.learn.appearance, words, "Such as “in a red shirt”."), field(LABELS.learn.seed, seed, "Another one gives a slightly different result.")),
   asked.box,
   h("div", { class: "row" }, start, why, guess ? h("span", { class: "note" }, estimate(guess)) : null));
   fill(card, head(known.number || "3", "Learn"), form, live);
@@ -75,7 +77,7 @@ function draw(box, job, left = 0) {
   fill(stages, names.map((name) => h("span", { class: name === seen.stage ? "now" : "" }, name)));
   const last = names.at(-1);
   if (last) curve(plot, seen.losses[last], `loss of ${last}`, last === seen.stage ? seen.total : 0);
-  fillLog(log, seen.messages);
+  fillLog(log, job);
   for (let i = samples.childElementCount; i < seen.pictures; i += 1) {
     samples.append(h("img", { src: `/api/jobs/${job.id}/pictures/${i}`, alt: `Picture ${i + 1} of the training` }));
   }
@@ -89,6 +91,6 @@ function outcome(job, about) {
       h("div", { class: "row" }, h("a", { class: "button", href: `#generate/prompt/${encodeURIComponent(prompt)}` }, `Generate “${prompt}”`))];
   }
   if (job.state === "stopped") return [h("p", {}, "Stopped. What was learned so far is saved."), goOn];
-  return [h("p", { class: "bad" }, job.text), goOn];
+  return [failure(job), goOn];
 }
 

@@ -1,6 +1,7 @@
 // Files to upload, and cards of the pictures that were.
 
 import { attempt, fill, h } from "./dom.js";
+import { LABELS } from "./labels.js";
 import { remove, upload } from "./net.js";
 import { middleFrame, pick } from "./pick.js";
 
@@ -65,6 +66,6 @@ export function pictureCards(clips, start, changed, orClips = false) {
     if (held) box.querySelector(`[value="${held}"]`)?.focus();
   }
   list();
-  const add = addButton("Add pictures", orClips ? "image/*,video/*" : "image/*", orClips ? noMotions : onlyPictures, (facts) => { clips.unshift(facts); pictures.unshift(facts); toggle(facts.id, true); }, true);
+  const add = addButton(LABELS.cast.also, orClips ? "image/*,video/*" : "image/*", orClips ? noMotions : onlyPictures, (facts) => { clips.unshift(facts); pictures.unshift(facts); toggle(facts.id, true); }, true);
   return { box, add, chosen };
 }

@@ -3,6 +3,7 @@
 import { attempt, clock, fill, h, openDialog, refill, toast } from "./dom.js";
 import { again } from "./links.js";
 import { ended, post, state, watch } from "./net.js";
+import { readable } from "./readable.js";
 
 /** The jobs that are at work and wait, in their order. */
 const open = () => state.jobs.filter((job) => !ended(job) && job.state !== "unknown").sort((one, other) => (one.turn ?? -1) - (other.turn ?? -1));
@@ -30,7 +31,7 @@ export function progressWords(job) {
   if (job.state === "queued") return waitsFor(job);
   if (job.state === "stopping") return "stops where it can go on…";
   const seen = job.progress;
-  if (!seen || !seen.stage) return seen?.messages?.length ? seen.messages.at(-1)[1] : "begins: the program and its models are loaded, up to a minute…";
+  if (!seen || !seen.stage) return seen?.messages?.length ? readable(seen.messages.at(-1)[1], job) : "begins: the program and its models are loaded, up to a minute…";
   const left = seen.eta ? ` · ${clock(seen.eta)} left of this stage` : "";
   return `${seen.stage} · ${seen.step} of ${seen.total}${left}`;
 }
@@ -48,11 +49,12 @@ export function stopButton(job, plain = false) {
 }
 
 /** Fill a list with what a job has said; it stays at its end where that was seen. */
-export function fillLog(log, messages) {
+export function fillLog(log, job) {
+  const messages = job.progress?.messages || [];
   log.hidden = !messages.length;
   if (log.childElementCount === messages.length && messages.length !== 40) return;
   const bottom = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
-  fill(log, messages.map(([level, text]) => h("li", { class: level === "warning" ? "warn" : "" }, text)));
+  fill(log, messages.map(([level, text]) => h("li", { class: level === "warning" ? "warn" : "" }, readable(text, job))));
   if (bottom) log.scrollTop = log.scrollHeight;
 }
 
@@ -68,7 +70,7 @@ export function showWork(bar) {
     for (const job of jobs) {
       const before = known.get(job.id);
       known.set(job.id, job.state);
-      if (before && before !== job.state && job.state === "failed") toast(`${job.title}: ${job.text}`, { bad: true });
+      if (before && before !== job.state && job.state === "failed") toast(`${job.title}: ${readable(job.text, job)}`, { bad: true });
       if (before && before !== job.state && job.state === "done") toast(`Done: ${job.title}`);
     }
     const [job, ...rest] = open();
