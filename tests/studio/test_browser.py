@@ -583,7 +583,8 @@ FAILED = {
     ),
     "check": (
         "{runs}/studio/subjects/{one}/masks/0001.png: not 64 x 64 pixels: --person 2, --place",
-        "hero.png (masks/0001.png): not 64 x 64 pixels: “Number of the person to learn” 2, “Filmed”",
+        "hero.png (masks/0001.png): not 64 x 64 pixels: “Number of the person to learn” 2, "
+        "“Filmed”",
     ),
 }
 

@@ -15,6 +15,7 @@ from animateanywhere.studio.clips import EXAMPLE
 from tests.commands.test_swap import write_character
 from tests.conftest import needs_blazepose
 from tests.studio import test_browser as web
+from tests.studio.test_browser import colored
 
 browser, page, pytestmark = web.browser, web.page, web.pytestmark
 
@@ -106,6 +107,100 @@ def test_a_picture_and_words_become_a_video(page: Any, runs: Path, tmp_path: Pat
     page.get_by_role("heading", name="Cast a person").wait_for()
     assert page.get_by_role("checkbox", name="hero.png").is_checked()
     assert page.get_by_role("radio", name="wave").is_checked()
+
+
+FORMS: dict[str, dict[str, str]] = {  # what is filled in, by tab
+    "generate": {"Prompt": "a man on a moon", "Seed": "7", "Not to be seen": "rain"},
+    "swap": {"Seed": "8", "Steps": "3", "Ends at": "1.5"},
+    "cast": {"Prompt": "the person sings", "Hair and clothes": "in red", "Seed": "9"},
+    "history": {"Search": "x y"},
+    f"learn/{EXAMPLE}": {"Filmed": "on a boat", "Ends at": "2"},
+}
+
+
+def test_back_forward_and_reload_bring_what_was_there(
+    page: Any, runs: Path, tmp_path: Path
+) -> None:
+    """Of every tab the form, also of two places of one tab, and what was chosen, found or open."""
+    colored(runs, 0, (1, 0, 0))
+    web.tab(page, "swap")
+    choose_picture(page, tmp_path)
+    for name, form in FORMS.items():
+        web.tab(page, name)
+        if name in ("generate", "cast"):
+            page.get_by_text(re.compile("^Seed, steps")).click()
+            page.get_by_role("radio", name="wave").check()
+        if name in ("swap", "cast"):
+            page.get_by_role("checkbox", name="hero.png").check()
+        if name == "swap":
+            page.get_by_role("radio", name="rendered man").check()
+        for label, value in form.items():
+            page.get_by_label(label, exact=True).fill(value)
+    web.tab(page, "system")
+    page.get_by_role("button", name="Check this machine").click()
+    page.get_by_text("checked just now").wait_for()
+
+    def is_there(name: str) -> None:
+        page.wait_for_function("(name) => location.hash == '#' + name", arg=name)
+        for label, value in FORMS.get(name, {}).items():
+            field = page.get_by_label(label, exact=True)
+            field.wait_for(state="attached")
+            assert field.input_value() == value, (name, label)
+        if name in ("generate", "cast"):
+            assert page.get_by_role("radio", name="wave").is_checked()
+        if name in ("swap", "cast"):
+            assert page.get_by_role("checkbox", name="hero.png").is_checked()
+        if name == "swap":
+            assert page.locator(f"input[name=scene][value='{EXAMPLE}']").is_checked()
+        if name == "system":
+            page.get_by_text("checked just now").wait_for()
+        page.get_by_role("heading", level=1).wait_for()
+
+    names = [*FORMS, "system"]
+    for name in reversed(names[:-1]):
+        page.go_back()
+        is_there(name)
+        page.reload()
+        is_there(name)
+    for name in names[1:]:
+        page.go_forward()
+        is_there(name)
+    page.reload()
+    is_there("system")
+
+    # Two places of one tab: each has its own
+    web.tab(page, "generate/prompt/a%20woman")
+    page.get_by_label("Prompt", exact=True).fill("a woman on a hill")
+    page.go_back()
+    page.go_forward()
+    page.get_by_role("heading", name="Generate a video").wait_for()
+    assert page.get_by_label("Prompt", exact=True).input_value() == "a woman on a hill"
+    web.tab(page, "cast")  # by its tab, as it was left last
+    page.get_by_role("heading", name="Cast a person").wait_for()
+    assert page.get_by_label("Prompt", exact=True).input_value() == "the person sings"
+
+    # What is open in the history, and how far down a page was
+    web.tab(page, "history")
+    page.get_by_label("Search").fill("")
+    page.get_by_role("button", name="Details of generate/0.mp4").click()
+    dialog = page.get_by_role("dialog")
+    dialog.wait_for()
+    page.reload()
+    dialog.get_by_role("heading", name="a man").wait_for()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert page.evaluate("location.hash") == "#history"
+    web.tab(page, f"learn/{EXAMPLE}")
+    page.get_by_label("Base model").wait_for()
+    page.evaluate("scrollTo(0, 300)")
+    down = page.evaluate("scrollY")
+    assert down > 0
+    web.tab(page, "system")
+    page.get_by_role("heading", name="System").wait_for()
+    page.go_back()
+    page.wait_for_function("(down) => scrollY == down", arg=down)
+    page.reload()
+    page.wait_for_function("(down) => scrollY == down", arg=down)
 
 
 def test_without_a_base_the_tab_says_what_is_needed(page: Any, runs: Path) -> None:

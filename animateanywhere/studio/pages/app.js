@@ -1,6 +1,7 @@
 // The page: tabs by the address, the bar of the work, and what is said when the server is gone.
 
 import { attempt, fill, h } from "./dom.js";
+import { arrive, depart } from "./links.js";
 import { connect, firstNews } from "./net.js";
 import { show as cast } from "./cast.js";
 import { show as generate } from "./generate.js";
@@ -15,6 +16,8 @@ let leave = () => {};
 
 /** Show the tab that the address names: #learn, or #learn/ID. asked: by a person, whose focus goes to its title. */
 function go(asked) {
+  depart();
+  const down = arrive();
   const [name, ...rest] = location.hash.slice(1).split("/");
   const tab = TABS[name] ? name : "learn";
   for (const link of document.querySelectorAll("#tabs a")) {
@@ -37,6 +40,7 @@ function go(asked) {
     const title = main.querySelector("h1");
     title?.setAttribute("tabindex", "-1");
     if (asked && document.activeElement === main) title?.focus({ preventScroll: true }); // nobody went on meanwhile
+    if (down) scrollTo(0, down);
   });
 }
 
@@ -47,6 +51,8 @@ function lost(text) {
 }
 
 addEventListener("hashchange", () => go(true));
+addEventListener("pagehide", depart);
+history.scrollRestoration = "manual"; // what was there is not yet when the browser would go down to it
 // The address names the tab, so the link is none of the browser's
 document.querySelector(".skip").onclick = (event) => { event.preventDefault(); document.getElementById("main").focus(); };
 // Files that miss their place would replace the page

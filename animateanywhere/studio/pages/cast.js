@@ -73,7 +73,7 @@ export async function show(main, rest, closing) {
   }
   fields.person.addEventListener("change", () => changed());
   closing(watch(() => changed()));
-  closing(() => keep("cast", read()));
+  keep(main, "cast", read);
 }
 
 /** What is needed where no base can do it. */

@@ -31,7 +31,7 @@ export async function show(main, rest, closing) {
   h("div", { class: "row" }, h("button", { class: "main" }, "Generate"), h("span", { class: "note" }, "Several wait for each other in a queue."))));
   fill(main, h("div", {}, h("h1", {}, "Generate a video"), h("p", { class: "lead" }, "The prompt says who and where, the motion how to move.")),
     h("div", { class: "columns" }, form, result));
-  closing(() => keep("generate", read(form, fields)));
+  keep(main, "generate", () => read(form, fields));
   results(result, { kind: "generate", kept: KEPT, empty: "The video appears here, beside its motion.",
     beside: (view, form) => form.motion && view.setMotion?.(form.motion) }, send, closing);
 }

@@ -3,7 +3,7 @@
 import { ago, attempt, fill, h, openDialog, refill, size, toast } from "./dom.js";
 import { ended, newest, newestAnswer, post, remove, watch } from "./net.js";
 import { firstPrompt } from "./generate.js";
-import { again, repeat } from "./links.js";
+import { again, given, keep, repeat } from "./links.js";
 import { measured } from "./measured.js";
 import { downloads, picture, player, titleOf } from "./player.js";
 import { resume } from "./work.js";
@@ -14,8 +14,9 @@ const TONES = { finished: "good", running: "warn", stopped: "warn", unknown: "" 
 export async function show(main, [opened], closing) {
   const ask = newestAnswer("/api/history");
   let past = await ask();
-  let kind = "all";
-  const search = h("input", { type: "search", placeholder: "Words of a prompt, a name, a seed…", "aria-label": "Search", oninput: () => list() });
+  const begin = given([], "history");
+  let kind = begin.kind || "all";
+  const search = h("input", { type: "search", value: begin.search || "", placeholder: "Words of a prompt, a name, a seed…", "aria-label": "Search", oninput: () => list() });
   const chips = Object.entries(KINDS).map(([name, label]) => h("button", { "data-kind": name, onclick: () => { kind = name; list(); } }, label));
   const grid = h("div", { class: "results" });
   const total = h("p", { class: "note", role: "status" });
@@ -55,7 +56,7 @@ export async function show(main, [opened], closing) {
   function card(item) {
     const details = () => openDetails(item, past);
     const thumb = item.shown ? picture(item, { tabindex: -1, preload: "metadata" }) : item.person?.picture ? h("img", { src: `/api/files/${item.person.picture}`, alt: "" }) : null;
-    if (thumb?.play) { thumb.onmouseenter = () => thumb.play(); thumb.onmouseleave = () => thumb.pause(); }
+    if (thumb?.play) { thumb.onmouseenter = () => thumb.play().catch(() => {}); thumb.onmouseleave = () => thumb.pause(); }
     return h("article", { class: "result" },
       h("button", { class: `thumb${thumb ? "" : " none"}`, "aria-label": `Open ${item.name}`, onclick: details }, thumb || item.kind),
       h("div", { class: "body" }, h("b", {}, titleOf(item)),
@@ -73,6 +74,7 @@ export async function show(main, [opened], closing) {
   }
 
   list();
+  keep(main, "history", () => ({ kind, search: search.value }));
   if (opened) attempt(() => { const item = past.items.find((one) => one.id === opened); if (item) openDetails(item, past); });
   let seen = null;
   closing(watch(({ jobs }) => {
@@ -101,6 +103,9 @@ function openDetails(item, past) {
   const view = item.shown ? player(item) : null;
   if (item.motion_id) view?.setMotion?.(item.motion_id);
   if (item.given?.scene) view?.setScene?.(item.given.scene, item.settings.start || 0);
+  // The address says what is open, for a reload, and for coming back
+  const address = (hash) => history.replaceState(history.state, "", hash);
+  address(`#history/${item.id}`);
   const dialog = openDialog(item.name,
     h("header", { class: "row" }, h("h2", {}, titleOf(item)), h("span", { class: "push" }, close)),
     view,
@@ -111,4 +116,5 @@ function openDetails(item, past) {
       person ? h("a", { class: "button", onclick: () => dialog.close(), href: again("generate", { person: person.id, prompt: firstPrompt(person.token, person.class_word) }) }, "Generate with it") : null,
       person?.again ? h("a", { class: "button", onclick: () => dialog.close(), href: `#learn/again/${item.id}` }, "Learn again") : null),
     item.settings ? null : measured(item.id));
+  dialog.addEventListener("close", () => { if (location.hash === `#history/${item.id}`) address("#history"); });
 }

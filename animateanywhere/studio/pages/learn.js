@@ -4,6 +4,7 @@ import { attempt, field, fill, h, refill, size, toast } from "./dom.js";
 import { editor } from "./editor.js";
 import { badge, findingsList } from "./findings.js";
 import { LABELS } from "./labels.js";
+import { before, keep } from "./links.js";
 import { learnCard } from "./training.js";
 import { tellOther } from "./looked.js";
 import { ended, get, newest, post, remove, watch } from "./net.js";
@@ -35,6 +36,7 @@ export async function show(main, [chosen, run], closing) {
       h("p", { class: "lead" }, "A few seconds of one person in full view are enough. Everything stays on this machine.")),
     clipCard(about, clips, chosen, part?.box), found, learning);
   if (!chosen) return undefined;
+  keep(main, "learn", part.asked);
   let shown = null;
   closing(watch(() => {
     const check = newest("check", (form) => form.clip === chosen);
@@ -158,14 +160,14 @@ function recordButton(send) {
 
 /** The form of a look: `box`, `asked()`, what it says now, and `span`, the part that such a form is of in words. */
 function partForm(about, clip, changed) {
-  const before = newest("check", (form) => form.clip === clip.id)?.about || {};
+  const given = before() || newest("check", (form) => form.clip === clip.id)?.about || {};
   const base = h("select", { id: "base" }, about.bases.map((one) => h("option", { value: one.name }, one.name)));
-  base.value = (about.bases.find((one) => one.name === before.base) || about.bases[0]).name;
+  base.value = (about.bases.find((one) => one.name === given.base) || about.bases[0]).name;
   const rate = (name = base.value) => (about.bases.find((one) => one.name === name) || about.bases[0]).fps;
-  const line = timeline(clip, 64 / rate(), { start: before.start, seconds: before.frames && before.frames / rate() }, changed);
-  const word = h("input", { value: before.class_word ?? clip.class_word ?? "", placeholder: "man", autocomplete: "off", list: "words" });
-  const scene = h("input", { value: before.scene ?? clip.scene ?? "", placeholder: "in a room", autocomplete: "off" });
-  const person = inputs(before).number("person", 1, 20, "the only one");
+  const line = timeline(clip, 64 / rate(), { start: given.start, seconds: given.frames && given.frames / rate() }, changed);
+  const word = h("input", { value: given.class_word ?? clip.class_word ?? "", placeholder: "man", autocomplete: "off", list: "words" });
+  const scene = h("input", { value: given.scene ?? clip.scene ?? "", placeholder: "in a room", autocomplete: "off" });
+  const person = inputs(given).number("person", 1, 20, "the only one");
   const go = h("button", { class: "main" }, "Look at it");
   const asked = () => {
     const { start, seconds } = line.part();
@@ -179,7 +181,7 @@ function partForm(about, clip, changed) {
   } }, line.box,
   h("datalist", { id: "words" }, ["man", "woman", "person", "boy", "girl"].map((one) => h("option", { value: one }))),
   h("div", { class: "fields" }, field(LABELS.check.class_word, word, "One word."), field(LABELS.check.place, scene, "So that the place is not learned."), field(LABELS.check.base, base, "What draws the pictures.")),
-  h("details", { open: Boolean(before.person) }, h("summary", {}, "Several people in the clip"), h("div", { class: "fields" }, field(LABELS.check.person, person, "1 is the most prominent."))),
+  h("details", { open: Boolean(given.person) }, h("summary", {}, "Several people in the clip"), h("div", { class: "fields" }, field(LABELS.check.person, person, "1 is the most prominent."))),
   h("div", { class: "row" }, go, h("span", { class: "note" }, "Finds the person, and estimates the time and memory of learning.")));
   return { box, asked, span };
 }

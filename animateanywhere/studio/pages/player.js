@@ -24,7 +24,7 @@ export function player(item, other = null) {
   const box = h("div", { class: "player" });
   if (item.shown !== "video") return fill(box, h("div", { class: "screens one" }, h("div", { class: "screen", vars: { "--shape": shape } }, lead)));
 
-  const play = h("button", { type: "button", onclick: () => (lead.paused ? lead.play() : lead.pause()) }, "Play");
+  const play = h("button", { type: "button", onclick: () => (lead.paused ? lead.play().catch(() => {}) : lead.pause()) }, "Play");
   const back = h("button", { type: "button", "aria-label": "One frame back", onclick: () => seek(index() - 1) }, "‹");
   const on = h("button", { type: "button", "aria-label": "One frame on", onclick: () => seek(index() + 1) }, "›");
   const place = h("input", { type: "range", min: 0, max: 1, value: 0, "aria-label": "Frame", oninput: () => seek(Number(place.value)) });

@@ -90,7 +90,7 @@ export async function show(main, rest, closing) {
   }
   for (const form of [choice, making]) form.addEventListener("change", () => changed());
   closing(watch(() => changed()));
-  closing(() => keep("swap", { ...read(), ...options(fields) }));
+  keep(main, "swap", () => ({ ...read(), ...options(fields) }));
 }
 
 /** What is needed where no base can swap. */

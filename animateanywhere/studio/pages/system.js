@@ -1,6 +1,7 @@
 // System: whether all works on this machine, the bases, and what was done.
 
 import { ago, attempt, clock, fill, h, openDialog, refill } from "./dom.js";
+import { given, keep } from "./links.js";
 import { ended, get, remove, watch } from "./net.js";
 import { failure } from "./readable.js";
 import { resume } from "./work.js";
@@ -18,19 +19,27 @@ export async function show(main, _, closing) {
     h("p", { class: "note" }, "More of them: ", h("code", {}, "aa bases"), " and ", h("code", {}, "aa base-train"), " on the command line.")));
   fill(checks, h("h2", {}, "This machine"), h("div", { class: "row" }, look, h("span", { class: "note" }, "Takes some seconds. The same as aa doctor.")));
 
+  let found = given([], "system");
+  keep(main, "system", () => found);
+  if (found.checks) showChecks();
+
   async function doctor() {
     look.disabled = true;
     fill(look, "Checking…");
     try {
-      const found = await get("/api/doctor");
-      const groups = Map.groupBy ? Map.groupBy(found.checks, (one) => one.group) : new Map([["checks", found.checks]]);
-      fill(checks, h("header", {}, h("h2", {}, "This machine"), h("span", { class: "push" }, look)), h("table", { class: "checks" }, [...groups].map(([group, rows]) => h("tbody", {},
-        h("tr", {}, h("th", { colspan: 3, scope: "rowgroup" }, group)),
-        rows.map((one) => h("tr", {}, h("td", {}, one.name), h("td", {}, h("span", { class: `badge ${TONES[one.level]}` }, one.level)), h("td", {}, one.text, one.todo ? h("div", { class: "note" }, one.todo) : null)))))));
+      found = { ...await get("/api/doctor"), at: Date.now() / 1000 };
+      showChecks();
     } finally {
       look.disabled = false;
       fill(look, "Check this machine");
     }
+  }
+
+  function showChecks() {
+    const groups = Map.groupBy ? Map.groupBy(found.checks, (one) => one.group) : new Map([["checks", found.checks]]);
+    fill(checks, h("header", {}, h("h2", {}, "This machine"), h("span", { class: "note" }, `checked ${ago(found.at)}`), h("span", { class: "push" }, look)), h("table", { class: "checks" }, [...groups].map(([group, rows]) => h("tbody", {},
+      h("tr", {}, h("th", { colspan: 3, scope: "rowgroup" }, group)),
+      rows.map((one) => h("tr", {}, h("td", {}, one.name), h("td", {}, h("span", { class: `badge ${TONES[one.level]}` }, one.level)), h("td", {}, one.text, one.todo ? h("div", { class: "note" }, one.todo) : null)))))));
   }
 
   let shown = null;
