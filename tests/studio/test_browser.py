@@ -387,6 +387,36 @@ def test_two_tabs_do_not_paint_over_each_other(subject: Path, page: Any) -> None
     other.close()
 
 
+@pytest.fixture(params=["stopped", "failed"])
+def not_ended(request: Any, subject: Path, runs: Path) -> str:
+    """How a look at the example ended that found nothing new."""
+    text = {"stopped": "", "failed": "no room"}[request.param]
+    form = {"clip": EXAMPLE, "base": "tiny", "frames": 12}
+    job = Job(
+        "check", "Look at Example", ["check", "--", "x"], form, state=request.param, text=text
+    )
+    folder = runs / "studio" / "jobs" / job.id
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps(asdict(job)))
+    return text or "Stopped."
+
+
+def test_a_look_that_did_not_end_leaves_what_was_found_before(
+    not_ended: str, subject: Path, page: Any
+) -> None:
+    tab(page, f"learn/{EXAMPLE}")
+    found = page.get_by_role("region", name="What was found")
+    found.get_by_text(not_ended, exact=True).wait_for()
+    assert found.get_by_role("button", name="Try again").is_visible()
+    mask = subject / "masks" / "0001.png"
+    before = mask.read_bytes()
+    paint(page, 1, 30)
+    until(lambda: mask.read_bytes() != before)
+    learn = page.get_by_role("button", name="Learn", exact=True)
+    assert learn.is_disabled()
+    page.get_by_text("The last look did not end: try it again first.").wait_for()
+
+
 @pytest.fixture
 def two_results(runs: Path) -> None:
     mark(runs / "studio", "studio")

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animateanywhere.core.paths import EXAMPLES
+from animateanywhere.core.run_folder import mark, owned
 from animateanywhere.media import video
+from animateanywhere.media.source import Part
+from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.scene.prepared import prepare_scene
+from animateanywhere.preprocessing.scene.scan import scene_facts
 from animateanywhere.studio.clips import EXAMPLE
+from animateanywhere.studio.job import Job
 from tests.commands.test_swap import write_character
 from tests.conftest import needs_blazepose
 from tests.studio import test_browser as web
@@ -201,6 +209,35 @@ def test_back_forward_and_reload_bring_what_was_there(
     page.wait_for_function("(down) => scrollY == down", arg=down)
     page.reload()
     page.wait_for_function("(down) => scrollY == down", arg=down)
+
+
+@pytest.fixture
+def looked_before(runs: Path) -> Path:
+    """The mask of a scene's frame that an earlier look prepared; the newest one failed."""
+    mark(runs / "studio", "studio")
+    with owned(runs / "reference", "swap"):
+        facts = scene_facts(EXAMPLES / "reference.mp4", None, Part(0, 4))
+        scene = prepare_scene(facts, runs / "reference", None, Backends())
+    files = {"scene": str(scene.folder)}
+    report = {"verdict": "ready", "findings": [], "prediction": {}, "files": files}
+    for number, (state, result) in enumerate({"done": json.dumps(report), "failed": ""}.items()):
+        about = {"pictures": [], "scene": EXAMPLE}
+        job = Job("check-swap", "Look", ["check", "--", str(number)], about, state=state)
+        job.queued, job.result, job.text = float(number), result, "no room"
+        folder = runs / "studio" / "jobs" / job.id
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps(asdict(job)))
+    return scene.parts[0].folder / "masks" / "0001.png"
+
+
+def test_a_look_that_failed_leaves_the_scene_of_the_one_before(
+    looked_before: Path, page: Any
+) -> None:
+    web.tab(page, "swap")
+    page.get_by_text("no room", exact=True).wait_for()
+    before = looked_before.read_bytes()
+    web.paint(page, 1, 30)
+    web.until(lambda: looked_before.read_bytes() != before)
 
 
 def test_without_a_base_the_tab_says_what_is_needed(page: Any, runs: Path) -> None:

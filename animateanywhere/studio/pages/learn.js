@@ -55,11 +55,13 @@ export async function show(main, [chosen, run], closing) {
         const parts = await showFound(found, learning, check, clip, closing, () => shown === state);
         if (!parts) return;
         tell = parts.tell;
+        compare = () => {};
+        if (check && check.state !== "done") return tell("The last look did not end: try it again first.");
         compare = () => {
           const differ = tellOther(parts.other, now(), looked, `look at it again to learn that. ${check ? `It is of ${part.span(looked)}.` : ""}`);
           tell(differ ? "Something else was chosen above since: look at it first." : "");
         };
-        compare();
+        return compare();
       });
     }
   }));
@@ -193,23 +195,12 @@ function waiting(card, job) {
   refill(card, head("2", "What was found"), atWork(job));
 }
 
-/** Show what an ended look found. current: whether this is still what is to be shown, as answers come late. Returns where
+/** Show what an ended look found; where it was stopped or failed, why, and what was found before. current: whether this is still what is to be shown, as answers come late. Returns where
  * the card says that it is of something else, and `tell`, which says to that of the learning why it waits. */
 async function showFound(card, learning, check, given, closing, current) {
   const clip = given.id;
-  if (check && check.state !== "done") {
-    card.hidden = false;
-    learning.hidden = true;
-    const why = check.state === "failed" ? failure(check) : h("p", { class: "note" }, "Stopped.");
-    refill(card, head("2", "What was found"), why,
-      h("div", { class: "row" }, h("button", { onclick: () => resume(check) }, "Try again"),
-        check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
-          await remove(`/api/subjects/${clip}`);
-          await resume(check);
-        }) }, "Drop the corrections and try again") : null));
-    return undefined;
-  }
-  const report = check ? (await get(`/api/jobs/${check.id}`)).result : null;
+  const done = check?.state === "done";
+  const report = done ? (await get(`/api/jobs/${check.id}`)).result : null;
   let about = null;
   try {
     about = await get(`/api/subjects/${clip}`);
@@ -220,14 +211,24 @@ async function showFound(card, learning, check, given, closing, current) {
   if (!current()) return undefined;
   card.hidden = !check && !about;
   if (card.hidden) return undefined;
-  const verdict = report?.verdict || about?.verdict || "unusable";
+  const verdict = report?.verdict || about?.verdict || (check && !done ? "" : "unusable");
   const findings = report?.findings || about?.findings || [];
   const other = h("p", { class: "warn", role: "status" });
-  refill(card, head("2", "What was found", badge(verdict)),
-    other, findingsList(findings, check || { kind: "check", names: { [clip]: given.name } }), report ? written(check, report, [given]) : null,
+  refill(card, head("2", "What was found", check && !done ? null : badge(verdict)), check && !done ? notDone(check, clip, about) : null,
+    other, verdict && findingsList(findings, check || { kind: "check", names: { [clip]: given.name } }), report ? written(check, report, [given]) : null,
     about ? editor(clip, about) : null);
+  other.hidden = true;
   learning.hidden = !about || verdict === "unusable";
   const ask = given.bundled || agreed ? null : question;
   const tell = learning.hidden ? () => {} : learnCard(learning, about, ask, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
   return { other, tell };
 }
+
+/** Why a look did not end, and how to go on; about: what was found before, if anything was. */
+const notDone = (check, clip, about) => h("div", { class: "tools" }, check.state === "failed" ? failure(check) : h("p", { class: "note" }, "Stopped."),
+  h("div", { class: "row" }, h("button", { onclick: () => resume(check) }, "Try again"),
+    check.text.includes("manual corrections") ? h("button", { onclick: () => attempt(async () => {
+      await remove(`/api/subjects/${clip}`);
+      await resume(check);
+    }) }, "Drop the corrections and try again") : null),
+  about ? h("p", { class: "note" }, "Below is what was found before, with its corrections.") : null);

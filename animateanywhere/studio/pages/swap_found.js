@@ -3,7 +3,7 @@
 import { attempt, field, fill, h } from "./dom.js";
 import { editor } from "./editor.js";
 import { badge, findingsByFile } from "./findings.js";
-import { get } from "./net.js";
+import { get, state } from "./net.js";
 import { failure } from "./readable.js";
 import { atWork, head, resume } from "./work.js";
 
@@ -12,7 +12,11 @@ export const waiting = (job) => [head("2", "What was found"), atWork(job)];
 /** What an ended look found: its elements, and its report where it has one. */
 export async function whatWasFound(job, clips) {
   const used = [...job.about.pictures, job.about.scene].map((id) => clips.find((one) => one.id === id)).filter(Boolean);
-  if (job.state !== "done") return [[head("2", "What was found"), broken(job)], null];
+  if (job.state !== "done") {
+    const before = state.jobs.findLast((one) => one.kind === job.kind && one.state === "done" && one.about.scene === job.about.scene);
+    const old = before ? await get(`/api/jobs/${before.id}/scene`).catch(gone) : [];
+    return [[head("2", "What was found"), broken(job), old.length ? [h("p", { class: "note" }, "Below is what was found in this scene before, with its corrections."), await sceneEditor(old)] : null], null];
+  }
   const { result: report } = await get(`/api/jobs/${job.id}`);
   const parts = report.files.scene ? await get(`/api/jobs/${job.id}/scene`).catch(gone) : [];
   return [[head("2", "What was found", badge(report.verdict)),
