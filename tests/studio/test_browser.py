@@ -173,15 +173,16 @@ def correct_by_keys(page: Any, folder: Path) -> None:
     page.get_by_text(re.compile("Frame 1, .* · right wrist at")).wait_for()
 
     def right_wrist() -> float:
-        page.get_by_role("button", name=re.compile("Frame 1, corrected: .*pose")).wait_for()
         return float(read_poses(folder / "poses.json").keypoints[1, 4, 0])
 
     for undone in (True, False):
         for _ in range(3):
             page.keyboard.press("ArrowRight")
+        page.get_by_role("button", name=re.compile("Frame 1, corrected: .*pose")).wait_for()
         until(lambda: abs(right_wrist() - before[1, 4, 0] - 3) < 0.02)
         if undone:
             page.keyboard.press("Control+z")
+            page.get_by_role("button", name="Frame 1", exact=True).wait_for()
             until(lambda: abs(right_wrist() - before[1, 4, 0]) < 0.02)
     moved = read_poses(folder / "poses.json").keypoints
     assert (np.delete(moved, 1, 0) == np.delete(before, 1, 0)).all()
