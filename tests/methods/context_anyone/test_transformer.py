@@ -226,7 +226,10 @@ def test_it_is_saved_and_loaded_by_the_conventions_of_diffusers(tmp_path: Path) 
     assert (tmp_path / "diffusion_pytorch_model.safetensors").is_file()
     assert again.config.num_layers == 2 and again.config.gap == 7
     given = X, T, TEXT, IMAGES, REFERENCES, noise(*X.shape, seed=8)
-    assert torch.equal(again.eval()(*given).sample, network(*given).sample)
+    weights = again.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+    # Products depend on where weights lie in memory, in the last digit
+    torch.testing.assert_close(again.eval()(*given).sample, network(*given).sample)
 
 
 @pytest.mark.parametrize(
