@@ -53,7 +53,7 @@ from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.context_anyone import generation
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
 from animateanywhere.methods.context_anyone.phantom import is_phantom, phantom_latents
-from animateanywhere.methods.context_anyone.reference_picture import reference_picture
+from animateanywhere.methods.context_anyone.reference_picture import ROOM, reference_picture
 from animateanywhere.methods.context_anyone.vace import vace_latents
 from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
@@ -97,7 +97,10 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     passes = to_device(base, best_device())
     motion = _motion(base, known, options, backends)
     frames = options.frames or int(base.config["frames"]) if motion is None else len(motion)
-    pictures = np.stack([reference_picture(one.pixels, one.mask, base.frame) for one in known])
+    room = 0.0 if options.whole else ROOM
+    pictures = np.stack([
+        reference_picture(one.pixels, one.mask, base.frame, room=room) for one in known
+    ])  # fmt: skip
     drawn = None if motion is None else motion.skeletons(np.arange(frames))
     job = Job(base, full, known, pictures, motion, drawn, frames, sampling)
     settings = sidecar(prompt, job, options)

@@ -17,7 +17,12 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from animateanywhere.training.ahead import DrawAhead, processes_for
-from animateanywhere.training.contrastive import contrastive_loss, convolution, similarities
+from animateanywhere.training.contrastive import (
+    contrastive_loss,
+    convolution,
+    retrieval_accuracy,
+    similarities,
+)
 from animateanywhere.training.loop import fit
 from animateanywhere.training.progress import last_mean
 from animateanywhere.training.stage import Stage
@@ -76,12 +81,13 @@ class Pairs(nn.Module):
 def learn_words(
     encoder: PictureEncoder, dim: int, draw: Callable[[torch.Generator], tuple[list[str], Tensor]],
     read: Callable[[list[str]], Tensor], stage: Stage, folder: Path, seed: int,
-    track: str | None = None,
+    track: str | None = None, held_out: tuple[list[str], Tensor] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Train a picture encoder, in place; returns its retrieval accuracy at the end, 0..1.
+    """Train a picture encoder, in place; returns its retrieval accuracy at the end, 0..1, on the
+    rows of the last steps and, where there are any, on people that are not learned from.
 
     draw: (generator) -> captions and pictures as latents (B, C, h, w). read: captions -> vectors
-    (B, dim). The others as for `loop.fit`.
+    (B, dim). held_out: captions and pictures of such people. The others as for `loop.fit`.
     """
     torch.manual_seed(seed)
     batch = Draw(DrawAhead(draw, seed, processes_for(encoder.device)))
@@ -91,8 +97,15 @@ def learn_words(
         words = read(captions)
         return contrastive_loss(model(words, latents.to(words.device)))
 
-    fit(Pairs(encoder, dim), stage, loss, folder, seed, data=batch, track=track)
-    return last_mean(folder, "retrieval")
+    pairs = Pairs(encoder, dim)
+    fit(pairs, stage, loss, folder, seed, data=batch, track=track)
+    found = last_mean(folder, "retrieval")
+    if held_out is not None:
+        words = read(held_out[0])
+        with torch.no_grad():
+            similar = pairs(words, held_out[1].to(words.device))
+        found["retrieval_held_out"] = retrieval_accuracy(similar)
+    return found
 
 
 def _in_float32() -> Any:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
@@ -20,8 +19,7 @@ from animateanywhere.backbones.base import Base, load_parts, noise_share, token_
 from animateanywhere.backbones.borrowing import lent_config
 from animateanywhere.backbones.create import save_once
 from animateanywhere.backbones.low_memory import recompute
-from animateanywhere.datasets.order import Order
-from animateanywhere.datasets.rendered import undamaged
+from animateanywhere.datasets.described import Described, Pairs
 from animateanywhere.datasets.samples import parse_captions
 from animateanywhere.datasets.shard_corpus import ShardCorpus
 from animateanywhere.methods.anycharv import full_size, method
@@ -82,27 +80,17 @@ def tower(run: Run, stage: Stage, seed: int) -> dict[str, float]:
     captions say of the person."""
     base = run.base()
     people = run.people(base, video=False)
-    order, damaged = Order([np.arange(len(people))], seed), set[int]()
+    known = Described(people, lambda row: _caption(people, row), run.settings.corpus.pictures, seed)
 
-    def draw(generator: torch.Generator) -> tuple[list[str], Tensor]:
-        number = pass_number(generator, seed)
-        rng = np.random.default_rng([seed, 7, number])
-        _, chosen = order.rows(number, min(stage.batch, len(people)))
-        shown = rng.integers(run.settings.corpus.pictures, size=len(chosen)).tolist()
-
-        def read(row: int, at: int) -> tuple[str, np.ndarray]:
-            return _caption(people, row), people.rows(row, ["pictures.npy"], at, at + 1)[0]
-
-        texts, pictures = zip(*(
-            undamaged(partial(read, at=at), int(row), len(people), damaged)
-            for row, at in zip(chosen, shown, strict=True)
-        ), strict=True)  # fmt: skip
-        return list(texts), torch.from_numpy(np.concatenate(pictures)).float()
+    def draw(generator: torch.Generator) -> Pairs:
+        return known.batch(pass_number(generator, seed), stage.batch)
 
     encoder, dim = base.parts["image_encoder"], base.text_encoder.config.hidden_size
     folder = run.out / "training" / stage.name
-    read = partial(_ends, base)
-    found = learn_words(encoder, dim, draw, read, stage, folder, seed, run.track)
+    found = learn_words(
+        encoder, dim, draw, partial(_ends, base), stage, folder, seed, run.track,
+        known.held_out(),
+    )  # fmt: skip
     save_once(encoder, run.out / "image_encoder")
     return found
 

@@ -40,7 +40,7 @@ from animateanywhere.methods.context_anyone.full_size import image_tokens
 from animateanywhere.methods.context_anyone.pairs import Person, people
 from animateanywhere.methods.context_anyone.settings import Recipe, still_frames
 
-VERSION = 1  # of what is computed; a change makes all anew
+VERSION = 2  # of what is computed; a change makes all anew
 
 
 def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> ShardCorpus:

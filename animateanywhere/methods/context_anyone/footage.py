@@ -23,10 +23,8 @@ from animateanywhere.datasets.samples import parse_sample_poses
 from animateanywhere.datasets.shard_corpus import ShardCorpus, open_shards
 from animateanywhere.datasets.views import frame_counts, middle_of, view
 from animateanywhere.media.memory import cover, decode_clip
-from animateanywhere.methods.context_anyone.reference_picture import WHITE, reference_picture
+from animateanywhere.methods.context_anyone.reference_picture import reference_picture
 from animateanywhere.methods.context_anyone.settings import Corpus
-
-ROOM = 0.05  # around a person in a reference, as a share of the longer side
 
 
 class Clip(NamedTuple):
@@ -111,7 +109,7 @@ def _drawn(clip: Clip, frames: int, size: Size, count: int, rng: np.random.Gener
         pictures = [clip.references[n] for n in chosen]
     else:
         moments = _apart(clip.masks, first, frames, count, rng)
-        pictures = [_on_white(clip.frames[n], clip.masks[n] / 255, size) for n in moments]
+        pictures = [reference_picture(clip.frames[n], clip.masks[n] / 255, size) for n in moments]
     return Taken(clip.frames[shown], clip.keypoints[shown], np.stack(pictures), clip.captions)
 
 
@@ -135,17 +133,4 @@ def _cut_out(data: bytes, where: str, size: Size) -> np.ndarray:
         raise UsageError(f"{where}: cannot be read ({error})") from None
     if not (picture[..., 3] > 127).any():
         raise UsageError(f"{where}: is transparent everywhere")
-    return _on_white(picture[..., :3], picture[..., 3] / 255, size)
-
-
-def _on_white(picture: np.ndarray, mask: np.ndarray, size: Size) -> np.ndarray:
-    """What a mask (H, W) in [0, 1] shows of a picture, on white in a frame of `size`."""
-    rows, columns = (np.flatnonzero((mask > 0.5).any(axis)) for axis in (1, 0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    picture, mask = picture[box], mask[box]
-    height, width = mask.shape
-    side = round(max(height, width) * (1 + 2 * ROOM))
-    top, left = (side - height) // 2, (side - width) // 2
-    around = (top, side - height - top), (left, side - width - left)
-    square = np.pad(picture, (*around, (0, 0)), constant_values=WHITE)
-    return reference_picture(square, np.pad(mask, around), size)
+    return reference_picture(picture[..., :3], picture[..., 3] / 255, size)

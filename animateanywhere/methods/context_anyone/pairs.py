@@ -16,9 +16,9 @@ import numpy as np
 from scipy import ndimage
 
 from animateanywhere import puppets
-from animateanywhere.methods.context_anyone.reference_picture import GRAY, WHITE
+from animateanywhere.core.frame_size import square
+from animateanywhere.methods.context_anyone.reference_picture import GRAY, WHITE, reference_picture
 from animateanywhere.methods.context_anyone.settings import Corpus
-from animateanywhere.preprocessing.ground import on_ground
 
 LENGTH = 4.0  # seconds of a motion, in which a still begins
 STRIDE = 1_000  # seeds for each person
@@ -101,7 +101,7 @@ def _of_itself(clip: puppets.Clip, seeds: range) -> np.ndarray:
     for seed in seeds:
         rng = np.random.default_rng([seed, 6])
         moment = int(rng.integers(len(clip.frames)))
-        pictures.append(on_ground(clip.frames[moment], _inexact(clip.masks[moment] / 255, rng)))
+        pictures.append(_cut_out(clip.frames[moment], _inexact(clip.masks[moment] / 255, rng)))
     return np.stack(pictures)
 
 
@@ -135,7 +135,11 @@ def _photographed(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generato
         shot = ndimage.gaussian_filter(shot, (*[float(rng.uniform(0.4, 1.2))] * 2, 0))
     shot = shot.clip(0, 255).astype(np.uint8)
     ground = GROUNDS[int(rng.choice(len(GROUNDS), p=[share for _, share in GROUNDS]))][0]
-    return shot if ground is None else on_ground(shot, _inexact(mask, rng), ground)
+    return shot if ground is None else _cut_out(shot, _inexact(mask, rng), ground)
+
+
+def _cut_out(picture: np.ndarray, mask: np.ndarray, ground: int = WHITE) -> np.ndarray:
+    return reference_picture(picture, mask, square(len(picture)), ground)
 
 
 def _inexact(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -16,6 +16,7 @@ from animateanywhere.backbones.base import load_base
 from animateanywhere.commands.cast_train import cast_train
 from animateanywhere.commands.run_delete import OWN
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.frame_size import Size
 from animateanywhere.core.run_folder import MARK
 from animateanywhere.datasets import rendered
 from animateanywhere.datasets.shard_corpus import open_shards
@@ -23,6 +24,7 @@ from animateanywhere.methods.context_anyone import pairs
 from animateanywhere.methods.context_anyone.batch import per_latent, rows
 from animateanywhere.methods.context_anyone.cast_base import GRID, create_cast_base, load_cast_base
 from animateanywhere.methods.context_anyone.data import captions
+from animateanywhere.methods.context_anyone.reference_picture import reference_picture
 from animateanywhere.methods.context_anyone.settings import Corpus, Stage, is_recipe, load_recipe
 from animateanywhere.methods.context_anyone.stages import Run
 from animateanywhere.methods.context_anyone.transformer import CastTransformer
@@ -192,6 +194,40 @@ def test_references_differ_in_action_scene_light_and_framing_but_not_in_who(
         heights = [spec.camera.scale * spec.identity.height for spec in seen]
         assert min(heights) < 0.8 and max(heights) > 1.2
         assert len({spec.motion.name for spec in seen}) > 4
+
+
+def test_people_who_are_cut_out_are_of_one_size_and_in_one_place() -> None:
+    """However they were taken, so that a small picture encoder learns what to see where."""
+    found = list(pairs.people(Corpus(pictures=6), range(4), 1, 64, 8.0, 0))
+    pictures = np.concatenate([one.pictures for one in found])
+    plain = [p for p in pictures if len(np.unique(p[[0, 0, -1, -1], [0, -1, 0, -1]])) == 1]
+    assert len(plain) > 15  # the rest are not cut out
+    for picture in plain:
+        rows, columns = (
+            np.flatnonzero((picture != picture[0, 0]).any((axis, 2))) for axis in (1, 0)
+        )
+        assert max(np.ptp(rows), np.ptp(columns)) in range(54, 60)
+        for inside in (rows, columns):
+            assert abs(inside[0] + inside[-1] - 63) <= 3
+
+
+def test_a_reference_shows_the_person_as_large_as_fits_in_the_middle() -> None:
+    picture = np.random.default_rng(0).integers(256, size=(48, 64, 3), dtype=np.uint8)
+    mask = np.zeros((48, 64))
+    mask[5:25, 40:48] = 1
+    size = Size(30, 22)
+    shown = reference_picture(picture, mask, size)
+    rows, columns = (np.flatnonzero((shown != 255).any((axis, 2))) for axis in (1, 0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (1, 20, 11, 18)
+    assert (shown[1:21, 11:19] == picture[5:25, 40:48]).all()
+    moved = reference_picture(
+        np.roll(picture, (20, -30), (0, 1)), np.roll(mask, (20, -30), (0, 1)), size, 128
+    )
+    assert (np.where(shown == 255, 128, shown)[1:21, 11:19] == moved[1:21, 11:19]).all()
+    assert (moved[:, :11] == 128).all()
+    # All of a picture stays as it is
+    square = picture[:, :48]
+    assert (reference_picture(square, np.ones((48, 48)), Size(48, 48), room=0.0) == square).all()
 
 
 def test_a_batch_is_what_the_stage_says(trained: Path, tiny_base: Path, tmp_path: Path) -> None:
