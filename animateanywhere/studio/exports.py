@@ -53,15 +53,17 @@ async def run_page(place: Place, run: Path) -> Path:
     return out
 
 
-async def doctor() -> Any:
-    """The checks of `aa doctor`, as JSON."""
-    return parse_json(await _run("animateanywhere", "doctor", "--json", known=(0, 1)))
+async def doctor(runs: Path) -> Any:
+    """The checks of `aa doctor`, as JSON. runs: the studio's folder, whose disk is looked at."""
+    return parse_json(await _run("animateanywhere", "doctor", "--json", known=(0, 1), runs=runs))
 
 
-async def _run(module: str, *arguments: str, known: tuple[int, ...] = (0,)) -> str:
+async def _run(
+    module: str, *arguments: str, known: tuple[int, ...] = (0,), runs: Path | None = None
+) -> str:
     """What a module prints. Raises UsageError or Failure with its last line where it fails."""
     try:
-        code, out, said = await run_module(module, *arguments, patience=PATIENCE)
+        code, out, said = await run_module(module, *arguments, patience=PATIENCE, runs=runs)
     except TimeoutError:
         raise Failure("it takes too long; do it on the command line") from None
     if code in known:

@@ -196,7 +196,7 @@ async def _measured(request: Request) -> Response:
 
 
 async def _doctor(request: Request) -> Response:
-    return Answer(await exports.doctor())
+    return Answer(await exports.doctor(request.app.state.place.runs))
 
 
 ROUTES = [

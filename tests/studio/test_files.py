@@ -723,3 +723,10 @@ def test_a_record_of_something_deleted_leads_nowhere_else(
     (folder / "deleted.json").write_text(json.dumps(table))
     assert client.post(f"/api/deleted/{ident}").status_code == 404
     assert not (studio_place.runs.parent / "outside.mp4").exists() and os.listdir(folder)
+
+
+def test_the_machine_is_checked_with_the_disk_of_the_studios_runs(
+    client: TestClient, studio_place: Place
+) -> None:
+    checks = client.get("/api/doctor").json()["checks"]
+    assert any(f"{studio_place.runs}," in check["text"] for check in checks)
