@@ -1,6 +1,7 @@
 """The paper's four runs for real, on a tiny base."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from animateanywhere.core.paths import recipes_folder
 from animateanywhere.core.run_folder import MARK
 from animateanywhere.datasets import rendered
 from animateanywhere.datasets.shard_corpus import open_shards
-from animateanywhere.methods.anycharv import data, pairs
+from animateanywhere.methods.anycharv import data, method, pairs
 from animateanywhere.methods.anycharv.batch import rows
 from animateanywhere.methods.anycharv.generation import read_latents
 from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Stage, is_recipe, load_recipe
@@ -313,14 +314,25 @@ def test_a_batch_is_what_the_stage_says(trained: Path, tiny_base: Path, tmp_path
     [p for p in sorted(recipes_folder().glob("*.toml")) if is_recipe(p)],
     ids=lambda p: p.stem,
 )
-def test_every_recipe_parses_and_its_patterns_match(path: Path) -> None:
+def test_every_recipe_parses_and_has_the_papers_four_runs(path: Path) -> None:
     recipe = load_recipe(path)
     assert isinstance(recipe, Recipe) and recipe.swap.base == "mini"
     if not recipe.stage:  # it gathers published weights
         assert recipe.full_size
         return
     kinds = [(stage.kind, stage.frames > 1) for stage in recipe.stage if stage.kind != "tower"]
-    assert kinds == [("compose", False), ("boost", False), ("compose", True), ("boost", True)]
+    assert kinds[:4] == [("compose", False), ("boost", False), ("compose", True), ("boost", True)]
+
+
+def test_the_last_stage_of_the_bundled_base_leaves_the_lent_temporal_layers(
+    tiny_base: Path,
+) -> None:
+    (pattern,) = load_recipe("mini-swap").stage[-1].train
+    network = method.build(load_base(tiny_base), video=True)
+    names = [f"unet.{name}" for name, _ in network.named_parameters()]
+    left = {name for name in names if not re.search(pattern, name)}
+    assert left == {name for name in names if "motion_modules" in name} and left
+    assert len(left) < len(names)
 
 
 @pytest.mark.parametrize("part", ["unet", "image_encoder", "motion_adapter"])
