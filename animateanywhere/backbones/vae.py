@@ -70,7 +70,8 @@ def decoded(
         if not pixels.isfinite().all():
             raise Failure(
                 "the generated frames are not finite numbers (NaN): lower the guidance scale or "
-                "the strength of weights and LoRA, or use float32 where half precision overflows"
+                "the strength of weights and LoRA; if half precision overflows on this GPU, "
+                "AA_DEVICE=cpu computes in float32"
             )
         pixels = (pixels.float().permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255)
         yield pixels.to(torch.uint8).cpu().numpy()
