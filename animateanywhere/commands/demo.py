@@ -81,9 +81,7 @@ def make_examples(folder: Path = EXAMPLES) -> None:
     skeleton.write_poses(folder / "driving.poses.json", poses)
 
 
-def demo(
-    out: Path, fast: bool = False, base: str = "mini", swap_base: str = "mini-swap"
-) -> Path:  # fmt: skip
+def demo(out: Path, fast: bool = False, base: str = "mini", swap_base: str = "mini-swap") -> Path:
     """Learn the person of the example, generate, swap, measure and show; returns the folder `out`.
 
     fast: fewer training steps and one video. Finished stages with the same bases and settings are
@@ -196,9 +194,7 @@ def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) 
     return made
 
 
-def _show(
-    results: dict[str, dict[str, float]], swapped: dict[str, dict[str, float]]
-) -> None:  # fmt: skip
+def _show(results: dict[str, dict[str, float]], swapped: dict[str, dict[str, float]]) -> None:
     """Print tables of the results, with their aims, and of the swap to stderr."""
     mine, words = results["personalized"], results["words_only"]
     aims: dict[str, tuple[str, Callable[[float], bool]]] = {

@@ -15,7 +15,7 @@ from animateanywhere.datasets.subject import save_picture
 from animateanywhere.evaluation.perception import Perception
 from animateanywhere.evaluation.truth import measure_person, write_exact
 from animateanywhere.media import video
-from animateanywhere.methods.anycharv.held_out import case_of
+from animateanywhere.methods.anycharv.triplets import on_skeleton
 from animateanywhere.metrics import swap as metrics
 from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Clip, Spec, render
@@ -34,9 +34,12 @@ def swap_demo(
     Writes picture and scene, each with exact masks and poses, the true video and the swap to
     `folder`. person: in which the picture shows them. old: the scene, with who is in it.
     """
-    case = case_of(person.identity, old, base_config(find_base(base)))
-    scene = write_exact(case.scene, folder / "scene.mp4")
-    video.write(folder / "truth.mp4", case.truth.frames, case.truth.fps)
+    config = base_config(find_base(base))
+    frames, size, fps = int(config["frames"]), int(config["size"]), float(config["fps"])
+    new = replace(old, identity=on_skeleton(person.identity, old.identity))
+    before, truth = (render(spec, frames, size, fps, start=1.0) for spec in (old, new))
+    scene = write_exact(before, folder / "scene.mp4")
+    video.write(folder / "truth.mp4", truth.frames, fps)
     standing = replace(person, motion=replace(person.motion, name="idle"))
     picture = render(standing, frames=1, size=PICTURE)
     character = _write_picture(picture, folder / "character.png")
@@ -46,15 +49,15 @@ def swap_demo(
     )
     made = video.read(stage("swap", lambda: swap([character], scene, options))).frames
     rows = [
-        ("picture", picture.frames), ("scene", case.scene.frames),
-        ("aa swap: that person in the scene", made), ("true render", case.truth.frames),
+        ("picture", picture.frames), ("scene", before.frames),
+        ("aa swap: that person in the scene", made), ("true render", truth.frames),
     ]  # fmt: skip
     scores = {}
-    for name, frames in (("swap", made), ("scene", case.scene.frames)):
-        found = measure_person(net, frames, case.truth)
+    for name, shown in (("swap", made), ("scene", before.frames)):
+        found = measure_person(net, shown, truth)
         numbers = {key: value for key, value in found.items() if isinstance(value, float)}
         nearer = metrics.nearer_to_old(
-            frames, case.truth.frames, case.truth.parts, case.scene.frames, case.scene.parts
+            shown, truth.frames, truth.parts, before.frames, before.parts
         )
         scores[name] = numbers | {"nearer_to_old": nearer}
     return rows, scores

@@ -39,7 +39,7 @@ def trunk_length(keypoints: np.ndarray, height: int, width: int) -> float:
 
 def body_outlines(
     keypoints: np.ndarray, height: int, width: int, thickness: float = 1.0
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The pixels of a clothed body in each frame, bool (F, H, W); none where the trunk is never
     seen, or is shorter than `SHORTEST`.
 

@@ -86,7 +86,7 @@ def guest(number: int, config: dict[str, Any], picture_size: int, fast: bool = F
     reference = _reference(number, detailed)
     person = reference.identity
     cases = [
-        case_of(person, scene_spec((number + NEXT * case) % SCENES, detailed), config)
+        _case(person, scene_spec((number + NEXT * case) % SCENES, detailed), config)
         for case in range(1 if fast else 2)
     ]
     picture = render(replace(reference, motion=replace(reference.motion, name="idle")), 1,
@@ -120,8 +120,7 @@ def _reference(number: int, detailed: bool) -> Spec:
     )  # fmt: skip
 
 
-def case_of(person: Identity, old: Spec, config: dict[str, Any]) -> Case:
-    """Render a person in place of that of `old`. config: as of `guest`."""
+def _case(person: Identity, old: Spec, config: dict[str, Any]) -> Case:
     frames, size, fps = int(config["frames"]), int(config["size"]), float(config["fps"])
 
     def clip(spec: Spec, shown: bool = True) -> Clip:

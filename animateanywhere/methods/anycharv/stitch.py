@@ -141,7 +141,7 @@ def paste(
 
 def _changed(
     made: np.ndarray, plain: np.ndarray, old: np.ndarray, off_body: np.ndarray
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Where something was meant to change, float32 (F, S, S) in 0..1, with the old person; nothing
     in frames that did not change at all. off_body: of `_off_body`."""
     side = made.shape[1]
@@ -161,11 +161,8 @@ def _off_body(poses: np.ndarray, side: int) -> np.ndarray:
     """How far from the body each pixel is, float32 (F, S, S) in 0..1: 0 on it, and 1 from `FALL`
     trunks away on; 0 everywhere where the trunk is never seen. Arguments as for `patches`."""
     fall = max(FALL * trunk_length(poses, side, side), 1)
-    bodies = body_outlines(poses, side, side, BODY)
-    if not bodies.any():
-        return np.zeros(bodies.shape, np.float32)
     far = [(distance_transform_edt(~body) / fall).clip(0, 1) if body.any() else body
-           for body in bodies]  # fmt: skip
+           for body in body_outlines(poses, side, side, BODY)]  # fmt: skip
     return np.stack(far).astype(np.float32)
 
 
