@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from animateanywhere.core.launcher import is_first
 from animateanywhere.core.paths import EXAMPLES
 
 WAIT = 120  # seconds for an answer: a terminal may have nobody in front of it (`docker run -t`)
+SLICE = 0.1  # of these, after which Python looks for signals
 # Set where commands get a terminal and nobody can type: cells of Jupyter, jobs of CI
 UNATTENDED = ("JPY_PARENT_PID", "CI")
 
@@ -39,8 +41,11 @@ class _Answers:
     """Lines of stdin, each waited for no longer than `WAIT`."""
 
     def readline(self) -> str:
-        if not select([sys.stdin], [], [], WAIT)[0]:
-            raise TimeoutError
+        # A signal that comes right before `select` does not end it: a Ctrl-C would wait for WAIT
+        end = time.monotonic() + WAIT
+        while not select([sys.stdin], [], [], SLICE)[0]:
+            if time.monotonic() >= end:
+                raise TimeoutError
         line = sys.stdin.readline()
         if not line:
             raise EOFError

@@ -8,6 +8,7 @@ that it hears in a picture what captions say of a person.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,9 @@ from animateanywhere.training.loop import fit
 from animateanywhere.training.progress import last_mean
 from animateanywhere.training.stage import Stage
 from animateanywhere.training.throughput import Draw
+
+# What captions teach; data parallelism does not wait for gradients of the rest, which get none
+LEARNED = (r"^(?!image_encoder\.to_tokens)",)
 
 
 class PictureEncoder(ModelMixin, ConfigMixin):
@@ -98,7 +102,7 @@ def learn_words(
         return contrastive_loss(model(words, latents.to(words.device)))
 
     pairs = Pairs(encoder, dim)
-    fit(pairs, stage, loss, folder, seed, data=batch, track=track)
+    fit(pairs, replace(stage, train=LEARNED), loss, folder, seed, data=batch, track=track)
     found = last_mean(folder, "retrieval")
     if held_out is not None:
         words = read(held_out[0])

@@ -28,6 +28,7 @@ from tests.training.together import (
     two,
     until,
     video,
+    words,
 )
 
 # Gradients are summed in another order
@@ -122,6 +123,13 @@ def test_temporal_layers_train_under_fsdp_with_recomputation(
 ) -> None:
     expected = video(tiny_base, tmp_path, accumulate=2)
     torch.testing.assert_close(seen["video"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_picture_encoder_learns_in_several_processes(
+    seen: dict[str, Any], tmp_path: Path
+) -> None:
+    expected = words(tmp_path, accumulate=2)
+    torch.testing.assert_close(seen["words"], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("killed", [0, 1])

@@ -19,6 +19,7 @@ from animateanywhere.methods.animate_anywhere.batch import Batch
 from animateanywhere.methods.animate_anywhere.settings import Loss
 from animateanywhere.training import shards
 from animateanywhere.training.loop import fit, pass_number
+from animateanywhere.training.picture_encoder import PictureEncoder, learn_words
 from animateanywhere.training.stage import Stage
 
 STEPS, ROWS = 12, 4
@@ -83,6 +84,22 @@ def video(base_folder: Path, out: Path, **changes: Any) -> dict[str, Tensor]:
     return {n: p.detach().clone() for n, p in base.parts["motion_adapter"].named_parameters()}
 
 
+def words(out: Path, **changes: Any) -> dict[str, Tensor]:
+    """Two steps of a picture encoder, whose tokens captions do not teach; returns it."""
+    torch.manual_seed(0)
+    encoder = PictureEncoder(2, 8, width=8)
+
+    def draw(generator: torch.Generator) -> tuple[list[str], Tensor]:
+        return ["a", "b", "c"], torch.randn(3, 2, 4, 4, generator=generator)
+
+    def read(texts: list[str]) -> Tensor:
+        return torch.eye(8)[: len(texts)]
+
+    row = Stage("tower", "tower", 2, batch=3, log_every=1, **changes)
+    learn_words(encoder, 8, draw, read, row, out, seed=1)
+    return {name: p.detach().clone() for name, p in encoder.named_parameters()}
+
+
 def training(place: Path, seen: dict[str, Any]) -> Callable[..., None]:
     """A function that trains in a folder of `place`; `seen` gets weights, and the sample's."""
 
@@ -112,6 +129,7 @@ def two(place: Path, base: Path) -> None:
     train("uneven", stage(global_batch=3 * ROWS))
     train("idle", stage(global_batch=ROWS))
     train("ddp of one", stage(accumulate=2))
+    seen["words"] = words(place / "words")
     for kind in ("", "fsdp "):
         if kind:
             use_fsdp()
