@@ -86,8 +86,7 @@ def _train(settings: Recipe, out: Path, track: Track | None) -> None:
         if settings.full_size:
             create_parts(settings.model, out, settings.seed)
         else:
-            swap = settings.swap
-            create_swap_base(swap.base, own, out, settings.seed, swap.collage)
+            create_swap_base(settings.swap.base, own, out, settings.seed)
     run = Run(settings, out, track)
     train_stages(settings.stage, out, settings.seed, lambda *given: train(run, *given))
     if PartialState().is_main_process:

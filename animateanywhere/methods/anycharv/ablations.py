@@ -59,10 +59,7 @@ ABLATIONS = {
     "masks_fine_box": Ablation(
         "masks: fine, then box", _swap(compose_mask="fine", boost_mask="box")
     ),
-    "no_collage": Ablation("without the limbs on the scene's bones", _swap(collage=False), False),
-    "pairs_generated": Ablation(
-        "pairs that stage 1 generates", _swap(pairs="generated", collage=False), False
-    ),
+    "pairs_generated": Ablation("pairs that stage 1 generates", _swap(pairs="generated"), False),
     "pairs_rendered": Ablation("rendered pairs", _swap(pairs="rendered"), False),
-    "pairs_both": Ablation("pairs of both kinds", _swap(pairs="both", collage=False), False),
+    "pairs_both": Ablation("pairs of both kinds", _swap(pairs="both"), False),
 }

@@ -85,16 +85,12 @@ class _Draw:
             self._tensor(np.stack(part)[:, shown])
             for part in zip(*(pictures for _, pictures in people), strict=True)
         )
-        truth, scene, region, pose, near, collages = (
+        truth, scene, region, pose, near = (
             self._tensor(np.stack(part)) for part in zip(*each, strict=True)
         )
         rule = self.settings.swap
-        collage = None
-        if rule.collage:  # of all pictures if all are shown, or else of the first
-            count = self.settings.corpus.pictures
-            collage = collages[:, count if len(shown) == count else int(shown[0])]
         return Batch(
-            truth, Scene(scene, region, pose, mask_input=rule.mask_input, collage=collage),
+            truth, Scene(scene, region, pose, mask_input=rule.mask_input),
             weight_of(region, near, rule.outside_weight, rule.pose_weight),
             pictures, None if self.drawn else more, more if self.drawn else None,
             torch.arange(len(chosen)).repeat_interleave(self.scenes), alone,
@@ -113,8 +109,7 @@ class _Draw:
         return undamaged(read, row, len(self.people), self.damaged)
 
     def _row(self, row: int, scene: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Target, scene, region and pose of a row, how near to the limbs its latents are, and the
-        collages (K + 1, F, C, h, w), none if the network does not see them."""
+        """Target, scene, region and pose of a row, and how near to the limbs its latents are."""
         frames = self.stage.frames
         length = len(self.people.rows(row, ["keypoints.npy"])[0]) // self.scenes
         first = scene * length + int(rng.integers(length - frames + 1))
@@ -132,14 +127,7 @@ class _Draw:
         else:
             seen, region = self._pair(row, cut, truth.shape[-2:], rng)
         near = heat(points, side, truth.shape[-2:])[:, None]
-        collages = [
-            self.people.rows(
-                row, ["collages.npy"], *(at + kind * length * self.scenes for at in cut)
-            )
-            for kind in range(self.settings.corpus.pictures + 1)
-            if self.settings.swap.collage
-        ]
-        return truth, seen, region, pose, near, np.array(collages)[:, 0] if collages else near[:0]
+        return truth, seen, region, pose, near
 
     def _pair(
         self, row: int, cut: tuple[int, int], cells: tuple[int, int], rng: np.random.Generator

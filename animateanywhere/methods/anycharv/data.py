@@ -10,9 +10,6 @@ outlines.npy, other_outlines.npy  fine masks (V·N, 1, h, w) of both persons, if
 boxes.npy, mask_boxes.npy         boxes (N, 4) of the other person, and (V·N, 4) of those masks
 keypoints.npy                     (N, 18, 3), in pixels
 pictures.npy, picture_poses.npy   latents (K, C, h', w') of the reference pictures
-collages.npy                      latents ((K + 1)·N, C, h, w) of the limbs of each picture on the
-                                  bones of the scenes, then of all pictures, for a network that
-                                  sees them
 caption.txt                       the person in words
 
 For a network of the paper's size, which learns from footage, there is nothing of another person, no
@@ -44,7 +41,6 @@ from animateanywhere.datasets.shards import Sample
 from animateanywhere.methods.anycharv.footage import Clip, Taken, draws, open_footage
 from animateanywhere.methods.anycharv.full_size import image_tokens
 from animateanywhere.methods.anycharv.generation import cells_of, encode_skeletons, hidden
-from animateanywhere.methods.anycharv.limb_paste import collage
 from animateanywhere.methods.anycharv.masks import (
     TRAINED,
     box_masks,
@@ -58,8 +54,6 @@ from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.triplets import Triplet, triplets
 
 VERSION = 1  # of what is computed; a change makes all anew
-COLLAGES = 1  # the same, of collages
-INEXACT = 0.004  # standard deviation of keypoints of collages, as a share of the picture's height
 
 
 def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> ShardCorpus:
@@ -83,8 +77,6 @@ def encoded_people(base: Base, settings: Recipe, folder: Path, video: bool) -> S
     for key in ("augment_masks", "compose_mask", "boost_mask"):
         if getattr(swap, key) != getattr(usual, key):
             about[key] = getattr(swap, key)
-    if swap.collage:
-        about["collages"] = COLLAGES
     if settings.full_size:
         about["footage"] = footage_hash(Path(corpus.source))
         about["count"] = count
@@ -154,29 +146,12 @@ def _encoded(
         found["tokens"] = tokens.cpu().numpy().astype(np.float32)
         return found
     side = int(base.config["size"])
-    if swap.collage:
-        found["collages"] = np.concatenate(list(_collages(base, one, points, number)))
     return found | {
         "other": _latents(base, one.other.reshape(truth.shape)),
         "poses": _skeletons(base, points, Size(side, side)),
         "boxes": _boxes(one.other_masks).astype(np.float32),
         "picture_poses": _skeletons(base, one.picture_keypoints, reference_size(base)),
     }
-
-
-def _collages(base: Base, one: Triplet, points: np.ndarray, number: int) -> Iterator[np.ndarray]:
-    """Latents (N, C, h, w) of the limbs of each picture on poses (N, 18, 3), and of all pictures;
-    with keypoints that are as inexact as those of a detector."""
-    rng = np.random.default_rng([number, 7])
-
-    def moved(pose: np.ndarray, height: int) -> np.ndarray:
-        errors = rng.normal(0, INEXACT * height, (*pose.shape[:-1], 2))
-        return np.concatenate([pose[..., :2] + errors, pose[..., 2:]], -1)
-
-    side = int(base.config["size"])
-    known = [replace(cut, pose=moved(cut.pose, len(cut.picture))) for cut in one.cutouts]
-    for some in (*([cut] for cut in known), known):
-        yield _latents(base, collage(some, moved(points, side), Size(side, side)))
 
 
 def _regions(kind: Mask, clips: np.ndarray, number: int, variant: int, plain: bool) -> np.ndarray:

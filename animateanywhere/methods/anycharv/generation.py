@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +23,11 @@ from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
 from animateanywhere.methods.anycharv import full_size, method
 from animateanywhere.methods.anycharv.full_size import is_full_size, keeps_background
-from animateanywhere.methods.anycharv.limb_paste import collage
 from animateanywhere.methods.anycharv.masks import to_latents
 from animateanywhere.methods.anycharv.method import Character, Scene
-from animateanywhere.methods.anycharv.reference_picture import GRAY, Cutout, cut_out
+from animateanywhere.methods.anycharv.reference_picture import GRAY, cut_out
 from animateanywhere.methods.anycharv.settings import Mask
-from animateanywhere.methods.anycharv.swap_base import has_collage, reference_size
+from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.preprocessing.ground import on_ground
 
 STEPS = 12  # denoising steps of bases whose base.toml has none
@@ -71,19 +70,20 @@ def read_character(
             tokens = full_size.image_tokens(base.parts["image_encoder"], frames)[None]
             return read_latents(base, encode_frames(base.vae, frames)[None], None, tokens)
     size = reference_size(base)
-    return read_cut_outs(base, [
+    each = [
         cut_out(*one, size, background=keeps_background(base))
         for one in zip(pictures, masks, poses, strict=True)
-    ])  # fmt: skip
+    ]
+    frames, points = (np.stack(part) for part in zip(*each, strict=True))
+    return read_cut_outs(base, frames, points)
 
 
-def read_cut_outs(base: Base, cutouts: Sequence[Cutout]) -> Character:
-    """`read_character` from cut-outs of the `reference_size`, as of `reference_picture.cut_out`."""
-    latents = encode_frames(base.vae, np.stack([one.picture for one in cutouts]))[None]
-    points = np.stack([one.pose for one in cutouts])
-    drawn = encode_skeletons(base, points, reference_size(base))[None]  # (1, K, C, h, w)
-    read = read_latents(base, latents, drawn)
-    return replace(read, cutouts=tuple(cutouts)) if has_collage(base) else read
+def read_cut_outs(base: Base, pictures: np.ndarray, poses: np.ndarray) -> Character:
+    """`read_character` from pictures (K, h, w, 3) uint8 of the `reference_size`, as of
+    `reference_picture.cut_out`, and poses (K, 18, 3) in their pixels."""
+    latents = encode_frames(base.vae, pictures)[None]  # (1, K, C, h, w)
+    drawn = encode_skeletons(base, poses, reference_size(base))[None]
+    return read_latents(base, latents, drawn)
 
 
 @torch.no_grad()
@@ -118,16 +118,12 @@ def swap_latents(
     kept = encode_frames(base.vae, scene)
     seen = encode_frames(base.vae, hidden(base, scene, region)) if hides(base, options) else kept
     cells = cells_of(base, region, *kept.shape[-2:]).to(kept)
-    size = Size(scene.shape[2], scene.shape[1])
-    drawn = encode_skeletons(base, poses, size)
+    drawn = encode_skeletons(base, poses, Size(scene.shape[2], scene.shape[1]))
     if is_full_size(base):
         drawn = drawn.cpu()  # 5 MB a frame of 512 pixels: each pass takes those of its window
-    limbs = None
-    if has_collage(base):
-        limbs = encode_frames(base.vae, collage(character.cutouts, poses, size))[None]
     inputs = Scene(
         seen[None], cells[None], drawn[None], kept[None] if keeps_scene(base) else None,
-        bool(base.config.get("mask_input", True)), limbs,
+        bool(base.config.get("mask_input", True)),
     )  # fmt: skip
     return sample_scenes(base, character, inputs, options, progress)[0]
 

@@ -31,10 +31,6 @@ What the text leaves open, and is ours here:
 - Outside of the region nothing is learned: the prediction there is the one that leads to the
   scene's own latents (`put_in_scene`), and the loss counts inside of the region only, each row
   alike, with more weight near the limbs, as the base's.
-- With `[swap] collage` the network also sees the limbs of the pictures, laid on the scene's bones
-  by affine maps, as latents beside the others (`limb_paste.collage`). AnyDoor (Chen et al. 2024,
-  arXiv 2307.09481) shows its network such a collage of the object's details; a small network draws
-  from it prints and stripes that it cannot carry over by attention.
 - A share of the passes sees no reference, for classifier-free guidance.
 - The box is that of the person in the input, as it is at use; the public code takes the target's.
 - Pairs may be rendered: puppets have the true video of anybody in any scene (`data`).
@@ -64,7 +60,6 @@ from animateanywhere.methods.anycharv.reference_attention import (
     enable_reference,
     read_features,
 )
-from animateanywhere.methods.anycharv.reference_picture import Cutout
 
 WORDS = "a person"  # the prompt of all passes
 
@@ -79,17 +74,14 @@ class Scene:
     # What stays outside of the region; None: the network's own copy of the scene
     kept: Tensor | None = None
     mask_input: bool = True  # whether the network sees the region
-    # The pictures' limbs on the scene's bones, (B, F, C, h, w), for a network that sees them
-    collage: Tensor | None = None
 
     def window(self, start: int, stop: int) -> Scene:
         """Frames `start` to `stop`, the latter excluded."""
         cut = slice(start, stop)
         kept = None if self.kept is None else self.kept[:, cut]
-        collage = None if self.collage is None else self.collage[:, cut]
         return replace(
             self, latents=self.latents[:, cut], region=self.region[:, cut],
-            poses=self.poses[:, cut], kept=kept, collage=collage,
+            poses=self.poses[:, cut], kept=kept,
         )  # fmt: skip
 
 
@@ -99,7 +91,6 @@ class Character:
 
     features: Features  # layers of (B, K·L, C)
     states: Tensor  # c, (B, T + K·n, D): of the words, if there are any, and of the pictures
-    cutouts: tuple[Cutout, ...] = ()  # of one character, to make collages of
 
     def rows(self, kept: Tensor) -> Character:
         """Rows by their index."""
@@ -162,11 +153,7 @@ def predict(
         states = character.states.to(text)
         more = {"cross_attention_kwargs": {"reference": character.features.repeated(frames)}}
     mask = scene.region if scene.mask_input else torch.zeros_like(scene.region)
-    parts = [x, scene.poses.to(x), scene.latents, mask]
-    if scene.collage is not None:  # which shows the character
-        known = character is not None
-        parts.append(scene.collage if known else torch.zeros_like(scene.collage))
-    x = torch.cat(parts, dim=2)  # (B, F, 3C + 1 or 4C + 1, h, w)
+    x = torch.cat([x, scene.poses.to(x), scene.latents, mask], dim=2)  # (B, F, 3C + 1, h, w)
     states = sd_unet.each_frame(states, frames)
     return sd_unet.run(network, x, timesteps, states, None, **more)
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
@@ -16,21 +14,12 @@ GRAY = 128  # gray level around the person, and of what is masked in scenes
 FILLED = 0.96  # share of the picture's height or width that the person takes
 
 
-@dataclass(frozen=True)
-class Cutout:
-    """A person cut out of a picture: uint8 (h, w, 3), the mask float32 (h, w) in 0..1, and the pose
-    (18, 3) in its pixels."""
-
-    picture: np.ndarray
-    mask: np.ndarray
-    pose: np.ndarray
-
-
 def cut_out(
     picture: np.ndarray, mask: np.ndarray, pose: np.ndarray, size: Size, filled: float = FILLED,
     ground: int = GRAY, background: bool = False,
-) -> Cutout:  # fmt: skip
-    """A person on a ground of one gray level, of `size`.
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """A person on a ground of one gray level, uint8 (height, width, 3) of `size`, and the pose
+    (18, 3) in its pixels.
 
     picture: uint8 (H, W, 3). mask: (H, W) in [0, 1]. pose: (18, 3) in pixels of the picture. The
     person keeps the proportions. background: keep the picture's in the person's box. Raises
@@ -39,17 +28,13 @@ def cut_out(
     person, corner = cropped(picture, mask, ground, background)
     scale = filled * min(size.width / person.width, size.height / person.height)
     width, height = (max(round(scale * side), 1) for side in person.size)
+    shrunk = person.resize((width, height))
     x, y = (size.width - width) // 2, (size.height - height) // 2
-    place = slice(y, y + height), slice(x, x + width)
     canvas = np.full((size.height, size.width, 3), ground, np.uint8)
-    canvas[place] = np.asarray(person.resize((width, height)))
-    left, top = corner
-    outline = mask[top : top + person.height, left : left + person.width].astype(np.float32)
-    cover = np.zeros((size.height, size.width), np.float32)
-    cover[place] = np.asarray(Image.fromarray(outline).resize((width, height))).clip(0, 1)
+    canvas[y : y + height, x : x + width] = np.asarray(shrunk)
     moved = pose.astype(np.float32)
     moved[:, :2] = (moved[:, :2] - corner) * (width, height) / person.size + (x, y)
-    return Cutout(canvas, cover, moved)
+    return canvas, moved
 
 
 def cropped(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from animateanywhere.methods.anycharv.generation import (
     swap_latents,
 )
 from animateanywhere.methods.anycharv.masks import regions_of
-from animateanywhere.methods.anycharv.reference_picture import GRAY, Cutout
+from animateanywhere.methods.anycharv.reference_picture import GRAY
 from animateanywhere.methods.anycharv.settings import Mask, Recipe, Stage
 from animateanywhere.methods.anycharv.swap_base import reference_size
 from animateanywhere.methods.anycharv.triplets import Triplet, triplets
@@ -38,7 +38,7 @@ def held_out(base: Base, settings: Recipe, count: int, frames: int) -> list[Trip
 def swapped(base: Base, one: Triplet, mask: Mask, hidden: bool, seed: int) -> np.ndarray:
     """The first scene of a held-out person, frames (F, H, W, 3), as the base makes it of the other
     one's frames, by a mask of that one. hidden: as in `Options`."""
-    character = read_cut_outs(base, one.cutouts)
+    character = read_cut_outs(base, one.pictures, one.picture_keypoints)
     options = Options(seed=seed, mask=mask, hidden=hidden)
     region = regions_of(one.other_masks[0], mask, seed)
     scene, poses = one.other[0], one.keypoints[0]
@@ -57,7 +57,7 @@ def sampler(base: Base, settings: Recipe, stage: Stage, folder: Path) -> Callabl
         people = held_out(base, settings, CLIPS if video else IMAGES, stage.frames)
         made = [swapped(base, one, mask, hidden, seed) for seed, one in enumerate(people)]
         columns = [
-            (_shown(one.cutouts, one.truth.shape[3], len(frames)), one.other[0], frames,
+            (_shown(one.pictures, one.truth.shape[3], len(frames)), one.other[0], frames,
              one.truth[0])
             for one, frames in zip(people, made, strict=True)
         ]  # fmt: skip
@@ -72,9 +72,8 @@ def sampler(base: Base, settings: Recipe, stage: Stage, folder: Path) -> Callabl
     return show
 
 
-def _shown(cutouts: Sequence[Cutout], side: int, frames: int) -> np.ndarray:
+def _shown(pictures: np.ndarray, side: int, frames: int) -> np.ndarray:
     """Frames (F, side, side, 3) with the reference pictures in turn."""
-    pictures = np.stack([one.picture for one in cutouts])
     size = Size(pictures.shape[2], pictures.shape[1]).scaled(side / max(pictures.shape[1:3]))
     out = np.full((frames, side, side, 3), GRAY, np.uint8)
     x, y = (side - size.width) // 2, (side - size.height) // 2

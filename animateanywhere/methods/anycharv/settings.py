@@ -32,8 +32,6 @@ class Swap:
     reference_height: int = 192
     # Put in the scene's own latents outside of the region (`method.put_in_scene`)
     keep_scene: bool = True
-    # Also show the network the pictures' limbs laid on the scene's bones (`limb_paste.collage`)
-    collage: bool = False
     outside_weight: float = 0.0  # weight of the error outside of the region; 1 inside
     pose_weight: float = 3.0  # additional weight of latents near the limbs
     # Off in two of the paper's ablations (table 3): whether the network sees the mask, and whether
@@ -116,7 +114,6 @@ class Recipe:
         alone = bool(kinds) and "boost" not in kinds  # stage 1 only
         return {
             "mask_input": self.swap.mask_input,
-            "collage": self.swap.collage,
             "mask": self.swap.compose_mask if alone else self.swap.boost_mask,
             "hides": alone,
             "reference_background": self.corpus.reference_background,
@@ -140,8 +137,6 @@ def is_recipe(name_or_path: str | Path) -> bool:
 def _check_parts(recipe: Recipe, where: str) -> None:
     """Raise UsageError for a network of the paper's size that lacks parts, and for what it cannot
     learn."""
-    if recipe.swap.collage and (recipe.full_size or recipe.swap.pairs != "rendered"):
-        raise UsageError(f'{where}: collage needs pairs = "rendered", and no [model]')
     if not recipe.full_size:
         if recipe.corpus.source != "puppets":
             raise UsageError(f'{where}: source of [corpus] must be "puppets" without [model]')

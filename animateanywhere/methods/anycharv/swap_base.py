@@ -52,7 +52,7 @@ def load_swap_base(name: str | Path = "mini-swap", device: str | torch.device = 
         return base
     base = load_parts(folder, config, device, FAMILY)
     channels, encoder = channels_of(base), base.parts["image_encoder"].config.channels
-    needed, found = (3 + has_collage(base)) * channels + 1, base.denoiser.config.in_channels
+    needed, found = 3 * channels + 1, base.denoiser.config.in_channels
     if found != needed or encoder != channels:
         raise UsageError(
             f"{folder}: its networks do not fit each other: with a VAE of {channels} channels, the "
@@ -86,19 +86,11 @@ def reference_size(base: Base) -> Size:
     return Size(*sides)
 
 
-def has_collage(base: Base) -> bool:
-    """Whether the network also sees the pictures' limbs on the scene's bones."""
-    return bool(base.config.get("collage", False))
-
-
-def create_swap_base(
-    parts: str, own_reference: bool, out: Path, seed: int, collage: bool = False
-) -> None:
+def create_swap_base(parts: str, own_reference: bool, out: Path, seed: int) -> None:
     """Create the parts of a swap base that are missing in `out`, from the base `parts`.
 
-    The UNet gets input channels for scene and mask, and for a collage if one is asked for, zeros at
-    first, so that it equals that of `parts` before training. own_reference: with a reference UNet
-    of its own, a copy of the former.
+    The UNet gets input channels for scene and mask, zeros at first, so that it equals that of
+    `parts` before training. own_reference: with a reference UNet of its own, a copy of the former.
     """
     if all((out / name).is_dir() for name in ("unet", "image_encoder")):
         return
@@ -110,13 +102,13 @@ def create_swap_base(
     save_part(encoder, out / "image_encoder")
     if own_reference:
         save_part(base.denoiser, out / "reference_unet")
-    save_part(widened(base.denoiser, (1 + collage) * channels_of(base) + 1), out / "unet")
+    save_part(widened(base.denoiser, channels_of(base)), out / "unet")
 
 
 def widened(unet: Any, channels: int) -> Any:
-    """A copy of a UNet with so many more input channels, zeros at first."""
+    """A copy of a UNet with input channels for the scene's latents and the mask, zeros at first."""
     wide = copy.deepcopy(unet)
-    sd_unet.widen_conv_in(wide, channels)
+    sd_unet.widen_conv_in(wide, channels + 1)
     return wide
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from animateanywhere import puppets
 from animateanywhere.core.frame_size import Size
-from animateanywhere.methods.anycharv.reference_picture import Cutout, cut_out
+from animateanywhere.methods.anycharv.reference_picture import cut_out
 from animateanywhere.methods.anycharv.settings import Corpus
 
 SKELETON = ("height", "shoulders", "hips", "head", "legs", "arms")  # fields of `Identity`
@@ -35,18 +35,9 @@ class Triplet:
     masks: np.ndarray  # (S, F, H, W) uint8, of `truth`
     other_masks: np.ndarray
     keypoints: np.ndarray  # (S, F, 18, 3) float32, of both
-    cutouts: list[Cutout]  # K
+    pictures: np.ndarray  # (K, h, w, 3) uint8, cut out
+    picture_keypoints: np.ndarray  # (K, 18, 3) float32
     caption: str  # of the person alone
-
-    @property
-    def pictures(self) -> np.ndarray:
-        """Of the cut-outs, (K, h, w, 3) uint8."""
-        return np.stack([one.picture for one in self.cutouts])
-
-    @property
-    def picture_keypoints(self) -> np.ndarray:
-        """Of the cut-outs, (K, 18, 3) float32."""
-        return np.stack([one.pose for one in self.cutouts])
 
 
 def triplets(
@@ -70,13 +61,14 @@ def triplets(
         else:
             clips = [puppets.render(spec, frames, size, fps) for spec in (*news, *olds)]
         new, old = clips[:scenes], clips[scenes:]
-        cutouts = _references(
+        pictures, points = _references(
             person, seeds[-corpus.pictures :], reference, split, corpus.reference_background
         )
         yield Triplet(
             np.stack([clip.frames for clip in new]), np.stack([clip.frames for clip in old]),
             np.stack([clip.masks for clip in new]), np.stack([clip.masks for clip in old]),
-            np.stack([clip.keypoints for clip in new]), cutouts, puppets.describe_identity(person),
+            np.stack([clip.keypoints for clip in new]), pictures, points,
+            puppets.describe_identity(person),
         )  # fmt: skip
 
 
@@ -88,9 +80,10 @@ def on_skeleton(person: puppets.Identity, other: puppets.Identity) -> puppets.Id
 
 def _references(
     person: puppets.Identity, seeds: range, size: Size, split: str, background: bool
-) -> list[Cutout]:
-    """Pictures of a person alone, each in another scene and pose, cut out or with the background.
-    The first is seen from the front, those of odd number from the side or back."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (K, h, w, 3) of a person alone, each in another scene and pose, cut out or with the
+    background, and their keypoints. The first is seen from the front, those of odd number from the
+    side or back."""
     specs, times = [], []
     for number, seed in enumerate(seeds):
         rng = np.random.default_rng([seed, 3])
@@ -120,4 +113,5 @@ def _references(
                 bright, clip.masks[0] / 255, clip.keypoints[0], size, filled, background=background
             )
         )
-    return each
+    pictures, points = (np.stack(part) for part in zip(*each, strict=True))
+    return pictures, points

@@ -41,7 +41,7 @@ def read_character(
 ) -> Character:  # fmt: skip
     """Read one character from pictures: cut out on white, as large as the frame holds. Arguments as
     for `generation.read_character`."""
-    each = [cut_out(*one, base.frame, FILLED, WHITE).picture
+    each = [cut_out(*one, base.frame, FILLED, WHITE)[0]
             for one in zip(pictures, masks, poses, strict=True)]  # fmt: skip
     with torch.no_grad():
         text, empty = encode_prompts(base, [prompt, ""]).split(1)

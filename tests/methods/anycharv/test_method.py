@@ -49,7 +49,7 @@ def test_a_new_network_without_a_reference_is_the_base_bit_for_bit(
     tiny_base: Path, video: bool
 ) -> None:
     plain = load_base(tiny_base)
-    parts = plain.parts | {"unet": widened(plain.denoiser, 5)}
+    parts = plain.parts | {"unet": widened(plain.denoiser, 4)}
     wide, inputs = replace(plain, parts=parts), scene(2, 3)
     x, t = noise(2, 3, 4, 8, 8, seed=4), torch.tensor([5, 900])
     text = encode_text(plain, [method.WORDS])
@@ -58,10 +58,6 @@ def test_a_new_network_without_a_reference_is_the_base_bit_for_bit(
     )
     found = method.predict(method.build(wide, video), x, t, inputs, text, None)
     assert torch.equal(found, wanted)
-    wide = replace(plain, parts=plain.parts | {"unet": widened(plain.denoiser, 9)})
-    hinted = replace(inputs, collage=noise(2, 3, 4, 8, 8, seed=6))
-    found = method.predict(method.build(wide, video), x, t, hinted, text, None)
-    torch.testing.assert_close(found, wanted)  # zeros in the sums of another kernel
 
 
 class WrittenOut:

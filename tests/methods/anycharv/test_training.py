@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from animateanywhere import puppets
 from animateanywhere.backbones.base import load_base
-from animateanywhere.backbones.vae import encode_frames
 from animateanywhere.commands.run_delete import OWN
 from animateanywhere.commands.swap_train import require_trainable, swap_train
 from animateanywhere.core.errors import UsageError
@@ -26,7 +25,6 @@ from animateanywhere.datasets.shard_corpus import open_shards
 from animateanywhere.methods.anycharv import data, method, pairs
 from animateanywhere.methods.anycharv.batch import rows
 from animateanywhere.methods.anycharv.generation import read_latents
-from animateanywhere.methods.anycharv.limb_paste import collage
 from animateanywhere.methods.anycharv.settings import Corpus, Recipe, Stage, is_recipe, load_recipe
 from animateanywhere.methods.anycharv.stages import Run
 from animateanywhere.methods.anycharv.swap_base import load_swap_base
@@ -366,43 +364,6 @@ def test_two_ablations_of_the_paper(trained: Path, tiny_base: Path, tmp_path: Pa
     assert base.denoiser.conv_in.weight[:, 8:12].any()
 
 
-def test_a_network_learns_with_collages(tiny_base: Path, tmp_path: Path) -> None:
-    """On images and on clips; the shards hold those of each picture, and of all."""
-    changes = {'"both"': '"rendered"\ncollage = true', "sample_every = 3": "sample_every = 1"}
-    recipe = load_recipe(recipe_of(tmp_path, tiny_base, **changes))
-    stages = [
-        replace(recipe.stage[n], train=(r"^unet\.conv_in",), steps=1, dropout=0.0)
-        for n in (1, 2, 4)
-    ]
-    out = swap_train(replace(recipe, stage=tuple(stages)), tmp_path / "out")
-    base = load_swap_base(out)
-    assert base.config["collage"] is True and base.denoiser.config.in_channels == 4 * 4 + 1
-    assert base.denoiser.conv_in.weight[:, 13:].any()
-    assert (out / "training/boost/samples/000001.png").stat().st_size > 1000
-    people = open_shards(out / "corpus" / "images")
-    size = Size(32, 64)
-    (one,) = triplets(recipe.corpus, range(1), 1, 64, 8.0, size, recipe.seed)
-    (rows_,) = people.rows(0, ["collages.npy"])
-    assert rows_.shape == (3 * 2, 4, 8, 8)
-    wanted = encode_frames(base.vae, collage(one.cutouts, one.keypoints[:, 0], Size(64, 64)))
-    apart = np.abs(rows_[4:].astype(np.float32) - wanted.numpy())  # inexact by a pixel's third
-    assert apart.mean() < 0.5 * np.abs(rows_[:2] - rows_[4:]).mean() + 0.05 * wanted.std().item()
-    read = rows(base, recipe, recipe.stage[2], 5, people)
-    known = np.concatenate([people.rows(row, ["collages.npy"])[0] for row in range(4)])
-    kinds = {
-        number % 6 // 2
-        for passes in range(12)
-        for row in read(step_generator(5, passes)).scene.collage  # type: ignore[union-attr]
-        for number in np.flatnonzero((known == row[0].half().numpy()).all((1, 2, 3)))
-    }
-    assert kinds == {0, 1, 2}
-    # A network with collages is not taken for one without, nor the other way round
-    text = (out / "base.toml").read_text()
-    (out / "base.toml").write_text(text.replace("collage = true", "collage = false"))
-    with pytest.raises(UsageError, match="do not fit each other"):
-        load_swap_base(out)
-
-
 def test_a_stage_that_is_gone_is_not_trained_on_later_ones(
     trained: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -432,7 +393,6 @@ def test_wrong_recipes_are_refused(tmp_path: Path, tiny_base: Path) -> None:
         ("dropout = 0.5", "dropout = 2.0", "dropout is a share"),
         ("frames = 4\n", "frames = 5\n", "frames must be at most those of the base"),
         ('"both"', '"none"', "pairs must be one of"),
-        ('"both"', '"both"\ncollage = true', 'collage needs pairs = "rendered"'),
         ("reference_width = 32", "reference_width = 33", "must be a multiple of 8 with base"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -65,8 +65,7 @@ def given(base: Base, frames: int, count: int, inside: str) -> dict[str, Any]:
     drawn = base.family.draw(poses, SIDE, SIDE) if inside == "skeleton" else shown * 0 + 128
     video = np.where(region[..., None] > 0.5, drawn, shown)
     white = [
-        vace.cut_out(*one, base.frame, 1.0, 255).picture
-        for one in zip(*pictures(count), strict=True)
+        vace.cut_out(*one, base.frame, 1.0, 255)[0] for one in zip(*pictures(count), strict=True)
     ]
     return {
         "video": [Image.fromarray(frame) for frame in video],
