@@ -102,6 +102,15 @@ def swap(
             "box, or none of the square that the network sees.",
         ),
     ] = "changed",
+    collage: Annotated[
+        bool | None,
+        typer.Option(
+            "--collage/--no-collage",
+            show_default="as the base says: with mini-swap",
+            help="Lay the limbs of the picture, turned as the new person stands, over what the "
+            "network drew: prints and faces that a small network does not draw.",
+        ),
+    ] = None,
     class_word: Annotated[
         str | None,
         typer.Option(
@@ -222,7 +231,8 @@ def swap(
         base=base, out=out, overwrite=overwrite, person=person, character_person=character_person,
         mask=region, grow=grow, fit=fit, class_word=class_word, appearance=appearance, place=place,
         pose_in_box=pose_in_box, keep=keep, fps=rate, part=Part(start, frames, scene_fps),
-        seed=seed, steps=steps, guidance=guidance, sampler=sampler, no_audio=no_audio,
+        seed=seed, steps=steps, guidance=guidance, sampler=sampler, collage=collage,
+        no_audio=no_audio,
         contact_sheet=contact_sheet,
         backends=Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline)),
     )  # fmt: skip

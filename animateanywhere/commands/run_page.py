@@ -35,8 +35,9 @@ SAMPLES, WIDTH = 6, 900  # pictures of a stage, and their width in pixels at mos
 VIDEOS, LARGEST = 6, 8 * 2**20  # that the page contains, and bytes of one
 SHEETS = ("contact_sheet.png", "background_augmentation.png", "subject/contact.png")
 FACTS = ("token", "class_word", "base", "appearance", "seed", "frame", "version", "selected_steps",
-         "prompt", "full_prompt", "negative", "characters", "scene", "mask", "keep", "fit", "steps",
-         "sampler", "guidance_scale", "guidance", "frames", "fps", "size")  # fmt: skip
+         "prompt", "full_prompt", "negative", "characters", "scene", "mask", "keep", "fit",
+         "collage", "steps", "sampler", "guidance_scale", "guidance", "frames", "fps",
+         "size")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ from animateanywhere.methods.animate_anywhere.cost.predict import estimate_gener
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.full_size import is_full_size
+from animateanywhere.methods.anycharv.limb_paste import Collage, Cutout
 from animateanywhere.methods.anycharv.route import Route, route_of
 from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.stitch import Keep
@@ -100,6 +101,8 @@ class SwapOptions:
     steps: int | None = None  # denoising steps; None: the base's default
     guidance: float | None = None  # None: the base's default
     sampler: str | None = None  # None: the base's default
+    # Whether the picture's own limbs are laid over what the network drew; None: the base's default
+    collage: bool | None = None
     no_audio: bool = False
     contact_sheet: Path | None = None  # PNG of the character, the scene, what changed, the result
     backends: Backends | None = None  # of poses and masks
@@ -144,7 +147,9 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
                 base, expected = _expected(base, prepared, len(known), sampling, begun)
             elif is_full_size(base):
                 base = within_memory(base)
+            collage = collage_of(base, known, options)
             settings = sidecar(known, prepared, contents, base, sampling, options, prompt)
+            settings["collage"] = collage is not None
             name = known[0].path.stem
             out = options.out or result_name(folder, name, settings["format"], settings)
             pixels, masks, poses = zip(
@@ -155,6 +160,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
                 base, route, character, prepared, sampling, grow_of(base, known, options),
                 options.keep,
                 np.stack(poses) if options.fit == "bones" else None, repr(settings),
+                collage,
             )  # fmt: skip
             pieces, estimate = sample_scene(plan, expected)
             write_result(
@@ -298,6 +304,17 @@ def grow_of(base: Base, character: Sequence[Character], options: SwapOptions) ->
         return options.grow
     usual = float(base.config.get("grow", GROW))
     return min(usual + max(one.growth for one in character), MOST_GROWTH)
+
+
+def collage_of(base: Base, character: Sequence[Character], options: SwapOptions) -> Collage | None:
+    """The pictures' limbs, if they are laid over what the network drew."""
+    usual = bool(base.config.get("collage", False))
+    if not (usual if options.collage is None else options.collage):
+        return None
+    found = Collage([Cutout(one.pixels, one.mask, one.keypoints) for one in character])
+    if not found:
+        warn("no limbs are laid over what the network draws: no pose with a torso in any picture")
+    return found or None
 
 
 def _compare(character: Sequence[Character], scene: Scene, options: SwapOptions) -> None:

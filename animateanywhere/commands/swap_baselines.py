@@ -41,7 +41,7 @@ from animateanywhere.methods.anycharv.ablations import ABLATIONS
 from animateanywhere.methods.anycharv.generation import Options, encode_skeletons
 from animateanywhere.methods.anycharv.geometry import person_boxes, regions
 from animateanywhere.methods.anycharv.held_out import Case, Guest
-from animateanywhere.methods.anycharv.limb_paste import paste_limbs
+from animateanywhere.methods.anycharv.limb_paste import Collage, Cutout, paste_limbs
 from animateanywhere.methods.anycharv.masks import box_masks, regions_of, to_latents
 from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.swap_base import load_swap_base
@@ -252,7 +252,15 @@ def unstitched(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> 
 
 
 def ours(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
-    """Ours, stitched into the scene."""
+    """Ours, stitched into the scene, as `aa swap` does without options."""
+    shown, limbs = one.picture, None
+    if bases.ours.config.get("collage", False):
+        limbs = Collage([Cutout(shown.frames[0], shown.masks[0] / 255, shown.keypoints[0])])
+    return _stitched(bases.ours, _made(bases, one, case, seed), case, seed, limbs)
+
+
+def drawn(bases: Bases, one: Guest, case: Case, place: Path, seed: int) -> Made:
+    """Ours without the picture's limbs: as the network drew it."""
     return _stitched(bases.ours, _made(bases, one, case, seed), case, seed)
 
 
@@ -267,7 +275,9 @@ def ablation(name: str) -> Callable[[Bases, Guest, Case, Path, int], Made]:
     return make
 
 
-def _stitched(base: Base, made: np.ndarray, case: Case, seed: int) -> Made:
+def _stitched(
+    base: Base, made: np.ndarray, case: Case, seed: int, limbs: Collage | None = None
+) -> Made:
     """What a base made, laid into the scene as by `aa swap`."""
     old, region = case.scene, _place(case, generation.mask_of(base), seed)
     plain = generation.through_vae(base, old.frames)
@@ -275,7 +285,9 @@ def _stitched(base: Base, made: np.ndarray, case: Case, seed: int) -> Made:
         made, plain, old.frames, region, old.masks / 255, np.zeros_like(region), old.keypoints
     )  # fmt: skip
     where = np.array([0, 0, made.shape[1]])
-    frames = [stitch.paste(frame, where, made[n], patch, n) for n, frame in enumerate(old.frames)]
+    frames = [
+        stitch.paste(frame, where, made[n], patch, n, limbs) for n, frame in enumerate(old.frames)
+    ]
     return Made(np.stack(frames), patch.matte)
 
 
@@ -313,6 +325,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "ours": Method("ours", ours),
+    "drawn": Method("ours without the collage", drawn),
     "unstitched": Method("ours before stitching", unstitched),
     "words": Method("base, person described in words, in the box", words),
     "personalized": Method("person learned from a clip, in the box", personalized),

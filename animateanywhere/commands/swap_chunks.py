@@ -18,6 +18,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.methods.anycharv import generation, geometry
+from animateanywhere.methods.anycharv.limb_paste import Collage
 from animateanywhere.methods.anycharv.long_scene import (
     Chunk,
     Piece,
@@ -46,7 +47,8 @@ class Plan:
     """What is swapped, and how.
 
     grow: of the box, as a share of its longer side. build: keypoints (K, 18, 3) of the body whose
-    proportions the skeleton gets; None: it keeps its own. settings: text of all of them.
+    proportions the skeleton gets; None: it keeps its own. settings: text of all of them. collage:
+    of the character's limbs, laid over what the network drew.
     """
 
     base: Base
@@ -58,6 +60,7 @@ class Plan:
     keep: Keep
     build: np.ndarray | None
     settings: str
+    collage: Collage | None = None
 
     @property
     def side(self) -> int:

@@ -165,7 +165,7 @@ def _stitched(
                 result, marked = frame, frame
                 if following is not None and following[0] == number:
                     _, square, picture, patch, index = following
-                    result = paste(frame, square, picture, patch, index)
+                    result = paste(frame, square, picture, patch, index, plan.collage)
                     if number in shown:
                         plain = patch._replace(gain=np.ones(3), offset=np.zeros(3))
                         red = np.full_like(picture, MARKED)

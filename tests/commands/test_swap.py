@@ -120,6 +120,32 @@ def test_all_but_the_persons_place_is_the_scenes_own_and_the_others_too(run, pla
     assert not (place / "runs" / "scene" / "person-1" / ".pieces").exists()
 
 
+def test_the_pictures_own_limbs_are_laid_over_what_the_network_drew(run, place, capsys):
+    """By asking for it: a base that learned from nothing does not say so itself."""
+    shown = scene_of(place, STAYS)
+    assert run("--out", "drawn") == 0 and run("--out", "laid", "--collage") == 0
+    drawn, laid = (frames_in(place / name).astype(int) for name in ("drawn", "laid"))
+    scene = video.read(place / "scene.mp4").frames
+    changed, limbs = (drawn != scene).any(-1), (laid != drawn).any(-1)
+    assert limbs[shown.masks[0]].mean() > 0.3 and limbs[~changed].mean() < 0.002
+    picture = np.asarray(Image.open(place / "a.png")).astype(int)
+    own = np.unique(picture[picture[..., 3] > 250][:, :3] // 16, axis=0)
+
+    def known(frames):
+        some = frames[limbs & shown.masks[0]] // 16
+        return (np.abs(some[:, None] - own).max(-1).min(1) == 0).mean()
+
+    assert known(laid) > 0.6 > known(drawn) + 0.2
+    about = [json.loads((place / f"{name}.json").read_text()) for name in ("drawn", "laid")]
+    assert [one["collage"] for one in about] == [False, True]
+    capsys.readouterr()
+    write_character(place / "a.png", hidden=(8, 11))
+    assert run("--out", "no-hips", "--collage") == 0
+    assert "no limbs are laid over what the network draws" in all_said(capsys)
+    assert json.loads((place / "no-hips.json").read_text())["collage"] is False
+    assert run("--out", "by-itself") == 0 and "no limbs" not in all_said(capsys)
+
+
 def test_whoever_is_swapped_with_himself_leaves_the_scene_as_it_was(
     run, place, monkeypatch, capsys
 ):

@@ -126,7 +126,8 @@ def write_piece(path: Path, piece: Piece) -> None:
         np.savez_compressed(
             aside, first=piece.first, carried=piece.carried, latents=piece.latents.numpy(),
             squares=piece.squares, matte=(found.matte * 255 + 0.5).astype(np.uint8),
-            region=np.packbits(found.region), gain=found.gain, offset=found.offset,
+            region=np.packbits(found.region), gone=np.packbits(found.gone), poses=found.poses,
+            gain=found.gain, offset=found.offset,
             tail=piece.tail, share=piece.share,
         )  # fmt: skip
 
@@ -137,11 +138,15 @@ def read_piece(path: Path) -> Piece | None:
         with np.load(path, allow_pickle=False) as file:
             rows = dict(file)
         matte = rows["matte"].astype(np.float32) / 255
-        region = np.unpackbits(rows["region"], count=matte.size).reshape(matte.shape) > 0
+        region, gone = (
+            np.unpackbits(rows[name], count=matte.size).reshape(matte.shape) > 0
+            for name in ("region", "gone")
+        )
         return Piece(
             int(rows["first"]), int(rows["carried"]), torch.from_numpy(rows["latents"]),
-            rows["squares"], Patches(matte, region, rows["gain"], rows["offset"]), rows["tail"],
-            rows["share"],
+            rows["squares"],
+            Patches(matte, region, gone, rows["poses"], rows["gain"], rows["offset"]),
+            rows["tail"], rows["share"],
         )  # fmt: skip
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -57,7 +57,7 @@ class Run:
         swap = settings.swap
         return lent_config(swap.base, settings.name, COMMAND) | {
             "reference_width": swap.reference_width, "reference_height": swap.reference_height,
-            "keep_scene": swap.keep_scene,
+            "keep_scene": swap.keep_scene, "collage": swap.collage,
         } | settings.as_trained  # fmt: skip
 
     def base(self) -> Base:

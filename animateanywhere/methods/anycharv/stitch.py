@@ -4,7 +4,10 @@ The network sees a square around the person at its own size; the scene keeps its
 only the matte is laid over the scene: where the network changed something, and where the old person
 stood. Off the new person's body, more must have changed: a network that is not sure of the
 background changes that, too. Elsewhere every byte is the scene's. How the matte is found is ours;
-the paper gives back the whole frame as its VAE decodes it (`keep="none"`).
+the paper gives back the whole frame as its VAE decodes it (`keep="none"`). Over what a small
+network drew, a collage of the picture's own limbs may be laid (`limb_paste.Collage`); off the body,
+where the old person stood, are then the colors around, which leave less of that one than a small
+network does.
 
 Squares are int (F, 3): left, top and side in pixels of the scene, which they may leave.
 """
@@ -24,6 +27,7 @@ from scipy.ndimage import (
 )
 
 from animateanywhere.core.frame_size import square
+from animateanywhere.methods.anycharv.limb_paste import Collage, filled_smoothly, steadied
 from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
@@ -33,6 +37,7 @@ NEAR = (6.0, 18.0)  # gray levels between which the matte rises, on the body
 FAR = (60.0, 90.0)  # and off it: a cape or a bag there still comes along
 BODY = 0.6  # of the widths of a generous outline (`pose.outline`): holds 0.98 of rendered people
 FALL = 0.2  # of the trunk's length: the width around the body in which NEAR becomes FAR
+LAID = (0.4, 0.1)  # the same two with a collage, which shows what is wider
 BLUR = 0.012  # of the square's side: the deviation that a difference is blurred with
 OLD = 0.03  # of the square's side, by which the old person's mask is grown
 FEATHER = 0.015  # of the square's side: the width of soft borders
@@ -46,17 +51,23 @@ PERSON = 0.5  # of a mask: more is the person
 
 class Patches(NamedTuple):
     """How squares (F, S, S, 3) are laid over a scene: matte float32 (F, S, S) in 0..1, region bool
-    (F, S, S), beyond which nothing may change, and gain and offset (3,) that match their colors to
-    the scene's."""
+    (F, S, S), beyond which nothing may change, gone bool (F, S, S), where the old person stood,
+    poses (F, 18, 3) of the new one, steadied, in pixels of the squares, and gain and offset (3,)
+    that match their colors to the scene's."""
 
     matte: np.ndarray
     region: np.ndarray
+    gone: np.ndarray
+    poses: np.ndarray
     gain: np.ndarray
     offset: np.ndarray
 
     def rows(self, some: slice) -> Patches:
         """Those of some frames."""
-        return self._replace(matte=self.matte[some], region=self.region[some])
+        return self._replace(
+            matte=self.matte[some], region=self.region[some], gone=self.gone[some],
+            poses=self.poses[some],
+        )  # fmt: skip
 
     def matched(self, made: np.ndarray) -> np.ndarray:
         """Squares uint8 (..., 3) with the scene's colors."""
@@ -89,7 +100,8 @@ def patches(
     side = made.shape[1]
     if keep == "none":
         whole = np.ones(made.shape[:3], np.float32)
-        return Patches(whole, whole > 0, np.ones(3), np.zeros(3))
+        gone = _grown(old, OLD * side)
+        return Patches(whole, whole > 0, gone, steadied(poses), np.ones(3), np.zeros(3))
     allowed = (region > 0) & ~_grown(others, OTHERS * side)
     if keep == "box":
         matte = allowed.astype(np.float32)
@@ -98,7 +110,8 @@ def patches(
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
-    return Patches(matte, allowed, *_color_match(plain, scene, matte))
+    gone = _grown(old, OLD * side)
+    return Patches(matte, allowed, gone, steadied(poses), *_color_match(plain, scene, matte))
 
 
 def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -113,10 +126,11 @@ def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np
 
 
 def paste(
-    frame: np.ndarray, where: np.ndarray, made: np.ndarray, patch: Patches, index: int
-) -> np.ndarray:
+    frame: np.ndarray, where: np.ndarray, made: np.ndarray, patch: Patches, index: int,
+    collage: Collage | None = None,
+) -> np.ndarray:  # fmt: skip
     """A frame (H, W, 3) uint8 of the scene with what was made, (S, S, 3) uint8, in its square
-    `where` (3,), by patch `index`.
+    `where` (3,), by patch `index`. collage: is laid over what was made, at the scene's own size.
 
     The matte's zeros leave the frame's bytes as they are.
     """
@@ -131,12 +145,35 @@ def paste(
     out = frame.copy()
     if rows.start >= rows.stop or columns.start >= columns.stop or not weight.any():
         return out
-    picture = Image.fromarray(patch.matched(made)).resize(size, Image.Resampling.BICUBIC)
-    made = np.asarray(picture)
+    made = patch.matched(made)
+    if collage is not None:
+        made = _without_old(frame, where, made, patch, index)
+    picture = Image.fromarray(made).resize(size, Image.Resampling.BICUBIC)
+    drawn = np.asarray(picture).astype(np.float32)
+    if collage is not None:
+        scale = np.array([side / len(made), side / len(made), 1], np.float32)
+        cover, color = collage.layer(patch.poses[index] * scale, square(side))
+        drawn = drawn * (1 - cover) + color
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     share = weight[rows, columns, None]
-    own[:] = (own + share * (made[rows, columns].astype(np.float32) - own) + 0.5).astype(np.uint8)
+    own[:] = (own + share * (drawn[rows, columns] - own) + 0.5).astype(np.uint8)
     return out
+
+
+def _without_old(
+    frame: np.ndarray, where: np.ndarray, made: np.ndarray, patch: Patches, index: int
+) -> np.ndarray:
+    """What was made, with the colors around the old person where that one stood, off the new one's
+    body. Arguments as for `paste`."""
+    side, gone = len(made), patch.gone[index]
+    off_body = _off_body(patch.poses[index : index + 1], side, *LAID)[0]
+    share = off_body * gaussian_filter(gone.astype(np.float32), max(FEATHER * side / 2, 0.5))
+    if not share.any():
+        return made
+    scene = cut_out(frame[None], where[None], side)[0]
+    behind = filled_smoothly(scene, gone)
+    out = made + share[..., None] * (behind.astype(np.float32) - made)
+    return (out + 0.5).astype(np.uint8)
 
 
 def _changed(
@@ -157,12 +194,13 @@ def _changed(
     return out
 
 
-def _off_body(poses: np.ndarray, side: int) -> np.ndarray:
-    """How far from the body each pixel is, float32 (F, S, S) in 0..1: 0 on it, and 1 from `FALL`
-    trunks away on; 0 everywhere where the trunk is never seen. Arguments as for `patches`."""
-    fall = max(FALL * trunk_length(poses, side, side), 1)
-    far = [(distance_transform_edt(~body) / fall).clip(0, 1) if body.any() else body
-           for body in body_outlines(poses, side, side, BODY)]  # fmt: skip
+def _off_body(poses: np.ndarray, side: int, width: float = BODY, fall: float = FALL) -> np.ndarray:
+    """How far from the body each pixel is, float32 (F, S, S) in 0..1: 0 on it, and 1 from `fall`
+    trunks away on; 0 everywhere where the trunk is never seen. Arguments as for `patches`; width:
+    of the body, as `BODY`."""
+    away = max(fall * trunk_length(poses, side, side), 1)
+    far = [(distance_transform_edt(~body) / away).clip(0, 1) if body.any() else body
+           for body in body_outlines(poses, side, side, width)]  # fmt: skip
     return np.stack(far).astype(np.float32)
 
 

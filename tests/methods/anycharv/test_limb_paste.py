@@ -1,19 +1,37 @@
 """Limbs of pictures on other bones."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from animateanywhere.core.frame_size import Size
-from animateanywhere.methods.anycharv.limb_paste import BONES, OTHER_SIDE, collage, facing_alike
-from animateanywhere.methods.anycharv.reference_picture import GRAY, Cutout
+from animateanywhere.methods.anycharv.limb_paste import (
+    BONES,
+    GAP,
+    OTHER_SIDE,
+    Collage,
+    Cutout,
+    completed,
+    facing_alike,
+    filled_smoothly,
+    steadied,
+)
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.puppets import render, sample_spec
 
-SIDE = 96
+SIDE, GRAY = 96, 128
 SIZE = Size(SIDE, SIDE)
-RIGHT_FOREARM = (3, 4)
+
+
+def laid(cutouts: Sequence[Cutout], points: np.ndarray, size: Size = SIZE) -> np.ndarray:
+    """A gray frame (H, W, 3) with the limbs."""
+    cover, color = Collage(cutouts).layer(points, size)
+    assert cover.shape == (size.height, size.width, 1) and 0 <= cover.min() <= cover.max() <= 1.001
+    out: np.ndarray = np.round(GRAY * (1 - cover) + color).clip(0, 255).astype(np.uint8)
+    return out
 
 
 def pose(turned: float = 1.0) -> np.ndarray:
@@ -47,8 +65,7 @@ def cutout(points: np.ndarray, seed: int = 0) -> Cutout:
 
 def test_a_person_on_its_own_bones_stays() -> None:
     one = cutout(pose())
-    (frame,) = collage([one], one.pose[None], SIZE)
-    assert frame.dtype == np.uint8 and frame.shape == (SIDE, SIDE, 3)
+    frame = laid([one], one.pose)
     assert (frame[one.mask == 0] == GRAY).all()
     same = np.abs(frame.astype(int) - one.picture).max(-1)[one.mask > 0] < 2
     assert same.mean() > 0.97
@@ -58,7 +75,7 @@ def test_limbs_move_with_their_bones_and_grow_with_the_body() -> None:
     one = cutout(pose())
     moved = pose()
     moved[..., :2] = moved[..., :2] * 0.5 + (10, 40)
-    (frame,) = collage([one], moved[None], SIZE)
+    frame = laid([one], moved)
     rows, columns = np.nonzero((frame != GRAY).any(-1))
     there = np.nonzero(one.mask)
     for found, before, start in ((rows, there[0], 40), (columns, there[1], 10)):
@@ -66,21 +83,34 @@ def test_limbs_move_with_their_bones_and_grow_with_the_body() -> None:
         assert abs(found.max() - (before.max() * 0.5 + start)) <= 1
     bent = pose()
     bent[4, :2] = bent[3, :2] + (0, -12)  # the right hand up
-    (frame,) = collage([one], bent[None], SIZE)
+    frame = laid([one], bent)
     assert (frame[14:22, 26:30] != GRAY).any() and (frame[26:34, 14:18] == GRAY).all()
 
 
 def test_each_frame_has_the_picture_that_faces_alike() -> None:
     front, back = cutout(pose(), 1), cutout(pose(-1), 2)
-    poses = np.stack([pose(), pose(-1), pose(-0.4)])
-    found = collage([front, back], poses, SIZE)
-    assert np.abs(found[0].astype(int) - front.picture).max(-1)[front.mask > 0].mean() < 3
-    assert np.abs(found[1].astype(int) - back.picture).max(-1)[back.mask > 0].mean() < 3
+    for points, one in ((pose(), front), (pose(-1), back)):
+        found = laid([front, back], points).astype(int)
+        assert np.abs(found - one.picture).max(-1)[one.mask > 0].mean() < 3
     bodies = [front.pose, back.pose]
-    assert [facing_alike(bodies, points) for points in poses] == [0, 1, 1]
+    assert [facing_alike(bodies, pose(turned)) for turned in (1, -1, -0.4)] == [0, 1, 1]
     hidden = pose(-1)
     hidden[2, 2] = 0
     assert facing_alike(bodies, hidden) == 0  # nobody knows
+
+
+def test_who_turns_away_shows_no_face_and_the_torso_mirrored() -> None:
+    one = cutout(pose())
+    head, chest = np.s_[8:16, 46:50], np.s_[30:44, 46:50]
+    assert (laid([one], pose())[head] != GRAY).any()
+    away = laid([one], pose(-1))
+    assert (away[head] == GRAY).all()
+    mirrored = np.abs(away[30:44, 45:51].astype(int) - one.picture[30:44, 45:51][:, ::-1])
+    assert mirrored.mean() < 0.5 * np.abs(away[chest].astype(int) - one.picture[chest]).mean()
+    side = pose(0.05)
+    columns = np.flatnonzero((laid([one], side)[36] != GRAY).any(-1))
+    wide = np.flatnonzero((laid([one], pose())[36] != GRAY).any(-1))
+    assert 0.4 < len(columns) / len(wide) < 0.9
 
 
 def test_a_limb_that_a_picture_lacks_is_anothers_or_that_of_the_other_side() -> None:
@@ -89,9 +119,9 @@ def test_a_limb_that_a_picture_lacks_is_anothers_or_that_of_the_other_side() -> 
     one = cutout(lacking, 2)
     hand = np.s_[26:33, 15:22]
     place = cutout(pose()).mask[hand] > 0
-    both = collage([one, whole], pose()[None], SIZE)[0][hand][place]
+    both = laid([one, whole], pose())[hand][place]
     assert np.abs(both.astype(int) - whole.picture[hand][place]).mean() < 3
-    alone = collage([one], pose()[None], SIZE)[0][hand][place]
+    alone = laid([one], pose())[hand][place]
     assert (alone != GRAY).any(-1).mean() > 0.9
     assert [(BONES[n], BONES[OTHER_SIDE[n]]) for n in (0, 2, 6)] == [
         (((8, 8), (9, 9)), ((11, 11), (12, 12))), (((9, 9), (10, 10)), ((12, 12), (13, 13))),
@@ -104,31 +134,96 @@ def test_without_a_torso_there_is_no_scale_and_nothing_is_laid(gone: list[int]) 
     points = pose()
     points[gone] = 0
     one = cutout(pose())
-    assert (collage([one], points[None], SIZE) == GRAY).all()
-    assert (collage([Cutout(one.picture, one.mask, points)], pose()[None], SIZE) == GRAY).all()
+    assert (laid([one], points) == GRAY).all()
+    assert (laid([Cutout(one.picture, one.mask, points)], pose()) == GRAY).all()
+    assert (laid([], pose()) == GRAY).all()
 
 
 def test_a_hidden_hip_and_nose_are_guessed_from_the_rest() -> None:
     one, points = cutout(pose()), pose()
     points[[0, 8]] = 0
-    (frame,) = collage([one], points[None], SIZE)
+    frame = laid([one], points)
     torso, head = frame[30:44, 46:50], frame[10:14, 46:50]
     assert (torso != GRAY).any(-1).mean() > 0.9 and (head != GRAY).any(-1).mean() > 0.9
+
+
+def test_a_head_is_laid_by_the_middle_of_the_ears() -> None:
+    points = pose()
+    points[0, 0] += 6  # looks to the side
+    assert completed(points)[0].tolist() == [48, 11, 1]
+    points[17, 2] = 0  # one ear: on the way from it to the nose
+    assert 44 < completed(points)[0, 0] < 50
+    points[[0, 16], 2] = 0
+    np.testing.assert_allclose(completed(points)[0, :2], [48, 10], rtol=1e-6)
+
+
+def test_limbs_do_not_blink() -> None:
+    poses = np.stack([pose() + np.float32([2 * n, 0, 0]) for n in range(14)])
+    blinking = poses.copy()
+    blinking[[0, 5, 6, 13], 4] = 0
+    blinking[2:, 7] = 0  # not seen for longer
+    found = steadied(blinking)
+    np.testing.assert_allclose(found[:, 4, :2], poses[:, 4, :2], atol=1e-4)
+    assert (found[:, 4, 2] >= VISIBLE).all()
+    np.testing.assert_allclose(found[: GAP + 2, 7, :2], poses[: GAP + 2, 7, :2], atol=1e-4)
+    assert (found[GAP + 2 :, 7, 2] == 0).all()
+    assert (steadied(poses) == poses).all() and (steadied(0 * poses) == 0).all()
+
+
+def test_large_pictures_are_halved_not_skipped_over() -> None:
+    """A fine pattern becomes its mean on a small person, and stays on a large one."""
+    large = pose() * np.float32([6, 6, 1])
+    mask = np.kron(cutout(pose()).mask, np.ones((6, 6), np.float32))
+    fine = np.kron(np.indices((SIDE * 3, SIDE * 3)).sum(0) % 2, np.ones((2, 2)))
+    checked = np.repeat(255 * fine[..., None], 3, -1).astype(np.uint8)
+    one = Cutout(checked, mask, large)
+    chest = laid([one], pose())[30:44, 46:50]
+    assert np.abs(chest.astype(int) - 127).max() < 30
+    frame = laid([one], large, Size(6 * SIDE, 6 * SIDE))
+    assert frame[190:250, 280:296].std() > 100
 
 
 def test_what_is_not_seen_of_a_scene_is_left_out() -> None:
     points = pose()
     points[[3, 4], 2] = VISIBLE / 2
-    (frame,) = collage([cutout(pose())], points[None], SIZE)
+    frame = laid([cutout(pose())], points)
     assert (frame[22:36, 8:30] == GRAY).all() and (frame[22:36, 66:86] != GRAY).any()
 
 
+def test_the_rim_of_a_large_pictures_mask_is_left_out() -> None:
+    """It may show the picture's background."""
+    scale = np.float32([6, 6, 1])
+    mask = np.kron(cutout(pose()).mask, np.ones((6, 6), np.float32))
+    picture = np.full((6 * SIDE, 6 * SIDE, 3), 255, np.uint8)
+    picture[binary_erosion(mask > 0, iterations=2)] = 0
+    frame = laid([Cutout(picture, mask, pose() * scale)], pose() * scale, Size(6 * SIDE, 6 * SIDE))
+    assert frame.max() == GRAY and (frame == 0).any()
+
+
+def test_a_hole_gets_the_colors_around_it() -> None:
+    frame = np.zeros((64, 64, 3), np.uint8)
+    frame[:, :32], frame[:, 32:] = (200, 10, 10), (10, 10, 200)
+    hole = np.zeros((64, 64), bool)
+    hole[20:50, 10:54] = True
+    shown = np.where(hole[..., None], np.uint8(77), frame)
+    found = filled_smoothly(shown, hole)
+    assert np.array_equal(found[~hole], frame[~hole])
+    inside = found[hole].astype(int)
+    assert (np.abs(inside[:, 1] - 10) <= 1).all()  # nothing of what was in the hole
+    assert found[35, 12, 0] > 150 > 60 > found[35, 51, 0]
+    assert np.array_equal(filled_smoothly(frame, ~hole & hole), frame)
+    filled_smoothly(frame, np.ones_like(hole))  # nothing is known: no error
+
+
 def test_poses_far_beyond_the_frame_and_of_no_length_are_no_trouble() -> None:
-    far, flat = pose(), pose()
+    far, flat, half = pose(), pose(), pose()
     far[..., :2] += 1e4
     flat[..., :2] = 50
-    found = collage([cutout(pose())], np.stack([far, flat]), SIZE)
-    assert (found[0] == GRAY).all() and (found[1] == GRAY).all()
+    half[..., :2] -= 40
+    assert (laid([cutout(pose())], far) == GRAY).all()
+    assert (laid([cutout(pose())], flat) == GRAY).all()
+    whole = laid([cutout(pose())], pose())
+    assert np.array_equal(laid([cutout(pose())], half)[:50, :50], whole[40:90, 40:90])
 
 
 def test_a_rendered_person_is_nearer_to_the_truth_than_gray() -> None:
@@ -137,7 +232,7 @@ def test_a_rendered_person_is_nearer_to_the_truth_than_gray() -> None:
     spec = replace(spec, motion=motion, object=replace(spec.object, name="none"), occluder=None)
     clip = render(spec, 4, SIDE)
     one = Cutout(clip.frames[0], clip.masks[0] / np.float32(255), clip.keypoints[0])
-    made = collage([one], clip.keypoints[3:], SIZE)[0].astype(float)
+    made = laid([one], clip.keypoints[3]).astype(float)
     person = clip.masks[3] > 127
     truth = clip.frames[3][person]
     assert np.abs(made[person] - truth).mean() < 0.6 * np.abs(GRAY - truth.astype(float)).mean()

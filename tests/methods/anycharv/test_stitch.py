@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from animateanywhere.core.frame_size import square
+from animateanywhere.methods.anycharv.limb_paste import Collage, Cutout
 from animateanywhere.methods.anycharv.stitch import changed_share, cut_out, paste, patches
 from animateanywhere.preprocessing.crop import crop_corners, following_squares
 
@@ -136,6 +137,26 @@ def standing(middle: float) -> np.ndarray:
     return np.tile(pose, (FRAMES, 1, 1))
 
 
+def test_with_a_collage_the_old_person_leaves_the_colors_around() -> None:
+    """Off the new one's body, whatever the network drew there."""
+    frames = np.full((FRAMES, 80, 120, 3), 60, np.uint8)
+    squares = np.tile([20, 5, SIDE], (FRAMES, 1))
+    old = masks(26, 40, 14, 34)
+    cut = cut_out(frames, squares, SIDE)
+    cut[old > 0] = 220
+    for frame, one in zip(frames, cut, strict=True):
+        frame[5 : 5 + SIDE, 20 : 20 + SIDE] = one
+    made = np.where(old[..., None] > 0, np.uint8(160), cut)
+    made[:, 14:34, 10:18] = 200  # the new one
+    patch = patches(made, cut, cut, BOX, old, NOBODY, standing(14))
+    nothing = Collage([])
+    without, out = (paste(frames[1], squares[1], made[1], patch, 1, some)
+                    for some in (None, nothing))  # fmt: skip
+    middle = np.s_[5 + 20 : 5 + 30, 20 + 30 : 20 + 36]
+    assert without[middle].min() > 120 and out[middle].max() < 80
+    assert np.array_equal(out[:, :25], without[:, :25])
+
+
 def test_far_from_the_body_only_much_that_changed_is_laid_over_the_scene():
     cut = np.full((FRAMES, SIDE, SIDE, 3), 80, np.uint8)
     whole, poses = masks(0, SIDE, 0, SIDE), standing(14)
@@ -153,3 +174,27 @@ def test_far_from_the_body_only_much_that_changed_is_laid_over_the_scene():
     assert not laid(a_little, beside).any()
     assert laid(much, beside)[27, 40] > 0.9
     assert not laid(a_little, np.maximum(body, beside))[27, 40]
+
+
+@pytest.mark.parametrize("side", [SIDE, 77])
+def test_a_collage_is_laid_where_the_network_drew_and_at_the_scenes_size(side: int) -> None:
+    frames = scene()
+    squares = np.tile([20, 5, side], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    made, points = cut.copy(), standing(24)[0]
+    made[:, :, :24] = 255 - made[:, :, :24]  # the network drew half of the body only
+    poses = np.tile(points, (FRAMES, 1, 1))
+    poses[2, 1] = 0  # the neck is not seen for a frame
+    patch = patches(made, cut, cut, BOX, NOBODY, NOBODY, poses)
+    red = np.full((SIDE, SIDE, 3), (250, 0, 0), np.uint8)
+    limbs = Collage([Cutout(red, np.ones((SIDE, SIDE), np.float32), points)])
+    for index in (0, 2):
+        without = paste(frames[index], squares[index], made[index], patch, index)
+        out = paste(frames[index], squares[index], made[index], patch, index, limbs)
+        where = (out != without).any(-1)
+        assert where[5 : 5 + side, 20 : 20 + side // 2].mean() > 0.1
+        assert not where[:, 20 + side // 2 + side // 8 :].any()
+        trunk = out[5 + int(side * 0.45), 20 + int(side * 0.47)]
+        assert trunk[0] > 200 and trunk[1:].max() < 60
+    assert np.array_equal(paste(frames[0], squares[0], cut[0], patches(
+        cut, cut, cut, BOX, OLD, NOBODY, poses), 0, limbs), frames[0])  # fmt: skip
