@@ -14,8 +14,8 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import read_json
 from animateanywhere.methods.animate_anywhere.settings import current_names
 
-# Keys of a stage that may change midway: what is trained stays the same
-FREE = ("log_every", "save_every", "sample_every", "max_skipped", "recompute")
+# Keys that may change midway: what is trained stays the same
+FREE = ("log_every", "save_every", "sample_every", "max_skipped", "recompute", "swap.collage")
 SHOWN = 4  # differences that a message names
 LONGEST = 60  # characters of a value in a message
 ABSENT = object()

@@ -69,9 +69,9 @@ def _parts(settings: Recipe, stage: Stage) -> list[str]:
 
 def _train(settings: Recipe, out: Path, track: Track | None) -> None:
     """`swap_train` in its folder."""
-    swap = asdict(settings.swap)
-    del swap["collage"]  # of what is done with results
-    decisive = {"seed": settings.seed, "swap": swap, "corpus": asdict(settings.corpus)}
+    decisive = {
+        "seed": settings.seed, "swap": asdict(settings.swap), "corpus": asdict(settings.corpus),
+    }  # fmt: skip
     if settings.full_size:
         decisive["model"] = asdict(settings.model)
     else:

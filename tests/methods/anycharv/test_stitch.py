@@ -157,6 +157,24 @@ def test_with_a_collage_the_old_person_leaves_the_colors_around() -> None:
     assert np.array_equal(out[:, :25], without[:, :25])
 
 
+def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
+    """A rail across the legs: on the body, not in the mask of the old person, and left as it was
+    by the network. What it did change there is the new person."""
+    cut = np.full((FRAMES, SIDE, SIDE, 3), 80, np.uint8)
+    old = masks(4, 24)
+    rail = np.zeros((FRAMES, SIDE, SIDE), bool)
+    rail[:, 29:35] = True
+    old[rail], cut[rail] = 0, 240
+    made = np.where((old > 0)[..., None], np.uint8(180), cut)
+    patch = patches(made, cut, cut, BOX, old, NOBODY, standing(14))
+    trunk, bar = np.s_[:, 18:24, 12:16], np.s_[:, 31:33, 12:16]
+    assert patch.matte[trunk].min() > 0.9 and not patch.matte[bar].any()
+    assert not patch.region[bar].any() and patch.region[trunk].all()
+    made[rail] = 180
+    changed = patches(made, cut, cut, BOX, old, NOBODY, standing(14))
+    assert changed.matte[bar].min() > 0.9
+
+
 def test_far_from_the_body_only_much_that_changed_is_laid_over_the_scene():
     cut = np.full((FRAMES, SIDE, SIDE, 3), 80, np.uint8)
     whole, poses = masks(0, SIDE, 0, SIDE), standing(14)

@@ -199,6 +199,9 @@ def test_a_killed_run_goes_on_to_the_same_base(
         assert all(torch.equal(one[name], other[name]) for name in other), part
     with pytest.raises(UsageError, match="another recipe"):
         swap_train(recipe_of(tmp_path, tiny_base, **{"images = 4": "images = 6"}), out)
+    # What is done with results may change, and is what the base says then
+    assert swap_train(recipe_of(tmp_path, tiny_base, **{'"both"': '"both"\ncollage = true'}), out)
+    assert load_swap_base(out).config["collage"] is True
 
 
 def test_a_reference_unet_of_its_own_reads_and_learns(tiny_base: Path, tmp_path: Path) -> None:
