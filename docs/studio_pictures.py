@@ -1,15 +1,17 @@
 """Make the pictures of docs/studio.md: the tabs of the studio, with rendered people.
 
-python docs/studio_pictures.py [generate|history|learn|swap|cast...]    # all; needs Chromium
+python docs/studio_pictures.py [generate|learn|swap|cast|history...]    # all; needs Chromium
 
 It starts a studio with an empty folder of runs, generates two videos with the bundled base,
-prepares the example, looks at the picture of a rendered person, and takes pictures of what a
-browser shows.
+prepares the example, puts a rendered person into it, looks at the picture of that person, and takes
+pictures of what a browser shows.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,8 @@ IMAGES = Path(__file__).parent
 EXAMPLES = IMAGES.parent / "examples"
 EXAMPLE = "0" * 16  # id of the clip that comes with the package
 WAIT = 3_600_000  # ms, on a busy machine
+MARGIN = 30  # pixels below what is shown
+EXACT = 48  # colors of a palette
 
 
 def generate(page: Any, runs: Path) -> None:
@@ -39,10 +43,8 @@ def generate(page: Any, runs: Path) -> None:
         page.locator("#work").wait_for()
         page.locator("#work").wait_for(state="hidden")
     page.get_by_text("seed 0, 12 steps").wait_for()
-    for _ in range(4):
-        page.get_by_role("button", name="One frame on").click()
-        page.wait_for_timeout(500)
-    picture(page, "studio-generate.png")
+    step(page, 4)
+    picture(page, "studio-generate.png", full_page=True)
 
 
 def history(page: Any, runs: Path) -> None:
@@ -68,8 +70,20 @@ def swap(page: Any, runs: Path) -> None:
     page.get_by_role("radio", name="rendered man").check()
     page.get_by_role("button", name="Look at it").click()
     page.get_by_role("application").wait_for()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(1500)  # or what loads above moves the button while it is clicked
+    page.get_by_label("agreed to be put").check()
+    page.get_by_role("button", name="Swap", exact=True).click()
+    page.get_by_text("seed 0, 12 steps").wait_for()
+    page.locator(".player video").nth(1).wait_for()
+    step(page, 10)
     picture(page, "studio-swap.png", full_page=True)
+
+
+def step(page: Any, frames: int) -> None:
+    """Go some frames on in a result."""
+    for _ in range(frames):
+        page.get_by_role("button", name="One frame on").click()
+        page.wait_for_timeout(500)
 
 
 def cast(page: Any, runs: Path) -> None:
@@ -102,11 +116,34 @@ def aa(*arguments: str) -> subprocess.Popen[str]:
 def picture(page: Any, name: str, full_page: bool = False) -> None:
     page.locator("#toasts").evaluate("(box) => box.replaceChildren()")  # they go by themselves
     page.evaluate("scrollTo(0, 0)")
+    page.mouse.move(0, 0)  # or what is below it now is lit
     page.wait_for_timeout(200)
-    page.screenshot(path=IMAGES / name, full_page=full_page)
+    taken = Image.open(io.BytesIO(page.screenshot(full_page=full_page))).convert("RGB")
+    if full_page:  # without the room for the bar of the work
+        ends = page.locator("main > *").evaluate_all(
+            "(all) => all.map((one) => one.getBoundingClientRect().bottom)"
+        )
+        taken = taken.crop((0, 0, taken.width, round(max(ends)) + MARGIN))
+    with_palette(taken).save(IMAGES / name, optimize=True)
 
 
-TABS = {"generate": generate, "history": history, "learn": learn, "swap": swap, "cast": cast}
+def with_palette(picture: Image.Image) -> Image.Image:
+    """A third of the bytes: the commonest colors, of the page, as they are, and others for the
+    pictures on it, by a method that leaves the few pixels of the skeletons in their colors."""
+    pixels = np.asarray(picture).reshape(-1, 3)
+    colors, where, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    common = colors[np.argsort(-counts)[:EXACT]]
+    rest = picture.quantize(256 - EXACT, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
+    others = np.reshape(rest.getpalette() or [], (-1, 3))
+    palette = np.concatenate([common, others]).astype(np.float32)
+    nearest = [np.square(palette - color).sum(1).argmin() for color in colors]
+    indices = np.array(nearest, np.uint8)[where.ravel()].reshape(picture.height, picture.width)
+    made = Image.fromarray(indices, "P")
+    made.putpalette(palette.astype(np.uint8).tobytes())
+    return made
+
+
+TABS = {"generate": generate, "learn": learn, "swap": swap, "cast": cast, "history": history}
 
 
 def main() -> int:
@@ -121,6 +158,8 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
         runs = Path(folder) / "runs"
+        # That the rendered people agreed is not kept as an answer of the user
+        os.environ["XDG_CONFIG_HOME"] = str(Path(folder) / "settings")
         studio = aa("studio", "--port=0", "--no-browser", f"--runs={runs}")
         try:
             assert studio.stdout is not None

@@ -159,7 +159,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             plan = Plan(
                 base, route, character, prepared, sampling, grow_of(base, known, options),
                 options.keep,
-                np.stack(poses) if options.fit == "bones" else None, repr(settings),
+                np.stack(poses) if options.fit == "bones" else None, _of_all_chunks(settings),
                 collage,
             )  # fmt: skip
             pieces, estimate = sample_scene(plan, expected)
@@ -378,6 +378,13 @@ def sidecar(
         "torch": torch.__version__,
         "provenance": planned(SWAPPED, _suffix(facts, options)),
     }  # fmt: skip
+
+
+def _of_all_chunks(settings: dict[str, Any]) -> str:
+    """The settings that every chunk depends on, as text: not which frames were corrected, as each
+    chunk depends on its own masks and poses, and those before a correction are used again."""
+    scene = {key: value for key, value in settings["scene"].items() if key != "corrected"}
+    return repr(settings | {"scene": scene})
 
 
 def _suffix(facts: Facts, options: SwapOptions) -> str:

@@ -46,25 +46,31 @@ def set_mark(folder: Path, command: str) -> None:
 
 @contextmanager
 def owned(
-    folder: Path, command: str, known: Callable[[Path], bool] = lambda folder: False
-) -> Iterator[None]:
+    folder: Path, command: str, known: Callable[[Path], bool] = lambda folder: False,
+    *, ends: bool = True,
+) -> Iterator[None]:  # fmt: skip
     """Own a run folder, created if it is missing, for the duration of the block.
 
-    known: recognizes folders of the command that have no mark, as earlier versions wrote them. A
-    folder in which nothing is written is removed again. Where the file system has no locks, the
-    user is warned. Raises UsageError for a folder that contains other files, Failure if another
-    process owns it or the disk is full.
+    known: recognizes folders of the command that have no mark, as earlier versions wrote them.
+    ends: whether the command has come to its end with the block; if not, files are only changed,
+    or the folder deleted, and a run that was stopped is left as one that was. A folder in which
+    nothing is written is removed again. Where the file system has no locks, the user is warned.
+    Raises UsageError for a folder that contains other files, Failure if another process owns it or
+    the disk is full.
     """
     path = folder / MARK
     with _locked(folder, command, known):
+        before = None if ends else read_mark(folder)
         try:
             _write(path, command, os.getpid())
             clear_aside(folder)
             yield
-            if path.is_file():
+            if ends and path.is_file():
                 _write(path, command, os.getpid(), ended=True)
         finally:
-            if [entry.name for entry in folder.iterdir()] == [MARK]:
+            if not ends and path.is_file():
+                _write(path, *(before or Mark(command, os.getpid(), True)))
+            if folder.is_dir() and [entry.name for entry in folder.iterdir()] == [MARK]:
                 path.unlink()
                 with suppress(OSError):  # another process has put its mark there
                     folder.rmdir()

@@ -229,12 +229,9 @@ def _editing(folder: Path) -> Iterator[None]:
         raise Failure(
             f"{folder.parent.name} is in use: a command works in it; wait until it has ended"
         )
-    own = owned(run_of(folder), "swap") if is_part(folder) else owned(folder, "prepare", is_subject)
-    refused = None
+    if is_part(folder):
+        own = owned(run_of(folder), "swap", ends=False)  # it may have been stopped, and goes on
+    else:
+        own = owned(folder, "prepare", is_subject, ends=False)
     with EDITS, own:
-        try:
-            yield
-        except (Newer, Unknown, UsageError) as error:
-            refused = error  # or the folder would be marked as one in which a command was stopped
-    if refused is not None:
-        raise refused
+        yield

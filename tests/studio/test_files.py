@@ -448,6 +448,12 @@ def test_nobody_corrects_what_a_command_works_in(client: TestClient, subject: Pa
     assert answer.status_code == 409 and "in use" in answer.json()["error"]
 
 
+def test_what_was_found_is_dropped_with_its_corrections(client: Any, subject: Path) -> None:
+    assert client.delete(f"/api/subjects/{subject.name}").status_code == 204
+    assert not subject.exists()
+    assert client.get(f"/api/subjects/{subject.name}").status_code == 404
+
+
 def test_a_person_whose_learning_was_stopped_has_its_settings(
     client: Any, studio_place: Place, subject: Path
 ) -> None:

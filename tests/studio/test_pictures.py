@@ -10,19 +10,24 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from animateanywhere.commands import swap_chunks
+from animateanywhere.commands.swap import SwapOptions, swap
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.paths import EXAMPLES
-from animateanywhere.core.run_folder import mark, owned
+from animateanywhere.core.run_folder import mark, owned, read_mark
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media.source import Part
+from animateanywhere.preprocessing import character as character_of
 from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.scene import parts as part_of
 from animateanywhere.preprocessing.scene.prepared import prepare_scene
 from animateanywhere.preprocessing.scene.scan import scene_facts
 from animateanywhere.studio import orders, ready
 from animateanywhere.studio.clips import EXAMPLE, file_of
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.place import Place, Unknown, new_id
+from tests.commands.test_swap import scene_of, write_character
 from tests.studio.test_files import png, save_mask
 
 VIDEO = (EXAMPLES / "reference.mp4").read_bytes()
@@ -207,6 +212,49 @@ def test_the_scene_that_aa_swap_reads_is_corrected(client: TestClient, studio_pl
         answer = save_mask(client, path, 1, mask)
     assert answer.status_code == 409 and "in use" in answer.json()["error"]
     assert client.delete(path).status_code == 404  # it is the command's
+
+
+def test_a_stopped_swap_goes_on_with_what_was_corrected_meanwhile(
+    client: TestClient, studio_place: Place, tiny_swap: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its run stays one that was stopped; chunks before what was corrected are used again."""
+    for module, name, value in ((part_of, "SIDE", 96), (character_of, "SIDE", 96),
+                                (part_of, "LONGEST", 8)):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    hero, run = write_character(tmp_path / "hero.png"), studio_place.runs / "scene"
+    scene_of(tmp_path, np.full(16, 30.0))
+    sampled: list[int] = []
+    sample = swap_chunks.sample_chunk
+
+    def counted(base: Any, character: Any, chunk: Any, *rest: Any) -> Any:
+        if len(sampled) == 1:
+            raise KeyboardInterrupt
+        sampled.append(chunk.stop)
+        return sample(base, character, chunk, *rest)
+
+    monkeypatch.setattr(swap_chunks, "sample_chunk", counted)
+    work = [hero], tmp_path / "scene.mp4", SwapOptions(base=str(tiny_swap), runs=studio_place.runs)
+    with pytest.raises(KeyboardInterrupt):
+        swap(*work)
+    stopped, part = read_mark(run), run / "person-1" / "frames-00008"
+    assert stopped is not None and not stopped.ended and sampled == [8]
+    path = f"/api/subjects/{studio_place.id_of(part)}"
+    mask = np.array(Image.open(part / "masks" / "0005.png"))
+    mask[40:44] = np.where(mask[40:44] > 127, 0, mask[40:44])
+    assert save_mask(client, path, 5, mask).status_code == 200
+    assert read_mark(run) == stopped
+    late = client.put(f"{path}/masks/5", content=png(mask), headers={"if-match": "older"})
+    assert late.status_code == 409 and read_mark(run) == stopped
+
+    sampled.clear()  # so that one more may be sampled
+    about = json.loads(swap(*work).with_suffix(".json").read_text())
+    assert sampled == [16]
+    assert about["scene"]["corrected"]["8"]["mask"] == [5]
+    ended = read_mark(run)
+    assert ended is not None and ended.ended
+    assert save_mask(client, path, 5, np.zeros_like(mask)).status_code == 200
+    assert read_mark(run) == ended
 
 
 def test_history_tells_what_a_result_was_made_of(

@@ -1,5 +1,6 @@
 // Frames of a prepared clip with mask and skeleton over them, and their corrections: brush, joints, captions.
 
+import { captionFields } from "./captions.js";
 import { attempt, field, fill, h, toast } from "./dom.js";
 import { makeMask } from "./mask.js";
 import { get, getPicture, put, putPicture, saver } from "./net.js";
@@ -10,9 +11,10 @@ const STEPS_BACK = 40;
 const TOGETHER = 700; // ms between moves by keys that are undone together
 
 /** The editor of a subject, `about` as the server tells it. first: number of its first frame in the clip; captions: whether they
- * matter; frame, tool: to begin with. */
-export function editor(id, about, { first = 0, captions = true, frame: begin = 0, tool = "look" } = {}) {
-  const look = { frame: 0, tool, brush: Math.max(Math.round(about.width / 14), 2), mask: true, bones: true, picked: -1 };
+ * matter; view: what of `look` is to begin with, such as `drafts`, captions by frame that were typed and not saved. */
+export function editor(id, about, { first = 0, captions = true, view = {} } = {}) {
+  const look = { frame: 0, tool: "look", brush: Math.max(Math.round(about.width / 14), 2), mask: true, bones: true, picked: -1, everywhere: true, drafts: {}, ...view };
+  look.frame = Math.min(look.frame, about.count - 1);
   const scale = Math.max(Math.round(560 / Math.max(about.width, about.height)), 1);
   const canvas = h("canvas", { width: about.width * scale, height: about.height * scale, tabindex: 0, role: "application",
     "aria-roledescription": "editor of a frame", "aria-label": "Frame with mask and skeleton. The arrow keys change the frame, move the brush, or move the joint that is chosen." });
@@ -105,7 +107,7 @@ export function editor(id, about, { first = 0, captions = true, frame: begin = 0
     } catch (error) {
       if (!error.newer) throw error;
       newer.hidden = false;
-      fill(newer, h("span", {}, `${what} was changed in another tab, or by a command, after this page had loaded it. What you change here is not saved over that.`),
+      fill(newer, h("span", {}, `${what} was changed in another tab, or by a command, after this page had loaded it. What you change here is not saved over that. To load the newer one drops what was painted or moved here and could not be saved${captions ? "; a caption that was typed stays in its field" : ""}.`),
         h("button", { type: "button", onclick: () => attempt(loadNewer) }, "Load the newer one"));
       newer.scrollIntoView({ block: "nearest" });
     }
@@ -129,10 +131,10 @@ export function editor(id, about, { first = 0, captions = true, frame: begin = 0
     });
   }
 
-  /** Begin anew with what is on the disk now. */
+  /** Begin anew with what is on the disk now; what was typed and chosen stays. */
   async function loadNewer() {
     await save.settled();
-    const anew = editor(id, await get(`/api/subjects/${id}`), { first, captions, frame: look.frame, tool: look.tool });
+    const anew = editor(id, await get(`/api/subjects/${id}`), { first, captions, view: look });
     box.replaceWith(anew);
     anew.querySelector("canvas").focus();
   }
@@ -272,19 +274,11 @@ export function editor(id, about, { first = 0, captions = true, frame: begin = 0
     savePose(look.frame);
     return undefined;
   } }, "This joint cannot be seen");
-  const toggle = (name, words) => h("label", { class: "check" }, h("input", { type: "checkbox", checked: true, onchange: (event) => { look[name] = event.target.checked; draw(); } }), words);
-  const caption = h("textarea", { rows: 3 });
-  const everywhere = h("input", { type: "checkbox", checked: true });
-  const saveCaption = h("button", { type: "button", onclick: () => {
-    const frames = everywhere.checked ? about.captions.map((_, i) => i) : [look.frame];
-    const words = caption.value;
-    saveOver(everywhere.checked ? "A caption" : `The caption of frame ${first + look.frame}`, async () => {
-      const { version } = await put(`/api/subjects/${id}/captions`, { frames, caption: words, versions: frames.map((frame) => about.versions.caption[frame]) });
-      for (const frame of frames) { about.captions[frame] = words; about.versions.caption[frame] = version; fixed.caption.add(frame); }
-      listFrames();
-      toast("The caption is saved.");
-    });
-  } }, "Save the caption");
+  const toggle = (name, words) => h("label", { class: "check" }, h("input", { type: "checkbox", checked: look[name], onchange: (event) => { look[name] = event.target.checked; draw(); } }), words);
+  const caption = captionFields(id, about, look, first, saveOver, (frames) => {
+    for (const frame of frames) fixed.caption.add(frame);
+    listFrames();
+  });
 
   function choose(name) {
     lift();
@@ -293,7 +287,7 @@ export function editor(id, about, { first = 0, captions = true, frame: begin = 0
     brushField.hidden = !painting();
     jointField.hidden = hide.hidden = name !== "joint";
     canvas.style.cursor = { look: "default", paint: "none", erase: "none", joint: "grab" }[name];
-    if (name !== "joint") pick(-1);
+    pick(name === "joint" ? look.picked : -1);
     draw();
   }
 
@@ -327,7 +321,7 @@ export function editor(id, about, { first = 0, captions = true, frame: begin = 0
     lift();
     look.frame = Math.min(Math.max(frame, 0), about.count - 1);
     slider.value = look.frame;
-    caption.value = about.captions[look.frame];
+    caption.show();
     listFrames();
     const [button, box] = [buttons[look.frame], strip];
     box.scrollTo({ left: button.offsetLeft - box.clientWidth / 2 });
@@ -339,9 +333,8 @@ export function editor(id, about, { first = 0, captions = true, frame: begin = 0
     h("div", { class: "tools" },
       h("div", { class: "label" }, "Tool", h("div", { class: "row" }, h("div", { class: "group" }, toolButtons)), h("small", {}, "Bright is the person. Paint what is missing, erase what is too much.")),
       brushField, jointField, hide, h("div", { class: "row" }, toggle("mask", "Mask"), toggle("bones", "Skeleton"), h("span", { class: "push" }, back)),
-      captions ? [field("Caption", caption, "<token> stands for the word that you choose below."),
-        h("label", { class: "check" }, everywhere, "for all frames"), saveCaption] : null));
-  choose(tool);
-  turn(begin);
+      captions ? caption.box : null));
+  choose(look.tool);
+  turn(look.frame);
   return box;
 }

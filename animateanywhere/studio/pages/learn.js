@@ -28,15 +28,16 @@ export async function show(main, [chosen, run], closing) {
   const found = h("section", { class: "card", "aria-label": "What was found", hidden: true });
   const learning = h("section", { class: "card", "aria-label": "Learning", hidden: true });
   const clip = clips.find((one) => one.id === chosen);
-  // Whether what was found is of what the form says; `tell` says to the card of the learning why not
-  let [compare, tell] = [() => {}, () => {}];
+  let compare = () => {}; // whether what was found is of what the form says
   const part = clip && partForm(about, clip, () => compare());
   fill(main,
     h("div", {}, h("h1", {}, "Learn a person"),
       h("p", { class: "lead" }, "A few seconds of one person in full view are enough. Everything stays on this machine.")),
     clipCard(about, clips, chosen, part?.box), found, learning);
   if (!chosen) return undefined;
-  keep(main, "learn", part.asked);
+  const drafts = before()?.drafts || {}; // captions that were typed and not saved
+  const learn = learnCard(learning, chosen, closing, before()?.learning);
+  keep(main, "learn", () => ({ ...part.asked(), learning: learn.asked(), drafts }));
   let shown = null;
   closing(watch(() => {
     const check = newest("check", (form) => form.clip === chosen);
@@ -46,20 +47,19 @@ export async function show(main, [chosen, run], closing) {
     if (check && !ended(check)) {
       waiting(found, check);
       compare = () => {};
-      tell("It is looked at anew: wait for that.");
+      learn.tell("It is looked at anew: wait for that.");
     } else {
       attempt(async () => {
         // What aa prepare made is of no base, and of what is chosen, as far as is known
         const now = () => (check ? part.asked() : { ...part.asked(), base: "" });
         const looked = check ? check.about : now();
-        const parts = await showFound(found, learning, check, clip, closing, () => shown === state);
-        if (!parts) return;
-        tell = parts.tell;
+        const other = await showFound(found, learning, learn, check, clip, drafts, () => shown === state);
+        if (!other) return;
         compare = () => {};
-        if (check && check.state !== "done") return tell("The last look did not end: try it again first.");
+        if (check && check.state !== "done") return learn.tell("The last look did not end: try it again first.");
         compare = () => {
-          const differ = tellOther(parts.other, now(), looked, `look at it again to learn that. ${check ? `It is of ${part.span(looked)}.` : ""}`);
-          tell(differ ? "Something else was chosen above since: look at it first." : "");
+          const differ = tellOther(other, now(), looked, `look at it again to learn that. ${check ? `It is of ${part.span(looked)}.` : ""}`);
+          learn.tell(differ ? "Something else was chosen above since: look at it first." : "");
         };
         return compare();
       });
@@ -82,8 +82,11 @@ async function learnAgain(main, run, closing) {
   const learning = h("section", { class: "card", "aria-label": "Learning" });
   fill(main, h("div", {}, h("h1", {}, `Learn ${item.person.token} again`),
     h("p", { class: "lead" }, `From what was prepared for ${item.name}. With the same word, the run of today is kept in its folder “earlier”; with another word, it stays as it is.`)), found, learning);
-  fill(found, head("1", "What was found", badge(subject.verdict)), editor(run, subject));
-  learnCard(learning, subject, agreed ? null : question, () => item.person.base, run, null, closing, { number: "2", ...item.person });
+  const drafts = before()?.drafts || {};
+  fill(found, head("1", "What was found", badge(subject.verdict)), editor(run, subject, { view: { drafts } }));
+  const learn = learnCard(learning, run, closing, before()?.learning, { number: "2", ...item.person });
+  learn.show(subject, agreed ? null : question, null, () => item.person.base);
+  keep(main, "learn", () => ({ learning: learn.asked(), drafts }));
 }
 
 // The first step: which clip, which part of it, and who is in it
@@ -196,8 +199,8 @@ function waiting(card, job) {
 }
 
 /** Show what an ended look found; where it was stopped or failed, why, and what was found before. current: whether this is still what is to be shown, as answers come late. Returns where
- * the card says that it is of something else, and `tell`, which says to that of the learning why it waits. */
-async function showFound(card, learning, check, given, closing, current) {
+ * the card says that it is of something else. learning: the card of the next step, `learn`; drafts: captions that were not saved. */
+async function showFound(card, learning, learn, check, given, drafts, current) {
   const clip = given.id;
   const done = check?.state === "done";
   const report = done ? (await get(`/api/jobs/${check.id}`)).result : null;
@@ -216,12 +219,12 @@ async function showFound(card, learning, check, given, closing, current) {
   const other = h("p", { class: "warn", role: "status" });
   refill(card, head("2", "What was found", check && !done ? null : badge(verdict)), check && !done ? notDone(check, clip, about) : null,
     other, verdict && findingsList(findings, check || { kind: "check", names: { [clip]: given.name } }), report ? written(check, report, [given]) : null,
-    about ? editor(clip, about) : null);
+    about ? editor(clip, about, { view: { drafts } }) : null);
   other.hidden = true;
   learning.hidden = !about || verdict === "unusable";
   const ask = given.bundled || agreed ? null : question;
-  const tell = learning.hidden ? () => {} : learnCard(learning, about, ask, () => check?.about.base || document.getElementById("base").value, clip, report, closing);
-  return { other, tell };
+  if (!learning.hidden) learn.show(about, ask, report, () => check?.about.base || document.getElementById("base").value);
+  return other;
 }
 
 /** Why a look did not end, and how to go on; about: what was found before, if anything was. */

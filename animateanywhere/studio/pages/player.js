@@ -142,6 +142,6 @@ export function downloads(item) {
   if (!item.shown) return null;
   const own = item.name.split(".").at(-1).toUpperCase();
   const forms = item.shown === "video" ? { video: own, gif: "GIF", sheet: "Contact sheet", settings: "Settings" } : { video: own, settings: "Settings" };
-  return h("div", { class: "row" }, h("span", { class: "note" }, "Download"),
+  return h("div", { class: "row downloads" }, h("span", { class: "note" }, "Download"),
     Object.entries(forms).map(([form, words]) => h("a", { class: "button", href: `/api/results/${item.id}/${form}`, download: true }, words)));
 }

@@ -64,7 +64,7 @@ async function latest(card, of, done, send) {
       h("div", { class: "row" },
         h("button", { onclick: () => send({ ...form, seed: (item.settings.seed + 1) % 2 ** 32 }) }, "Vary"),
         h("button", { onclick: () => { location.hash = again(of.kind, { ...form, seed: item.settings.seed }); } }, "Change and repeat"),
-        found.length > 1 ? h("label", { class: "check push" }, "Compare with", select) : null),
+        found.length > 1 ? h("label", { class: "check push compare" }, "Compare with", select) : null),
       downloads(item),
       warnings.length ? h("details", {}, h("summary", {}, warnings.length > 1 ? `${warnings.length} warnings` : "A warning"), h("ul", { class: "plain note" }, warnings.map(([, text]) => h("li", {}, readable(text, job))))) : null,
       found.length > 1 ? h("div", { class: "frames", role: "group", "aria-label": "Newest results" }, found.map(([each, one], i) =>

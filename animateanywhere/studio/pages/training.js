@@ -11,42 +11,62 @@ import { ended, get, newest, post, watch } from "./net.js";
 import { failure } from "./readable.js";
 import { fillLog, head, progressWords, resume, share, stopButton } from "./work.js";
 
-/** The last step of Learn: the word for the person, and how the training goes. known: of a person who was learned before.
- * Returns a function that says why nothing can be learned now; "" where it can. */
-export function learnCard(card, about, question, base, subject, report, closing, known = {}) {
-  const before = newest("learn", (form) => form.subject === subject)?.about || known;
-  const token = h("input", { value: before.token || "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
-  const words = h("input", { value: before.appearance || "", placeholder: "found by itself", autocomplete: "off" });
+/**
+ * The last step of Learn: the word for the person, and how the training goes. typed: the form as it was left here; known: of a
+ * person who was learned before. Returns `asked()`, what the form says; `show`, which is told what was found; and `tell`, which
+ * says why nothing can be learned now, "" where it can.
+ */
+export function learnCard(card, subject, closing, typed, known = {}) {
+  const before = typed || newest("learn", (form) => form.subject === subject)?.about || known;
+  const token = h("input", { value: before.token ?? "sks", required: true, minlength: 2, maxlength: 20, pattern: "[A-Za-z0-9]+", autocomplete: "off" });
+  const words = h("input", { value: before.appearance ?? "", placeholder: "found by itself", autocomplete: "off" });
   const seed = inputs(before).number("seed", 0, 2 ** 32 - 1, "0");
-  const guess = report?.prediction?.personalize;
-  const asked = consent(question);
+  let found = null; // what the last look found
+  let agreement = consent(null);
+  const question = h("div", { hidden: true });
   const start = h("button", { class: "main" }, "Learn");
   const why = h("span", { class: "warn", role: "status", hidden: true });
+  const guess = h("span", { class: "note", hidden: true });
   const live = h("div", { class: "tools", hidden: true });
+  const asked = () => ({ token: token.value, appearance: words.value, seed: numberIn(seed) });
   const form = h("form", { class: "tools", onsubmit: (event) => {
     event.preventDefault();
-    attempt(() => post("/api/jobs", { job: "learn", subject, again: Boolean(known.number), token: token.value, base: base(), appearance: words.value, agreed: asked.agreed(),
-      seed: numberIn(seed) }));
+    attempt(() => post("/api/jobs", { job: "learn", subject, again: Boolean(known.number), base: found.base(), agreed: agreement.agreed(), ...asked() }));
   } },
   h("div", { class: "fields" }, field(LABELS.learn.token, token, "A rare one, such as sks. Prompts use it."), field(LABELS.learn.appearance, words, "Such as “in a red shirt”."), field(LABELS.learn.seed, seed, "Another one gives a slightly different result.")),
-  asked.box,
-  h("div", { class: "row" }, start, why, guess ? h("span", { class: "note" }, estimate(guess)) : null));
+  question, h("div", { class: "row" }, start, why, guess));
   fill(card, head(known.number || "3", "Learn"), form, live);
   const enable = () => {
     const job = newest("learn", (one) => one.subject === subject);
     start.disabled = !why.hidden || Boolean(job && !ended(job));
     return job;
   };
-  closing(watch(() => {
+  function follow() {
     const job = enable();
-    live.hidden = !job;
-    if (job) progress(live, job, about, guess?.seconds);
-  }));
-  return (reason) => {
+    live.hidden = !job || !found;
+    if (!live.hidden) progress(live, job, found.about, found.guess?.seconds);
+  }
+  closing(watch(follow));
+
+  /** about: the subject; ask: the question before anybody is learned, null where it needs no answer; base: gives its name. */
+  function show(about, ask, report, base) {
+    found = { about, base, guess: report?.prediction?.personalize };
+    if (ask !== question.asked) {
+      agreement = consent(ask);
+      fill(question, agreement.box);
+      Object.assign(question, { asked: ask, hidden: !ask });
+    }
+    guess.hidden = !found.guess;
+    fill(guess, found.guess && estimate(found.guess));
+    delete live.dataset.of; // its words are of what was found
+    follow();
+  }
+  function tell(reason) {
     why.hidden = !reason;
     fill(why, reason);
     enable();
-  };
+  }
+  return { asked, show, tell };
 }
 
 /** How a training goes; parts of it stay while they do not change, so that nothing flickers. */
