@@ -213,9 +213,10 @@ def swap(
 
     The scene keeps its size, rate, length and sound, and every pixel outside of the person's place.
     Masks and poses are written to runs/SCENE with a report; what you correct there is kept, and
-    used again for the next character. The bundled base is small and learned from rendered people:
-    of real ones it takes little more than the colors. For a GPU, `aa base-train anycharv` or `aa
-    base-train wan-vace-1.3b` gets published weights. Swap people only with the consent of both.
+    used again for the next character. The bundled base is small and draws people softly, so the
+    picture's own limbs are laid over what it draws (--no-collage leaves them out). For a GPU, `aa
+    base-train anycharv` or `aa base-train wan-vace-1.3b` gets published weights. Swap people only
+    with the consent of both.
 
     Example: aa swap character.jpg --scene scene.mp4
     """

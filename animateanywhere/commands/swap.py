@@ -314,7 +314,10 @@ def collage_of(base: Base, character: Sequence[Character], options: SwapOptions)
     found = Collage([Cutout(one.pixels, one.mask, one.keypoints) for one in character])
     if not found:
         warn("no limbs are laid over what the network draws: no pose with a torso in any picture")
-    return found or None
+        return None
+    if options.collage is None:
+        say("the picture's own limbs are laid over what the network draws (--no-collage: not)")
+    return found
 
 
 def _compare(character: Sequence[Character], scene: Scene, options: SwapOptions) -> None:
