@@ -49,8 +49,8 @@ from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.anycharv import generation
+from animateanywhere.methods.anycharv.collage import Collage, Cutout
 from animateanywhere.methods.anycharv.full_size import is_full_size
-from animateanywhere.methods.anycharv.limb_paste import Collage, Cutout
 from animateanywhere.methods.anycharv.route import Route, route_of
 from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.stitch import Keep

@@ -38,10 +38,11 @@ from animateanywhere.methods.animate_anywhere.prompt import full_prompt
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled
 from animateanywhere.methods.anycharv import generation, method, stitch
 from animateanywhere.methods.anycharv.ablations import ABLATIONS
+from animateanywhere.methods.anycharv.collage import Collage, Cutout
 from animateanywhere.methods.anycharv.generation import Options, encode_skeletons
 from animateanywhere.methods.anycharv.geometry import person_boxes, regions
 from animateanywhere.methods.anycharv.held_out import Case, Guest
-from animateanywhere.methods.anycharv.limb_paste import Collage, Cutout, paste_limbs
+from animateanywhere.methods.anycharv.limb_paste import paste_limbs
 from animateanywhere.methods.anycharv.masks import box_masks, regions_of, to_latents
 from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.swap_base import load_swap_base

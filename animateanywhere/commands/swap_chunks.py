@@ -18,7 +18,7 @@ from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.methods.anycharv import generation, geometry
-from animateanywhere.methods.anycharv.limb_paste import Collage
+from animateanywhere.methods.anycharv.collage import Collage
 from animateanywhere.methods.anycharv.long_scene import (
     Chunk,
     Piece,

@@ -5,7 +5,7 @@ only the matte is laid over the scene: where the network changed something, and 
 stood. Off the new person's body, more must have changed: a network that is not sure of the
 background changes that, too. Elsewhere every byte is the scene's. How the matte is found is ours;
 the paper gives back the whole frame as its VAE decodes it (`keep="none"`). Over what a small
-network drew, a collage of the picture's own limbs may be laid (`limb_paste.Collage`); off the body,
+network drew, a collage of the picture's own limbs may be laid (`collage.Collage`); off the body,
 where the old person stood, are then the colors around, which leave less of that one than a small
 network does.
 
@@ -27,7 +27,7 @@ from scipy.ndimage import (
 )
 
 from animateanywhere.core.frame_size import square
-from animateanywhere.methods.anycharv.limb_paste import Collage, filled_smoothly, steadied
+from animateanywhere.methods.anycharv.collage import Collage, filled_smoothly, steadied
 from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 

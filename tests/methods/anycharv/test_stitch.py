@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from animateanywhere.core.frame_size import square
-from animateanywhere.methods.anycharv.limb_paste import Collage, Cutout
+from animateanywhere.methods.anycharv.collage import Collage, Cutout
 from animateanywhere.methods.anycharv.stitch import changed_share, cut_out, paste, patches
 from animateanywhere.preprocessing.crop import crop_corners, following_squares
 

@@ -8,10 +8,8 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 from animateanywhere.core.frame_size import Size
-from animateanywhere.methods.anycharv.limb_paste import (
-    BONES,
+from animateanywhere.methods.anycharv.collage import (
     GAP,
-    OTHER_SIDE,
     Collage,
     Cutout,
     completed,
@@ -19,6 +17,7 @@ from animateanywhere.methods.anycharv.limb_paste import (
     filled_smoothly,
     steadied,
 )
+from animateanywhere.methods.anycharv.limbs import BONES, OTHER_SIDE
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.puppets import render, sample_spec
 
@@ -97,6 +96,18 @@ def test_each_frame_has_the_picture_that_faces_alike() -> None:
     hidden = pose(-1)
     hidden[2, 2] = 0
     assert facing_alike(bodies, hidden) == 0  # nobody knows
+
+
+def test_a_limb_that_pointed_at_the_camera_is_not_stretched() -> None:
+    """That of the other side is, or nothing."""
+    points = pose()
+    points[4, :2] = points[3, :2] + (0, 2)  # the right forearm
+    one = cutout(points)
+    hand = np.s_[26:33, 15:22]
+    other = cutout(pose()).picture[hand][:, ::-1]
+    assert (laid([one], pose())[hand] != GRAY).any() and other.any()
+    points[7, :2] = points[6, :2] + (0, 2)  # and the left
+    assert (laid([cutout(points)], pose())[hand] == GRAY).all()
 
 
 def test_who_turns_away_shows_no_face_and_the_torso_mirrored() -> None:

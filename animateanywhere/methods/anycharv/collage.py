@@ -1,0 +1,255 @@
+"""A collage: the picture's own limbs, turned onto the bones of the new person, over what a small
+network drew.
+
+In the picture's pixels are prints, faces and firm edges, which that network does not draw; it draws
+joints, hair and backs, which limbs lack. AnyDoor (Chen et al. 2024, arXiv 2307.09481) shows its
+network such a collage of the object's details; ours learned nothing from it (docs/experiments.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter, grey_erosion
+
+from animateanywhere.core.frame_size import Size
+from animateanywhere.methods.anycharv.limbs import (
+    BONES,
+    HEAD,
+    OTHER_SIDE,
+    TORSO,
+    ends_of,
+    is_seen,
+    length_of,
+    limbs_of,
+    moved,
+    place_of,
+    torso_of,
+)
+from animateanywhere.pose.keypoints import VISIBLE
+
+FACE, EARS = (0, 14, 15, 16, 17), (16, 17)  # keypoints of a head
+SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
+TO_NOSE = 0.35  # of the way from an ear to the nose, where only one is seen: the head's middle
+NARROWER = 0.6  # hips than shoulders, about
+FRONT, DEEP = 0.85, 0.6  # of torsos: shoulders from the front, and depth as a share of breadth
+ALIKE = (0.4, 0.8)  # apart in how they are turned: a head is laid up to, and from where on not
+STRETCHED = 2.5  # times its width, at most: a limb that pointed at the camera shows little of it
+GAP = 8  # frames
+RIM = 0.004  # of a picture's side: an edge of the mask, which may show the picture's background
+SMALLEST = 8  # pixels of a torso
+FLAT = 1e-3  # pixels, and times: less than that is no length
+
+
+class Cutout(NamedTuple):
+    """A person in a picture: uint8 (h, w, 3), the mask (h, w) in 0..1, and the pose (18, 3) in its
+    pixels."""
+
+    picture: np.ndarray
+    mask: np.ndarray
+    pose: np.ndarray
+
+    def halved(self) -> Cutout:
+        """At half the size."""
+        width, height = (max(side // 2, 1) for side in self.mask.shape[::-1])
+        small = Image.fromarray(self.picture).resize((width, height), Image.Resampling.BOX)
+        mask = Image.fromarray(self.mask.astype(np.float32))
+        scale = np.array([width / self.mask.shape[1], height / self.mask.shape[0], 1], np.float32)
+        return Cutout(
+            np.asarray(small), np.asarray(mask.resize((width, height), Image.Resampling.BOX)),
+            self.pose * scale,
+        )  # fmt: skip
+
+
+class _Body(NamedTuple):
+    """A cut-out with the pixels of each bone's limb, (h, w) in 0..1."""
+
+    cutout: Cutout
+    limbs: list[np.ndarray]
+
+
+class Collage:
+    """The limbs of one person in any pose.
+
+    Each frame has the limbs of that picture which is turned most alike; those that it does not show
+    are of another one, or of the other side. Of a person who is turned away from all pictures, the
+    torso is laid mirrored, and the head, which would be a face, is not.
+    """
+
+    def __init__(self, cutouts: Sequence[Cutout]) -> None:
+        self.sizes: list[list[_Body]] = [[] for _ in cutouts]  # each half the one before
+        for sizes, one in zip(self.sizes, cutouts, strict=True):
+            width = 2 * int(RIM * len(one.mask)) + 1
+            inner = grey_erosion(one.mask, (width, width))
+            cut = one._replace(pose=completed(one.pose), mask=inner)
+            while is_seen(cut.pose, *TORSO) and (not sizes or torso_of(cut.pose) >= SMALLEST):
+                sizes.append(_Body(cut, limbs_of(cut.mask, cut.pose, seen_only=True)))
+                cut = cut.halved()
+        self.sizes = [sizes for sizes in self.sizes if sizes]  # of those with a pose
+
+    def __bool__(self) -> bool:
+        """Whether any picture has a pose with a torso, so that something can be laid."""
+        return bool(self.sizes)
+
+    def layer(self, pose: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        """What is laid over a frame of a size: coverage float32 (H, W, 1) in 0..1, and color times
+        coverage (H, W, 3).
+
+        pose: (18, 3) in pixels of the frame, as of `steadied`. Limbs of which an end is not seen
+        are left out, and all of them without a torso, which tells the scale.
+        """
+        cover = np.zeros((size.height, size.width, 1), np.float32)
+        color = np.zeros((size.height, size.width, 3), np.float32)
+        points = completed(pose)
+        if not self.sizes or not is_seen(points, *TORSO):
+            return cover, color
+        first = facing_alike([sizes[0].cutout.pose for sizes in self.sizes], points)
+        which = [first, *(n for n in range(len(self.sizes)) if n != first)]
+        bodies = [_near(self.sizes[n], torso_of(points)) for n in which]
+        for number, bone in enumerate(BONES):
+            if not is_seen(points, bone):
+                continue
+            for other, body in product((number, OTHER_SIDE[number]), bodies):
+                seen = is_seen(body.cutout.pose, BONES[other])
+                if seen and self._lay(body, other, points, number, (cover, color)):
+                    break
+        return cover, color
+
+    def _lay(
+        self, body: _Body, limb: int, points: np.ndarray, number: int,
+        layer: tuple[np.ndarray, np.ndarray],
+    ) -> bool:  # fmt: skip
+        """Lay a limb over a layer, in place; returns whether this picture's could be."""
+        bone = BONES[number]
+        turned, shown = _turned(points), _turned(body.cutout.pose)
+        apart = abs(turned - shown) if np.isfinite(turned - shown) else 0.0
+        share, wide = 1.0, 1.0
+        if bone in HEAD:
+            share = float(np.interp(apart, ALIKE, (1, 0)))
+        elif bone in TORSO and np.isfinite(turned - shown):
+            wide = _breadth(turned) / _breadth(shown) * (-1 if turned * shown < 0 else 1)
+        elif limb != number:
+            wide = -1.0  # the other side's, mirrored
+        return share == 0 or _over(layer, body, points, (limb, number), share, wide)
+
+
+def steadied(poses: np.ndarray) -> np.ndarray:
+    """Poses (F, 18, 3) of consecutive frames, of which keypoints that are not seen for at most
+    `GAP` frames are between those before and after, and at the ends where the rest of the body
+    takes them, so that no limb blinks."""
+    out = poses.astype(np.float32, copy=True)
+    known = poses[..., 2] >= VISIBLE  # (F, 18)
+    for joint in range(poses.shape[1]):
+        seen = np.flatnonzero(known[:, joint])
+        for start, stop in pairwise(seen.tolist()):
+            if 1 < stop - start <= GAP + 1:
+                between = np.arange(start + 1, stop)
+                for axis in (0, 1):
+                    out[between, joint, axis] = np.interp(between, seen, poses[seen, joint, axis])
+                out[between, joint, 2] = VISIBLE
+        if len(seen):
+            first, last = int(seen[0]), int(seen[-1])
+            ends = [(n, first) for n in range(max(first - GAP, 0), first)]
+            ends += [(n, last) for n in range(last + 1, min(last + GAP + 1, len(poses)))]
+            for frame, nearest in ends:
+                both = known[frame] & known[nearest]
+                if both.any():
+                    moved = (poses[frame, both, :2] - poses[nearest, both, :2]).mean(0)
+                    out[frame, joint] = *(poses[nearest, joint, :2] + moved), VISIBLE
+    return out
+
+
+def facing_alike(bodies: Sequence[np.ndarray], points: np.ndarray) -> int:
+    """The number of that of some poses (18, 3) which is turned most like another one, by how far
+    apart the shoulders are, from right to left; the first, where that is not seen."""
+    turned = _turned(points)
+    distances = [abs(_turned(body) - turned) for body in bodies]
+    return int(np.argmin(np.nan_to_num(distances, nan=np.inf)))
+
+
+def completed(points: np.ndarray) -> np.ndarray:
+    """A pose (18, 3) whose nose is the middle of the head, as seen by ears, eyes and nose, and with
+    a hip beside the other one, if it is not seen."""
+    out = points.astype(np.float32, copy=True)
+    ears = [row for row in EARS if points[row, 2] >= VISIBLE]
+    face = ears if len(ears) == 2 else [row for row in FACE if points[row, 2] >= VISIBLE]
+    if face:
+        out[0] = points[face].mean(0)
+    if len(ears) == 1 and points[0, 2] >= VISIBLE:
+        out[0] = points[ears[0]] + TO_NOSE * (points[0] - points[ears[0]])
+    shoulders = points[list(SHOULDERS)]
+    for own, other, side in ((0, 1, 1), (1, 0, -1)):
+        hip, known = HIPS[own], points[HIPS[other]]
+        if points[hip, 2] < VISIBLE <= min(known[2], *shoulders[:, 2]):
+            out[hip, :2] = known[:2] + side * NARROWER * (shoulders[0] - shoulders[1])[:2]
+            out[hip, 2] = VISIBLE
+    return out
+
+
+def _turned(points: np.ndarray) -> float:
+    """From right to left shoulder as a share of the torso: positive from the front, negative from
+    behind; NaN if they are not seen."""
+    right, left = points[list(SHOULDERS)]
+    seen = min(right[2], left[2]) >= VISIBLE and is_seen(points, *TORSO)
+    if not seen or (size := torso_of(points)) < FLAT:
+        return float("nan")
+    return float((left[0] - right[0]) / size)
+
+
+def _breadth(turned: float) -> float:
+    """How broad a torso is that is turned so, as a share of its breadth from the front: that of an
+    ellipse."""
+    across = min(abs(turned) / FRONT, 1.0)
+    return float(np.sqrt(across**2 + DEEP**2 * (1 - across**2)))
+
+
+def _near(sizes: Sequence[_Body], size: float) -> _Body:
+    """The smallest version of a cut-out that is not enlarged for a torso of `size` pixels."""
+    large = [body for body in sizes if torso_of(body.cutout.pose) >= size]
+    return large[-1] if large else sizes[0]
+
+
+def _over(
+    layer: tuple[np.ndarray, np.ndarray], body: _Body, points: np.ndarray, bones: tuple[int, int],
+    share: float, wide: float,
+) -> bool:  # fmt: skip
+    """Lay a limb over a layer of coverage and color, in place, unless it were stretched too much;
+    returns whether it was not. bones: numbers of that of the picture, and of that which it is laid
+    on. share: of its coverage. wide: times its own width, negative for mirrored."""
+    cut, limb = body.cutout, body.limbs[bones[0]]
+    there, here = ends_of(cut.pose, BONES[bones[0]]), ends_of(points, BONES[bones[1]])
+    larger = torso_of(points) / max(torso_of(cut.pose), 1e-6)
+    if min(length_of(there), length_of(here), larger) < FLAT:
+        return True  # nothing of it is to be seen
+    if length_of(here) > STRETCHED * larger * length_of(there):
+        return False
+    place = place_of(limb, there, here, wide * larger, layer[0].shape[:2])
+    if place is not None:
+        corner, size = place
+        start, end = (point - corner for point in here)
+        new = moved(cut.picture, limb, there, (start, end), wide * larger, size)
+        rows, columns = slice(corner[1], corner[1] + size[0]), slice(corner[0], corner[0] + size[1])
+        left = 1 - share * new[0]
+        for part, more in zip(layer, new, strict=True):
+            part[rows, columns] = part[rows, columns] * left + share * more
+    return True
+
+
+def filled_smoothly(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A frame uint8 (H, W, 3) with the colors around a hole, bool (H, W), in it: means, of ever
+    wider surroundings the farther they are."""
+    known = (~hole).astype(np.float32)[..., None]
+    out, sums, left = frame.astype(np.float32), frame * known, hole.copy()
+    width = 1.5
+    while left.any() and width < 2 * len(frame):
+        share = gaussian_filter(known, (width, width, 0))
+        near = left & (share[..., 0] > 0.05)
+        means = gaussian_filter(sums, (width, width, 0)) / np.maximum(share, 1e-6)
+        out[near] = means[near]
+        left &= ~near
+        width *= 2
+    return (out + 0.5).clip(0, 255).astype(np.uint8)

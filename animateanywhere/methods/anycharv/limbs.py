@@ -1,0 +1,120 @@
+"""The limbs of a person: which pixels of a picture belong to which bone, and how they lie on
+another one.
+
+Each pixel belongs to the limb that is nearest, a capsule around a bone. A limb is stretched along
+its bone, and keeps its width relative to the body.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from PIL import Image
+
+from animateanywhere.pose.keypoints import VISIBLE
+
+Bone = tuple[tuple[int, int], tuple[int, int]]  # of each end two keypoints, whose mean it is
+Ends = tuple[np.ndarray, np.ndarray]  # of a bone in pixels, (2,) each
+
+ROUND = 0.5  # pixels by which a limb reaches over its own, so that no gap opens at a joint
+OVERLAP = 0.12  # of a bone's length, by which a limb reaches beyond both joints
+# In the order in which they are laid
+LEGS = (((8, 8), (9, 9)), ((11, 11), (12, 12)), ((9, 9), (10, 10)), ((12, 12), (13, 13)))
+TORSO = (((1, 1), (8, 11)),)
+HEAD = (((1, 1), (0, 0)),)
+ARMS = (((2, 2), (3, 3)), ((5, 5), (6, 6)), ((3, 3), (4, 4)), ((6, 6), (7, 7)))
+BONES = (*LEGS, *TORSO, *HEAD, *ARMS)
+# Of limbs, about, as shares of the torso's length: pixels are theirs whose surface is the nearest
+RADII = (0.17, 0.17, 0.13, 0.13, 0.33, 0.28, 0.11, 0.11, 0.09, 0.09)
+OTHER_SIDE = (1, 0, 3, 2, 4, 5, 7, 6, 9, 8)  # the bone of the other side, for each
+
+
+def is_seen(points: np.ndarray, bone: Bone) -> bool:
+    """Whether all keypoints of a bone are seen, in a pose (18, 3)."""
+    return all(points[list(joints), 2].min() >= VISIBLE for joints in bone)
+
+
+def ends_of(points: np.ndarray, bone: Bone) -> Ends:
+    """The ends of a bone of a pose (18, 3)."""
+    start, end = (points[list(joints), :2].mean(0) for joints in bone)
+    return start, end
+
+
+def length_of(ends: Ends) -> float:
+    """The distance of two ends, in pixels."""
+    return float(np.hypot(*(ends[1] - ends[0])))
+
+
+def torso_of(points: np.ndarray) -> float:
+    """The length of the torso, in pixels, whose perspective foreshortening is the least."""
+    return length_of(ends_of(points, TORSO[0]))
+
+
+def limbs_of(mask: np.ndarray, pose: np.ndarray, seen_only: bool = False) -> list[np.ndarray]:
+    """The pixels of each bone's limb, float32 (h, w) in 0..1, of a mask in 0..1 of the same size:
+    those that it is nearest to, and a little beyond the joints. seen_only: bones that are not seen
+    have none."""
+    rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    grid = np.stack([columns, rows], -1) + 0.5  # (h, w, 2), x and y
+    distances, torso = [], torso_of(pose)
+    for bone, radius in zip(BONES, RADII, strict=True):
+        start, end = ends_of(pose, bone)
+        along = end - start
+        length = max(float(along @ along), 1e-6)
+        share = ((grid - start) @ along / length).clip(0, 1.6 if bone in HEAD else 1)
+        apart = np.linalg.norm(grid - start - share[..., None] * along, axis=-1)
+        there = not seen_only or is_seen(pose, bone)
+        distances.append(apart - radius * torso if there else np.full_like(apart, np.inf))
+    nearest = np.stack(distances).min(0)
+    soft = mask.astype(np.float32)
+    return [
+        soft * (own <= nearest + ROUND + OVERLAP * length_of(ends_of(pose, bone)))
+        if bone not in (*TORSO, *HEAD) else soft * (own <= nearest + ROUND)
+        for bone, own in zip(BONES, distances, strict=True)
+    ]  # fmt: skip
+
+
+def moved(
+    picture: np.ndarray, limb: np.ndarray, there: Ends, here: Ends, scale: float,
+    size: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Coverage (H, W, 1) and color times coverage (H, W, 3) of a limb moved from one bone to
+    another, in a frame of a size (H, W). scale: of its width, negative for mirrored."""
+    from_axes, to_axes = _axes(*there, 1.0), _axes(*here, scale)
+    back = from_axes @ np.linalg.inv(to_axes)  # (2, 2): pixels of the frame to the picture's
+    offset = there[0] - back @ here[0]
+    data = (*back[0], offset[0], *back[1], offset[1])
+    layers = [
+        np.asarray(
+            Image.fromarray(layer).transform(
+                size[::-1], Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
+            )
+        )
+        for layer in (limb, *np.moveaxis(picture * limb[..., None], -1, 0).astype(np.float32))
+    ]
+    return layers[0][..., None], np.stack(layers[1:], -1)
+
+
+def place_of(
+    limb: np.ndarray, there: Ends, here: Ends, scale: float, size: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """The rectangle of a frame of a size (H, W) that a limb moved from one bone to another may
+    cover: its corner int (2,), x and y, and its size; None for none."""
+    rows, columns = np.flatnonzero(limb.any(1)), np.flatnonzero(limb.any(0))
+    if not len(rows):
+        return None
+    corners = np.array([*product((columns[0], columns[-1] + 1), (rows[0], rows[-1] + 1))])
+    forth = _axes(*here, scale) @ np.linalg.inv(_axes(*there, 1.0))
+    moved_to = (corners - there[0]) @ forth.T + here[0]
+    low = np.floor(moved_to.min(0) - 1).clip(0, size[::-1])
+    high = np.ceil(moved_to.max(0) + 1).clip(0, size[::-1])
+    width, height = (high - low).astype(int)
+    return (low.astype(int), (int(height), int(width))) if min(width, height) > 0 else None
+
+
+def _axes(start: np.ndarray, end: np.ndarray, scale: float) -> np.ndarray:
+    """The axes (2, 2) of a limb, as columns: along the bone, by its length, and across."""
+    along = end - start
+    across = np.array([-along[1], along[0]]) / max(np.hypot(*along), 1e-6)
+    return np.stack([along, across * scale], 1)
