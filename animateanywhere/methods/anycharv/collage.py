@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, grey_erosion
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, grey_erosion, median_filter
 
 from animateanywhere.core.frame_size import Size
 from animateanywhere.methods.anycharv.limbs import (
@@ -22,6 +22,7 @@ from animateanywhere.methods.anycharv.limbs import (
     HEAD,
     OTHER_SIDE,
     TORSO,
+    Ends,
     ends_of,
     is_seen,
     length_of,
@@ -32,12 +33,14 @@ from animateanywhere.methods.anycharv.limbs import (
 )
 from animateanywhere.pose.keypoints import VISIBLE
 
-FACE, EARS = (0, 14, 15, 16, 17), (16, 17)  # keypoints of a head
+FACE, FRONTAL, EARS = (0, 14, 15, 16, 17), (0, 14, 15), (16, 17)  # keypoints of a head
 SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
 TO_NOSE = 0.35  # of the way from an ear to the nose, where only one is seen: the head's middle
 NARROWER = 0.6  # hips than shoulders, about
 FRONT, DEEP = 0.85, 0.6  # of torsos: shoulders from the front, and depth as a share of breadth
-ALIKE = (0.4, 0.8)  # apart in how they are turned: a head is laid up to, and from where on not
+AWAY = 0.15  # so far beyond the side, the torso of a picture from the front is laid mirrored
+STEADY = 2  # frames on both sides, over which views are steadied
+LEANING = 0.35  # of the direction from neck to head: the rest is that of the torso
 STRETCHED = 2.5  # times its width, at most: a limb that pointed at the camera shows little of it
 GAP = 8  # frames
 RIM = 0.004  # of a picture's side: an edge of the mask, which may show the picture's background
@@ -65,11 +68,38 @@ class Cutout(NamedTuple):
         )  # fmt: skip
 
 
+class Views(NamedTuple):
+    """How a person stands in F frames, steadied: what a collage needs beside poses."""
+
+    turned: np.ndarray  # (F,): from the front 0.85, from the side 0, from behind -0.85
+    face: np.ndarray  # (F,) bool: whether nose or eyes are seen
+    torso: np.ndarray  # (F,): its length in pixels; NaN if it is never seen
+
+    def rows(self, some: slice) -> Views:
+        """Those of some frames."""
+        return Views(*(part[some] for part in self))
+
+    def one(self, frame: int, scale: float) -> View:
+        """That of a frame, which is enlarged."""
+        return View(
+            float(self.turned[frame]), bool(self.face[frame]), float(self.torso[frame]) * scale
+        )
+
+
+class View(NamedTuple):
+    """`Views` of one frame."""
+
+    turned: float
+    face: bool
+    torso: float
+
+
 class _Body(NamedTuple):
     """A cut-out with the pixels of each bone's limb, (h, w) in 0..1."""
 
     cutout: Cutout
     limbs: list[np.ndarray]
+    view: View
 
 
 class Collage:
@@ -87,7 +117,8 @@ class Collage:
             inner = grey_erosion(one.mask, (width, width))
             cut = one._replace(pose=completed(one.pose), mask=inner)
             while is_seen(cut.pose, *TORSO) and (not sizes or torso_of(cut.pose) >= SMALLEST):
-                sizes.append(_Body(cut, limbs_of(cut.mask, cut.pose, seen_only=True)))
+                limbs = limbs_of(cut.mask, cut.pose, seen_only=True)
+                sizes.append(_Body(cut, limbs, _view(one.pose, torso_of(cut.pose))))
                 cut = cut.halved()
         self.sizes = [sizes for sizes in self.sizes if sizes]  # of those with a pose
 
@@ -95,46 +126,32 @@ class Collage:
         """Whether any picture has a pose with a torso, so that something can be laid."""
         return bool(self.sizes)
 
-    def layer(self, pose: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    def layer(
+        self, pose: np.ndarray, size: Size, view: View | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What is laid over a frame of a size: coverage float32 (H, W, 1) in 0..1, and color times
         coverage (H, W, 3).
 
-        pose: (18, 3) in pixels of the frame, as of `steadied`. Limbs of which an end is not seen
-        are left out, and all of them without a torso, which tells the scale.
+        pose: (18, 3) in pixels of the frame, as of `steadied`. view: as of `views_of`; by default
+        that of the pose alone. Limbs of which an end is not seen are left out, and all of them
+        without a torso, which tells the scale.
         """
         cover = np.zeros((size.height, size.width, 1), np.float32)
         color = np.zeros((size.height, size.width, 3), np.float32)
         points = completed(pose)
         if not self.sizes or not is_seen(points, *TORSO):
             return cover, color
-        first = facing_alike([sizes[0].cutout.pose for sizes in self.sizes], points)
-        which = [first, *(n for n in range(len(self.sizes)) if n != first)]
-        bodies = [_near(self.sizes[n], torso_of(points)) for n in which]
+        view = view or _view(pose, torso_of(points))
+        bodies = [_near(sizes, view.torso) for sizes in self.sizes]
+        bodies.sort(key=lambda body: abs(body.view.turned - view.turned))  # stable
         for number, bone in enumerate(BONES):
             if not is_seen(points, bone):
                 continue
             for other, body in product((number, OTHER_SIDE[number]), bodies):
                 seen = is_seen(body.cutout.pose, BONES[other])
-                if seen and self._lay(body, other, points, number, (cover, color)):
+                if seen and _lay(body, other, points, number, view, (cover, color)):
                     break
         return cover, color
-
-    def _lay(
-        self, body: _Body, limb: int, points: np.ndarray, number: int,
-        layer: tuple[np.ndarray, np.ndarray],
-    ) -> bool:  # fmt: skip
-        """Lay a limb over a layer, in place; returns whether this picture's could be."""
-        bone = BONES[number]
-        turned, shown = _turned(points), _turned(body.cutout.pose)
-        apart = abs(turned - shown) if np.isfinite(turned - shown) else 0.0
-        share, wide = 1.0, 1.0
-        if bone in HEAD:
-            share = float(np.interp(apart, ALIKE, (1, 0)))
-        elif bone in TORSO and np.isfinite(turned - shown):
-            wide = _breadth(turned) / _breadth(shown) * (-1 if turned * shown < 0 else 1)
-        elif limb != number:
-            wide = -1.0  # the other side's, mirrored
-        return share == 0 or _over(layer, body, points, (limb, number), share, wide)
 
 
 def steadied(poses: np.ndarray) -> np.ndarray:
@@ -163,12 +180,38 @@ def steadied(poses: np.ndarray) -> np.ndarray:
     return out
 
 
-def facing_alike(bodies: Sequence[np.ndarray], points: np.ndarray) -> int:
-    """The number of that of some poses (18, 3) which is turned most like another one, by how far
-    apart the shoulders are, from right to left; the first, where that is not seen."""
-    turned = _turned(points)
-    distances = [abs(_turned(body) - turned) for body in bodies]
-    return int(np.argmin(np.nan_to_num(distances, nan=np.inf)))
+def views_of(poses: np.ndarray) -> Views:
+    """How a person stands in consecutive frames of poses (F, 18, 3), steadied over time: from side
+    to back, and from frame to frame, nothing leaps."""
+    known = [completed(one) for one in poses]
+    turned = np.array([_turned(one) for one in known])
+    torso = np.array([torso_of(one) if is_seen(one, *TORSO) else np.nan for one in known])
+    face = np.array([_shows_face(one) for one in poses], float)
+    near = 2 * STEADY + 1
+    filled = [_filled(part) for part in (turned, torso)]
+    return Views(
+        gaussian_filter1d(median_filter(filled[0], near, mode="nearest"), STEADY / 2),
+        median_filter(face, near, mode="nearest") > 0,
+        median_filter(filled[1], near, mode="nearest"),
+    )
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """A series (F,) whose NaN are between those around them; all NaN if none is known."""
+    known = np.flatnonzero(np.isfinite(values))
+    if not len(known):
+        return values
+    found: np.ndarray = np.interp(np.arange(len(values)), known, values[known])
+    return found
+
+
+def _view(pose: np.ndarray, torso: float) -> View:
+    """The view of one pose (18, 3), whose torso is so long."""
+    return View(_turned(completed(pose)), _shows_face(pose), torso)
+
+
+def _shows_face(pose: np.ndarray) -> bool:
+    return bool(pose[list(FRONTAL), 2].max() >= VISIBLE)
 
 
 def completed(points: np.ndarray) -> np.ndarray:
@@ -191,13 +234,15 @@ def completed(points: np.ndarray) -> np.ndarray:
 
 
 def _turned(points: np.ndarray) -> float:
-    """From right to left shoulder as a share of the torso: positive from the front, negative from
-    behind; NaN if they are not seen."""
+    """From right to left shoulder across the torso, as a share of its length: positive from the
+    front, negative from behind, also of who lies or stands on the head; NaN if not seen."""
     right, left = points[list(SHOULDERS)]
-    seen = min(right[2], left[2]) >= VISIBLE and is_seen(points, *TORSO)
-    if not seen or (size := torso_of(points)) < FLAT:
+    if min(right[2], left[2]) < VISIBLE or not is_seen(points, *TORSO):
         return float("nan")
-    return float((left[0] - right[0]) / size)
+    neck, hips = ends_of(points, TORSO[0])
+    x, y = hips - neck
+    length = max(float(np.hypot(x, y)), FLAT)
+    return float((left - right)[:2] @ (y, -x) / length**2)
 
 
 def _breadth(turned: float) -> float:
@@ -213,30 +258,53 @@ def _near(sizes: Sequence[_Body], size: float) -> _Body:
     return large[-1] if large else sizes[0]
 
 
-def _over(
-    layer: tuple[np.ndarray, np.ndarray], body: _Body, points: np.ndarray, bones: tuple[int, int],
-    share: float, wide: float,
+def _lay(
+    body: _Body, limb: int, points: np.ndarray, number: int, view: View,
+    layer: tuple[np.ndarray, np.ndarray],
 ) -> bool:  # fmt: skip
-    """Lay a limb over a layer of coverage and color, in place, unless it were stretched too much;
-    returns whether it was not. bones: numbers of that of the picture, and of that which it is laid
-    on. share: of its coverage. wide: times its own width, negative for mirrored."""
-    cut, limb = body.cutout, body.limbs[bones[0]]
-    there, here = ends_of(cut.pose, BONES[bones[0]]), ends_of(points, BONES[bones[1]])
-    larger = torso_of(points) / max(torso_of(cut.pose), 1e-6)
-    if min(length_of(there), length_of(here), larger) < FLAT:
+    """Lay a limb of a picture on a bone of a pose, over a layer of coverage and color, in place;
+    returns False where it would be stretched too much."""
+    cut, bone = body.cutout, BONES[number]
+    if bone in HEAD and body.view.face != view.face:
+        return True  # it would be a face on a back
+    turned, shown = view.turned, body.view.turned
+    wide = 1.0
+    if bone in TORSO and np.isfinite(turned - shown):
+        behind = turned * np.sign(shown) < -AWAY
+        wide = _breadth(turned) / _breadth(shown) * (-1 if behind else 1)
+    elif limb != number:
+        wide = -1.0  # the other side's, mirrored
+    there, here = ends_of(cut.pose, BONES[limb]), ends_of(points, bone)
+    larger = view.torso / max(body.view.torso, 1e-6)
+    if bone in HEAD:
+        here = _upright(there, here, cut.pose, points, larger)
+    if not min(length_of(there), length_of(here), larger) >= FLAT:  # or nan
         return True  # nothing of it is to be seen
     if length_of(here) > STRETCHED * larger * length_of(there):
         return False
-    place = place_of(limb, there, here, wide * larger, layer[0].shape[:2])
+    place = place_of(body.limbs[limb], there, here, wide * larger, layer[0].shape[:2])
     if place is not None:
         corner, size = place
         start, end = (point - corner for point in here)
-        new = moved(cut.picture, limb, there, (start, end), wide * larger, size)
+        new = moved(cut.picture, body.limbs[limb], there, (start, end), wide * larger, size)
         rows, columns = slice(corner[1], corner[1] + size[0]), slice(corner[0], corner[0] + size[1])
-        left = 1 - share * new[0]
+        left = 1 - new[0]
         for part, more in zip(layer, new, strict=True):
-            part[rows, columns] = part[rows, columns] * left + share * more
+            part[rows, columns] = part[rows, columns] * left + more
     return True
+
+
+def _upright(there: Ends, here: Ends, pose: np.ndarray, points: np.ndarray, larger: float) -> Ends:
+    """Where a head is laid whose middle is at the end of the bone `here`: as it stands on the torso
+    in the picture, and leaning a little as that bone does, which from the side is in front of the
+    neck. It keeps its size."""
+    (x, y), (u, v) = (np.subtract(*ends_of(one, TORSO[0])[::-1]) for one in (pose, points))
+    turn = np.arctan2(v, u) - np.arctan2(y, x)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    own = larger * rotation @ np.subtract(*there[::-1])
+    leaning = (1 - LEANING) * own + LEANING * np.subtract(*here[::-1])
+    along = leaning * (np.hypot(*own) / max(np.hypot(*leaning), 1e-6))
+    return here[1] - along, here[1]
 
 
 def filled_smoothly(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:

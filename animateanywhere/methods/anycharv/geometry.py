@@ -19,11 +19,19 @@ def person_boxes(masks: np.ndarray, squares: np.ndarray, keypoints: np.ndarray) 
     """The person's box in each frame, float (F, 4) in pixels of the scene.
 
     masks: (F, L, L) in 0..1, of squares int (F, 3) in the scene. keypoints: (F, 18, 3) in pixels of
-    the scene: where the mask is empty the box is theirs; NaN without either.
+    the scene, which the box holds as well, as masks may lack a leg; where the mask is empty the box
+    is theirs alone, and some more; NaN without either.
     """
     found = mask_of.boxes(masks)
     scale = squares[:, 2:] / masks.shape[1]
     out = found * scale + np.tile(squares[:, :2], 2)
+    seen = np.where(keypoints[..., 2:] >= VISIBLE, keypoints[..., :2], np.nan)  # (F, 18, 2)
+    known = np.isfinite(seen[..., 0]).any(1) & np.isfinite(out[:, 0])
+    if known.any():
+        low, high = np.nanmin(seen[known], 1), np.nanmax(seen[known], 1)
+        out[known] = np.concatenate(
+            [np.minimum(out[known, :2], low), np.maximum(out[known, 2:], high)], 1
+        )
     return np.where(np.isfinite(out), out, keypoint_boxes(keypoints, VISIBLE))
 
 

@@ -26,7 +26,11 @@ HEAD = (((1, 1), (0, 0)),)
 ARMS = (((2, 2), (3, 3)), ((5, 5), (6, 6)), ((3, 3), (4, 4)), ((6, 6), (7, 7)))
 BONES = (*LEGS, *TORSO, *HEAD, *ARMS)
 # Of limbs, about, as shares of the torso's length: pixels are theirs whose surface is the nearest
-RADII = (0.17, 0.17, 0.13, 0.13, 0.33, 0.28, 0.11, 0.11, 0.09, 0.09)
+RADII = (0.17, 0.17, 0.13, 0.13, 0.33, 0.28, 0.11, 0.11, 0.12, 0.12)
+# How far beyond its second end a bone reaches, of its length: heads, and forearms with their hands
+BEYOND = (0, 0, 0, 0, 0, 0.6, 0, 0, 0.5, 0.5)
+# The limbs that each may lie over at its ends; over others, which are only beside it, none lies
+CHAINED = ((2, 4), (3, 4), (0,), (1,), (), (), (8, 4), (9, 4), (6,), (7,))
 OTHER_SIDE = (1, 0, 3, 2, 4, 5, 7, 6, 9, 8)  # the bone of the other side, for each
 
 
@@ -55,24 +59,29 @@ def limbs_of(mask: np.ndarray, pose: np.ndarray, seen_only: bool = False) -> lis
     """The pixels of each bone's limb, float32 (h, w) in 0..1, of a mask in 0..1 of the same size:
     those that it is nearest to, and a little beyond the joints. seen_only: bones that are not seen
     have none."""
+    there = [not seen_only or is_seen(pose, bone) for bone in BONES]
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
     grid = np.stack([columns, rows], -1) + 0.5  # (h, w, 2), x and y
-    distances, torso = [], torso_of(pose)
-    for bone, radius in zip(BONES, RADII, strict=True):
+    distances: list[np.ndarray] = []
+    torso = torso_of(pose)
+    for bone, radius, beyond in zip(BONES, RADII, BEYOND, strict=True):
         start, end = ends_of(pose, bone)
         along = end - start
         length = max(float(along @ along), 1e-6)
-        share = ((grid - start) @ along / length).clip(0, 1.6 if bone in HEAD else 1)
+        share = ((grid - start) @ along / length).clip(0, 1 + beyond)
         apart = np.linalg.norm(grid - start - share[..., None] * along, axis=-1)
-        there = not seen_only or is_seen(pose, bone)
-        distances.append(apart - radius * torso if there else np.full_like(apart, np.inf))
-    nearest = np.stack(distances).min(0)
-    soft = mask.astype(np.float32)
-    return [
-        soft * (own <= nearest + ROUND + OVERLAP * length_of(ends_of(pose, bone)))
-        if bone not in (*TORSO, *HEAD) else soft * (own <= nearest + ROUND)
-        for bone, own in zip(BONES, distances, strict=True)
-    ]  # fmt: skip
+        distances.append(apart - radius * torso if there[len(distances)] else 1e9 + apart)
+    out = []
+    for number, own in enumerate(distances):
+        over = OVERLAP * length_of(ends_of(pose, BONES[number]))
+        apart = np.stack([
+            other + (over if n in CHAINED[number] else 0)
+            for n, other in enumerate(distances) if n != number
+        ]).min(0)  # fmt: skip
+        # Soft at the edges, so that no stairs show where it is enlarged; beyond all bones, nothing
+        share = (apart + ROUND - own + 0.5).clip(0, 1) if there[number] else 0 * apart
+        out.append((mask * share).astype(np.float32))
+    return out
 
 
 def moved(

@@ -25,6 +25,7 @@ from animateanywhere.backbones.vae import decoded, latent_count
 from animateanywhere.core.files import write_aside
 from animateanywhere.diffusion.sampling import shared_by, windows
 from animateanywhere.methods.anycharv import generation
+from animateanywhere.methods.anycharv.collage import Views
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
 
 # Latents of a clip in which the person is swapped, of its squares uint8 (F, S, S, 3), region
@@ -127,6 +128,7 @@ def write_piece(path: Path, piece: Piece) -> None:
             aside, first=piece.first, carried=piece.carried, latents=piece.latents.numpy(),
             squares=piece.squares, matte=(found.matte * 255 + 0.5).astype(np.uint8),
             region=np.packbits(found.region), gone=np.packbits(found.gone), poses=found.poses,
+            **found.views._asdict(),
             gain=found.gain, offset=found.offset,
             tail=piece.tail, share=piece.share,
         )  # fmt: skip
@@ -142,10 +144,11 @@ def read_piece(path: Path) -> Piece | None:
             np.unpackbits(rows[name], count=matte.size).reshape(matte.shape) > 0
             for name in ("region", "gone")
         )
+        views = Views(rows["turned"], rows["face"], rows["torso"])
         return Piece(
             int(rows["first"]), int(rows["carried"]), torch.from_numpy(rows["latents"]),
             rows["squares"],
-            Patches(matte, region, gone, rows["poses"], rows["gain"], rows["offset"]),
+            Patches(matte, region, gone, rows["poses"], views, rows["gain"], rows["offset"]),
             rows["tail"], rows["share"],
         )  # fmt: skip
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):

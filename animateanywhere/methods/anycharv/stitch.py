@@ -27,7 +27,13 @@ from scipy.ndimage import (
 )
 
 from animateanywhere.core.frame_size import square
-from animateanywhere.methods.anycharv.collage import Collage, filled_smoothly, steadied
+from animateanywhere.methods.anycharv.collage import (
+    Collage,
+    Views,
+    filled_smoothly,
+    steadied,
+    views_of,
+)
 from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
@@ -55,13 +61,14 @@ PERSON = 0.5  # of a mask: more is the person
 class Patches(NamedTuple):
     """How squares (F, S, S, 3) are laid over a scene: matte float32 (F, S, S) in 0..1, region bool
     (F, S, S), beyond which nothing may change, gone bool (F, S, S), where the old person stood,
-    poses (F, 18, 3) of the new one, steadied, in pixels of the squares, and gain and offset (3,)
-    that match their colors to the scene's."""
+    poses (F, 18, 3) of the new one and views, steadied, in pixels of the squares, and gain and
+    offset (3,) that match their colors to the scene's."""
 
     matte: np.ndarray
     region: np.ndarray
     gone: np.ndarray
     poses: np.ndarray
+    views: Views
     gain: np.ndarray
     offset: np.ndarray
 
@@ -69,7 +76,7 @@ class Patches(NamedTuple):
         """Those of some frames."""
         return self._replace(
             matte=self.matte[some], region=self.region[some], gone=self.gone[some],
-            poses=self.poses[some],
+            poses=self.poses[some], views=self.views.rows(some),
         )  # fmt: skip
 
     def matched(self, made: np.ndarray) -> np.ndarray:
@@ -101,21 +108,21 @@ def patches(
             none of the square.
     """
     side = made.shape[1]
+    gone, steady = _grown(old, OLD * side), steadied(poses)
+    views = views_of(steady)
     if keep == "none":
         whole = np.ones(made.shape[:3], np.float32)
-        gone = _grown(old, OLD * side)
-        return Patches(whole, whole > 0, gone, steadied(poses), np.ones(3), np.zeros(3))
+        return Patches(whole, whole > 0, gone, steady, views, np.ones(3), np.zeros(3))
     allowed = (region > 0) & ~_grown(others, OTHERS * side)
     if keep == "box":
         matte = allowed.astype(np.float32)
     else:
-        allowed &= ~_in_front(made, plain, old, poses)
+        allowed &= ~_in_front(made, plain, old, steady)
         matte = _changed(made, plain, old, _off_body(poses, side))
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
-    gone = _grown(old, OLD * side)
-    return Patches(matte, allowed, gone, steadied(poses), *_color_match(plain, scene, matte))
+    return Patches(matte, allowed, gone, steady, views, *_color_match(plain, scene, matte))
 
 
 def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -155,8 +162,9 @@ def paste(
     picture = Image.fromarray(made).resize(size, Image.Resampling.BICUBIC)
     drawn = np.asarray(picture).astype(np.float32)
     if collage is not None:
-        scale = np.array([side / len(made), side / len(made), 1], np.float32)
-        cover, color = collage.layer(patch.poses[index] * scale, square(side))
+        larger = side / len(made)
+        points = patch.poses[index] * np.array([larger, larger, 1], np.float32)
+        cover, color = collage.layer(points, square(side), patch.views.one(index, larger))
         drawn = drawn * (1 - cover) + color
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     share = weight[rows, columns, None]
@@ -171,7 +179,7 @@ def _in_front(
     person's mask, and the network left it as it was. Of rendered people 0.95 to 1.0 of it is in
     front of the new person as well. Arguments as for `patches`."""
     side = made.shape[1]
-    hidden = np.stack([*body_outlines(steadied(poses), side, side, CORE)])
+    hidden = np.stack([*body_outlines(poses, side, side, CORE)])
     hidden &= ~_grown(old, RIM * side)
     if not hidden.any():
         return hidden
