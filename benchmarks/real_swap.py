@@ -47,6 +47,7 @@ CHARACTERS = (
     "Make-A-Protagonist/wt_1024.jpg", "mmpose/coco_000000000785.jpg", "AnyCharV/cartoon1.jpg",
 )  # fmt: skip
 SCENES = ("AnyCharV/dance1.mp4", "ControlVideo/moonwalk.mp4", "Tune-A-Video/man-surfing.mp4")
+MEASURES = 2  # version of what is made and measured
 FRAMES, FPS = 16, 8.0
 SIDE = 512  # pixels of a side of frames for the detector
 COLUMNS = {
@@ -94,7 +95,7 @@ def main() -> None:
 def one(character: Path, scene: Path, run: Run) -> real.Scores:
     """Swap one character into one scene, once for a base, and measure it."""
     out = run.out / f"{character.stem}-{scene.stem}"
-    key = {"base": hash_of(find_base(run.base)), "version": __version__}
+    key = {"base": hash_of(find_base(run.base)), "version": __version__, "measures": MEASURES}
 
     def make() -> list[dict[str, Any]]:
         options = SwapOptions(

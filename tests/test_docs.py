@@ -76,7 +76,8 @@ def parse(line: str, folder: Path) -> None:
 
 
 def options(name: str) -> set[str]:
-    return {flag for option in COMMANDS[name].params for flag in option.opts} | {"--help"}
+    every = (flag for one in COMMANDS[name].params for flag in (*one.opts, *one.secondary_opts))
+    return {*every, "--help"}
 
 
 def wrong_code(text: str) -> list[str]:

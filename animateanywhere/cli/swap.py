@@ -106,8 +106,8 @@ def swap(
         bool | None,
         typer.Option(
             "--collage/--no-collage",
-            show_default="as the base says: with mini-swap",
-            help="Lay the limbs of the picture, turned as the new person stands, over what the "
+            show_default="from the base: on with mini-swap",
+            help="Lay the limbs of the picture, turned onto the new person's bones, over what the "
             "network drew: prints and faces that a small network does not draw.",
         ),
     ] = None,

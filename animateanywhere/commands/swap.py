@@ -313,10 +313,16 @@ def collage_of(base: Base, character: Sequence[Character], options: SwapOptions)
         return None
     found = Collage([Cutout(one.pixels, one.mask, one.keypoints) for one in character])
     if not found:
-        warn("no limbs are laid over what the network draws: no pose with a torso in any picture")
+        warn(
+            "no limbs are laid over what the network draws, as no picture has a pose with a torso: "
+            "give one that shows neck and hips, or correct its poses"
+        )
         return None
     if options.collage is None:
-        say("the picture's own limbs are laid over what the network draws (--no-collage: not)")
+        say(
+            "the picture's own limbs are laid over what the network draws "
+            "(--no-collage leaves them out)"
+        )
     return found
 
 
@@ -385,9 +391,11 @@ def sidecar(
 
 def _of_all_chunks(settings: dict[str, Any]) -> str:
     """The settings that every chunk depends on, as text: not which frames were corrected, as each
-    chunk depends on its own masks and poses, and those before a correction are used again."""
+    chunk depends on its own masks and poses, and those before a correction are used again; nor
+    whether limbs are laid over them."""
     scene = {key: value for key, value in settings["scene"].items() if key != "corrected"}
-    return repr(settings | {"scene": scene})
+    return repr({key: value for key, value in settings.items() if key != "collage"}
+                | {"scene": scene})  # fmt: skip
 
 
 def _suffix(facts: Facts, options: SwapOptions) -> str:

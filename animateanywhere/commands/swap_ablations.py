@@ -4,6 +4,7 @@ and compares the bases."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from animateanywhere.commands.swap_baselines import METHODS
@@ -36,6 +37,8 @@ def swap_ablations(
     ablated, before anything is trained.
     """
     settings = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    # Of the networks: limbs over their results would hide what they learned
+    settings = replace(settings, swap=replace(settings.swap, collage=False))
     require_people(subjects)
     if settings.full_size:
         raise UsageError(

@@ -90,7 +90,7 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
         name: {metric: found["mean"] for metric, found in row.items()}
         for name, row in report["methods"].items()
     }
-    assert set(means) == {"ours", "unstitched", "words", "paste", "scene", "vae", "truth"}
+    assert set(means) == {"ours", "drawn", "unstitched", "words", "paste", "scene", "vae", "truth"}
     truth, scene, paste = means["truth"], means["scene"], means["paste"]
     for name in ("ring", "shape_leak", "shape_pull", "nearer_to_old", "seam", "tremble", "light"):
         assert truth[name] == pytest.approx(0), name
@@ -109,10 +109,11 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     table = (out / "table-swap-fast.md").read_text()
     assert "| ours over |" in table and "| aim |" in table and "shape leak" in table
     found = json.loads((out / "metrics-swap-fast-found.json").read_text())
-    assert set(found["methods"]) == {"ours", "unstitched", "words", "paste"} and not found["aims"]
+    assert set(found["methods"]) == {"ours", "drawn", "unstitched", "words", "paste"}
+    assert not found["aims"] and means["drawn"] == means["ours"]  # this base asks for no limbs
     # Limbs are cut and laid by other poses; what is measured is against the same truth
     assert found["methods"]["paste"]["ring"]["mean"] != paste["ring"]
-    assert len(list(out.glob("swap-fast-found/*/00/case0.mp4"))) == 4
+    assert len(list(out.glob("swap-fast-found/*/00/case0.mp4"))) == 5
     page = (out / "report-swap-fast.html").read_text(encoding="utf-8")
     assert page.index("With exact poses and masks") < page.index("With poses and masks as found")
     assert page.count('<th scope="row">limbs of the picture, pasted</th>') > 2

@@ -143,7 +143,9 @@ class Collage:
             return cover, color
         view = view or _view(pose, torso_of(points))
         bodies = [_near(sizes, view.torso) for sizes in self.sizes]
-        bodies.sort(key=lambda body: abs(body.view.turned - view.turned))  # stable
+        apart = [abs(body.view.turned - view.turned) for body in bodies]
+        order = np.argsort(np.nan_to_num(apart, nan=np.inf), kind="stable")
+        bodies = [bodies[number] for number in order]
         for number, bone in enumerate(BONES):
             if not is_seen(points, bone):
                 continue
@@ -180,13 +182,14 @@ def steadied(poses: np.ndarray) -> np.ndarray:
     return out
 
 
-def views_of(poses: np.ndarray) -> Views:
-    """How a person stands in consecutive frames of poses (F, 18, 3), steadied over time: from side
-    to back, and from frame to frame, nothing leaps."""
+def views_of(poses: np.ndarray, found: np.ndarray) -> Views:
+    """How a person stands in consecutive frames, steadied over time: from side to back, and from
+    frame to frame, nothing leaps. poses: (F, 18, 3), as of `steadied`. found: before that, as a
+    nose that was filled in is not seen."""
     known = [completed(one) for one in poses]
     turned = np.array([_turned(one) for one in known])
     torso = np.array([torso_of(one) if is_seen(one, *TORSO) else np.nan for one in known])
-    face = np.array([_shows_face(one) for one in poses], float)
+    face = np.array([_shows_face(one) for one in found], float)
     near = 2 * STEADY + 1
     filled = [_filled(part) for part in (turned, torso)]
     return Views(
@@ -263,10 +266,10 @@ def _lay(
     layer: tuple[np.ndarray, np.ndarray],
 ) -> bool:  # fmt: skip
     """Lay a limb of a picture on a bone of a pose, over a layer of coverage and color, in place;
-    returns False where it would be stretched too much."""
+    returns False where this picture has none that fits."""
     cut, bone = body.cutout, BONES[number]
     if bone in HEAD and body.view.face != view.face:
-        return True  # it would be a face on a back
+        return False  # it would be a face on a back
     turned, shown = view.turned, body.view.turned
     wide = 1.0
     if bone in TORSO and np.isfinite(turned - shown):
@@ -278,9 +281,9 @@ def _lay(
     larger = view.torso / max(body.view.torso, 1e-6)
     if bone in HEAD:
         here = _upright(there, here, cut.pose, points, larger)
-    if not min(length_of(there), length_of(here), larger) >= FLAT:  # or nan
+    if not min(length_of(here), larger) >= FLAT:  # or nan
         return True  # nothing of it is to be seen
-    if length_of(here) > STRETCHED * larger * length_of(there):
+    if length_of(there) < FLAT or length_of(here) > STRETCHED * larger * length_of(there):
         return False
     place = place_of(body.limbs[limb], there, here, wide * larger, layer[0].shape[:2])
     if place is not None:

@@ -127,6 +127,7 @@ def write_piece(path: Path, piece: Piece) -> None:
         np.savez_compressed(
             aside, first=piece.first, carried=piece.carried, latents=piece.latents.numpy(),
             squares=piece.squares, matte=(found.matte * 255 + 0.5).astype(np.uint8),
+            away=(found.away * 255 + 0.5).astype(np.uint8),
             region=np.packbits(found.region), gone=np.packbits(found.gone), poses=found.poses,
             **found.views._asdict(),
             gain=found.gain, offset=found.offset,
@@ -144,11 +145,12 @@ def read_piece(path: Path) -> Piece | None:
             np.unpackbits(rows[name], count=matte.size).reshape(matte.shape) > 0
             for name in ("region", "gone")
         )
+        away = rows["away"].astype(np.float32) / 255
         views = Views(rows["turned"], rows["face"], rows["torso"])
         return Piece(
             int(rows["first"]), int(rows["carried"]), torch.from_numpy(rows["latents"]),
             rows["squares"],
-            Patches(matte, region, gone, rows["poses"], views, rows["gain"], rows["offset"]),
+            Patches(matte, region, gone, away, rows["poses"], views, rows["gain"], rows["offset"]),
             rows["tail"], rows["share"],
         )  # fmt: skip
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):

@@ -43,10 +43,10 @@ NEAR = (6.0, 18.0)  # gray levels between which the matte rises, on the body
 FAR = (60.0, 90.0)  # and off it: a cape or a bag there still comes along
 BODY = 0.6  # of the widths of a generous outline (`pose.outline`): holds 0.98 of rendered people
 FALL = 0.2  # of the trunk's length: the width around the body in which NEAR becomes FAR
+LAID = (0.4, 0.1)  # BODY and FALL with a collage, which shows what is wider
 CORE = 0.3  # of the widths of that outline: surely the body
-RIM = 0.012  # of the square's side: how inexact the border of a mask is
-SAME = 25.0  # gray levels: so much differs what a network draws again
-LAID = (0.4, 0.1)  # the same two with a collage, which shows what is wider
+BORDER = 0.012  # of the square's side: how inexact the border of a mask is
+SAME = 25.0  # gray levels: a smaller difference is what the network left as it was
 BLUR = 0.012  # of the square's side: the deviation that a difference is blurred with
 OLD = 0.03  # of the square's side, by which the old person's mask is grown
 FEATHER = 0.015  # of the square's side: the width of soft borders
@@ -59,14 +59,18 @@ PERSON = 0.5  # of a mask: more is the person
 
 
 class Patches(NamedTuple):
-    """How squares (F, S, S, 3) are laid over a scene: matte float32 (F, S, S) in 0..1, region bool
-    (F, S, S), beyond which nothing may change, gone bool (F, S, S), where the old person stood,
-    poses (F, 18, 3) of the new one and views, steadied, in pixels of the squares, and gain and
-    offset (3,) that match their colors to the scene's."""
+    """How squares (F, S, S, 3) are laid over a scene.
+
+    matte float32 (F, S, S) in 0..1. region bool (F, S, S), beyond which nothing may change. gone
+    bool (F, S, S), where the old person stood; away (F, S, S) in 0..1, where of that is only the
+    background now. poses (F, 18, 3) of the new person and views, steadied, in pixels of the
+    squares. gain and offset (3,) match the colors to the scene's.
+    """
 
     matte: np.ndarray
     region: np.ndarray
     gone: np.ndarray
+    away: np.ndarray
     poses: np.ndarray
     views: Views
     gain: np.ndarray
@@ -76,6 +80,7 @@ class Patches(NamedTuple):
         """Those of some frames."""
         return self._replace(
             matte=self.matte[some], region=self.region[some], gone=self.gone[some],
+            away=self.away[some],
             poses=self.poses[some], views=self.views.rows(some),
         )  # fmt: skip
 
@@ -109,10 +114,13 @@ def patches(
     """
     side = made.shape[1]
     gone, steady = _grown(old, OLD * side), steadied(poses)
-    views = views_of(steady)
+    views = views_of(steady, poses)
+    soft = max(FEATHER * side / 2, 0.5)
+    away = gaussian_filter(gone.astype(np.float32), (0, soft, soft))
+    away *= _off_body(steady, side, *LAID)
     if keep == "none":
         whole = np.ones(made.shape[:3], np.float32)
-        return Patches(whole, whole > 0, gone, steady, views, np.ones(3), np.zeros(3))
+        return Patches(whole, whole > 0, gone, away, steady, views, np.ones(3), np.zeros(3))
     allowed = (region > 0) & ~_grown(others, OTHERS * side)
     if keep == "box":
         matte = allowed.astype(np.float32)
@@ -122,7 +130,7 @@ def patches(
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
-    return Patches(matte, allowed, gone, steady, views, *_color_match(plain, scene, matte))
+    return Patches(matte, allowed, gone, away, steady, views, *_color_match(plain, scene, matte))
 
 
 def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -180,11 +188,11 @@ def _in_front(
     front of the new person as well. Arguments as for `patches`."""
     side = made.shape[1]
     hidden = np.stack([*body_outlines(poses, side, side, CORE)])
-    hidden &= ~_grown(old, RIM * side)
+    hidden &= ~_grown(old, BORDER * side)
     if not hidden.any():
         return hidden
     apart = np.abs(made.astype(np.float32) - plain).mean(-1)
-    kept = gaussian_filter(apart, (0, RIM * side / 2, RIM * side / 2)) < SAME
+    kept = gaussian_filter(apart, (0, BORDER * side / 2, BORDER * side / 2)) < SAME
     front: np.ndarray = median_filter(hidden & kept, size=(3, 1, 1), mode="nearest")
     return front
 
@@ -194,13 +202,11 @@ def _without_old(
 ) -> np.ndarray:
     """What was made, with the colors around the old person where that one stood, off the new one's
     body. Arguments as for `paste`."""
-    side, gone = len(made), patch.gone[index]
-    off_body = _off_body(patch.poses[index : index + 1], side, *LAID)[0]
-    share = off_body * gaussian_filter(gone.astype(np.float32), max(FEATHER * side / 2, 0.5))
+    side, share = len(made), patch.away[index]
     if not share.any():
         return made
     scene = cut_out(frame[None], where[None], side)[0]
-    behind = filled_smoothly(scene, gone)
+    behind = filled_smoothly(scene, patch.gone[index])
     out = made + share[..., None] * (behind.astype(np.float32) - made)
     return (out + 0.5).astype(np.uint8)
 

@@ -12,6 +12,7 @@ from animateanywhere.methods.anycharv.collage import (
     GAP,
     Collage,
     Cutout,
+    Views,
     completed,
     filled_smoothly,
     steadied,
@@ -99,8 +100,7 @@ def test_a_limb_that_pointed_at_the_camera_is_not_stretched() -> None:
     points[4, :2] = points[3, :2] + (0, 2)  # the right forearm
     one = cutout(points)
     hand = np.s_[26:33, 15:22]
-    other = cutout(pose()).picture[hand][:, ::-1]
-    assert (laid([one], pose())[hand] != GRAY).any() and other.any()
+    assert (laid([one], pose())[hand] != GRAY).any()
     points[7, :2] = points[6, :2] + (0, 2)  # and the left
     assert (laid([cutout(points)], pose())[hand] == GRAY).all()
 
@@ -132,7 +132,7 @@ def test_who_lies_or_stands_on_the_head_is_not_seen_from_behind(degrees: float) 
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     one, points = cutout(pose()), pose()
     points[:, :2] = (points[:, :2] - SIDE / 2) @ turn.T + SIDE / 2
-    assert views_of(points[None]).turned[0] == pytest.approx(views_of(pose()[None]).turned[0])
+    assert one_view(points).turned[0] == pytest.approx(one_view(pose()).turned[0])
     frame = laid([one], points)
     mask = one.mask > 0
     if degrees % 90 == 0:
@@ -142,6 +142,29 @@ def test_who_lies_or_stands_on_the_head_is_not_seen_from_behind(degrees: float) 
     assert (frame != GRAY).any(-1).sum() > 0.9 * mask.sum()
 
 
+def one_view(points: np.ndarray) -> Views:
+    return views_of(points[None], points[None])
+
+
+def test_who_turns_away_has_no_face_from_then_on() -> None:
+    """A nose that was filled in, so that no limb blinks, is not seen."""
+    poses = np.stack([pose()] * 8 + [behind()] * 8 + [pose()] * 8)
+    views = views_of(steadied(poses), poses)
+    assert views.face.tolist() == [True] * 8 + [False] * 8 + [True] * 8
+
+
+def test_a_head_is_that_of_another_picture_where_the_nearest_shows_none() -> None:
+    back, front = cutout(behind(-0.3), 1), cutout(pose(), 2)
+    head = np.s_[8:16, 46:50]
+    both, alone = (laid(some, pose(0.2))[head] for some in ([back, front], [front]))
+    assert np.array_equal(both, alone) and (both != GRAY).any()
+    hidden = pose(0.5)
+    hidden[2, 2] = 0  # nobody knows how that one is turned
+    chest = np.s_[30:44, 46:50]
+    some = [cutout(hidden, 3), front]
+    assert np.array_equal(laid(some, pose())[chest], laid([front], pose())[chest])
+
+
 def test_views_do_not_leap() -> None:
     """A shoulder that is not seen, and a torso that is found short, for a frame; and to and fro
     about the side, the torso is not mirrored in between."""
@@ -149,7 +172,7 @@ def test_views_do_not_leap() -> None:
     poses = np.stack([pose(turned) for turned in turns])
     poses[3, 2, 2] = 0
     poses[5, [8, 11], 1] = 26
-    views = views_of(steadied(poses))
+    views = views_of(steadied(poses), poses)
     assert np.isfinite(views.turned).all() and np.abs(np.diff(views.turned)).max() < 0.12
     assert views.torso == pytest.approx(26, abs=0.01) and views.face.all()
     one = cutout(pose())
@@ -157,8 +180,8 @@ def test_views_do_not_leap() -> None:
         Collage([one]).layer(poses[n], SIZE, views.one(n, 1.0))[1][30:44, 46:50].mean(0)
         for n in (7, 8, 9)
     ]
-    assert np.abs(chest[0] - chest[1]).mean() < 30 > np.abs(chest[1] - chest[2]).mean()
-    gone = views_of(np.zeros((3, 18, 3), np.float32))
+    assert np.abs(chest[0] - chest[1]).mean() < 10 > np.abs(chest[1] - chest[2]).mean()
+    gone = one_view(0 * pose())
     assert not gone.face.any() and np.isnan(gone.torso).all()
 
 
