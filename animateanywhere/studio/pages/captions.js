@@ -51,6 +51,7 @@ export function captionFields(id, about, look, first, saveOver, saved) {
   }
 
   function show() {
+    if (drafts[look.frame] === about.captions[look.frame]) delete drafts[look.frame];
     caption.value = drafts[look.frame] ?? about.captions[look.frame];
     tell();
   }

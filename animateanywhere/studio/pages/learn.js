@@ -35,7 +35,7 @@ export async function show(main, [chosen, run], closing) {
       h("p", { class: "lead" }, "A few seconds of one person in full view are enough. Everything stays on this machine.")),
     clipCard(about, clips, chosen, part?.box), found, learning);
   if (!chosen) return undefined;
-  const drafts = before()?.drafts || {}; // captions that were typed and not saved
+  const drafts = before()?.drafts || {}; // captions that were typed and not saved, by what was looked at
   const learn = learnCard(learning, chosen, closing, before()?.learning);
   keep(main, "learn", () => ({ ...part.asked(), learning: learn.asked(), drafts }));
   let shown = null;
@@ -199,7 +199,7 @@ function waiting(card, job) {
 }
 
 /** Show what an ended look found; where it was stopped or failed, why, and what was found before. current: whether this is still what is to be shown, as answers come late. Returns where
- * the card says that it is of something else. learning: the card of the next step, `learn`; drafts: captions that were not saved. */
+ * the card says that it is of something else. learning: the card of the next step, `learn`; drafts: captions that were not saved, by what was looked at. */
 async function showFound(card, learning, learn, check, given, drafts, current) {
   const clip = given.id;
   const done = check?.state === "done";
@@ -217,9 +217,10 @@ async function showFound(card, learning, learn, check, given, drafts, current) {
   const verdict = report?.verdict || about?.verdict || (check && !done ? "" : "unusable");
   const findings = report?.findings || about?.findings || [];
   const other = h("p", { class: "warn", role: "status" });
+  const of = JSON.stringify([about?.count, check ? { ...check.about, base: "" } : null]); // frames of another part have other captions
   refill(card, head("2", "What was found", check && !done ? null : badge(verdict)), check && !done ? notDone(check, clip, about) : null,
     other, verdict && findingsList(findings, check || { kind: "check", names: { [clip]: given.name } }), report ? written(check, report, [given]) : null,
-    about ? editor(clip, about, { view: { drafts } }) : null);
+    about ? editor(clip, about, { view: { drafts: drafts[of] ??= {} } }) : null);
   other.hidden = true;
   learning.hidden = !about || verdict === "unusable";
   const ask = given.bundled || agreed ? null : question;
