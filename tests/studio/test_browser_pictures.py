@@ -197,7 +197,7 @@ def test_back_forward_and_reload_bring_what_was_there(
     dialog.get_by_role("heading", name="a man").wait_for()
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
-    assert page.evaluate("location.hash") == "#history"
+    page.wait_for_function("location.hash == '#history'")
     web.tab(page, f"learn/{EXAMPLE}")
     page.get_by_label("Base model").wait_for()
     page.evaluate("scrollTo(0, 300)")
