@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+METASPACE = "▁"  # before each word of a unigram tokenizer
+DIGITS = 6  # of the scores of its pieces: the order of a sum changes those beyond
 
 
 @torch.no_grad()
@@ -97,4 +99,20 @@ def t5_tokenizer(captions: list[str], vocab_size: int, length: int) -> T5Tokeniz
     )  # fmt: skip
     tokenizer.train_from_iterator(captions, trainer)
     pieces = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["vocab"]]
-    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=length)
+    vocab = pieces[: len(special)] + _in_order(pieces[len(special) :], set("".join(captions)))
+    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=length)
+
+
+def _in_order(pieces: list[tuple[str, float]], seen: set[str]) -> list[tuple[str, float]]:
+    """Pieces and their scores in an order that is the same each time: the trainer draws that of
+    equal scores, and of letters that no caption has, which come last, their scores as well. seen:
+    letters of the captions."""
+
+    def place(pair: tuple[str, float]) -> tuple[bool, float, str]:
+        piece, score = pair
+        never = len(piece) == 1 and piece not in seen and piece != METASPACE
+        return never, 0.0 if never else -round(score, DIGITS), piece
+
+    names = [piece for piece, _ in sorted(pieces, key=place)]
+    scores = sorted((round(score, DIGITS) for _, score in pieces), reverse=True)
+    return list(zip(names, scores, strict=True))

@@ -52,7 +52,7 @@ def at_terminal(code: str, keys: bytes, *arguments: str | Path) -> tuple[int, st
         command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
         os.close(theirs)
-        shown, end = b"", time.monotonic() + 120
+        shown, end = b"", time.monotonic() + 60
         try:
             while (left := end - time.monotonic()) > 0:
                 if not select([own], [], [], left)[0]:
