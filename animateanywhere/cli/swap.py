@@ -233,8 +233,7 @@ def swap(
         mask=region, grow=grow, fit=fit, class_word=class_word, appearance=appearance, place=place,
         pose_in_box=pose_in_box, keep=keep, fps=rate, part=Part(start, frames, scene_fps),
         seed=seed, steps=steps, guidance=guidance, sampler=sampler, collage=collage,
-        no_audio=no_audio,
-        contact_sheet=contact_sheet,
+        no_audio=no_audio, contact_sheet=contact_sheet,
         backends=Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline)),
     )  # fmt: skip
     result(command.swap(characters, scene, options))

@@ -28,7 +28,7 @@ def smooth(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
         float32 (F, 18, 3), and bool (F, 18): which keypoints were interpolated.
     """
     points = np.array(keypoints, dtype=np.float32)
-    filled = _fill(points, round(GAP * fps))
+    filled = fill_gaps(points, round(GAP * fps))
     shown = points[..., 2] >= VISIBLE
     unit = _extent(points, shown) / 100
     there = _one_euro(points[..., :2] / unit, shown, fps)
@@ -37,8 +37,9 @@ def smooth(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
     return points, filled
 
 
-def _fill(points: np.ndarray, gap: int) -> np.ndarray:
-    """Interpolate gaps of (F, 18, 3) in place; returns the interpolated, bool (F, 18)."""
+def fill_gaps(points: np.ndarray, gap: int) -> np.ndarray:
+    """Interpolate gaps of up to `gap` frames of poses (F, 18, 3), in place; returns the
+    interpolated, bool (F, 18)."""
     filled = np.zeros(points.shape[:2], dtype=bool)
     for joint in range(points.shape[1]):
         track = points[:, joint]

@@ -9,7 +9,7 @@ network such a collage of the object's details; ours learned nothing from it (do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from animateanywhere.methods.anycharv.limbs import (
     OTHER_SIDE,
     TORSO,
     Ends,
+    Limb,
     ends_of,
     is_seen,
     length_of,
@@ -31,7 +32,9 @@ from animateanywhere.methods.anycharv.limbs import (
     place_of,
     torso_of,
 )
+from animateanywhere.pose.body import interpolated
 from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.pose.smoothing import fill_gaps
 
 FACE, FRONTAL, EARS = (0, 14, 15, 16, 17), (0, 14, 15), (16, 17)  # keypoints of a head
 SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
@@ -95,10 +98,10 @@ class View(NamedTuple):
 
 
 class _Body(NamedTuple):
-    """A cut-out with the pixels of each bone's limb, (h, w) in 0..1."""
+    """A pose with the limb of each bone, in one of the sizes of a cut-out."""
 
-    cutout: Cutout
-    limbs: list[np.ndarray]
+    pose: np.ndarray
+    limbs: list[Limb | None]
     view: View
 
 
@@ -117,8 +120,8 @@ class Collage:
             inner = grey_erosion(one.mask, (width, width))
             cut = one._replace(pose=completed(one.pose), mask=inner)
             while is_seen(cut.pose, *TORSO) and (not sizes or torso_of(cut.pose) >= SMALLEST):
-                limbs = limbs_of(cut.mask, cut.pose, seen_only=True)
-                sizes.append(_Body(cut, limbs, _view(one.pose, torso_of(cut.pose))))
+                view = View(_turned(cut.pose), _shows_face(one.pose), torso_of(cut.pose))
+                sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), view))
                 cut = cut.halved()
         self.sizes = [sizes for sizes in self.sizes if sizes]  # of those with a pose
 
@@ -126,22 +129,19 @@ class Collage:
         """Whether any picture has a pose with a torso, so that something can be laid."""
         return bool(self.sizes)
 
-    def layer(
-        self, pose: np.ndarray, size: Size, view: View | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def layer(self, pose: np.ndarray, size: Size, view: View) -> tuple[np.ndarray, np.ndarray]:
         """What is laid over a frame of a size: coverage float32 (H, W, 1) in 0..1, and color times
         coverage (H, W, 3).
 
-        pose: (18, 3) in pixels of the frame, as of `steadied`. view: as of `views_of`; by default
-        that of the pose alone. Limbs of which an end is not seen are left out, and all of them
-        without a torso, which tells the scale.
+        pose: (18, 3) in pixels of the frame, as of `steadied`. view: as of `views_of`. Limbs of
+        which an end is not seen are left out, and all of them without a torso, which tells the
+        scale.
         """
         cover = np.zeros((size.height, size.width, 1), np.float32)
         color = np.zeros((size.height, size.width, 3), np.float32)
         points = completed(pose)
         if not self.sizes or not is_seen(points, *TORSO):
             return cover, color
-        view = view or _view(pose, torso_of(points))
         bodies = [_near(sizes, view.torso) for sizes in self.sizes]
         apart = [abs(body.view.turned - view.turned) for body in bodies]
         order = np.argsort(np.nan_to_num(apart, nan=np.inf), kind="stable")
@@ -150,7 +150,7 @@ class Collage:
             if not is_seen(points, bone):
                 continue
             for other, body in product((number, OTHER_SIDE[number]), bodies):
-                seen = is_seen(body.cutout.pose, BONES[other])
+                seen = is_seen(body.pose, BONES[other])
                 if seen and _lay(body, other, points, number, view, (cover, color)):
                     break
         return cover, color
@@ -161,24 +161,17 @@ def steadied(poses: np.ndarray) -> np.ndarray:
     `GAP` frames are between those before and after, and at the ends where the rest of the body
     takes them, so that no limb blinks."""
     out = poses.astype(np.float32, copy=True)
+    fill_gaps(out, GAP)
     known = poses[..., 2] >= VISIBLE  # (F, 18)
-    for joint in range(poses.shape[1]):
-        seen = np.flatnonzero(known[:, joint])
-        for start, stop in pairwise(seen.tolist()):
-            if 1 < stop - start <= GAP + 1:
-                between = np.arange(start + 1, stop)
-                for axis in (0, 1):
-                    out[between, joint, axis] = np.interp(between, seen, poses[seen, joint, axis])
-                out[between, joint, 2] = VISIBLE
-        if len(seen):
-            first, last = int(seen[0]), int(seen[-1])
-            ends = [(n, first) for n in range(max(first - GAP, 0), first)]
-            ends += [(n, last) for n in range(last + 1, min(last + GAP + 1, len(poses)))]
-            for frame, nearest in ends:
-                both = known[frame] & known[nearest]
-                if both.any():
-                    moved = (poses[frame, both, :2] - poses[nearest, both, :2]).mean(0)
-                    out[frame, joint] = *(poses[nearest, joint, :2] + moved), VISIBLE
+    for joint in np.flatnonzero(known.any(0)):
+        first, last = np.flatnonzero(known[:, joint])[[0, -1]]
+        ends = [(n, first) for n in range(max(first - GAP, 0), first)]
+        ends += [(n, last) for n in range(last + 1, min(last + GAP + 1, len(poses)))]
+        for frame, nearest in ends:
+            both = known[frame] & known[nearest]
+            if both.any():
+                moved = (poses[frame, both, :2] - poses[nearest, both, :2]).mean(0)
+                out[frame, joint] = *(poses[nearest, joint, :2] + moved), VISIBLE
     return out
 
 
@@ -191,26 +184,15 @@ def views_of(poses: np.ndarray, found: np.ndarray) -> Views:
     torso = np.array([torso_of(one) if is_seen(one, *TORSO) else np.nan for one in known])
     face = np.array([_shows_face(one) for one in found], float)
     near = 2 * STEADY + 1
-    filled = [_filled(part) for part in (turned, torso)]
+    filled = [
+        interpolated(part[:, None])[:, 0] if np.isfinite(part).any() else part
+        for part in (turned, torso)
+    ]
     return Views(
         gaussian_filter1d(median_filter(filled[0], near, mode="nearest"), STEADY / 2),
         median_filter(face, near, mode="nearest") > 0,
         median_filter(filled[1], near, mode="nearest"),
     )
-
-
-def _filled(values: np.ndarray) -> np.ndarray:
-    """A series (F,) whose NaN are between those around them; all NaN if none is known."""
-    known = np.flatnonzero(np.isfinite(values))
-    if not len(known):
-        return values
-    found: np.ndarray = np.interp(np.arange(len(values)), known, values[known])
-    return found
-
-
-def _view(pose: np.ndarray, torso: float) -> View:
-    """The view of one pose (18, 3), whose torso is so long."""
-    return View(_turned(completed(pose)), _shows_face(pose), torso)
 
 
 def _shows_face(pose: np.ndarray) -> bool:
@@ -257,7 +239,7 @@ def _breadth(turned: float) -> float:
 
 def _near(sizes: Sequence[_Body], size: float) -> _Body:
     """The smallest version of a cut-out that is not enlarged for a torso of `size` pixels."""
-    large = [body for body in sizes if torso_of(body.cutout.pose) >= size]
+    large = [body for body in sizes if body.view.torso >= size]
     return large[-1] if large else sizes[0]
 
 
@@ -267,7 +249,7 @@ def _lay(
 ) -> bool:  # fmt: skip
     """Lay a limb of a picture on a bone of a pose, over a layer of coverage and color, in place;
     returns False where this picture has none that fits."""
-    cut, bone = body.cutout, BONES[number]
+    bone, own = BONES[number], body.limbs[limb]
     if bone in HEAD and body.view.face != view.face:
         return False  # it would be a face on a back
     turned, shown = view.turned, body.view.turned
@@ -277,19 +259,20 @@ def _lay(
         wide = _breadth(turned) / _breadth(shown) * (-1 if behind else 1)
     elif limb != number:
         wide = -1.0  # the other side's, mirrored
-    there, here = ends_of(cut.pose, BONES[limb]), ends_of(points, bone)
+    there, here = ends_of(body.pose, BONES[limb]), ends_of(points, bone)
     larger = view.torso / max(body.view.torso, 1e-6)
     if bone in HEAD:
-        here = _upright(there, here, cut.pose, points, larger)
+        here = _upright(there, here, body.pose, points, larger)
     if not min(length_of(here), larger) >= FLAT:  # or nan
         return True  # nothing of it is to be seen
     if length_of(there) < FLAT or length_of(here) > STRETCHED * larger * length_of(there):
         return False
-    place = place_of(body.limbs[limb], there, here, wide * larger, layer[0].shape[:2])
-    if place is not None:
+    scale = wide * larger
+    place = own and place_of(own, there, here, scale, layer[0].shape[:2])
+    if own and place:
         corner, size = place
         start, end = (point - corner for point in here)
-        new = moved(cut.picture, body.limbs[limb], there, (start, end), wide * larger, size)
+        new = moved(own, there, (start, end), scale, size)
         rows, columns = slice(corner[1], corner[1] + size[0]), slice(corner[0], corner[0] + size[1])
         left = 1 - new[0]
         for part, more in zip(layer, new, strict=True):

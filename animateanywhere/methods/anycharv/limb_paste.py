@@ -33,7 +33,7 @@ def paste_limbs(
     (F, H, W, 3), with masks `old` (F, H, W) uint8 and poses (F, 18, 3) of the same bones. Returns
     frames uint8 (F, H, W, 3) and what was laid or filled in, bool (F, H, W).
     """
-    limbs = limbs_of(mask.astype(np.float32) / 255, pose)
+    limbs = limbs_of(picture, mask.astype(np.float32) / 255, pose)
     erased = np.stack([binary_dilation(one > 0, iterations=ERASED) for one in old])
     out = fill_in(scene, erased)
     touched = erased.copy()
@@ -41,13 +41,11 @@ def paste_limbs(
         scale = torso_of(points) / max(torso_of(pose), 1e-6)
         seen = [is_seen(points, bone) for bone in BONES]
         for number in sorted(range(len(BONES)), key=lambda n: seen[n]):  # stable: hidden ones first
-            here = ends_of(points, BONES[number])
-            if length_of(here) < 1e-3:
+            limb, here = limbs[number], ends_of(points, BONES[number])
+            if limb is None or length_of(here) < 1e-3:
                 continue  # a bone that points at the camera
-            cover, color = moved(
-                picture, limbs[number], ends_of(pose, BONES[number]), here, scale,
-                scene.shape[1:3],
-            )  # fmt: skip
+            there = ends_of(pose, BONES[number])
+            cover, color = moved(limb, there, here, scale, scene.shape[1:3])
             out[index] = np.round(out[index] * (1 - cover) + color).clip(0, 255)
             touched[index] |= cover[..., 0] > 0
     return out, touched

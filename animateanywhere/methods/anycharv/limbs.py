@@ -8,6 +8,7 @@ its bone, and keeps its width relative to the body.
 from __future__ import annotations
 
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -34,6 +35,14 @@ CHAINED = ((2, 4), (3, 4), (0,), (1,), (), (), (8, 4), (9, 4), (6,), (7,))
 OTHER_SIDE = (1, 0, 3, 2, 4, 5, 7, 6, 9, 8)  # the bone of the other side, for each
 
 
+class Limb(NamedTuple):
+    """The pixels of a limb: coverage in 0..1 and color times coverage, float32 (4, h, w), in the
+    rectangle of the picture that they need, and its corner int (2,), x and y."""
+
+    planes: np.ndarray
+    corner: np.ndarray
+
+
 def is_seen(points: np.ndarray, bone: Bone) -> bool:
     """Whether all keypoints of a bone are seen, in a pose (18, 3)."""
     return all(points[list(joints), 2].min() >= VISIBLE for joints in bone)
@@ -55,10 +64,12 @@ def torso_of(points: np.ndarray) -> float:
     return length_of(ends_of(points, TORSO[0]))
 
 
-def limbs_of(mask: np.ndarray, pose: np.ndarray, seen_only: bool = False) -> list[np.ndarray]:
-    """The pixels of each bone's limb, float32 (h, w) in 0..1, of a mask in 0..1 of the same size:
-    those that it is nearest to, and a little beyond the joints. seen_only: bones that are not seen
-    have none."""
+def limbs_of(
+    picture: np.ndarray, mask: np.ndarray, pose: np.ndarray, seen_only: bool = False
+) -> list[Limb | None]:
+    """The limb of each bone: the pixels that it is nearest to, and a little beyond the joints; None
+    if there are none. picture: uint8 (h, w, 3). mask: (h, w) in 0..1. seen_only: bones that are not
+    seen have none."""
     there = [not seen_only or is_seen(pose, bone) for bone in BONES]
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
     grid = np.stack([columns, rows], -1) + 0.5  # (h, w, 2), x and y
@@ -80,19 +91,28 @@ def limbs_of(mask: np.ndarray, pose: np.ndarray, seen_only: bool = False) -> lis
         ]).min(0)  # fmt: skip
         # Soft at the edges, so that no stairs show where it is enlarged; beyond all bones, nothing
         share = (apart + ROUND - own + 0.5).clip(0, 1) if there[number] else 0 * apart
-        out.append((mask * share).astype(np.float32))
+        out.append(_cut(picture, (mask * share).astype(np.float32)))
     return out
 
 
+def _cut(picture: np.ndarray, cover: np.ndarray) -> Limb | None:
+    rows, columns = np.flatnonzero(cover.any(1)), np.flatnonzero(cover.any(0))
+    if not len(rows):
+        return None
+    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)  # with zeros around, to fade to
+    place = slice(top, rows[-1] + 2), slice(left, columns[-1] + 2)
+    color = np.moveaxis(picture[place] * cover[place][..., None], -1, 0)
+    return Limb(np.stack([cover[place], *color]).astype(np.float32), np.array([left, top]))
+
+
 def moved(
-    picture: np.ndarray, limb: np.ndarray, there: Ends, here: Ends, scale: float,
-    size: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    limb: Limb, there: Ends, here: Ends, scale: float, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Coverage (H, W, 1) and color times coverage (H, W, 3) of a limb moved from one bone to
     another, in a frame of a size (H, W). scale: of its width, negative for mirrored."""
     from_axes, to_axes = _axes(*there, 1.0), _axes(*here, scale)
     back = from_axes @ np.linalg.inv(to_axes)  # (2, 2): pixels of the frame to the picture's
-    offset = there[0] - back @ here[0]
+    offset = there[0] - back @ here[0] - limb.corner
     data = (*back[0], offset[0], *back[1], offset[1])
     layers = [
         np.asarray(
@@ -100,26 +120,24 @@ def moved(
                 size[::-1], Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
             )
         )
-        for layer in (limb, *np.moveaxis(picture * limb[..., None], -1, 0).astype(np.float32))
+        for layer in limb.planes
     ]
     return layers[0][..., None], np.stack(layers[1:], -1)
 
 
 def place_of(
-    limb: np.ndarray, there: Ends, here: Ends, scale: float, size: tuple[int, int]
+    limb: Limb, there: Ends, here: Ends, scale: float, size: tuple[int, int]
 ) -> tuple[np.ndarray, tuple[int, int]] | None:
     """The rectangle of a frame of a size (H, W) that a limb moved from one bone to another may
     cover: its corner int (2,), x and y, and its size; None for none."""
-    rows, columns = np.flatnonzero(limb.any(1)), np.flatnonzero(limb.any(0))
-    if not len(rows):
-        return None
-    corners = np.array([*product((columns[0], columns[-1] + 1), (rows[0], rows[-1] + 1))])
+    height, width = limb.planes.shape[1:]
+    corners = np.array([*product((0, width), (0, height))]) + limb.corner
     forth = _axes(*here, scale) @ np.linalg.inv(_axes(*there, 1.0))
     moved_to = (corners - there[0]) @ forth.T + here[0]
     low = np.floor(moved_to.min(0) - 1).clip(0, size[::-1])
     high = np.ceil(moved_to.max(0) + 1).clip(0, size[::-1])
-    width, height = (high - low).astype(int)
-    return (low.astype(int), (int(height), int(width))) if min(width, height) > 0 else None
+    across, down = (high - low).astype(int)
+    return (low.astype(int), (int(down), int(across))) if min(across, down) > 0 else None
 
 
 def _axes(start: np.ndarray, end: np.ndarray, scale: float) -> np.ndarray:

@@ -80,8 +80,7 @@ class Patches(NamedTuple):
         """Those of some frames."""
         return self._replace(
             matte=self.matte[some], region=self.region[some], gone=self.gone[some],
-            away=self.away[some],
-            poses=self.poses[some], views=self.views.rows(some),
+            away=self.away[some], poses=self.poses[some], views=self.views.rows(some),
         )  # fmt: skip
 
     def matched(self, made: np.ndarray) -> np.ndarray:
@@ -187,8 +186,7 @@ def _in_front(
     person's mask, and the network left it as it was. Of rendered people 0.95 to 1.0 of it is in
     front of the new person as well. Arguments as for `patches`."""
     side = made.shape[1]
-    hidden = np.stack([*body_outlines(poses, side, side, CORE)])
-    hidden &= ~_grown(old, BORDER * side)
+    hidden = body_outlines(poses, side, side, CORE) & ~_grown(old, BORDER * side)
     if not hidden.any():
         return hidden
     apart = np.abs(made.astype(np.float32) - plain).mean(-1)

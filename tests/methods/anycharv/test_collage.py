@@ -26,9 +26,13 @@ SIDE, GRAY = 96, 128
 SIZE = Size(SIDE, SIDE)
 
 
+def one_view(points: np.ndarray) -> Views:
+    return views_of(points[None], points[None])
+
+
 def laid(cutouts: Sequence[Cutout], points: np.ndarray, size: Size = SIZE) -> np.ndarray:
     """A gray frame (H, W, 3) with the limbs."""
-    cover, color = Collage(cutouts).layer(points, size)
+    cover, color = Collage(cutouts).layer(points, size, one_view(points).one(0, 1.0))
     assert cover.shape == (size.height, size.width, 1) and 0 <= cover.min() <= cover.max() <= 1.001
     out: np.ndarray = np.round(GRAY * (1 - cover) + color).clip(0, 255).astype(np.uint8)
     return out
@@ -140,10 +144,6 @@ def test_who_lies_or_stands_on_the_head_is_not_seen_from_behind(degrees: float) 
         mask = np.rot90(mask, -degrees // 90)
         assert np.abs(frame.astype(int) - wanted).max(-1)[mask].mean() < 60
     assert (frame != GRAY).any(-1).sum() > 0.9 * mask.sum()
-
-
-def one_view(points: np.ndarray) -> Views:
-    return views_of(points[None], points[None])
 
 
 def test_who_turns_away_has_no_face_from_then_on() -> None:

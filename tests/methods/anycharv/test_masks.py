@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from animateanywhere import puppets
+from animateanywhere.methods.anycharv.geometry import person_boxes
 from animateanywhere.methods.anycharv.masks import (
     box_masks,
     boxes,
@@ -14,6 +15,18 @@ from animateanywhere.methods.anycharv.masks import (
     steady,
     to_latents,
 )
+
+
+def test_a_persons_box_holds_the_joints_that_a_mask_lacks() -> None:
+    masks, points = np.zeros((3, 20, 20), np.float32), np.zeros((3, 18, 3), np.float32)
+    masks[:2, 2:10, 4:8] = 1
+    points[:, 10] = 70, 190, 1  # an ankle, in pixels of the scene
+    points[:, 1] = 60, 40, 1
+    points[0, 10, 2] = 0  # not seen
+    squares = np.tile([0, 0, 200], (3, 1))
+    found = person_boxes(masks, squares, points)
+    assert found[:2].tolist() == [[40, 20, 80, 100], [40, 20, 80, 190]]
+    assert found[2, 0] < 60 and found[2, 3] > 190  # of the joints alone, with a margin
 
 
 @pytest.fixture(scope="module")
