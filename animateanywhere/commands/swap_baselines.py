@@ -282,12 +282,14 @@ def _stitched(
     """What a base made, laid into the scene as by `aa swap`."""
     old, region = case.scene, _place(case, generation.mask_of(base), seed)
     plain = generation.through_vae(base, old.frames)
+    squares = np.tile([0, 0, made.shape[1]], (len(made), 1))
     patch = stitch.patches(
-        made, plain, old.frames, region, old.masks / 255, np.zeros_like(region), old.keypoints
+        made, plain, old.frames, squares, region, old.masks / 255, np.zeros_like(region),
+        old.keypoints,
     )  # fmt: skip
-    where = np.array([0, 0, made.shape[1]])
     frames = [
-        stitch.paste(frame, where, made[n], patch, n, limbs) for n, frame in enumerate(old.frames)
+        stitch.paste(frame, squares[n], made[n], patch, n, limbs)
+        for n, frame in enumerate(old.frames)
     ]
     return Made(np.stack(frames), patch.matte)
 

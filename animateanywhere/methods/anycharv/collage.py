@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, grey_erosion, median_filter
+from scipy.ndimage import gaussian_filter1d, grey_erosion, median_filter
 
 from animateanywhere.core.frame_size import Size
 from animateanywhere.methods.anycharv.limbs import (
@@ -291,19 +291,3 @@ def _upright(there: Ends, here: Ends, pose: np.ndarray, points: np.ndarray, larg
     leaning = (1 - LEANING) * own + LEANING * np.subtract(*here[::-1])
     along = leaning * (np.hypot(*own) / max(np.hypot(*leaning), 1e-6))
     return here[1] - along, here[1]
-
-
-def filled_smoothly(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A frame uint8 (H, W, 3) with the colors around a hole, bool (H, W), in it: means, of ever
-    wider surroundings the farther they are."""
-    known = (~hole).astype(np.float32)[..., None]
-    out, sums, left = frame.astype(np.float32), frame * known, hole.copy()
-    width = 1.5
-    while left.any() and width < 2 * len(frame):
-        share = gaussian_filter(known, (width, width, 0))
-        near = left & (share[..., 0] > 0.05)
-        means = gaussian_filter(sums, (width, width, 0)) / np.maximum(share, 1e-6)
-        out[near] = means[near]
-        left &= ~near
-        width *= 2
-    return (out + 0.5).clip(0, 255).astype(np.uint8)

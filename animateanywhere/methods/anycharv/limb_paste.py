@@ -1,15 +1,13 @@
 """A classical baseline without a network: the limbs of a picture on the scene's bones, laid over
-the scene, from which the old person is erased; hidden limbs first.
-
-The old person is filled in with the median of the frames that show the place, and with the nearest
-pixel where none does.
+the scene, from which the old person is erased as in ours (`background.behind`); hidden limbs first.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_dilation, distance_transform_edt
+from scipy.ndimage import binary_dilation
 
+from animateanywhere.methods.anycharv.background import behind
 from animateanywhere.methods.anycharv.limbs import (
     BONES,
     ends_of,
@@ -35,7 +33,7 @@ def paste_limbs(
     """
     limbs = limbs_of(picture, mask.astype(np.float32) / 255, pose)
     erased = np.stack([binary_dilation(one > 0, iterations=ERASED) for one in old])
-    out = fill_in(scene, erased)
+    out = behind(scene, np.tile([0, 0, scene.shape[2]], (len(scene), 1)), erased)
     touched = erased.copy()
     for index, points in enumerate(poses):
         scale = torso_of(points) / max(torso_of(pose), 1e-6)
@@ -49,16 +47,3 @@ def paste_limbs(
             out[index] = np.round(out[index] * (1 - cover) + color).clip(0, 255)
             touched[index] |= cover[..., 0] > 0
     return out, touched
-
-
-def fill_in(scene: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """Frames uint8 (F, H, W, 3) with what stands behind `holes`, bool (F, H, W): the median of the
-    frames that show the place, or else the nearest pixel of the frame."""
-    shown = np.ma.masked_array(scene, np.broadcast_to(holes[..., None], scene.shape))
-    median = np.ma.median(shown, axis=0)  # (H, W, 3), masked where no frame shows the place
-    never = holes.all(0)
-    behind = np.ma.filled(median, 0).astype(np.uint8)
-    if never.any() and not never.all():
-        nearest = distance_transform_edt(never, return_distances=False, return_indices=True)
-        behind = behind[tuple(nearest)]
-    return np.where(holes[..., None], behind, scene)

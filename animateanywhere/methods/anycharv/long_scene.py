@@ -28,6 +28,7 @@ from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.collage import Views
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
 
+SHARES = ("matte", "gone", "off")  # of `Patches`: in 0..1, kept as bytes
 # Latents of a clip in which the person is swapped, of its squares uint8 (F, S, S, 3), region
 # (F, S, S) in 0..1 and poses (F, 18, 3); the last argument is called after each denoising step
 Swap = Callable[[np.ndarray, np.ndarray, np.ndarray, Callable[[], None]], Tensor]
@@ -100,7 +101,7 @@ def sample_chunk(
     if before is not None and chunk.carried:
         made[: chunk.carried] = _faded(before.tail, made[: chunk.carried])
     old, others = (part.astype(np.float32) / 255 for part in (chunk.old, chunk.others))
-    found = patches(made, plain, scene, region, old, others, chunk.poses, keep)
+    found = patches(made, plain, scene, chunk.squares, region, old, others, chunk.poses, keep)
     count = len(scene) - chunk.given
     done = slice(0, count)
     return Piece(
@@ -126,10 +127,9 @@ def write_piece(path: Path, piece: Piece) -> None:
     with write_aside(path) as aside:
         np.savez_compressed(
             aside, first=piece.first, carried=piece.carried, latents=piece.latents.numpy(),
-            squares=piece.squares, matte=(found.matte * 255 + 0.5).astype(np.uint8),
-            away=(found.away * 255 + 0.5).astype(np.uint8),
-            region=np.packbits(found.region), gone=np.packbits(found.gone), poses=found.poses,
-            **found.views._asdict(),
+            squares=piece.squares, behind=found.behind,
+            **{name: (getattr(found, name) * 255 + 0.5).astype(np.uint8) for name in SHARES},
+            region=np.packbits(found.region), poses=found.poses, **found.views._asdict(),
             gain=found.gain, offset=found.offset,
             tail=piece.tail, share=piece.share,
         )  # fmt: skip
@@ -140,17 +140,16 @@ def read_piece(path: Path) -> Piece | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             rows = dict(file)
-        matte = rows["matte"].astype(np.float32) / 255
-        region, gone = (
-            np.unpackbits(rows[name], count=matte.size).reshape(matte.shape) > 0
-            for name in ("region", "gone")
-        )
-        away = rows["away"].astype(np.float32) / 255
+        matte, gone, off = (rows[name].astype(np.float32) / 255 for name in SHARES)
+        region = np.unpackbits(rows["region"], count=matte.size).reshape(matte.shape) > 0
         views = Views(rows["turned"], rows["face"], rows["torso"])
         return Piece(
             int(rows["first"]), int(rows["carried"]), torch.from_numpy(rows["latents"]),
             rows["squares"],
-            Patches(matte, region, gone, away, rows["poses"], views, rows["gain"], rows["offset"]),
+            Patches(
+                matte, region, gone, rows["behind"], off, rows["poses"], views, rows["gain"],
+                rows["offset"],
+            ),
             rows["tail"], rows["share"],
         )  # fmt: skip
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):

@@ -5,9 +5,9 @@ only the matte is laid over the scene: where the network changed something, and 
 stood. Off the new person's body, more must have changed: a network that is not sure of the
 background changes that, too. Elsewhere every byte is the scene's. How the matte is found is ours;
 the paper gives back the whole frame as its VAE decodes it (`keep="none"`). Over what a small
-network drew, a collage of the picture's own limbs may be laid (`collage.Collage`); off the body,
-where the old person stood, are then the colors around, which leave less of that one than a small
-network does.
+network drew, a collage of the picture's own limbs may be laid (`collage.Collage`); off the body and
+these, the scene is then its own, and where the old person stood is what stands behind
+(`background.behind`): of what a small network draws there, more is left of that one.
 
 Squares are int (F, 3): left, top and side in pixels of the scene, which they may leave.
 """
@@ -27,13 +27,8 @@ from scipy.ndimage import (
 )
 
 from animateanywhere.core.frame_size import square
-from animateanywhere.methods.anycharv.collage import (
-    Collage,
-    Views,
-    filled_smoothly,
-    steadied,
-    views_of,
-)
+from animateanywhere.methods.anycharv.background import behind
+from animateanywhere.methods.anycharv.collage import Collage, Views, steadied, views_of
 from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
@@ -43,7 +38,7 @@ NEAR = (6.0, 18.0)  # gray levels between which the matte rises, on the body
 FAR = (60.0, 90.0)  # and off it: a cape or a bag there still comes along
 BODY = 0.6  # of the widths of a generous outline (`pose.outline`): holds 0.98 of rendered people
 FALL = 0.2  # of the trunk's length: the width around the body in which NEAR becomes FAR
-LAID = (0.4, 0.1)  # BODY and FALL with a collage, which shows what is wider
+LAID = (0.3, 0.05)  # BODY and FALL with a collage, which shows what is wider
 CORE = 0.3  # of the widths of that outline: surely the body
 BORDER = 0.012  # of the square's side: how inexact the border of a mask is
 SAME = 25.0  # gray levels: a smaller difference is what the network left as it was
@@ -62,15 +57,17 @@ class Patches(NamedTuple):
     """How squares (F, S, S, 3) are laid over a scene.
 
     matte float32 (F, S, S) in 0..1. region bool (F, S, S), beyond which nothing may change. gone
-    bool (F, S, S), where the old person stood; away (F, S, S) in 0..1, where of that is only the
-    background now. poses (F, 18, 3) of the new person and views, steadied, in pixels of the
-    squares. gain and offset (3,) match the colors to the scene's.
+    (F, S, S) in 0..1, where the old person stood; behind uint8 (F, S, S, 3), the background there,
+    and 0 elsewhere. off (F, S, S) in 0..1, where with a collage only the background is now. poses
+    (F, 18, 3) of the new person and views, steadied, in pixels of the squares. gain and offset (3,)
+    match the colors to the scene's.
     """
 
     matte: np.ndarray
     region: np.ndarray
     gone: np.ndarray
-    away: np.ndarray
+    behind: np.ndarray
+    off: np.ndarray
     poses: np.ndarray
     views: Views
     gain: np.ndarray
@@ -80,7 +77,8 @@ class Patches(NamedTuple):
         """Those of some frames."""
         return self._replace(
             matte=self.matte[some], region=self.region[some], gone=self.gone[some],
-            away=self.away[some], poses=self.poses[some], views=self.views.rows(some),
+            behind=self.behind[some], off=self.off[some], poses=self.poses[some],
+            views=self.views.rows(some),
         )  # fmt: skip
 
     def matched(self, made: np.ndarray) -> np.ndarray:
@@ -96,8 +94,9 @@ def cut_out(frames: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:
 
 
 def patches(
-    made: np.ndarray, plain: np.ndarray, scene: np.ndarray, region: np.ndarray, old: np.ndarray,
-    others: np.ndarray, poses: np.ndarray, keep: Keep = "changed",
+    made: np.ndarray, plain: np.ndarray, scene: np.ndarray, squares: np.ndarray,
+    region: np.ndarray, old: np.ndarray, others: np.ndarray, poses: np.ndarray,
+    keep: Keep = "changed",
 ) -> Patches:  # fmt: skip
     """The patches of consecutive squares.
 
@@ -105,6 +104,7 @@ def patches(
         made: uint8 (F, S, S, 3), what the network made, decoded.
         plain: uint8 (F, S, S, 3), the scene encoded and decoded: what differs from it is meant.
         scene: uint8 (F, S, S, 3), the scene itself.
+        squares: int (F, 3), left, top and side of each in pixels of the scene.
         region: (F, S, S) in 0..1, the box in which the person may be.
         old, others: (F, S, S) in 0..1, masks of the old person, and of everybody else.
         poses: (F, 18, 3), keypoints of the new person in pixels of the squares.
@@ -112,15 +112,19 @@ def patches(
             none of the square.
     """
     side = made.shape[1]
-    gone, steady = _grown(old, OLD * side), steadied(poses)
-    views = views_of(steady, poses)
+    stood, someone = _grown(old, OLD * side), _grown(others, OTHERS * side)
     soft = max(FEATHER * side / 2, 0.5)
-    away = gaussian_filter(gone.astype(np.float32), (0, soft, soft))
-    away *= _off_body(steady, side, *LAID)
+    gone = gaussian_filter(stood.astype(np.float32), (0, soft, soft))
+    empty = behind(scene, squares, stood | someone) * (gone > 0)[..., None]
+    steady = steadied(poses)
+    off = _off_body(steady, side, *LAID)
+    if keep != "changed":  # more of what the network drew is asked for
+        off *= gone
+    common = gone, empty, off, steady, views_of(steady, poses)
     if keep == "none":
         whole = np.ones(made.shape[:3], np.float32)
-        return Patches(whole, whole > 0, gone, away, steady, views, np.ones(3), np.zeros(3))
-    allowed = (region > 0) & ~_grown(others, OTHERS * side)
+        return Patches(whole, whole > 0, *common, np.ones(3), np.zeros(3))
+    allowed = (region > 0) & ~someone
     if keep == "box":
         matte = allowed.astype(np.float32)
     else:
@@ -129,7 +133,7 @@ def patches(
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
-    return Patches(matte, allowed, gone, away, steady, views, *_color_match(plain, scene, matte))
+    return Patches(matte, allowed, *common, *_color_match(plain, scene, matte))
 
 
 def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -153,29 +157,37 @@ def paste(
     The matte's zeros leave the frame's bytes as they are.
     """
     left, top, side = (int(number) for number in where)
-    size = (side, side)
-    matte = Image.fromarray(patch.matte[index]).resize(size, Image.Resampling.BILINEAR)
-    inside = Image.fromarray(patch.region[index]).resize(size, Image.Resampling.NEAREST)
-    weight = (np.asarray(matte) * np.asarray(inside)).clip(0, 1)
     height, width = frame.shape[:2]
-    rows = slice(max(-top, 0), min(side, height - top))
-    columns = slice(max(-left, 0), min(side, width - left))
+    rows = slice(max(-top, 0), max(min(side, height - top), 0))
+    columns = slice(max(-left, 0), max(min(side, width - left), 0))
+
+    def enlarged(plane: np.ndarray, resample: Image.Resampling) -> np.ndarray:
+        """What of a plane of the square is in these rows and columns, float32 (h, w, 1 or 3)."""
+        large = Image.fromarray(plane).resize((side, side), resample)
+        part = np.asarray(large)[rows, columns].astype(np.float32)
+        return part.reshape(*part.shape[:2], -1)
+
+    bilinear, bicubic = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+    weight = enlarged(patch.matte[index], bilinear).clip(0, 1)
+    weight *= enlarged(patch.region[index], Image.Resampling.NEAREST)
     out = frame.copy()
-    if rows.start >= rows.stop or columns.start >= columns.stop or not weight.any():
+    if not weight.any():
         return out
-    made = patch.matched(made)
+    down, across = (np.flatnonzero(weight.any((axis, 2))) for axis in (1, 0))
+    weight = weight[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
+    rows = slice(rows.start + down[0], rows.start + down[-1] + 1)
+    columns = slice(columns.start + across[0], columns.start + across[-1] + 1)
+    own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+    drawn = enlarged(patch.matched(made), bicubic)
     if collage is not None:
-        made = _without_old(frame, where, made, patch, index)
-    picture = Image.fromarray(made).resize(size, Image.Resampling.BICUBIC)
-    drawn = np.asarray(picture).astype(np.float32)
-    if collage is not None:
+        gone, off = (enlarged(plane[index], bilinear) for plane in (patch.gone, patch.off))
+        empty = own + gone * (enlarged(patch.behind[index], bicubic) - own)
         larger = side / len(made)
         points = patch.poses[index] * np.array([larger, larger, 1], np.float32)
-        cover, color = collage.layer(points, square(side), patch.views.one(index, larger))
-        drawn = drawn * (1 - cover) + color
-    own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
-    share = weight[rows, columns, None]
-    own[:] = (own + share * (drawn[rows, columns] - own) + 0.5).astype(np.uint8)
+        layer = collage.layer(points, square(side), patch.views.one(index, larger))
+        cover, color = (part[rows, columns] for part in layer)
+        drawn = (drawn + off * (empty - drawn)) * (1 - cover) + color
+    own[:] = (own + weight * (drawn - own) + 0.5).astype(np.uint8)
     return out
 
 
@@ -193,20 +205,6 @@ def _in_front(
     kept = gaussian_filter(apart, (0, BORDER * side / 2, BORDER * side / 2)) < SAME
     front: np.ndarray = median_filter(hidden & kept, size=(3, 1, 1), mode="nearest")
     return front
-
-
-def _without_old(
-    frame: np.ndarray, where: np.ndarray, made: np.ndarray, patch: Patches, index: int
-) -> np.ndarray:
-    """What was made, with the colors around the old person where that one stood, off the new one's
-    body. Arguments as for `paste`."""
-    side, share = len(made), patch.away[index]
-    if not share.any():
-        return made
-    scene = cut_out(frame[None], where[None], side)[0]
-    behind = filled_smoothly(scene, patch.gone[index])
-    out = made + share[..., None] * (behind.astype(np.float32) - made)
-    return (out + 0.5).astype(np.uint8)
 
 
 def _changed(

@@ -14,7 +14,6 @@ from animateanywhere.methods.anycharv.collage import (
     Cutout,
     Views,
     completed,
-    filled_smoothly,
     steadied,
     views_of,
 )
@@ -282,21 +281,6 @@ def test_the_rim_of_a_large_pictures_mask_is_left_out() -> None:
     picture[binary_erosion(mask > 0, iterations=2)] = 0
     frame = laid([Cutout(picture, mask, pose() * scale)], pose() * scale, Size(6 * SIDE, 6 * SIDE))
     assert frame.max() == GRAY and (frame == 0).any()
-
-
-def test_a_hole_gets_the_colors_around_it() -> None:
-    frame = np.zeros((64, 64, 3), np.uint8)
-    frame[:, :32], frame[:, 32:] = (200, 10, 10), (10, 10, 200)
-    hole = np.zeros((64, 64), bool)
-    hole[20:50, 10:54] = True
-    shown = np.where(hole[..., None], np.uint8(77), frame)
-    found = filled_smoothly(shown, hole)
-    assert np.array_equal(found[~hole], frame[~hole])
-    inside = found[hole].astype(int)
-    assert (np.abs(inside[:, 1] - 10) <= 1).all()  # nothing of what was in the hole
-    assert found[35, 12, 0] > 150 > 60 > found[35, 51, 0]
-    assert np.array_equal(filled_smoothly(frame, ~hole & hole), frame)
-    filled_smoothly(frame, np.ones_like(hole))  # nothing is known: no error
 
 
 def test_poses_far_beyond_the_frame_and_of_no_length_are_no_trouble() -> None:

@@ -25,6 +25,7 @@ def masks(left: int, right: int, top: int = 8, bottom: int = 40) -> np.ndarray:
 
 
 BOX, OLD, NOBODY = masks(6, 40, 2, 46), masks(16, 30), np.zeros((FRAMES, SIDE, SIDE), np.float32)
+SQUARES = np.tile([0, 0, SIDE], (FRAMES, 1))
 UNKNOWN = np.zeros((FRAMES, 18, 3), np.float32)  # poses of which no joint is seen
 
 
@@ -34,7 +35,7 @@ def test_a_person_swapped_with_himself_gives_the_scene(keep, left, top, side):
     frames = scene()
     squares = np.tile([left, top, side], (FRAMES, 1))
     cut = cut_out(frames, squares, SIDE)
-    patch = patches(cut, cut, cut, BOX, OLD, NOBODY, UNKNOWN, keep)
+    patch = patches(cut, cut, cut, SQUARES, BOX, OLD, NOBODY, UNKNOWN, keep)
     for index, frame in enumerate(frames):
         assert (paste(frame, squares[index], cut[index], patch, index) == frame).all()
 
@@ -46,7 +47,7 @@ def test_what_did_not_change_is_the_scenes_at_any_size(side):
     squares = np.tile([20, 5, side], (FRAMES, 1))
     cut = cut_out(frames, squares, SIDE)
     plain = (cut * 0.8 + 20).astype(np.uint8)
-    patch = patches(plain, plain, cut, BOX, OLD, NOBODY, UNKNOWN)
+    patch = patches(plain, plain, cut, SQUARES, BOX, OLD, NOBODY, UNKNOWN)
     assert not patch.matte.any() and not changed_share(plain, plain, BOX).any()
     assert (paste(frames[0], squares[0], plain[0], patch, 0) == frames[0]).all()
 
@@ -58,7 +59,7 @@ def test_outside_of_the_region_and_on_others_every_byte_is_the_scenes(keep, side
     squares = np.tile([20, 5, side], (FRAMES, 1))
     cut = cut_out(frames, squares, SIDE)
     made, someone = 255 - cut, masks(34, 48)
-    patch = patches(made, cut, cut, BOX, OLD, someone, UNKNOWN, keep)
+    patch = patches(made, cut, cut, SQUARES, BOX, OLD, someone, UNKNOWN, keep)
     out = paste(frames[0], squares[0], made[0], patch, 0)
     changed = (out != frames[0]).any(-1)
     place = np.zeros(frames.shape[1:3])
@@ -78,12 +79,12 @@ def test_a_change_beside_the_old_person_is_in_the_matte_and_the_ground_is_not():
     cut = cut_out(scene(), np.tile([20, 5, SIDE], (FRAMES, 1)), SIDE)
     made = cut.copy()
     made[:, 10:30, 31:38] = 255 - made[:, 10:30, 31:38]  # an arm that the old person lacks
-    patch = patches(made, cut, cut, BOX, OLD, NOBODY, UNKNOWN)
+    patch = patches(made, cut, cut, SQUARES, BOX, OLD, NOBODY, UNKNOWN)
     assert patch.matte[:, 12:28, 33:36].mean() > 0.9
     assert patch.matte[:, 12:38, 18:28].mean() > 0.95  # the old person goes as a whole
     assert patch.matte[:, 8:40, 7:12].mean() < 0.05
     for keep in ("changed", "box", "none"):  # however much is laid over the scene
-        patch = patches(made, cut, cut, BOX, OLD, NOBODY, UNKNOWN, keep)
+        patch = patches(made, cut, cut, SQUARES, BOX, OLD, NOBODY, UNKNOWN, keep)
         assert patch.matte.any()
     share = changed_share(made, cut, BOX)
     assert share.min() > 0.08 and share.max() < 0.3
@@ -95,7 +96,7 @@ def test_the_tint_of_the_vae_is_taken_off():
     plain = (cut * 0.9 + 20).astype(np.uint8)
     made = plain.copy()
     made[:, 10:40, 18:30] = (np.array([60, 200, 90]) * 0.9 + 20).astype(np.uint8)
-    patch = patches(made, plain, cut, BOX, OLD, NOBODY, UNKNOWN)
+    patch = patches(made, plain, cut, SQUARES, BOX, OLD, NOBODY, UNKNOWN)
     matched = patch.matched(made).astype(int)
     assert np.abs(matched[:, 20, 24] - [60, 200, 90]).max() <= 2
     assert np.abs(matched[:, 4, 4] - cut[:, 4, 4]).max() <= 2
@@ -105,7 +106,7 @@ def test_all_of_the_square_as_the_vae_gives_it():
     frames = scene()
     squares = np.tile([20, 5, SIDE], (FRAMES, 1))
     made = cut_out(scene(seed=1), squares, SIDE)
-    patch = patches(made, made, made, BOX, OLD, NOBODY, UNKNOWN, "none")
+    patch = patches(made, made, made, SQUARES, BOX, OLD, NOBODY, UNKNOWN, "none")
     out = paste(frames[2], squares[2], made[2], patch, 2)
     assert (out[5 : 5 + SIDE, 20 : 20 + SIDE] == made[2]).all()
 
@@ -148,13 +149,30 @@ def test_with_a_collage_the_old_person_leaves_the_colors_around() -> None:
         frame[5 : 5 + SIDE, 20 : 20 + SIDE] = one
     made = np.where(old[..., None] > 0, np.uint8(160), cut)
     made[:, 14:34, 10:18] = 200  # the new one
-    patch = patches(made, cut, cut, BOX, old, NOBODY, standing(14))
+    patch = patches(made, cut, cut, SQUARES, BOX, old, NOBODY, standing(14))
     nothing = Collage([])
     without, out = (paste(frames[1], squares[1], made[1], patch, 1, some)
                     for some in (None, nothing))  # fmt: skip
     middle = np.s_[5 + 20 : 5 + 30, 20 + 30 : 20 + 36]
     assert without[middle].min() > 120 and out[middle].max() < 80
     assert np.array_equal(out[:, :25], without[:, :25])
+
+
+@pytest.mark.parametrize("keep, kept", [("changed", True), ("box", False), ("none", False)])
+def test_with_a_collage_the_scene_is_its_own_off_the_body(keep: str, kept: bool) -> None:
+    """Also where the network drew something, unless more of that is asked for."""
+    frames = scene()
+    squares = np.tile([20, 5, SIDE], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    made = cut.copy()
+    made[:, 10:42, 8:36] = 255 - made[:, 10:42, 8:36]  # a body at 14, and far beside it
+    patch = patches(made, cut, cut, squares, BOX, NOBODY, NOBODY, standing(14), keep)
+    without, out = (paste(frames[1], squares[1], made[1], patch, 1, some)
+                    for some in (None, Collage([])))  # fmt: skip
+    far, body = np.s_[5 + 16 : 5 + 36, 20 + 26 : 20 + 34], np.s_[5 + 16 : 5 + 24, 20 + 13 : 20 + 16]
+    assert (without[far] != frames[1][far]).any(-1).mean() > 0.9
+    assert np.array_equal(out[far], frames[1][far]) == kept
+    assert np.array_equal(out[body], without[body]) and (out[body] != frames[1][body]).any()
 
 
 def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
@@ -166,12 +184,12 @@ def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
     rail[:, 29:35] = True
     old[rail], cut[rail] = 0, 240
     made = np.where((old > 0)[..., None], np.uint8(180), cut)
-    patch = patches(made, cut, cut, BOX, old, NOBODY, standing(14))
+    patch = patches(made, cut, cut, SQUARES, BOX, old, NOBODY, standing(14))
     trunk, bar = np.s_[:, 18:24, 12:16], np.s_[:, 31:33, 12:16]
     assert patch.matte[trunk].min() > 0.9 and not patch.matte[bar].any()
     assert not patch.region[bar].any() and patch.region[trunk].all()
     made[rail] = 180
-    changed = patches(made, cut, cut, BOX, old, NOBODY, standing(14))
+    changed = patches(made, cut, cut, SQUARES, BOX, old, NOBODY, standing(14))
     assert changed.matte[bar].min() > 0.9
 
 
@@ -183,7 +201,7 @@ def test_far_from_the_body_only_much_that_changed_is_laid_over_the_scene():
     def laid(gray: int, where: np.ndarray) -> np.ndarray:
         made = cut.copy()
         made[where > 0] = gray
-        matte: np.ndarray = patches(made, cut, cut, whole, nobody, nobody, poses).matte
+        matte: np.ndarray = patches(made, cut, cut, SQUARES, whole, nobody, nobody, poses).matte
         return matte[2]
 
     body, beside = masks(12, 16, 14, 40), masks(36, 44, 14, 40)
@@ -203,7 +221,7 @@ def test_a_collage_is_laid_where_the_network_drew_and_at_the_scenes_size(side: i
     made[:, :, :24] = 255 - made[:, :, :24]  # the network drew half of the body only
     poses = np.tile(points, (FRAMES, 1, 1))
     poses[2, 1] = 0  # the neck is not seen for a frame
-    patch = patches(made, cut, cut, BOX, NOBODY, NOBODY, poses)
+    patch = patches(made, cut, cut, SQUARES, BOX, NOBODY, NOBODY, poses)
     red = np.full((SIDE, SIDE, 3), (250, 0, 0), np.uint8)
     limbs = Collage([Cutout(red, np.ones((SIDE, SIDE), np.float32), points)])
     for index in (0, 2):
@@ -215,4 +233,4 @@ def test_a_collage_is_laid_where_the_network_drew_and_at_the_scenes_size(side: i
         trunk = out[5 + int(side * 0.45), 20 + int(side * 0.47)]
         assert trunk[0] > 200 and trunk[1:].max() < 60
     assert np.array_equal(paste(frames[0], squares[0], cut[0], patches(
-        cut, cut, cut, BOX, OLD, NOBODY, poses), 0, limbs), frames[0])  # fmt: skip
+        cut, cut, cut, SQUARES, BOX, OLD, NOBODY, poses), 0, limbs), frames[0])  # fmt: skip

@@ -1,0 +1,155 @@
+"""What stands behind the old person: as other frames of the scene show it, where they do; elsewhere
+the colors around.
+
+The squares that the network sees are laid on one canvas, on which the background of a still camera
+stands still; a camera that pans or shakes is followed by whole pixels (masked normalized
+cross-correlation, Padfield 2012, doi:10.1109/TIP.2011.2181402). What the canvas tells is taken for
+a frame only where it agrees with what that frame shows around the person.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import binary_dilation, gaussian_filter
+
+LARGEST = 384  # pixels of the canvas's longer side
+FRAMES = 32  # of a chunk, evenly spread, that the canvas is made of
+AROUND = 0.06  # of a square's side: the width around the person in which both must agree
+AGREE = 12.0  # gray levels, of the median there
+SEVERAL = 3  # frames that show a pixel: of fewer, a frame is compared with itself
+STILL = 4.0  # gray levels from frame to frame: less, and the camera stood still
+OVERLAP = 0.5  # of two frames, at least, when a camera is followed
+NOT_SHOWN = 999  # more than any color
+
+
+class _Canvas(NamedTuple):
+    """Where squares (F, S, S, 3) lie: on a canvas of `width` x `height` pixels, the pixel p of
+    frame f is at p * scale[f] + corner[f]; scale (F,), corner (F, 2)."""
+
+    width: int
+    height: int
+    scale: np.ndarray
+    corner: np.ndarray
+
+    def of(self, first: int, second: int, side: int) -> _Canvas:
+        """A canvas of two of the squares."""
+        some = [first, second]
+        return _fitted(self.scale[some], self.corner[some], side)
+
+    def laid(self, picture: np.ndarray, frame: int) -> np.ndarray:
+        """A square's picture (S, S[, 3]) uint8 on the canvas, with zeros around it."""
+        scale, (left, top) = 1 / self.scale[frame], self.corner[frame]
+        data = (scale, 0, -left * scale, 0, scale, -top * scale)
+        return _moved(picture, (self.width, self.height), data)
+
+    def cut(self, canvas: np.ndarray, frame: int, side: int) -> np.ndarray:
+        """A square of a canvas (H, W[, 3]) uint8."""
+        scale, (left, top) = self.scale[frame], self.corner[frame]
+        return _moved(canvas, (side, side), (scale, 0, left, 0, scale, top))
+
+
+def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Squares of a scene without who is hidden.
+
+    Args:
+        scene: uint8 (F, S, S, 3), consecutive squares.
+        squares: int (F, 3), left, top and side of each in pixels of the scene.
+        hidden: bool (F, S, S), where people are.
+
+    Returns:
+        uint8 (F, S, S, 3), which equals `scene` where nobody is.
+    """
+    shown = ((~hidden) * 255).astype(np.uint8)  # (F, S, S)
+    canvas = _followed(scene, shown, _canvas_of(squares, scene.shape[1]))
+    plate, count = _plate(scene, shown, canvas)
+    plate = filled_smoothly(plate, count == 0)
+    compared = ((count >= SEVERAL) * 255).astype(np.uint8)
+    out = scene.copy()
+    for index, (own, hole) in enumerate(zip(scene, hidden, strict=True)):
+        if not hole.any():
+            continue
+        there = canvas.cut(plate, index, len(own))
+        around = ~hole & binary_dilation(hole, iterations=max(round(AROUND * len(own)), 1))
+        around &= canvas.cut(compared, index, len(own)) == 255
+        apart = np.abs(there[around].astype(np.float32) - own[around])
+        if around.any() and np.median(apart) < AGREE:
+            out[index][hole] = there[hole]
+        else:
+            out[index] = filled_smoothly(own, hole)
+    return out
+
+
+def filled_smoothly(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A frame uint8 (H, W, 3) with the colors around a hole, bool (H, W), in it: means, of ever
+    wider surroundings the farther they are."""
+    known = (~hole).astype(np.float32)[..., None]
+    out, sums, left = frame.astype(np.float32), frame * known, hole.copy()
+    width = 1.5
+    while left.any() and width < 2 * len(frame):
+        share = gaussian_filter(known, (width, width, 0))
+        near = left & (share[..., 0] > 0.05)
+        means = gaussian_filter(sums, (width, width, 0)) / np.maximum(share, 1e-6)
+        out[near] = means[near]
+        left &= ~near
+        width *= 2
+    return (out + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _canvas_of(squares: np.ndarray, side: int) -> _Canvas:
+    """A canvas that holds all squares (F, 3), about as fine as they are, `side` pixels each."""
+    corner, sides = squares[:, :2].astype(np.float64), squares[:, 2].astype(np.float64)
+    fine = side / np.median(sides)
+    return _fitted(sides / side * fine, corner * fine, side)
+
+
+def _fitted(scale: np.ndarray, corner: np.ndarray, side: int) -> _Canvas:
+    """A canvas that just holds squares, smaller if it would be larger than `LARGEST`."""
+    low, high = corner.min(0), (corner + side * scale[:, None]).max(0)
+    smaller = min(1.0, LARGEST / (high - low).max())
+    width, height = np.ceil((high - low) * smaller).astype(int)
+    return _Canvas(int(width), int(height), scale * smaller, (corner - low) * smaller)
+
+
+def _followed(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> _Canvas:
+    """The canvas with squares moved as the camera moves, from frame to frame."""
+    from skimage.registration import phase_cross_correlation
+
+    corner, moved = canvas.corner.copy(), np.zeros(2)
+    for index in range(1, len(scene)):
+        pair = canvas.of(index - 1, index, scene.shape[1])
+        (old, was), (new, now) = (
+            (pair.laid(scene[n].mean(-1).astype(np.uint8), k), pair.laid(shown[n], k) == 255)
+            for k, n in enumerate((index - 1, index))
+        )
+        both = was & now
+        if both.any() and np.abs(new[both].astype(np.float32) - old[both]).mean() > STILL:
+            moved += phase_cross_correlation(
+                old, new, reference_mask=was, moving_mask=now, overlap_ratio=OVERLAP
+            )[0][::-1]
+        corner[index] += moved
+    return _fitted(canvas.scale, corner, scene.shape[1])
+
+
+def _plate(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> tuple[np.ndarray, np.ndarray]:
+    """The median uint8 (H, W, 3) of the frames that show each pixel of the canvas, and how many do,
+    (H, W)."""
+    some = np.linspace(0, len(scene) - 1, min(FRAMES, len(scene))).round().astype(int)
+    stack = np.full((len(some), canvas.height, canvas.width, 3), NOT_SHOWN, np.int16)
+    for row, index in zip(stack, some, strict=True):
+        seen = canvas.laid(shown[index], index) == 255
+        row[seen] = canvas.laid(scene[index], index)[seen]
+    count = (stack[..., 0] != NOT_SHOWN).sum(0)
+    stack.sort(axis=0)  # what is not shown comes last
+    middle = np.maximum(count - 1, 0)[None, ..., None] // 2
+    plate = np.take_along_axis(stack, middle, 0)[0]
+    return np.where(count[..., None] > 0, plate, 0).astype(np.uint8), count
+
+
+def _moved(picture: np.ndarray, size: tuple[int, int], data: tuple[float, ...]) -> np.ndarray:
+    """A picture uint8 (H, W[, 3]) in another frame of a size, by an affine map of its pixels."""
+    image = Image.fromarray(picture)
+    moved = image.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    return np.asarray(moved)

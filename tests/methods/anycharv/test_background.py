@@ -1,0 +1,110 @@
+"""What stands behind a person, as other frames show it."""
+
+import numpy as np
+import pytest
+
+from animateanywhere.methods.anycharv.background import behind, filled_smoothly
+from animateanywhere.methods.anycharv.stitch import cut_out
+
+SIDE, FRAMES, WIDE = 48, 12, 20
+
+
+def view(width: int = 160, height: int = 90, seed: int = 0) -> np.ndarray:
+    """A background in which every shift shows: soft blobs of many colors."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 255, (height // 6 + 2, width // 6 + 2, 3)).astype(np.float32)
+    rows, columns = np.arange(height) / 6, np.arange(width) / 6
+    out = np.empty((height, width, 3), np.float32)
+    for channel in range(3):
+        lines = np.stack([np.interp(columns, np.arange(small.shape[1]), row)
+                          for row in small[..., channel]])  # fmt: skip
+        out[..., channel] = np.stack(
+            [np.interp(rows, np.arange(len(small)), line) for line in lines.T], 1
+        )
+    return out.astype(np.uint8)
+
+
+def walked(
+    camera: np.ndarray, squares: np.ndarray, lefts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squares of a white person 10 pixels wide who walks before a view, which a camera films from
+    `camera` (F, 2): with the person, without, and where the person is."""
+    whole = view()
+    truth, shown, masks = [], [], []
+    for (x, y), left in zip(camera, lefts, strict=True):
+        frame = whole[y : y + 60, x : x + 120]
+        mask = np.zeros(frame.shape[:2], bool)
+        mask[12:44, left : left + 10] = True
+        truth.append(frame)
+        shown.append(np.where(mask[..., None], np.uint8(255), frame))
+        masks.append((mask * 255).astype(np.uint8))
+    scene, empty = cut_out(np.stack(shown), squares, SIDE), cut_out(np.stack(truth), squares, SIDE)
+    return scene, empty, cut_out(np.stack(masks), squares, SIDE) > 0
+
+
+SHAKE = np.random.default_rng(3).integers(-2, 3, (FRAMES, 2)) + 12
+
+
+@pytest.mark.parametrize("camera", ["still", "shaken", "panned"])
+@pytest.mark.parametrize("follows", [False, True])
+def test_other_frames_show_what_stands_behind(camera: str, follows: bool) -> None:
+    """Of still, shaken and panned cameras; in squares that stand still or follow the person."""
+    steps = np.arange(FRAMES)
+    moves = {"still": 0 * SHAKE + 12, "shaken": SHAKE,
+             "panned": np.column_stack([2 * steps, 0 * steps + 9])}[camera]  # fmt: skip
+    lefts = 20 + 3 * steps
+    squares = np.column_stack([3 * steps * follows + 8, 0 * steps + 6, 0 * steps + SIDE])
+    scene, empty, hidden = walked(moves, squares, lefts)
+    found = behind(scene, squares, hidden)
+    assert np.array_equal(found[~hidden], scene[~hidden])
+    wrong = np.abs(found[hidden].astype(int) - empty[hidden]).mean()
+    smooth = np.stack([filled_smoothly(*one) for one in zip(scene, hidden, strict=True)])
+    assert wrong < 0.2 * np.abs(smooth[hidden].astype(int) - empty[hidden]).mean()
+
+
+def test_another_scale_of_the_square_is_no_trouble() -> None:
+    steps = np.arange(FRAMES)
+    squares = np.column_stack([8 - steps // 3, 6 - steps // 4, SIDE + steps])
+    scene, empty, hidden = walked(0 * SHAKE + 12, squares, 20 + 3 * steps)
+    wrong = np.abs(behind(scene, squares, hidden)[hidden].astype(int) - empty[hidden])
+    assert wrong.mean() < 12
+
+
+def test_where_frames_do_not_agree_the_colors_around_are_taken() -> None:
+    """Each frame has another background, as in flashing light, or water."""
+    squares = np.tile([8, 6, SIDE], (FRAMES, 1))
+    scene = np.stack([cut_out(view(seed=n)[None], squares[:1], SIDE)[0] for n in range(FRAMES)])
+    hidden = np.zeros((FRAMES, SIDE, SIDE), bool)
+    for n in range(FRAMES):
+        hidden[n, 10:40, 5 + 2 * n : 15 + 2 * n] = True
+    found = behind(scene, squares, hidden)
+    for one, frame, hole in zip(found, scene, hidden, strict=True):
+        assert np.array_equal(one, filled_smoothly(frame, hole))
+
+
+def test_who_never_moves_leaves_the_colors_around() -> None:
+    squares = np.tile([8, 6, SIDE], (FRAMES, 1))
+    scene = np.full((FRAMES, SIDE, SIDE, 3), 60, np.uint8)
+    hidden = np.zeros((FRAMES, SIDE, SIDE), bool)
+    hidden[:, 10:40, 15:30] = True
+    scene[hidden] = 250
+    assert (behind(scene, squares, hidden) == 60).all()
+    assert behind(scene, squares, np.ones_like(hidden)).shape == scene.shape  # nothing is known
+    assert np.array_equal(behind(scene, squares, hidden & False), scene)
+    one = behind(scene[:1], squares[:1], hidden[:1])
+    assert (one == 60).all()
+
+
+def test_a_hole_gets_the_colors_around_it() -> None:
+    frame = np.zeros((64, 64, 3), np.uint8)
+    frame[:, :32], frame[:, 32:] = (200, 10, 10), (10, 10, 200)
+    hole = np.zeros((64, 64), bool)
+    hole[20:50, 10:54] = True
+    shown = np.where(hole[..., None], np.uint8(77), frame)
+    found = filled_smoothly(shown, hole)
+    assert np.array_equal(found[~hole], frame[~hole])
+    inside = found[hole].astype(int)
+    assert (np.abs(inside[:, 1] - 10) <= 1).all()  # nothing of what was in the hole
+    assert found[35, 12, 0] > 150 > 60 > found[35, 51, 0]
+    assert np.array_equal(filled_smoothly(frame, ~hole & hole), frame)
+    filled_smoothly(frame, np.ones_like(hole))  # nothing is known: no error
