@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -13,6 +15,7 @@ BONES = {
     (2, 3): 0.24, (3, 4): 0.22, (5, 6): 0.24, (6, 7): 0.22,
     (8, 9): 0.34, (9, 10): 0.3, (11, 12): 0.34, (12, 13): 0.3,
 }  # fmt: skip
+AREAS = ((2, 5, 11, 8), (8, 11, 12, 9), (9, 12, 13, 10))  # trunk, skirt, hem
 PALM, HEAD, TORSO, FOOT = 0.3, 0.62, 0.3, 0.4  # radii
 REACH = 0.4  # from the wrist to the middle of the hand, in lengths of the forearm
 SHORTEST = 4  # pixels of a trunk around which an outline can be drawn
@@ -38,21 +41,26 @@ def trunk_length(keypoints: np.ndarray, height: int, width: int) -> float:
 
 
 def body_outlines(
-    keypoints: np.ndarray, height: int, width: int, thickness: float = 1.0
-) -> np.ndarray:
+    keypoints: np.ndarray, height: int, width: int, thickness: float = 1.0,
+    trunk: float | None = None, skirt: bool = True,
+) -> np.ndarray:  # fmt: skip
     """The pixels of a clothed body in each frame, bool (F, H, W); none where the trunk is never
     seen, or is shorter than `SHORTEST`.
 
     Args:
         keypoints: (F, 18, 3) in pixels.
         thickness: factor of the generous widths above.
+        trunk: its length in pixels, if not by `trunk_length`.
+        skirt: with what is between the legs.
     """
-    unit, seen = trunk_length(keypoints, height, width), placed(keypoints, height, width)
-    if unit < SHORTEST:
+    unit = trunk_length(keypoints, height, width) if trunk is None else trunk
+    seen = placed(keypoints, height, width)
+    if not unit >= SHORTEST:  # or nan
         return np.zeros((len(keypoints), height, width), bool)
+    areas = AREAS if skirt else AREAS[:1]
     rows = zip(keypoints, seen, strict=True)
     return np.stack([
-        _outline(points, known, unit, height, width, thickness) for points, known in rows
+        _outline(points, known, unit, height, width, thickness, areas) for points, known in rows
     ])  # fmt: skip
 
 
@@ -63,8 +71,9 @@ def hand(points: np.ndarray, elbow: int, wrist: int) -> np.ndarray:
 
 
 def _outline(
-    points: np.ndarray, seen: np.ndarray, unit: float, height: int, width: int, thickness: float
-) -> np.ndarray:
+    points: np.ndarray, seen: np.ndarray, unit: float, height: int, width: int, thickness: float,
+    areas: Sequence[tuple[int, ...]],
+) -> np.ndarray:  # fmt: skip
     """The pixels of a clothed body, bool (H, W), around keypoints (18, 3); see `body_outlines`."""
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
@@ -82,7 +91,7 @@ def _outline(
     for (a, b), radius in BONES.items():
         if seen[a] and seen[b]:
             tube(at[a], at[b], radius)
-    for corners in ((2, 5, 11, 8), (8, 11, 12, 9), (9, 12, 13, 10)):  # trunk, skirt, hem
+    for corners in areas:
         some = [joint for joint in corners if seen[joint]]
         if len(some) > 2:
             draw.polygon([tuple(at[joint]) for joint in some], fill=1)

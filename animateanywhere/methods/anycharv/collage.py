@@ -20,6 +20,7 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.methods.anycharv.limbs import (
     BONES,
     HEAD,
+    LEGS,
     OTHER_SIDE,
     TORSO,
     Ends,
@@ -48,6 +49,7 @@ STRETCHED = 2.5  # times its width, at most: a limb that pointed at the camera s
 GAP = 8  # frames
 RIM = 0.004  # of a picture's side: an edge of the mask, which may show the picture's background
 SMALLEST = 8  # pixels of a torso
+THIGH = 0.6  # of the way to the knees: there legs are apart, and a skirt is not
 FLAT = 1e-3  # pixels, and times: less than that is no length
 
 
@@ -110,7 +112,8 @@ class Collage:
 
     Each frame has the limbs of that picture which is turned most alike; those that it does not show
     are of another one, or of the other side. Of a person who is turned away from all pictures, the
-    torso is laid mirrored, and the head, which would be a face, is not.
+    torso is laid mirrored, and the head, which would be a face, is not. skirt: whether something is
+    between the legs in a picture, or may be.
     """
 
     def __init__(self, cutouts: Sequence[Cutout]) -> None:
@@ -124,6 +127,7 @@ class Collage:
                 sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), view))
                 cut = cut.halved()
         self.sizes = [sizes for sizes in self.sizes if sizes]  # of those with a pose
+        self.skirt = any(_between_legs(one) for one in cutouts)
 
     def __bool__(self) -> bool:
         """Whether any picture has a pose with a torso, so that something can be laid."""
@@ -216,6 +220,17 @@ def completed(points: np.ndarray) -> np.ndarray:
             out[hip, :2] = known[:2] + side * NARROWER * (shoulders[0] - shoulders[1])[:2]
             out[hip, 2] = VISIBLE
     return out
+
+
+def _between_legs(one: Cutout) -> bool:
+    """Whether a person has something between the thighs, as a skirt is; also if not seen."""
+    legs = LEGS[:2]
+    if not all(is_seen(one.pose, bone) for bone in legs):
+        return True
+    ends = [ends_of(one.pose, bone) for bone in legs]
+    x, y = np.mean([start + THIGH * (end - start) for start, end in ends], 0).astype(int)
+    height, width = one.mask.shape
+    return bool(one.mask[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] > 0.5)
 
 
 def _turned(points: np.ndarray) -> float:

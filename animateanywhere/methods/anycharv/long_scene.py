@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.collage import Views
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
 
-SHARES = ("matte", "gone", "off")  # of `Patches`: in 0..1, kept as bytes
+SHARES = ("matte", "gone")  # of `Patches`: in 0..1, kept as bytes
 # Latents of a clip in which the person is swapped, of its squares uint8 (F, S, S, 3), region
 # (F, S, S) in 0..1 and poses (F, 18, 3); the last argument is called after each denoising step
 Swap = Callable[[np.ndarray, np.ndarray, np.ndarray, Callable[[], None]], Tensor]
@@ -127,7 +127,7 @@ def write_piece(path: Path, piece: Piece) -> None:
     with write_aside(path) as aside:
         np.savez_compressed(
             aside, first=piece.first, carried=piece.carried, latents=piece.latents.numpy(),
-            squares=piece.squares, behind=found.behind,
+            squares=piece.squares, behind=found.behind, keep=found.keep,
             **{name: (getattr(found, name) * 255 + 0.5).astype(np.uint8) for name in SHARES},
             region=np.packbits(found.region), poses=found.poses, **found.views._asdict(),
             gain=found.gain, offset=found.offset,
@@ -140,15 +140,15 @@ def read_piece(path: Path) -> Piece | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             rows = dict(file)
-        matte, gone, off = (rows[name].astype(np.float32) / 255 for name in SHARES)
+        matte, gone = (rows[name].astype(np.float32) / 255 for name in SHARES)
         region = np.unpackbits(rows["region"], count=matte.size).reshape(matte.shape) > 0
         views = Views(rows["turned"], rows["face"], rows["torso"])
         return Piece(
             int(rows["first"]), int(rows["carried"]), torch.from_numpy(rows["latents"]),
             rows["squares"],
             Patches(
-                matte, region, gone, rows["behind"], off, rows["poses"], views, rows["gain"],
-                rows["offset"],
+                matte, region, gone, rows["behind"], cast(Keep, str(rows["keep"])), rows["poses"],
+                views, rows["gain"], rows["offset"],
             ),
             rows["tail"], rows["share"],
         )  # fmt: skip

@@ -58,16 +58,15 @@ class Patches(NamedTuple):
 
     matte float32 (F, S, S) in 0..1. region bool (F, S, S), beyond which nothing may change. gone
     (F, S, S) in 0..1, where the old person stood; behind uint8 (F, S, S, 3), the background there,
-    and 0 elsewhere. off (F, S, S) in 0..1, where with a collage only the background is now. poses
-    (F, 18, 3) of the new person and views, steadied, in pixels of the squares. gain and offset (3,)
-    match the colors to the scene's.
+    and 0 elsewhere. keep: as in `patches`. poses (F, 18, 3) of the new person and views, steadied,
+    in pixels of the squares. gain and offset (3,) match the colors to the scene's.
     """
 
     matte: np.ndarray
     region: np.ndarray
     gone: np.ndarray
     behind: np.ndarray
-    off: np.ndarray
+    keep: Keep
     poses: np.ndarray
     views: Views
     gain: np.ndarray
@@ -77,8 +76,7 @@ class Patches(NamedTuple):
         """Those of some frames."""
         return self._replace(
             matte=self.matte[some], region=self.region[some], gone=self.gone[some],
-            behind=self.behind[some], off=self.off[some], poses=self.poses[some],
-            views=self.views.rows(some),
+            behind=self.behind[some], poses=self.poses[some], views=self.views.rows(some),
         )  # fmt: skip
 
     def matched(self, made: np.ndarray) -> np.ndarray:
@@ -117,10 +115,7 @@ def patches(
     gone = gaussian_filter(stood.astype(np.float32), (0, soft, soft))
     empty = behind(scene, squares, stood | someone) * (gone > 0)[..., None]
     steady = steadied(poses)
-    off = _off_body(steady, side, *LAID)
-    if keep != "changed":  # more of what the network drew is asked for
-        off *= gone
-    common = gone, empty, off, steady, views_of(steady, poses)
+    common = gone, empty, keep, steady, views_of(steady, poses)
     if keep == "none":
         whole = np.ones(made.shape[:3], np.float32)
         return Patches(whole, whole > 0, *common, np.ones(3), np.zeros(3))
@@ -132,7 +127,9 @@ def patches(
         matte = _changed(made, plain, old, _off_body(poses, side))
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
-        matte = median_filter(matte, size=(3, 1, 1), mode="nearest")
+        steadier = median_filter(matte, size=(3, 1, 1), mode="nearest")
+        # The old person goes in each frame: a fast limb is elsewhere in those before and after
+        matte = np.maximum(steadier, np.minimum(matte, gone))
     return Patches(matte, allowed, *common, *_color_match(plain, scene, matte))
 
 
@@ -180,7 +177,11 @@ def paste(
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     drawn = enlarged(patch.matched(made), bicubic)
     if collage is not None:
-        gone, off = (enlarged(plane[index], bilinear) for plane in (patch.gone, patch.off))
+        torso = float(patch.views.torso[index])
+        beside = _off_body(patch.poses[index : index + 1], len(made), *LAID, torso, collage.skirt)
+        gone, off = (enlarged(one, bilinear) for one in (patch.gone[index], beside[0]))
+        if patch.keep != "changed":  # more of what the network drew is asked for
+            off *= gone
         empty = own + gone * (enlarged(patch.behind[index], bicubic) - own)
         larger = side / len(made)
         points = patch.poses[index] * np.array([larger, larger, 1], np.float32)
@@ -203,7 +204,7 @@ def _in_front(
         return hidden
     apart = np.abs(made.astype(np.float32) - plain).mean(-1)
     kept = gaussian_filter(apart, (0, BORDER * side / 2, BORDER * side / 2)) < SAME
-    front: np.ndarray = median_filter(hidden & kept, size=(3, 1, 1), mode="nearest")
+    front: np.ndarray = hidden & median_filter(hidden & kept, size=(3, 1, 1), mode="nearest")
     return front
 
 
@@ -225,13 +226,18 @@ def _changed(
     return out
 
 
-def _off_body(poses: np.ndarray, side: int, width: float = BODY, fall: float = FALL) -> np.ndarray:
+def _off_body(
+    poses: np.ndarray, side: int, width: float = BODY, fall: float = FALL,
+    trunk: float | None = None, skirt: bool = True,
+) -> np.ndarray:  # fmt: skip
     """How far from the body each pixel is, float32 (F, S, S) in 0..1: 0 on it, and 1 from `fall`
-    trunks away on; 0 everywhere where the trunk is never seen. Arguments as for `patches`; width:
-    of the body, as `BODY`."""
-    away = max(fall * trunk_length(poses, side, side), 1)
+    trunks away on; 0 everywhere where the trunk is never seen. Arguments as for `patches` and
+    `body_outlines`; width: of the body, as `BODY`."""
+    unit = trunk_length(poses, side, side) if trunk is None else trunk
+    away = max(fall * unit, 1)
+    bodies = body_outlines(poses, side, side, width, unit, skirt)
     far = [(distance_transform_edt(~body) / away).clip(0, 1) if body.any() else body
-           for body in body_outlines(poses, side, side, width)]  # fmt: skip
+           for body in bodies]  # fmt: skip
     return np.stack(far).astype(np.float32)
 
 

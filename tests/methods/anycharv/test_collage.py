@@ -74,6 +74,18 @@ def test_a_person_on_its_own_bones_stays() -> None:
     assert same.mean() > 0.97
 
 
+def test_a_skirt_is_known_by_what_is_between_the_thighs() -> None:
+    one = cutout(pose())
+    assert not Collage([one]).skirt
+    skirt = one.mask.copy()
+    skirt[50:70, 40:56] = 1
+    assert Collage([one._replace(mask=skirt)]).skirt
+    assert Collage([one, one._replace(mask=skirt)]).skirt
+    cut_off = one._replace(pose=pose())
+    cut_off.pose[[9, 10], 2] = 0
+    assert Collage([cut_off]).skirt  # it may be one
+
+
 def test_limbs_move_with_their_bones_and_grow_with_the_body() -> None:
     one = cutout(pose())
     moved = pose()

@@ -90,6 +90,16 @@ def test_a_change_beside_the_old_person_is_in_the_matte_and_the_ground_is_not():
     assert share.min() > 0.08 and share.max() < 0.3
 
 
+def test_an_old_person_who_leaps_goes_in_each_frame():
+    """In frame 2 he is where he is not in the frames beside it."""
+    cut = cut_out(scene(), np.tile([20, 5, SIDE], (FRAMES, 1)), SIDE)
+    old = masks(8, 16)
+    old[2] = masks(28, 36)[2]
+    made = np.where(old[..., None] > 0, 255 - cut, cut)
+    matte = patches(made, cut, cut, SQUARES, BOX, old, NOBODY, UNKNOWN).matte
+    assert matte[2, 12:36, 30:34].min() > 0.9 and matte[1, 12:36, 10:14].min() > 0.9
+
+
 def test_the_tint_of_the_vae_is_taken_off():
     cut = np.full((FRAMES, SIDE, SIDE, 3), 120, np.uint8)
     cut += np.random.default_rng(0).integers(-20, 20, cut.shape).astype(np.uint8)
@@ -173,6 +183,24 @@ def test_with_a_collage_the_scene_is_its_own_off_the_body(keep: str, kept: bool)
     assert (without[far] != frames[1][far]).any(-1).mean() > 0.9
     assert np.array_equal(out[far], frames[1][far]) == kept
     assert np.array_equal(out[body], without[body]) and (out[body] != frames[1][body]).any()
+
+
+@pytest.mark.parametrize("skirt", [False, True])
+def test_between_the_legs_the_scene_is_its_own_but_with_a_skirt(skirt: bool) -> None:
+    frames = scene()
+    squares = np.tile([20, 5, SIDE], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    made = 255 - cut
+    poses = standing(23)
+    poses[:, [8, 9, 10], 0] -= 6
+    poses[:, [11, 12, 13], 0] += 6
+    patch = patches(made, cut, cut, squares, BOX, NOBODY, NOBODY, poses)
+    limbs = Collage([])
+    limbs.skirt = skirt
+    out = paste(frames[1], squares[1], made[1], patch, 1, limbs)
+    between, leg = (np.s_[5 + 31 : 5 + 36, 20 + x : 20 + x + 2] for x in (22, 15))
+    assert np.array_equal(out[between], frames[1][between]) != skirt
+    assert (out[leg] != frames[1][leg]).any(-1).all()
 
 
 def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
