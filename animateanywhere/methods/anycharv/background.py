@@ -9,6 +9,7 @@ a frame only where it agrees with what that frame shows around the person.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ AGREE = 12.0  # gray levels, of the median there
 SEVERAL = 3  # frames that show a pixel: of fewer, a frame is compared with itself
 STILL = 4.0  # gray levels from frame to frame: less, and the camera stood still
 OVERLAP = 0.5  # of two frames, at least, when a camera is followed
+SHARED = (
+    0.6  # of what two frames show: with less in common, the next ones are compared with another
+)
 NOT_SHOWN = 999  # more than any color
 
 
@@ -33,11 +37,6 @@ class _Canvas(NamedTuple):
     height: int
     scale: np.ndarray
     corner: np.ndarray
-
-    def of(self, first: int, second: int, side: int) -> _Canvas:
-        """A canvas of two of the squares."""
-        some = [first, second]
-        return _fitted(self.scale[some], self.corner[some], side)
 
     def laid(self, picture: np.ndarray, frame: int) -> np.ndarray:
         """A square's picture (S, S[, 3]) uint8 on the canvas, with zeros around it."""
@@ -60,8 +59,10 @@ def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.nda
         hidden: bool (F, S, S), where people are.
 
     Returns:
-        uint8 (F, S, S, 3), which equals `scene` where nobody is.
+        uint8 (F, S, S, 3), which equals `scene` where nobody is, and in frames of nothing else.
     """
+    if not hidden.any():
+        return scene.copy()
     shown = ((~hidden) * 255).astype(np.uint8)  # (F, S, S)
     canvas = _followed(scene, shown, _canvas_of(squares, scene.shape[1]))
     plate, count = _plate(scene, shown, canvas)
@@ -74,9 +75,10 @@ def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.nda
         there = canvas.cut(plate, index, len(own))
         around = ~hole & binary_dilation(hole, iterations=max(round(AROUND * len(own)), 1))
         around &= canvas.cut(compared, index, len(own)) == 255
-        apart = np.abs(there[around].astype(np.float32) - own[around])
-        if around.any() and np.median(apart) < AGREE:
-            out[index][hole] = there[hole]
+        apart = own[around].astype(np.float32) - there[around]
+        tone = np.median(apart, 0) if around.any() else np.zeros(3)  # exposure changes
+        if around.any() and np.median(np.abs(apart - tone)) < AGREE:
+            out[index][hole] = (there[hole] + tone + 0.5).clip(0, 255).astype(np.uint8)
         else:
             out[index] = filled_smoothly(own, hole)
     return out
@@ -117,19 +119,34 @@ def _followed(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> _Canvas:
     """The canvas with squares moved as the camera moves, from frame to frame."""
     from skimage.registration import phase_cross_correlation
 
-    corner, moved = canvas.corner.copy(), np.zeros(2)
+    grays = scene.mean(-1).astype(np.uint8)  # (F, S, S)
+    corner, moved, key = canvas.corner.copy(), np.zeros(2), 0
     for index in range(1, len(scene)):
-        pair = canvas.of(index - 1, index, scene.shape[1])
-        (old, was), (new, now) = (
-            (pair.laid(scene[n].mean(-1).astype(np.uint8), k), pair.laid(shown[n], k) == 255)
-            for k, n in enumerate((index - 1, index))
-        )
-        both = was & now
-        if both.any() and np.abs(new[both].astype(np.float32) - old[both]).mean() > STILL:
-            moved += phase_cross_correlation(
+        corner[index] += moved
+
+        def compared(shift: np.ndarray, pair: Sequence[int] = (key, index)) -> list[np.ndarray]:
+            """Two frames, where each is shown, and how far they are apart."""
+            places = corner[list(pair)] + [np.zeros(2), shift]
+            both = _fitted(canvas.scale[list(pair)], places, scene.shape[1])
+            old, new = (both.laid(grays[n], k) for k, n in enumerate(pair))
+            was, now = (both.laid(shown[n], k) == 255 for k, n in enumerate(pair))
+            apart = (new.astype(np.float32) - old)[was & now]
+            if apart.size:
+                apart = np.abs(apart - np.median(apart))  # exposure changes
+            return [old, new, was, now, apart]
+
+        old, new, was, now, apart = compared(np.zeros(2))
+        if apart.size and apart.mean() > STILL:
+            shift = phase_cross_correlation(
                 old, new, reference_mask=was, moving_mask=now, overlap_ratio=OVERLAP
             )[0][::-1]
-        corner[index] += moved
+            after = compared(shift)[-1]
+            if after.size and after.mean() < apart.mean():  # frames of another place do not fit
+                corner[index] += shift
+                moved = moved + shift
+        # From one frame for as long as possible: what is less than a pixel must not add up
+        if apart.size < SHARED * max(min(was.sum(), now.sum()), 1):
+            key = index
     return _fitted(canvas.scale, corner, scene.shape[1])
 
 

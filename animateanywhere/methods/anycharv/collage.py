@@ -113,7 +113,7 @@ class Collage:
     Each frame has the limbs of that picture which is turned most alike; those that it does not show
     are of another one, or of the other side. Of a person who is turned away from all pictures, the
     torso is laid mirrored, and the head, which would be a face, is not. skirt: whether something is
-    between the legs in a picture, or may be.
+    between the legs in a picture, or may be, as none shows them.
     """
 
     def __init__(self, cutouts: Sequence[Cutout]) -> None:
@@ -127,11 +127,19 @@ class Collage:
                 sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), view))
                 cut = cut.halved()
         self.sizes = [sizes for sizes in self.sizes if sizes]  # of those with a pose
-        self.skirt = any(_between_legs(one) for one in cutouts)
+        legs = [known for one in cutouts if (known := _between_legs(one)) is not None]
+        self.skirt = any(legs) or not legs
 
     def __bool__(self) -> bool:
         """Whether any picture has a pose with a torso, so that something can be laid."""
         return bool(self.sizes)
+
+    def has_head(self, view: View) -> bool:
+        """Whether any picture has a head for a view: a face, or the back of one."""
+        return any(
+            sizes[0].view.face == view.face and is_seen(sizes[0].pose, *HEAD)
+            for sizes in self.sizes
+        )
 
     def layer(self, pose: np.ndarray, size: Size, view: View) -> tuple[np.ndarray, np.ndarray]:
         """What is laid over a frame of a size: coverage float32 (H, W, 1) in 0..1, and color times
@@ -222,11 +230,11 @@ def completed(points: np.ndarray) -> np.ndarray:
     return out
 
 
-def _between_legs(one: Cutout) -> bool:
-    """Whether a person has something between the thighs, as a skirt is; also if not seen."""
+def _between_legs(one: Cutout) -> bool | None:
+    """Whether a person has something between the thighs, as a skirt is; None if not seen."""
     legs = LEGS[:2]
     if not all(is_seen(one.pose, bone) for bone in legs):
-        return True
+        return None
     ends = [ends_of(one.pose, bone) for bone in legs]
     x, y = np.mean([start + THIGH * (end - start) for start, end in ends], 0).astype(int)
     height, width = one.mask.shape

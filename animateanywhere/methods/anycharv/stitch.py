@@ -28,7 +28,7 @@ from scipy.ndimage import (
 
 from animateanywhere.core.frame_size import square
 from animateanywhere.methods.anycharv.background import behind
-from animateanywhere.methods.anycharv.collage import Collage, Views, steadied, views_of
+from animateanywhere.methods.anycharv.collage import FACE, Collage, Views, steadied, views_of
 from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
@@ -178,7 +178,12 @@ def paste(
     drawn = enlarged(patch.matched(made), bicubic)
     if collage is not None:
         torso = float(patch.views.torso[index])
-        beside = _off_body(patch.poses[index : index + 1], len(made), *LAID, torso, collage.skirt)
+        pose = patch.poses[index : index + 1]
+        beside = _off_body(pose, len(made), *LAID, torso, collage.skirt)
+        if not collage.has_head(patch.views.one(index, 1.0)):  # the network's, with its hair
+            head = np.zeros_like(pose)
+            head[:, FACE] = pose[:, FACE]
+            beside = np.minimum(beside, _off_body(head, len(made), BODY, LAID[1], torso))
         gone, off = (enlarged(one, bilinear) for one in (patch.gone[index], beside[0]))
         if patch.keep != "changed":  # more of what the network drew is asked for
             off *= gone

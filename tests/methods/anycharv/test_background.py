@@ -62,6 +62,35 @@ def test_other_frames_show_what_stands_behind(camera: str, follows: bool) -> Non
     assert wrong < 0.2 * np.abs(smooth[hidden].astype(int) - empty[hidden]).mean()
 
 
+@pytest.mark.parametrize("pan", [0.25, 0.5, 0.8, 1.25])
+def test_pans_of_less_than_a_pixel_do_not_add_up(pan: float) -> None:
+    """The view is filmed at four times the size, so that it moves by parts of a pixel."""
+    many, wide = 32, view(4 * 120, 4 * 70)
+    scene, empty, hidden = [], [], np.zeros((many, SIDE, SIDE), bool)
+    for n in range(many):
+        x = round(4 * pan * n)
+        part = wide[: 4 * SIDE, x : x + 4 * SIDE].reshape(SIDE, 4, SIDE, 4, 3).mean((1, 3))
+        hidden[n, 10:40, 2 + n : 12 + n] = True
+        empty.append(part.astype(np.uint8))
+        scene.append(np.where(hidden[n][..., None], np.uint8(255), empty[-1]))
+    squares = np.tile([0, 0, SIDE], (many, 1))
+    found = behind(np.stack(scene), squares, hidden)
+    wrong = np.abs(found[hidden].astype(int) - np.stack(empty)[hidden]).mean()
+    smooth = np.stack([filled_smoothly(*one) for one in zip(scene, hidden, strict=True)])
+    assert wrong < 0.5 * np.abs(smooth[hidden].astype(int) - np.stack(empty)[hidden]).mean()
+
+
+def test_exposure_that_drifts_leaves_no_ghost() -> None:
+    steps = np.arange(FRAMES)
+    squares = np.tile([8, 6, SIDE], (FRAMES, 1))
+    scene, empty, hidden = walked(0 * SHAKE + 12, squares, 20 + 3 * steps)
+    drift = (2 * steps - FRAMES)[:, None, None, None]
+    darker, truth = ((part * 0.8 + 25 + drift).astype(np.uint8) for part in (scene, empty))
+    apart = behind(darker, squares, hidden).astype(int) - truth
+    for one, hole in zip(apart, hidden, strict=True):
+        assert abs(one[hole].mean()) < 5
+
+
 def test_another_scale_of_the_square_is_no_trouble() -> None:
     steps = np.arange(FRAMES)
     squares = np.column_stack([8 - steps // 3, 6 - steps // 4, SIDE + steps])

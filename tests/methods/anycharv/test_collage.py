@@ -84,6 +84,7 @@ def test_a_skirt_is_known_by_what_is_between_the_thighs() -> None:
     cut_off = one._replace(pose=pose())
     cut_off.pose[[9, 10], 2] = 0
     assert Collage([cut_off]).skirt  # it may be one
+    assert not Collage([one, cut_off]).skirt  # the other one shows that it is none
 
 
 def test_limbs_move_with_their_bones_and_grow_with_the_body() -> None:

@@ -203,6 +203,27 @@ def test_between_the_legs_the_scene_is_its_own_but_with_a_skirt(skirt: bool) -> 
     assert (out[leg] != frames[1][leg]).any(-1).all()
 
 
+def test_a_head_that_no_picture_shows_is_the_networks_with_its_hair() -> None:
+    frames = scene()
+    squares = np.tile([20, 5, SIDE], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    made = 255 - cut
+    poses = standing(23)  # with a nose: from the front
+    patch = patches(made, cut, cut, squares, BOX, NOBODY, NOBODY, poses)
+    front, back = poses[0].copy(), poses[0].copy()
+    back[0] = 0
+    back[16] = 23, 10, 1
+    changed = []
+    for points in (front, back):
+        limbs = Collage([Cutout(cut[1], np.ones((SIDE, SIDE), np.float32), points)])
+        limbs.layer = lambda pose, size, view: (  # type: ignore[method-assign]
+            np.zeros((SIDE, SIDE, 1), np.float32), np.zeros((SIDE, SIDE, 3), np.float32)
+        )  # fmt: skip
+        out = paste(frames[1], squares[1], made[1], patch, 1, limbs)
+        changed.append(int((out != frames[1])[5 : 5 + 13].any(-1).sum()))
+    assert changed[1] > 1.5 * changed[0] > 0
+
+
 def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
     """A rail across the legs: on the body, not in the mask of the old person, and left as it was
     by the network. What it did change there is the new person."""
