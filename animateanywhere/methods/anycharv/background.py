@@ -4,7 +4,7 @@ the colors around.
 The squares that the network sees are laid on one canvas, on which the background of a still camera
 stands still; a camera that pans or shakes is followed by whole pixels (masked normalized
 cross-correlation, Padfield 2012, doi:10.1109/TIP.2011.2181402). What the canvas tells is taken for
-a frame only where it agrees with what that frame shows around the person.
+a frame only where it agrees with what that frame shows nearby.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 LARGEST = 384  # pixels of the canvas's longer side
 FRAMES = 32  # of a chunk, evenly spread, that the canvas is made of
 AROUND = 0.06  # of a square's side: the width around the person in which both must agree
-AGREE = 12.0  # gray levels, of the median there
+AGREE = 10.0  # gray levels near a place: up to so many it is taken, and from twice as many on not
 SEVERAL = 3  # frames that show a pixel: of fewer, a frame is compared with itself
 STILL = 4.0  # gray levels from frame to frame: less, and the camera stood still
 OVERLAP = 0.5  # of two frames, at least, when a camera is followed
@@ -75,12 +75,15 @@ def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.nda
         there = canvas.cut(plate, index, len(own))
         around = ~hole & binary_dilation(hole, iterations=max(round(AROUND * len(own)), 1))
         around &= canvas.cut(compared, index, len(own)) == 255
-        apart = own[around].astype(np.float32) - there[around]
-        tone = np.median(apart, 0) if around.any() else np.zeros(3)  # exposure changes
-        if around.any() and np.median(np.abs(apart - tone)) < AGREE:
-            out[index][hole] = (there[hole] + tone + 0.5).clip(0, 255).astype(np.uint8)
-        else:
-            out[index] = filled_smoothly(own, hole)
+        apart = own.astype(np.float32) - there  # (S, S, 3)
+        tone = np.median(apart[around], 0) if around.any() else np.zeros(3)  # exposure changes
+        wrong = np.abs(apart - tone).clip(0, 255).astype(np.uint8)
+        wrong[canvas.cut(compared, index, len(own)) < 255] = 255
+        nearby = filled_smoothly(wrong, hole).mean(-1, keepdims=True)
+        share = (2 - nearby / AGREE).clip(0, 1) if around.any() else 0 * nearby
+        smooth = filled_smoothly(own, hole)
+        mixed = smooth + share * (there + tone - smooth)
+        out[index][hole] = (mixed[hole] + 0.5).clip(0, 255).astype(np.uint8)
     return out
 
 

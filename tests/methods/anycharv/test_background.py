@@ -77,7 +77,7 @@ def test_pans_of_less_than_a_pixel_do_not_add_up(pan: float) -> None:
     found = behind(np.stack(scene), squares, hidden)
     wrong = np.abs(found[hidden].astype(int) - np.stack(empty)[hidden]).mean()
     smooth = np.stack([filled_smoothly(*one) for one in zip(scene, hidden, strict=True)])
-    assert wrong < 0.5 * np.abs(smooth[hidden].astype(int) - np.stack(empty)[hidden]).mean()
+    assert wrong < 0.6 * np.abs(smooth[hidden].astype(int) - np.stack(empty)[hidden]).mean()
 
 
 def test_exposure_that_drifts_leaves_no_ghost() -> None:
@@ -108,7 +108,7 @@ def test_where_frames_do_not_agree_the_colors_around_are_taken() -> None:
         hidden[n, 10:40, 5 + 2 * n : 15 + 2 * n] = True
     found = behind(scene, squares, hidden)
     for one, frame, hole in zip(found, scene, hidden, strict=True):
-        assert np.array_equal(one, filled_smoothly(frame, hole))
+        assert np.abs(one.astype(int) - filled_smoothly(frame, hole)).mean() < 0.5
 
 
 def test_who_never_moves_leaves_the_colors_around() -> None:
