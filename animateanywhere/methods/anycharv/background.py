@@ -9,7 +9,6 @@ a frame only where it agrees with what that frame shows nearby.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,23 +66,25 @@ def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.nda
     canvas = _followed(scene, shown, _canvas_of(squares, scene.shape[1]))
     plate, count = _plate(scene, shown, canvas)
     plate = filled_smoothly(plate, count == 0)
-    compared = ((count >= SEVERAL) * 255).astype(np.uint8)
+    sure = ((count >= SEVERAL) * 255).astype(np.uint8)
     out = scene.copy()
     for index, (own, hole) in enumerate(zip(scene, hidden, strict=True)):
         if not hole.any():
             continue
-        there = canvas.cut(plate, index, len(own))
-        around = ~hole & binary_dilation(hole, iterations=max(round(AROUND * len(own)), 1))
-        around &= canvas.cut(compared, index, len(own)) == 255
-        apart = own.astype(np.float32) - there  # (S, S, 3)
-        tone = np.median(apart[around], 0) if around.any() else np.zeros(3)  # exposure changes
-        wrong = np.abs(apart - tone).clip(0, 255).astype(np.uint8)
-        wrong[canvas.cut(compared, index, len(own)) < 255] = 255
-        nearby = filled_smoothly(wrong, hole).mean(-1, keepdims=True)
-        share = (2 - nearby / AGREE).clip(0, 1) if around.any() else 0 * nearby
         smooth = filled_smoothly(own, hole)
-        mixed = smooth + share * (there + tone - smooth)
-        out[index][hole] = (mixed[hole] + 0.5).clip(0, 255).astype(np.uint8)
+        there, compared = (canvas.cut(one, index, len(own)) for one in (plate, sure))
+        near = binary_dilation(hole, iterations=max(round(AROUND * len(own)), 1))
+        around = near & ~hole & (compared == 255)
+        if around.any():
+            apart = own.astype(np.float32) - there  # (S, S, 3)
+            tone = np.median(apart[around], 0)  # exposure changes
+            wrong = np.abs(apart - tone).clip(0, 255).astype(np.uint8)
+            wrong[compared < 255] = 255
+            nearby = filled_smoothly(wrong, hole).mean(-1, keepdims=True)
+            share = (2 - nearby / AGREE).clip(0, 1)
+            mixed = smooth + share * (there + tone - smooth)
+            smooth = (mixed + 0.5).clip(0, 255).astype(np.uint8)
+        out[index][hole] = smooth[hole]
     return out
 
 
@@ -110,10 +111,10 @@ def _canvas_of(squares: np.ndarray, side: int) -> _Canvas:
     return _fitted(sides / side * fine, corner * fine, side)
 
 
-def _fitted(scale: np.ndarray, corner: np.ndarray, side: int) -> _Canvas:
-    """A canvas that just holds squares, smaller if it would be larger than `LARGEST`."""
+def _fitted(scale: np.ndarray, corner: np.ndarray, side: int, largest: float = LARGEST) -> _Canvas:
+    """A canvas that just holds squares, smaller if it would be larger than `largest`."""
     low, high = corner.min(0), (corner + side * scale[:, None]).max(0)
-    smaller = min(1.0, LARGEST / (high - low).max())
+    smaller = min(1.0, largest / (high - low).max())
     width, height = np.ceil((high - low) * smaller).astype(int)
     return _Canvas(int(width), int(height), scale * smaller, (corner - low) * smaller)
 
@@ -126,31 +127,38 @@ def _followed(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> _Canvas:
     corner, moved, key = canvas.corner.copy(), np.zeros(2), 0
     for index in range(1, len(scene)):
         corner[index] += moved
-
-        def compared(shift: np.ndarray, pair: Sequence[int] = (key, index)) -> list[np.ndarray]:
-            """Two frames, where each is shown, and how far they are apart."""
-            places = corner[list(pair)] + [np.zeros(2), shift]
-            both = _fitted(canvas.scale[list(pair)], places, scene.shape[1])
-            old, new = (both.laid(grays[n], k) for k, n in enumerate(pair))
-            was, now = (both.laid(shown[n], k) == 255 for k, n in enumerate(pair))
-            apart = (new.astype(np.float32) - old)[was & now]
-            if apart.size:
-                apart = np.abs(apart - np.median(apart))  # exposure changes
-            return [old, new, was, now, apart]
-
-        old, new, was, now, apart = compared(np.zeros(2))
-        if apart.size and apart.mean() > STILL:
+        some = [key, index]
+        pair = grays[some], shown[some], canvas.scale[some]
+        old, new, was, now = _laid_both(*pair, corner[some])
+        before = _apart(old, new, was & now)
+        if before > STILL:
             shift = phase_cross_correlation(
                 old, new, reference_mask=was, moving_mask=now, overlap_ratio=OVERLAP
             )[0][::-1]
-            after = compared(shift)[-1]
-            if after.size and after.mean() < apart.mean():  # frames of another place do not fit
+            first, second, *both = _laid_both(*pair, corner[some] + [np.zeros(2), shift])
+            if _apart(first, second, both[0] & both[1]) < before:  # not so for another place
                 corner[index] += shift
                 moved = moved + shift
         # From one frame for as long as possible: what is less than a pixel must not add up
-        if apart.size < SHARED * max(min(was.sum(), now.sum()), 1):
+        if (was & now).sum() < SHARED * max(min(was.sum(), now.sum()), 1):
             key = index
     return _fitted(canvas.scale, corner, scene.shape[1])
+
+
+def _laid_both(
+    grays: np.ndarray, shown: np.ndarray, scale: np.ndarray, corner: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Two squares (2, S, S) uint8 on a canvas of their own, and where each is shown, bool."""
+    both = _fitted(scale, corner, grays.shape[1], largest=np.inf)
+    old, new = (both.laid(one, n) for n, one in enumerate(grays))
+    was, now = (both.laid(one, n) == 255 for n, one in enumerate(shown))
+    return old, new, was, now
+
+
+def _apart(old: np.ndarray, new: np.ndarray, where: np.ndarray) -> float:
+    """By how many gray levels two pictures differ, but for the exposure; 0 where nothing is."""
+    apart = (new.astype(np.float32) - old)[where]
+    return float(np.abs(apart - np.median(apart)).mean()) if apart.size else 0.0
 
 
 def _plate(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> tuple[np.ndarray, np.ndarray]:

@@ -28,8 +28,8 @@ def paste_limbs(
     """A picture's person in place of a scene's.
 
     picture: uint8 (h, w, 3), with mask (h, w) uint8 and pose (18, 3) in its pixels. scene: uint8
-    (F, H, W, 3), with masks `old` (F, H, W) uint8 and poses (F, 18, 3) of the same bones. Returns
-    frames uint8 (F, H, W, 3) and what was laid or filled in, bool (F, H, W).
+    (F, S, S, 3), with masks `old` (F, S, S) uint8 and poses (F, 18, 3) of the same bones. Returns
+    frames uint8 (F, S, S, 3) and what was laid or filled in, bool (F, S, S).
     """
     limbs = limbs_of(picture, mask.astype(np.float32) / 255, pose)
     erased = np.stack([binary_dilation(one > 0, iterations=ERASED) for one in old])
