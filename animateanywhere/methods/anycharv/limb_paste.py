@@ -1,13 +1,15 @@
 """A classical baseline without a network: the limbs of a picture on the scene's bones, laid over
-the scene, from which the old person is erased as in ours (`background.behind`); hidden limbs first.
+the scene, from which the old person is erased; hidden limbs first.
+
+The old person is filled in with the median of the frames that show the place, and with the nearest
+pixel where none does.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
-from animateanywhere.methods.anycharv.background import behind
 from animateanywhere.methods.anycharv.limbs import (
     BONES,
     ends_of,
@@ -28,12 +30,12 @@ def paste_limbs(
     """A picture's person in place of a scene's.
 
     picture: uint8 (h, w, 3), with mask (h, w) uint8 and pose (18, 3) in its pixels. scene: uint8
-    (F, S, S, 3), with masks `old` (F, S, S) uint8 and poses (F, 18, 3) of the same bones. Returns
-    frames uint8 (F, S, S, 3) and what was laid or filled in, bool (F, S, S).
+    (F, H, W, 3), with masks `old` (F, H, W) uint8 and poses (F, 18, 3) of the same bones. Returns
+    frames uint8 (F, H, W, 3) and what was laid or filled in, bool (F, H, W).
     """
     limbs = limbs_of(picture, mask.astype(np.float32) / 255, pose)
     erased = np.stack([binary_dilation(one > 0, iterations=ERASED) for one in old])
-    out = behind(scene, np.tile([0, 0, scene.shape[2]], (len(scene), 1)), erased)
+    out = fill_in(scene, erased)
     touched = erased.copy()
     for index, points in enumerate(poses):
         scale = torso_of(points) / max(torso_of(pose), 1e-6)
@@ -47,3 +49,16 @@ def paste_limbs(
             out[index] = np.round(out[index] * (1 - cover) + color).clip(0, 255)
             touched[index] |= cover[..., 0] > 0
     return out, touched
+
+
+def fill_in(scene: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Frames uint8 (F, H, W, 3) with what stands behind `holes`, bool (F, H, W): the median of the
+    frames that show the place, or else the nearest pixel of the frame."""
+    shown = np.ma.masked_array(scene, np.broadcast_to(holes[..., None], scene.shape))
+    median = np.ma.median(shown, axis=0)  # (H, W, 3), masked where no frame shows the place
+    never = holes.all(0)
+    behind = np.ma.filled(median, 0).astype(np.uint8)
+    if never.any() and not never.all():
+        nearest = distance_transform_edt(never, return_distances=False, return_indices=True)
+        behind = behind[tuple(nearest)]
+    return np.where(holes[..., None], behind, scene)

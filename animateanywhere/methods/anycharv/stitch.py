@@ -162,7 +162,7 @@ def paste(
         """What of a plane of the square is in these rows and columns, float32 (h, w, 1 or 3)."""
         large = Image.fromarray(plane).resize((side, side), resample)
         part = np.asarray(large)[rows, columns].astype(np.float32)
-        return part.reshape(*part.shape[:2], -1)
+        return part.reshape(*part.shape[:2], 3 if part.ndim == 3 else 1)
 
     bilinear, bicubic = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
     weight = enlarged(patch.matte[index], bilinear).clip(0, 1)

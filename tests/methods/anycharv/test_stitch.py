@@ -90,6 +90,15 @@ def test_a_change_beside_the_old_person_is_in_the_matte_and_the_ground_is_not():
     assert share.min() > 0.08 and share.max() < 0.3
 
 
+@pytest.mark.parametrize("where", [(-SIDE, 0), (-500, -500), (120, 0), (0, 80), (0, -90)])
+def test_a_square_beyond_the_frame_leaves_it_as_it_is(where: tuple[int, int]) -> None:
+    frames, cut = scene(), cut_out(scene(), SQUARES, SIDE)
+    patch = patches(255 - cut, cut, cut, SQUARES, BOX, OLD, NOBODY, standing(14))
+    for limbs in (None, Collage([])):
+        out = paste(frames[0], np.array([*where, SIDE]), 255 - cut[0], patch, 0, limbs)
+        assert np.array_equal(out, frames[0])
+
+
 def test_an_old_person_who_leaps_goes_in_each_frame():
     """In frame 2 he is where he is not in the frames beside it."""
     cut = cut_out(scene(), np.tile([20, 5, SIDE], (FRAMES, 1)), SIDE)
