@@ -22,9 +22,7 @@ AGREE = 10.0  # gray levels near a place: up to so many it is taken, and from tw
 SEVERAL = 3  # frames that show a pixel: of fewer, a frame is compared with itself
 STILL = 4.0  # gray levels from frame to frame: less, and the camera stood still
 OVERLAP = 0.5  # of two frames, at least, when a camera is followed
-SHARED = (
-    0.6  # of what two frames show: with less in common, the next ones are compared with another
-)
+SHARED = 0.6  # of what two frames show: with less in common, another one is compared with the next
 NOT_SHOWN = 999  # more than any color
 
 
@@ -58,7 +56,7 @@ def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.nda
         hidden: bool (F, S, S), where people are.
 
     Returns:
-        uint8 (F, S, S, 3), which equals `scene` where nobody is, and in frames of nothing else.
+        uint8 (F, S, S, 3), which equals `scene` where nobody is, and in frames that people fill.
     """
     if not hidden.any():
         return scene.copy()
