@@ -99,7 +99,8 @@ def swap(
         Literal["changed", "box", "none"],
         typer.Option(
             help="Which pixels stay the scene's own: all that did not change, all outside of the "
-            "box, or none of the square that the network sees.",
+            "box, or none of the square that the network sees. Where limbs are laid (--collage), "
+            "changed keeps all off the body as well.",
         ),
     ] = "changed",
     collage: Annotated[

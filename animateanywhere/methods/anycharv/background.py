@@ -69,26 +69,28 @@ def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.nda
     for index, (own, hole) in enumerate(zip(scene, hidden, strict=True)):
         if not hole.any():
             continue
-        smooth = filled_smoothly(own, hole)
         there, compared = (canvas.cut(one, index, len(own)) for one in (plate, sure))
         near = binary_dilation(hole, iterations=max(round(AROUND * len(own)), 1))
         around = near & ~hole & (compared == 255)
-        if around.any():
-            apart = own.astype(np.float32) - there  # (S, S, 3)
-            tone = np.median(apart[around], 0)  # exposure changes
-            wrong = np.abs(apart - tone).clip(0, 255).astype(np.uint8)
-            wrong[compared < 255] = 255
-            nearby = filled_smoothly(wrong, hole).mean(-1, keepdims=True)
-            share = (2 - nearby / AGREE).clip(0, 1)
-            mixed = smooth + share * (there + tone - smooth)
-            smooth = (mixed + 0.5).clip(0, 255).astype(np.uint8)
-        out[index][hole] = smooth[hole]
+        if not around.any():
+            out[index] = filled_smoothly(own, hole)
+            continue
+        apart = own.astype(np.float32) - there  # (S, S, 3)
+        tone = np.median(apart[around], 0)  # exposure changes
+        wrong = np.abs(apart - tone).mean(-1, keepdims=True).clip(0, 255)
+        wrong[compared < 255] = 255
+        share = (2 - filled_smoothly(wrong, hole) / AGREE).clip(0, 1)  # (S, S, 1)
+        filled = there + tone
+        if (share[hole] < 1).any():
+            smooth = filled_smoothly(own, hole)
+            filled = smooth + share * (filled - smooth)
+        out[index][hole] = (filled[hole] + 0.5).clip(0, 255)
     return out
 
 
 def filled_smoothly(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A frame uint8 (H, W, 3) with the colors around a hole, bool (H, W), in it: means, of ever
-    wider surroundings the farther they are."""
+    """A frame (H, W, C) in 0..255, as uint8, with the colors around a hole, bool (H, W), in it:
+    means, of ever wider surroundings the farther they are."""
     known = (~hole).astype(np.float32)[..., None]
     out, sums, left = frame.astype(np.float32), frame * known, hole.copy()
     width = 1.5

@@ -99,16 +99,31 @@ def test_another_scale_of_the_square_is_no_trouble() -> None:
     assert wrong.mean() < 12
 
 
-def test_where_frames_do_not_agree_the_colors_around_are_taken() -> None:
-    """Each frame has another background, as in flashing light, or water."""
-    squares = np.tile([8, 6, SIDE], (FRAMES, 1))
-    scene = np.stack([cut_out(view(seed=n)[None], squares[:1], SIDE)[0] for n in range(FRAMES)])
-    hidden = np.zeros((FRAMES, SIDE, SIDE), bool)
-    for n in range(FRAMES):
+@pytest.mark.parametrize("count", [2, FRAMES])
+def test_where_frames_do_not_agree_the_colors_around_are_taken(count: int) -> None:
+    """Each frame has another background, as in flashing light, or water; of two frames, each would
+    be compared with itself."""
+    squares = np.tile([8, 6, SIDE], (count, 1))
+    scene = np.stack([cut_out(view(seed=n)[None], squares[:1], SIDE)[0] for n in range(count)])
+    hidden = np.zeros((count, SIDE, SIDE), bool)
+    for n in range(count):
         hidden[n, 10:40, 5 + 2 * n : 15 + 2 * n] = True
     found = behind(scene, squares, hidden)
     for one, frame, hole in zip(found, scene, hidden, strict=True):
         assert np.abs(one.astype(int) - filled_smoothly(frame, hole)).mean() < 0.5
+
+
+@pytest.mark.parametrize("gray", [0, 255])
+def test_what_few_frames_show_is_not_the_background(gray: int) -> None:
+    """Somebody whom no mask holds stood there in two frames, dark or bright."""
+    squares = np.tile([8, 6, SIDE], (FRAMES, 1))
+    scene, empty, hidden = walked(0 * SHAKE + 12, squares, 20 + 3 * np.arange(FRAMES))
+    passed = np.s_[:2, 14:30, 30:40]
+    scene[passed][~hidden[passed]] = gray
+    found = behind(scene, squares, hidden)
+    later = np.s_[FRAMES // 2 :]
+    wrong = np.abs(found[later].astype(int) - empty[later])[hidden[later]]
+    assert wrong.mean() < 3
 
 
 def test_who_never_moves_leaves_the_colors_around() -> None:

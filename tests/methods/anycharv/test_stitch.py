@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from animateanywhere.core.frame_size import square
 from animateanywhere.methods.anycharv.collage import Collage, Cutout
@@ -175,6 +176,23 @@ def test_with_a_collage_the_old_person_leaves_the_colors_around() -> None:
     middle = np.s_[5 + 20 : 5 + 30, 20 + 30 : 20 + 36]
     assert without[middle].min() > 120 and out[middle].max() < 80
     assert np.array_equal(out[:, :25], without[:, :25])
+
+
+def test_with_a_collage_what_stood_behind_the_old_person_comes_back() -> None:
+    """As other frames show it, in squares that move over the scene and grow."""
+    blobs = gaussian_filter(scene()[:1].astype(np.float32), (0, 4, 4, 0))
+    frames = np.repeat(((blobs - 127) * 8 + 127).clip(0, 255).astype(np.uint8), FRAMES, 0)
+    squares = np.array([[20 - n, 5 - n, SIDE + 4 * n] for n in range(FRAMES)])
+    old = np.stack([masks(30 - 4 * n, 36 - 4 * n, 14, 34)[0] for n in range(FRAMES)])
+    truth = cut_out(frames, squares, SIDE)
+    shown = np.where(old[..., None] > 0, np.uint8(220), truth)
+    made = np.where(old[..., None] > 0, np.uint8(20), truth)
+    patch = patches(made, shown, shown, squares, BOX, old, NOBODY, standing(44))
+    for n in range(FRAMES):
+        out = paste(frames[n], squares[n], made[n], patch, n, Collage([]))
+        hole = np.s_[16:32, 31 - 4 * n : 35 - 4 * n]
+        pasted = cut_out(out[None], squares[n : n + 1], SIDE)[0]
+        assert np.abs(pasted[hole] - truth[n][hole].astype(int)).mean() < 6
 
 
 @pytest.mark.parametrize("keep, kept", [("changed", True), ("box", False), ("none", False)])
