@@ -25,7 +25,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import find_base, hash_of
-from animateanywhere.commands.swap import SwapOptions, scene_folder, swap
+from animateanywhere.commands.swap import scene_folder, swap
+from animateanywhere.commands.swap_settings import SwapOptions
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.messages import progress, quietly, say

@@ -224,12 +224,13 @@ def swap(
     check_file("--contact-sheet", contact_sheet, ".png")
     rate = _rate(fps)
     require_consent([*characters, scene], yes)
-    from animateanywhere.commands import swap as command
+    from animateanywhere.commands.swap import swap as run
+    from animateanywhere.commands.swap_settings import SwapOptions
     from animateanywhere.media.source import Part
     from animateanywhere.preprocessing.backends import Backends
     from animateanywhere.preprocessing.weights import WeightsLocation
 
-    options = command.SwapOptions(
+    options = SwapOptions(
         base=base, out=out, overwrite=overwrite, person=person, character_person=character_person,
         mask=region, grow=grow, fit=fit, class_word=class_word, appearance=appearance, place=place,
         pose_in_box=pose_in_box, keep=keep, fps=rate, part=Part(start, frames, scene_fps),
@@ -237,7 +238,7 @@ def swap(
         no_audio=no_audio, contact_sheet=contact_sheet,
         backends=Backends(pose_backend, mask_backend, location=WeightsLocation(models, offline)),
     )  # fmt: skip
-    result(command.swap(characters, scene, options))
+    result(run(characters, scene, options))
 
 
 def _rate(fps: str | None) -> float | Literal["base"] | None:

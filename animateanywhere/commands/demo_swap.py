@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from animateanywhere.backbones.base import base_config, find_base
-from animateanywhere.commands.swap import SwapOptions, swap
+from animateanywhere.commands.swap import swap
+from animateanywhere.commands.swap_settings import SwapOptions
 from animateanywhere.core.files import write_aside
 from animateanywhere.datasets.subject import save_picture
 from animateanywhere.evaluation.perception import Perception

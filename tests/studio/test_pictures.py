@@ -11,7 +11,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from animateanywhere.commands import swap_chunks
-from animateanywhere.commands.swap import SwapOptions, swap
+from animateanywhere.commands.swap import swap
+from animateanywhere.commands.swap_settings import SwapOptions
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.files import sha256
 from animateanywhere.core.paths import EXAMPLES
