@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "animateanywhere"
 FLOORS = [
     {"core"},
     {"media", "pose", "diffusion", "metrics", "puppets"},
-    {"backbones", "datasets", "training"},
+    {"backbones", "collage", "datasets", "training"},
     {"preprocessing"},
     {"evaluation"},
     {"methods"},

@@ -25,6 +25,7 @@ from animateanywhere.backbones.base import (
 from animateanywhere.backbones.loading import load_with_weights
 from animateanywhere.backbones.personal_weights import read_metadata
 from animateanywhere.backbones.vae import decode_latents, encode_frames
+from animateanywhere.collage.limb_collage import Collage, Cutout
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.json_file import read_json
@@ -38,7 +39,6 @@ from animateanywhere.methods.animate_anywhere.prompt import full_prompt
 from animateanywhere.methods.animate_anywhere.settings import load_recipe, scaled
 from animateanywhere.methods.anycharv import generation, method, stitch
 from animateanywhere.methods.anycharv.ablations import ABLATIONS
-from animateanywhere.methods.anycharv.collage import Collage, Cutout
 from animateanywhere.methods.anycharv.generation import Options, encode_skeletons
 from animateanywhere.methods.anycharv.geometry import person_boxes, regions
 from animateanywhere.methods.anycharv.held_out import Case, Guest

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.core.device import peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.methods.anycharv import generation, geometry
-from animateanywhere.methods.anycharv.collage import Collage
 from animateanywhere.methods.anycharv.long_scene import (
     Chunk,
     Piece,

@@ -12,13 +12,13 @@ import torch
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, sampler_of
+from animateanywhere.collage.limb_collage import Collage, Cutout
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media.provenance import SWAPPED, planned
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.anycharv import generation
-from animateanywhere.methods.anycharv.collage import Collage, Cutout
 from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.stitch import Keep
 from animateanywhere.preprocessing.backends import Backends

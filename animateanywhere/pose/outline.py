@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
 
 from animateanywhere.pose.keypoints import VISIBLE
 
@@ -62,6 +63,21 @@ def body_outlines(
     return np.stack([
         _outline(points, known, unit, height, width, thickness, areas) for points, known in rows
     ])  # fmt: skip
+
+
+def off_body(
+    keypoints: np.ndarray, height: int, width: int, thickness: float, fall: float,
+    trunk: float | None = None, skirt: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """How far from the body each pixel is, float32 (F, H, W) in 0..1: 0 on it, and 1 from `fall`
+    lengths of the trunk away on; 0 everywhere where the trunk is never seen. Arguments as for
+    `body_outlines`."""
+    unit = trunk_length(keypoints, height, width) if trunk is None else trunk
+    away = max(fall * unit, 1)
+    bodies = body_outlines(keypoints, height, width, thickness, unit, skirt)
+    far = [(distance_transform_edt(~body) / away).clip(0, 1) if body.any() else body
+           for body in bodies]  # fmt: skip
+    return np.stack(far).astype(np.float32)
 
 
 def hand(points: np.ndarray, elbow: int, wrist: int) -> np.ndarray:

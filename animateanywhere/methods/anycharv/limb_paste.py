@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
-from animateanywhere.methods.anycharv.limbs import (
+from animateanywhere.collage.limbs import (
     BONES,
     ends_of,
     is_seen,

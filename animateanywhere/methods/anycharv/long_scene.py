@@ -23,10 +23,10 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base, window_length
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decoded, latent_count
+from animateanywhere.collage.limb_collage import Views
 from animateanywhere.core.files import write_aside
 from animateanywhere.diffusion.sampling import shared_by, windows
 from animateanywhere.methods.anycharv import generation
-from animateanywhere.methods.anycharv.collage import Views
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
 
 SHARES = ("matte", "gone")  # of `Patches`: in 0..1, kept as bytes

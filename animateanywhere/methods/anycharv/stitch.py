@@ -26,10 +26,10 @@ from scipy.ndimage import (
     median_filter,
 )
 
+from animateanywhere.collage.background import behind
+from animateanywhere.collage.limb_collage import Collage, Views, steadied, views_of
 from animateanywhere.core.frame_size import square
-from animateanywhere.methods.anycharv.background import behind
-from animateanywhere.methods.anycharv.collage import FACE, Collage, Views, steadied, views_of
-from animateanywhere.pose.outline import body_outlines, trunk_length
+from animateanywhere.pose.outline import body_outlines, off_body
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
 Keep = Literal["changed", "box", "none"]
@@ -38,7 +38,6 @@ NEAR = (6.0, 18.0)  # gray levels between which the matte rises, on the body
 FAR = (60.0, 90.0)  # and off it: a cape or a bag there still comes along
 BODY = 0.6  # of the widths of a generous outline (`pose.outline`): holds 0.98 of rendered people
 FALL = 0.2  # of the trunk's length: the width around the body in which NEAR becomes FAR
-LAID = (0.3, 0.05)  # BODY and FALL with a collage, which shows what is wider
 CORE = 0.3  # of the widths of that outline: surely the body
 BORDER = 0.012  # of the square's side: how inexact the border of a mask is
 SAME = 25.0  # gray levels: a smaller difference is what the network left as it was
@@ -124,7 +123,7 @@ def patches(
         matte = allowed.astype(np.float32)
     else:
         allowed &= ~_in_front(made, plain, old, steady)
-        matte = _changed(made, plain, old, _off_body(poses, side))
+        matte = _changed(made, plain, old, off_body(poses, side, side, BODY, FALL))
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         steadier = median_filter(matte, size=(3, 1, 1), mode="nearest")
@@ -177,14 +176,8 @@ def paste(
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     drawn = enlarged(patch.matched(made), bicubic)
     if collage is not None:
-        torso = float(patch.views.torso[index])
-        pose = patch.poses[index : index + 1]
-        beside = _off_body(pose, len(made), *LAID, torso, collage.skirt)
-        if not collage.has_head(patch.views.one(index, 1.0)):  # the network's, with its hair
-            head = np.zeros_like(pose)
-            head[:, FACE] = pose[:, FACE]
-            beside = np.minimum(beside, _off_body(head, len(made), BODY, LAID[1], torso))
-        gone, off = (enlarged(one, bilinear) for one in (patch.gone[index], beside[0]))
+        beside = collage.beside(patch.poses[index], square(len(made)), patch.views.one(index, 1.0))
+        gone, off = (enlarged(one, bilinear) for one in (patch.gone[index], beside))
         if patch.keep != "changed":  # more of what the network drew is asked for
             off *= gone
         empty = own + gone * (enlarged(patch.behind[index], bicubic) - own)
@@ -213,17 +206,15 @@ def _in_front(
     return front
 
 
-def _changed(
-    made: np.ndarray, plain: np.ndarray, old: np.ndarray, off_body: np.ndarray
-) -> np.ndarray:
+def _changed(made: np.ndarray, plain: np.ndarray, old: np.ndarray, off: np.ndarray) -> np.ndarray:
     """Where something was meant to change, float32 (F, S, S) in 0..1, with the old person; nothing
-    in frames that did not change at all. off_body: of `_off_body`."""
+    in frames that did not change at all. off: of `off_body`."""
     side = made.shape[1]
     reach = OLD * side
     gap = 2 * round(CLOSED * side / 2) + 1
     out = np.zeros(made.shape[:3], np.float32)
     for index in range(len(made)):
-        share = _rise(made[index], plain[index], off_body[index])
+        share = _rise(made[index], plain[index], off[index])
         if share.any():
             smooth = share * share * (3 - 2 * share)
             stood = _grown(old[index][None], reach)[0]
@@ -231,27 +222,12 @@ def _changed(
     return out
 
 
-def _off_body(
-    poses: np.ndarray, side: int, width: float = BODY, fall: float = FALL,
-    trunk: float | None = None, skirt: bool = True,
-) -> np.ndarray:  # fmt: skip
-    """How far from the body each pixel is, float32 (F, S, S) in 0..1: 0 on it, and 1 from `fall`
-    trunks away on; 0 everywhere where the trunk is never seen. Arguments as for `patches` and
-    `body_outlines`; width: of the body, as `BODY`."""
-    unit = trunk_length(poses, side, side) if trunk is None else trunk
-    away = max(fall * unit, 1)
-    bodies = body_outlines(poses, side, side, width, unit, skirt)
-    far = [(distance_transform_edt(~body) / away).clip(0, 1) if body.any() else body
-           for body in bodies]  # fmt: skip
-    return np.stack(far).astype(np.float32)
-
-
-def _rise(made: np.ndarray, plain: np.ndarray, off_body: np.ndarray | float = 0.0) -> np.ndarray:
-    """How much a square (S, S, 3) was changed, float32 (S, S) in 0..1. off_body: (S, S), of
-    `_off_body`."""
+def _rise(made: np.ndarray, plain: np.ndarray, off: np.ndarray | float = 0.0) -> np.ndarray:
+    """How much a square (S, S, 3) was changed, float32 (S, S) in 0..1. off: (S, S), as of
+    `off_body`."""
     apart = np.abs(made.astype(np.float32) - plain).mean(-1)
     blurred = gaussian_filter(apart, BLUR * len(made))
-    least, most = (near + (far - near) * off_body for near, far in zip(NEAR, FAR, strict=True))
+    least, most = (near + (far - near) * off for near, far in zip(NEAR, FAR, strict=True))
     share: np.ndarray = ((blurred - least) / (most - least)).clip(0, 1)
     return share
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from animateanywhere.collage.limb_collage import Collage, Cutout
 from animateanywhere.core.frame_size import square
-from animateanywhere.methods.anycharv.collage import Collage, Cutout
 from animateanywhere.methods.anycharv.stitch import changed_share, cut_out, paste, patches
 from animateanywhere.preprocessing.crop import crop_corners, following_squares
 

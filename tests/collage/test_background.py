@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from animateanywhere.methods.anycharv.background import behind, filled_smoothly
+from animateanywhere.collage.background import behind, filled_smoothly
 from animateanywhere.methods.anycharv.stitch import cut_out
 
 SIDE, FRAMES, WIDE = 48, 12, 20

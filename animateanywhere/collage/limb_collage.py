@@ -16,8 +16,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d, grey_erosion, median_filter
 
-from animateanywhere.core.frame_size import Size
-from animateanywhere.methods.anycharv.limbs import (
+from animateanywhere.collage.limbs import (
     BONES,
     HEAD,
     LEGS,
@@ -33,12 +32,14 @@ from animateanywhere.methods.anycharv.limbs import (
     place_of,
     torso_of,
 )
+from animateanywhere.core.frame_size import Size
 from animateanywhere.pose.body import interpolated
 from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.pose.outline import off_body
 from animateanywhere.pose.smoothing import fill_gaps
 
 FACE, FRONTAL, EARS = (0, 14, 15, 16, 17), (0, 14, 15), (16, 17)  # keypoints of a head
-SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
+NECK, SHOULDERS, HIPS = 1, (2, 5), (8, 11)  # right, left
 TO_NOSE = 0.35  # of the way from an ear to the nose, where only one is seen: the head's middle
 NARROWER = 0.6  # hips than shoulders, about
 FRONT, DEEP = 0.85, 0.6  # of torsos: shoulders from the front, and depth as a share of breadth
@@ -50,6 +51,9 @@ GAP = 8  # frames
 RIM = 0.004  # of a picture's side: an edge of the mask, which may show the picture's background
 SMALLEST = 8  # pixels of a torso
 THIGH = 0.6  # of the way to the knees: there legs are apart, and a skirt is not
+LAID = (0.3, 0.05)  # of a generous outline's widths (`pose.outline`), and of trunks: the body, off
+# which what the network drew is not shown; limbs are shown where they are wider
+HAIR = 0.6  # the same of a head that no picture shows
 FLAT = 1e-3  # pixels, and times: less than that is no length
 
 
@@ -141,6 +145,18 @@ class Collage:
             for sizes in self.sizes
         )
 
+    def beside(self, pose: np.ndarray, size: Size, view: View) -> np.ndarray:
+        """How far off the person each pixel of a frame is, float32 (H, W) in 0..1: what the network
+        drew there is not shown. Arguments as for `layer`."""
+        width, fall = LAID
+        own = off_body(pose[None], size.height, size.width, width, fall, view.torso, self.skirt)
+        if not self.has_head(view):  # the network's, with its hair
+            head = np.zeros_like(pose)
+            head[list(FACE)] = pose[list(FACE)]
+            hair = off_body(head[None], size.height, size.width, HAIR, fall, view.torso)
+            own = np.minimum(own, hair)
+        return np.asarray(own[0])
+
     def layer(self, pose: np.ndarray, size: Size, view: View) -> tuple[np.ndarray, np.ndarray]:
         """What is laid over a frame of a size: coverage float32 (H, W, 1) in 0..1, and color times
         coverage (H, W, 3).
@@ -213,7 +229,7 @@ def _shows_face(pose: np.ndarray) -> bool:
 
 def completed(points: np.ndarray) -> np.ndarray:
     """A pose (18, 3) whose nose is the middle of the head, as seen by ears, eyes and nose, and with
-    a hip beside the other one, if it is not seen."""
+    the neck between the shoulders and a hip beside the other one, if they are not seen."""
     out = points.astype(np.float32, copy=True)
     ears = [row for row in EARS if points[row, 2] >= VISIBLE]
     face = ears if len(ears) == 2 else [row for row in FACE if points[row, 2] >= VISIBLE]
@@ -221,11 +237,20 @@ def completed(points: np.ndarray) -> np.ndarray:
         out[0] = points[face].mean(0)
     if len(ears) == 1 and points[0, 2] >= VISIBLE:
         out[0] = points[ears[0]] + TO_NOSE * (points[0] - points[ears[0]])
-    shoulders = points[list(SHOULDERS)]
+    right, left = points[list(SHOULDERS)]
+    if points[NECK, 2] < VISIBLE <= min(right[2], left[2]):  # as below a scarf
+        out[NECK] = (right + left) / 2
+    if min(right[2], left[2]) >= VISIBLE:
+        across = (right - left)[:2]
+    elif max(right[2], left[2]) < VISIBLE or points[NECK, 2] < VISIBLE:
+        return out
+    else:
+        seen, side = (right, 2) if right[2] >= VISIBLE else (left, -2)
+        across = side * (seen - points[NECK])[:2]
     for own, other, side in ((0, 1, 1), (1, 0, -1)):
         hip, known = HIPS[own], points[HIPS[other]]
-        if points[hip, 2] < VISIBLE <= min(known[2], *shoulders[:, 2]):
-            out[hip, :2] = known[:2] + side * NARROWER * (shoulders[0] - shoulders[1])[:2]
+        if points[hip, 2] < VISIBLE <= known[2]:
+            out[hip, :2] = known[:2] + side * NARROWER * across
             out[hip, 2] = VISIBLE
     return out
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
 
-from animateanywhere.core.frame_size import Size
-from animateanywhere.methods.anycharv.collage import (
+from animateanywhere.collage.limb_collage import (
     GAP,
     Collage,
     Cutout,
@@ -17,7 +16,8 @@ from animateanywhere.methods.anycharv.collage import (
     steadied,
     views_of,
 )
-from animateanywhere.methods.anycharv.limbs import BONES, OTHER_SIDE
+from animateanywhere.collage.limbs import BONES, OTHER_SIDE
+from animateanywhere.core.frame_size import Size
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.puppets import render, sample_spec
 
@@ -225,7 +225,7 @@ def test_a_limb_that_a_picture_lacks_is_anothers_or_that_of_the_other_side() -> 
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("gone", [[1], [8, 11], list(range(18))])
+@pytest.mark.parametrize("gone", [[1, 2], [8, 11], list(range(18))])
 def test_without_a_torso_there_is_no_scale_and_nothing_is_laid(gone: list[int]) -> None:
     points = pose()
     points[gone] = 0
@@ -241,6 +241,16 @@ def test_a_hidden_hip_and_nose_are_guessed_from_the_rest() -> None:
     frame = laid([one], points)
     torso, head = frame[30:44, 46:50], frame[10:14, 46:50]
     assert (torso != GRAY).any(-1).mean() > 0.9 and (head != GRAY).any(-1).mean() > 0.9
+
+
+@pytest.mark.parametrize("gone", [[1], [1, 8], [2, 8], [5, 8], [2, 11]])
+def test_a_neck_below_a_scarf_and_a_hip_by_one_shoulder_are_guessed(gone: list[int]) -> None:
+    points = pose()
+    points[gone] = 0
+    found = completed(points)
+    wanted = [joint for joint in gone if joint in (1, 8, 11)]
+    assert np.abs(found - pose())[wanted].max() < 2
+    assert (laid([cutout(pose())], points)[30:44, 46:50] != GRAY).any(-1).mean() > 0.9
 
 
 def test_a_head_is_laid_by_the_middle_of_the_ears() -> None:

@@ -1,7 +1,7 @@
 """What stands behind the old person: as other frames of the scene show it, where they do; elsewhere
 the colors around.
 
-The squares that the network sees are laid on one canvas, on which the background of a still camera
+What the network sees of each frame is laid on one canvas, on which the background of a still camera
 stands still; a camera that pans or shakes is followed by whole pixels (masked normalized
 cross-correlation, Padfield 2012, doi:10.1109/TIP.2011.2181402). What the canvas tells is taken for
 a frame only where it agrees with what that frame shows nearby.
@@ -17,7 +17,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 LARGEST = 384  # pixels of the canvas's longer side
 FRAMES = 32  # of a chunk, evenly spread, that the canvas is made of
-AROUND = 0.06  # of a square's side: the width around the person in which both must agree
+AROUND = 0.06  # of the longer side: the width around the person in which both must agree
 AGREE = 10.0  # gray levels near a place: up to so many it is taken, and from twice as many on not
 SEVERAL = 3  # frames that show a pixel: of fewer, a frame is compared with itself
 STILL = 4.0  # gray levels from frame to frame: less, and the camera stood still
@@ -27,7 +27,7 @@ NOT_SHOWN = 999  # more than any color
 
 
 class _Canvas(NamedTuple):
-    """Where squares (F, S, S, 3) lie: on a canvas of `width` x `height` pixels, the pixel p of
+    """Where pictures (F, H, W, 3) lie: on a canvas of `width` x `height` pixels, the pixel p of
     frame f is at p * scale[f] + corner[f]; scale (F,), corner (F, 2)."""
 
     width: int
@@ -36,32 +36,33 @@ class _Canvas(NamedTuple):
     corner: np.ndarray
 
     def laid(self, picture: np.ndarray, frame: int) -> np.ndarray:
-        """A square's picture (S, S[, 3]) uint8 on the canvas, with zeros around it."""
+        """A picture (H, W[, 3]) uint8 on the canvas, with zeros around it."""
         scale, (left, top) = 1 / self.scale[frame], self.corner[frame]
         data = (scale, 0, -left * scale, 0, scale, -top * scale)
         return _moved(picture, (self.width, self.height), data)
 
-    def cut(self, canvas: np.ndarray, frame: int, side: int) -> np.ndarray:
-        """A square of a canvas (H, W[, 3]) uint8."""
+    def cut(self, canvas: np.ndarray, frame: int, size: tuple[int, int]) -> np.ndarray:
+        """Of a canvas (H, W[, 3]) uint8, the place of a picture, of a size in pixels."""
         scale, (left, top) = self.scale[frame], self.corner[frame]
-        return _moved(canvas, (side, side), (scale, 0, left, 0, scale, top))
+        return _moved(canvas, size, (scale, 0, left, 0, scale, top))
 
 
-def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Squares of a scene without who is hidden.
+def behind(scene: np.ndarray, places: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Parts of a scene without who is hidden.
 
     Args:
-        scene: uint8 (F, S, S, 3), consecutive squares.
-        squares: int (F, 3), left, top and side of each in pixels of the scene.
-        hidden: bool (F, S, S), where people are.
+        scene: uint8 (F, H, W, 3), of consecutive frames.
+        places: int (F, 3), left, top and width of each in pixels of the scene.
+        hidden: bool (F, H, W), where people are.
 
     Returns:
-        uint8 (F, S, S, 3), which equals `scene` where nobody is, and in frames that people fill.
+        uint8 (F, H, W, 3), which equals `scene` where nobody is, and in frames that people fill.
     """
     if not hidden.any():
         return scene.copy()
-    shown = ((~hidden) * 255).astype(np.uint8)  # (F, S, S)
-    canvas = _followed(scene, shown, _canvas_of(squares, scene.shape[1]))
+    shown = ((~hidden) * 255).astype(np.uint8)  # (F, H, W)
+    size = scene.shape[2], scene.shape[1]
+    canvas = _followed(scene, shown, _canvas_of(places, size))
     plate, count = _plate(scene, shown, canvas)
     plate = filled_smoothly(plate, count == 0)
     sure = ((count >= SEVERAL) * 255).astype(np.uint8)
@@ -69,17 +70,17 @@ def behind(scene: np.ndarray, squares: np.ndarray, hidden: np.ndarray) -> np.nda
     for index, (own, hole) in enumerate(zip(scene, hidden, strict=True)):
         if not hole.any():
             continue
-        there, compared = (canvas.cut(one, index, len(own)) for one in (plate, sure))
-        near = binary_dilation(hole, iterations=max(round(AROUND * len(own)), 1))
+        there, compared = (canvas.cut(one, index, size) for one in (plate, sure))
+        near = binary_dilation(hole, iterations=max(round(AROUND * max(size)), 1))
         around = near & ~hole & (compared == 255)
         if not around.any():
             out[index] = filled_smoothly(own, hole)
             continue
-        apart = own.astype(np.float32) - there  # (S, S, 3)
+        apart = own.astype(np.float32) - there  # (H, W, 3)
         tone = np.median(apart[around], 0)  # exposure changes
         wrong = np.abs(apart - tone).mean(-1, keepdims=True).clip(0, 255)
         wrong[compared < 255] = 255
-        share = (2 - filled_smoothly(wrong, hole) / AGREE).clip(0, 1)  # (S, S, 1)
+        share = (2 - filled_smoothly(wrong, hole) / AGREE).clip(0, 1)  # (H, W, 1)
         filled = there + tone
         if (share[hole] < 1).any():
             smooth = filled_smoothly(own, hole)
@@ -104,26 +105,28 @@ def filled_smoothly(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return (out + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def _canvas_of(squares: np.ndarray, side: int) -> _Canvas:
-    """A canvas that holds all squares (F, 3), about as fine as they are, `side` pixels each."""
-    corner, sides = squares[:, :2].astype(np.float64), squares[:, 2].astype(np.float64)
-    fine = side / np.median(sides)
-    return _fitted(sides / side * fine, corner * fine, side)
+def _canvas_of(places: np.ndarray, size: tuple[int, int]) -> _Canvas:
+    """A canvas that holds all places (F, 3), about as fine as their pictures, which have a size."""
+    corner, widths = places[:, :2].astype(np.float64), places[:, 2].astype(np.float64)
+    fine = size[0] / np.median(widths)
+    return _fitted(widths / size[0] * fine, corner * fine, size)
 
 
-def _fitted(scale: np.ndarray, corner: np.ndarray, side: int, largest: float = LARGEST) -> _Canvas:
-    """A canvas that just holds squares, smaller if it would be larger than `largest`."""
-    low, high = corner.min(0), (corner + side * scale[:, None]).max(0)
+def _fitted(
+    scale: np.ndarray, corner: np.ndarray, size: tuple[int, int], largest: float = LARGEST
+) -> _Canvas:
+    """A canvas that just holds pictures, smaller if it would be larger than `largest`."""
+    low, high = corner.min(0), (corner + np.array(size) * scale[:, None]).max(0)
     smaller = min(1.0, largest / (high - low).max())
     width, height = np.ceil((high - low) * smaller).astype(int)
     return _Canvas(int(width), int(height), scale * smaller, (corner - low) * smaller)
 
 
 def _followed(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> _Canvas:
-    """The canvas with squares moved as the camera moves, from frame to frame."""
+    """The canvas with pictures moved as the camera moves, from frame to frame."""
     from skimage.registration import phase_cross_correlation
 
-    grays = scene.mean(-1).astype(np.uint8)  # (F, S, S)
+    grays = scene.mean(-1).astype(np.uint8)  # (F, H, W)
     corner, moved, key = canvas.corner.copy(), np.zeros(2), 0
     for index in range(1, len(scene)):
         corner[index] += moved
@@ -142,14 +145,14 @@ def _followed(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> _Canvas:
         # From one frame for as long as possible: what is less than a pixel must not add up
         if (was & now).sum() < SHARED * max(min(was.sum(), now.sum()), 1):
             key = index
-    return _fitted(canvas.scale, corner, scene.shape[1])
+    return _fitted(canvas.scale, corner, (scene.shape[2], scene.shape[1]))
 
 
 def _laid_both(
     grays: np.ndarray, shown: np.ndarray, scale: np.ndarray, corner: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Two squares (2, S, S) uint8 on a canvas of their own, and where each is shown, bool."""
-    both = _fitted(scale, corner, grays.shape[1], largest=np.inf)
+    """Two pictures (2, H, W) uint8 on a canvas of their own, and where each is shown, bool."""
+    both = _fitted(scale, corner, (grays.shape[2], grays.shape[1]), largest=np.inf)
     old, new = (both.laid(one, n) for n, one in enumerate(grays))
     was, now = (both.laid(one, n) == 255 for n, one in enumerate(shown))
     return old, new, was, now
