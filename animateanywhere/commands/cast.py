@@ -25,8 +25,10 @@ from animateanywhere.backbones.base import (
 from animateanywhere.backbones.borrowing import require_made
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
+from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
 from animateanywhere.commands.cast_job import DEFAULT, CastOptions, Job
+from animateanywhere.commands.cast_motion import motion_of
 from animateanywhere.commands.cast_output import (
     check_files,
     folder_of,
@@ -36,12 +38,12 @@ from animateanywhere.commands.cast_output import (
     write,
 )
 from animateanywhere.commands.cast_prompt import check_words, full_prompt
+from animateanywhere.commands.collage_choice import collage_of
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, fits, in_words
 from animateanywhere.core.files import cache_place
 from animateanywhere.core.findings import refuse, warn_findings
-from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress, say
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import VIDEOS, mark
@@ -52,15 +54,13 @@ from animateanywhere.methods.animate_anywhere.driving_motion import Motion
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.context_anyone import generation
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
+from animateanywhere.methods.context_anyone.limbs import with_limbs
 from animateanywhere.methods.context_anyone.phantom import is_phantom, phantom_latents
 from animateanywhere.methods.context_anyone.reference_picture import ROOM, reference_picture
 from animateanywhere.methods.context_anyone.vace import vace_latents
-from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.character import Character
-from animateanywhere.preprocessing.driving import read_driving
 from animateanywhere.preprocessing.portrait import read_pictures, unlike
-from animateanywhere.preprocessing.quality.motion import motion_findings
 
 # Skeletons or None, a number of frames, options and what to call after each step -> latents
 Latents = Callable[[np.ndarray | None, int, generation.Options, Callable[[], None]], torch.Tensor]
@@ -95,19 +95,22 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     full = full_prompt(prompt, find_appearance(prompt, known, options.appearance, backends))
     check_prompt(full, base, "prompt")
     passes = to_device(base, best_device())
-    motion = _motion(base, known, options, backends)
+    motion = motion_of(base, prompt, known, options, backends)
     frames = options.frames or int(base.config["frames"]) if motion is None else len(motion)
     room = 0.0 if options.whole else ROOM
     pictures = np.stack([
         reference_picture(one.pixels, one.mask, base.frame, room=room) for one in known
     ])  # fmt: skip
     drawn = None if motion is None else motion.skeletons(np.arange(frames))
-    job = Job(base, full, known, pictures, motion, drawn, frames, sampling)
+    collage = _collage(base, known, motion, options)
+    job = Job(base, full, known, pictures, motion, drawn, frames, sampling, collage)
     settings = sidecar(prompt, job, options)
     begun, steps = time.monotonic(), _steps_folder(settings)
     with named(options, folder, prompt, settings) as out:
         with passes:
             made, estimate = _made(job, begun, steps)
+        if collage is not None and motion is not None and motion.fitted is not None:
+            made = with_limbs(made, motion.fitted, collage)
         write(out, made, settings, job, options)
         compare(out.with_suffix(".estimate.json"), estimate, begun)
         clear_kept(steps)
@@ -160,28 +163,20 @@ def _tell(known: Sequence[Character], base: Base) -> None:
         warn_findings(other.path.name, unlike(known[0], other))
 
 
-def _motion(
-    base: Base, known: Sequence[Character], options: CastOptions, backends: Backends
-) -> Motion | None:
-    """The motion to follow, with the proportions of the person in the pictures."""
-    if options.pose is None:
-        return None
-    if not (_by_vace(base) or base.denoiser.config.get("pose_channels")):
-        raise UsageError(f"base {base.config['name']} follows no pose: leave out --pose")
-    fps = float(base.config["fps"])
-    driving = read_driving(
-        options.pose, fps, options.frames, backends, options.pose_person, options.part,
-        "--pose-person",
-    )  # fmt: skip
-    frame = base.frame
-    if driving.pictures is not None:
-        return Motion(driving, None, retarget.pad(driving.pictures, frame), frame)
-    size = square(int(base.config["size"]))
-    found = motion_findings(driving.keypoints, driving.size, None, size, fps)
-    warn_findings(options.pose.name, found)
-    boxed = retarget.letterbox(driving.keypoints, driving.size, frame)
-    build = np.stack([one.keypoints for one in known])
-    return Motion(driving, retarget.fit_in_place(boxed, build), None, frame, base.family.draw)
+def _collage(
+    base: Base, known: Sequence[Character], motion: Motion | None, options: CastOptions
+) -> Collage | None:
+    """The limbs to lay over what the network draws. Raises UsageError where they are asked for and
+    there is no motion with joints."""
+    if motion is not None and motion.fitted is not None:
+        return collage_of(base, known, options.collage)
+    if options.collage:
+        raise UsageError(
+            "--collage: it needs joints: give --pose a video of a person, or a poses.json"
+        )
+    if base.config.get("collage", False) and options.collage is None:
+        say("no limbs are laid over what the network draws: the motion has no joints")
+    return None
 
 
 def _steps_folder(settings: dict[str, Any]) -> Path | None:

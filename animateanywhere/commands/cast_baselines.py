@@ -16,6 +16,8 @@ from PIL import Image
 
 from animateanywhere.backbones.base import Base, base_config, find_base, hash_of
 from animateanywhere.backbones.vae import decode_latents, encode_frames
+from animateanywhere.collage.limb_collage import Collage, Cutout
+from animateanywhere.commands.cast_motion import fitted, rendered_motion
 from animateanywhere.commands.cast_train import cast_train, recipe_of
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
@@ -29,6 +31,7 @@ from animateanywhere.methods.context_anyone.ablations import ABLATIONS, ablated
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
 from animateanywhere.methods.context_anyone.generation import Options
 from animateanywhere.methods.context_anyone.held_out import Case, Person, cut_out
+from animateanywhere.methods.context_anyone.limbs import with_limbs
 from animateanywhere.methods.context_anyone.method import Reference
 from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Clip, caption, describe_identity
@@ -103,17 +106,24 @@ def words_of(case: Case, person: str) -> str:
 
 def _cast(base: Base, prompt: str, reference: Reference | None, case: Case, seed: int) -> Made:
     """What a base makes of a case."""
-
-    def frames(poses: torch.Tensor | None) -> np.ndarray:
-        latents = generation.cast_latents(
-            base, prompt, reference, case.frames, poses, Options(seed)
-        )
-        return decode_latents(base.vae, latents, clip=True)[: case.frames]
-
     posed = None
-    if base.denoiser.config.pose_channels:
-        posed = frames(generation.encode_motion(base, case.truth.keypoints))
-    return Made(posed, frames(None))
+    if _posed(base):
+        poses = generation.encode_motion(base, case.truth.keypoints)
+        posed = _frames(base, prompt, reference, case, poses, seed)
+    return Made(posed, _frames(base, prompt, reference, case, None, seed))
+
+
+def _posed(base: Base) -> bool:
+    return bool(base.denoiser.config.pose_channels)
+
+
+def _frames(
+    base: Base, prompt: str, reference: Reference | None, case: Case, poses: torch.Tensor | None,
+    seed: int,
+) -> np.ndarray:  # fmt: skip
+    """A case's frames (F, H, W, 3) uint8 by pose latents, None for the network's own motion."""
+    latents = generation.cast_latents(base, prompt, reference, case.frames, poses, Options(seed))
+    return decode_latents(base.vae, latents, clip=True)[: case.frames]
 
 
 def _by_picture(bases: Bases, base: Base, one: Person, case: Case, seed: int) -> Made:
@@ -123,7 +133,29 @@ def _by_picture(bases: Bases, base: Base, one: Person, case: Case, seed: int) ->
 
 
 def ours(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> Made:
-    """All of it, by one picture."""
+    """All of it, by one picture, as `aa cast` does it with this base: the motion that the prompt
+    names where none is given, and the picture's limbs over what the network drew."""
+    base, shot = bases.ours, one.shot
+    reference = bases.reference(base, "own", shot)
+    prompt = words_of(case, f"the {one.identity.gender}")
+    motions, laid = (bool(base.config.get(key, False)) for key in ("motions", "collage"))
+    mask = shot.masks[0].astype(np.float32) / 255
+    limbs = Collage([Cutout(shot.frames[0], mask, shot.keypoints[0])] if laid else [])
+
+    def frames(poses: np.ndarray | None) -> np.ndarray:
+        drawn = None if poses is None else generation.encode_motion(base, poses)
+        made = _frames(base, prompt, reference, case, drawn, seed)
+        return made if poses is None or not limbs else with_limbs(made, poses, limbs)
+
+    own = None
+    if motions:
+        driving = rendered_motion(prompt, seed, case.frames, case.fps)
+        own = fitted(base, driving, shot.keypoints).fitted
+    return Made(frames(case.truth.keypoints) if _posed(base) else None, frames(own))
+
+
+def drawn(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> Made:
+    """What the network draws by one picture, in its own motion where none is given."""
     return _by_picture(bases, bases.ours, one, case, seed)
 
 
@@ -227,6 +259,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "ours": Method("ours, one picture", ours),
+    "drawn": Method("the network alone, one picture", drawn),
     "words": Method("the same network, person described in words", words),
     "personalized": Method("person learned from a clip", personalized),
     "pasted": Method("the picture, pasted into the scene", pasted),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.driving_motion import Motion
 from animateanywhere.methods.context_anyone.generation import Options
@@ -24,7 +25,12 @@ class CastOptions:
     """Options of `cast`. Equal options give equal bytes on one machine."""
 
     also: Sequence[Path] = ()  # further pictures of the same person
-    pose: Path | None = None  # a motion to follow; None: one of the network's own
+    pose: Path | None = None  # a motion to follow
+    # Without one: whether it is that of rendered people which the prompt's verb names, or the
+    # network's own; None: the base's default
+    motion: bool | None = None
+    # Whether the picture's own limbs are laid over what the network drew; None: the base's default
+    collage: bool | None = None
     base: str = DEFAULT  # name or folder
     # To write (`core.formats`); None: a new .mp4 in runs/cast
     out: Path | None = None
@@ -58,3 +64,4 @@ class Job(NamedTuple):
     drawn: np.ndarray | None  # skeletons of the motion (F, H, W, 3) uint8
     frames: int
     sampling: Options
+    collage: Collage | None  # the limbs that are laid over what the network draws

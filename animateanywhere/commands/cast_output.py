@@ -125,12 +125,12 @@ def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
     """Everything that a video depends on, as JSON data."""
     base, sampling = job.base, job.sampling
     motion: dict[str, Any] | None = None
-    if options.pose is not None and job.motion is not None and job.drawn is not None:
-        motion = {
-            "file": options.pose.name, "kind": job.motion.driving.kind,
-            "sha256": hashlib.sha256(job.drawn.tobytes()).hexdigest(), "start": options.part.start,
-            "fps": options.part.fps, "sound": not options.no_audio,
-        }  # fmt: skip
+    if job.motion is not None and job.drawn is not None:
+        motion = {"kind": job.motion.driving.kind,
+                  "sha256": hashlib.sha256(job.drawn.tobytes()).hexdigest()}  # fmt: skip
+        if options.pose is not None:
+            motion |= {"file": options.pose.name, "start": options.part.start,
+                       "fps": options.part.fps, "sound": not options.no_audio}  # fmt: skip
         if options.pose_person is not None:
             motion["person"] = options.pose_person
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
@@ -148,6 +148,7 @@ def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
         "person": options.person,
         "whole": options.whole,
         "motion": motion,
+        "collage": job.collage is not None,
         "base": {"name": base.config["name"], "hash": base.hash},
         "frames": job.frames,
         "fps": float(base.config["fps"]),

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.low_memory import to_device
+from animateanywhere.commands.collage_choice import collage_of
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
 from animateanywhere.commands.swap_memory import fitting, within_memory
 from animateanywhere.commands.swap_output import (
@@ -30,7 +31,6 @@ from animateanywhere.commands.swap_output import (
 from animateanywhere.commands.swap_settings import (
     DEFAULTS,
     SwapOptions,
-    collage_of,
     grow_of,
     of_all_chunks,
     sampling_of,
@@ -107,7 +107,7 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
                 base, expected = _expected(base, prepared, len(known), sampling, begun)
             elif is_full_size(base):
                 base = within_memory(base)
-            collage = collage_of(base, known, options)
+            collage = collage_of(base, known, options.collage)
             settings = sidecar(known, prepared, contents, base, sampling, options, prompt)
             settings["collage"] = collage is not None
             name = known[0].path.stem

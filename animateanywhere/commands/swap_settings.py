@@ -12,8 +12,6 @@ import torch
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import Base, sampler_of
-from animateanywhere.collage.limb_collage import Collage, Cutout
-from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion.sampling import make_scheduler
 from animateanywhere.media.provenance import SWAPPED, planned
@@ -94,26 +92,6 @@ def grow_of(base: Base, character: Sequence[Character], options: SwapOptions) ->
         return options.grow
     usual = float(base.config.get("grow", GROW))
     return min(usual + max(one.growth for one in character), MOST_GROWTH)
-
-
-def collage_of(base: Base, character: Sequence[Character], options: SwapOptions) -> Collage | None:
-    """The pictures' limbs, if they are laid over what the network drew."""
-    usual = bool(base.config.get("collage", False))
-    if not (usual if options.collage is None else options.collage):
-        return None
-    found = Collage([Cutout(one.pixels, one.mask, one.keypoints) for one in character])
-    if not found:
-        warn(
-            "no limbs are laid over what the network draws, as no picture has a pose with a torso: "
-            "give one that shows neck and hips, or correct its poses"
-        )
-        return None
-    if options.collage is None:
-        say(
-            "the picture's own limbs are laid over what the network draws "
-            "(--no-collage leaves them out)"
-        )
-    return found
 
 
 def _cut_out(one: Character) -> str:

@@ -50,7 +50,7 @@ class Driving(NamedTuple):
     keypoints: np.ndarray
     width: int
     height: int
-    kind: Literal["poses.json", "openpose18", "dwpose", "foreign", "person"]
+    kind: Literal["poses.json", "openpose18", "dwpose", "foreign", "person", "rendered"]
     pictures: np.ndarray | None = None  # (F, H, W, 3) uint8, of "foreign": used unchanged
 
     @property

@@ -29,6 +29,11 @@ class Cast:
     likeness: float = 2.0  # defaults of `aa cast`: scales of guidance on reference and prompt,
     guidance_scale: float = 2.0
     steps: int = 16  # and denoising steps
+    # Whether the person moves as the rendered people do whose motion the prompt's verb names, where
+    # no other is given; otherwise the network moves it by itself
+    motions: bool = False
+    # Whether the picture's own limbs are laid over what the network draws (`limbs`)
+    collage: bool = False
     negative: str = ""  # of "phantom": the prompt of the passes without one
     flow_shift: float = 3.0  # of the noise levels in sampling, see `diffusion.losses.shifted`
 

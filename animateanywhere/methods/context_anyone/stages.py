@@ -48,7 +48,8 @@ class Run:
         """The contents of the base.toml that the run ends with, but for its hash."""
         cast, model = self.settings.cast, self.settings.model
         own = {"steps": cast.steps, "likeness": cast.likeness,
-               "guidance_scale": cast.guidance_scale}  # fmt: skip
+               "guidance_scale": cast.guidance_scale,
+               "motions": cast.motions, "collage": cast.collage}  # fmt: skip
         if self.settings.full_size:
             about = {"name": self.settings.name, "command": COMMAND}
             found = model.base_toml()
