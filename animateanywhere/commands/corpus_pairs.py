@@ -24,6 +24,7 @@ from animateanywhere.datasets.shard_corpus import (
 )
 from animateanywhere.datasets.shards import Sample
 from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.captions.vlm import SMOLVLM
 from animateanywhere.preprocessing.corpus.editing import Editor
 from animateanywhere.preprocessing.corpus.journal import PieceJournal, clear, has_samples
 from animateanywhere.preprocessing.corpus.portraits import Found, Portraits
@@ -72,15 +73,18 @@ def pairs(
     corpus = open_shards(folder)
     if out.resolve() == folder.resolve():
         raise UsageError(f"--out {out}: give another folder than the corpus")
-    record = {
-        "corpus": sha256(folder / INDEX), "per_folder": per_folder,
-        "edit": Path(edit).resolve().name if edit and Path(edit).is_dir() else edit or "",
+    backends = backends or Backends()
+    record: dict[str, Any] = {
+        "corpus": sha256(folder / INDEX), "per_folder": per_folder, "edit": _named(edit or ""),
         "seed": seed,
     }  # fmt: skip
+    if edit is not None:  # what decides which edits are good, and cuts them out
+        judge = backends.caption_model or SMOLVLM.repo
+        record |= {"judge": _named(judge), "pose": backends.pose, "mask": backends.mask}
     with owned(out, "corpus"):
         _require_same(out, record)
         if not (out / INDEX).is_file():
-            editor = None if edit is None else Editor(edit, backends or Backends(), seed)
+            editor = None if edit is None else Editor(edit, backends, seed)
             _make(corpus, out, record, Portraits(corpus, per_folder, seed), editor)
         clear(out)
         paired = _read(out)
@@ -89,6 +93,11 @@ def pairs(
             aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     _say(paired)
     return paired
+
+
+def _named(model: str) -> str:
+    """A model without the place of its folder."""
+    return Path(model).resolve().name if model and Path(model).is_dir() else model
 
 
 def _require_same(out: Path, record: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from animateanywhere import puppets
 from animateanywhere.cli.main import main
 from animateanywhere.commands import corpus_pairs as command
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
 from animateanywhere.datasets.corpus_check import check_corpus
 from animateanywhere.datasets.shard_corpus import open_shards, write_corpus
@@ -21,6 +22,7 @@ from animateanywhere.media import video
 from animateanywhere.methods.context_anyone.footage import open_footage
 from animateanywhere.pose.skeleton import Poses, poses_text
 from animateanywhere.preprocessing import character
+from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.corpus.inputs import read_inputs
 from animateanywhere.preprocessing.corpus.portraits import Portraits, pose_distance
 from animateanywhere.preprocessing.corpus.source import Unfit
@@ -220,3 +222,25 @@ def run_build(place: Path) -> Callable[[Path], Path]:
         return place / "built"
 
     return build
+
+
+def test_another_judge_of_edits_is_another_corpus(
+    corpus: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What decides which edits are good is recorded, by name."""
+
+    class Nothing:
+        def __init__(self, *given: object) -> None:
+            pass
+
+        def reference(self, *given: object) -> None:
+            raise Unfit("judged", "the judge does not confirm: whole")
+
+    monkeypatch.setattr(command, "Editor", Nothing)
+    judge = place / "models" / "judge"
+    judge.mkdir(parents=True)
+    command.pairs(corpus, place / "out", edit="a/b", backends=Backends(caption_model=str(judge)))
+    record = open_shards(place / "out").about["about"]["pairs"]
+    assert record["edit"] == "a/b" and record["judge"] == "judge" and record["mask"] == "auto"
+    with pytest.raises(UsageError, match=r"other inputs or settings \(judge\)"):
+        command.pairs(corpus, place / "out", edit="a/b")
