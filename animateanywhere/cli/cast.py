@@ -57,19 +57,19 @@ def cast(
         typer.Option(
             metavar="FILE",
             exists=True,
-            show_default="by --motion",
+            show_default="by --prompt-motion",
             help="Motion to follow: a video of a person or of a skeleton, or a poses.json. The "
             "skeleton gets the proportions of the person in the picture.",
         ),
     ] = None,
-    motion: Annotated[
+    prompt_motion: Annotated[
         bool | None,
         typer.Option(
-            "--motion/--no-motion",
+            "--prompt-motion/--no-prompt-motion",
             show_default="from the base: on with mini-cast",
             help="Without --pose, move the person as rendered people do whose motion the prompt's "
-            "verb names: walk, wave, dance, jump, squat, turn, sit, run, raise, kick or stand. "
-            "--no-motion leaves it to the network.",
+            "verb names: walk, wave, dance, jump, squat, turn, sit, run, raise the arms, kick, "
+            "stand, or a synonym. --no-prompt-motion leaves it to the network.",
         ),
     ] = None,
     collage: Annotated[
@@ -193,11 +193,11 @@ def cast(
     from animateanywhere.preprocessing.weights import WeightsLocation
 
     options = CastOptions(
-        also=tuple(also or ()), pose=pose, motion=motion, collage=collage, base=base, out=out,
-        overwrite=overwrite, seed=seed, frames=frames, appearance=appearance, likeness=likeness,
-        guidance=guidance, steps=steps, sampler=sampler, person=person, pose_person=pose_person,
-        whole=whole, part=Part(pose_start, None, pose_fps), no_audio=no_audio,
-        contact_sheet=contact_sheet,
+        also=tuple(also or ()), pose=pose, prompt_motion=prompt_motion, collage=collage, base=base,
+        out=out, overwrite=overwrite, seed=seed, frames=frames, appearance=appearance,
+        likeness=likeness, guidance=guidance, steps=steps, sampler=sampler, person=person,
+        pose_person=pose_person, whole=whole, part=Part(pose_start, None, pose_fps),
+        no_audio=no_audio, contact_sheet=contact_sheet,
         backends=Backends(
             pose_backend, mask_backend, caption, caption_model,
             location=WeightsLocation(models, offline),

@@ -9,6 +9,7 @@ a frame only where it agrees with what that frame shows nearby.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,13 +48,17 @@ class _Canvas(NamedTuple):
         return _moved(canvas, size, (scale, 0, left, 0, scale, top))
 
 
-def behind(scene: np.ndarray, places: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def behind(
+    scene: np.ndarray, places: np.ndarray, hidden: np.ndarray,
+    advance: Callable[[], None] = lambda: None,
+) -> np.ndarray:  # fmt: skip
     """Parts of a scene without who is hidden.
 
     Args:
         scene: uint8 (F, H, W, 3), of consecutive frames.
         places: int (F, 3), left, top and width of each in pixels of the scene.
         hidden: bool (F, H, W), where people are.
+        advance: called for each frame.
 
     Returns:
         uint8 (F, H, W, 3), which equals `scene` where nobody is, and in frames that people fill.
@@ -68,6 +73,7 @@ def behind(scene: np.ndarray, places: np.ndarray, hidden: np.ndarray) -> np.ndar
     sure = ((count >= SEVERAL) * 255).astype(np.uint8)
     out = scene.copy()
     for index, (own, hole) in enumerate(zip(scene, hidden, strict=True)):
+        advance()
         if not hole.any():
             continue
         there, compared = (canvas.cut(one, index, size) for one in (plate, sure))

@@ -110,7 +110,8 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
         with passes:
             made, estimate = _made(job, begun, steps)
         if collage is not None and motion is not None and motion.fitted is not None:
-            made = with_limbs(made, motion.fitted, collage)
+            with progress("laying limbs", total=2 * len(made)) as bar:
+                made = with_limbs(made, motion.fitted, collage, lambda: bar.advance(1))
         write(out, made, settings, job, options)
         compare(out.with_suffix(".estimate.json"), estimate, begun)
         clear_kept(steps)
@@ -170,19 +171,26 @@ def _collage(
     there is no motion with joints."""
     if motion is not None and motion.fitted is not None:
         return collage_of(base, known, options.collage)
+    why = "nothing says where the joints are" if motion is None else "the motion has no joints"
     if options.collage:
         raise UsageError(
-            "--collage: it needs joints: give --pose a video of a person, or a poses.json"
+            f"--collage: {why}: give --pose a video of a person or a poses.json, or --prompt-motion"
         )
     if base.config.get("collage", False) and options.collage is None:
-        say("no limbs are laid over what the network draws: the motion has no joints")
+        say(f"no limbs are laid over what the network draws: {why}")
     return None
 
 
 def _steps_folder(settings: dict[str, Any]) -> Path | None:
     """Where the denoising steps of a video with these settings are kept until it is written; None
     where nothing can be."""
-    known = {**settings, "format": None, "provenance": None, "device": best_device()}
+    known = {
+        **settings,
+        "format": None,
+        "provenance": None,
+        "collage": None,
+        "device": best_device(),
+    }
     key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
     try:
         return cache_place(RUNS / "unfinished") / key

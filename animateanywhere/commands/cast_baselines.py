@@ -133,22 +133,27 @@ def _by_picture(bases: Bases, base: Base, one: Person, case: Case, seed: int) ->
 
 
 def ours(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> Made:
-    """All of it, by one picture, as `aa cast` does it with this base: the motion that the prompt
-    names where none is given, and the picture's limbs over what the network drew."""
-    base, shot = bases.ours, one.shot
-    reference = bases.reference(base, "own", shot)
+    """All of it, by one picture."""
+    return _as_cast(bases, "own", one.shot, one, case, seed)
+
+
+def _as_cast(bases: Bases, name: str, shot: Clip, one: Person, case: Case, seed: int) -> Made:
+    """As `aa cast` makes it with this base of a picture: by the motion that the prompt names where
+    none is given, and with the picture's limbs over what the network drew."""
+    base = bases.ours
+    reference = bases.reference(base, name, shot)
     prompt = words_of(case, f"the {one.identity.gender}")
-    motions, laid = (bool(base.config.get(key, False)) for key in ("motions", "collage"))
+    moves, laid = (bool(base.config.get(key, False)) for key in ("prompt_motion", "collage"))
     mask = shot.masks[0].astype(np.float32) / 255
     limbs = Collage([Cutout(shot.frames[0], mask, shot.keypoints[0])] if laid else [])
 
     def frames(poses: np.ndarray | None) -> np.ndarray:
-        drawn = None if poses is None else generation.encode_motion(base, poses)
-        made = _frames(base, prompt, reference, case, drawn, seed)
+        latents = None if poses is None else generation.encode_motion(base, poses)
+        made = _frames(base, prompt, reference, case, latents, seed)
         return made if poses is None or not limbs else with_limbs(made, poses, limbs)
 
     own = None
-    if motions:
+    if moves:
         driving = rendered_motion(prompt, seed, case.frames, case.fps)
         own = fitted(base, driving, shot.keypoints).fitted
     return Made(frames(case.truth.keypoints) if _posed(base) else None, frames(own))
@@ -174,9 +179,8 @@ def words(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> Made
 
 
 def stranger(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> Made:
-    """The picture of somebody else: what the network makes of no knowledge of the person."""
-    reference = bases.reference(bases.ours, "stranger", one.stranger)
-    return _cast(bases.ours, words_of(case, f"the {one.identity.gender}"), reference, case, seed)
+    """All of it by the picture of somebody else: what comes of no knowledge of the person."""
+    return _as_cast(bases, "stranger", one.stranger, one, case, seed)
 
 
 def personalized(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> Made:

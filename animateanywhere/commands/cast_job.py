@@ -28,7 +28,7 @@ class CastOptions:
     pose: Path | None = None  # a motion to follow
     # Without one: whether it is that of rendered people which the prompt's verb names, or the
     # network's own; None: the base's default
-    motion: bool | None = None
+    prompt_motion: bool | None = None
     # Whether the picture's own limbs are laid over what the network drew; None: the base's default
     collage: bool | None = None
     base: str = DEFAULT  # name or folder

@@ -13,7 +13,7 @@ from animateanywhere.commands.cast_job import CastOptions
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import warn_findings
 from animateanywhere.core.frame_size import square
-from animateanywhere.core.messages import say
+from animateanywhere.core.messages import progress, say
 from animateanywhere.methods.animate_anywhere.driving_motion import Motion
 from animateanywhere.pose import retarget
 from animateanywhere.pose.outline import ARMS
@@ -29,6 +29,18 @@ DRAWN = 128  # pixels of the frames that the rendered motion is taken from
 FRAMING = Camera(0.74, 0.93, 0.0, 0.1, 0.0)  # the whole person, in the middle
 TURNED = 0.3  # radians, the deviation with which a person does not quite face the camera
 STILL = "idle"
+SLICE = 16  # frames that are rendered at once
+VERBS = {
+    "walk": ("walk", "stroll"), "wave": ("wave",), "dance": ("dance",), "jump": ("jump",),
+    "squat": ("squat",), "turn": ("turn", "spin"), "sit": ("sit",), "run": ("run", "jog"),
+    "raise": ("raise", "lift", "stretch"), "kick": ("kick",), "idle": ("stand", "pose"),
+}  # fmt: skip
+PAST = {"spin": "spun", "sit": "sat", "run": "ran", "stand": "stood"}
+DOUBLED = ("squat", "spin", "sit", "run", "jog")
+NO_VERB_AFTER = frozenset(
+    "a an the this that his her their its some many in on at by with near under over into from of "
+    "for behind beside before".split()
+)
 TRUNK_AND_LEGS = (1, 2, 5, 8, 9, 10, 11, 12, 13)  # keypoints
 
 
@@ -37,14 +49,17 @@ def motion_of(
 ) -> Motion | None:
     """The motion to follow, with the proportions of the person in the pictures; None: the network's
     own. Raises UsageError for a motion that the base cannot follow or that cannot be read."""
+    asked, name = options.prompt_motion, base.config["name"]
     vace = base.family.encode_reference is not None
     follows = vace or bool(base.denoiser.config.get("pose_channels"))
-    own = bool(base.config.get("motions", False)) if options.motion is None else options.motion
-    if options.pose is None and not own:
+    if options.pose is not None and asked is not None:
+        raise UsageError("--pose gives the motion: leave out --prompt-motion and its opposite")
+    if not follows and (options.pose is not None or asked):
+        given = "--prompt-motion" if asked else "--pose"
+        raise UsageError(f"base {name} follows no pose: leave out {given}")
+    usual = follows and bool(base.config.get("prompt_motion", False))
+    if options.pose is None and not (usual if asked is None else asked):
         return None
-    if not follows:
-        given = "--pose" if options.pose is not None else "--motion"
-        raise UsageError(f"base {base.config['name']} follows no pose: leave out {given}")
     fps, frame = float(base.config["fps"]), base.frame
     if options.pose is None:
         frames = options.frames or int(base.config["frames"])
@@ -72,8 +87,8 @@ def rendered_motion(prompt: str, seed: int, frames: int, fps: float) -> Driving:
     """A motion of the people that the base learned from, as the prompt says; says which."""
     name = verb_of(prompt)
     if name is None:
-        known = ", ".join(words[0] for words in MOTION_WORDS.values())
-        say(f"no motion is known for the prompt ({known}): the person stands")
+        known = ", ".join(verbs[0] for verbs in VERBS.values())
+        say(f"the prompt has no verb whose motion is known ({known}): the person stands")
     else:
         verb = MOTION_WORDS[name][0]
         say(f"motion: the person {verb}, as rendered people do; --pose gives another one")
@@ -84,10 +99,18 @@ def rendered_motion(prompt: str, seed: int, frames: int, fps: float) -> Driving:
         phase=float(rng.uniform(0, 2 * np.pi)), yaw=float(rng.normal(0, TURNED)),
         lead=int(rng.choice([-1, 1])), wobble=float(rng.uniform(0, 2 * np.pi)),
     )  # fmt: skip
-    person = replace(spec.identity, height=1.0)
-    alone = replace(spec, motion=motion, identity=person, camera=FRAMING, occluder=None,
+    average = replace(
+        spec.identity, height=1.0, build=1.0, shoulders=1.0, hips=1.0, head=1.0, bag="none"
+    )
+    alone = replace(spec, motion=motion, identity=average, camera=FRAMING, occluder=None,
                     object=replace(spec.object, name="none"))  # fmt: skip
-    points = render(alone, frames, DRAWN, fps).keypoints.astype(np.float32)
+    parts = []
+    with progress("moving the person", total=frames) as bar:  # rendered: that tells what is seen
+        for first in range(0, frames, SLICE):
+            count = min(SLICE, frames - first)
+            parts.append(render(alone, count, DRAWN, fps, first / fps).keypoints)
+            bar.advance(count)
+    points = np.concatenate(parts).astype(np.float32)
     points[:, TRUNK_AND_LEGS, 2] = 1  # where they are is known, also behind a hand
     for elbow, wrist in ARMS.values():
         points[:, elbow, 2] = np.maximum(points[:, elbow, 2], points[:, wrist, 2])
@@ -95,26 +118,23 @@ def rendered_motion(prompt: str, seed: int, frames: int, fps: float) -> Driving:
 
 
 def verb_of(prompt: str) -> str | None:
-    """The motion whose verb comes first in a prompt, in any form; None if there is none."""
-    words = [_stem(word) for word in re.findall(r"[a-z]+", prompt.lower())]
-    places = {
-        words.index(stem): name
-        for name, phrases in MOTION_WORDS.items()
-        for stem in map(_verb, phrases)
-        if stem in words
-    }
-    return places[min(places)] if places else None
+    """The motion whose verb comes first in a prompt, in any form; None if there is none. What
+    follows an article or a preposition is no verb: "in a running suit", "by the waves"."""
+    words = re.findall(r"[a-z]+", prompt.lower())
+    known = {form: name for name, verbs in VERBS.items() for verb in verbs for form in _forms(verb)}
+    return next(
+        (
+            known[word]
+            for before, word in zip(["", *words], words, strict=False)
+            if word in known and before not in NO_VERB_AFTER
+        ),
+        None,
+    )
 
 
-def _verb(phrase: str) -> str:
-    """The stem of a phrase's verb: "squat" of "is doing squats"."""
-    return next(_stem(word) for word in phrase.split() if word not in ("is", "doing"))
-
-
-def _stem(word: str) -> str:
-    """A verb without its ending: "walk" of "walks", "walking" and "walked"."""
-    for ending in ("ing", "ed", "es", "s", "e"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            word = word[: -len(ending)]
-            break
-    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+def _forms(verb: str) -> list[str]:
+    """ "walk", "walks", "walking" and "walked" of "walk"."""
+    stem = verb.removesuffix("e")
+    longer = verb + verb[-1] if verb in DOUBLED else stem
+    third = verb + ("es" if verb.endswith("ch") else "s")
+    return [verb, third, longer + "ing", PAST.get(verb, longer + "ed")]

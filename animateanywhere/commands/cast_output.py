@@ -30,6 +30,7 @@ from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import output, video
 from animateanywhere.media.provenance import CAST, planned
 from animateanywhere.methods.animate_anywhere.playback import Playback, sound_of
+from animateanywhere.preprocessing.character import cut_out_digest
 from animateanywhere.preprocessing.portrait import PERSON
 from animateanywhere.preprocessing.who import Who
 
@@ -131,8 +132,8 @@ def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
         if options.pose is not None:
             motion |= {"file": options.pose.name, "start": options.part.start,
                        "fps": options.part.fps, "sound": not options.no_audio}  # fmt: skip
-        if options.pose_person is not None:
-            motion["person"] = options.pose_person
+            if options.pose_person is not None:
+                motion["person"] = options.pose_person
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
     return {
         "command": "cast",
@@ -140,7 +141,7 @@ def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
         "full_prompt": job.prompt,
         **({"appearance": options.appearance} if options.appearance else {}),
         "pictures": [
-            {"file": one.path.name, "sha256": one.digest,
+            {"file": one.path.name, "sha256": one.digest, "cut_out": cut_out_digest(one),
              "findings": [finding.text for finding in one.findings]}
             for one in job.known
         ],

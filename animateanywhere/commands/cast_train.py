@@ -106,7 +106,8 @@ def _train(settings: Recipe, out: Path, track: Track | None, corpus: Path | None
 
 def _learned(cast: Cast) -> dict[str, object]:
     """The settings of a table [cast] that weights depend on: not the defaults of `aa cast`."""
-    use = ("likeness", "guidance_scale", "steps", "flow_shift", "negative", "motions", "collage")
+    use = ("likeness", "guidance_scale", "steps", "flow_shift", "negative", "prompt_motion",
+           "collage")  # fmt: skip
     return {key: value for key, value in asdict(cast).items() if key not in use}
 
 

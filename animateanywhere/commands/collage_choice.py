@@ -19,7 +19,7 @@ def collage_of(base: Base, known: Sequence[Character], asked: bool | None) -> Co
     if not found:
         warn(
             "no limbs are laid over what the network draws, as no picture has a pose with a torso: "
-            "give one that shows neck and hips, or correct its poses"
+            "give one that shows shoulders and hips, or correct its pose (--whole reads none)"
         )
         return None
     if asked is None:

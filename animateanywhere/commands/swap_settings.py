@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.settings import GROW, Mask
 from animateanywhere.methods.anycharv.stitch import Keep
 from animateanywhere.preprocessing.backends import Backends
-from animateanywhere.preprocessing.character import MOST_GROWTH, Character
+from animateanywhere.preprocessing.character import MOST_GROWTH, Character, cut_out_digest
 from animateanywhere.preprocessing.scene.parts import corrected_in
 from animateanywhere.preprocessing.scene.prepared import Scene
 from animateanywhere.preprocessing.scene.scan import Facts
@@ -94,12 +93,6 @@ def grow_of(base: Base, character: Sequence[Character], options: SwapOptions) ->
     return min(usual + max(one.growth for one in character), MOST_GROWTH)
 
 
-def _cut_out(one: Character) -> str:
-    """A digest of how a picture was read, by the mask and pose beside it or by detectors."""
-    parts = (one.pixels, one.mask, one.keypoints)
-    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
-
-
 def sidecar(
     character: Sequence[Character], scene: Scene, contents: str, base: Base,
     sampling: generation.Options, options: SwapOptions, prompt: str,
@@ -111,7 +104,7 @@ def sidecar(
                  if any((marks := corrected_in(part)).values())}  # fmt: skip
     return {
         "command": "swap",
-        "characters": [{"file": one.path.name, "sha256": one.digest, "cut_out": _cut_out(one)}
+        "characters": [{"file": one.path.name, "sha256": one.digest, "cut_out": cut_out_digest(one)}
                        for one in character],
         "scene": {
             "file": facts.path.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,12 @@ def read_character(path: Path, who: Who, backends: Backends, least: int) -> Char
     someone = _person(read, who, backends, mask)
     made = cut_out(read, *someone, mask, backends, least)
     return made._replace(digest=clip_digest(path), findings=kind_findings(read) + made.findings)
+
+
+def cut_out_digest(one: Character) -> str:
+    """A digest of how a picture was read, by the mask and pose beside it or by detectors."""
+    parts = (one.pixels, one.mask, one.keypoints)
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
 
 def require_no_skeleton(read: video.Video) -> None:

@@ -91,6 +91,18 @@ def test_exposure_that_drifts_leaves_no_ghost() -> None:
         assert abs(one[hole].mean()) < 5
 
 
+@pytest.mark.parametrize("top, bottom", [(0, SIDE), (8, 40)])
+def test_pictures_need_not_be_square(top: int, bottom: int) -> None:
+    steps = np.arange(FRAMES)
+    places = np.column_stack([2 * steps + 8, 0 * steps + 6, 0 * steps + SIDE])
+    moves = np.column_stack([steps, 0 * steps + 9])
+    scene, empty, hidden = (part[:, top:bottom] for part in walked(moves, places, 20 + 3 * steps))
+    places[:, 1] += top
+    found = behind(scene, places, hidden)
+    assert np.array_equal(found[~hidden], scene[~hidden])
+    assert np.abs(found[hidden].astype(int) - empty[hidden]).mean() < 6
+
+
 def test_another_scale_of_the_square_is_no_trouble() -> None:
     steps = np.arange(FRAMES)
     squares = np.column_stack([8 - steps // 3, 6 - steps // 4, SIDE + steps])

@@ -1,16 +1,20 @@
 """The motion of `aa cast` without `--pose`, and the picture's limbs over what the network draws."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from animateanywhere.cli.main import main
-from animateanywhere.commands.cast_motion import rendered_motion, verb_of
+from animateanywhere.commands.cast_motion import VERBS, rendered_motion, verb_of
 from animateanywhere.media import video
+from animateanywhere.methods.context_anyone.settings import load_recipe
 from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.puppets.caption import MOTION_WORDS
 from tests.commands.test_cast import motion, said
 from tests.commands.test_swap import write_character
 
@@ -30,52 +34,104 @@ def cast_run(place: Path, tiny_cast: Path) -> Callable[..., int]:
         ("the person walks on a beach", "walk"), ("a man is dancing on a stage", "dance"),
         ("she waved", "wave"), ("running in a dance hall", "run"), ("doing squats", "squat"),
         ("a woman lifts her arms", "raise"), ("sitting", "sit"), ("a man poses", "idle"),
-        ("the person is doing yoga", None), ("", None), ("a standard in a park", None),
+        ("he ran", "run"), ("they spun", "turn"), ("jogging", "run"),
+        ("a woman in a running suit waves", "wave"), ("in a dance dress she jumps", "jump"),
+        ("a man with waved hair kicks", "kick"), ("at a building site", None),
+        ("the person smiles by the waves", None), ("the person is doing yoga", None), ("", None),
+        ("a standard in a park", None),
     ],
 )  # fmt: skip
 def test_the_verb_of_a_prompt_names_a_motion(prompt: str, name: str | None) -> None:
     assert verb_of(prompt) == name
 
 
-def test_a_rendered_motion_moves_whole_in_the_frame_and_by_the_seed() -> None:
-    first, again, other = (rendered_motion("she jumps", seed, 16, 8.0) for seed in (3, 3, 4))
-    points = first.keypoints
-    assert points.shape == (16, 18, 3) and np.array_equal(points, again.keypoints)
-    assert not np.array_equal(points, other.keypoints)
+def test_all_that_the_base_was_taught_to_call_a_motion_is_known() -> None:
+    assert set(VERBS) == set(MOTION_WORDS)
+    for name, phrases in MOTION_WORDS.items():
+        assert {verb_of(f"the man {phrase} on a beach") for phrase in phrases} == {name}
+
+
+@pytest.mark.parametrize("name", MOTION_WORDS)
+def test_a_rendered_motion_faces_the_camera_whole_in_the_frame(name: str) -> None:
+    prompt = f"the man {MOTION_WORDS[name][0]}"
+    points = rendered_motion(prompt, 3, 12, 8.0).keypoints
+    assert points.shape == (12, 18, 3)
+    assert np.array_equal(points, rendered_motion(prompt, 3, 12, 8.0).keypoints)
+    assert not np.array_equal(points, rendered_motion(prompt, 4, 12, 8.0).keypoints)
     seen = points[..., 2] >= VISIBLE
     assert seen[:, [1, 2, 5, 8, 9, 10, 11, 12, 13]].all() and (seen[:, 3] >= seen[:, 4]).all()
-    assert (points[seen][:, :2] > 0).all() and (points[seen][:, :2] < first.size).all()
-    assert np.ptp(points[:, 1, 1]) > 3  # up and down
-    still = rendered_motion("she thinks", 3, 16, 8.0).keypoints
-    assert np.ptp(still[:, 1, 1]) < 2
+    assert (points[seen][:, :2] > 0).all() and (points[seen][:, :2] < 128).all()
+    height = points[..., 1].max() - points[:, 1, 1].min()
+    assert (45 if name == "sit" else 60) < height < 115
+    facing = points[:, 5, 0] - points[:, 2, 0]  # the left shoulder is on the right
+    assert (facing[:1] if name == "turn" else facing).min() > 5
+
+
+def test_a_long_motion_is_one_motion_and_standing_is_still() -> None:
+    long, short = (rendered_motion("she jumps", 3, count, 8.0).keypoints for count in (40, 20))
+    np.testing.assert_allclose(long[:20], short, atol=1e-3)
+    assert np.ptp(long[:, 1, 1]) > 3  # up and down
+    assert np.ptp(rendered_motion("she thinks", 3, 16, 8.0).keypoints[:, 1, 1]) < 2
 
 
 def test_a_motion_and_limbs_are_those_of_prompt_and_picture(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("--motion", "--collage", "--out", "a.mp4", "--contact-sheet", "sheet.png") == 0
+    both = "--prompt-motion", "--collage"
+    assert run(*both, "--out", "a.mp4", "--contact-sheet", "sheet.png") == 0
     assert "motion: the person walks, as rendered people do" in said(capsys)
     about = json.loads((place / "a.json").read_text())
     assert about["motion"]["kind"] == "rendered" and about["collage"] is True
-    assert run("--motion", "--no-collage", "--out", "b.mp4") == 0
-    assert run("--no-motion", "--out", "c.mp4") == 0
+    assert run("--prompt-motion", "--no-collage", "--out", "b.mp4") == 0
+    assert run("--no-prompt-motion", "--out", "c.mp4") == 0
     assert json.loads((place / "c.json").read_text())["motion"] is None
     a, b = (video.read(place / name).frames.astype(int) for name in ("a.mp4", "b.mp4"))
     changed = (np.abs(a - b).max(-1) > 60).mean((1, 2))
     assert (changed > 0.03).all() and (changed < 0.5).all()
-    assert run("--motion", "--collage", "--out", "d.mp4") == 0
+    assert run(*both, "--out", "d.mp4") == 0
     assert (place / "a.mp4").read_bytes() == (place / "d.mp4").read_bytes()
-    assert run("--motion", "--out", "e.mp4", prompt="the person thinks") == 0
-    assert "no motion is known for the prompt" in said(capsys) and (place / "e.mp4").is_file()
+    assert run("--prompt-motion", "--out", "e.mp4", prompt="the person thinks") == 0
+    assert "has no verb whose motion is known" in said(capsys) and (place / "e.mp4").is_file()
 
 
 def test_limbs_need_joints(
     run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("--collage", "--no-motion") == 2
-    assert "--collage: it needs joints" in said(capsys)
+    assert run("--collage", "--no-prompt-motion") == 2
+    assert "--collage: nothing says where the joints are" in said(capsys)
+    assert run("--prompt-motion", "--pose", motion(place)) == 2
+    assert "--pose gives the motion: leave out --prompt-motion" in said(capsys)
     assert run("--collage", "--pose", motion(place), "--out", "a.mp4") == 0
     assert json.loads((place / "a.json").read_text())["collage"] is True
-    assert run("--collage", "--whole", "--motion", "--out", "b.mp4") == 0
+    assert run("--collage", "--whole", "--prompt-motion", "--out", "b.mp4") == 0
     assert "no limbs are laid" in said(capsys)
     assert json.loads((place / "b.json").read_text())["collage"] is False
+
+
+def test_a_base_that_says_so_does_both_where_it_can(
+    place: Path, tiny_cast: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `recipes/mini-cast.toml` asks for. One that follows no pose does neither, without a word
+    of options that nobody gave."""
+    recipe = load_recipe("mini-cast")
+    assert recipe.cast.prompt_motion and recipe.cast.collage
+    write_character(place / "a.png")
+    base = shutil.copytree(tiny_cast, place / "base")
+    about = base / "base.toml"
+    about.write_text(about.read_text().replace(" = false", " = true"))
+    run = ["cast", "a.png", "the person walks", "--base", str(base), "--out"]
+    assert main([*run, "a.mp4"]) == 0
+    text = said(capsys)
+    assert "motion: the person walks" in text and "picture's own limbs are laid" in text
+    assert main([*run, "b.mp4", "--no-prompt-motion"]) == 0
+    assert "no limbs are laid" in said(capsys)
+    config = base / "transformer" / "config.json"
+    table = json.loads(config.read_text()) | {"pose_channels": 0}
+    config.write_text(json.dumps(table))
+    weights = base / "transformer" / "diffusion_pytorch_model.safetensors"
+    save_file({k: v for k, v in load_file(weights).items() if "pose_embedding" not in k}, weights,
+              {"format": "pt"})  # fmt: skip
+    assert main([*run, "c.mp4"]) == 0
+    assert json.loads((place / "c.json").read_text())["motion"] is None
+    assert main([*run, "d.mp4", "--prompt-motion"]) == 2
+    assert "follows no pose: leave out --prompt-motion" in said(capsys)

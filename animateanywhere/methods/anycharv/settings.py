@@ -33,7 +33,7 @@ class Swap:
     # Put in the scene's own latents outside of the region (`method.put_in_scene`)
     keep_scene: bool = True
     # Whether `aa swap` lays the picture's own limbs over what the network drew, unless asked
-    # otherwise (`collage.Collage`)
+    # otherwise (`limb_collage.Collage`)
     collage: bool = False
     outside_weight: float = 0.0  # weight of the error outside of the region; 1 inside
     pose_weight: float = 3.0  # additional weight of latents near the limbs

@@ -31,7 +31,7 @@ class Cast:
     steps: int = 16  # and denoising steps
     # Whether the person moves as the rendered people do whose motion the prompt's verb names, where
     # no other is given; otherwise the network moves it by itself
-    motions: bool = False
+    prompt_motion: bool = False
     # Whether the picture's own limbs are laid over what the network draws (`limbs`)
     collage: bool = False
     negative: str = ""  # of "phantom": the prompt of the passes without one

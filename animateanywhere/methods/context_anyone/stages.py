@@ -49,7 +49,7 @@ class Run:
         cast, model = self.settings.cast, self.settings.model
         own = {"steps": cast.steps, "likeness": cast.likeness,
                "guidance_scale": cast.guidance_scale,
-               "motions": cast.motions, "collage": cast.collage}  # fmt: skip
+               "prompt_motion": cast.prompt_motion, "collage": cast.collage}  # fmt: skip
         if self.settings.full_size:
             about = {"name": self.settings.name, "command": COMMAND}
             found = model.base_toml()

@@ -1,10 +1,12 @@
 """The picture's limbs over what the network of `aa cast` drew."""
 
 import numpy as np
+import pytest
+from scipy.ndimage import binary_dilation
 
 from animateanywhere.collage.limb_collage import Collage, Cutout
 from animateanywhere.methods.context_anyone.limbs import with_limbs
-from animateanywhere.puppets import render, sample_spec
+from animateanywhere.puppets import PARTS, render, sample_spec
 
 FRAMES, SIDE = 4, 96
 
@@ -38,3 +40,27 @@ def test_beside_the_limbs_nothing_of_the_networks_person_is_left() -> None:
     found = with_limbs(frames, clip.keypoints, Collage([one]))
     beside = torso & (clip.masks == 0)
     assert (frames[beside] == 20).all() and (found[beside].mean(-1) > 120).mean() > 0.6
+
+
+@pytest.mark.parametrize("hidden", [[], [1], [8], [0, 14, 15]])
+@pytest.mark.parametrize("wide", [0, 40])
+def test_the_networks_person_goes_in_frames_of_any_shape(wide: int, hidden: list[int]) -> None:
+    """Also where a neck or a hip is not known. The head is the network's where the person turns
+    away."""
+    clip = render(sample_spec(7), FRAMES, SIDE, 4.0)
+    one = Cutout(clip.frames[0], clip.masks[0].astype(np.float32) / 255, clip.keypoints[0])
+    points = clip.keypoints.copy()
+    points[:, hidden] = 0
+    points[points[..., 2] > 0] += [wide, 0, 0]
+    around = ((0, 0), (0, 0), (wide, wide))
+    person = np.pad(clip.masks, around) > 127
+    grown = binary_dilation(person, iterations=3, axes=(1, 2))
+    frames = np.where(grown[..., None], np.uint8(20), np.uint8(200)).repeat(3, -1)
+    found = with_limbs(frames, points, Collage([one]))
+    assert found.shape == (FRAMES, SIDE, SIDE + 2 * wide, 3)
+    torso = int(points[0, 2, 1]), int(points[0, 9, 1])
+    beside = (grown & ~person)[:, torso[0] : torso[1]]
+    assert (found[:, torso[0] : torso[1]][beside].mean(-1) > 120).mean() > 0.8
+    head = np.pad(clip.parts == PARTS.index("face"), around)
+    drawn = (np.abs(found[head].astype(int) - 20).max(-1) < 10).mean()
+    assert drawn > 0.6 if 0 in hidden else drawn < 0.4
