@@ -23,7 +23,10 @@ AGREE = 10.0  # gray levels near a place: up to so many it is taken, and from tw
 SEVERAL = 3  # frames that show a pixel: of fewer, a frame is compared with itself
 STILL = 4.0  # gray levels from frame to frame: less, and the camera stood still
 OVERLAP = 0.5  # of two frames, at least, when a camera is followed
-SHARED = 0.6  # of what two frames show: with less in common, another one is compared with the next
+SHARED = 0.7  # of what two frames show: with less in common, the next is compared with its neighbor
+BETTER = 0.8  # times what they differed by: a shift that gains less is none
+CONTRAST = (0.25, 4.0)  # of a frame to the others, as a light fades: limits
+STEADY = 0.1  # a contrast that differs by less is the same
 NOT_SHOWN = 999  # more than any color
 
 
@@ -49,7 +52,7 @@ class _Canvas(NamedTuple):
 
 
 def behind(
-    scene: np.ndarray, places: np.ndarray, hidden: np.ndarray,
+    scene: np.ndarray, places: np.ndarray, hidden: np.ndarray, beyond: np.ndarray | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> np.ndarray:  # fmt: skip
     """Parts of a scene without who is hidden.
@@ -58,6 +61,7 @@ def behind(
         scene: uint8 (F, H, W, 3), of consecutive frames.
         places: int (F, 3), left, top and width of each in pixels of the scene.
         hidden: bool (F, H, W), where people are.
+        beyond: bool (F, H, W), what is made up beyond the edges of the scene; None: nothing.
         advance: called for each frame.
 
     Returns:
@@ -65,7 +69,8 @@ def behind(
     """
     if not hidden.any():
         return scene.copy()
-    shown = ((~hidden) * 255).astype(np.uint8)  # (F, H, W)
+    known = ~hidden if beyond is None else ~(hidden | beyond)  # (F, H, W)
+    shown = (known * 255).astype(np.uint8)
     size = scene.shape[2], scene.shape[1]
     canvas = _followed(scene, shown, _canvas_of(places, size))
     plate, count = _plate(scene, shown, canvas)
@@ -78,16 +83,16 @@ def behind(
             continue
         there, compared = (canvas.cut(one, index, size) for one in (plate, sure))
         near = binary_dilation(hole, iterations=max(round(AROUND * max(size)), 1))
-        around = near & ~hole & (compared == 255)
+        both = known[index] & (compared == 255)
+        around = near & both
         if not around.any():
             out[index] = filled_smoothly(own, hole)
             continue
-        apart = own.astype(np.float32) - there  # (H, W, 3)
-        tone = np.median(apart[around], 0)  # exposure changes
-        wrong = np.abs(apart - tone).mean(-1, keepdims=True).clip(0, 255)
+        filled = there * _contrast(own, there, both)  # (H, W, 3)
+        filled += np.median((own - filled)[around], 0)  # exposure changes
+        wrong = np.abs(own - filled).mean(-1, keepdims=True).clip(0, 255)
         wrong[compared < 255] = 255
-        share = (2 - filled_smoothly(wrong, hole) / AGREE).clip(0, 1)  # (H, W, 1)
-        filled = there + tone
+        share = (2 - filled_smoothly(wrong, ~known[index]) / AGREE).clip(0, 1)  # (H, W, 1)
         if (share[hole] < 1).any():
             smooth = filled_smoothly(own, hole)
             filled = smooth + share * (filled - smooth)
@@ -134,23 +139,29 @@ def _followed(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> _Canvas:
 
     grays = scene.mean(-1).astype(np.uint8)  # (F, H, W)
     corner, moved, key = canvas.corner.copy(), np.zeros(2), 0
+
+    def pair(shift: np.ndarray) -> tuple[np.ndarray, ...]:
+        some = [key, index]
+        return _laid_both(
+            grays[some], shown[some], canvas.scale[some], corner[some] + [np.zeros(2), shift]
+        )
+
     for index in range(1, len(scene)):
         corner[index] += moved
-        some = [key, index]
-        pair = grays[some], shown[some], canvas.scale[some]
-        old, new, was, now = _laid_both(*pair, corner[some])
+        old, new, was, now = pair(np.zeros(2))
+        # From one frame for as long as possible: what is less than a pixel must not add up
+        if (was & now).sum() < SHARED * max(min(was.sum(), now.sum()), 1) and key < index - 1:
+            key = index - 1
+            old, new, was, now = pair(np.zeros(2))
         before = _apart(old, new, was & now)
         if before > STILL:
             shift = phase_cross_correlation(
                 old, new, reference_mask=was, moving_mask=now, overlap_ratio=OVERLAP
             )[0][::-1]
-            first, second, *both = _laid_both(*pair, corner[some] + [np.zeros(2), shift])
-            if _apart(first, second, both[0] & both[1]) < before:  # not so for another place
+            first, second, *both = pair(shift)
+            if _apart(first, second, both[0] & both[1]) < BETTER * before:  # no other place
                 corner[index] += shift
                 moved = moved + shift
-        # From one frame for as long as possible: what is less than a pixel must not add up
-        if (was & now).sum() < SHARED * max(min(was.sum(), now.sum()), 1):
-            key = index
     return _fitted(canvas.scale, corner, (scene.shape[2], scene.shape[1]))
 
 
@@ -178,11 +189,34 @@ def _plate(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> tuple[np.nd
     for row, index in zip(stack, some, strict=True):
         seen = canvas.laid(shown[index], index) == 255
         row[seen] = canvas.laid(scene[index], index)[seen]
+    plate, count = _median(stack)
+    seen = stack[..., 0] != NOT_SHOWN  # (N, H, W)
+    for row, own in zip(stack, seen, strict=True):  # as bright as the others
+        both = own & (count >= SEVERAL)
+        if both.any():
+            even = row[own] * _contrast(plate, row, both)
+            even += np.median(plate[both] - row[both] * _contrast(plate, row, both), 0)
+            row[own] = (even + 0.5).clip(0, 255)
+    return _median(stack)
+
+
+def _median(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The median uint8 (H, W, 3) of pictures int16 (N, H, W, 3), of which not all show each pixel
+    (`NOT_SHOWN`), and how many do, (H, W)."""
     count = (stack[..., 0] != NOT_SHOWN).sum(0)
-    stack.sort(axis=0)  # what is not shown comes last
     middle = np.maximum(count - 1, 0)[None, ..., None] // 2
-    plate = np.take_along_axis(stack, middle, 0)[0]
+    plate = np.take_along_axis(np.sort(stack, 0), middle, 0)[0]  # what is not shown comes last
     return np.where(count[..., None] > 0, plate, 0).astype(np.uint8), count
+
+
+def _contrast(own: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The contrast (3,) float32 of a picture (H, W, 3) as a multiple of another one's, by what is
+    at the same place."""
+    if not where.any():
+        return np.ones(3, np.float32)
+    gain = own[where].std(0) / np.maximum(other[where].std(0), 1e-3)
+    gain = gain.clip(*CONTRAST)
+    return np.where(np.abs(gain - 1) < STEADY, 1, gain).astype(np.float32)
 
 
 def _moved(picture: np.ndarray, size: tuple[int, int], data: tuple[float, ...]) -> np.ndarray:

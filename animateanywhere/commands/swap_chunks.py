@@ -96,8 +96,8 @@ def sample_scene(
                 if estimate is None and left > WORTH:
                     estimate = _estimate(plan, chunk, frames, left)
                 piece = sample_chunk(
-                    plan.base, plan.swap(plan.sampling), chunk, frames, before, plan.keep,
-                    partial(bar.advance, each),
+                    plan.base, plan.swap(plan.sampling), chunk, frames, plan.scene.facts.size,
+                    before, plan.keep, partial(bar.advance, each),
                 )  # fmt: skip
                 write_piece(path, piece)
             else:

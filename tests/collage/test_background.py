@@ -25,11 +25,11 @@ def view(width: int = 160, height: int = 90, seed: int = 0) -> np.ndarray:
 
 
 def walked(
-    camera: np.ndarray, squares: np.ndarray, lefts: np.ndarray
+    camera: np.ndarray, squares: np.ndarray, lefts: np.ndarray, wide: int = 160
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Squares of a white person 10 pixels wide who walks before a view, which a camera films from
     `camera` (F, 2): with the person, without, and where the person is."""
-    whole = view()
+    whole = view(wide)
     truth, shown, masks = [], [], []
     for (x, y), left in zip(camera, lefts, strict=True):
         frame = whole[y : y + 60, x : x + 120]
@@ -78,6 +78,46 @@ def test_pans_of_less_than_a_pixel_do_not_add_up(pan: float) -> None:
     wrong = np.abs(found[hidden].astype(int) - np.stack(empty)[hidden]).mean()
     smooth = np.stack([filled_smoothly(*one) for one in zip(scene, hidden, strict=True)])
     assert wrong < 0.6 * np.abs(smooth[hidden].astype(int) - np.stack(empty)[hidden]).mean()
+
+
+@pytest.mark.parametrize("pan", [3, 5, 7])
+def test_a_fast_pan_is_followed(pan: int) -> None:
+    """By up to a seventh of the square from frame to frame, before somebody who walks as fast."""
+    steps = np.arange(FRAMES)
+    squares = np.tile([8, 6, SIDE], (FRAMES, 1))
+    moves = np.column_stack([pan * steps, 0 * steps + 9])
+    scene, empty, hidden = walked(moves, squares, 14 + 2 * steps, wide=220)
+    wrong = np.abs(behind(scene, squares, hidden)[hidden].astype(int) - empty[hidden]).mean()
+    smooth = np.stack([filled_smoothly(*one) for one in zip(scene, hidden, strict=True)])
+    assert wrong < 0.35 * np.abs(smooth[hidden].astype(int) - empty[hidden]).mean()
+
+
+def test_what_is_repeated_beyond_the_frame_is_no_background() -> None:
+    """A square that leaves the frame by half, and an arm that moves at the edge."""
+    squares = np.tile([-24, 6, SIDE], (FRAMES, 1))
+    scene, empty, hidden = walked(0 * SHAKE + 12, squares, 2 + np.arange(FRAMES))
+    beyond = np.zeros_like(hidden)
+    beyond[:, :, :24] = True
+    for n in range(FRAMES):  # not in a mask, and repeated to the left
+        scene[n, 8 + 2 * n : 14 + 2 * n, :26] = 250
+    seen = hidden & ~beyond
+    apart = [
+        np.abs(behind(scene, squares, hidden, edge)[seen].astype(int) - empty[seen]).mean()
+        for edge in (None, beyond)
+    ]
+    assert apart[1] < 0.6 * apart[0] and apart[1] < 12
+
+
+@pytest.mark.parametrize("least", [0.3, 0.6])
+def test_a_light_that_fades_is_followed(least: float) -> None:
+    steps = np.arange(FRAMES)
+    squares = np.tile([8, 6, SIDE], (FRAMES, 1))
+    scene, empty, hidden = walked(0 * SHAKE + 12, squares, 20 + 3 * steps)
+    light = np.linspace(least, 1, FRAMES)[:, None, None, None]
+    darker, truth = ((part * light).astype(np.uint8) for part in (scene, empty))
+    apart = np.abs(behind(darker, squares, hidden).astype(int) - truth)
+    for one, hole in zip(apart, hidden, strict=True):
+        assert one[hole].mean() < 6
 
 
 def test_exposure_that_drifts_leaves_no_ghost() -> None:

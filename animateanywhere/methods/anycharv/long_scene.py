@@ -25,6 +25,7 @@ from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decoded, latent_count
 from animateanywhere.collage.limb_collage import Views
 from animateanywhere.core.files import write_aside
+from animateanywhere.core.frame_size import Size
 from animateanywhere.diffusion.sampling import shared_by, windows
 from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
@@ -88,11 +89,11 @@ def windows_of(base: Base, frames: int) -> int:
 
 
 def sample_chunk(
-    base: Base, swap: Swap, chunk: Chunk, scene: np.ndarray, before: Piece | None, keep: Keep,
-    on_step: Callable[[], None],
+    base: Base, swap: Swap, chunk: Chunk, scene: np.ndarray, frame: Size, before: Piece | None,
+    keep: Keep, on_step: Callable[[], None],
 ) -> Piece:  # fmt: skip
-    """Swap the person in a chunk, whose squares are `scene`, (n, S, S, 3) uint8. before: the piece
-    of the chunk before, of which `carried` frames fade out."""
+    """Swap the person in a chunk, whose squares are `scene`, (n, S, S, 3) uint8, in frames of
+    the size `frame`. before: the piece of the chunk before, of which `carried` frames fade out."""
     region = chunk.region.astype(np.float32) / 255
     latents = swap(scene, region, chunk.poses, on_step).cpu()
     device = next(base.vae.parameters()).device
@@ -102,7 +103,9 @@ def sample_chunk(
     if before is not None and chunk.carried:
         made[: chunk.carried] = _faded(before.tail, made[: chunk.carried])
     old, others = (part.astype(np.float32) / 255 for part in (chunk.old, chunk.others))
-    found = patches(made, plain, scene, chunk.squares, region, old, others, chunk.poses, keep)
+    found = patches(
+        made, plain, scene, chunk.squares, region, old, others, chunk.poses, keep, frame
+    )
     count = len(scene) - chunk.given
     done = slice(0, count)
     return Piece(
@@ -153,7 +156,16 @@ def read_piece(path: Path) -> Piece | None:
             ),
             rows["tail"], rows["share"],
         )  # fmt: skip
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        TypeError,
+    ):
         return None
 
 

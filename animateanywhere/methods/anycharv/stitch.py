@@ -28,7 +28,7 @@ from scipy.ndimage import (
 
 from animateanywhere.collage.background import behind
 from animateanywhere.collage.limb_collage import Collage, Views, steadied, views_of
-from animateanywhere.core.frame_size import square
+from animateanywhere.core.frame_size import Size, square
 from animateanywhere.pose.outline import body_outlines, off_body
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
 
@@ -93,7 +93,7 @@ def cut_out(frames: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:
 def patches(
     made: np.ndarray, plain: np.ndarray, scene: np.ndarray, squares: np.ndarray,
     region: np.ndarray, old: np.ndarray, others: np.ndarray, poses: np.ndarray,
-    keep: Keep = "changed",
+    keep: Keep = "changed", frame: Size | None = None,
 ) -> Patches:  # fmt: skip
     """The patches of consecutive squares.
 
@@ -107,12 +107,14 @@ def patches(
         poses: (F, 18, 3), keypoints of the new person in pixels of the squares.
         keep: which pixels stay the scene's own: all that did not change, all outside of the box, or
             none of the square.
+        frame: of the scene; None: no square leaves it.
     """
     side = made.shape[1]
     stood, someone = _grown(old, OLD * side), _grown(others, OTHERS * side)
     soft = max(FEATHER * side / 2, 0.5)
     gone = gaussian_filter(stood.astype(np.float32), (0, soft, soft))
-    empty = behind(scene, squares, stood | someone) * (gone > 0)[..., None]
+    beyond = None if frame is None else _beyond(squares, side, frame)
+    empty = behind(scene, squares, stood | someone, beyond) * (gone > 0)[..., None]
     steady = steadied(poses)
     common = gone, empty, keep, steady, views_of(steady, poses)
     if keep == "none":
@@ -188,6 +190,13 @@ def paste(
         drawn = (drawn + off * (empty - drawn)) * (1 - cover) + color
     own[:] = (own + weight * (drawn - own) + 0.5).astype(np.uint8)
     return out
+
+
+def _beyond(squares: np.ndarray, side: int, frame: Size) -> np.ndarray:
+    """What of squares (F, 3) is beyond the frame, bool (F, side, side): its edge, repeated."""
+    middle = (np.arange(side) + 0.5) / side
+    x, y = (squares[:, [axis]] + middle * squares[:, [2]] for axis in (0, 1))  # (F, side)
+    return ((y < 0) | (y > frame.height))[:, :, None] | ((x < 0) | (x > frame.width))[:, None]
 
 
 def _in_front(

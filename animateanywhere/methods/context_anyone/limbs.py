@@ -34,7 +34,7 @@ def with_limbs(
     near = np.concatenate([
         body_outlines(steady[n : n + 1], height, width, NEAR, views.torso[n]) for n in range(count)
     ])  # fmt: skip
-    empty = behind(frames, np.tile([0, 0, width], (count, 1)), near, advance)
+    empty = behind(frames, np.tile([0, 0, width], (count, 1)), near, advance=advance)
     soft = max(SOFT * height, 0.5)
     out = np.empty_like(frames)
     for index, own in enumerate(frames):
