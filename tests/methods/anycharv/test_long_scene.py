@@ -30,13 +30,14 @@ def test_a_piece_with_any_bit_flipped_is_read_or_made_anew(tmp_path: Path) -> No
     assert again is not None and again.first == 5
     np.testing.assert_allclose(again.patches.matte, piece().patches.matte, atol=1 / 255)
     damaged = 0
-    for place in range(0, len(whole), 3):
-        for bit in (0, 3, 7):
-            flipped = bytearray(whole)
-            flipped[place] ^= 1 << bit
-            path.write_bytes(flipped)
-            damaged += read_piece(path) is None
-    assert damaged > len(whole) / 3
+    directory = whole.index(b"PK\1\2")
+    places = [*range(0, directory, 41), *range(directory, len(whole), 3)]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        damaged += read_piece(path) is None
+    assert damaged > len(places) / 3
     np.save(tmp_path / "one.npy", np.zeros(3))
     path.write_bytes((tmp_path / "one.npy").read_bytes())
     assert read_piece(path) is None and read_piece(tmp_path / "none") is None
