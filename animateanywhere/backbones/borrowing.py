@@ -42,19 +42,6 @@ def command_config(
     return config
 
 
-def require_made(name: str, command: str, other: str) -> None:
-    """Raise UsageError if a base for a command that does not come with the package is not on this
-    machine, with the ways to get one. other: the name of one that is downloaded."""
-    try:
-        find_base(name)
-    except UsageError:
-        raise UsageError(
-            f"the base of `{command}`, {name}, does not come with the package yet. `aa base-train "
-            f"{name}` trains it on this machine, for hours; `aa base-train {other}` downloads one "
-            f"for a GPU, which --base {other} takes"
-        ) from None
-
-
 def lent_config(lender: str, name: str, command: str) -> dict[str, Any]:
     """The entries of base.toml of a new base with this name and command, as far as the lender gives
     them."""

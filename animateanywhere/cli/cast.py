@@ -178,9 +178,9 @@ def cast(
     """Make a video of the person of a picture, by a prompt; nothing is learned per person.
 
     The person is found and cut out, and what the picture does not show is said: it will be made up.
-    It needs a base that was trained for it, which does not come with the package yet: `aa
-    base-train mini-cast` makes one on this machine; or the published weights that `aa base-train
-    wan-vace-1.3b` or phantom-1.3b gets, for a GPU. Only people who agreed may be shown.
+    The bundled base is small: it draws the scene, and over its soft person the picture's own limbs
+    are laid (--no-collage leaves them out). For a GPU, `aa base-train wan-vace-1.3b` or
+    phantom-1.3b gets published weights. Only people who agreed may be shown.
 
     Example: aa cast me.jpg "the person walks on a beach"
     """

@@ -22,12 +22,11 @@ from animateanywhere.backbones.base import (
     load_base,
     window_length,
 )
-from animateanywhere.backbones.borrowing import require_made
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
 from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
-from animateanywhere.commands.cast_job import DEFAULT, CastOptions, Job
+from animateanywhere.commands.cast_job import CastOptions, Job
 from animateanywhere.commands.cast_motion import motion_of
 from animateanywhere.commands.cast_output import (
     check_files,
@@ -121,9 +120,7 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
 
 def _load(name: str) -> Base:
     """Load a base for `aa cast`, or one that takes pictures in front of a clip. Raises UsageError
-    for one that cannot, or with how to make one."""
-    if name == DEFAULT:
-        require_made(name, "aa cast", "wan-vace-1.3b")
+    for one that cannot."""
     folder = find_base(name)
     if "command" not in base_config(folder) and family_in(folder).encode_reference is not None:
         return load_base(name)

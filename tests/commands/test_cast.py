@@ -374,14 +374,16 @@ def test_nobody_and_persons_of_a_few_pixels_are_refused(
     assert "too few to be seen" in said(capsys)
 
 
-def test_without_the_bundled_base_it_says_what_is_missing(
+def test_the_bundled_base_is_the_default_with_a_motion_and_limbs(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_character(place / "a.png")
-    assert main(["cast", "a.png", WALK]) == 2
+    assert main(["cast", "a.png", WALK, "--frames", "2", "--steps", "1", "--out", "a.mp4"]) == 0
     text = said(capsys)
-    assert "mini-cast, does not come with the package yet. `aa base-train mini-cast` trains" in text
-    assert not (place / "runs").exists()
+    assert "motion: the person walks" in text and "the picture's own limbs are laid" in text
+    about = json.loads((place / "a.json").read_text())
+    assert about["base"]["name"] == "mini-cast" and about["collage"] is True
+    assert video.read(place / "a.mp4").frames.shape == (2, 128, 128, 3)
 
 
 def test_wan_vace_makes_a_video_of_a_picture_by_the_same_command(

@@ -77,8 +77,8 @@ export async function show(main, rest, closing) {
 }
 
 /** What is needed where no base can do it. */
-const nothingReady = () => h("div", { class: "tools" }, h("p", {}, "No base model on this machine can do this yet, and none comes with the program. One of these makes it, on the command line:"),
-  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-cast"), " trains a small one here: about 9 hours of one core, as estimated;"),
+const nothingReady = () => h("div", { class: "tools" }, h("p", {}, "No base model on this machine can do this: the one that comes with the program is missing (`aa doctor` says more). One of these makes another, on the command line:"),
+  h("ul", { class: "plain" }, h("li", {}, h("code", {}, "aa base-train mini-cast"), " trains a small one here, in many hours without a GPU;"),
     h("li", {}, h("code", {}, "aa base-train wan-vace-1.3b"), " gets published weights, 17 GB to download, for a GPU of 8 GB or more.")), h("p", { class: "note" }, "Looking at a picture works without."));
 
 function makeFields(bases, start) {
