@@ -1,5 +1,5 @@
 """`aa demo`: learn a held-out rendered person, generate videos, put the person into another one's
-scene, and compare with the ground truth."""
+scene, make a video from one picture, and compare with the ground truth."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from animateanywhere import __version__
 from animateanywhere.backbones.base import base_config, find_base, hash_of
+from animateanywhere.commands.demo_cast import cast_demo
 from animateanywhere.commands.demo_swap import swap_demo
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
@@ -81,18 +82,22 @@ def make_examples(folder: Path = EXAMPLES) -> None:
     skeleton.write_poses(folder / "driving.poses.json", poses)
 
 
-def demo(out: Path, fast: bool = False, base: str = "mini", swap_base: str = "mini-swap") -> Path:
-    """Learn the person of the example, generate, swap, measure and show; returns the folder `out`.
+def demo(
+    out: Path, fast: bool = False, base: str = "mini", swap_base: str = "mini-swap",
+    cast_base: str = "mini-cast",
+) -> Path:  # fmt: skip
+    """Learn the person of the example, generate, swap, cast, measure and show; returns the folder
+    `out`.
 
     fast: fewer training steps and one video. Finished stages with the same bases and settings are
-    not repeated. Writes `contact_sheet.png`, `report.json`, and a folder of videos for each case
-    and for the swap.
+    not repeated. Writes `contact_sheet.png`, `report.json`, and a folder of videos for each case,
+    for the swap, and for the video from one picture.
     """
     with owned(out, "demo", lambda folder: "stages" in read_table(folder / "stages.json")):
-        return _demo(out, fast, base, swap_base)
+        return _demo(out, fast, base, swap_base, cast_base)
 
 
-def _demo(out: Path, fast: bool, base: str, swap_base: str) -> Path:
+def _demo(out: Path, fast: bool, base: str, swap_base: str, cast_base: str) -> Path:
     """`demo` in its folder."""
     folder = find_base(base)
     config = base_config(folder)
@@ -100,8 +105,9 @@ def _demo(out: Path, fast: bool, base: str, swap_base: str) -> Path:
     recipe = load_recipe(config.get("personalize", "personalize"))
     recipe = scaled(recipe, 0.2) if fast else recipe
     made_with = {
-        "base": hash_of(folder), "swap_base": hash_of(find_base(swap_base)), "fast": fast,
-        "person": PERSON, "version": __version__,
+        "base": hash_of(folder), "swap_base": hash_of(find_base(swap_base)),
+        "cast_base": hash_of(find_base(cast_base)), "fast": fast, "person": PERSON,
+        "version": __version__,
     }  # fmt: skip
     key = json.loads(json.dumps(made_with | {"recipe": to_dict(recipe)}))
 
@@ -141,16 +147,20 @@ def _demo(out: Path, fast: bool, base: str, swap_base: str) -> Path:
     swap_rows, swapped = swap_demo(
         out / "swap", stage, net, reference_spec(), dancer_spec(), swap_base
     )
-    video.contact_sheet(out / "contact_sheet.png", rows + swap_rows, made=GENERATED)
-    results = _report(out, key, cases, swapped, perception)
-    _show(results, swapped)
-    say(f"wrote {out / 'contact_sheet.png'} and {out / 'report.json'}")
+    cast_rows, cast = cast_demo(
+        out / "cast", stage, net, reference_spec(), stage_spec("wave", "desert", "none"), cast_base
+    )
+    sheet = out / "contact_sheet.png"
+    video.contact_sheet(sheet, rows + swap_rows + cast_rows, made=GENERATED)
+    results = _report(out, key, cases, swapped, cast, perception)
+    _show(results, swapped, cast)
+    say(f"wrote {sheet} and {out / 'report.json'}")
     return out
 
 
 def _report(
     out: Path, key: dict[str, Any], cases: list[dict[str, Any]],
-    swapped: dict[str, dict[str, float]], perception: Path,
+    swapped: dict[str, dict[str, float]], cast: dict[str, float], perception: Path,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Write `report.json`; return the mean metrics of each method."""
     accuracy = json.loads((perception / "metrics.json").read_text())["held_out"]
@@ -163,9 +173,11 @@ def _report(
         "perception": accuracy | {"on_true_renders": on_true},
         "cases": cases,
         "swap": swapped,
+        "cast": cast,
         "fast": key["fast"],
         "base": key["base"],
         "swap_base": key["swap_base"],
+        "cast_base": key["cast_base"],
     }
     with write_aside(out / "report.json") as aside:
         aside.write_text(json.dumps(report, indent=2) + "\n")
@@ -194,8 +206,11 @@ def _stage(out: Path, key: dict[str, Any], name: str, make: Callable[[], Path]) 
     return made
 
 
-def _show(results: dict[str, dict[str, float]], swapped: dict[str, dict[str, float]]) -> None:
-    """Print tables of the results, with their aims, and of the swap to stderr."""
+def _show(
+    results: dict[str, dict[str, float]], swapped: dict[str, dict[str, float]],
+    cast: dict[str, float],
+) -> None:  # fmt: skip
+    """Print tables of the results, with their aims, of the swap and the cast to stderr."""
     mine, words = results["personalized"], results["words_only"]
     aims: dict[str, tuple[str, Callable[[float], bool]]] = {
         "pck": ("at least 0.9", lambda x: x >= 0.9),
@@ -219,4 +234,9 @@ def _show(results: dict[str, dict[str, float]], swapped: dict[str, dict[str, flo
         second.add_column(column)
     for name, value in swapped["swap"].items():
         second.add_row(name, f"{value:.3f}", f"{swapped['scene'][name]:.3f}")
-    Console(stderr=True, emoji=False).print(table, second)
+    third = Table(
+        "metric", "one picture", title="the video from one picture against the true render"
+    )
+    for name, value in cast.items():
+        third.add_row(name, f"{value:.3f}")
+    Console(stderr=True, emoji=False).print(table, second, third)

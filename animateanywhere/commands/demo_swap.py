@@ -11,15 +11,12 @@ import numpy as np
 from animateanywhere.backbones.base import base_config, find_base
 from animateanywhere.commands.swap import swap
 from animateanywhere.commands.swap_settings import SwapOptions
-from animateanywhere.core.files import write_aside
-from animateanywhere.datasets.subject import save_picture
 from animateanywhere.evaluation.perception import Perception
-from animateanywhere.evaluation.truth import measure_person, write_exact
+from animateanywhere.evaluation.truth import measure_person, write_exact, write_picture
 from animateanywhere.media import video
 from animateanywhere.methods.anycharv.triplets import on_skeleton
 from animateanywhere.metrics import swap as metrics
-from animateanywhere.pose import skeleton
-from animateanywhere.puppets import Clip, Spec, render
+from animateanywhere.puppets import Spec, render
 
 PICTURE = 192  # pixels of a side of the character's picture
 
@@ -43,7 +40,7 @@ def swap_demo(
     video.write(folder / "truth.mp4", truth.frames, fps)
     standing = replace(person, motion=replace(person.motion, name="idle"))
     picture = render(standing, frames=1, size=PICTURE)
-    character = _write_picture(picture, folder / "character.png")
+    character = write_picture(picture, folder / "character.png")
     sheet = folder / "contact_sheet.png"
     options = SwapOptions(
         base, out=folder / "swap.mp4", overwrite=True, runs=folder / "runs", contact_sheet=sheet
@@ -62,14 +59,3 @@ def swap_demo(
         )
         scores[name] = numbers | {"nearer_to_old": nearer}
     return rows, scores
-
-
-def _write_picture(shown: Clip, path: Path) -> Path:
-    """Write the first frame of a clip, with its exact mask and pose beside it; returns `path`."""
-    height, width = shown.frames.shape[1:3]
-    for place, pixels in ((path, shown.frames[0]), (path.with_suffix(".mask.png"), shown.masks[0])):
-        with write_aside(place) as aside:
-            save_picture(aside, pixels)
-    poses = skeleton.Poses(shown.keypoints[:1], width, height, shown.fps)
-    skeleton.write_poses(path.with_suffix(".poses.json"), poses)
-    return path

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from animateanywhere import metrics
+from animateanywhere.core.files import write_aside
+from animateanywhere.datasets.subject import save_picture
 from animateanywhere.evaluation.face_detector import FaceDetector, faces_visible, frontal_frames
 from animateanywhere.evaluation.perception import Perception, perceive
 from animateanywhere.evaluation.retrieval import retrieval
@@ -118,5 +120,16 @@ def write_exact(clip: Clip, path: Path) -> Path:
     video.write(path, clip.frames, clip.fps)
     video.write(path.with_suffix(".masks.mp4"), clip.masks[..., None].repeat(3, -1), clip.fps)
     poses = skeleton.Poses(clip.keypoints, width, height, clip.fps)
+    skeleton.write_poses(path.with_suffix(".poses.json"), poses)
+    return path
+
+
+def write_picture(shown: Clip, path: Path) -> Path:
+    """Write the first frame of a clip, with its exact mask and pose beside it; returns `path`."""
+    height, width = shown.frames.shape[1:3]
+    for place, pixels in ((path, shown.frames[0]), (path.with_suffix(".mask.png"), shown.masks[0])):
+        with write_aside(place) as aside:
+            save_picture(aside, pixels)
+    poses = skeleton.Poses(shown.keypoints[:1], width, height, shown.fps)
     skeleton.write_poses(path.with_suffix(".poses.json"), poses)
     return path

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from animateanywhere.backbones.base import BUNDLED
-from animateanywhere.commands import demo, demo_swap
+from animateanywhere.commands import demo, demo_cast, demo_swap
 from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.evaluation.truth import compare, mean, measure
 from animateanywhere.media import video
@@ -97,9 +97,10 @@ def test_measures_tell_the_truth_from_a_copy_of_the_reference_and_from_another_p
 
 
 def test_the_whole_demo_on_a_tiny_base_and_again(
-    tiny_base: Path, tiny_swap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny = {"base": str(tiny_base), "swap_base": str(tiny_swap)}
+    tiny_base: Path, tiny_swap: Path, tiny_cast: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    tiny = {"base": str(tiny_base), "swap_base": str(tiny_swap), "cast_base": str(tiny_cast)}
     out = demo.demo(tmp_path / "demo", fast=True, **tiny)
     report = json.loads((out / "report.json").read_text())
     assert set(report["results"]) == {"personalized", "words_only"}
@@ -117,7 +118,7 @@ def test_the_whole_demo_on_a_tiny_base_and_again(
     assert all(set(result) == wanted for result in report["results"].values())
     name = demo.CASES[-1][0]
     stages = {"personalize", f"{name}, personalized", f"{name}, words_only"}
-    assert set(report["seconds"]) == stages | {"swap", "total"}
+    assert set(report["seconds"]) == stages | {"swap", "cast", "total"}
     truth = report["cases"][0]["true_render"]
     assert truth["pck"] >= max(result["pck"] for result in report["results"].values())
     assert Image.open(out / "contact_sheet.png").height > 5 * 160
@@ -128,6 +129,9 @@ def test_the_whole_demo_on_a_tiny_base_and_again(
     made, scene = (video.read(out / "swap" / name).frames for name in ("swap.mp4", "scene.mp4"))
     assert made.shape == scene.shape
     assert Image.open(out / "swap" / "contact_sheet.png").height > 3 * 100
+    assert report["cast"]["person_delta_e"] > 0
+    assert video.read(out / "cast" / "cast.mp4").frames.shape[0] == 4
+    assert Image.open(out / "cast" / "picture.png").width == demo_cast.PICTURE
 
     def never(*given: object) -> None:
         raise AssertionError("what is there was made again")
@@ -135,5 +139,6 @@ def test_the_whole_demo_on_a_tiny_base_and_again(
     monkeypatch.setattr(demo, "personalize", never)
     monkeypatch.setattr(demo, "generate", never)
     monkeypatch.setattr(demo_swap, "swap", never)
+    monkeypatch.setattr(demo_cast, "cast", never)
     demo.demo(out, fast=True, **tiny)
     assert json.loads((out / "report.json").read_text()) == report
