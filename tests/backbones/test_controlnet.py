@@ -194,7 +194,7 @@ def test_public_parts_are_gathered_into_a_base(folder: Path, place: Path) -> Non
 def test_bases_are_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bases"]) == 0
     out, err = capsys.readouterr()
-    assert out.split() == ["mini", "mini-swap"]
+    assert out.split() == ["mini", "mini-cast", "mini-swap"]
     assert "sd15-openpose" in err and "apache-2.0" in err
     assert main(["generate", "a man", "--pose", str(POSE), "--base", "sd15"]) == 2
     assert "aa bases" in capsys.readouterr().err
