@@ -145,7 +145,7 @@ def test_aims_that_a_video_of_nothing_passes_need_a_person_in_it() -> None:
 def test_each_ablation_changes_what_it_names(tmp_path: Path) -> None:
     recipe = load_recipe("mini-cast")
     found = {name: ablations.ablated(recipe, name) for name in ablations.ABLATIONS}
-    assert [stage.steps for stage in found["third"].stage] == [83, 50, 400, 500]
+    assert [stage.steps for stage in found["third"].stage] == [83, 133, 1600, 50]
     assert found["third"].transformer == recipe.transformer
     assert found["no_emphasis"].transformer["emphasis"] is False
     assert found["gap_0"].transformer["gap"] == 0
