@@ -194,9 +194,9 @@ def _plate(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> tuple[np.nd
     for row, own in zip(stack, seen, strict=True):  # as bright as the others
         both = own & (count >= SEVERAL)
         if both.any():
-            even = row[own] * _contrast(plate, row, both)
-            even += np.median(plate[both] - row[both] * _contrast(plate, row, both), 0)
-            row[own] = (even + 0.5).clip(0, 255)
+            even = row * _contrast(plate, row, both)
+            even += np.median((plate - even)[both], 0)
+            row[own] = (even[own] + 0.5).clip(0, 255)
     return _median(stack)
 
 

@@ -26,7 +26,7 @@ from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
 from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
-from animateanywhere.commands.cast_job import CastOptions, Job
+from animateanywhere.commands.cast_job import CastOptions, Job, by_vace
 from animateanywhere.commands.cast_motion import motion_of
 from animateanywhere.commands.cast_output import (
     check_files,
@@ -127,11 +127,6 @@ def _load(name: str) -> Base:
     return load_cast_base(name)
 
 
-def _by_vace(base: Base) -> bool:
-    """Whether a base is Wan VACE, and none of this method."""
-    return base.family.encode_reference is not None
-
-
 def _sampling(base: Base, options: CastOptions) -> generation.Options:
     """The options of sampling, with the base's defaults filled in. Raises UsageError for a sampler
     that does not suit the base."""
@@ -139,7 +134,7 @@ def _sampling(base: Base, options: CastOptions) -> generation.Options:
         options.seed, options.steps, options.likeness, options.guidance, options.sampler
     )
     name, scales = generation.sampler_name(base, asked), generation.scales_of(base, asked)
-    if _by_vace(base):
+    if by_vace(base):
         if asked.likeness is not None:
             raise UsageError(f"--likeness: {base.family.name} has no guidance on the picture")
         scales = scales._replace(likeness=1.0)
@@ -181,13 +176,8 @@ def _collage(
 def _steps_folder(settings: dict[str, Any]) -> Path | None:
     """Where the denoising steps of a video with these settings are kept until it is written; None
     where nothing can be."""
-    known = {
-        **settings,
-        "format": None,
-        "provenance": None,
-        "collage": None,
-        "device": best_device(),
-    }
+    later = dict.fromkeys(("format", "provenance", "collage"))
+    known = {**settings, **later, "device": best_device()}
     key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
     try:
         return cache_place(RUNS / "unfinished") / key
@@ -199,7 +189,7 @@ def _made(job: Job, begun: float, steps_folder: Path | None) -> tuple[np.ndarray
     """The frames (F, H, W, 3) uint8 of a video, and what was estimated before. Steps of a long
     denoising are kept in a folder, from where it goes on after a stop."""
     base = job.base
-    if _by_vace(base):
+    if by_vace(base):
         latents_of = _by_pictures(job)
     else:
         latents_of = _by_phantom(job) if is_phantom(base.config) else _by_reference(job)

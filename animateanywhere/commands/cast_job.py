@@ -53,6 +53,11 @@ class CastOptions:
     backends: Backends | None = None  # of poses, masks and words for the appearance
 
 
+def by_vace(base: Base) -> bool:
+    """Whether a base is Wan VACE, and none of this method."""
+    return base.family.encode_reference is not None
+
+
 class Job(NamedTuple):
     """All that a video is made of."""
 

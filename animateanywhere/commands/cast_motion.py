@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.commands.cast_job import CastOptions
+from animateanywhere.commands.cast_job import CastOptions, by_vace
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import warn_findings
 from animateanywhere.core.frame_size import square
@@ -50,8 +50,7 @@ def motion_of(
     """The motion to follow, with the proportions of the person in the pictures; None: the network's
     own. Raises UsageError for a motion that the base cannot follow or that cannot be read."""
     asked, name = options.prompt_motion, base.config["name"]
-    vace = base.family.encode_reference is not None
-    follows = vace or bool(base.denoiser.config.get("pose_channels"))
+    follows = by_vace(base) or bool(base.denoiser.config.get("pose_channels"))
     if options.pose is not None and asked is not None:
         raise UsageError("--pose gives the motion: leave out --prompt-motion and its opposite")
     if not follows and (options.pose is not None or asked):

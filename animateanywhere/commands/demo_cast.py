@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +9,11 @@ import numpy as np
 from animateanywhere.backbones.base import base_config, find_base
 from animateanywhere.commands.cast import cast
 from animateanywhere.commands.cast_job import CastOptions
+from animateanywhere.commands.demo_parts import Stage, scores, standing_picture
 from animateanywhere.evaluation.perception import Perception
-from animateanywhere.evaluation.truth import measure_person, write_picture
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Spec, caption, render
-
-PICTURE = 192  # pixels of a side of the picture
-
-Stage = Callable[[str, Callable[[], Path]], Path]  # makes a file once, under a name
 
 
 def cast_demo(
@@ -37,9 +31,8 @@ def cast_demo(
     video.write(folder / "truth.mp4", truth.frames, fps)
     poses = folder / "motion.poses.json"
     skeleton.write_poses(poses, skeleton.Poses(truth.keypoints, size, size, fps))
-    standing = replace(person, motion=replace(person.motion, name="idle"))
-    picture = render(standing, frames=1, size=PICTURE)
-    path = write_picture(picture, folder / "picture.png")
+    path = folder / "picture.png"
+    picture = standing_picture(person, path)
     prompt = caption(shown, seed=1, person=f"the {person.identity.gender}", appearance=False)
     options = CastOptions(
         pose=poses, base=base, out=folder / "cast.mp4", overwrite=True, no_audio=True,
@@ -51,5 +44,4 @@ def cast_demo(
         (f"aa cast: {prompt}", made),
         ("true render", truth.frames),
     ]
-    found = measure_person(net, made, truth)
-    return rows, {name: value for name, value in found.items() if isinstance(value, float)}
+    return rows, scores(net, made, truth)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from animateanywhere.backbones.base import base_config, find_base
+from animateanywhere.commands.demo_parts import Stage, scores, standing_picture
 from animateanywhere.commands.swap import swap
 from animateanywhere.commands.swap_settings import SwapOptions
 from animateanywhere.evaluation.perception import Perception
-from animateanywhere.evaluation.truth import measure_person, write_exact, write_picture
+from animateanywhere.evaluation.truth import write_exact
 from animateanywhere.media import video
 from animateanywhere.methods.anycharv.triplets import on_skeleton
 from animateanywhere.metrics import swap as metrics
 from animateanywhere.puppets import Spec, render
-
-PICTURE = 192  # pixels of a side of the character's picture
-
-Stage = Callable[[str, Callable[[], Path]], Path]  # makes a file once, under a name
 
 
 def swap_demo(
@@ -38,9 +34,8 @@ def swap_demo(
     before, truth = (render(spec, frames, size, fps, start=1.0) for spec in (old, new))
     scene = write_exact(before, folder / "scene.mp4")
     video.write(folder / "truth.mp4", truth.frames, fps)
-    standing = replace(person, motion=replace(person.motion, name="idle"))
-    picture = render(standing, frames=1, size=PICTURE)
-    character = write_picture(picture, folder / "character.png")
+    character = folder / "character.png"
+    picture = standing_picture(person, character)
     sheet = folder / "contact_sheet.png"
     options = SwapOptions(
         base, out=folder / "swap.mp4", overwrite=True, runs=folder / "runs", contact_sheet=sheet
@@ -50,12 +45,10 @@ def swap_demo(
         ("picture", picture.frames), ("scene", before.frames),
         ("aa swap: that person in the scene", made), ("true render", truth.frames),
     ]  # fmt: skip
-    scores = {}
+    found = {}
     for name, shown in (("swap", made), ("scene", before.frames)):
-        found = measure_person(net, shown, truth)
-        numbers = {key: value for key, value in found.items() if isinstance(value, float)}
         nearer = metrics.nearer_to_old(
             shown, truth.frames, truth.parts, before.frames, before.parts
         )
-        scores[name] = numbers | {"nearer_to_old": nearer}
-    return rows, scores
+        found[name] = scores(net, shown, truth) | {"nearer_to_old": nearer}
+    return rows, found

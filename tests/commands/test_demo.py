@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from animateanywhere.backbones.base import BUNDLED
-from animateanywhere.commands import demo, demo_cast, demo_swap
+from animateanywhere.commands import demo, demo_cast, demo_parts, demo_swap
 from animateanywhere.evaluation.perception import load_perception
 from animateanywhere.evaluation.truth import compare, mean, measure
 from animateanywhere.media import video
@@ -131,7 +131,7 @@ def test_the_whole_demo_on_a_tiny_base_and_again(
     assert Image.open(out / "swap" / "contact_sheet.png").height > 3 * 100
     assert report["cast"]["person_delta_e"] > 0
     assert video.read(out / "cast" / "cast.mp4").frames.shape[0] == 4
-    assert Image.open(out / "cast" / "picture.png").width == demo_cast.PICTURE
+    assert Image.open(out / "cast" / "picture.png").width == demo_parts.PICTURE
 
     def never(*given: object) -> None:
         raise AssertionError("what is there was made again")

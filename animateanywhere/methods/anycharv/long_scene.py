@@ -30,6 +30,9 @@ from animateanywhere.diffusion.sampling import shared_by, windows
 from animateanywhere.methods.anycharv import generation
 from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share, patches
 
+# What a damaged file raises
+DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile,
+           zlib.error)  # fmt: skip
 SHARES = ("matte", "gone")  # of `Patches`: in 0..1, kept as bytes
 # Latents of a clip in which the person is swapped, of its squares uint8 (F, S, S, 3), region
 # (F, S, S) in 0..1 and poses (F, 18, 3); the last argument is called after each denoising step
@@ -156,16 +159,7 @@ def read_piece(path: Path) -> Piece | None:
             ),
             rows["tail"], rows["share"],
         )  # fmt: skip
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-        TypeError,
-    ):
+    except DAMAGED:
         return None
 
 
