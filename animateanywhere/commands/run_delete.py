@@ -56,7 +56,7 @@ OWN: dict[str, list[str]] = {
     "prepare": SUBJECT,
     "swap": [
         *".scene.json people.png character-people.png character-people-?.png".split(),
-        *"person-*/scene.json person-*/.pieces/*.npz".split(),
+        *"person-*/scene.json person-*/.pieces/*.npz person-*/.pieces/*.steps/*.npy".split(),
         *(f"person-*/frames-*/{name}" for name in (*SUBJECT, "others/*.png")),
     ],
     "evaluate": ["metrics.json", "table.md", "contact_sheet.png"],

@@ -1,4 +1,5 @@
-"""The sampling of `aa swap`: a scene of any length in chunks, each of which is kept when done."""
+"""The sampling of `aa swap`: a scene of any length in chunks, each of which is kept when done, and
+the denoising steps of the one at work."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ import numpy as np
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.collage.limb_collage import Collage
-from animateanywhere.core.device import peak_memory
+from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words
 from animateanywhere.core.messages import progress, say, warn
+from animateanywhere.diffusion.kept_steps import clear_kept, count_kept
 from animateanywhere.methods.anycharv import generation, geometry
 from animateanywhere.methods.anycharv.long_scene import (
     Chunk,
@@ -91,17 +93,21 @@ def sample_scene(
         for chunk, frames in with_frames(plan, chunks_of(plan)):
             digest = chunk.digest(digest)
             path = folder / f"{chunk.first:05}-{digest}.npz"
+            # Those of another device differ in their last digits
+            kept = path.with_name(f"{path.stem}-{best_device()}.steps")
             piece, each = read_piece(path), windows_of(plan.base, chunk.stop - chunk.first)
             if piece is None:
-                if estimate is None and left > WORTH:
-                    estimate = _estimate(plan, chunk, frames, left)
+                waiting = left - each * count_kept(kept)
+                if estimate is None and waiting > WORTH:
+                    estimate = _estimate(plan, chunk, frames, waiting)
                 piece = sample_chunk(
-                    plan.base, plan.swap(plan.sampling), chunk, frames, plan.scene.facts.size,
-                    before, plan.keep, partial(bar.advance, each),
+                    plan.base, plan.swap(replace(plan.sampling, steps_folder=kept)), chunk, frames,
+                    plan.scene.facts.size, before, plan.keep, partial(bar.advance, each),
                 )  # fmt: skip
                 write_piece(path, piece)
             else:
                 bar.advance(each * steps)
+            clear_kept(kept)
             left -= each * steps
             paths.append(path)
             shares.append(piece.share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from animateanywhere.backbones.base import (
 )
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.core.frame_size import Size
+from animateanywhere.diffusion.kept_steps import kept
 from animateanywhere.diffusion.losses import video_noise
 from animateanywhere.diffusion.sampling import Denoiser, blend, make_scheduler, sample, windows
 from animateanywhere.methods.anycharv import full_size, method
@@ -40,6 +42,8 @@ class Options:
     mask: what the region is, a person's box or outline. hidden: whether its pixels are gray, as in
     stage 1, or the scene's own, so that the network sees who is there, as in stage 2; None: as the
     base learned it with that kind of mask. inside: what `vace` shows in the region.
+    steps_folder: of these inputs alone, to keep the steps in (`kept_steps`); None: they are not
+    kept.
     """
 
     seed: int = 0
@@ -49,6 +53,7 @@ class Options:
     mask: Mask | None = None
     hidden: bool | None = None
     inside: Literal["skeleton", "gray"] = "skeleton"
+    steps_folder: Path | None = None
 
 
 def read_character(
@@ -115,14 +120,14 @@ def swap_latents(
     denoised in overlapping windows, one at a time, so that memory does not grow with length.
     """
     options = options or Options()
-    kept = encode_frames(base.vae, scene)
-    seen = encode_frames(base.vae, hidden(base, scene, region)) if hides(base, options) else kept
-    cells = cells_of(base, region, *kept.shape[-2:]).to(kept)
+    whole = encode_frames(base.vae, scene)
+    seen = encode_frames(base.vae, hidden(base, scene, region)) if hides(base, options) else whole
+    cells = cells_of(base, region, *whole.shape[-2:]).to(whole)
     drawn = encode_skeletons(base, poses, Size(scene.shape[2], scene.shape[1]))
     if is_full_size(base):
         drawn = drawn.cpu()  # 5 MB a frame of 512 pixels: each pass takes those of its window
     inputs = Scene(
-        seen[None], cells[None], drawn[None], kept[None] if keeps_scene(base) else None,
+        seen[None], cells[None], drawn[None], whole[None] if keeps_scene(base) else None,
         bool(base.config.get("mask_input", True)),
     )  # fmt: skip
     return sample_scenes(base, character, inputs, options, progress)[0]
@@ -161,6 +166,7 @@ def sample_windows(
     generator = torch.Generator().manual_seed(options.seed)  # on the CPU: the same on each device
     noise = video_noise(scene.shape, generator, share).to(scene)
     joint = blend(denoiser_of, windows(scene.shape[1], window_length(base)))
+    joint = kept(joint, options.steps_folder)
     steps = steps_of(base, options)
     return sample(joint, noise, scheduler, steps, generator, lambda *_: progress(), share)
 

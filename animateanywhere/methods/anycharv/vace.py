@@ -76,5 +76,5 @@ def swap_latents(
     words = Words(character.prompt, character.empty)
     return sample_behind(
         base, character.pictures, control, words, options.seed, steps_of(base, options),
-        options.guidance, options.sampler, progress,
+        options.guidance, options.sampler, progress, options.steps_folder,
     )  # fmt: skip
