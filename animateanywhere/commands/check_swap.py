@@ -99,7 +99,7 @@ def _scene(
         findings.append(about(scene, error))
         return None, None
     owned: AbstractContextManager[tuple[Path, str]] = (
-        scene_folder(scene) if out is None else nullcontext((out, ""))
+        scene_folder(scene, ends=False) if out is None else nullcontext((out, ""))
     )
     with owned as (folder, _):
         try:

@@ -45,7 +45,7 @@ class Run:
 def read_run(path: Path, folder: Path, whole: bool = True) -> Run:
     """The state of a run by its lock, its marks and its logs; whole: with all of these, otherwise
     with their ends, so that problems before that are not found."""
-    mark = read_mark(path) or Mark("unknown", None, False)
+    mark = read_mark(path) or Mark("unknown", None, None)
     taken, changed = disk_use(path)
     stages, problems = stages_of(path, whole)
     if mark.command == "unknown":
@@ -138,7 +138,7 @@ def _state(path: Path, mark: Mark, current: StageProgress | None, problems: list
         return "finished" if (path / INDEX).is_file() else "stopped"
     if mark.ended or mark.command == VIDEOS:
         return "finished"
-    return "unknown"
+    return "unknown" if mark.ended is None or mark.process is None else "stopped"
 
 
 def _has_its_weights(path: Path, problems: list[str]) -> bool:

@@ -137,13 +137,15 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
 
 
 @contextmanager
-def scene_folder(scene: Path, runs: Path = RUNS) -> Iterator[tuple[Path, str]]:
+def scene_folder(
+    scene: Path, runs: Path = RUNS, *, ends: bool = True
+) -> Iterator[tuple[Path, str]]:
     """Own the run folder of a scene for the duration of the block; gives it, and a digest of the
-    scene's contents. Raises as `owned` does."""
+    scene's contents. ends: as for `owned`, as which it raises."""
     contents = clip_digest(scene)
     digest = hashlib.sha256(contents.encode()).hexdigest()
     folder = folder_of(scene, digest, runs)
-    with owned(folder, "swap"):
+    with owned(folder, "swap", ends=ends):
         with write_aside(folder / SCENE) as aside:
             aside.write_text(json.dumps({"file": scene.name, "sha256": digest}) + "\n")
         yield folder, contents

@@ -29,7 +29,7 @@ class Mark(NamedTuple):
 
     command: str
     process: int | None  # that began last
-    ended: bool  # whether it came to its end; earlier versions did not write that down
+    ended: bool | None  # whether it came to its end; None: an earlier version, which did not tell
 
 
 def mark(folder: Path, command: str) -> None:
@@ -53,22 +53,26 @@ def owned(
 
     known: recognizes folders of the command that have no mark, as earlier versions wrote them.
     ends: whether the command has come to its end with the block; if not, files are only changed,
-    or the folder deleted, and a run that was stopped is left as one that was. A folder in which
+    or the folder deleted, and a run that was stopped is left as one that was. So is a run where
+    UsageError comes out of the block: unusable input changes nothing of it. A folder in which
     nothing is written is removed again. Where the file system has no locks, the user is warned.
     Raises UsageError for a folder that contains other files, Failure if another process owns it or
     the disk is full.
     """
     path = folder / MARK
     with _locked(folder, command, known):
-        before = None if ends else read_mark(folder)
+        before, restored = read_mark(folder), not ends
         try:
             _write(path, command, os.getpid())
             clear_aside(folder)
             yield
             if ends and path.is_file():
                 _write(path, command, os.getpid(), ended=True)
+        except UsageError:
+            restored = restored or before is not None
+            raise
         finally:
-            if not ends and path.is_file():
+            if restored and path.is_file():
                 _write(path, *(before or Mark(command, os.getpid(), True)))
             if folder.is_dir() and [entry.name for entry in folder.iterdir()] == [MARK]:
                 path.unlink()
@@ -127,12 +131,14 @@ def require_own(
 
 def read_mark(folder: Path) -> Mark | None:
     """The mark of a folder; None if it has none, or a damaged one."""
-    found = read_table(folder / MARK)
+    path = folder / MARK
+    found = read_table(path) if path.is_file() else {}  # a device has no end
     command, process = found.get("command"), found.get("process")
     if not isinstance(command, str):
         return None
     number = process if type(process) is int and process > 0 else None
-    return Mark(command, number, found.get("ended") is True)
+    ended = found.get("ended")
+    return Mark(command, number, ended if isinstance(ended, bool) else None)
 
 
 def is_running(folder: Path) -> bool:
@@ -180,7 +186,9 @@ def _lock(file: IO[str], folder: Path) -> None:
         warn(escape(f"{folder}: no locks on this file system: start no second aa in this folder"))
 
 
-def _write(path: Path, command: str, process: int | None = None, ended: bool = False) -> None:
+def _write(
+    path: Path, command: str, process: int | None = None, ended: bool | None = False
+) -> None:
     # In place, since the lock is on this very file; never empty in between, nor on a full disk
     about = {"command": command, "process": process, "ended": ended}
     text = json.dumps(about) + "\n"

@@ -178,7 +178,10 @@ def test_other_commands_are_finished_where_they_came_to_their_end(
         except KeyboardInterrupt:
             pass
     found = listed(tmp_path, capsys)
-    assert (found["whole"]["state"], found["half"]["state"]) == ("finished", "unknown")
+    assert (found["whole"]["state"], found["half"]["state"]) == ("finished", "stopped")
+    for left in ({"process": 1}, {"ended": False}):  # of an earlier version; of no process
+        (tmp_path / "half" / MARK).write_text(json.dumps({"command": "puppets", **left}))
+        assert listed(tmp_path, capsys)["half"]["state"] == "unknown"
 
 
 def test_a_corpus_is_finished_with_its_index(

@@ -11,6 +11,7 @@ from animateanywhere.diffusion import kept_steps
 from animateanywhere.methods.anycharv import route
 from animateanywhere.preprocessing import character as character_of
 from animateanywhere.preprocessing.scene import parts as part_of
+from tests.commands.test_runs import listed
 from tests.commands.test_swap import STAYS, scene_of, write_character
 
 STEPS = 4
@@ -120,3 +121,15 @@ def test_deleting_a_stopped_swap_leaves_no_steps(run, place, monkeypatch):
     assert len(steps_of(place)) == 2
     assert main(["runs", "delete", "scene", "--yes"]) == 0
     assert not (place / "runs" / "scene").exists()
+
+
+def test_the_list_of_runs_tells_a_stopped_swap_from_a_refused_one(run, place, monkeypatch, capsys):
+    def state() -> object:
+        return listed(place / "runs", capsys)["scene"]["state"]
+
+    stop(run, monkeypatch, "a.mp4", 2)
+    assert state() == "stopped"
+    assert main(["check", "a.png", "--scene", "scene.mp4"]) == 0 and state() == "stopped"
+    assert run("a.mp4", "--person", 2) == 2 and state() == "stopped"
+    assert run("a.mp4") == 0 and state() == "finished"
+    assert run("a.mp4", "--person", 2) == 2 and state() == "finished"

@@ -218,5 +218,24 @@ def test_the_mark_tells_whether_a_command_came_to_its_end(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt), owned(tmp_path, "demo"):
         raise KeyboardInterrupt
     assert read_mark(tmp_path) == ("demo", os.getpid(), False)
+    with pytest.raises(Failure), owned(tmp_path, "demo"):
+        raise Failure("the disk is full")
+    assert read_mark(tmp_path) == ("demo", os.getpid(), False)
     (tmp_path / MARK).write_text("[" * 3000)
     assert read_mark(tmp_path) is None
+
+
+@pytest.mark.parametrize("ended", [True, False, None])
+def test_wrong_use_leaves_the_mark_as_it_was(tmp_path: Path, ended: bool | None) -> None:
+    (tmp_path / "result").touch()
+    (tmp_path / MARK).write_text(json.dumps({"command": "demo", "process": 7, "ended": ended}))
+    with pytest.raises(UsageError), owned(tmp_path, "demo"):
+        raise UsageError("such a file is of no use")
+    assert read_mark(tmp_path) == ("demo", 7, ended)
+
+
+def test_wrong_use_at_first_is_no_end(tmp_path: Path) -> None:
+    with pytest.raises(UsageError), owned(tmp_path / "run", "demo"):
+        (tmp_path / "run" / "people.png").touch()
+        raise UsageError("which person is not said")
+    assert read_mark(tmp_path / "run") == ("demo", os.getpid(), False)
