@@ -15,10 +15,11 @@ from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose.skeleton_video import VIRIDIS
 from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.reference_clip import choose
 from animateanywhere.preprocessing.scene import parts as part_of
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
-from animateanywhere.preprocessing.scene.scan import scene_facts
+from animateanywhere.preprocessing.scene.scan import read_scene, scan, scene_facts
 from tests.preprocessing.crowd import SIZE, Crowd, crowd
 
 COUNT = 16
@@ -302,3 +303,22 @@ def test_a_damaged_record_of_a_scene_is_none(tmp_path, change):
     path = tmp_path / part_of.FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert part_of.read_record(tmp_path, "key") is None
+
+
+@pytest.mark.parametrize("fps", [5.0, 8.0, None])
+def test_a_scene_of_any_length_has_as_many_frames_as_expected(place, fps):
+    frames = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), np.uint8)
+    for count in range(1, 17):
+        video.write(place / "a.mp4", frames[:count], 30.0)
+        facts = scene_facts(place / "a.mp4", fps, WHOLE)
+        assert facts.expected == sum(len(some.frames) for some in read_scene(facts, 32)), count
+
+
+def test_progress_does_not_go_beyond_the_whole(place):
+    """A file whose rate is uneven may hold more frames than its length tells."""
+    path = write_scene(place / "a.mp4", crowd({1: STAYS}))
+    facts = scene_facts(path, None, WHOLE)._replace(expected=COUNT - 3)
+    with reporting_to(reporter := Events()):
+        scan(facts, choose(path, EXACT), EXACT)
+    steps = [one for one in reporter.events if one.get("stage") == "looking for people"]
+    assert steps and max(one["step"] for one in steps) == steps[0]["total"] == COUNT - 3

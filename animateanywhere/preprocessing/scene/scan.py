@@ -89,10 +89,13 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
 
 
 def _count(path: Path, first: video.Video, own: float, rate: float, part: Part, drawn: bool) -> int:
-    """About how many frames a part has at a rate; of an animation exactly."""
-    if not drawn:
-        return round(((first.length or 0) * first.source_fps / own - part.start) * rate)
-    last, end = frame_times(path, part.fps)[-2:]
+    """How many frames a part has at a rate: of an animation exactly, of a video by the length and
+    the average rate that its file tells."""
+    if drawn:
+        last, end = frame_times(path, part.fps)[-2:]
+    else:
+        end = (first.length or 0) * first.source_fps / own
+        last = end - 1 / own
     # The last frame is taken while it is nearer than the end (`video.nearest`)
     return math.ceil(((last + end) / 2 - part.start) * rate - 1e-6)
 
@@ -101,7 +104,7 @@ def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
     """Look for cuts and people. Raises UsageError for skeletons and part maps."""
     found: list[Persons] = []
     changes = []
-    last = None
+    last, left = None, facts.expected
     with progress("looking for people", total=facts.expected) as bar:
         for some in read_scene(facts, video.LONG_SIDE, again=False):
             if not some.first and (kind := recognize(some.frames)):
@@ -114,7 +117,8 @@ def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
             last = some.frames[-1:]
             with reporting_to(Events()):  # a bar for each slice would say nothing
                 found += with_colors(_persons(facts, some, chosen, backends), some.frames)
-            bar.advance(len(some.frames))
+            bar.advance(min(len(some.frames), left))  # there may be more than expected
+            left -= min(len(some.frames), left)
     return Scan(found, cut_frames(np.concatenate(changes)).tolist())
 
 
