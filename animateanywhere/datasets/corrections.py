@@ -131,8 +131,11 @@ def all_shown(folder: Path, found: Corrections) -> bool:
     return whole and corrected_frames(found, found.digests) == read_digests(folder)["by_hand"]
 
 
-def apply_corrections(subject: Subject, digests: list[Digests], found: Corrections) -> Subject:
-    """The subject with the corrections applied; digests: those of its frames.
+def apply_corrections(
+    subject: Subject, digests: list[Digests], found: Corrections, former: str | None = None
+) -> Subject:
+    """The subject with the corrections applied; digests: those of its frames. former: the options
+    with which the corrected frames were chosen, None where that is not known.
 
     Raises:
         UsageError: a correction belongs to none of the frames, or has another size.
@@ -142,9 +145,10 @@ def apply_corrections(subject: Subject, digests: list[Digests], found: Correctio
     names = [record["is"] for record in digests]
     lost = sum(name not in names for values in found.values.values() for name in values)
     if lost:
+        ones = "the former ones" if former is None else f"the former ones ({former})"
         raise UsageError(
             f"{subject.folder}: contains {lost} manual corrections of frames that do not exist "
-            "with these settings; go back to the former ones, or move or delete the folder"
+            f"with these settings; go back to {ones}, or move or delete the folder"
         )
     frames, masks = subject.frames.copy(), masks_to_uint8(subject.masks)
     keypoints, captions = subject.keypoints.copy(), list(subject.captions)

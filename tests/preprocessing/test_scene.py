@@ -1,6 +1,7 @@
 """Who is in a scene, and where: of any length, with cuts, crossings and people who come and go."""
 
 import json
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from animateanywhere.preprocessing.reference_clip import choose
 from animateanywhere.preprocessing.scene import parts as part_of
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
-from animateanywhere.preprocessing.scene.scan import read_scene, scan, scene_facts
+from animateanywhere.preprocessing.scene.scan import options_of, read_scene, scan, scene_facts
 from tests.preprocessing.crowd import SIZE, Crowd, crowd
 
 COUNT = 16
@@ -94,6 +95,36 @@ def test_a_corrected_mask_is_kept_and_said_also_in_the_next_run(place):
         content = read_part(again)
         assert corrected_in(again)["mask"] == [3]
         assert content.masks[3].sum() == 1600 and content.masks[4].sum() != 1600
+
+
+@pytest.mark.parametrize(("part", "said"), [
+    (Part(frames=10), "--frames 10"), (Part(start=0.25), "--start 0.25"),
+    (WHOLE, "no --start, --frames, --scene-fps, --fps"),
+])  # fmt: skip
+def test_corrections_of_other_frames_are_refused_with_the_options_they_were_made_with(
+    place, part, said
+):
+    """With more frames, squares that follow the person lie elsewhere."""
+    path = write_scene(place / "a.mp4", crowd({1: 10 + np.linspace(0, 60, COUNT) ** 1.05}))
+    folder = prepared(path, part=part).parts[0].folder
+    picture = folder / "masks" / "0003.png"
+    Image.fromarray(np.array(Image.open(picture))[:, ::-1]).save(picture)
+    before = picture.read_bytes()
+    with pytest.raises(UsageError, match=re.escape(f"go back to the former ones ({said}), or")):
+        prepared(path, part=Part(frames=12))
+    assert picture.read_bytes() == before
+    assert corrected_in(prepared(path, part=part).parts[0])["mask"] == [3]
+
+
+def test_a_rate_that_was_asked_for_is_among_the_options(place):
+    path = write_scene(place / "a.mp4", crowd({1: STAYS}))
+    assert options_of(scene_facts(path, 4.0, Part(frames=3))) == "--frames 3 --fps 4"
+    assert options_of(scene_facts(path, 8.0, Part(frames=3))) == "--frames 3"
+    (place / "pictures").mkdir()
+    for index in range(3):
+        Image.new("RGB", (32, 32)).save(place / "pictures" / f"{index}.png")
+    assert options_of(scene_facts(place / "pictures", 4.0, WHOLE)) == "--fps 4"
+    assert options_of(scene_facts(place / "pictures", None, Part(fps=5.0))) == "--scene-fps 5"
 
 
 def test_what_was_found_in_other_parts_is_still_said_after_a_correction(place, monkeypatch):

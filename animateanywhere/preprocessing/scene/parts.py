@@ -53,12 +53,13 @@ from animateanywhere.preprocessing.quality.clip import mask_findings, worst_firs
 from animateanywhere.preprocessing.quality.held import held_areas, holding
 from animateanywhere.preprocessing.reference_clip import Chosen
 from animateanywhere.preprocessing.scene.presence import Presence
-from animateanywhere.preprocessing.scene.scan import Facts, as_clip, read_scene
+from animateanywhere.preprocessing.scene.scan import Facts, as_clip, options_of, read_scene
 
 LONGEST = 160  # frames of a part
 SIDE = 256  # pixels of its pictures
 ROOM = 1.3  # times the person's box: more than any box at use, however it is grown
 OTHERS = "others"
+OPTIONS = "options"  # key of subject.toml: those that chose the frames
 FILE = "scene.json"
 
 
@@ -197,12 +198,16 @@ def _write(
         scene=None,
     )
     digests = corrections.frame_digests(subject)
-    subject = corrections.apply_corrections(subject, digests, by_hand)
+    former = read_settings(part.folder).get(OPTIONS)  # earlier versions did not write it down
+    subject = corrections.apply_corrections(
+        subject, digests, by_hand, None if former is None else str(former)
+    )
     marks = corrections.corrected_frames(by_hand, digests)
     findings = worst_first([*mask_findings(subject.masks, subject.keypoints), *_held(subject)])
     about: dict[str, str | int | float] = {
         "size": str(subject.size), "source": facts.path.name, "pose": chosen.pose,
         "mask": chosen.mask, "first": part.first, "key": _key_of(part, key),
+        OPTIONS: options_of(facts),
     }  # fmt: skip
     with folder_aside(part.folder, FILES | {OTHERS}) as folder:
         write_subject(subject, folder, about, filled)

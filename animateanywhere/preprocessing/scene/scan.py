@@ -16,7 +16,7 @@ from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress, quietly, reporting_to, warn
 from animateanywhere.core.reporter import Events
 from animateanywhere.media import video
-from animateanywhere.media.pictures import frame_times, is_picture
+from animateanywhere.media.pictures import PICTURES_FPS, frame_times, is_picture
 from animateanywhere.media.source import Part
 from animateanywhere.pose.skeleton_video import recognize
 from animateanywhere.preprocessing import exact
@@ -98,6 +98,19 @@ def _count(path: Path, first: video.Video, own: float, rate: float, part: Part, 
         last = end - 1 / own
     # The last frame is taken while it is nearer than the end (`video.nearest`)
     return math.ceil(((last + end) / 2 - part.start) * rate - 1e-6)
+
+
+def options_of(facts: Facts) -> str:
+    """The options that choose the frames of a scene, such as "--frames 16"."""
+    part = facts.part
+    # The own rate of a folder of pictures is whatever was asked for
+    own = part.fps or (PICTURES_FPS if facts.path.is_dir() else facts.own_fps)
+    given = {
+        "--start": part.start or None, "--frames": part.frames, "--scene-fps": part.fps,
+        "--fps": None if facts.fps == min(own, FASTEST) else facts.fps,
+    }  # fmt: skip
+    texts = [f"{name} {value:.6g}" for name, value in given.items() if value is not None]
+    return " ".join(texts) or f"no {', '.join(given)}"
 
 
 def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
