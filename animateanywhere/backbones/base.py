@@ -79,6 +79,7 @@ CONFIG: dict[str, Callable[[Any], bool]] = {
     "fps": _number(0.01, 1000),
     **dict.fromkeys(("guidance_scale", "likeness"), _number(0, 1000)),
     **dict.fromkeys(("noise_share", "guidance_rescale", "grow"), _number(0, 1)),
+    **dict.fromkeys(("collage", "prompt_motion"), lambda value: isinstance(value, bool)),
     "aspects": lambda value: isinstance(value, list) and all(map(_text, value)),
 }  # fmt: skip
 BUNDLED = ASSETS / "mini"

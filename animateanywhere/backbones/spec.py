@@ -23,6 +23,8 @@ class Model:
     needs: str = ""  # hardware to learn a person and generate ("a GPU of 8 GB"), for `aa bases`
     license: str = ""  # of the weights, by its hub identifier ("apache-2.0"); "" if unknown
     noise_share: float = 0.0  # share of the noise's variance, 0..1, common to all frames of a clip
+    # Whether `aa generate` lays the learned person's own limbs over what the network draws
+    collage: bool = False
     vae: dict[str, Any] = field(default_factory=dict)
     text_encoder: dict[str, Any] = field(default_factory=dict)
     unet: dict[str, Any] = field(default_factory=dict)
@@ -37,7 +39,8 @@ class Model:
         """The entries of base.toml that come from this table."""
         names = ("size", "frames", "fps", "guidance_scale", "steps", "sampler", "noise_share",
                  "license")  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        return found | ({"collage": True} if self.collage else {})
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """The tables of all parts that the recipe gives, by the parts' names."""

@@ -99,6 +99,16 @@ def generate(
             "gives it the person's height and place, bones also the lengths of the person's bones.",
         ),
     ] = "bones",
+    collage: Annotated[
+        bool | None,
+        typer.Option(
+            "--collage/--no-collage",
+            show_default="from the base: on with mini",
+            help="Lay the learned person's own limbs, of the clip beside the weights and turned "
+            "onto the bones of the motion, over what the network drew: prints and faces that a "
+            "small network does not draw. Clothes are the person's own, whatever the prompt says.",
+        ),
+    ] = None,
     person: PersonToFollow = None,
     frames: MotionFrames = None,
     start: MotionStart = 0,
@@ -223,6 +233,7 @@ def generate(
             steps=steps,
             sampler=sampler,
             fit=fit,
+            collage=collage,
             person=person,
             free_noise=free_noise,
             compiled=compiled,

@@ -127,7 +127,7 @@ class Collage:
             inner = grey_erosion(one.mask, (width, width))
             cut = one._replace(pose=completed(one.pose), mask=inner)
             while is_seen(cut.pose, *TORSO) and (not sizes or torso_of(cut.pose) >= SMALLEST):
-                view = View(_turned(cut.pose), _shows_face(one.pose), torso_of(cut.pose))
+                view = View(turned_of(cut.pose), _shows_face(one.pose), torso_of(cut.pose))
                 sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), view))
                 cut = cut.halved()
         self.sizes = [sizes for sizes in self.sizes if sizes]  # of those with a pose
@@ -137,6 +137,12 @@ class Collage:
     def __bool__(self) -> bool:
         """Whether any picture has a pose with a torso, so that something can be laid."""
         return bool(self.sizes)
+
+    def pixels(self) -> np.ndarray:
+        """The colors of its limbs, as they are in the pictures: uint8 (N, 3)."""
+        limbs = [limb.planes for sizes in self.sizes for limb in sizes[0].limbs if limb is not None]
+        whole = [np.moveaxis(planes[1:], 0, -1)[planes[0] > 0.9] for planes in limbs]
+        return np.concatenate([np.zeros((0, 3), np.float32), *whole]).round().astype(np.uint8)
 
     def has_head(self, view: View) -> bool:
         """Whether any picture has a head for a view: a face, or the back of one."""
@@ -208,7 +214,7 @@ def views_of(poses: np.ndarray, found: np.ndarray) -> Views:
     frame to frame, nothing leaps. poses: (F, 18, 3), as of `steadied`. found: before that, as a
     nose that was filled in is not seen."""
     known = [completed(one) for one in poses]
-    turned = np.array([_turned(one) for one in known])
+    turned = np.array([turned_of(one) for one in known])
     torso = np.array([torso_of(one) if is_seen(one, *TORSO) else np.nan for one in known])
     face = np.array([_shows_face(one) for one in found], float)
     near = 2 * STEADY + 1
@@ -266,7 +272,7 @@ def _between_legs(one: Cutout) -> bool | None:
     return bool(one.mask[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] > 0.5)
 
 
-def _turned(points: np.ndarray) -> float:
+def turned_of(points: np.ndarray) -> float:
     """From right to left shoulder across the torso, as a share of its length: positive from the
     front, negative from behind, also of who lies or stands on the head; NaN if not seen."""
     right, left = points[list(SHOULDERS)]

@@ -59,13 +59,13 @@ def benchmark(
     three other scenes each, with other motions, two of them with an object, and compared with the
     true renders. subjects: number of people. methods: names from `baselines`, also several joined
     by "+"; by default all of METHODS. fast: three people with one case each, a quarter of the
-    steps, five methods. people: plain or with details; by default as in the corpus of the base
+    steps, six methods. people: plain or with details; by default as in the corpus of the base
     (`detailed` in its base.toml). Results in `out` for the same base and settings are reused, so
     runs with different methods can share it. models: where VideoMAE's weights are searched, for
     FVD; they are not downloaded. Raises UsageError for an unknown method.
     """
     names = list(methods) or (
-        ["ours", "words_only", "dreambooth", "vae", "truth"] if fast else list(METHODS)
+        ["ours", "drawn", "words_only", "dreambooth", "vae", "truth"] if fast else list(METHODS)
     )
     chosen = {name: named(name) for name in names}
     require_writable(out)
@@ -97,7 +97,9 @@ def _benchmark(
     known = [*METHODS, *ABLATIONS, *sorted(path.name for path in (out / setting.name).glob("*+*"))]
     titles = {name: named(name).title for name in known}
     distances = fvd(embedder, list(chosen), people, config, setting, out / setting.name)
-    tables = write_report(out, setting.name, titles, hash_of(folder), distances)
+    tables = write_report(
+        out, setting.name, titles, hash_of(folder), distances, held_against="drawn"
+    )
     pictures = out / f"contact_sheet-{setting.name}.png"
     video.contact_sheet(pictures, sheet(shown, chosen, out / setting.name))
     name = config["name"]
@@ -128,7 +130,7 @@ def score(
         "base": hash_of(find_base(base)), "version": __version__, "fast": setting.fast,
         "hard": setting.hard, "recipe": to_dict(recipe) if method.change else None,
         "detailed": setting.detailed, "candidates": setting.candidates,
-        "faces": tools.face_detector is not None,
+        "faces": tools.face_detector is not None, "collage": method.collage,
     }  # fmt: skip
 
     def cases() -> list[dict[str, Any]]:
@@ -156,19 +158,20 @@ def generate_cases(
     if method.change is not None:
         clip = write_reference(one.reference, place)
         where = SCENE_WORDS[one.reference.spec.scene.name][0]
+        learned = place.parents[1] / (method.weights_of or place.parent.name) / place.name / "run"
         weights = personalize(
             clip,
             TOKEN,
             PersonalizeOptions(
                 class_word=one.class_word,
                 base=base,
-                out=place / "run",
+                out=learned,
                 recipe=recipe,
                 scene=None if setting.hard else where,
                 estimate=False,
             ),
         )
-        shutil.rmtree(place / "run" / "training", ignore_errors=True)  # 0.1 GB
+        shutil.rmtree(learned / "training", ignore_errors=True)  # 0.1 GB
     videos = []
     for number, truth in enumerate(one.truths):
         identity = truth.spec.identity
@@ -181,7 +184,13 @@ def generate_cases(
             prompt,
             pose,
             GenerateOptions(
-                weights=weights, base=base, out=target, overwrite=True, fit="none", seed=number
+                weights=weights,
+                base=base,
+                out=target,
+                overwrite=True,
+                fit="none",
+                seed=number,
+                collage=None if method.collage else False,
             ),
         )
         videos.append(video.read(target).frames)

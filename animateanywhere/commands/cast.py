@@ -25,6 +25,7 @@ from animateanywhere.backbones.base import (
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
 from animateanywhere.collage.limb_collage import Collage
+from animateanywhere.collage.over_frames import with_limbs
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
 from animateanywhere.commands.cast_job import CastOptions, Job, by_vace
 from animateanywhere.commands.cast_motion import motion_of
@@ -53,7 +54,6 @@ from animateanywhere.methods.animate_anywhere.driving_motion import Motion
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.context_anyone import generation
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
-from animateanywhere.methods.context_anyone.limbs import with_limbs
 from animateanywhere.methods.context_anyone.phantom import is_phantom, phantom_latents
 from animateanywhere.methods.context_anyone.reference_picture import ROOM, reference_picture
 from animateanywhere.methods.context_anyone.vace import vace_latents

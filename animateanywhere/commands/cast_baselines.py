@@ -17,6 +17,7 @@ from PIL import Image
 from animateanywhere.backbones.base import Base, base_config, find_base, hash_of
 from animateanywhere.backbones.vae import decode_latents, encode_frames
 from animateanywhere.collage.limb_collage import Collage, Cutout
+from animateanywhere.collage.over_frames import with_limbs
 from animateanywhere.commands.cast_motion import fitted, rendered_motion
 from animateanywhere.commands.cast_train import cast_train, recipe_of
 from animateanywhere.commands.generate import GenerateOptions, generate
@@ -31,7 +32,6 @@ from animateanywhere.methods.context_anyone.ablations import ABLATIONS, ablated
 from animateanywhere.methods.context_anyone.cast_base import load_cast_base
 from animateanywhere.methods.context_anyone.generation import Options
 from animateanywhere.methods.context_anyone.held_out import Case, Person, cut_out
-from animateanywhere.methods.context_anyone.limbs import with_limbs
 from animateanywhere.methods.context_anyone.method import Reference
 from animateanywhere.pose import skeleton
 from animateanywhere.puppets import Clip, caption, describe_identity

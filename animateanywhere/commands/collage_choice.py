@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.markup import escape
 
 from animateanywhere.backbones.base import Base
+from animateanywhere.backbones.loading import Loaded
+from animateanywhere.backbones.personal_weights import mentions
+from animateanywhere.collage.frame_choice import best_frames
 from animateanywhere.collage.limb_collage import Collage, Cutout
+from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
+from animateanywhere.datasets.subject import Subject, read_subject
 from animateanywhere.preprocessing.character import Character
+from animateanywhere.preprocessing.quality.clip import frame_ranges
+
+
+class Limbs(NamedTuple):
+    """The limbs of a learned person, and the frames of the clip that they are of."""
+
+    collage: Collage
+    frames: list[int]
 
 
 def collage_of(base: Base, known: Sequence[Character], asked: bool | None) -> Collage | None:
     """The limbs of the pictures, if they are laid: as asked for, or by the base's default. Says
     whether they are."""
-    if not (bool(base.config.get("collage", False)) if asked is None else asked):
+    if not _wanted(base, asked):
         return None
     found = Collage([Cutout(one.pixels, one.mask, one.keypoints) for one in known])
     if not found:
@@ -28,3 +44,66 @@ def collage_of(base: Base, known: Sequence[Character], asked: bool | None) -> Co
             "(--no-collage leaves them out)"
         )
     return found
+
+
+def limbs_of_run(
+    loaded: Loaded, prompt: str, asked: bool | None, mixed: bool, appearance: str | None
+) -> Limbs | None:
+    """The limbs of the person that weights were learned of, from the clip in their run's folder, if
+    they are laid: as asked for, or by the base's default. Says whether they are.
+
+    mixed: whether other weights are added. appearance: as for `full_prompt`. Raises UsageError
+    where they are asked for and there are none.
+    """
+    if not _wanted(loaded.base, asked):
+        return None
+    found = _limbs(loaded, prompt, mixed, appearance)
+    if isinstance(found, str):
+        without_limbs(asked, found)
+        return None
+    say(
+        f"the person's own limbs, of frame {frame_ranges(sorted(found.frames))} of the clip, are "
+        "laid over what the network draws"
+        + (" (--no-collage leaves them out)" if asked is None else "")
+    )
+    return found
+
+
+def without_limbs(asked: bool | None, why: str) -> None:
+    """Say why no limbs are laid. Raises UsageError where they are asked for."""
+    if asked:
+        raise UsageError(f"--collage: {why}")
+    say(escape(f"no limbs are laid over what the network draws: {why}"))
+
+
+def _wanted(base: Base, asked: bool | None) -> bool:
+    return bool(base.config.get("collage", False)) if asked is None else asked
+
+
+def _limbs(loaded: Loaded, prompt: str, mixed: bool, appearance: str | None) -> Limbs | str:
+    """The limbs of the learned person, or why there are none."""
+    learned = loaded.learned
+    if loaded.weights is None:
+        return "the base alone knows nobody's"
+    if mixed:
+        return "several weights make another person"
+    if not mentions(prompt, learned["token"]):
+        return f"the prompt does not name {learned['token']}"
+    if appearance and appearance.strip() != learned.get("appearance", ""):
+        return "--appearance asks for another one"
+    place = loaded.weights.parent / "subject"
+    try:
+        subject = read_subject(place)
+    except UsageError:
+        return f"{place}, the clip that the weights were learned from, is not there or damaged"
+    if subject.digest() != learned.get("subject"):
+        return f"{place} is another clip than the weights were learned from"
+    return _of_clip(subject) or f"no frame of {place} shows shoulders and hips"
+
+
+def _of_clip(subject: Subject) -> Limbs | None:
+    frames = best_frames(subject.keypoints)
+    collage = Collage([
+        Cutout(subject.frames[n], subject.masks[n], subject.keypoints[n]) for n in frames
+    ])  # fmt: skip
+    return Limbs(collage, frames) if collage else None

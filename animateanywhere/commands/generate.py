@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from animateanywhere.backbones.frame_shape import in_frames
 from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_weights
 from animateanywhere.backbones.low_memory import compile_blocks
 from animateanywhere.backbones.prompt_weights import has_words, without_token
+from animateanywhere.collage.over_frames import each_with_limbs
+from animateanywhere.commands.collage_choice import limbs_of_run, without_limbs
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_free, require_writable, sha256
@@ -58,6 +61,8 @@ from animateanywhere.pose import retarget
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.driving import read_driving
 
+Change = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]  # of frames (H, W, 3) uint8
+
 
 @dataclass(frozen=True)
 class GenerateOptions:
@@ -87,6 +92,8 @@ class GenerateOptions:
     steps: int | None = None  # denoising steps; None: the base's default
     sampler: str | None = None  # None: the base's default
     fit: retarget.Fit = "bones"  # how the skeleton is adapted to the learned person
+    # Whether the person's own limbs are laid over what the network drew; None: the base's default
+    collage: bool | None = None
     person: int | None = None  # number of the one to follow, of several; None: 1
     # If longer than the base's clips: start all windows from the same noise (`sampling.free_noise`)
     free_noise: bool = False
@@ -115,6 +122,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     options = _resolved(options, base)
     full = full_prompt(prompt, loaded, options.appearance)
     check_prompt(options.negative, base, "negative prompt")
+    limbs = limbs_of_run(loaded, prompt, options.collage, bool(options.others), options.appearance)
     fps = float(base.config["fps"])
     if options.size is not None:  # before the poses are estimated, which is long
         base = in_frames(base, options.size, "the motion", options.size)
@@ -127,19 +135,26 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     loop = loop_of(driving, base) if options.loop else None
     estimate = _estimate(loaded, len(driving.keypoints), options, loop, begun)
     motion, fit = fit_motion(driving, pose.name, base, learned, options.fit)
+    if limbs is not None and motion.fitted is None:
+        without_limbs(options.collage, "the motion has no joints")
+        limbs = None
     poses, digest = encode_motion(loaded, motion)
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
     shown = playback_of(len(motion), base, options.fps, loop)
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
     sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part)
     form = {"format": suffix, "fps": shown.fps, "loop": loop, "sound": sound is not None}
+    settings |= {"collage": None if limbs is None else list(limbs.frames)}
     settings |= {"fit": fit, "output": form, "provenance": planned(GENERATED, suffix)}
     out = options.out
     if out is None:
         folder = RUNS / learned.get("token", "base")
         mark(folder, VIDEOS)
         out = free_name(folder, prompt, options.seed, ".mp4", settings)
-    pictures, said_in = sample_and_write(loaded, full, poses, shown, sound, out, options)
+    laid = None
+    if limbs is not None and motion.fitted is not None:
+        laid = partial(each_with_limbs, poses=motion.fitted, collage=limbs.collage)
+    pictures, said_in = sample_and_write(loaded, full, poses, shown, sound, out, options, laid)
     settings["provenance"] |= {"metadata": said_in}
     write_sidecar(out, settings)
     took = compare(out.with_suffix(".estimate.json"), estimate, begun)
@@ -162,10 +177,10 @@ def _load(prompt: str, options: GenerateOptions) -> Loaded:
 
 def sample_and_write(
     loaded: Loaded, prompt: str, poses: torch.Tensor, shown: Playback, sound: Sound | None,
-    out: Path, options: GenerateOptions,
+    out: Path, options: GenerateOptions, laid: Change | None = None,
 ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """Sample frames and write them to `out`; return those for the contact sheet, (N, H, W, 3)
-    uint8, and where the metadata says that the video was generated."""
+    uint8, and where the metadata says that the video was generated. laid: lays limbs over them."""
     base, early = loaded.base, None
     if loaded.untouched is not None:
         alone = method.build(loaded.untouched, Loss(guide=False), video=True).eval()
@@ -181,6 +196,7 @@ def sample_and_write(
     with loaded.autocast:
         frames = render(base, network, prompt, poses, options.seed, sampling)
         frames = islice(frames, shown.total)  # the last latent may contain more
+        frames = frames if laid is None else laid(frames)
         frames = _within(loaded.room_for_vae(network), frames)
         frames = output.arranged(_copy_some(frames, set(some.tolist()), kept), shown.order)
         said_in = output.write(out, frames, len(shown.order), shown.fps, sound, GENERATED)

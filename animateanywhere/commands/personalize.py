@@ -6,7 +6,6 @@ which only spatial cross-attention is trained. Run the same command again to res
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -176,9 +175,8 @@ def _record(
     model: Base, subject: Subject, token: str, settings: Recipe, seed: int
 ) -> dict[str, str]:
     """What identifies a run; also metadata of its weights."""
-    pixels = subject.frames.tobytes() + subject.masks.tobytes()
     return {
-        "subject": hashlib.sha256(pixels).hexdigest(),
+        "subject": subject.digest(),
         "token": token, "class_word": subject.class_word, "base": str(model.config["name"]),
         "base_hash": model.hash, "seed": str(seed),
         "captions": json.dumps(subject.captions), "recipe": json.dumps(to_dict(settings)),

@@ -15,7 +15,8 @@ from animateanywhere.core.json_file import read_json
 from animateanywhere.methods.animate_anywhere.settings import current_names
 
 # Keys that may change midway: what is trained stays the same
-FREE = ("log_every", "save_every", "sample_every", "max_skipped", "recompute", "swap.collage")
+FREE = ("log_every", "save_every", "sample_every", "max_skipped", "recompute", "swap.collage",
+        "cast.collage", "model.collage")  # fmt: skip
 SHOWN = 4  # differences that a message names
 LONGEST = 60  # characters of a value in a message
 ABSENT = object()

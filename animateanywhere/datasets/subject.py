@@ -9,6 +9,7 @@ made.json        digests of the above as the program wrote it, see `corrections`
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 import zlib
@@ -49,6 +50,10 @@ class Subject:
     @property
     def size(self) -> Size:
         return Size(self.frames.shape[2], self.frames.shape[1])
+
+    def digest(self) -> str:
+        """SHA-256 of its frames and masks, 64 hex digits: what a person is learned from."""
+        return hashlib.sha256(self.frames.tobytes() + self.masks.tobytes()).hexdigest()
 
     def take(self, frames: Sequence[int]) -> Subject:
         """The subject with these frames only."""

@@ -85,9 +85,8 @@ def test_names_of_settings_and_the_people_of_a_base(tiny_base: Path, tmp_path: P
 def test_methods_change_what_they_say() -> None:
     change = {name: m.change(RECIPE) for name, m in (METHODS | ABLATIONS).items() if m.change}
     assert change["ours"] == RECIPE
-    others = [
-        recipe for name, recipe in change.items() if name not in ("ours", "appearance_described")
-    ]
+    same = ("ours", "drawn", "appearance_described")
+    others = [recipe for name, recipe in change.items() if name not in same]
     assert all(recipe != RECIPE for recipe in others)
     assert len({repr(recipe) for recipe in others}) == len(others)
     dreambooth = change["dreambooth"]
@@ -126,7 +125,7 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    names = ["ours", "words_only", "dreambooth", "vae", "truth"]
+    names = ["ours", "drawn", "words_only", "dreambooth", "vae", "truth"]
     options = {"subjects": 1, "methods": names, "fast": True, "base": str(tiny_base)}
     out = benchmark.benchmark(tmp_path / "a b", **options)
     report = json.loads((out / "metrics-easy-fast.json").read_text())
@@ -137,7 +136,7 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     assert 1 <= report["methods"]["words_only"]["retrieval_rank_12"]["mean"] <= 12
     assert "faces_visible" not in truth
     assert "visible faces are not measured" in capsys.readouterr().err
-    for name in ("ours", "words_only", "dreambooth"):  # of an untrained base
+    for name in ("ours", "drawn", "words_only", "dreambooth"):  # of an untrained base
         row = report["methods"][name]
         assert row["person_delta_e"]["mean"] > truth["person_delta_e"]["mean"]
         assert row["person_psnr"]["mean"] < 20
@@ -146,6 +145,9 @@ def test_a_fast_benchmark_on_a_tiny_base_and_again(
     assert (out / "contact_sheet-easy-fast.png").is_file()
     page = (out / "report-easy-fast.html").read_text(encoding="utf-8")
     assert '<th scope="row">DreamBooth</th>' in page and "ours over" in page
+    assert "ours, the network alone over" in page
+    learned = [path.parts[-4] for path in out.rglob("personal.safetensors")]
+    assert sorted(learned) == ["dreambooth", "ours"]  # that alone uses the weights of ours
     table = (out / "table-easy-fast.md").read_text()
     assert "| DreamBooth |" in table and "| ours over |" in table and "| aim |" in table
     assert len(list(out.glob("*/*/*/scores.json"))) == len(names)

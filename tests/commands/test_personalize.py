@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from animateanywhere import puppets
@@ -21,6 +22,7 @@ from animateanywhere.backbones.personal_weights import (
     load_personal,
     read_metadata,
 )
+from animateanywhere.commands import collage_choice
 from animateanywhere.commands import personalize as command
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
@@ -28,7 +30,8 @@ from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import EXAMPLES, recipes_folder
-from animateanywhere.datasets.subject import Subject
+from animateanywhere.datasets.subject import Subject, read_subject
+from animateanywhere.media import video
 from animateanywhere.media.source import Part
 from animateanywhere.methods.animate_anywhere import (
     background_augmentation,
@@ -60,6 +63,7 @@ from animateanywhere.methods.animate_anywhere.subject_data import (
     placed,
     token_regions,
 )
+from animateanywhere.pose.skeleton import read_poses, write_poses
 from animateanywhere.preprocessing.captions.template import SCENES
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
@@ -107,6 +111,101 @@ def test_learn_then_generate(learned: Path) -> None:
     made = generate("sks man on a beach", POSE, GenerateOptions(frames=6, steps=2))
     assert made.parent == Path("runs/sks")
     assert json.loads(made.with_suffix(".json").read_text())["token"] == "sks"
+
+
+@pytest.fixture
+def laying(tiny_base: Path, tmp_path: Path) -> str:
+    """That base, which lays limbs by default; its folder."""
+    folder = tmp_path / "laying"
+    shutil.copytree(tiny_base, folder)
+    config = folder / "base.toml"
+    config.write_text(config.read_text() + "collage = true\n")
+    return str(folder)
+
+
+def made_with(**options: Any) -> tuple[np.ndarray, Any]:
+    """The frames of a video of the learned person, and its settings."""
+    options = {"frames": 6, "steps": 2, "fit": "none", "overwrite": True} | options
+    options.setdefault("out", Path("made.mp4"))
+    made = generate(
+        "sks man on a beach", EXAMPLES / "driving.poses.json", GenerateOptions(**options)
+    )
+    return video.read(made).frames, json.loads(made.with_suffix(".json").read_text())
+
+
+def test_the_persons_own_limbs_are_laid_over_what_the_network_draws(
+    learned: Path, laying: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, settings = made_with(base=laying, collage=False)
+    assert settings["collage"] is None and "limbs" not in capsys.readouterr().err
+    frames, settings = made_with(base=laying)
+    (number,) = settings["collage"]
+    assert f"limbs, of frame {number} of the clip, are laid over" in capsys.readouterr().err
+    again, _ = made_with(base=laying)
+    assert (frames == again).all() and (frames != plain).any()
+    subject = read_subject("runs/sks/subject")
+    own = subject.frames[subject.masks > 0.9].astype(float)
+    points = read_poses(EXAMPLES / "driving.poses.json")
+    scale = plain.shape[1] / points.height
+    trunk = points.keypoints[:6, [1, 8, 11], :2].mean(1) * scale  # (F, 2)
+
+    def apart(video: np.ndarray) -> float:
+        some = [frame[int(y), int(x)] for frame, (x, y) in zip(video, trunk, strict=True)]
+        return float(np.mean([np.abs(own - color).sum(-1).min() for color in some]))
+
+    assert apart(frames) < 0.5 * apart(plain)  # an untrained network draws noise
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"appearance": "in a hat"}, "--appearance asks for another one"),
+    ({"others": ((WEIGHTS, 0.5),)}, "several weights make another person"),
+    ("gone", "the clip that the weights were learned from, is not there or damaged"),
+    ("other", "is another clip than the weights were learned from"),
+    ("hidden", "shows shoulders and hips"),
+    ("nobody", "the prompt does not name sks"),
+])  # fmt: skip
+def test_why_no_limbs_are_laid_is_said(
+    learned: Path, laying: str, change: Any, why: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    subject = Path("runs/sks/subject")
+    options = change if isinstance(change, dict) else {}
+    if change == "gone":
+        shutil.rmtree(subject / "masks")
+    elif change == "other":
+        picture = subject / "masks" / "0000.png"
+        Image.fromarray(255 - np.array(Image.open(picture))).save(picture)
+    elif change == "hidden":
+        path = subject / "poses.json"
+        poses = read_poses(path)
+        poses.keypoints[:, [8, 11]] = 0
+        write_poses(path, poses)
+    elif change == "nobody":
+        options = {"weights": WEIGHTS}
+        monkeypatch.setattr(collage_choice, "mentions", lambda *given: False)
+    _, settings = made_with(base=laying, **options)
+    said = " ".join(capsys.readouterr().err.split())
+    assert settings["collage"] is None
+    assert "no limbs are laid over what the network draws" in said and why in said
+    with pytest.raises(UsageError, match="--collage: ") as error:
+        made_with(base=laying, collage=True, **options)
+    assert why in str(error.value)
+
+
+def test_limbs_are_laid_with_any_base_where_asked_for_and_need_joints(
+    tiny_base: Path, learned: Path
+) -> None:
+    assert made_with()[1]["collage"] is None
+    assert made_with(collage=True)[1]["collage"]
+    bars = np.zeros((4, 128, 128, 3), np.uint8)  # of a skeleton in unknown colors
+    bars[:, 20:100, 40:44], bars[:, 20:100, 80:84] = (255, 153, 51), (0, 255, 0)
+    video.write(Path("bars.mp4"), bars, 8.0)
+    with pytest.raises(UsageError, match="--collage: the motion has no joints"):
+        generate("sks man", Path("bars.mp4"), GenerateOptions(steps=1, collage=True))
+    with pytest.raises(UsageError, match="--collage: the base alone knows nobody's"):
+        generate(
+            "a man", POSE, GenerateOptions(frames=4, steps=1, collage=True, base=str(tiny_base))
+        )
 
 
 def test_a_prepared_folder_is_learned_as_it_was_corrected(

@@ -29,12 +29,16 @@ class Method:
     """One row of the benchmark's table.
 
     change: maps the recipe to the method's recipe; None for methods that learn nothing. described:
-    the appearance is described by the renderer's words, not searched.
+    the appearance is described by the renderer's words, not searched. collage: whether the person's
+    own limbs are laid over what the network draws, where that is the base's default. weights_of:
+    the method whose weights it uses.
     """
 
     title: str
     change: Callable[[Recipe], Recipe] | None = None
     described: bool = False
+    collage: bool = False
+    weights_of: str = ""
 
 
 def _loss(**changes: Any) -> Callable[[Recipe], Recipe]:
@@ -119,7 +123,8 @@ def alone(recipe: Recipe) -> Recipe:
 
 
 METHODS: dict[str, Method] = {
-    "ours": Method("ours", lambda recipe: recipe),
+    "ours": Method("ours", lambda recipe: recipe, collage=True),
+    "drawn": Method("ours, the network alone", lambda recipe: recipe, weights_of="ours"),
     "paper": Method("the paper's method, no extras", paper),
     "words_only": Method("base alone, person described in words"),
     "dreambooth": Method("DreamBooth", dreambooth),

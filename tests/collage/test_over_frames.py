@@ -1,11 +1,12 @@
-"""The picture's limbs over what the network of `aa cast` drew."""
+"""A person's limbs over what a network drew."""
 
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
+from animateanywhere.collage import over_frames
 from animateanywhere.collage.limb_collage import Collage, Cutout
-from animateanywhere.methods.context_anyone.limbs import with_limbs
+from animateanywhere.collage.over_frames import with_limbs
 from animateanywhere.puppets import PARTS, render, sample_spec
 
 FRAMES, SIDE = 4, 96
@@ -64,3 +65,52 @@ def test_the_networks_person_goes_in_frames_of_any_shape(wide: int, hidden: list
     head = np.pad(clip.parts == PARTS.index("face"), around)
     drawn = (np.abs(found[head].astype(int) - 20).max(-1) < 10).mean()
     assert drawn > 0.6 if 0 in hidden else drawn < 0.4
+
+
+def test_an_object_beside_the_person_stays_and_smears_of_the_person_do_not() -> None:
+    """A red ball in the hand, of a color that neither person nor scene has; beside the trunk, half
+    of the person's own color."""
+    clip = render(sample_spec(7), FRAMES, SIDE, 4.0)
+    scene = np.full((FRAMES, SIDE, SIDE, 3), (200, 210, 200), np.uint8)
+    mask = clip.masks[0].astype(np.float32) / 255
+    one = Cutout(clip.frames[0], mask, clip.keypoints[0])
+    x, y = clip.keypoints[0, 4, :2].astype(int)
+    chest = clip.frames[0, int(clip.keypoints[0, 1, 1]) + 8, int(clip.keypoints[0, 1, 0])]
+    frames = np.where((clip.masks > 127)[..., None], clip.frames, scene)
+    smear = binary_dilation(clip.masks > 127, iterations=3, axes=(1, 2)) & (clip.masks < 128)
+    frames[smear] = (chest.astype(int) + scene[0, 0, 0]) // 2
+    hand, ball = slice(y - 4, y + 5), slice(x - 4, x + 5)
+    frames[:, hand, ball] = (255, 0, 0)
+    found = with_limbs(frames, np.repeat(clip.keypoints[:1], FRAMES, 0), Collage([one]))
+    assert np.abs(found[:, y, x].astype(int) - (255, 0, 0)).max() < 40
+    torso = slice(*clip.keypoints[0, [2, 8], 1].astype(int))
+    beside = smear[0, torso]
+    beside[:, x - 9 : x + 10] = False
+    off = np.abs(found[0, torso][beside].astype(int) - (200, 210, 200)).mean()
+    assert off < 0.5 * np.abs(frames[0, torso][beside].astype(int) - (200, 210, 200)).mean()
+
+
+def test_frames_come_one_by_one_and_a_long_video_is_never_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip = render(sample_spec(7), FRAMES, SIDE, 4.0)
+    collage = Collage(
+        [Cutout(clip.frames[0], clip.masks[0].astype(np.float32) / 255, clip.keypoints[0])]
+    )
+    frames = clip.frames // 2 + 60
+    once = list(over_frames.each_with_limbs(iter(frames), clip.keypoints, collage))
+    assert (np.stack(once) == with_limbs(frames, clip.keypoints, collage)).all()
+    monkeypatch.setattr(over_frames, "LONGEST", 3)
+    taken: list[int] = []
+
+    def read():  # type: ignore[no-untyped-def]
+        for number, frame in enumerate(frames):
+            taken.append(number)
+            yield frame
+
+    parts = over_frames.each_with_limbs(read(), clip.keypoints, collage)
+    first = next(parts)
+    assert taken == [0, 1, 2]
+    some = with_limbs(frames[:3], clip.keypoints[:3], collage)
+    last = with_limbs(frames[3:], clip.keypoints[3:], collage)
+    assert (np.stack([first, *parts]) == np.concatenate([some, last])).all()

@@ -1,0 +1,45 @@
+"""Which frames of a clip have the limbs that a collage is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from animateanywhere.collage.limb_collage import completed, turned_of
+from animateanywhere.collage.limbs import BONES, TORSO, ends_of, is_seen, length_of, torso_of
+from animateanywhere.pose.keypoints import VISIBLE
+
+SIDE = 0.35  # of `turned`: less to either side, and a person is seen from the side
+ELBOWS_AND_WRISTS = (3, 4, 6, 7)
+APART = 0.5  # of the torso's length: arms that are farther from its middle hide nothing of it
+
+
+def best_frames(poses: np.ndarray) -> list[int]:
+    """The best frame from the front, from the side and from behind, as far as there are any: one
+    that shows all limbs, at their full length, with the arms off the trunk. poses: (F, 18, 3) in
+    pixels; frames without a trunk are left out."""
+    points = [completed(one) for one in poses]
+    lengths = np.array([
+        [length_of(ends_of(one, bone)) if is_seen(one, bone) else 0.0 for bone in BONES]
+        for one in points
+    ]).reshape(len(points), len(BONES))  # fmt: skip
+    longest = np.maximum(lengths.max(0, initial=0), 1e-6)
+    scores = (lengths / longest).sum(1) + [_apart(one) for one in points]
+    views = np.array([turned_of(one) for one in points])
+    best = []
+    for low, high in ((SIDE, np.inf), (-SIDE, SIDE), (-np.inf, -SIDE)):
+        some = [n for n, view in enumerate(views) if low < view <= high]
+        if some:
+            best.append(max(some, key=lambda n: (scores[n], -n)))
+    return best
+
+
+def _apart(points: np.ndarray) -> float:
+    """How far the arms are off the middle of the trunk, in 0..1; unseen ones hide nothing."""
+    if not is_seen(points, *TORSO):
+        return 0.0
+    neck, hips = ends_of(points, TORSO[0])
+    size = max(torso_of(points), 1e-6)
+    across = np.array([-(hips - neck)[1], (hips - neck)[0]]) / size
+    seen = [joint for joint in ELBOWS_AND_WRISTS if points[joint, 2] >= VISIBLE]
+    off = [abs(float((points[joint, :2] - neck) @ across)) / size for joint in seen]
+    return min([*off, APART]) / APART

@@ -1,0 +1,130 @@
+"""A person's own limbs over the person that a small network drew.
+
+In none of the papers. In 128 pixels a small network draws a scene, and a blurred person in the
+right colors; the limbs of a picture, turned onto the bones of the motion, are that person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+from scipy.ndimage import gaussian_filter
+
+from animateanywhere.collage.background import behind
+from animateanywhere.collage.limb_collage import Collage, steadied, views_of
+from animateanywhere.collage.limbs import BONES, ends_of, is_seen
+from animateanywhere.core.frame_size import Size
+from animateanywhere.pose.outline import body_outlines
+
+NEAR = 1.2  # of the widths of a generous outline (`pose.outline`): there, the network drew a person
+SOFT = 0.008  # of a frame's height: the width of that outline's border
+# What is so far from every mixture of background and colors of the person is an object, from the
+# first on a little and from the second on wholly: CIE 1976 color differences
+OBJECT = (20.0, 28.0)
+COLORS = 12  # of a person
+PIXELS = 4000  # of a person, of which these are found
+ALONG = (0.2, 0.35, 0.5, 0.65, 0.8)  # of a bone: where the network drew that limb
+EVEN = (1.0, 0.012)  # the width, in frames and in heights of a frame, over which objects are steady
+LONGEST = 160  # frames that are held at a time
+
+
+def each_with_limbs(
+    frames: Iterable[np.ndarray], poses: np.ndarray, collage: Collage,
+    advance: Callable[[], None] = lambda: None,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """`with_limbs` of frames (H, W, 3) one by one, of which at most `LONGEST` are held."""
+    rest, first = iter(frames), 0
+    while some := list(islice(rest, LONGEST)):
+        yield from with_limbs(np.stack(some), poses[first : first + len(some)], collage, advance)
+        first += len(some)
+
+
+def with_limbs(
+    frames: np.ndarray, poses: np.ndarray, collage: Collage,
+    advance: Callable[[], None] = lambda: None,
+) -> np.ndarray:  # fmt: skip
+    """Frames uint8 (F, H, W, 3) of a person in poses (F, 18, 3), in their pixels, with the limbs of
+    a collage. Beside them, where the network drew the person wider, is what other frames show, or
+    the colors around; objects in colors that neither has stay. advance: called twice for each
+    frame."""
+    count, height, width = frames.shape[:3]
+    size = Size(width, height)
+    steady = steadied(poses)
+    views = views_of(steady, poses)
+    near = np.concatenate([
+        body_outlines(steady[n : n + 1], height, width, NEAR, views.torso[n]) for n in range(count)
+    ])  # fmt: skip
+    empty = behind(frames, np.tile([0, 0, width], (count, 1)), near, advance=advance)
+    colors = np.concatenate([_colors(collage.pixels()), _drawn(frames, steady)])
+    own_share = 1 - _objects(frames, empty, near, colors)  # (F, H, W)
+    soft = max(SOFT * height, 0.5)
+    out = np.empty_like(frames)
+    for index, own in enumerate(frames):
+        view = views.one(index, 1.0)
+        share = own_share[index][..., None]  # (H, W, 1)
+        off = gaussian_filter(near[index].astype(np.float32), soft)
+        off = (off * collage.beside(steady[index], size, view))[..., None] * share
+        cover, color = (part * share for part in collage.layer(steady[index], size, view))
+        shown = (own + off * (empty[index].astype(np.float32) - own)) * (1 - cover) + color
+        out[index] = (shown + 0.5).clip(0, 255)
+        advance()
+    return out
+
+
+def _colors(pixels: np.ndarray) -> np.ndarray:
+    """The colors of a person, (N, 3) in CIELAB, of pixels uint8 (M, 3)."""
+    some = _lab(pixels[:: max(len(pixels) // PIXELS, 1)])
+    if not len(some):
+        return some
+    found, _ = kmeans2(some, min(COLORS, len(some)), seed=0, minit="++")
+    return np.asarray(found)
+
+
+def _drawn(frames: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """The usual color of each limb as the network drew it, (N, 3) in CIELAB: it may be wrong, and
+    is the person's all the same. Arguments as for `with_limbs`."""
+    colors = []
+    for bone in BONES:
+        ends = [(n, *ends_of(one, bone)) for n, one in enumerate(poses) if is_seen(one, bone)]
+        places = [(n, *(a + share * (b - a))) for n, a, b in ends for share in ALONG]
+        numbers, x, y = np.array(places, int).reshape(-1, 3).T
+        inside = (x >= 0) & (y >= 0) & (x < frames.shape[2]) & (y < frames.shape[1])
+        found = frames[numbers[inside], y[inside], x[inside]]
+        colors += [np.median(found, 0)] if len(found) else []
+    return _lab(np.array(colors).reshape(-1, 3))
+
+
+def _objects(
+    frames: np.ndarray, empty: np.ndarray, near: np.ndarray, colors: np.ndarray
+) -> np.ndarray:
+    """Where near a person something is drawn that is neither person nor background, float32
+    (F, H, W) in 0..1: its color is no mixture of that of the background and one of the person's.
+
+    frames, empty: uint8 (F, H, W, 3), the latter without the person. near: bool (F, H, W). colors:
+    (N, 3) in CIELAB, of the person.
+    """
+    apart = np.zeros(near.shape, np.float32)
+    for index, place in enumerate(near):
+        own, ground = _lab(frames[index][place]), _lab(empty[index][place])  # (N, 3)
+        nearest = np.full(len(own), np.inf, np.float32)
+        for color in colors:
+            line = color - ground
+            share = ((own - ground) * line).sum(1) / np.maximum((line**2).sum(1), 1e-3)
+            left = own - ground - share.clip(0, 1)[:, None] * line
+            nearest = np.minimum(nearest, np.linalg.norm(left, axis=1))
+        apart[index, place] = nearest
+    width = max(EVEN[1] * near.shape[1], 1.0)
+    steady = gaussian_filter(apart, (EVEN[0], width, width))
+    first, whole = OBJECT
+    found: np.ndarray = ((steady - first) / (whole - first)).clip(0, 1) * near
+    return found
+
+
+def _lab(pixels: np.ndarray) -> np.ndarray:
+    """Colors (N, 3) in 0..255 in CIELAB, float32."""
+    from skimage.color import rgb2lab
+
+    return np.asarray(rgb2lab(pixels.astype(np.float32) / 255), np.float32)
