@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.commands.cast_job import CastOptions, by_vace
+from animateanywhere.commands.prompt_verbs import VERBS, verbs_of
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import warn_findings
 from animateanywhere.core.frame_size import square
@@ -30,17 +30,6 @@ FRAMING = Camera(0.74, 0.93, 0.0, 0.1, 0.0)  # the whole person, in the middle
 TURNED = 0.3  # radians, the deviation with which a person does not quite face the camera
 STILL = "idle"
 SLICE = 16  # frames that are rendered at once
-VERBS = {
-    "walk": ("walk", "stroll"), "wave": ("wave",), "dance": ("dance",), "jump": ("jump",),
-    "squat": ("squat",), "turn": ("turn", "spin"), "sit": ("sit",), "run": ("run", "jog"),
-    "raise": ("raise", "lift", "stretch"), "kick": ("kick",), "idle": ("stand", "pose"),
-}  # fmt: skip
-PAST = {"spin": "spun", "sit": "sat", "run": "ran", "stand": "stood"}
-DOUBLED = ("squat", "spin", "sit", "run", "jog")
-NO_VERB_AFTER = frozenset(
-    "a an the this that his her their its some many in on at by with near under over into from of "
-    "for behind beside before".split()
-)
 TRUNK_AND_LEGS = (1, 2, 5, 8, 9, 10, 11, 12, 13)  # keypoints
 
 
@@ -84,13 +73,7 @@ def fitted(base: Base, driving: Driving, build: np.ndarray) -> Motion:
 
 def rendered_motion(prompt: str, seed: int, frames: int, fps: float) -> Driving:
     """A motion of the people that the base learned from, as the prompt says; says which."""
-    name = verb_of(prompt)
-    if name is None:
-        known = ", ".join(verbs[0] for verbs in VERBS.values())
-        say(f"the prompt has no verb whose motion is known ({known}): the person stands")
-    else:
-        verb = MOTION_WORDS[name][0]
-        say(f"motion: the person {verb}, as rendered people do; --pose gives another one")
+    name = _told_motion(prompt)
     rng = np.random.default_rng(seed)
     spec = sample_spec(0)
     motion = replace(
@@ -116,24 +99,21 @@ def rendered_motion(prompt: str, seed: int, frames: int, fps: float) -> Driving:
     return Driving(points, DRAWN, DRAWN, "rendered")
 
 
-def verb_of(prompt: str) -> str | None:
-    """The motion whose verb comes first in a prompt, in any form; None if there is none. What
-    follows an article or a preposition is no verb: "in a running suit", "by the waves"."""
-    words = re.findall(r"[a-z]+", prompt.lower())
-    known = {form: name for name, verbs in VERBS.items() for verb in verbs for form in _forms(verb)}
-    return next(
-        (
-            known[word]
-            for before, word in zip(["", *words], words, strict=False)
-            if word in known and before not in NO_VERB_AFTER
-        ),
-        None,
-    )
-
-
-def _forms(verb: str) -> list[str]:
-    """ "walk", "walks", "walking" and "walked" of "walk"."""
-    stem = verb.removesuffix("e")
-    longer = verb + verb[-1] if verb in DOUBLED else stem
-    third = verb + ("es" if verb.endswith("ch") else "s")
-    return [verb, third, longer + "ing", PAST.get(verb, longer + "ed")]
+def _told_motion(prompt: str) -> str | None:
+    """The motion that a prompt asks for; None if it asks for none that is known. Says which it is,
+    and which it is not."""
+    verbs = verbs_of(prompt)
+    known = [verb for verb in verbs if verb.motion]
+    words = ", ".join(f'"{verb.word}"' for verb in verbs if not verb.motion)
+    if not known:
+        missing = f"no motion is there for {words}" if words else "the prompt names no motion"
+        there = ", ".join(names[0] for names in VERBS.values())
+        say(f"{missing} (there is one for {there}): the person stands; --pose gives one")
+        return None
+    name = known[0].motion
+    more = f"; none is there for {words}" if words else ""
+    if later := [verb.word for verb in known if verb.motion != name]:
+        more += f'; "{later[0]}" comes later in the prompt, and is left out'
+    verb = MOTION_WORDS[str(name)][0]
+    say(f"motion: the person {verb}, as rendered people do{more}; --pose gives another one")
+    return name
