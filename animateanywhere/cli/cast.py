@@ -81,6 +81,15 @@ def cast(
             "network drew: prints and faces that a small network does not draw.",
         ),
     ] = None,
+    steady_background: Annotated[
+        bool | None,
+        typer.Option(
+            "--steady-background/--no-steady-background",
+            show_default="from the base: on with mini-cast, where limbs are laid",
+            help="Steady what trembles from frame to frame behind the person, but not what really "
+            "moves, by medians over time.",
+        ),
+    ] = None,
     appearance: Annotated[
         str | None,
         typer.Option(
@@ -193,7 +202,8 @@ def cast(
     from animateanywhere.preprocessing.weights import WeightsLocation
 
     options = CastOptions(
-        also=tuple(also or ()), pose=pose, prompt_motion=prompt_motion, collage=collage, base=base,
+        also=tuple(also or ()), pose=pose, prompt_motion=prompt_motion, collage=collage,
+        steady_background=steady_background, base=base,
         out=out, overwrite=overwrite, seed=seed, frames=frames, appearance=appearance,
         likeness=likeness, guidance=guidance, steps=steps, sampler=sampler, person=person,
         pose_person=pose_person, whole=whole, part=Part(pose_start, None, pose_fps),

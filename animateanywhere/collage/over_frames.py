@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from animateanywhere.collage.background import behind
 from animateanywhere.collage.limb_collage import Collage, steadied, views_of
 from animateanywhere.collage.limbs import BONES, ends_of, is_seen
+from animateanywhere.collage.steady_background import steady_background
 from animateanywhere.core.frame_size import Size
 from animateanywhere.pose.outline import body_outlines
 
@@ -38,27 +39,30 @@ def each_with_limbs(
     """`with_limbs` of frames (H, W, 3) one by one, of which at most `LONGEST` are held."""
     rest, first = iter(frames), 0
     while some := list(islice(rest, LONGEST)):
-        yield from with_limbs(np.stack(some), poses[first : first + len(some)], collage, advance)
+        own = poses[first : first + len(some)]
+        yield from with_limbs(np.stack(some), own, collage, advance=advance)
         first += len(some)
 
 
 def with_limbs(
-    frames: np.ndarray, poses: np.ndarray, collage: Collage,
+    frames: np.ndarray, poses: np.ndarray, collage: Collage, *, steady: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> np.ndarray:  # fmt: skip
     """Frames uint8 (F, H, W, 3) of a person in poses (F, 18, 3), in their pixels, with the limbs of
     a collage. Beside them, where the network drew the person wider, is what other frames show, or
-    the colors around; objects in colors that neither has stay. advance: called twice for each
-    frame."""
+    the colors around; objects in colors that neither has stay. steady: whether the background is
+    steadied (`collage.steady_background`). advance: called twice for each frame."""
     count, height, width = frames.shape[:3]
     size = Size(width, height)
-    steady = steadied(poses)
-    views = views_of(steady, poses)
+    joints = steadied(poses)
+    views = views_of(joints, poses)
     near = np.concatenate([
-        body_outlines(steady[n : n + 1], height, width, NEAR, views.torso[n]) for n in range(count)
+        body_outlines(joints[n : n + 1], height, width, NEAR, views.torso[n]) for n in range(count)
     ])  # fmt: skip
+    if steady:
+        frames = steady_background(frames, near)
     empty = behind(frames, np.tile([0, 0, width], (count, 1)), near, advance=advance)
-    colors = np.concatenate([_colors(collage.pixels()), _drawn(frames, steady)])
+    colors = np.concatenate([_colors(collage.pixels()), _drawn(frames, joints)])
     own_share = 1 - _objects(frames, empty, near, colors)  # (F, H, W)
     soft = max(SOFT * height, 0.5)
     out = np.empty_like(frames)
@@ -66,8 +70,8 @@ def with_limbs(
         view = views.one(index, 1.0)
         share = own_share[index][..., None]  # (H, W, 1)
         off = gaussian_filter(near[index].astype(np.float32), soft)
-        off = (off * collage.beside(steady[index], size, view))[..., None] * share
-        cover, color = (part * share for part in collage.layer(steady[index], size, view))
+        off = (off * collage.beside(joints[index], size, view))[..., None] * share
+        cover, color = (part * share for part in collage.layer(joints[index], size, view))
         shown = (own + off * (empty[index].astype(np.float32) - own)) * (1 - cover) + color
         out[index] = (shown + 0.5).clip(0, 255)
         advance()

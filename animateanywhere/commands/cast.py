@@ -102,7 +102,8 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     ])  # fmt: skip
     drawn = None if motion is None else motion.skeletons(np.arange(frames))
     collage = _collage(base, known, motion, options)
-    job = Job(base, full, known, pictures, motion, drawn, frames, sampling, collage)
+    steady = _steady(base, collage, options)
+    job = Job(base, full, known, pictures, motion, drawn, frames, sampling, collage, steady)
     settings = sidecar(prompt, job, options)
     begun, steps = time.monotonic(), _steps_folder(settings)
     with named(options, folder, prompt, settings) as out:
@@ -110,7 +111,9 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
             made, estimate = _made(job, begun, steps)
         if collage is not None and motion is not None and motion.fitted is not None:
             with progress("laying limbs", total=2 * len(made)) as bar:
-                made = with_limbs(made, motion.fitted, collage, lambda: bar.advance(1))
+                made = with_limbs(
+                    made, motion.fitted, collage, steady=job.steady, advance=lambda: bar.advance(1)
+                )
         write(out, made, settings, job, options)
         compare(out.with_suffix(".estimate.json"), estimate, begun)
         clear_kept(steps)
@@ -173,10 +176,20 @@ def _collage(
     return None
 
 
+def _steady(base: Base, collage: Collage | None, options: CastOptions) -> bool:
+    """Whether the background is steadied: as asked for, or by the base's default. Raises UsageError
+    where it is asked for without limbs, whose outline says what the background is."""
+    if collage is None and options.steady_background:
+        raise UsageError("--steady-background: it needs the picture's limbs, and none are laid")
+    if options.steady_background is None:
+        return collage is not None and bool(base.config.get("collage", False))
+    return options.steady_background
+
+
 def _steps_folder(settings: dict[str, Any]) -> Path | None:
     """Where the denoising steps of a video with these settings are kept until it is written; None
     where nothing can be."""
-    later = dict.fromkeys(("format", "provenance", "collage"))
+    later = dict.fromkeys(("format", "provenance", "collage", "steady_background"))
     known = {**settings, **later, "device": best_device()}
     key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
     try:

@@ -150,7 +150,7 @@ def _as_cast(bases: Bases, name: str, shot: Clip, one: Person, case: Case, seed:
     def frames(poses: np.ndarray | None) -> np.ndarray:
         latents = None if poses is None else generation.encode_motion(base, poses)
         made = _frames(base, prompt, reference, case, latents, seed)
-        return made if poses is None or not limbs else with_limbs(made, poses, limbs)
+        return made if poses is None or not limbs else with_limbs(made, poses, limbs, steady=True)
 
     own = None
     if moves:

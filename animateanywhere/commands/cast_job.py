@@ -31,6 +31,8 @@ class CastOptions:
     prompt_motion: bool | None = None
     # Whether the picture's own limbs are laid over what the network drew; None: the base's default
     collage: bool | None = None
+    # Whether what trembles behind the person is steadied; None: with a base that lays limbs
+    steady_background: bool | None = None
     base: str = DEFAULT  # name or folder
     # To write (`core.formats`); None: a new .mp4 in runs/cast
     out: Path | None = None
@@ -70,3 +72,4 @@ class Job(NamedTuple):
     frames: int
     sampling: Options
     collage: Collage | None  # the limbs that are laid over what the network draws
+    steady: bool  # whether the background behind these is steadied

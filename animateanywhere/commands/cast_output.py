@@ -150,6 +150,7 @@ def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
         "whole": options.whole,
         "motion": motion,
         "collage": job.collage is not None,
+        "steady_background": job.steady,
         "base": {"name": base.config["name"], "hash": base.hash},
         "frames": job.frames,
         "fps": float(base.config["fps"]),

@@ -36,8 +36,8 @@ VIDEOS, LARGEST = 6, 8 * 2**20  # that the page contains, and bytes of one
 SHEETS = ("contact_sheet.png", "background_augmentation.png", "subject/contact.png")
 FACTS = ("token", "class_word", "base", "appearance", "seed", "frame", "version", "selected_steps",
          "prompt", "full_prompt", "negative", "characters", "scene", "mask", "keep", "fit",
-         "collage", "steps", "sampler", "guidance_scale", "guidance", "frames", "fps",
-         "size")  # fmt: skip
+         "collage", "steady_background", "steps", "sampler", "guidance_scale", "guidance",
+         "frames", "fps", "size")  # fmt: skip
 
 
 @dataclass(frozen=True)
