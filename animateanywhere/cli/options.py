@@ -19,6 +19,7 @@ Clip = Annotated[
     ),
 ]
 INPUT = "Part of the input"
+LEAST, MOST = 8, 64  # frames of a clip to learn from
 _INPUT_FPS_HELP = (
     "Frames per second of {what} itself: of a folder of pictures, or of a file whose rate is wrong."
 )
@@ -35,8 +36,8 @@ Frames = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        min=8,
-        max=64,
+        min=LEAST,
+        max=MOST,
         show_default="64",
         rich_help_panel=INPUT,
         help="Largest number of frames of VIDEO to learn from, at the frame rate of the base.",

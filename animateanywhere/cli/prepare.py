@@ -7,6 +7,9 @@ import typer
 
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
+    INPUT,
+    LEAST,
+    MOST,
     Base,
     Caption,
     CaptionFallback,
@@ -165,9 +168,38 @@ def check(
         ),
     ] = None,
     as_json: Json = False,
-    start: Start = 0,
-    frames: Frames = None,
-    input_fps: InputFps = None,
+    start: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            rich_help_panel=INPUT,
+            help="Where to start in VIDEO, or in the scene of --scene.",
+        ),
+    ] = 0,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default="64; of a scene all, up to 9000",
+            rich_help_panel=INPUT,
+            help="Largest number of frames: of VIDEO 8 to 64, at the frame rate of the base; with "
+            "--scene, of the scene, at its own rate, at most 30 a second.",
+        ),
+    ] = None,
+    input_fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            min=0.01,
+            max=240,
+            show_default="as the file says; a folder: that of the base, of a scene 8",
+            rich_help_panel=INPUT,
+            help="Frames per second of VIDEO itself, with --scene of the scene itself: of a folder "
+            "of pictures, or of a file whose rate is wrong.",
+        ),
+    ] = None,
     pose_start: PoseStart = 0,
     pose_fps: PoseFps = None,
     pose_backend: PoseBackend = "auto",
@@ -211,6 +243,11 @@ def check(
     }  # fmt: skip
     if cast:
         of_clips |= {"--start": start or None, "--frames": frames, "--input-fps": input_fps}
+    if scene is None and not cast and frames is not None and not LEAST <= frames <= MOST:
+        raise UsageError(
+            f"--frames {frames}: a video to learn from has {LEAST} to {MOST}; of a scene (--scene) "
+            "any number can be checked"
+        )
     for name, value in of_clips.items() if scene is not None or cast else ():
         if value is not None:
             raise UsageError(f"{name}: not with {'--cast' if cast else '--scene'}")

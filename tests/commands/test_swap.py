@@ -411,6 +411,18 @@ def test_a_check_with_a_base_that_cannot_be_loaded_ends_before_it_looks(
     assert not (place / "runs" / "scene").exists() and not list(place.glob("runs/check/**/*.png"))
 
 
+def test_a_check_of_a_scene_takes_as_many_frames_as_a_swap(run, place, capsys):
+    scene_of(place, np.full(70, 20.0))
+    for frames in (70, 5):
+        given = ["check", "a.png", "--scene", "scene.mp4", "--frames", str(frames), "--json"]
+        assert main(given) == 0
+        report = json.loads(capsys.readouterr().out)
+        record = Path(report["files"]["scene"]) / "scene.json"
+        assert json.loads(record.read_text())["total"] == frames
+    assert main(["check", "scene.mp4", "--frames", "70"]) == 2
+    assert "8 to 64" in line(capsys)
+
+
 def test_a_check_shows_the_persons_to_choose_from(run, place, capsys):
     scene_of(place, STAYS, STAYS + 55)
     given = ["check", "a.png", "--scene", "scene.mp4", "--json"]
