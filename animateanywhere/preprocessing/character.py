@@ -180,18 +180,27 @@ def compared(character: Sequence[Character], scene: np.ndarray) -> list[Finding]
     if parts:
         text = (
             f"{' and '.join(parts)} are not seen, and made up; the scene shows them in "
-            f"{min(here[name] for name in parts):.0%} of its frames or more"
+            f"{_shares([here[name] for name in parts])} of the frames with its person"
         )
         out.append(Finding("warning", "unseen parts", text))
     now, then = view_shares(view_directions(scene)), view_shares(view_directions(known))
     for view, seen in (("front", "from the front"), ("back", "from behind")):
         if any(then.values()) and now[view] >= VIEW and not then[view]:
             text = (
-                f"the character is not seen {seen}, as {now[view]:.0%} of the scene's frames show "
-                "the person: give a second picture"
+                f"the character is not seen {seen}, as the scene's person is in "
+                f"{_shares([now[view]])} of the frames that show which way one faces: give a "
+                "second picture"
             )
             out.append(Finding("warning", "unseen views", text))
     return out
+
+
+def _shares(shares: Sequence[float]) -> str:
+    """Shares in words, the least of several; "all" and no 100% where it is all."""
+    least = min(shares)
+    if least == 1:
+        return "all"
+    return ("" if len(set(shares)) == 1 else "at least ") + f"{min(int(100 * least), 99)}%"
 
 
 def proportions(character: Sequence[Character], scene: np.ndarray) -> list[Finding]:

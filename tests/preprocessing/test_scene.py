@@ -202,8 +202,10 @@ def test_who_comes_late_and_leaves_is_swapped_while_there(place):
         scene = prepared(path)
     assert swapped(scene) == [(6, 18)]
     assert scene.passed_ranges == [[0, 5], [18, 39]]
-    assert any("frames 0 to 5, 18 to 39 do not show the person for 8 frames in a row" in
-               one.get("text", "") for one in events.events)  # fmt: skip
+    said = " ".join(one.get("text", "") for one in events.events)
+    assert "frames 0 to 5, 18 to 21, 27 to 39 do not show the person: they stay" in said
+    assert "frames 22 to 26 show the person for fewer than 8 frames in a row: they stay" in said
+    assert "12 of 40 frames are swapped" in said
     short = write_scene(place / "b.mp4", crowd({1: np.where(frames % 12 < 5, 30.0, np.nan)}))
     with pytest.raises(UsageError, match="nowhere seen for 8 frames in a row"):
         prepared(short)

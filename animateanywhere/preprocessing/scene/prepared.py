@@ -106,7 +106,7 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
     _say_corrected(scene)
     warn_findings(path.name, findings)
     swapped = total - len(scene.passed_through)
-    say(escape(f"{path.name}: the person is in {swapped} of {total} frames; look at "
+    say(escape(f"{path.name}: {swapped} of {total} frames are swapped; look at "
                f"{parts[0].folder / 'report.html'}"))  # fmt: skip
     return scene
 

@@ -79,7 +79,7 @@ def find_presence(
     others = [one.keypoints for index, one in enumerate(people.tracks) if index not in mine]
     others += [one.keypoints for one in people.background]
     findings += [
-        *_passed_through(stretches, len(keypoints), facts), *_cuts(scanned.cuts, facts),
+        *_passed_through(stretches, has_person(keypoints), facts), *_cuts(scanned.cuts, facts),
         *_size(keypoints, stretches, facts), *_behind(people),
     ]  # fmt: skip
     return Presence(keypoints, filled, others, stretches, findings)
@@ -147,24 +147,28 @@ def _stretches(shown: np.ndarray, cuts: Sequence[int]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(starts) if shown[a] and b - a >= least]
 
 
-def _passed_through(stretches: list[slice], count: int, facts: Facts) -> list[Finding]:
-    """What is not swapped. Raises UsageError if that is all."""
-    left = np.ones(count, dtype=bool)
+def _passed_through(stretches: list[slice], shown: np.ndarray, facts: Facts) -> list[Finding]:
+    """What is not swapped of frames, bool (F,), that show the person or not. Raises UsageError if
+    that is all."""
+    left = np.ones(len(shown), dtype=bool)
     for stretch in stretches:
         left[stretch] = False
-    least = min(SHORTEST, count)
+    least = min(SHORTEST, len(shown))
     if left.all():
+        needed = "" if least == 1 else f" for {least} frames in a row"
         raise UsageError(
-            f"{facts.path}: the person is nowhere seen for {least} frames in a row; give a scene "
-            "that shows one longer"
+            f"{facts.path}: the person is nowhere seen{needed}; give a scene that shows one longer"
         )
-    if not left.any():
-        return []
-    text = (
-        f"frames {frame_ranges(np.flatnonzero(left))} do not show the person for {least} frames in "
-        "a row: they stay as they are"
-    )
-    return [Finding("warning", "passed through", text)]
+    found = []
+    for frames, text in (
+        (left & ~shown, "do not show the person"),
+        (left & shown, f"show the person for fewer than {least} frames in a row"),
+    ):
+        if frames.any():
+            where = frame_ranges(np.flatnonzero(frames))
+            text = f"frames {where} {text}: they stay as they are"
+            found.append(Finding("warning", "passed through", text))
+    return found
 
 
 def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
