@@ -35,13 +35,15 @@ class Persons(NamedTuple):
 
     boxes: float (N, 4), left, top, right, bottom in pixels. keypoints: float32 (N, 18, 3), x, y in
     pixels and confidence. scores: float (N,) in 0..1. colors: float (N, C), of `clothes.colors`,
-    NaN where they are not known; C is 0 without pixels.
+    NaN where they are not known; C is 0 without pixels. smaller: detections beside these, far
+    smaller than the largest person, at which nobody looked further.
     """
 
     boxes: np.ndarray
     keypoints: np.ndarray
     scores: np.ndarray
     colors: np.ndarray
+    smaller: int = 0
 
 
 class Track(NamedTuple):

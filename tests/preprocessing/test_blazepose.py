@@ -4,6 +4,7 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,6 +144,22 @@ def test_landmarks_move_to_the_middle_of_their_heat() -> None:
     assert (out[2:] == 0.5).all()
     assert (networks.refine(points + 0.6, heat) == points + 0.6).all()  # out of the square
     assert networks.refine(np.full((1, 2), 0.99), np.full((64, 64, 1), 9.0))[0].max() < 1
+
+
+def test_persons_far_smaller_than_the_largest_are_left_out_and_counted() -> None:
+    middle = np.array([[50, 50], [90, 60], [20, 80], [20, 81], [80, 10]], float)
+    rims = middle - [[0, 40], [0, 30], [0, 8], [0, 8], [0, 6]]  # two of one, and one uncertain
+    certain = np.array([0.9, 0.9, 0.9, 0.85, 0.6])
+    points = np.stack([middle, rims, middle, rims], axis=1)
+
+    class Networks:
+        def detect(self, frame: np.ndarray) -> Detections:
+            return Detections(np.zeros((5, 4)), points, certain)
+
+    networks: Any = Networks()
+    places, scores, smaller = frames._in_windows(networks, np.zeros((100, 100, 3), np.uint8))
+    assert places[:, 0].tolist() == middle[:2].tolist() and len(scores) == 2
+    assert smaller == 1
 
 
 def test_noise_shows_nobody(opened: networks.BlazePose) -> None:

@@ -16,12 +16,14 @@ from animateanywhere.media import video
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.pose.skeleton_video import VIRIDIS
 from animateanywhere.preprocessing.backends import Backends
+from animateanywhere.preprocessing.pose import detect
 from animateanywhere.preprocessing.reference_clip import choose
 from animateanywhere.preprocessing.scene import parts as part_of
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
+from animateanywhere.preprocessing.scene.presence import find_presence
 from animateanywhere.preprocessing.scene.scan import options_of, read_scene, scan, scene_facts
-from tests.preprocessing.crowd import SIZE, Crowd, crowd
+from tests.preprocessing.crowd import SIZE, Crowd, crowd, detections
 
 COUNT = 16
 STAYS = np.full(COUNT, 20.0)
@@ -185,12 +187,29 @@ def test_people_in_the_background_stay_and_are_mentioned(place):
     shown = crowd({1: STAYS})
     far = shown.keypoints[:1] * (0.3, 0.3, 1) + (180, 40, 0)
     both = Crowd(shown.frames, np.concatenate([shown.keypoints, far]), shown.masks)
-    scene = prepared(write_scene(place / "a.mp4", both))
-    (note,) = [one for one in scene.findings if one.what == "people"]
-    assert note.level == "note" and "smaller people are in the background" in note.text
+    path = write_scene(place / "a.mp4", both)
+    for _ in range(2):  # found, and reused
+        with reporting_to(events := Events()):
+            scene = prepared(path)
+        (note,) = [one for one in scene.findings if one.what == "people"]
+        assert note.level == "note" and note.text.startswith("one far smaller person is seen")
+        assert any(note.text in one.get("text", "") for one in events.events)
     assert abs(read_part(scene.parts[0]).keypoints[0, 1, 0] - shown.keypoints[0, 0, 1, 0]) < 4
     alone = prepared(write_scene(place / "b.mp4", shown))
     assert not any(one.what == "people" for one in alone.findings)
+
+
+def test_people_whom_the_detector_left_out_as_too_small_are_counted(place, monkeypatch):
+    shown = crowd({1: STAYS})
+    everybody = detections(shown, colors=False)
+    found = iter(one._replace(smaller=2 + (f == 3)) for f, one in enumerate(everybody))
+    monkeypatch.setattr(detect, "find_persons", lambda frames, *_: [next(found) for _ in frames])
+    path = write_scene(place / "a.mp4", shown)
+    facts = scene_facts(path, None, WHOLE)
+    scanned = scan(facts, choose(path, EXACT)._replace(poses_file=None), EXACT)
+    (note,) = [one for one in find_presence(facts, scanned, None, place / "p.png", None).findings
+               if one.what == "people"]  # fmt: skip
+    assert note.text.startswith("up to 2 far smaller people are seen at a time")  # 3 but once
 
 
 def test_who_comes_late_and_leaves_is_swapped_while_there(place):

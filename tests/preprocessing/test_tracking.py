@@ -52,6 +52,9 @@ def test_drawings_are_followed_without_colors():
         assert len(set(identities(scene, one))) == 1
 
 
+ROWS = ("boxes", "keypoints", "scores", "colors")  # one row for each person
+
+
 def test_a_gap_is_bridged_and_a_short_detection_is_nobody():
     scene = crowd({1: np.full(FRAMES, 20.0), 2: np.full(FRAMES, 140.0)})
     found = detections(scene)
@@ -59,13 +62,13 @@ def test_a_gap_is_bridged_and_a_short_detection_is_nobody():
         one = found[f]
         kept = one.boxes[:, 0] < 100
         found[f] = one._replace(**{
-            name: getattr(one, name)[kept] for name in one._fields
+            name: getattr(one, name)[kept] for name in ROWS
         })  # fmt: skip
     ghost = persons_of(scene.keypoints[0, :1] + (80, 0, 0))
     found[3] = found[3]._replace(**{
         name: np.concatenate([getattr(found[3], name)[:, :0] if name == "colors"
                               else getattr(found[3], name), getattr(ghost, name)])
-        for name in ghost._fields if name != "colors"
+        for name in ROWS if name != "colors"
     }, colors=np.empty((len(found[3].boxes) + 1, 0)))  # fmt: skip
     people = follow_people(found, scene.frames)
     assert [int(one.present.sum()) for one in people.tracks] == [FRAMES, FRAMES - 6]

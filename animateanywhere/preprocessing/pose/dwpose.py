@@ -72,10 +72,11 @@ def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> list[Persons
     name = fingerprint(DWPOSE, folder)
     box_name = f"{name}-boxes-{MIN_SCORE}"
     detections = cached_results(frames, box_name, detector, "detecting persons")
-    boxes = [comparable(result["boxes"]) for result in detections]
+    everybody = [result["boxes"] for result in detections]
+    boxes = [comparable(here) for here in everybody]
     results = cached_results(frames, f"{name}-persons", estimator, "estimating poses", boxes)
-    return [persons_of(result["keypoints"], None, here[:, :4])
-            for result, here in zip(results, boxes, strict=True)]  # fmt: skip
+    return [persons_of(result["keypoints"], None, here[:, :4], len(every) - len(here))
+            for result, here, every in zip(results, boxes, everybody, strict=True)]  # fmt: skip
 
 
 def _network(kind: Any, file: Path, **options: Any) -> Any:

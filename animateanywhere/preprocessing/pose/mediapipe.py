@@ -35,7 +35,8 @@ def extract(frames: np.ndarray) -> list[Persons]:
         UsageError: LiteRT or the model files are missing.
     """
     size = frames.shape[1:3]
-    return [persons_of(_poses(result, *size), result["scores"]) for result in all_persons(frames)]
+    return [persons_of(_poses(result, *size), result["scores"], smaller=int(result["smaller"]))
+            for result in all_persons(frames)]  # fmt: skip
 
 
 def masks(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:

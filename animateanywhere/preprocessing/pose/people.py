@@ -31,10 +31,13 @@ COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
 
 class People(NamedTuple):
-    """Persons of a clip: those of comparable size, most prominent first, and the background's."""
+    """Persons of a clip: those of comparable size, most prominent first, and the background's.
+    smaller: how many persons far smaller than the most prominent one are seen at a time, with those
+    of the background."""
 
     tracks: list[Track]
     background: list[Track]
+    smaller: int = 0
 
     def others(self, number: int) -> list[Track]:
         """Everybody besides person `number`, counted from 1."""
@@ -42,10 +45,12 @@ class People(NamedTuple):
 
 
 def persons_of(
-    keypoints: np.ndarray, scores: np.ndarray | None = None, boxes: np.ndarray | None = None
-) -> Persons:
+    keypoints: np.ndarray, scores: np.ndarray | None = None, boxes: np.ndarray | None = None,
+    smaller: int = 0,
+) -> Persons:  # fmt: skip
     """The persons of a frame with keypoints (N, 18, 3); without those that have no visible body and
-    without duplicates. Scores and boxes are by default those of the visible keypoints."""
+    without duplicates. Scores and boxes are by default those of the visible keypoints. smaller: as
+    of `Persons`."""
     shown = keypoints[..., 2] >= VISIBLE
     if scores is None:
         scores = (keypoints[..., 2] * shown).sum(1) / np.maximum(shown.sum(1), 1)
@@ -57,7 +62,8 @@ def persons_of(
         ):
             kept.append(int(number))
     nothing = np.empty((len(kept), 0))
-    return Persons(boxes[kept], keypoints[kept].astype(np.float32), scores[kept], nothing)
+    poses = keypoints[kept].astype(np.float32)
+    return Persons(boxes[kept], poses, scores[kept], nothing, smaller)
 
 
 def comparable(boxes: np.ndarray) -> np.ndarray:
@@ -93,9 +99,10 @@ def follow_people(
     """
     if frames is not None:
         found = with_colors(found, frames)
-    tracks = [one for one in track(found, cuts) if _is_there(one)]
+    tracks = [one for one in track(found, cuts) if _stays(one.present)]
     near = [one for one in tracks if one.size >= COMPARABLE * tracks[0].size]
-    return People(near, [one for one in tracks if one.size < COMPARABLE * tracks[0].size])
+    background = [one for one in tracks if one.size < COMPARABLE * tracks[0].size]
+    return People(near, background, _smaller(found, background))
 
 
 def is_alone(found: Sequence[Persons]) -> bool:
@@ -119,10 +126,20 @@ def follow_apart(found: Sequence[Persons], frames: np.ndarray | None = None) -> 
     return People([only_person(found)], []) if is_alone(found) else follow_people(found, frames)
 
 
-def _is_there(one: Track) -> bool:
-    """Whether a track is a person who stays for some frames, and no series of wrong detections."""
-    near = np.convolve(one.present, np.ones(WITHIN))
-    return bool(near.max() >= min(SHORTEST, len(one.present)))
+def _stays(present: np.ndarray) -> bool:
+    """Whether a person detected in frames, bool (F,), stays for some of them, and is no series of
+    wrong detections."""
+    near = np.convolve(present, np.ones(WITHIN))
+    return bool(near.max(initial=0) >= min(SHORTEST, len(present)))
+
+
+def _smaller(found: Sequence[Persons], background: Sequence[Track]) -> int:
+    """How many small persons are seen at a time, those of the background among them."""
+    counts = np.array([persons.smaller for persons in found])
+    for one in background:
+        counts += one.present
+    return next(number for number in range(counts.max(initial=0), -1, -1)
+                if not number or _stays(counts >= number))  # fmt: skip
 
 
 def choose(

@@ -37,7 +37,8 @@ def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> list[Persons
         UsageError: the weights are missing and cannot be downloaded.
     """
     folder = fetch(VITPOSE, location)
-    boxes = [comparable(found) for found in detect_persons(frames, location)]
+    everybody = detect_persons(frames, location)
+    boxes = [comparable(here) for here in everybody]
 
     @contextmanager
     def open_backend() -> Iterator[FrameFunction]:
@@ -62,8 +63,8 @@ def extract(frames: np.ndarray, location: WeightsLocation = HUB) -> list[Persons
 
     name = f"{fingerprint(VITPOSE, folder)}-persons"
     results = cached_results(frames, name, open_backend, "estimating poses", boxes)
-    return [persons_of(result["keypoints"], here[:, 4], here[:, :4])
-            for result, here in zip(results, boxes, strict=True)]  # fmt: skip
+    return [persons_of(result["keypoints"], here[:, 4], here[:, :4], len(every) - len(here))
+            for result, here, every in zip(results, boxes, everybody, strict=True)]  # fmt: skip
 
 
 def detect_persons(frames: np.ndarray, location: WeightsLocation = HUB) -> list[np.ndarray]:

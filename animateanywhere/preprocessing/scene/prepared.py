@@ -28,7 +28,7 @@ from animateanywhere.preprocessing.scene.parts import (
 from animateanywhere.preprocessing.scene.presence import find_presence
 from animateanywhere.preprocessing.scene.scan import Facts, scan
 
-VERSION = 1  # of what is done here: a change makes old folders stale
+VERSION = 2  # of what is done here: a change makes old folders stale
 PEOPLE = "people.png"
 
 
@@ -83,7 +83,7 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
         findings = [Finding(*row) for row in record["findings"]]
         scene = Scene(facts, folder, parts, record["total"], chosen.pose, chosen.mask, findings)
         _say_corrected(scene)
-        warn_findings(path.name, findings)
+        _say_found(path.name, findings)
         return scene
     for note in filter(None, (chosen.pose_note, chosen.mask_note)):
         say(note)
@@ -104,11 +104,19 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
     write_record(folder, key, parts, more)
     scene = Scene(facts, folder, parts, total, chosen.pose, chosen.mask, findings)
     _say_corrected(scene)
-    warn_findings(path.name, findings)
+    _say_found(path.name, findings)
     swapped = total - len(scene.passed_through)
     say(escape(f"{path.name}: {swapped} of {total} frames are swapped; look at "
                f"{parts[0].folder / 'report.html'}"))  # fmt: skip
     return scene
+
+
+def _say_found(name: str, findings: list[Finding]) -> None:
+    """Warnings, and notes of people whom nobody asked for."""
+    warn_findings(name, findings)
+    for one in findings:
+        if (one.level, one.what) == ("note", "people"):
+            say(escape(f"{name}: {one.text}"))
 
 
 def _say_corrected(scene: Scene) -> None:

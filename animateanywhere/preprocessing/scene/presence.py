@@ -180,12 +180,15 @@ def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
 
 
 def _behind(people: People) -> list[Finding]:
-    if not people.background:
+    if not people.smaller:
         return []
-    text = (
-        "smaller people are in the background: they stay as they are, and have no numbers; poses "
-        "of one person beside the scene choose any of them"
-    )
+    who = "one far smaller person is seen and stays as filmed, without a number" if (
+        people.smaller == 1
+    ) else (
+        f"up to {people.smaller} far smaller people are seen at a time and stay as filmed, without "
+        "numbers"
+    )  # fmt: skip
+    text = f"{who}; poses of one person beside the scene choose anybody"
     return [Finding("note", "people", text)]
 
 

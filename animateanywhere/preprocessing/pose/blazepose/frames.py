@@ -12,7 +12,7 @@ from animateanywhere.preprocessing.frame_cache import FrameFunction, FrameResult
 from animateanywhere.preprocessing.pose.blazepose.networks import BlazePose, Person
 from animateanywhere.preprocessing.pose.blazepose.region import around_person
 
-VERSION = f"blazepose-{model_files.VERSION}-2"  # the last digit: of our own steps
+VERSION = f"blazepose-{model_files.VERSION}-3"  # the last digit: of our own steps
 WORKERS = 2  # each runs on little more than one core
 LONG = 1.2  # times as long as wide: a frame that is looked at in windows, too
 LEAST_WINDOW = 16  # pixels: no smaller window shows a body, and a thin strip has thousands of them
@@ -35,7 +35,8 @@ def all_persons(frames: np.ndarray) -> list[FrameResult]:
         For each frame, for its N persons: "points", float32 (N, 33, 4): x and y in 0..1, z in
         frame widths, visibility; "masks", uint8 (N, H, W), 255: that person, where bodies overlap
         both; "circles", float32 (N, 3): x, y of the hips' center and radius of the body around it,
-        in pixels; "scores", float32 (N,) in 0.5..1, of the detector.
+        in pixels; "scores", float32 (N,) in 0.5..1, of the detector. "smaller", int (): how many
+        persons are left out since they are far smaller.
 
     Raises:
         UsageError: LiteRT or the model files are missing.
@@ -61,7 +62,7 @@ def _open_all() -> Iterator[FrameFunction]:
 
         def estimate(frame: np.ndarray) -> FrameResult:
             height, width = frame.shape[:2]
-            places, scores = _in_windows(networks, frame)
+            places, scores, smaller = _in_windows(networks, frame)
             persons: list[Person] = []
             kept = []
             for index, (hips, rim) in enumerate(places):
@@ -78,14 +79,16 @@ def _open_all() -> Iterator[FrameFunction]:
                 "masks": np.array(masks, np.uint8).reshape(-1, height, width),
                 "circles": np.column_stack([hips, np.hypot(*(rim - hips).T)]).astype(np.float32),
                 "scores": scores[kept].astype(np.float32),
+                "smaller": np.array(smaller),
             }
 
         yield estimate
 
 
-def _in_windows(networks: BlazePose, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _in_windows(networks: BlazePose, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Persons of comparable size in a frame, found in it and in its windows, by descending score:
-    float (N, 2, 2), the hips' center and a point on the circle around the body; scores (N,)."""
+    float (N, 2, 2), the hips' center and a point on the circle around the body; scores (N,); and
+    the number of those that are far smaller, but as certain as in windows."""
     places, scores = [], []
     for left, top, side in _windows(*frame.shape[:2]):
         found = networks.detect(frame[top : top + side, left : left + side] if side else frame)
@@ -97,12 +100,23 @@ def _in_windows(networks: BlazePose, frame: np.ndarray) -> tuple[np.ndarray, np.
     order = np.argsort(-np.concatenate(scores), kind="stable")
     candidates, certain = np.concatenate(places)[order], np.concatenate(scores)[order]
     radii = np.hypot(*(candidates[:, 1] - candidates[:, 0]).T)
-    kept: list[int] = []
-    for index in np.flatnonzero(radii >= COMPARABLE * radii.max(initial=0)):
+    near = radii >= COMPARABLE * radii.max(initial=0)
+    kept = _apart(candidates, np.flatnonzero(near), [])
+    far = np.flatnonzero(~near & (certain >= MIN_WINDOW_SCORE))
+    smaller = len(_apart(candidates, far, kept)) - len(kept)
+    return candidates[kept], certain[kept], smaller
+
+
+def _apart(candidates: np.ndarray, numbers: np.ndarray, known: list[int]) -> list[int]:
+    """The numbers `known` of candidates (N, 2, 2), and of further ones those that are no
+    duplicates."""
+    radii = np.hypot(*(candidates[:, 1] - candidates[:, 0]).T)
+    kept = list(known)
+    for index in numbers:
         apart = np.hypot(*(candidates[kept, 0] - candidates[index, 0]).T)
         if (apart > SAME_PERSON * np.maximum(radii[kept], radii[index])).all():
             kept.append(int(index))
-    return candidates[kept], certain[kept]
+    return kept
 
 
 def _windows(height: int, width: int) -> list[tuple[int, int, int]]:
