@@ -66,7 +66,7 @@ def check_files(paths: Sequence[Path], options: CastOptions) -> None:
         written += [out, out.with_suffix(".json"), out.with_suffix(".estimate.json"), _kept(out)]
     if sheet is not None:
         require_writable(sheet.parent)
-        check_sheet(sheet, out, options.overwrite)
+        check_sheet(sheet, out, options.overwrite, CAST)
         if out is not None and sheet.resolve() == _kept(out).resolve():
             raise UsageError(
                 f"--contact-sheet {sheet}: the pictures as the network sees them are written there"

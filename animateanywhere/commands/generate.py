@@ -266,6 +266,7 @@ def _check_out(options: GenerateOptions, pose: Path) -> None:
                 )
             require_free(path, options.overwrite, own if path == out else earlier is not None)
     if options.contact_sheet is not None:
+        own = video.is_contact_sheet(options.contact_sheet, GENERATED)
         require_free(options.contact_sheet, options.overwrite, own)
 
 

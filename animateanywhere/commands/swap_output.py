@@ -19,7 +19,7 @@ from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.evaluation.sidecar import write_sidecar
 from animateanywhere.media import output, video
-from animateanywhere.media.provenance import SWAPPED
+from animateanywhere.media.provenance import SWAPPED, Made
 from animateanywhere.media.sound import Packets, Sound, has_sound, sound_to_copy
 from animateanywhere.methods.anycharv.long_scene import made_frames
 from animateanywhere.methods.anycharv.stitch import paste
@@ -82,12 +82,12 @@ def check_free(out: Path, overwrite: bool, command: str = "swap") -> None:
         require_free(out.with_suffix(suffix), overwrite, own)
 
 
-def check_sheet(sheet: Path, out: Path | None, overwrite: bool) -> None:
-    """Raise UsageError where a contact sheet would overwrite the result beside it, or what is not
-    of an earlier run."""
+def check_sheet(sheet: Path, out: Path | None, overwrite: bool, made: Made = SWAPPED) -> None:
+    """Raise UsageError where a contact sheet would overwrite the result beside it, or what is no
+    contact sheet of the same command."""
     if out is not None and out.resolve() in (sheet.resolve(), *sheet.resolve().parents):
         raise UsageError(f"--contact-sheet {sheet} would overwrite --out {out}: give another name")
-    require_free(sheet, overwrite, video.is_contact_sheet(sheet))
+    require_free(sheet, overwrite, video.is_contact_sheet(sheet, made))
 
 
 def result_name(folder: Path, name: str, suffix: str, settings: dict[str, Any]) -> Path:

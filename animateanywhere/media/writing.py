@@ -123,11 +123,13 @@ def contact_sheet(
     messages.picture(Path(path))
 
 
-def is_contact_sheet(path: Path) -> bool:
-    """Whether a file was written by `contact_sheet`."""
+def is_contact_sheet(path: Path, made: Made) -> bool:
+    """Whether a file was written by `contact_sheet`, by the same command."""
     try:
         with Image.open(path) as picture:
-            return picture.info.get("Software") == SHEET
+            told = picture.info
+            own = f"({made.command})" in str(told.get("Comment"))
+            return own and told.get("Software") == SHEET
     except (OSError, ValueError, Image.DecompressionBombError):
         return False
 

@@ -275,6 +275,12 @@ def test_files_of_others_are_not_overwritten(folder, pose, tmp_path, capsys):
     assert main([*command, "--overwrite"]) == 0
     made = video.read_bytes()
     assert main(command) == 0 and video.read_bytes() == made  # its own result is replaced
+    sheet.write_text("mine")  # beside its own result, too
+    assert main([*command, "--contact-sheet", str(sheet)]) == 2
+    assert sheet.read_text() == "mine"
+    sheet.unlink()
+    for _ in range(2):
+        assert main([*command, "--contact-sheet", str(sheet)]) == 0
 
 
 def test_values_that_are_not_finite_are_an_error(folder, pose, tmp_path):

@@ -16,6 +16,7 @@ from PIL import Image
 from animateanywhere.cli.main import main
 from animateanywhere.commands import swap_chunks
 from animateanywhere.media import content_credentials, output, provenance, video
+from animateanywhere.media.provenance import CAST
 from animateanywhere.media.sound import add_sound, read_sound
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.anycharv import generation, long_scene
@@ -596,6 +597,7 @@ def test_a_scene_that_is_none_is_refused_before_long_work(run, place, capsys, na
     (("--contact-sheet", "a.png"), 2, "would overwrite the input a.png"),
     (("--out", "x.png", "--contact-sheet", "x.png"), 2, "both x.png; give two names"),
     (("--contact-sheet", "mine.png"), 2, "exists and was not written by this command"),
+    (("--contact-sheet", "other.png"), 2, "exists and was not written by this command"),
     (("--contact-sheet", "x/0000.png", "--out", "x"), 2, "would overwrite --out x"),
     (("--contact-sheet", "taken.mp4/s.png"), 2, "cannot write to taken.mp4"),
     (("--out", "taken.mp4"), 2, "exists and was not written by this command"),
@@ -611,6 +613,7 @@ def test_wrong_use_ends_in_a_line(run, place, capsys, more, code, said):
     scene_of(place, STAYS)
     for name in ("taken.mp4", "mine.png"):
         (place / name).write_bytes(b"mine")
+    video.contact_sheet(place / "other.png", [("a", np.zeros((1, 8, 8, 3), np.uint8))], made=CAST)
     before = (place / "scene.mp4").read_bytes()
     assert run(*more) == code
     if code:

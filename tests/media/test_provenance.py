@@ -18,7 +18,7 @@ from animateanywhere.core.messages import reporting_to
 from animateanywhere.core.reporter import Events
 from animateanywhere.media import content_credentials, provenance, xmp
 from animateanywhere.media.output import write, write_picture
-from animateanywhere.media.provenance import GENERATED, SWAPPED, Made, planned, read
+from animateanywhere.media.provenance import CAST, GENERATED, SWAPPED, Made, planned, read
 from animateanywhere.media.sound import RATE, Sound
 from animateanywhere.media.video import contact_sheet, is_contact_sheet
 
@@ -235,7 +235,8 @@ def test_a_certificate_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_contact_sheets_of_what_is_generated_say_it_too(tmp_path: Path) -> None:
     contact_sheet(tmp_path / "sheet.png", [("a", clip())], made=GENERATED)
     found = read(tmp_path / "sheet.png")
-    assert is_contact_sheet(tmp_path / "sheet.png")
+    assert is_contact_sheet(tmp_path / "sheet.png", GENERATED)
+    assert not is_contact_sheet(tmp_path / "sheet.png", CAST)  # of another command
     assert found is not None and found.source == GENERATED.source
     contact_sheet(tmp_path / "plain.png", [("a", clip())])
     assert read(tmp_path / "plain.png") is None
