@@ -30,7 +30,7 @@ from animateanywhere.preprocessing.scene.scan import FULL, Facts, read_scene
 
 SHEET = 640  # pixels of the longer side of the frames that a contact sheet is made of
 CLOSE = 0.95  # of a rate: nearer ones are not worth a word
-MARKED = (255, 40, 40)  # color of what was laid over the scene
+MARKED = (255, 40, 40)  # color of what is not the scene's own
 
 
 def check_out(out: Path | None, facts: Facts) -> None:
@@ -127,7 +127,7 @@ def write_result(
         pictures = np.stack([on_ground(one.pixels, one.mask) for one in character])
         video.contact_sheet(contact_sheet, [
             ("character, cut out", pictures), (f"scene: {scene.facts.path.name}", own),
-            ("what the network saw, and what of it was laid over the scene", changed),
+            ("what the network saw (frame), and what of the scene was exchanged (red)", changed),
             ("result", result),
         ], made=SWAPPED)  # fmt: skip
 
@@ -167,9 +167,7 @@ def _stitched(
                     _, square, picture, patch, index = following
                     result = paste(frame, square, picture, patch, index, plan.collage)
                     if number in shown:
-                        plain = patch._replace(gain=np.ones(3), offset=np.zeros(3))
-                        red = np.full_like(picture, MARKED)
-                        marked = paste(frame, square, red, plain, index)
+                        marked = paste(frame, square, picture, patch, index, plan.collage, MARKED)
                         marked = _outlined(marked // 2 + frame // 2, square)
                     following = next(made, None)
                 if number in shown:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from animateanywhere.cli.main import main
-from animateanywhere.commands import swap_chunks
+from animateanywhere.commands import swap_chunks, swap_output
 from animateanywhere.media import content_credentials, output, provenance, video
 from animateanywhere.media.provenance import CAST
 from animateanywhere.media.sound import add_sound, read_sound
@@ -121,7 +121,9 @@ def test_all_but_the_persons_place_is_the_scenes_own_and_the_others_too(run, pla
     assert not (place / "runs" / "scene" / "person-1" / ".pieces").exists()
 
 
-def test_the_pictures_own_limbs_are_laid_over_what_the_network_drew(run, place, capsys):
+def test_the_pictures_own_limbs_are_laid_over_what_the_network_drew(
+    run, place, monkeypatch, capsys
+):
     """By asking for it: a base that learned from nothing does not say so itself."""
     shown = scene_of(place, STAYS)
     assert run("--out", "drawn") == 0 and run("--out", "laid", "--collage") == 0
@@ -137,6 +139,19 @@ def test_the_pictures_own_limbs_are_laid_over_what_the_network_drew(run, place, 
         return (np.abs(some[:, None] - own).max(-1).min(1) == 0).mean()
 
     assert known(laid) > 0.6 > known(drawn) + 0.2
+    pairs: list[tuple[np.ndarray, ...]] = []
+    monkeypatch.setattr(swap_output, "_small", lambda frame: frame)
+    monkeypatch.setattr(swap_output, "_outlined", lambda frame, square: frame)
+    monkeypatch.setattr(
+        swap_output.video,
+        "contact_sheet",
+        lambda path, rows, made: pairs.append(tuple(row for _, row in rows)),
+    )
+    assert run("--out", "laid", "--collage", "--contact-sheet", "sheet.png") == 0
+    _, own, marked, result = (one.astype(int) for one in pairs[0])
+    red = marked[..., 0] - own[..., 0] // 2 > 100  # of the frame at half of its light
+    same = (result == own).all(-1)
+    assert red[~same].mean() > 0.85 and same[red].mean() < 0.06  # of the whole matte 0.15
     about = [json.loads((place / f"{name}.json").read_text()) for name in ("drawn", "laid")]
     assert [one["collage"] for one in about] == [False, True]
     capsys.readouterr()

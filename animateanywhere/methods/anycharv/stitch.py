@@ -147,10 +147,11 @@ def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np
 
 def paste(
     frame: np.ndarray, where: np.ndarray, made: np.ndarray, patch: Patches, index: int,
-    collage: Collage | None = None,
+    collage: Collage | None = None, mark: tuple[int, int, int] | None = None,
 ) -> np.ndarray:  # fmt: skip
     """A frame (H, W, 3) uint8 of the scene with what was made, (S, S, 3) uint8, in its square
     `where` (3,), by patch `index`. collage: is laid over what was made, at the scene's own size.
+    mark: a color in place of all that is not the scene's own.
 
     The matte's zeros leave the frame's bytes as they are.
     """
@@ -177,6 +178,7 @@ def paste(
     columns = slice(columns.start + across[0], columns.start + across[-1] + 1)
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     drawn = enlarged(patch.matched(made), bicubic)
+    own_share = np.zeros_like(weight)  # of the scene in what is laid over it
     if collage is not None:
         beside = collage.beside(patch.poses[index], square(len(made)), patch.views.one(index, 1.0))
         gone, off = (enlarged(one, bilinear) for one in (patch.gone[index], beside))
@@ -188,6 +190,9 @@ def paste(
         layer = collage.layer(points, square(side), patch.views.one(index, larger))
         cover, color = (part[rows, columns] for part in layer)
         drawn = (drawn + off * (empty - drawn)) * (1 - cover) + color
+        own_share = off * (1 - gone) * (1 - cover)
+    if mark is not None:
+        drawn = own + (1 - own_share) * (np.array(mark, np.float32) - own)
     own[:] = (own + weight * (drawn - own) + 0.5).astype(np.uint8)
     return out
 

@@ -212,6 +212,27 @@ def test_with_a_collage_the_scene_is_its_own_off_the_body(keep: str, kept: bool)
     assert np.array_equal(out[body], without[body]) and (out[body] != frames[1][body]).any()
 
 
+@pytest.mark.parametrize("keep", ["changed", "box", "none"])
+def test_the_mark_is_on_what_is_not_the_scenes_own_and_nowhere_else(keep: str) -> None:
+    frames = scene()
+    squares = np.tile([20, 5, SIDE], (FRAMES, 1))
+    cut = cut_out(frames, squares, SIDE)
+    made = cut.copy()
+    made[:, 10:42, 8:36] = 255 - made[:, 10:42, 8:36]
+    patch = patches(made, cut, cut, squares, BOX, NOBODY, NOBODY, standing(14), keep)
+    for some in (None, Collage([])):
+        out = paste(frames[1], squares[1], made[1], patch, 1, some)
+        marked = paste(frames[1], squares[1], made[1], patch, 1, some, (255, 40, 40))
+        changed, red = ((one != frames[1]).any(-1) for one in (out, marked))
+        assert changed.sum() > 100 and (red | ~changed).all()  # all that changed is marked
+        whole = (marked == (255, 40, 40)).all(-1)
+        drawn = np.abs(made[1].astype(int) - cut[1]).min(-1) > 30
+        shown = whole[5 : 5 + SIDE, 20 : 20 + SIDE] & drawn
+        assert shown.any() and changed[5 : 5 + SIDE, 20 : 20 + SIDE][shown].all()
+        if keep == "changed" and some is not None:  # off the body
+            assert not red[5 + 16 : 5 + 36, 20 + 26 : 20 + 34].any()
+
+
 @pytest.mark.parametrize("skirt", [False, True])
 def test_between_the_legs_the_scene_is_its_own_but_with_a_skirt(skirt: bool) -> None:
     frames = scene()
