@@ -253,6 +253,10 @@ def check(
             raise UsageError(f"{name}: not with {'--cast' if cast else '--scene'}")
     pictures, part = [video, *(also or ())], Part(start, frames, input_fps)
     if scene is not None:
+        from animateanywhere.commands.scene_folder import require_idle_folder
+
+        if out is None:
+            require_idle_folder(scene)  # before what follows is loaded
         from animateanywhere.commands.check_swap import check_swap
 
         found = check_swap(

@@ -223,6 +223,9 @@ def swap(
     """
     check_file("--contact-sheet", contact_sheet, ".png")
     rate = _rate(fps)
+    from animateanywhere.commands.scene_folder import require_idle_folder
+
+    require_idle_folder(scene)  # before what follows is loaded
     require_consent([*characters, scene], yes)
     from animateanywhere.commands.swap import swap as run
     from animateanywhere.commands.swap_settings import SwapOptions

@@ -13,7 +13,8 @@ from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.check_cast import LEAST, write_cut_outs
 from animateanywhere.commands.check_report import FOLDER, Report, about, report_of
-from animateanywhere.commands.swap import PEOPLE, scene_folder
+from animateanywhere.commands.scene_folder import scene_folder
+from animateanywhere.commands.swap import PEOPLE
 from animateanywhere.commands.swap_chunks import Plan, estimate_scene
 from animateanywhere.commands.swap_settings import DEFAULT, SwapOptions, grow_of, sampling_of
 from animateanywhere.core.device import best_device

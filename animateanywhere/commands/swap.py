@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +14,7 @@ from rich.markup import escape
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.low_memory import to_device
 from animateanywhere.commands.collage_choice import collage_of
+from animateanywhere.commands.scene_folder import scene_folder
 from animateanywhere.commands.swap_chunks import Plan, sample_scene
 from animateanywhere.commands.swap_memory import fitting, within_memory
 from animateanywhere.commands.swap_output import (
@@ -39,16 +36,12 @@ from animateanywhere.commands.swap_settings import (
 from animateanywhere.core.device import best_device
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
-from animateanywhere.core.files import require_no_input, require_writable, write_aside
+from animateanywhere.core.files import require_no_input, require_writable
 from animateanywhere.core.findings import Finding, warn_findings
-from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import say, warn
 from animateanywhere.core.naming import check_class_word
-from animateanywhere.core.paths import RUNS
-from animateanywhere.core.run_folder import owned, require_own
 from animateanywhere.media import content_credentials, video
 from animateanywhere.media.content_credentials import check_signer
-from animateanywhere.media.pictures import clip_digest
 from animateanywhere.methods.animate_anywhere.cost.predict import estimate_generation
 from animateanywhere.methods.animate_anywhere.prompt import check_prompt
 from animateanywhere.methods.anycharv import generation
@@ -68,7 +61,6 @@ from animateanywhere.preprocessing.scene.scan import scene_facts
 from animateanywhere.preprocessing.who import Who
 
 PEOPLE = "character-people.png"
-SCENE = ".scene.json"  # in a run folder: of which scene it is
 
 
 def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULTS) -> Path:
@@ -83,16 +75,16 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
     check_signer()
     route = route_of(options.base)
     _check_words(route, options)
-    base = route.load(options.base)
-    sampling = sampling_of(base, options)
-    prompt = _prompt(base, options) if route.prompted else ""
-    rate = float(base.config["fps"]) if options.fps == "base" else options.fps
-    facts = scene_facts(scene, rate, options.part)
-    check_out(options.out, facts)
-    say_changes(facts, options.out, options.fps is not None)
-    _warn_credentials(scene)
-    passes = to_device(base, best_device())
     with scene_folder(scene, options.runs) as (folder, contents):
+        base = route.load(options.base)
+        sampling = sampling_of(base, options)
+        prompt = _prompt(base, options) if route.prompted else ""
+        rate = float(base.config["fps"]) if options.fps == "base" else options.fps
+        facts = scene_facts(scene, rate, options.part)
+        check_out(options.out, facts)
+        say_changes(facts, options.out, options.fps is not None)
+        _warn_credentials(scene)
+        passes = to_device(base, best_device())
         who = Who(characters, options.character_person, folder / PEOPLE)
         known = [read_character(path, who, backends, base.frame.height) for path in characters]
         who.require_used()
@@ -134,38 +126,6 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
             compare(out.with_suffix(".estimate.json"), estimate, begun)
     say(f"wrote [bold]{escape(str(out))}[/bold]")
     return out
-
-
-@contextmanager
-def scene_folder(
-    scene: Path, runs: Path = RUNS, *, ends: bool = True
-) -> Iterator[tuple[Path, str]]:
-    """Own the run folder of a scene for the duration of the block; gives it, and a digest of the
-    scene's contents. ends: as for `owned`, as which it raises."""
-    contents = clip_digest(scene)
-    digest = hashlib.sha256(contents.encode()).hexdigest()
-    folder = folder_of(scene, digest, runs)
-    with owned(folder, "swap", ends=ends):
-        with write_aside(folder / SCENE) as aside:
-            aside.write_text(json.dumps({"file": scene.name, "sha256": digest}) + "\n")
-        yield folder, contents
-
-
-def folder_of(scene: Path, digest: str, runs: Path = RUNS) -> Path:
-    """The folder of a scene in `runs`: <scene>, <scene>-swap where the former is another command's,
-    or with a number where it is of another scene of that name. digest: of the scene."""
-    folder = runs / Path(os.path.abspath(scene)).stem  # "." has none
-    try:
-        require_own(folder, "swap")
-    except UsageError:
-        folder = folder.with_name(f"{folder.name}-swap")
-    for number in count(1):
-        place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        if read_table(place / SCENE).get("sha256", digest) == digest:
-            break
-    if place != folder:
-        say(escape(f"{folder} is of another scene of that name: this one's is {place}"))
-    return place
 
 
 def _check_words(route: Route, options: SwapOptions) -> None:

@@ -163,6 +163,20 @@ def is_running(folder: Path) -> bool:
         return found is not None and psutil.pid_exists(found.process or 0) and not found.ended
 
 
+def require_idle(folder: Path) -> None:
+    """Raise Failure where another process owns a folder, as `owned` does."""
+    if is_running(folder):
+        raise _in_use(folder)
+
+
+def _in_use(folder: Path) -> Failure:
+    process = read_table(folder / MARK).get("process")
+    who = f"process {process}" if process else "another process"
+    return Failure(
+        f"{folder} is in use by {who} of aa: wait until it has ended, or choose another folder"
+    )
+
+
 def _lock(file: IO[str], folder: Path) -> None:
     try:
         import fcntl
@@ -173,11 +187,7 @@ def _lock(file: IO[str], folder: Path) -> None:
             time.sleep(GLANCE)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        process = read_table(folder / MARK).get("process")
-        who = f"process {process}" if process else "another process"
-        raise Failure(
-            f"{folder} is in use by {who} of aa: wait until it has ended, or choose another folder"
-        ) from None
+        raise _in_use(folder) from None
     except (OSError, ImportError):  # network file systems without locks, Windows
         from rich.markup import escape
 

@@ -1,12 +1,20 @@
 """A swap that is stopped within a chunk goes on from its last denoising step."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from animateanywhere.cli.main import main
+from animateanywhere.commands import swap as swap_of
+from animateanywhere.commands.swap_settings import SwapOptions
+from animateanywhere.core.errors import UsageError
+from animateanywhere.core.run_folder import is_running, owned
 from animateanywhere.diffusion import kept_steps
 from animateanywhere.methods.anycharv import route
 from animateanywhere.preprocessing import character as character_of
@@ -133,3 +141,35 @@ def test_the_list_of_runs_tells_a_stopped_swap_from_a_refused_one(run, place, mo
     assert run("a.mp4", "--person", 2) == 2 and state() == "stopped"
     assert run("a.mp4") == 0 and state() == "finished"
     assert run("a.mp4", "--person", 2) == 2 and state() == "finished"
+
+
+@pytest.mark.parametrize("verb", ["swap", "check"])
+def test_a_folder_in_use_is_refused_before_a_network_is_imported(place, verb):
+    """In a process of its own: this one has imported all."""
+    write_character(place / "a.png")
+    scene_of(place, STAYS)
+    code = (
+        "import sys; from animateanywhere.cli.main import main; "
+        f"code = main(['{verb}', 'a.png', '--scene', 'scene.mp4']); "
+        "print(code, 'torch' in sys.modules)"
+    )
+    with owned(place / "runs" / "scene", "swap"):
+        done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert done.stdout.split() == ["1", "False"], done.stderr
+    assert f"runs/scene is in use by process {os.getpid()} of aa" in " ".join(done.stderr.split())
+
+
+def test_the_folder_is_owned_before_a_base_is_loaded(place, tiny_swap, monkeypatch):
+    write_character(place / "a.png")
+    scene_of(place, STAYS)
+    options = SwapOptions(str(tiny_swap))
+    found = route.route_of(tiny_swap)
+
+    def load(name: object) -> NoReturn:
+        assert is_running(place / "runs" / "scene")
+        raise UsageError("damaged")
+
+    monkeypatch.setattr(swap_of, "route_of", lambda name: replace(found, load=load))
+    with pytest.raises(UsageError, match="damaged"):
+        swap_of.swap([place / "a.png"], place / "scene.mp4", options)
+    assert not (place / "runs" / "scene").exists()  # nothing was found
