@@ -32,14 +32,38 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         Failure: the disk is full.
         UsageError: `path` is a folder.
     """
+    path = _file_to_write(path)
+    # Encoders choose their format by the suffix, so it stays last
+    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    with _becoming(part, path):
+        yield part
+
+
+@contextmanager
+def write_alone(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `write_aside`, for a file that takes long to write: what is yielded lies in a temporary
+    folder, where more may be put, and what a killed process left of such folders for this `path`
+    is removed first."""
+    path = _file_to_write(path)
+    with _folder_in_use(path) as folder, _becoming(folder / path.name, path):
+        yield folder / path.name
+
+
+def _file_to_write(path: str | os.PathLike[str]) -> Path:
+    """The path of a file, whose parent folders are created. Raises UsageError for a folder."""
     path = Path(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Encoders choose their format by the suffix, so it stays last
-    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    return path
+
+
+@contextmanager
+def _becoming(part: Path, path: Path) -> Iterator[None]:
+    """Rename `part` to `path` at the end of the block, remove it on any exception; as
+    `write_aside`."""
     try:
-        yield part
+        yield
         _set_modes(path.parent, [part])
         flush(part)
         os.replace(part, path)
@@ -55,6 +79,48 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def _folder_in_use(path: Path) -> Iterator[Path]:
+    """A new temporary folder beside `path`, which is locked as long as this process lives; at the
+    end it is removed if it is still there, and those of processes that were killed before it
+    begins."""
+    for left in _left_aside(path.parent):
+        if _is_part_of(path, left) and (lock := _locked(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+    while True:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        part.mkdir()
+        lock = _locked(part)
+        if lock is not None or part.is_dir():
+            break  # else another process has taken it for one that was left
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder until the descriptor that is returned is closed, or this process ends; None
+    where another process has the lock, or there are no locks."""
+    try:
+        import fcntl
+
+        file = os.open(folder, os.O_RDONLY)
+    except (OSError, ImportError):
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.is_dir():
+            return file
+    except OSError:
+        pass
+    os.close(file)
+    return None
+
+
+@contextmanager
 def folder_aside(
     path: str | os.PathLike[str], own: Collection[str] | None = None
 ) -> Iterator[Path]:
@@ -62,8 +128,8 @@ def folder_aside(
 
     own: names of what the program writes into such a folder; all else in an existing folder is
     kept. With None an existing folder is deleted with its contents, so use that only for folders
-    within a run folder. Cleans up as `write_aside` does, and with `own`, for which the caller must
-    own the folder (`run_folder.owned`), also after processes that were killed.
+    within a run folder. Cleans up as `write_alone` does, and with `own`, for which the caller must
+    own the folder (`run_folder.owned`), also where a replacement was interrupted.
 
     Raises:
         Failure: the disk is full.
@@ -77,21 +143,18 @@ def folder_aside(
         for left in _left_aside(path.parent):
             if left.name.startswith(f".{path.name}."):
                 _clear(left, own)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    part.mkdir()
-    try:
-        yield part
-        _set_modes(part, list(part.rglob("*")))
-        for file in part.rglob("*"):
-            flush(file)
-        flush(part)
-        _swap(part, path, own)
-    except BaseException as error:
-        full = disk_is_full(error, path.parent)
-        shutil.rmtree(part, ignore_errors=True)
-        if full:
-            raise full_disk(path) from error
-        raise
+    with _folder_in_use(path) as part:
+        try:
+            yield part
+            _set_modes(part, list(part.rglob("*")))
+            for file in part.rglob("*"):
+                flush(file)
+            flush(part)
+            _swap(part, path, own)
+        except BaseException as error:
+            if disk_is_full(error, path.parent):  # tested before the partial folder is removed
+                raise full_disk(path) from error
+            raise
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -232,6 +295,13 @@ def clear_aside(folder: Path) -> None:
 
 def _left_aside(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if ASIDE.fullmatch(path.name)]
+
+
+def _is_part_of(path: Path, left: Path) -> bool:
+    """Whether `left`, beside `path`, is a folder in which that was being written."""
+    found = ASIDE.fullmatch(left.name)
+    own = found is not None and (found["name"], found["kind"]) == (path.name, "part")
+    return own and left.is_dir() and not left.is_symlink()
 
 
 def _clear(left: Path, own: Collection[str]) -> None:

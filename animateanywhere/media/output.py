@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from animateanywhere.core.files import folder_aside, write_aside
+from animateanywhere.core.files import folder_aside, write_alone
 from animateanywhere.core.formats import format_of
 from animateanywhere.media.provenance import Made, complete, complete_folder, png_texts
 from animateanywhere.media.sound import Packets, Sound, add_sound
@@ -61,7 +61,7 @@ def write(
             for number, frame in enumerate(frames):
                 _save_png(folder / f"{number:04}.png", frame, made)
             return [] if made is None else complete_folder(folder, made)
-    with write_aside(path) as aside:
+    with write_alone(path) as aside:
         if suffix == ".gif":
             _save_gif(aside, frames, count, fps, made)
         elif suffix == ".webp":
@@ -80,7 +80,7 @@ def write(
 
 def write_picture(path: Path, picture: np.ndarray, made: Made) -> list[str]:
     """Write one picture uint8 (H, W, 3) as PNG; made and what is returned: as of `write`."""
-    with write_aside(path) as aside:
+    with write_alone(path) as aside:
         _save_png(aside, picture, made)
         return complete(aside, made)
 

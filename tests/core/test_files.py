@@ -67,6 +67,48 @@ def test_write_aside_leaves_the_old_file_whole_when_killed(tmp_path: Path) -> No
     assert path.read_bytes() == b"old"
 
 
+WRITE = """
+import sys, time
+from animateanywhere.core import files
+with getattr(files, sys.argv[1])(sys.argv[2]) as part:
+    (part / "0.png" if part.is_dir() else part).write_bytes(b"half")
+    part.with_name("silent").write_bytes(b"more") if part.parent.name != "place" else None
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("write", ["write_alone", "folder_aside"])
+def test_what_a_killed_process_left_goes_at_the_next_time_and_a_running_ones_stays(
+    tmp_path: Path, write: str
+) -> None:
+    path = tmp_path / "place" / ("x.mp4" if write == "write_alone" else "x")
+
+    def start() -> subprocess.Popen[bytes]:
+        child = subprocess.Popen([sys.executable, "-c", WRITE, write, str(path)],
+                                 stdout=subprocess.PIPE)  # fmt: skip
+        assert child.stdout is not None and child.stdout.readline() == b"\n"
+        return child
+
+    def write_it() -> None:
+        with getattr(files, write)(path) as part:
+            (part / "0.png" if part.is_dir() else part).write_bytes(b"whole")
+
+    running, killed = start(), start()
+    assert len(os.listdir(path.parent)) == 2
+    killed.kill()
+    killed.communicate()
+    other = path.with_name(".y.mp4.0123abcd.part")  # of another file
+    other.mkdir()
+    write_it()
+    left = [place for place in path.parent.iterdir() if place not in (path, other)]
+    assert len(left) == 1 and any(left[0].rglob("*"))  # that of the running one
+    running.kill()
+    running.communicate()
+    write_it()
+    assert {*path.parent.iterdir()} == {path, other}
+
+
 def test_write_aside_refuses_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"), write_aside(tmp_path):
         pass

@@ -224,3 +224,15 @@ def with_sound(path: Path, codec: str, sound: Sound, pictures: float = 0.0) -> P
             file.mux(heard.encode(part))
         file.mux(heard.encode(None))
     return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ""])
+def test_what_a_killed_process_left_of_a_result_goes_with_the_next(
+    tmp_path: Path, suffix: str
+) -> None:
+    left = tmp_path / f".x{suffix}.0123abcd.part"
+    left.mkdir()
+    (left / f"x{suffix or '.png'}").write_bytes(b"half")
+    frames = np.zeros((2, 16, 16, 3), np.uint8)
+    write(tmp_path / f"x{suffix}", iter(frames), 2, 8.0)
+    assert [path.name for path in tmp_path.iterdir()] == [f"x{suffix}"]
