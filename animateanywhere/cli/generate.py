@@ -109,6 +109,15 @@ def generate(
             "small network does not draw. Clothes are the person's own, whatever the prompt says.",
         ),
     ] = None,
+    steady_background: Annotated[
+        bool | None,
+        typer.Option(
+            "--steady-background/--no-steady-background",
+            show_default="from the base: on with mini, where limbs are laid",
+            help="Steady what trembles from frame to frame behind the person, but not what really "
+            "moves, by medians over time.",
+        ),
+    ] = None,
     person: PersonToFollow = None,
     frames: MotionFrames = None,
     start: MotionStart = 0,
@@ -234,6 +243,7 @@ def generate(
             sampler=sampler,
             fit=fit,
             collage=collage,
+            steady_background=steady_background,
             person=person,
             free_noise=free_noise,
             compiled=compiled,

@@ -33,14 +33,13 @@ LONGEST = 160  # frames that are held at a time
 
 
 def each_with_limbs(
-    frames: Iterable[np.ndarray], poses: np.ndarray, collage: Collage,
-    advance: Callable[[], None] = lambda: None,
-) -> Iterator[np.ndarray]:  # fmt: skip
+    frames: Iterable[np.ndarray], poses: np.ndarray, collage: Collage, steady: bool = False
+) -> Iterator[np.ndarray]:
     """`with_limbs` of frames (H, W, 3) one by one, of which at most `LONGEST` are held."""
     rest, first = iter(frames), 0
     while some := list(islice(rest, LONGEST)):
         own = poses[first : first + len(some)]
-        yield from with_limbs(np.stack(some), own, collage, advance=advance)
+        yield from with_limbs(np.stack(some), own, collage, steady=steady)
         first += len(some)
 
 

@@ -38,7 +38,7 @@ from animateanywhere.commands.cast_output import (
     write,
 )
 from animateanywhere.commands.cast_prompt import check_words, full_prompt
-from animateanywhere.commands.collage_choice import collage_of
+from animateanywhere.commands.collage_choice import collage_of, is_steadied
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, fits, in_words
@@ -102,7 +102,7 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     ])  # fmt: skip
     drawn = None if motion is None else motion.skeletons(np.arange(frames))
     collage = _collage(base, known, motion, options)
-    steady = _steady(base, collage, options)
+    steady = is_steadied(base, collage is not None, options.steady_background)
     job = Job(base, full, known, pictures, motion, drawn, frames, sampling, collage, steady)
     settings = sidecar(prompt, job, options)
     begun, steps = time.monotonic(), _steps_folder(settings)
@@ -174,16 +174,6 @@ def _collage(
     if base.config.get("collage", False) and options.collage is None:
         say(f"no limbs are laid over what the network draws: {why}")
     return None
-
-
-def _steady(base: Base, collage: Collage | None, options: CastOptions) -> bool:
-    """Whether the background is steadied: as asked for, or by the base's default. Raises UsageError
-    where it is asked for without limbs, whose outline says what the background is."""
-    if collage is None and options.steady_background:
-        raise UsageError("--steady-background: it needs the picture's limbs, and none are laid")
-    if options.steady_background is None:
-        return collage is not None and bool(base.config.get("collage", False))
-    return options.steady_background
 
 
 def _steps_folder(settings: dict[str, Any]) -> Path | None:

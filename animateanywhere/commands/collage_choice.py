@@ -76,6 +76,15 @@ def without_limbs(asked: bool | None, why: str) -> None:
     say(escape(f"no limbs are laid over what the network draws: {why}"))
 
 
+def is_steadied(base: Base, laid: bool, asked: bool | None) -> bool:
+    """Whether the background is steadied: as asked for, or by the base's default. laid: whether
+    limbs are. Raises UsageError where it is asked for without limbs, whose outline says what the
+    background is."""
+    if asked and not laid:
+        raise UsageError("--steady-background: it needs the person's limbs, and none are laid")
+    return laid and _wanted(base, asked)
+
+
 def _wanted(base: Base, asked: bool | None) -> bool:
     return bool(base.config.get("collage", False)) if asked is None else asked
 

@@ -22,7 +22,7 @@ from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_
 from animateanywhere.backbones.low_memory import compile_blocks
 from animateanywhere.backbones.prompt_weights import has_words, without_token
 from animateanywhere.collage.over_frames import each_with_limbs
-from animateanywhere.commands.collage_choice import limbs_of_run, without_limbs
+from animateanywhere.commands.collage_choice import is_steadied, limbs_of_run, without_limbs
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_free, require_writable, sha256
@@ -94,6 +94,8 @@ class GenerateOptions:
     fit: retarget.Fit = "bones"  # how the skeleton is adapted to the learned person
     # Whether the person's own limbs are laid over what the network drew; None: the base's default
     collage: bool | None = None
+    # Whether what trembles behind the person is steadied; None: with a base that lays limbs
+    steady_background: bool | None = None
     person: int | None = None  # number of the one to follow, of several; None: 1
     # If longer than the base's clips: start all windows from the same noise (`sampling.free_noise`)
     free_noise: bool = False
@@ -144,7 +146,9 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     suffix = ".mp4" if options.out is None else options.out.suffix.lower()
     sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part)
     form = {"format": suffix, "fps": shown.fps, "loop": loop, "sound": sound is not None}
+    steady = is_steadied(base, limbs is not None, options.steady_background)
     settings |= {"collage": None if limbs is None else list(limbs.frames)}
+    settings |= {"steady_background": steady}
     settings |= {"fit": fit, "output": form, "provenance": planned(GENERATED, suffix)}
     out = options.out
     if out is None:
@@ -153,7 +157,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
         out = free_name(folder, prompt, options.seed, ".mp4", settings)
     laid = None
     if limbs is not None and motion.fitted is not None:
-        laid = partial(each_with_limbs, poses=motion.fitted, collage=limbs.collage)
+        laid = partial(each_with_limbs, poses=motion.fitted, collage=limbs.collage, steady=steady)
     pictures, said_in = sample_and_write(loaded, full, poses, shown, sound, out, options, laid)
     settings["provenance"] |= {"metadata": said_in}
     write_sidecar(out, settings)

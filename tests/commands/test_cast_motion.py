@@ -102,7 +102,7 @@ def test_the_background_is_steadied_where_limbs_are_laid(
     change = [np.abs(np.diff(frames[corner], axis=0)).mean() for frames in (a, b)]
     assert change[1] < 0.7 * change[0]
     assert run("--steady-background", "--prompt-motion", "--no-collage", "--out", "c.mp4") == 2
-    assert "--steady-background: it needs the picture's limbs" in said(capsys)
+    assert "--steady-background: it needs the person's limbs" in said(capsys)
     assert not (place / "c.mp4").exists()
 
 

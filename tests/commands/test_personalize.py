@@ -143,6 +143,10 @@ def test_the_persons_own_limbs_are_laid_over_what_the_network_draws(
     assert f"limbs, of frame {number} of the clip, are laid over" in capsys.readouterr().err
     again, _ = made_with(base=laying)
     assert (frames == again).all() and (frames != plain).any()
+    trembling, told = made_with(base=laying, steady_background=False)
+    assert settings["steady_background"] and not told["steady_background"]
+    corners = [np.abs(np.diff(some[:, :8, :8].astype(int), axis=0)) for some in (frames, trembling)]
+    assert corners[0].mean() < 0.5 * corners[1].mean()
     subject = read_subject("runs/sks/subject")
     own = subject.frames[subject.masks > 0.9].astype(float)
     points = read_poses(EXAMPLES / "driving.poses.json")
@@ -202,6 +206,8 @@ def test_limbs_are_laid_with_any_base_where_asked_for_and_need_joints(
     video.write(Path("bars.mp4"), bars, 8.0)
     with pytest.raises(UsageError, match="--collage: the motion has no joints"):
         generate("sks man", Path("bars.mp4"), GenerateOptions(steps=1, collage=True))
+    with pytest.raises(UsageError, match="--steady-background: it needs the person's limbs"):
+        made_with(steady_background=True)
     with pytest.raises(UsageError, match="--collage: the base alone knows nobody's"):
         generate(
             "a man", POSE, GenerateOptions(frames=4, steps=1, collage=True, base=str(tiny_base))
