@@ -11,16 +11,18 @@ from itertools import islice
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from animateanywhere.collage.background import behind
-from animateanywhere.collage.limb_collage import Collage, steadied, views_of
+from animateanywhere.collage.limb_collage import FACE, Collage, steadied, views_of
 from animateanywhere.collage.limbs import BONES, ends_of, is_seen
 from animateanywhere.collage.steady_background import steady_background
 from animateanywhere.core.frame_size import Size
 from animateanywhere.pose.outline import body_outlines
 
-NEAR = 1.2  # of the widths of a generous outline (`pose.outline`): there, the network drew a person
+# Of the widths of a generous outline (`pose.outline`): there, the network drew a person, and a
+# head, around which more would be a halo
+NEAR, NEAR_HEAD = 1.2, 1.0
 SOFT = 0.008  # of a frame's height: the width of that outline's border
 # What is so far from every mixture of background and colors of the person is an object, from the
 # first on a little and from the second on wholly: CIE 1976 color differences
@@ -55,26 +57,39 @@ def with_limbs(
     size = Size(width, height)
     joints = steadied(poses)
     views = views_of(joints, poses)
-    near = np.concatenate([
-        body_outlines(joints[n : n + 1], height, width, NEAR, views.torso[n]) for n in range(count)
-    ])  # fmt: skip
+    near = np.stack(
+        [_near(one, size, torso) for one, torso in zip(joints, views.torso, strict=True)]
+    )
     if steady:
         frames = steady_background(frames, near)
-    empty = behind(frames, np.tile([0, 0, width], (count, 1)), near, advance=advance)
+    soft = max(SOFT * height, 0.5)
+    around, beyond = (
+        binary_dilation(near, iterations=times * max(round(soft), 1), axes=(1, 2))
+        for times in (1, 2)
+    )
+    empty = behind(frames, np.tile([0, 0, width], (count, 1)), beyond, advance=advance)
     colors = np.concatenate([_colors(collage.pixels()), _drawn(frames, joints)])
     own_share = 1 - _objects(frames, empty, near, colors)  # (F, H, W)
-    soft = max(SOFT * height, 0.5)
     out = np.empty_like(frames)
     for index, own in enumerate(frames):
         view = views.one(index, 1.0)
         share = own_share[index][..., None]  # (H, W, 1)
-        off = gaussian_filter(near[index].astype(np.float32), soft)
+        off = gaussian_filter(around[index].astype(np.float32), soft)
         off = (off * collage.beside(joints[index], size, view))[..., None] * share
         cover, color = (part * share for part in collage.layer(joints[index], size, view))
         shown = (own + off * (empty[index].astype(np.float32) - own)) * (1 - cover) + color
         out[index] = (shown + 0.5).clip(0, 255)
         advance()
     return out
+
+
+def _near(pose: np.ndarray, size: Size, torso: float) -> np.ndarray:
+    """Where the network drew a person, bool (H, W), by a pose (18, 3) and the torso's length."""
+    body, head = pose.copy(), np.zeros_like(pose)
+    body[list(FACE)], head[list(FACE)] = 0, pose[list(FACE)]
+    parts = ((body, NEAR), (head, NEAR_HEAD))
+    found = [body_outlines(one[None], size.height, size.width, wide, torso) for one, wide in parts]
+    return np.asarray((found[0] | found[1])[0])
 
 
 def _colors(pixels: np.ndarray) -> np.ndarray:

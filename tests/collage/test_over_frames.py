@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from animateanywhere.collage import over_frames
 from animateanywhere.collage.limb_collage import Collage, Cutout
 from animateanywhere.collage.over_frames import with_limbs
+from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.puppets import PARTS, render, sample_spec
 
 FRAMES, SIDE = 4, 96
@@ -65,6 +66,32 @@ def test_the_networks_person_goes_in_frames_of_any_shape(wide: int, hidden: list
     head = np.pad(clip.parts == PARTS.index("face"), around)
     drawn = (np.abs(found[head].astype(int) - 20).max(-1) < 10).mean()
     assert drawn > 0.6 if 0 in hidden else drawn < 0.4
+
+
+def test_what_is_replaced_has_no_border_that_shows() -> None:
+    """The network drew a dark person just as wide as is replaced, who stands still, and around the
+    head a wall of dots, which nothing else shows."""
+    clip = render(sample_spec(7), FRAMES, SIDE, 4.0)
+    points = np.repeat(clip.keypoints[:1], FRAMES, 0)
+    head = np.zeros_like(points)
+    head[:, [0, 14, 15, 16, 17]] = points[:, [0, 14, 15, 16, 17]]
+    body = np.where(head > 0, 0, points)
+    torso = trunk_length(points, SIDE, SIDE)
+    person, face, wall = (
+        body_outlines(one, SIDE, SIDE, wide, torso)
+        for one, wide in ((body, 1.2), (head, 0.6), (head, 1.3))
+    )
+    dots = np.indices((SIDE, SIDE)).sum(0) % 4 < 2
+    frames = np.full((FRAMES, SIDE, SIDE, 3), 200, np.uint8)
+    frames[wall & dots] = 150
+    frames[face | person] = 20
+    one = Cutout(clip.frames[0], clip.masks[0].astype(np.float32) / 255, clip.keypoints[0])
+    found = with_limbs(frames, points, Collage([one]))
+    rim = person & ~binary_erosion(person, axes=(1, 2)) & ~wall
+    assert rim.sum() > 100 and np.median(found[rim]) > 175  # 200 is all of the surroundings
+    ring = wall & ~body_outlines(head, SIDE, SIDE, 1.1, torso)
+    ring &= ~binary_dilation(person, iterations=4, axes=(1, 2))
+    assert ring.sum() > 50 and np.abs(found[ring].astype(int) - frames[ring]).mean() < 6
 
 
 def test_an_object_beside_the_person_stays_and_smears_of_the_person_do_not() -> None:
