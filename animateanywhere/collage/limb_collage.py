@@ -209,6 +209,11 @@ def steadied(poses: np.ndarray) -> np.ndarray:
     return out
 
 
+def shows_torso(poses: np.ndarray) -> bool:
+    """Whether any of poses (F, 18, 3) shows a torso, without which no limbs are laid."""
+    return any(is_seen(completed(one), *TORSO) for one in poses)
+
+
 def views_of(poses: np.ndarray, found: np.ndarray) -> Views:
     """How a person stands in consecutive frames, steadied over time: from side to back, and from
     frame to frame, nothing leaps. poses: (F, 18, 3), as of `steadied`. found: before that, as a

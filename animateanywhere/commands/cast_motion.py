@@ -12,7 +12,6 @@ from animateanywhere.commands.cast_job import CastOptions, by_vace
 from animateanywhere.commands.prompt_verbs import VERBS, verbs_of
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.findings import warn_findings
-from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress, say
 from animateanywhere.methods.animate_anywhere.driving_motion import Motion
 from animateanywhere.pose import retarget
@@ -48,6 +47,7 @@ def motion_of(
     usual = follows and bool(base.config.get("prompt_motion", False))
     if options.pose is None and not (usual if asked is None else asked):
         return None
+    build = np.stack([one.keypoints for one in known])
     fps, frame = float(base.config["fps"]), base.frame
     if options.pose is None:
         frames = options.frames or int(base.config["frames"])
@@ -59,10 +59,9 @@ def motion_of(
         )  # fmt: skip
         if driving.pictures is not None:
             return Motion(driving, None, retarget.pad(driving.pictures, frame), frame)
-        size = square(int(base.config["size"]))
-        found = motion_findings(driving.keypoints, driving.size, None, size, fps)
+        found = motion_findings(driving.keypoints, driving.size, build, fps=fps)
         warn_findings(options.pose.name, found)
-    return fitted(base, driving, np.stack([one.keypoints for one in known]))
+    return fitted(base, driving, build)
 
 
 def fitted(base: Base, driving: Driving, build: np.ndarray) -> Motion:

@@ -16,7 +16,9 @@ from animateanywhere.methods.context_anyone.settings import load_recipe
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.puppets.caption import MOTION_WORDS
 from tests.commands.test_cast import motion, said
-from tests.commands.test_swap import write_character
+from tests.commands.test_swap import write_character, write_pose
+from tests.preprocessing.crowd import walker
+from tests.preprocessing.test_character import LEGS
 
 
 @pytest.fixture(name="run")
@@ -118,6 +120,41 @@ def test_limbs_need_joints(
     assert run("--collage", "--whole", "--prompt-motion", "--out", "b.mp4") == 0
     assert "no limbs are laid" in said(capsys)
     assert json.loads((place / "b.json").read_text())["collage"] is False
+
+
+def cut_motion(place: Path, hidden: tuple[int, ...]) -> Path:
+    """A motion that does not show some joints."""
+    table = json.loads(motion(place).read_text())
+    points = np.array(table["keypoints"])
+    points[:, hidden, 2] = 0
+    path = place / "cut.json"
+    path.write_text(json.dumps(table | {"keypoints": points.tolist()}))
+    return path
+
+
+def test_a_motion_that_shows_no_legs_is_said(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = cut_motion(place, LEGS)
+    assert run("--collage", "--pose", path, "--out", "a.mp4") == 0
+    assert "cut.json: the motion shows nobody below the hips: the body ends there" in said(capsys)
+    write_pose(place / "a.png", walker(4, 1).keypoints, hidden=LEGS)  # nor does the picture
+    assert run("--collage", "--pose", path, "--out", "b.mp4") == 0
+    text = said(capsys)
+    assert "a.png: shows no legs: they are made up" in text and "nobody below" not in text
+    assert run("--collage", "--pose", motion(place), "--out", "c.mp4") == 0
+    text = said(capsys)  # legs are asked of a picture without
+    assert "a.png: shows no legs: they are made up" in text and "nobody below" not in text
+
+
+def test_a_motion_without_a_torso_carries_no_limbs(
+    run: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = cut_motion(place, (*LEGS, 8, 11))
+    assert run("--collage", "--pose", path) == 2
+    assert "--collage: the motion shows no torso, from the neck to the hips" in said(capsys)
+    assert run("--pose", path, "--out", "a.mp4") == 0
+    assert "nobody below the waist" in said(capsys)
 
 
 def test_a_base_that_says_so_does_both_where_it_can(

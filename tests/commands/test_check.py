@@ -128,6 +128,15 @@ def test_a_motion_that_cannot_be_used(tiny_base: Path, place: Path) -> None:
     assert "personalize" in report.estimates  # the clip is as good as before
 
 
+def test_a_motion_that_is_cut_at_the_hips(tiny_base: Path, place: Path) -> None:
+    keypoints = standing(8)
+    keypoints[:, [9, 10, 12, 13], 2] = 0
+    skeleton.write_poses(place / "bust.json", skeleton.Poses(keypoints, 64, 64, 8.0))
+    report = check(CLIP, place / "bust.json", base=str(tiny_base))
+    texts = [finding.text for finding in report.findings["bust.json"]]
+    assert any("the motion shows nobody below the hips" in text for text in texts)
+
+
 def test_a_motion_with_unseen_legs(tiny_base: Path, place: Path) -> None:
     def sits(keypoints: np.ndarray) -> None:
         keypoints[:, [9, 10, 12, 13], 2] = 0

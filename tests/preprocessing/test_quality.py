@@ -211,6 +211,20 @@ def test_parts_and_views_missing_in_the_persons_clip():
     assert "back (100% of the frames)" in driven(mirrored, standing(8))["unseen views"].text
 
 
+def test_a_motion_that_is_cut_at_the_hips_is_said():
+    upper = standing(8)
+    upper[:, [9, 10, 12, 13], 2] = 0
+    for person in (None, standing(8)):
+        assert "nobody below the hips: the body ends" in driven(upper, person)["cut off"].text
+    assert driven(upper, upper) == {}  # the person of the clip is cut off as well
+    assert "cut off" in driven(upper, upper * 0)  # and here nothing is known of them
+    bust = upper.copy()
+    bust[:, [8, 11], 2] = 0
+    assert "nobody below the waist" in driven(bust)["cut off"].text
+    upper[0, 9, 2] = 1  # a knee, in an eighth of the frames
+    assert "cut off" not in driven(upper)
+
+
 def test_size_and_proportions_compared_with_the_persons():
     small = standing(8) * [0.5, 0.5, 1] + [30, 30, 0]
     assert "2.0 times as large" in driven(small, standing(8))["scale"].text

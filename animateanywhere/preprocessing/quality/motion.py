@@ -28,6 +28,7 @@ MAX_SCALE = 1.5  # times larger or smaller than the learned person in their fram
 MAX_PROPORTION = 1.25  # ratio of a bone's relative length; people differ by 1.1
 EDGE = 0.015  # of the frame: a joint nearer to the edge is leaving
 LEAVES = 0.1  # share of the frames with a joint at the edge
+HIPS = (8, 11)  # keypoints
 # In the order of `body.PAIRS`
 BONES = ("trunk", "thighs", "shins", "upper arms", "forearms", "head", "shoulders", "hips")
 
@@ -43,8 +44,8 @@ def motion_findings(
 
     Args:
         keypoints: (F, 18, 3) in pixels of a picture of size `source`.
-        reference: (N, 18, 3), the learned person's keypoints if known, in pixels of a frame of size
-            `learned`.
+        reference: (N, 18, 3), the keypoints of the person to be shown if known, in pixels of a
+            frame of size `learned`; without that, sizes and proportions are not compared.
         fps: frame rate of the motion.
     """
     visible = keypoints[..., 2] >= VISIBLE
@@ -57,6 +58,7 @@ def motion_findings(
         found.append(Finding("warning", "skeleton", f"{text}; add poses for them, or remove them"))
     found += [*rotation_findings(keypoints), *jump_findings(keypoints, fps)]
     found += _leaving(keypoints, visible, *source)
+    found += _cut(keypoints, reference)
     if reference is not None and learned is not None and len(reference):
         found += _not_in_reference(keypoints, reference)
         shrink = max(source.width / learned.width, source.height / learned.height)
@@ -74,6 +76,18 @@ def _leaving(keypoints: np.ndarray, visible: np.ndarray, width: int, height: int
             text = f"the motion leaves by the {name} edge in frames {frame_ranges(frames)}"
             out.append(Finding("warning", "frame", f"{text}; what lies outside is not generated"))
     return out
+
+
+def _cut(keypoints: np.ndarray, reference: np.ndarray | None) -> list[Finding]:
+    """Legs that a motion does not show, unless the person to be shown has none either."""
+    if parts_shown(keypoints)["legs"] >= MIN_SHARE:
+        return []
+    known = None if reference is None else reference[has_person(reference)]
+    if known is not None and len(known) and parts_shown(known)["legs"] < MIN_SHARE:
+        return []
+    hips = (keypoints[..., list(HIPS), 2] >= VISIBLE).any(1).mean() >= MIN_SHARE
+    text = f"the motion shows nobody below the {'hips' if hips else 'waist'}: the body ends there"
+    return [Finding("warning", "cut off", f"{text}; take a motion that shows the whole person")]
 
 
 def _not_in_reference(keypoints: np.ndarray, reference: np.ndarray) -> list[Finding]:
