@@ -28,7 +28,7 @@ NEW_CLAUSE = frozenset("and but then or nor while who that when as because , . ;
 AUXILIARIES = frozenset("to can could will would shall should must may might do does did".split())
 HAVE = frozenset("has have had".split())
 BE = frozenset("is are am was were be been".split())
-ADVERBS = frozenset("not now still also often always soon again just there both all".split())
+ADVERBS = frozenset("not rather now still also often always soon again just there both all".split())
 PREPOSITIONS = frozenset(
     """in on at by with without near under over into onto from of for behind beside before after
     through across along around up down off out toward towards like than inside outside above below
@@ -37,11 +37,12 @@ PREPOSITIONS = frozenset(
 # Behind these is no verb, but what a verb's name describes or names: "in a running suit", "big
 # waves"
 NOUN_AFTER = ARTICLES | PREPOSITIONS | set("no many few several big high tall huge".split())
+WATER = r"(?<!\bthe )\b(?:ocean|sea) waves\b"  # but somebody waves in "by the sea waves"
 FUNCTION_WORDS = (
     ARTICLES | PREPOSITIONS | NEW_CLAUSE | AUXILIARIES | BE | ADVERBS
     | set("back away fast home".split())
 )  # fmt: skip
-NOT = frozenset("not never cannot neither".split())  # to the end of a clause
+NOT = frozenset("not never cannot neither nobody".split())  # to the end of a clause
 ENDING = frozenset("stop stops stopped stopping avoids".split())  # "stops running"
 # What makes a motion of its noun: "takes a walk", and without an article, "does squats"
 TAKE = frozenset(
@@ -50,7 +51,7 @@ TAKE = frozenset(
 )
 DO = frozenset("do does did doing perform performs performing".split())
 LIGHT_WORDS = ARTICLES | {"for", "on"}
-FARTHEST = 4  # words from one to the other
+FARTHEST = 5  # words from one to the other
 # No motion is missed for these
 NO_MOTION = TAKE | DO | BE | ENDING | set(
     """wears wearing holds holding carries carrying looks looking smiles smiling keeps starts
@@ -73,7 +74,8 @@ def motion_named(prompt: str) -> str | None:
 def verbs_of(prompt: str) -> list[Verb]:
     """What somebody does in a prompt, in order. A participle before a noun for a person ("a dancing
     woman") counts where there is nothing else."""
-    words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[,.;:!?]", plain(prompt).lower())
+    text = re.sub(WATER, "water", plain(prompt).lower())
+    words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[,.;:!?]", text)
     found = list(_said(words))
     if any(verb.motion for verb in found):
         return found
