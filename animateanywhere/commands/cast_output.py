@@ -26,7 +26,7 @@ from animateanywhere.core.files import (
 from animateanywhere.core.formats import format_of
 from animateanywhere.core.name_claim import claim, claimed
 from animateanywhere.core.paths import RUNS
-from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.evaluation.sidecar import recorder
 from animateanywhere.media import output, video
 from animateanywhere.media.provenance import CAST, planned
 from animateanywhere.methods.animate_anywhere.playback import Playback, sound_of
@@ -107,9 +107,8 @@ def write(
     if options.pose is not None and not options.no_audio:
         shown = Playback(count, np.arange(count), fps, None)
         sound = sound_of(options.pose, shown, base, out.suffix.lower(), options.part)
-    said_in = output.write(out, iter(frames), count, fps, sound, CAST)
-    said = {"provenance": settings["provenance"] | {"metadata": said_in}}
-    write_sidecar(out, settings | said)  # at once: without it, the result is nobody's
+    record = recorder(out, settings)
+    output.write(out, iter(frames), count, fps, sound, CAST, record)
     with write_aside(_kept(out)) as aside:
         Image.fromarray(np.concatenate(job.pictures, 1)).save(aside, format="PNG")
     if options.contact_sheet is not None:

@@ -33,7 +33,7 @@ from animateanywhere.core.messages import say, warn
 from animateanywhere.core.paths import RUNS
 from animateanywhere.core.run_folder import VIDEOS, mark
 from animateanywhere.diffusion.sampling import make_scheduler
-from animateanywhere.evaluation.sidecar import earlier_settings, free_name, write_sidecar
+from animateanywhere.evaluation.sidecar import earlier_settings, free_name, recorder
 from animateanywhere.media import output, video
 from animateanywhere.media.content_credentials import check_signer
 from animateanywhere.media.output import Loop
@@ -158,9 +158,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     laid = None
     if limbs is not None and motion.fitted is not None:
         laid = partial(each_with_limbs, poses=motion.fitted, collage=limbs.collage, steady=steady)
-    pictures, said_in = sample_and_write(loaded, full, poses, shown, sound, out, options, laid)
-    settings["provenance"] |= {"metadata": said_in}
-    write_sidecar(out, settings)
+    record = recorder(out, settings)
+    pictures = sample_and_write(loaded, full, poses, shown, sound, out, record, options, laid)
     took = compare(out.with_suffix(".estimate.json"), estimate, begun)
     history.add(base, None, estimate, took)
     if options.contact_sheet is not None:
@@ -181,10 +180,10 @@ def _load(prompt: str, options: GenerateOptions) -> Loaded:
 
 def sample_and_write(
     loaded: Loaded, prompt: str, poses: torch.Tensor, shown: Playback, sound: Sound | None,
-    out: Path, options: GenerateOptions, laid: Change | None = None,
-) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    out: Path, record: output.Beside, options: GenerateOptions, laid: Change | None = None,
+) -> np.ndarray:  # fmt: skip
     """Sample frames and write them to `out`; return those for the contact sheet, (N, H, W, 3)
-    uint8, and where the metadata says that the video was generated. laid: lays limbs over them."""
+    uint8. record: as `beside` of `output.write`. laid: lays limbs over them."""
     base, early = loaded.base, None
     if loaded.untouched is not None:
         alone = method.build(loaded.untouched, Loss(guide=False), video=True).eval()
@@ -203,8 +202,8 @@ def sample_and_write(
         frames = frames if laid is None else laid(frames)
         frames = _within(loaded.room_for_vae(network), frames)
         frames = output.arranged(_copy_some(frames, set(some.tolist()), kept), shown.order)
-        said_in = output.write(out, frames, len(shown.order), shown.fps, sound, GENERATED)
-    return np.stack(kept), said_in
+        output.write(out, frames, len(shown.order), shown.fps, sound, GENERATED, record)
+    return np.stack(kept)
 
 
 def sidecar(

@@ -17,7 +17,7 @@ from animateanywhere.core.files import require_free
 from animateanywhere.core.formats import GIF_FPS, WITH_SOUND, format_of
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import progress, say, warn
-from animateanywhere.evaluation.sidecar import write_sidecar
+from animateanywhere.evaluation.sidecar import recorder
 from animateanywhere.media import output, video
 from animateanywhere.media.provenance import SWAPPED, Made
 from animateanywhere.media.sound import Packets, Sound, has_sound, sound_to_copy
@@ -114,14 +114,13 @@ def write_result(
     shown = video.sheet_frames(scene.total) if contact_sheet is not None else np.empty(0, int)
     kept: list[tuple[np.ndarray, ...]] = []
     frames = _stitched(plan, pieces, set(shown.tolist()), kept)
+    record = recorder(out, settings)
     if out.suffix.lower() == ".png":
         (picture,) = frames
-        said_in = output.write_picture(out, picture, SWAPPED)
+        output.write_picture(out, picture, SWAPPED, record)
     else:
         sound = None if no_audio else _sound(scene, out.suffix.lower())
-        said_in = output.write(out, frames, scene.total, scene.facts.fps, sound, SWAPPED)
-    said = {"provenance": settings["provenance"] | {"metadata": said_in}}
-    write_sidecar(out, settings | said)  # at once: without it, the result is nobody's
+        output.write(out, frames, scene.total, scene.facts.fps, sound, SWAPPED, record)
     if contact_sheet is not None:
         own, changed, result = (np.stack(rows) for rows in zip(*kept, strict=True))
         pictures = np.stack([on_ground(one.pixels, one.mask) for one in character])

@@ -1,5 +1,7 @@
 """Atomic writing of files and folders: write a temporary sibling, flush it to disk, rename it."""
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import math
@@ -9,13 +11,15 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from animateanywhere.core.errors import Failure, UsageError
 from animateanywhere.core.paths import cache_folder
+
+Then = Callable[[], object]
 
 # What stands beside a file or folder while it is written; kill -9 leaves it
 ASIDE = re.compile(r"\.(?P<name>.*)\.[0-9a-f]{8}\.(?P<kind>part|old)(\.[^.]*)?", re.DOTALL)
@@ -40,12 +44,13 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def write_alone(path: str | os.PathLike[str]) -> Iterator[Path]:
+def write_alone(path: str | os.PathLike[str], whole: Then = lambda: None) -> Iterator[Path]:
     """As `write_aside`, for a file that takes long to write: what is yielded lies in a temporary
     folder, where more may be put, and what a killed process left of such folders for this `path`
-    is removed first."""
+    is removed first. whole: is called when all of the file is on the disk, right before it gets its
+    name."""
     path = _file_to_write(path)
-    with _folder_in_use(path) as folder, _becoming(folder / path.name, path):
+    with _folder_in_use(path) as folder, _becoming(folder / path.name, path, whole):
         yield folder / path.name
 
 
@@ -59,13 +64,14 @@ def _file_to_write(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def _becoming(part: Path, path: Path) -> Iterator[None]:
+def _becoming(part: Path, path: Path, whole: Then = lambda: None) -> Iterator[None]:
     """Rename `part` to `path` at the end of the block, remove it on any exception; as
-    `write_aside`."""
+    `write_alone`."""
     try:
         yield
         _set_modes(path.parent, [part])
         flush(part)
+        whole()
         os.replace(part, path)
         flush(path.parent)
     except BaseException as error:
@@ -122,14 +128,15 @@ def _locked(folder: Path) -> int | None:
 
 @contextmanager
 def folder_aside(
-    path: str | os.PathLike[str], own: Collection[str] | None = None
+    path: str | os.PathLike[str], own: Collection[str] | None = None, whole: Then = lambda: None
 ) -> Iterator[Path]:
     """Yield a new temporary sibling folder to fill; at the end it replaces the folder `path`.
 
     own: names of what the program writes into such a folder; all else in an existing folder is
     kept. With None an existing folder is deleted with its contents, so use that only for folders
     within a run folder. Cleans up as `write_alone` does, and with `own`, for which the caller must
-    own the folder (`run_folder.owned`), also where a replacement was interrupted.
+    own the folder (`run_folder.owned`), also where a replacement was interrupted. whole: as of
+    `write_alone`.
 
     Raises:
         Failure: the disk is full.
@@ -150,6 +157,7 @@ def folder_aside(
             for file in part.rglob("*"):
                 flush(file)
             flush(part)
+            whole()
             _swap(part, path, own)
         except BaseException as error:
             if disk_is_full(error, path.parent):  # tested before the partial folder is removed

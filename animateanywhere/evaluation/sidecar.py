@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,15 +17,22 @@ PART = ("start", "fps", "person")  # of the motion
 
 
 def write_sidecar(video: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a video beside it. If that fails or is stopped, the video, a file, is
-    removed as well: without them it is nobody's, and the same command would not replace it."""
-    try:
-        with write_aside(video.with_suffix(".json")) as aside:
-            aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    except BaseException:
-        if video.is_file():
-            video.unlink()
-        raise
+    """Write the settings of a video beside it, right before the video gets its name
+    (`output.write`): without them it would be nobody's, and the same command would not replace
+    it."""
+    with write_aside(video.with_suffix(".json")) as aside:
+        aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def recorder(video: Path, settings: dict[str, Any]) -> Callable[[list[str]], None]:
+    """What writes the settings of a video, once it is known where its metadata tells its origin:
+    `beside` of `output.write`."""
+
+    def beside(said_in: list[str]) -> None:
+        origin = {"provenance": settings["provenance"] | {"metadata": said_in}}
+        write_sidecar(video, settings | origin)
+
+    return beside
 
 
 def free_name(folder: Path, prompt: str, seed: int, suffix: str, settings: dict[str, Any]) -> Path:

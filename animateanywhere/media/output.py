@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from animateanywhere.media.sound import Packets, Sound, add_sound
 from animateanywhere.media.writing import VP9, encode, h264
 
 Loop = Literal["circle", "forth and back"]  # how a video loops; see `commands.generate`
+Beside = Callable[[list[str]], object]
 
 WEBP_QUALITY = 90
 
@@ -51,17 +52,20 @@ def arranged(frames: Iterable[np.ndarray], order: np.ndarray) -> Iterator[np.nda
 def write(
     path: Path, frames: Iterable[np.ndarray], count: int, fps: float,
     sound: Sound | Packets | None = None, made: Made | None = None,
+    beside: Beside = lambda said_in: None,
 ) -> list[str]:  # fmt: skip
     """Write `count` frames uint8 (H, W, 3), completely or not at all, in the format of the suffix
     (`core.formats`). sound: for .mp4 and .webm only. made: what the metadata says of the origin;
-    returns where it was read again (`provenance.Origin.places`)."""
-    suffix = format_of(path)
+    returns where it was read again (`provenance.Origin.places`). beside: is called with that when
+    all is on the disk, right before it gets its name, and writes the record of it."""
+    suffix, said_in = format_of(path), list[str]()
     if suffix == "":
-        with folder_aside(path) as folder:
+        with folder_aside(path, whole=lambda: beside(said_in)) as folder:
             for number, frame in enumerate(frames):
                 _save_png(folder / f"{number:04}.png", frame, made)
-            return [] if made is None else complete_folder(folder, made)
-    with write_alone(path) as aside:
+            said_in += [] if made is None else complete_folder(folder, made)
+        return said_in
+    with write_alone(path, lambda: beside(said_in)) as aside:
         if suffix == ".gif":
             _save_gif(aside, frames, count, fps, made)
         elif suffix == ".webp":
@@ -75,14 +79,19 @@ def write(
                 add_sound(silent, sound, aside)
             finally:
                 silent.unlink(missing_ok=True)
-        return [] if made is None else complete(aside, made)
+        said_in += [] if made is None else complete(aside, made)
+    return said_in
 
 
-def write_picture(path: Path, picture: np.ndarray, made: Made) -> list[str]:
-    """Write one picture uint8 (H, W, 3) as PNG; made and what is returned: as of `write`."""
-    with write_alone(path) as aside:
+def write_picture(
+    path: Path, picture: np.ndarray, made: Made, beside: Beside = lambda said_in: None
+) -> list[str]:
+    """Write one picture uint8 (H, W, 3) as PNG; made, beside, and what it returns: as `write`."""
+    said_in = list[str]()
+    with write_alone(path, lambda: beside(said_in)) as aside:
         _save_png(aside, picture, made)
-        return complete(aside, made)
+        said_in += complete(aside, made)
+    return said_in
 
 
 def _encode(path: Path, frames: Iterable[np.ndarray], fps: float, made: Made | None) -> None:

@@ -20,6 +20,7 @@ from animateanywhere.core.paths import RUNS
 from animateanywhere.diffusion import kept_steps
 from animateanywhere.evaluation import sidecar
 from animateanywhere.media import writing
+from tests.commands.renames import put_back, states_of
 from tests.commands.test_cast import cast_run, said, small_pictures  # noqa: F401
 from tests.commands.test_swap import write_character
 
@@ -117,6 +118,20 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert not list(place.rglob("*.part*"))
     assert (place / "x.mp4").exists() == (place / "x.json").exists() == (where == "kept picture")
     assert run(*ORDER, "--out", "x.mp4") == 0
+
+
+def test_whenever_it_is_killed_the_same_command_takes_the_name_again(
+    run: Callable[..., int], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("--frames", 1, "--steps", 1, "--out", "x.mp4")
+    with monkeypatch.context() as watched:
+        states = states_of(watched, place)
+        assert run(*given) == 0
+    seen = {("x.mp4" in state, "x.json" in state): state for state in states}
+    assert seen.keys() == {(False, False), (False, True), (True, True)}  # no video without settings
+    whole = seen[True, True]["x.mp4"]
+    put_back(place, seen[False, True])
+    assert run(*given) == 0 and (place / "x.mp4").read_bytes() == whole
 
 
 def test_two_processes_do_not_write_one_file(

@@ -26,6 +26,7 @@ from animateanywhere.methods.animate_anywhere.settings import Loss, load_recipe
 from animateanywhere.pose.retarget import letterbox
 from animateanywhere.pose.skeleton import Poses, draw, write_poses
 from tests.backbones.test_personal_weights import metadata
+from tests.commands.renames import put_back, states_of
 
 SIZE = 64
 
@@ -281,6 +282,21 @@ def test_files_of_others_are_not_overwritten(folder, pose, tmp_path, capsys):
     sheet.unlink()
     for _ in range(2):
         assert main([*command, "--contact-sheet", str(sheet)]) == 0
+
+
+def test_whenever_it_is_killed_the_same_command_takes_the_name_again(
+    folder, pose, tmp_path, monkeypatch
+):
+    command = ["generate", "a man", "--pose", str(pose), "--base", str(folder), "--steps", "1",
+               "--frames", "2", "--out", str(tmp_path / "x.mp4")]  # fmt: skip
+    with monkeypatch.context() as watched:
+        states = states_of(watched, tmp_path)
+        assert main(command) == 0
+    seen = {("x.mp4" in state, "x.json" in state): state for state in states}
+    assert seen.keys() == {(False, False), (False, True), (True, True)}  # no video without settings
+    put_back(tmp_path, seen[False, True])
+    assert main(command) == 0
+    assert (tmp_path / "x.mp4").read_bytes() == seen[True, True]["x.mp4"]
 
 
 def test_values_that_are_not_finite_are_an_error(folder, pose, tmp_path):

@@ -3,6 +3,7 @@ a line."""
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -562,6 +563,28 @@ def test_a_run_that_is_stopped_at_its_contact_sheet_can_be_repeated(
     assert run(*more) == 0  # its own video
     first = (place / "sheet.png").read_bytes()
     assert run(*more) == 0 and (place / "sheet.png").read_bytes() == first  # its own sheet
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ""])
+def test_whenever_it_is_killed_the_same_command_takes_the_name_again(
+    run, place, monkeypatch, suffix
+):
+    scene_of(place, STAYS)
+    given = ["--out", f"x{suffix}"]
+    there: list[tuple[bool, bool]] = []
+    rename = os.replace
+
+    def replace(*paths: Any) -> None:
+        rename(*paths)
+        there.append(((place / f"x{suffix}").exists(), (place / "x.json").exists()))
+
+    with monkeypatch.context() as watched:
+        watched.setattr(os, "replace", replace)
+        assert run(*given) == 0
+    assert set(there) == {(False, False), (False, True), (True, True)}  # none without settings
+    remove = shutil.rmtree if suffix == "" else os.remove
+    remove(place / f"x{suffix}")
+    assert run(*given) == 0 and (place / f"x{suffix}").exists()
 
 
 def test_another_mask_beside_the_picture_is_another_character(run, place, capsys):
