@@ -19,6 +19,7 @@ from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.pose import detect
 from animateanywhere.preprocessing.reference_clip import choose
 from animateanywhere.preprocessing.scene import parts as part_of
+from animateanywhere.preprocessing.scene.flashes import flash_frames
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.presence import find_presence
@@ -260,6 +261,33 @@ def test_shots_are_swapped_one_by_one_and_another_person_stays(place):
     assert len(scene.passed_through) == COUNT
     assert any("somebody in other clothes, person 2" in one.get("text", "")
                for one in events.events)  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_flash_is_no_cut_and_no_other_person(place, count):
+    shown = crowd({1: STAYS + 2 * np.arange(COUNT)})
+    frames = shown.frames.copy()
+    lit = slice(7, 7 + count)
+    frames[lit] = 255 - (255 - frames[lit]) // 3
+    scene = prepared(write_scene(place / "a.mp4", shown._replace(frames=frames)))
+    assert swapped(scene) == [(0, COUNT)] and len(scene.parts) == 1
+    assert {one.what: one.level for one in scene.findings if one.level == "warning"} == {}
+    (note,) = [one for one in scene.findings if one.what == "flash"]
+    assert note.text.startswith(f"frames {'7' if count == 1 else '7 to 9'} are lit")
+
+
+def test_what_is_bright_for_longer_or_somewhere_else_is_no_flash():
+    dark = np.random.default_rng(0).integers(20, 90, (1, 16, 24)).astype(np.uint8)
+    frames = np.repeat(dark, 20, 0)
+    frames[8:10] = dark + 100
+    assert np.flatnonzero(flash_frames(frames, 10.0)).tolist() == [8, 9]
+    longer, other, away = frames.copy(), frames.copy(), frames.copy()
+    longer[8:18] = dark + 100
+    other[8:10] = 110 - dark  # as bright, but not everywhere
+    away[10:] = dark[:, ::-1]  # a cut right after it
+    away[10:] //= 2
+    for one in (longer, other, away):
+        assert not flash_frames(one, 10.0).any()
 
 
 def test_long_stretches_are_parts_and_memory_does_not_grow(place, monkeypatch):

@@ -28,7 +28,7 @@ from animateanywhere.preprocessing.scene.parts import (
 from animateanywhere.preprocessing.scene.presence import find_presence
 from animateanywhere.preprocessing.scene.scan import Facts, scan
 
-VERSION = 2  # of what is done here: a change makes old folders stale
+VERSION = 3  # of what is done here: a change makes old folders stale
 PEOPLE = "people.png"
 
 

@@ -80,7 +80,7 @@ def find_presence(
     others += [one.keypoints for one in people.background]
     findings += [
         *_passed_through(stretches, has_person(keypoints), facts), *_cuts(scanned.cuts, facts),
-        *_size(keypoints, stretches, facts), *_behind(people),
+        *_lit(scanned.lit), *_size(keypoints, stretches, facts), *_behind(people),
     ]  # fmt: skip
     return Presence(keypoints, filled, others, stretches, findings)
 
@@ -177,6 +177,13 @@ def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
     times = ", ".join(f"{facts.part.start + cut / facts.fps:.1f} s" for cut in cuts[:5])
     more = " and more" if len(cuts) > 5 else ""
     return [Finding("note", "cuts", f"{len(cuts) + 1} shots, new ones at {times}{more}")]
+
+
+def _lit(lit: np.ndarray) -> list[Finding]:
+    if not lit.any():
+        return []
+    text = f"frames {frame_ranges(np.flatnonzero(lit))} are lit by a flash: taken as the same shot"
+    return [Finding("note", "flash", text)]
 
 
 def _behind(people: People) -> list[Finding]:

@@ -26,6 +26,7 @@ from animateanywhere.preprocessing.pose.people import persons_of, with_colors
 from animateanywhere.preprocessing.quality import footage
 from animateanywhere.preprocessing.quality.clip import cut_frames
 from animateanywhere.preprocessing.reference_clip import DRAWN, Chosen
+from animateanywhere.preprocessing.scene.flashes import brightness, flash_frames
 from animateanywhere.preprocessing.tracking import Persons
 
 FULL = 8192  # pixels: no frame that can be read has a longer side
@@ -55,11 +56,12 @@ class Facts(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What one pass found: the persons of each frame, in pixels of `Facts.seen`, and the frames
-    with which a new shot begins."""
+    """What one pass found: the persons of each frame, in pixels of `Facts.seen`, the frames with
+    which a new shot begins, and bool (F,) those that a flash lights, whose colors are unknown."""
 
     found: list[Persons]
     cuts: list[int]
+    lit: np.ndarray
 
 
 def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
@@ -116,7 +118,7 @@ def options_of(facts: Facts) -> str:
 def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
     """Look for cuts and people. Raises UsageError for skeletons and part maps."""
     found: list[Persons] = []
-    changes = []
+    changes, small = [], []
     last, left = None, facts.expected
     with progress("looking for people", total=facts.expected) as bar:
         for some in read_scene(facts, video.LONG_SIDE, again=False):
@@ -127,12 +129,19 @@ def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
                 )
             frames = some.frames if last is None else np.concatenate([last, some.frames])
             changes.append(footage.color_changes(frames))
+            small.append(brightness(some.frames))
             last = some.frames[-1:]
             with reporting_to(Events()):  # a bar for each slice would say nothing
                 found += with_colors(_persons(facts, some, chosen, backends), some.frames)
             bar.advance(min(len(some.frames), left))  # there may be more than expected
             left -= min(len(some.frames), left)
-    return Scan(found, cut_frames(np.concatenate(changes)).tolist())
+    lit = flash_frames(np.concatenate(small), facts.fps)
+    cuts = cut_frames(np.concatenate(changes))
+    cuts = cuts[~(lit[cuts] | lit[cuts - 1])]
+    for frame in np.flatnonzero(lit).tolist():
+        unknown = np.full_like(found[frame].colors, np.nan)
+        found[frame] = found[frame]._replace(colors=unknown)
+    return Scan(found, cuts.tolist(), lit)
 
 
 def read_scene(facts: Facts, size: int, again: bool = True) -> Iterator[video.Slice]:
