@@ -90,6 +90,8 @@ def swap(characters: Sequence[Path], scene: Path, options: SwapOptions = DEFAULT
         who.require_used()
         for one in known:
             warn_findings(one.path.name, one.findings)
+            for note in (found.text for found in one.findings if found.level == "note"):
+                say(escape(f"{one.path.name}: {note}"))
         prepared = prepare_scene(facts, folder, options.person, backends)
         _compare(known, prepared, options)
         begun = time.monotonic()

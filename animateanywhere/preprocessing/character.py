@@ -38,12 +38,13 @@ from animateanywhere.preprocessing.crop import (
 )
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect
+from animateanywhere.preprocessing.pose.hidden import painted_over, with_hidden
 from animateanywhere.preprocessing.pose.people import follow_people, persons_of
 from animateanywhere.preprocessing.quality import footage
 from animateanywhere.preprocessing.quality.clip import BLURRED, DARK, OVEREXPOSED, SMALL
 from animateanywhere.preprocessing.reference_clip import DRAWN as SKELETONS
 from animateanywhere.preprocessing.reference_clip import MOST_OPAQUE
-from animateanywhere.preprocessing.tracking import Persons
+from animateanywhere.preprocessing.tracking import Persons, share_inside
 from animateanywhere.preprocessing.who import Who
 
 SIDE = 512  # pixels of the square crop
@@ -98,9 +99,19 @@ def read_character(path: Path, who: Who, backends: Backends, least: int) -> Char
         read = video.read(path, max_frames=CLIP)
     require_no_skeleton(read)
     mask = _own_mask(path, read)
-    someone = _person(read, who, backends, mask)
-    made = cut_out(read, *someone, mask, backends, least)
-    return made._replace(digest=clip_digest(path), findings=kind_findings(read) + made.findings)
+    keypoints, others, smaller = _person(read, who, backends, mask)
+    made = cut_out(read, keypoints, others, mask, backends, least)
+    findings = kind_findings(read) + (_left_out(smaller) if mask is None else []) + made.findings
+    return made._replace(digest=clip_digest(path), findings=findings)
+
+
+def _left_out(smaller: int) -> list[Finding]:
+    """A note of persons far smaller than the character."""
+    if not smaller:
+        return []
+    many = f"{smaller} far smaller persons are" if smaller > 1 else "a far smaller person is"
+    text = f"{many} in the picture, too, without a number: crop it to take another one"
+    return [Finding("note", "people", text)]
 
 
 def cut_out_digest(one: Character) -> str:
@@ -148,11 +159,18 @@ def cut_out(
     covered = 1.0 if mask is None or not seen else share_in(mask, keypoints)
     if mask is None:
         name = choose_backend("mask", without_exact(backends), path)
-        with reporting_to(Events()):
-            outline = segment.extract(
-                frame, keypoints[None], where, size, name, backends.location,
-                [one[None] for one in others],
-            )[0]  # fmt: skip
+
+        def outlined(shown: np.ndarray) -> np.ndarray:
+            with reporting_to(Events()):
+                found: np.ndarray = segment.extract(
+                    shown, keypoints[None], where, size, name, backends.location,
+                    [one[None] for one in others],
+                )[0]  # fmt: skip
+            return found
+
+        outline = outlined(frame)
+        if others and not (outline > 0.5).any():  # who is found only where these are painted over
+            outline = outlined(painted_over(frame[0], np.stack(others))[None])
         covered = share_in((outline * 255).astype(np.uint8), inside) if seen else 1.0
     else:
         outline = _crop_mask(mask, where, size)
@@ -262,25 +280,44 @@ def own_alpha(read: video.Video) -> np.ndarray | None:
 def persons_in(clip: video.Video, part: Part, backends: Backends) -> list[Persons]:
     """The persons of each frame of a clip, read from `part` of its file: by the poses beside it, or
     by the detector."""
-    known = exact.poses_file(clip.path)
-    if known is not None and backends.pose in ("auto", "exact"):
+    known = _poses_beside(clip.path, backends)
+    if known is not None:
         return [persons_of(poses) for poses in exact.all_poses(known, clip, part)]
     backend = choose_backend("pose", without_exact(backends), clip.path)
     with reporting_to(Events()):
         return detect.find_persons(clip.frames, backend, backends.location)
 
 
+def _poses_beside(path: Path, backends: Backends) -> Path | None:
+    """The file of exact poses beside a clip, where it is to be used."""
+    return exact.poses_file(path) if backends.pose in ("auto", "exact") else None
+
+
+def _everybody(first: video.Video, backends: Backends) -> Persons:
+    """The persons of a picture, the first frame of `first`, with those whom a detector takes for
+    one with others."""
+    (found,) = persons_in(first, WHOLE, backends)
+    if _poses_beside(first.path, backends) is not None:
+        return found
+
+    def again(frame: np.ndarray) -> Persons:
+        with quietly():
+            return persons_in(first._replace(frames=frame[None]), WHOLE, backends)[0]
+
+    return with_hidden(found, first.frames[0], again)
+
+
 def _person(
     read: video.Video, who: Who, backends: Backends, mask: np.ndarray | None
-) -> tuple[np.ndarray | None, list[np.ndarray]]:
-    """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else.
-    mask: that comes with the picture, and tells who of several it is."""
+) -> tuple[np.ndarray | None, list[np.ndarray], int]:
+    """Keypoints (18, 3) of the person, None of a cut-out without a pose, and of everybody else; and
+    how many are far smaller. mask: that comes with the picture, and tells who of several it is."""
     path, frame = read.path, read.frames[:1]
     first = read._replace(frames=frame, times=read.times[:1])
-    people = follow_people(persons_in(first, WHOLE, backends))
+    people = follow_people([_everybody(first, backends)])
     if not people.tracks:
         if mask is not None:
-            return None, []
+            return None, [], 0
         raise NobodyFound(
             f"{path}: no person found; give a picture of one person, or a cut-out PNG"
         )
@@ -291,15 +328,12 @@ def _person(
     else:
         number = who.choose(people, lambda _: frame[0], path, ", or crop the picture")
     others = [one.keypoints[0] for one in people.others(number)]
-    return people.tracks[number - 1].keypoints[0], others
+    return people.tracks[number - 1].keypoints[0], others, people.smaller
 
 
 def share_in(mask: np.ndarray, keypoints: np.ndarray) -> float:
     """The share of a person's visible joints that lie in a mask uint8 (H, W)."""
-    x, y = keypoints[keypoints[:, 2] >= VISIBLE, :2].round().astype(int).T
-    height, width = mask.shape
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return float((mask[y[inside], x[inside]] > 127).sum() / max(len(x), 1))
+    return share_inside(mask > 127, keypoints)
 
 
 def without_exact(backends: Backends) -> Backends:

@@ -236,6 +236,14 @@ def _first_known(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(old), new, old)
 
 
+def share_inside(region: np.ndarray, pose: np.ndarray) -> float:
+    """The share of a person's visible keypoints (18, 3) that lie in a region, bool (H, W)."""
+    x, y = pose[pose[:, 2] >= VISIBLE, :2].round().astype(int).T
+    height, width = region.shape
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return float(region[y[inside], x[inside]].sum() / max(len(x), 1))
+
+
 def box_sizes(boxes: np.ndarray) -> np.ndarray:
     """The longer side (N,) in pixels of boxes (N, 4)."""
     return (boxes[:, 2:4] - boxes[:, :2]).max(1, initial=0)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from animateanywhere.cli.main import main
 from animateanywhere.commands import swap_chunks, swap_output
+from animateanywhere.core.findings import Finding
 from animateanywhere.media import content_credentials, output, provenance, video
 from animateanywhere.media.provenance import CAST
 from animateanywhere.media.sound import add_sound, read_sound
@@ -585,6 +586,14 @@ def test_whenever_it_is_killed_the_same_command_takes_the_name_again(
     remove = shutil.rmtree if suffix == "" else os.remove
     remove(place / f"x{suffix}")
     assert run(*given) == 0 and (place / f"x{suffix}").exists()
+
+
+def test_notes_of_the_picture_are_said(run, place, monkeypatch, capsys):
+    scene_of(place, STAYS)
+    note = Finding("note", "people", "a far smaller person is in the picture, too")
+    monkeypatch.setattr(character_of, "kind_findings", lambda read: [note])
+    assert run() == 0
+    assert "a.png: a far smaller person is in the picture, too" in all_said(capsys)
 
 
 def test_another_mask_beside_the_picture_is_another_character(run, place, capsys):

@@ -2,12 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from animateanywhere import puppets
 from animateanywhere.core.errors import UsageError
 from animateanywhere.media import video
 from animateanywhere.pose import skeleton
@@ -21,7 +23,11 @@ from animateanywhere.preprocessing.character import (
     proportions,
     read_character,
 )
+from animateanywhere.preprocessing.pose.hidden import with_hidden
+from animateanywhere.preprocessing.pose.people import persons_of
+from animateanywhere.preprocessing.tracking import Persons
 from animateanywhere.preprocessing.who import Who
+from tests.conftest import needs_blazepose
 from tests.preprocessing.crowd import SIZE, walker
 
 PERSON = walker(4, 1)
@@ -112,6 +118,57 @@ def test_nobody_and_several_are_refused_and_one_of_several_can_be_chosen(tmp_pat
     assert abs(necks[0] - necks[1]) > 100
     with pytest.raises(UsageError, match="--character-person 3: 2 persons are seen"):
         read(two, 3)
+
+
+def side_by_side(path: Path, size: int, away: int) -> Path:
+    """A person of 512 pixels, and one of `size` pixels `away` pixels farther to the right."""
+    canvas = np.full((512, 800, 3), 150, np.uint8)
+    for seed, side, left in ((3, 512, 60), (5, size, 60 + away)):
+        spec = puppets.sample_spec(seed, split="held-out")
+        spec = replace(
+            spec, motion=replace(spec.motion, name="dance", yaw=0.2, travel=0.0),
+            camera=replace(spec.camera, scale=0.8, ground=0.92, x=0.0, pan=0.0),
+            object=replace(spec.object, name="none"),
+        )  # fmt: skip
+        clip = puppets.render(spec, 1, side)
+        there = canvas[512 - side :, left : left + side]
+        there[:] = np.where(clip.masks[0][..., None] > 127, clip.frames[0], there)
+    Image.fromarray(canvas).save(path)
+    return path
+
+
+def test_two_who_stand_close_are_two_and_a_far_smaller_one_is_said(tmp_path, place):
+    """The detector finds one person where two stand close to each other."""
+    needs_blazepose()
+    near = side_by_side(tmp_path / "near.png", 512, 150)
+    with pytest.raises(UsageError, match=r"2 persons: choose one by --character-person N"):
+        read(near)
+    assert (tmp_path / "people.png").is_file()
+    orange = []  # of the skirt of who stands behind
+    for number in (1, 2):
+        one = read(near, number)
+        r, g, b = one.pixels[one.mask > 0.5].astype(int).T
+        orange.append(((r > 200) & (g < 180) & (b < 80)).mean())
+    assert orange[0] < 0.02 and orange[1] > 0.1
+    small = read(side_by_side(tmp_path / "small.png", 150, 350))
+    assert "a far smaller person is in the picture, too" in said(small)
+
+
+def test_what_is_found_of_a_covered_person_again_is_nobody_else():
+    found = persons_of(POSE[None].astype(np.float32))
+    beside = POSE + np.array([20.0, 0, 0], np.float32) * (POSE[:, 2:] > 0)
+
+    def count(pose: np.ndarray, score: float) -> int:
+        def detect(frame: np.ndarray) -> Persons:
+            assert (frame != PICTURE).any(-1)[MASK > 127].mean() > 0.5  # painted over
+            return persons_of(pose[None].astype(np.float32), np.array([score]))
+
+        return len(with_hidden(found, PICTURE, detect).boxes)
+
+    assert count(beside, 0.9) == 2
+    assert count(beside, 0.7) == 1 and count(POSE, 0.9) == 1
+    nobody = persons_of(np.zeros((0, 18, 3), np.float32))
+    assert len(with_hidden(nobody, PICTURE, lambda frame: found).boxes) == 0
 
 
 def test_a_number_counts_for_the_one_of_several_pictures_that_shows_several(tmp_path):
