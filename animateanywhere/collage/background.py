@@ -52,7 +52,7 @@ class _Canvas(NamedTuple):
 
 
 def behind(
-    scene: np.ndarray, places: np.ndarray, hidden: np.ndarray, beyond: np.ndarray | None = None,
+    scene: np.ndarray, places: np.ndarray, hidden: np.ndarray, unsure: np.ndarray | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> np.ndarray:  # fmt: skip
     """Parts of a scene without who is hidden.
@@ -61,7 +61,8 @@ def behind(
         scene: uint8 (F, H, W, 3), of consecutive frames.
         places: int (F, 3), left, top and width of each in pixels of the scene.
         hidden: bool (F, H, W), where people are.
-        beyond: bool (F, H, W), what is made up beyond the edges of the scene; None: nothing.
+        unsure: bool (F, H, W), what else is not surely the background: made up beyond the edges of
+            the scene, or somebody whom `hidden` lacks (`unmasked`). None: nothing.
         advance: called for each frame.
 
     Returns:
@@ -69,7 +70,7 @@ def behind(
     """
     if not hidden.any():
         return scene.copy()
-    known = ~hidden if beyond is None else ~(hidden | beyond)  # (F, H, W)
+    known = ~hidden if unsure is None else ~(hidden | unsure)  # (F, H, W)
     shown = (known * 255).astype(np.uint8)
     size = scene.shape[2], scene.shape[1]
     canvas = _followed(scene, shown, _canvas_of(places, size))

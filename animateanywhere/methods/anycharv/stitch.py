@@ -28,6 +28,7 @@ from scipy.ndimage import (
 
 from animateanywhere.collage.background import behind
 from animateanywhere.collage.limb_collage import Collage, Views, steadied, views_of
+from animateanywhere.collage.unmasked import unmasked
 from animateanywhere.core.frame_size import Size, square
 from animateanywhere.pose.outline import body_outlines, off_body
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
@@ -113,8 +114,10 @@ def patches(
     stood, someone = _grown(old, OLD * side), _grown(others, OTHERS * side)
     soft = max(FEATHER * side / 2, 0.5)
     gone = gaussian_filter(stood.astype(np.float32), (0, soft, soft))
-    beyond = None if frame is None else _beyond(squares, side, frame)
-    empty = behind(scene, squares, stood | someone, beyond) * (gone > 0)[..., None]
+    unsure = unmasked(stood, poses)
+    if frame is not None:
+        unsure |= _beyond(squares, side, frame)
+    empty = behind(scene, squares, stood | someone, unsure) * (gone > 0)[..., None]
     steady = steadied(poses)
     common = gone, empty, keep, steady, views_of(steady, poses)
     if keep == "none":

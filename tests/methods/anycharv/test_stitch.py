@@ -195,6 +195,17 @@ def test_with_a_collage_what_stood_behind_the_old_person_comes_back() -> None:
         assert np.abs(pasted[hole] - truth[n][hole].astype(int)).mean() < 6
 
 
+def test_a_frame_without_a_mask_does_not_bring_the_old_person_back() -> None:
+    """In the others, where no frame shows what stood behind."""
+    old = masks(20, 36, 4, 46)
+    slope = np.linspace(20, 100, SIDE).astype(np.uint8)
+    cut = np.tile(slope[None, None, :, None], (FRAMES, SIDE, 1, 3))
+    cut[old > 0] = 220
+    old[2] = 0
+    patch = patches(cut, cut, cut, SQUARES, BOX, old, NOBODY, standing(28))
+    assert patch.behind[[0, 1, 3, 4, 5], 12:38, 22:34].max() < 100
+
+
 @pytest.mark.parametrize("keep, kept", [("changed", True), ("box", False), ("none", False)])
 def test_with_a_collage_the_scene_is_its_own_off_the_body(keep: str, kept: bool) -> None:
     """Also where the network drew something, unless more of that is asked for."""

@@ -1,0 +1,59 @@
+"""Where a person is whom masks lack: one unmasked frame of a still camera would show the person as
+background in all others.
+
+Two signs, each of which is enough: joints that no mask holds, and a mask that is much smaller than
+those of the frames before and after.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import binary_opening, distance_transform_edt
+
+from animateanywhere.pose.outline import body_outlines, trunk_length
+
+CORE = 0.3  # of the widths of a generous outline (`pose.outline`): surely the body
+AROUND = 0.7  # of the trunk's length: how far a body may reach beyond that
+SLIVER = np.ones((3, 3), bool)  # what is narrower is the border of a mask
+FRAMES = 5  # before and after, that a mask is compared with: as many in a row may be lacking
+SMALL = 0.6  # of their usual area: a mask with less is incomplete
+MOVED = 0.03  # of the longer side: how far someone moves from frame to frame
+
+
+def unmasked(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Where a person may be beyond the masks, bool (F, H, W).
+
+    Args:
+        masks: bool (F, H, W), where the person was found, in consecutive frames.
+        poses: (F, 18, 3), keypoints of the person in pixels.
+    """
+    out: np.ndarray = (_by_joints(masks, poses) | _by_neighbors(masks)) & ~masks
+    return out
+
+
+def _by_joints(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """What is near limbs that no mask holds; arguments as for `unmasked`."""
+    height, width = masks.shape[1:]
+    bodies = body_outlines(poses, height, width, CORE, skirt=False)
+    reach = AROUND * trunk_length(poses, height, width)
+    out = np.zeros_like(masks)
+    for index, lacking in enumerate(bodies & ~masks):
+        limbs = binary_opening(lacking, SLIVER)
+        if limbs.any():
+            out[index] = distance_transform_edt(~limbs) <= reach
+    return out
+
+
+def _by_neighbors(masks: np.ndarray) -> np.ndarray:
+    """For incomplete masks, what the nearest complete ones before and after hold."""
+    areas = masks.sum((1, 2))
+    usual = [np.median(areas[max(n - FRAMES, 0) : n + FRAMES + 1]) for n in range(len(masks))]
+    whole = areas >= SMALL * np.array(usual)
+    out = np.zeros_like(masks)
+    for index in np.flatnonzero(~whole):
+        before, after = np.flatnonzero(whole[:index]), index + np.flatnonzero(whole[index:])
+        near = [*before[-1:], *after[:1]]
+        if masks[near].any():
+            reach = MOVED * max(masks.shape[1:]) * max(abs(n - index) for n in near)
+            out[index] = distance_transform_edt(~masks[near].any(0)) <= reach
+    return out
