@@ -14,6 +14,7 @@ from animateanywhere.pose.outline import body_outlines, trunk_length
 
 CORE = 0.3  # of the widths of a generous outline (`pose.outline`): surely the body
 AROUND = 0.7  # of the trunk's length: how far a body may reach beyond that
+UNUSUAL = 2.0  # times what is usually lacking
 SLIVER = np.ones((3, 3), bool)  # what is narrower is the border of a mask
 FRAMES = 5  # before and after, that a mask is compared with: as many in a row may be lacking
 SMALL = 0.6  # of their usual area: a mask with less is incomplete
@@ -32,15 +33,16 @@ def unmasked(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 
 def _by_joints(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
-    """What is near limbs that no mask holds; arguments as for `unmasked`."""
+    """What is near limbs that no mask holds, in frames in which more of them is lacking than usual:
+    poses of another build are never quite inside. Arguments as for `unmasked`."""
     height, width = masks.shape[1:]
     bodies = body_outlines(poses, height, width, CORE, skirt=False)
+    limbs = np.stack([binary_opening(one, SLIVER) for one in bodies & ~masks])
+    areas = limbs.sum((1, 2))
     reach = AROUND * trunk_length(poses, height, width)
     out = np.zeros_like(masks)
-    for index, lacking in enumerate(bodies & ~masks):
-        limbs = binary_opening(lacking, SLIVER)
-        if limbs.any():
-            out[index] = distance_transform_edt(~limbs) <= reach
+    for index in np.flatnonzero(areas > UNUSUAL * np.median(areas)):
+        out[index] = distance_transform_edt(~limbs[index]) <= reach
     return out
 
 

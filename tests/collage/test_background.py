@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from animateanywhere.collage.background import behind, filled_smoothly
 from animateanywhere.methods.anycharv.stitch import cut_out
@@ -204,3 +206,42 @@ def test_a_hole_gets_the_colors_around_it() -> None:
     assert found[35, 12, 0] > 150 > 60 > found[35, 51, 0]
     assert np.array_equal(filled_smoothly(frame, ~hole & hole), frame)
     filled_smoothly(frame, np.ones_like(hole))  # nothing is known: no error
+
+
+@pytest.mark.parametrize("last", [1.25, 0.8])
+def test_a_zoom_is_followed(last: float) -> None:
+    """Before somebody who stands there and waves."""
+    wide, fine = Image.fromarray(view(90, 90)), 4 * SIDE
+    scene, empty, hidden = [], [], np.zeros((FRAMES, SIDE, SIDE), bool)
+    for n, zoom in enumerate(np.linspace(1, last, FRAMES)):
+        half = SIDE / 2 / zoom
+        box = (45 - half, 45 - half, 45 + half, 45 + half)
+        part = wide.resize((fine, fine), Image.Resampling.BILINEAR, box=box)
+        hidden[n, 10:40, 6 + 2 * n : 14 + 2 * n] = True
+        empty.append(np.asarray(part.reduce(4)))
+        scene.append(np.where(hidden[n][..., None], np.uint8(255), empty[-1]))
+    hidden = binary_dilation(hidden, np.ones((1, 3, 3)))
+    found = behind(np.stack(scene), np.tile([0, 0, SIDE], (FRAMES, 1)), hidden)
+    assert np.abs(found.astype(int) - np.stack(empty))[hidden].mean() < 8
+
+
+@pytest.mark.parametrize("late", ["cut", "damaged", "gray"])
+def test_what_frames_show_late_does_not_change_the_early_ones(late: str) -> None:
+    """Also where most frames are of another scene, noise, or show nothing."""
+    scene, empty, hidden = walked(
+        0 * SHAKE + 12, np.tile([8, 6, SIDE], (FRAMES, 1)), 12 + 4 * np.arange(FRAMES)
+    )
+    early, bad = np.s_[:8], np.s_[8:20]
+    order = [*range(8), *[8] * 12, FRAMES - 1]
+    scene, hidden, squares = scene[order], hidden[order], np.tile([8, 6, SIDE], (len(order), 1))
+    scene[bad] = {
+        "cut": view(SIDE, SIDE, seed=5)[None],
+        "damaged": np.random.default_rng(0).integers(0, 255, scene[bad].shape),
+        "gray": np.uint8(128),
+    }[late]
+    apart = [
+        np.abs(behind(scene[some], squares[some], hidden[some])[early].astype(int) - empty[early])
+        for some in (np.s_[:], early)
+    ]
+    wrong, alone = (one[hidden[early]].mean() for one in apart)
+    assert wrong < alone + 1 < 6

@@ -83,3 +83,11 @@ def test_who_leaves_the_scene_for_long_is_not_missed() -> None:
     *_, masks, poses = filmed()
     masks[4:], poses[4:] = False, 0
     assert not unmasked(masks, poses)[7:].any()
+
+
+def test_poses_of_a_larger_build_lack_nobody() -> None:
+    """They leave the masks in all frames."""
+    *_, masks, poses = filmed()
+    feet = poses[:, 10:11, :2].copy()
+    poses[..., :2] = feet + 1.2 * (poses[..., :2] - feet)
+    assert unmasked(masks, poses).mean() < 0.03
