@@ -222,12 +222,14 @@ def _nearest(
         other, found = place, best
         for _ in range(ROUNDS):
             other = _zoomed(other, *found)
+            zooms = max(abs(other.zoom - 1), abs(place.zoom - 1)) > ZOOM  # else by whole pixels
+            if not (zooms and LIMITS[0] < other.zoom < LIMITS[1]):
+                break
             found = pair(other)
-        old, new, was, now, _ = found
-        zooms = max(abs(other.zoom - 1), abs(place.zoom - 1)) > ZOOM  # else by whole pixels
-        zooms &= LIMITS[0] < other.zoom < LIMITS[1]
-        if zooms and _apart(old, new, was & now) < BETTER * least:
-            place, best = other, found
+        else:
+            old, new, was, now, _ = found
+            if _apart(old, new, was & now) < BETTER * least:
+                place, best = other, found
     old, new, was, now, _ = best
     return place, _alike(old, new, was & now)
 
