@@ -61,9 +61,10 @@ def limbs_of_run(
     if isinstance(found, str):
         without_limbs(asked, found)
         return None
+    frames = "frame" if len(found.frames) == 1 else "frames"
     say(
-        f"the person's own limbs, of frame {frame_ranges(sorted(found.frames))} of the clip, are "
-        "laid over what the network draws"
+        f"the person's own limbs, of {frames} {frame_ranges(sorted(found.frames))} of the clip, "
+        "are laid over what the network draws"
         + (" (--no-collage leaves them out)" if asked is None else "")
     )
     return found
