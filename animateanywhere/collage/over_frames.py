@@ -18,6 +18,7 @@ from animateanywhere.collage.limb_collage import FACE, Collage, steadied, views_
 from animateanywhere.collage.limbs import BONES, ends_of, is_seen
 from animateanywhere.collage.steady_background import steady_background
 from animateanywhere.core.frame_size import Size
+from animateanywhere.core.messages import progress
 from animateanywhere.pose.outline import body_outlines
 
 # Of the widths of a generous outline (`pose.outline`): there, the network drew a person, and a
@@ -41,7 +42,11 @@ def each_with_limbs(
     rest, first = iter(frames), 0
     while some := list(islice(rest, LONGEST)):
         own = poses[first : first + len(some)]
-        yield from with_limbs(np.stack(some), own, collage, steady=steady)
+        with progress("laying limbs", total=2 * len(some)) as bar:
+            made = with_limbs(
+                np.stack(some), own, collage, steady=steady, advance=lambda: bar.advance(1)
+            )
+        yield from made
         first += len(some)
 
 
@@ -95,9 +100,10 @@ def _near(pose: np.ndarray, size: Size, torso: float) -> np.ndarray:
 def _colors(pixels: np.ndarray) -> np.ndarray:
     """The colors of a person, (N, 3) in CIELAB, of pixels uint8 (M, 3)."""
     some = _lab(pixels[:: max(len(pixels) // PIXELS, 1)])
-    if not len(some):
-        return some
-    found, _ = kmeans2(some, min(COLORS, len(some)), seed=0, minit="++")
+    different = np.unique(some, axis=0)
+    if len(different) <= COLORS:  # as in a flat drawing
+        return different
+    found, _ = kmeans2(some, COLORS, seed=0, minit="++")
     return np.asarray(found)
 
 

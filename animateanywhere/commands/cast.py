@@ -38,7 +38,7 @@ from animateanywhere.commands.cast_output import (
     write,
 )
 from animateanywhere.commands.cast_prompt import check_words, full_prompt
-from animateanywhere.commands.collage_choice import collage_of, is_steadied
+from animateanywhere.commands.collage_choice import check_steadied, collage_of, is_steadied
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, fits, in_words
@@ -78,6 +78,7 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
     paths = [picture, *options.also]
     check_signer()
     check_words(prompt)
+    check_steadied(options.collage, options.steady_background)
     check_files(paths, options)
     backends = options.backends or Backends()
     check_appearance(options.appearance, backends)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from rich.markup import escape
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.loading import Loaded
 from animateanywhere.backbones.personal_weights import mentions
 from animateanywhere.collage.frame_choice import best_frames
-from animateanywhere.collage.limb_collage import Collage, Cutout
+from animateanywhere.collage.limb_collage import Collage, Cutout, shows_torso
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.datasets.subject import Subject, read_subject
@@ -70,11 +71,25 @@ def limbs_of_run(
     return found
 
 
+def no_limbs_on(poses: np.ndarray | None) -> str:
+    """Why no limbs can be laid on a motion's poses (F, 18, 3), None for one without joints; "" if
+    they can."""
+    if poses is None:
+        return "the motion has no joints"
+    return "" if shows_torso(poses) else "the motion shows no torso (shoulders and hips)"
+
+
 def without_limbs(asked: bool | None, why: str) -> None:
     """Say why no limbs are laid. Raises UsageError where they are asked for."""
     if asked:
         raise UsageError(f"--collage: {why}")
     say(escape(f"no limbs are laid over what the network draws: {why}"))
+
+
+def check_steadied(collage: bool | None, steady: bool | None) -> None:
+    """Raise UsageError where a steadied background is asked for, and no limbs."""
+    if steady and collage is False:
+        raise UsageError("--steady-background: it needs the person's limbs: leave out --no-collage")
 
 
 def is_steadied(base: Base, laid: bool, asked: bool | None) -> bool:
@@ -94,7 +109,7 @@ def _limbs(loaded: Loaded, prompt: str, mixed: bool, appearance: str | None) -> 
     """The limbs of the learned person, or why there are none."""
     learned = loaded.learned
     if loaded.weights is None:
-        return "the base alone knows nobody's"
+        return "no person was learned, so the base draws somebody"
     if mixed:
         return "several weights make another person"
     if not mentions(prompt, learned["token"]):
@@ -107,7 +122,10 @@ def _limbs(loaded: Loaded, prompt: str, mixed: bool, appearance: str | None) -> 
     except UsageError:
         return f"{place}, the clip that the weights were learned from, is not there or damaged"
     if subject.digest() != learned.get("subject"):
-        return f"{place} is another clip than the weights were learned from"
+        return (
+            f"{place} is another clip than the weights were learned from, or its masks were "
+            "changed since: learn it again"
+        )
     return _of_clip(subject) or f"no frame of {place} shows shoulders and hips"
 
 

@@ -22,7 +22,13 @@ from animateanywhere.backbones.loading import Loaded, choose_weights, load_with_
 from animateanywhere.backbones.low_memory import compile_blocks
 from animateanywhere.backbones.prompt_weights import has_words, without_token
 from animateanywhere.collage.over_frames import each_with_limbs
-from animateanywhere.commands.collage_choice import is_steadied, limbs_of_run, without_limbs
+from animateanywhere.commands.collage_choice import (
+    check_steadied,
+    is_steadied,
+    limbs_of_run,
+    no_limbs_on,
+    without_limbs,
+)
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
 from animateanywhere.core.files import require_free, require_writable, sha256
@@ -117,6 +123,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     begun = time.monotonic()
     if not has_words(prompt):
         raise UsageError('the prompt has no words: say who and where, as in "sks man on a beach"')
+    check_steadied(options.collage, options.steady_background)
     _check_out(options, pose)
     check_signer()
     loaded = _load(prompt, options)
@@ -137,8 +144,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     loop = loop_of(driving, base) if options.loop else None
     estimate = _estimate(loaded, len(driving.keypoints), options, loop, begun)
     motion, fit = fit_motion(driving, pose.name, base, learned, options.fit)
-    if limbs is not None and motion.fitted is None:
-        without_limbs(options.collage, "the motion has no joints")
+    if limbs is not None and (why := no_limbs_on(motion.fitted)):
+        without_limbs(options.collage, why)
         limbs = None
     poses, digest = encode_motion(loaded, motion)
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)

@@ -37,6 +37,12 @@ PREPOSITIONS = frozenset(
 # Behind these is no verb, but what a verb's name describes or names: "in a running suit", "big
 # waves"
 NOUN_AFTER = ARTICLES | PREPOSITIONS | set("no many few several big high tall huge".split())
+GROUPS = frozenset("couple family crowd group team band".split())  # "the couple dance"
+# What a participle describes and nobody does: "red running shoes"
+THINGS = frozenset(
+    """shoes boots suit suits stick sticks pants trousers tights shorts gear clothes track machine
+    room rooms water lamp desk rope costume dress skirt coat jacket hat""".split()
+)
 WATER = r"(?<!\bthe )\b(?:ocean|sea) waves\b"  # but somebody waves in "by the sea waves"
 FUNCTION_WORDS = (
     ARTICLES | PREPOSITIONS | NEW_CLAUSE | AUXILIARIES | BE | ADVERBS
@@ -79,11 +85,29 @@ def verbs_of(prompt: str) -> list[Verb]:
     found = list(_said(words))
     if any(verb.motion for verb in found):
         return found
-    return found + [
+    before_person = [
         Verb(word, _known(word)[0])
         for word, after in pairwise(words)
         if _known(word)[1] == PARTICIPLE and after in PERSON_WORDS
     ]
+    return found + (before_person or list(_likely(words)))
+
+
+def _likely(words: Sequence[str]) -> Iterator[Verb]:
+    """What may be verbs behind a noun that is no known word for a person, or behind more about the
+    person: "two friends dance", "a man in a gym lifting weights"."""
+    if any(word in NOT or word.endswith(("n't", "n’t")) for word in words):
+        return
+    for index, word in enumerate(words):
+        motion, form = _known(word)
+        before, after = _neighbors(words, index)
+        free = before and before not in NOUN_AFTER | ENDING and not before.endswith("ing")
+        several = before.endswith("s") or before in GROUPS or "and" in words[:index]
+        if free and (
+            (form == PARTICIPLE and after not in THINGS)
+            or (not after and (form == THIRD or (form == BARE and several)))
+        ):
+            yield Verb(word, motion)
 
 
 def _said(words: Sequence[str]) -> Iterator[Verb]:
@@ -120,7 +144,7 @@ def _neighbors(words: Sequence[str], index: int) -> tuple[str, str]:
 
 
 def _is_adverb(word: str) -> bool:
-    return word in ADVERBS or word.endswith("ly")
+    return word in ADVERBS or (word.endswith("ly") and word not in GROUPS)
 
 
 def _agrees(before: str, form: str, after: str) -> bool:

@@ -90,15 +90,16 @@ def _folder_in_use(path: Path) -> Iterator[Path]:
     end it is removed if it is still there, and those of processes that were killed before it
     begins."""
     for left in _left_aside(path.parent):
-        if _is_part_of(path, left) and (lock := _locked(left)) is not None:
-            shutil.rmtree(left, ignore_errors=True)
-            os.close(lock)
+        with suppress(BlockingIOError):
+            if _is_part_of(path, left) and (lock := _locked(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
     while True:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         part.mkdir()
-        lock = _locked(part)
-        if lock is not None or part.is_dir():
-            break  # else another process has taken it for one that was left
+        with suppress(BlockingIOError):  # another process has taken it for one that was left
+            lock = _locked(part)
+            break
     try:
         yield part
     finally:
@@ -109,21 +110,27 @@ def _folder_in_use(path: Path) -> Iterator[Path]:
 
 def _locked(folder: Path) -> int | None:
     """Lock a folder until the descriptor that is returned is closed, or this process ends; None
-    where another process has the lock, or there are no locks."""
+    where there are no locks. Raises BlockingIOError where another process has the lock, or has
+    removed the folder."""
     try:
         import fcntl
 
         file = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        raise BlockingIOError(f"{folder} is gone") from None
     except (OSError, ImportError):
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if folder.is_dir():
-            return file
-    except OSError:
-        pass
-    os.close(file)
-    return None
+    except OSError as error:
+        os.close(file)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    if not folder.is_dir():
+        os.close(file)
+        raise BlockingIOError(f"{folder} is gone")
+    return file
 
 
 @contextmanager

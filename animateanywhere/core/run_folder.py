@@ -73,7 +73,7 @@ def owned(
             raise
         finally:
             if restored and path.is_file():
-                _write(path, *(before or Mark(command, os.getpid(), True)))
+                _write(path, *(before or Mark(command, os.getpid(), False)))
             if folder.is_dir() and [entry.name for entry in folder.iterdir()] == [MARK]:
                 path.unlink()
                 with suppress(OSError):  # another process has put its mark there
@@ -132,7 +132,9 @@ def require_own(
 def read_mark(folder: Path) -> Mark | None:
     """The mark of a folder; None if it has none, or a damaged one."""
     path = folder / MARK
-    found = read_table(path) if path.is_file() else {}  # a device has no end
+    found = (
+        read_table(path) if path.is_file() else {}
+    )  # a device file such as /dev/zero would never end
     command, process = found.get("command"), found.get("process")
     if not isinstance(command, str):
         return None

@@ -218,7 +218,7 @@ def _shares(shares: Sequence[float]) -> str:
     least = min(shares)
     if least == 1:
         return "all"
-    return ("" if len(set(shares)) == 1 else "at least ") + f"{min(int(100 * least), 99)}%"
+    return ("" if len(set(shares)) == 1 else "at least ") + f"{min(int(100 * least + 1e-9), 99)}%"
 
 
 def proportions(character: Sequence[Character], scene: np.ndarray) -> list[Finding]:

@@ -1,5 +1,7 @@
 """A person's limbs over what a network drew."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion
@@ -115,6 +117,16 @@ def test_an_object_beside_the_person_stays_and_smears_of_the_person_do_not() -> 
     beside[:, x - 9 : x + 10] = False
     off = np.abs(found[0, torso][beside].astype(int) - (200, 210, 200)).mean()
     assert off < 0.5 * np.abs(frames[0, torso][beside].astype(int) - (200, 210, 200)).mean()
+
+
+def test_a_person_of_few_colors_gives_no_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    clip = render(sample_spec(7), FRAMES, SIDE, 4.0)
+    flat = np.full_like(clip.frames[0], 90)
+    one = Cutout(flat, clip.masks[0].astype(np.float32) / 255, clip.keypoints[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = with_limbs(clip.frames, clip.keypoints, Collage([one]))
+    assert found.shape == clip.frames.shape and not capfd.readouterr().err
 
 
 def test_frames_come_one_by_one_and_a_long_video_is_never_whole(

@@ -206,9 +206,14 @@ def test_limbs_are_laid_with_any_base_where_asked_for_and_need_joints(
     video.write(Path("bars.mp4"), bars, 8.0)
     with pytest.raises(UsageError, match="--collage: the motion has no joints"):
         generate("sks man", Path("bars.mp4"), GenerateOptions(steps=1, collage=True))
+    head = read_poses(EXAMPLES / "driving.poses.json")
+    head.keypoints[:, [8, 11]] = 0
+    write_poses(Path("head.poses.json"), head)
+    with pytest.raises(UsageError, match="--collage: the motion shows no torso"):
+        generate("sks man", Path("head.poses.json"), GenerateOptions(steps=1, collage=True))
     with pytest.raises(UsageError, match="--steady-background: it needs the person's limbs"):
         made_with(steady_background=True)
-    with pytest.raises(UsageError, match="--collage: the base alone knows nobody's"):
+    with pytest.raises(UsageError, match="--collage: no person was learned"):
         generate(
             "a man", POSE, GenerateOptions(frames=4, steps=1, collage=True, base=str(tiny_base))
         )

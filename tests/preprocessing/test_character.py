@@ -167,6 +167,12 @@ def test_what_is_found_of_a_covered_person_again_is_nobody_else():
 
     assert count(beside, 0.9) == 2
     assert count(beside, 0.7) == 1 and count(POSE, 0.9) == 1
+    far = beside.copy()
+    seen = far[:, 2] > 0
+    far[seen, :2] = 90 + 0.2 * (far[seen, :2] - far[seen, :2].mean(0))
+    assert count(far, 0.9) == 2
+    found = found._replace(smaller=1)  # it is the one that was counted
+    assert count(far, 0.9) == 1 and count(beside, 0.9) == 2
     nobody = persons_of(np.zeros((0, 18, 3), np.float32))
     assert len(with_hidden(nobody, PICTURE, lambda frame: found).boxes) == 0
 

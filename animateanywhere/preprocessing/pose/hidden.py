@@ -9,7 +9,8 @@ import numpy as np
 
 from animateanywhere.collage.background import filled_smoothly
 from animateanywhere.pose.outline import body_outlines
-from animateanywhere.preprocessing.tracking import Persons, share_inside
+from animateanywhere.preprocessing.pose.people import COMPARABLE
+from animateanywhere.preprocessing.tracking import Persons, box_sizes, share_inside
 
 BODY = 0.6  # of the widths of a generous outline (`pose.outline`), which is painted over
 # Of what is found then: 17 second persons scored 0.77 to 0.97 and had 0.04 to 0.67 of their joints
@@ -27,7 +28,9 @@ def with_hidden(
         return found
     again = detect(filled_smoothly(frame, bodies))
     apart = [share_inside(bodies, pose) <= ON_OTHERS for pose in again.keypoints]
-    more = np.flatnonzero((again.scores >= CERTAIN) & np.array(apart, dtype=bool))
+    small = box_sizes(again.boxes) < COMPARABLE * box_sizes(found.boxes).max()
+    counted = small & (np.cumsum(small) <= found.smaller)  # by the first look
+    more = np.flatnonzero((again.scores >= CERTAIN) & np.array(apart, dtype=bool) & ~counted)
     return Persons(
         np.concatenate([found.boxes, again.boxes[more]]),
         np.concatenate([found.keypoints, again.keypoints[more]]),
