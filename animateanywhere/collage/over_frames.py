@@ -16,7 +16,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 from animateanywhere.collage.background import behind
 from animateanywhere.collage.limb_collage import FACE, Collage, steadied, views_of
 from animateanywhere.collage.limbs import BONES, ends_of, is_seen
-from animateanywhere.collage.steady_background import steady_background
+from animateanywhere.collage.steady_background import MANY, steady_background
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress
 from animateanywhere.pose.outline import body_outlines
@@ -38,16 +38,23 @@ LONGEST = 160  # frames that are held at a time
 def each_with_limbs(
     frames: Iterable[np.ndarray], poses: np.ndarray, collage: Collage, steady: bool = False
 ) -> Iterator[np.ndarray]:
-    """`with_limbs` of frames (H, W, 3) one by one, of which at most `LONGEST` are held."""
-    rest, first = iter(frames), 0
-    while some := list(islice(rest, LONGEST)):
-        own = poses[first : first + len(some)]
-        with progress("laying limbs", total=2 * len(some)) as bar:
+    """`with_limbs` of frames (H, W, 3) one by one, of which about `LONGEST` are held, with some
+    before and after, so that the background does not leap where the next ones begin."""
+    rest, first, before = iter(frames), 0, list[np.ndarray]()
+    some = list(islice(rest, LONGEST + MANY))
+    while some:
+        own, after = some[:LONGEST], some[LONGEST:]
+        held = np.stack([*before, *own, *after])
+        start = first - len(before)
+        with progress("laying limbs", total=2 * len(held)) as bar:
             made = with_limbs(
-                np.stack(some), own, collage, steady=steady, advance=lambda: bar.advance(1)
-            )
-        yield from made
-        first += len(some)
+                held, poses[start : start + len(held)], collage, steady=steady,
+                advance=lambda: bar.advance(1),
+            )  # fmt: skip
+        yield from made[len(before) : len(before) + len(own)]
+        first += len(own)
+        before = own[-MANY:]
+        some = after + list(islice(rest, LONGEST))
 
 
 def with_limbs(

@@ -139,7 +139,8 @@ def test_frames_come_one_by_one_and_a_long_video_is_never_whole(
     frames = clip.frames // 2 + 60
     once = list(over_frames.each_with_limbs(iter(frames), clip.keypoints, collage))
     assert (np.stack(once) == with_limbs(frames, clip.keypoints, collage)).all()
-    monkeypatch.setattr(over_frames, "LONGEST", 3)
+    monkeypatch.setattr(over_frames, "LONGEST", 2)
+    monkeypatch.setattr(over_frames, "MANY", 1)
     taken: list[int] = []
 
     def read():  # type: ignore[no-untyped-def]
@@ -150,6 +151,24 @@ def test_frames_come_one_by_one_and_a_long_video_is_never_whole(
     parts = over_frames.each_with_limbs(read(), clip.keypoints, collage)
     first = next(parts)
     assert taken == [0, 1, 2]
-    some = with_limbs(frames[:3], clip.keypoints[:3], collage)
-    last = with_limbs(frames[3:], clip.keypoints[3:], collage)
+    some = with_limbs(frames[:3], clip.keypoints[:3], collage)[:2]
+    last = with_limbs(frames[1:], clip.keypoints[1:], collage)[1:]
     assert (np.stack([first, *parts]) == np.concatenate([some, last])).all()
+
+
+@pytest.mark.parametrize("longest", [10, 13])
+def test_a_steadied_background_does_not_leap_between_parts(
+    longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = render(sample_spec(7), 1, 48, 4.0)
+    poses = np.repeat(clip.keypoints, 30, 0)
+    trembling = np.random.default_rng(0).integers(-20, 20, (30, 48, 48, 3))
+    frames = (clip.frames // 2 + 60 + trembling).astype(np.uint8)
+    collage = Collage(
+        [Cutout(clip.frames[0], clip.masks[0].astype(np.float32) / 255, clip.keypoints[0])]
+    )
+    whole = with_limbs(frames, poses, collage, steady=True)
+    monkeypatch.setattr(over_frames, "LONGEST", longest)
+    parts = np.stack(list(over_frames.each_with_limbs(frames, poses, collage, steady=True)))
+    assert parts.shape == whole.shape
+    assert (parts[:, :4, :4] == whole[:, :4, :4]).all()
