@@ -222,6 +222,10 @@ def views_of(poses: np.ndarray, found: np.ndarray) -> Views:
     turned = np.array([turned_of(one) for one in known])
     torso = np.array([torso_of(one) if is_seen(one, *TORSO) else np.nan for one in known])
     face = np.array([_shows_face(one) for one in found], float)
+    known_at = np.flatnonzero((found[..., 2] >= VISIBLE).any(1))
+    if len(known_at):  # frames that show nobody are between those that do
+        apart = np.abs(np.arange(len(found))[:, None] - known_at)
+        face = face[known_at[apart.argmin(1)]]
     near = 2 * STEADY + 1
     filled = [
         interpolated(part[:, None])[:, 0] if np.isfinite(part).any() else part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,10 +22,12 @@ from animateanywhere.preprocessing.quality.clip import frame_ranges
 
 
 class Limbs(NamedTuple):
-    """The limbs of a learned person, and the frames of the clip that they are of."""
+    """The limbs of a learned person, the frames of the clip that they are of, and the SHA-256 of
+    their poses, which may be corrected."""
 
     collage: Collage
     frames: list[int]
+    poses: str
 
 
 def collage_of(base: Base, known: Sequence[Character], asked: bool | None) -> Collage | None:
@@ -51,7 +54,7 @@ def limbs_of_run(
     loaded: Loaded, prompt: str, asked: bool | None, mixed: bool, appearance: str | None
 ) -> Limbs | None:
     """The limbs of the person that weights were learned of, from the clip in their run's folder, if
-    they are laid: as asked for, or by the base's default. Says whether they are.
+    they are laid: as asked for, or by the base's default. Says why they are not.
 
     mixed: whether other weights are added. appearance: as for `full_prompt`. Raises UsageError
     where they are asked for and there are none.
@@ -62,13 +65,17 @@ def limbs_of_run(
     if isinstance(found, str):
         without_limbs(asked, found)
         return None
-    frames = "frame" if len(found.frames) == 1 else "frames"
+    return found
+
+
+def tell_limbs(limbs: Limbs, asked: bool | None) -> None:
+    """Say whose limbs are laid. asked: as for `limbs_of_run`."""
+    frames = "frame" if len(limbs.frames) == 1 else "frames"
     say(
-        f"the person's own limbs, of {frames} {frame_ranges(sorted(found.frames))} of the clip, "
+        f"the person's own limbs, of {frames} {frame_ranges(sorted(limbs.frames))} of the clip, "
         "are laid over what the network draws"
         + (" (--no-collage leaves them out)" if asked is None else "")
     )
-    return found
 
 
 def no_limbs_on(poses: np.ndarray | None) -> str:
@@ -134,4 +141,5 @@ def _of_clip(subject: Subject) -> Limbs | None:
     collage = Collage([
         Cutout(subject.frames[n], subject.masks[n], subject.keypoints[n]) for n in frames
     ])  # fmt: skip
-    return Limbs(collage, frames) if collage else None
+    poses = hashlib.sha256(subject.keypoints[frames].tobytes()).hexdigest()
+    return Limbs(collage, frames, poses) if collage else None

@@ -27,6 +27,7 @@ from animateanywhere.commands.collage_choice import (
     is_steadied,
     limbs_of_run,
     no_limbs_on,
+    tell_limbs,
     without_limbs,
 )
 from animateanywhere.core.errors import UsageError
@@ -147,6 +148,8 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     if limbs is not None and (why := no_limbs_on(motion.fitted)):
         without_limbs(options.collage, why)
         limbs = None
+    if limbs is not None:
+        tell_limbs(limbs, options.collage)
     poses, digest = encode_motion(loaded, motion)
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
     shown = playback_of(len(motion), base, options.fps, loop)
@@ -155,6 +158,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     form = {"format": suffix, "fps": shown.fps, "loop": loop, "sound": sound is not None}
     steady = is_steadied(base, limbs is not None, options.steady_background)
     settings |= {"collage": None if limbs is None else list(limbs.frames)}
+    settings |= {"collage_poses": None if limbs is None else limbs.poses}
     settings |= {"steady_background": steady}
     settings |= {"fit": fit, "output": form, "provenance": planned(GENERATED, suffix)}
     out = options.out

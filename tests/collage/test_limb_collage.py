@@ -37,6 +37,15 @@ def laid(cutouts: Sequence[Cutout], points: np.ndarray, size: Size = SIZE) -> np
     return out
 
 
+def test_who_is_not_seen_for_some_frames_keeps_the_face() -> None:
+    points = np.stack([pose()] * 9)
+    found = points.copy()
+    found[3:6] = 0
+    assert views_of(steadied(found), found).face.all()
+    found[:, [0, 14, 15], 2] = 0  # from behind
+    assert not views_of(steadied(found), found).face.any()
+
+
 def pose(turned: float = 1.0) -> np.ndarray:
     """Standing upright with both arms out; turned: 1 to the front, -1 to the back."""
     points = np.zeros((18, 3), np.float32)

@@ -147,6 +147,10 @@ def test_the_persons_own_limbs_are_laid_over_what_the_network_draws(
     assert settings["steady_background"] and not told["steady_background"]
     corners = [np.abs(np.diff(some[:, :8, :8].astype(int), axis=0)) for some in (frames, trembling)]
     assert corners[0].mean() < 0.5 * corners[1].mean()
+    poses = read_poses(Path("runs/sks/subject/poses.json"))
+    poses.keypoints[..., 0] += 1  # corrected: another video
+    write_poses(Path("runs/sks/subject/poses.json"), poses)
+    assert made_with(base=laying)[1]["collage_poses"] != settings["collage_poses"]
     subject = read_subject("runs/sks/subject")
     own = subject.frames[subject.masks > 0.9].astype(float)
     points = read_poses(EXAMPLES / "driving.poses.json")
