@@ -20,7 +20,7 @@ Clip = Annotated[
 ]
 INPUT = "Part of the input"
 LEAST, MOST = 8, 64  # frames of a clip to learn from
-_INPUT_FPS_HELP = (
+INPUT_FPS_HELP = (
     "Frames per second of {what} itself: of a folder of pictures, or of a file whose rate is wrong."
 )
 Start = Annotated[
@@ -51,7 +51,7 @@ InputFps = Annotated[
         max=240,
         show_default="as the file says; a folder: that of the base",
         rich_help_panel=INPUT,
-        help=_INPUT_FPS_HELP.format(what="VIDEO"),
+        help=INPUT_FPS_HELP.format(what="VIDEO"),
     ),
 ]
 MotionStart = Annotated[
@@ -93,7 +93,7 @@ PoseFps = Annotated[
         max=240,
         show_default="as the file says; a folder: that of the base",
         rich_help_panel=INPUT,
-        help=_INPUT_FPS_HELP.format(what="the motion"),
+        help=INPUT_FPS_HELP.format(what="the motion"),
     ),
 ]
 SceneFps = Annotated[
@@ -105,7 +105,7 @@ SceneFps = Annotated[
         max=240,
         show_default="as the file says; a folder: 8",
         rich_help_panel=INPUT,
-        help=_INPUT_FPS_HELP.format(what="the scene"),
+        help=INPUT_FPS_HELP.format(what="the scene"),
     ),
 ]
 SAMPLING = "Sampling options"

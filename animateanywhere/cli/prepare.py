@@ -8,6 +8,7 @@ import typer
 from animateanywhere.cli.app import result
 from animateanywhere.cli.options import (
     INPUT,
+    INPUT_FPS_HELP,
     LEAST,
     MOST,
     Base,
@@ -196,8 +197,7 @@ def check(
             max=240,
             show_default="as the file says; a folder: that of the base, of a scene 8",
             rich_help_panel=INPUT,
-            help="Frames per second of VIDEO itself, with --scene of the scene itself: of a folder "
-            "of pictures, or of a file whose rate is wrong.",
+            help=INPUT_FPS_HELP.format(what="VIDEO itself, with --scene of the scene"),
         ),
     ] = None,
     pose_start: PoseStart = 0,

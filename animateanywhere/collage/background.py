@@ -303,13 +303,22 @@ def _plate(scene: np.ndarray, shown: np.ndarray, canvas: _Canvas) -> tuple[np.nd
     return _median(stack)
 
 
-def _median(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The median uint8 (H, W, 3) of pictures int16 (N, H, W, 3), of which not all show each pixel
-    (`NOT_SHOWN`), and how many do, (H, W)."""
+def middles(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The lower and the upper middle value (H, W, 3) of pictures int16 (N, H, W, 3), of which not
+    all show each pixel (`NOT_SHOWN`), and how many do, (H, W). Where none does, both are that."""
     count = (stack[..., 0] != NOT_SHOWN).sum(0)
-    middle = np.maximum(count - 1, 0)[None, ..., None] // 2
-    plate = np.take_along_axis(np.sort(stack, 0), middle, 0)[0]  # what is not shown comes last
-    return np.where(count[..., None] > 0, plate, 0).astype(np.uint8), count
+    ordered = np.sort(stack, 0)  # what is not shown comes last
+    lower, upper = (
+        np.take_along_axis(ordered, place[None, ..., None], 0)[0]
+        for place in (np.maximum(count - 1, 0) // 2, count // 2)
+    )
+    return lower, upper, count
+
+
+def _median(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The median uint8 (H, W, 3) of pictures as for `middles`, and how many show each pixel."""
+    lower, _, count = middles(stack)
+    return np.where(count[..., None] > 0, lower, 0).astype(np.uint8), count
 
 
 def _contrast(own: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from animateanywhere.collage.background import NOT_SHOWN, middles
+
 MANY, FEW = 8, 2  # frames on both sides, of which the medians are taken
 MOVES = 10.0  # gray levels between both, near a place: up to so many it is still
 PASSES = 30.0  # gray levels from a frame to that; from twice as many on, neither median is taken
 NEARBY = 0.024  # of a frame's height: deviation of the means of what is near a place
-NOT_SHOWN = 999  # more than any color
 
 
 def steady_background(frames: np.ndarray, hidden: np.ndarray) -> np.ndarray:
@@ -34,14 +35,8 @@ def steady_background(frames: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 
 
 def _median(stack: np.ndarray) -> np.ndarray:
-    """The median float32 (H, W, 3) of pictures int16 (N, H, W, 3) where at least one shows a pixel
-    (`NOT_SHOWN`)."""
-    count = (stack[..., :1] != NOT_SHOWN).sum(0, keepdims=True)  # (1, H, W, 1)
-    ordered = np.sort(stack, 0)  # what is not shown comes last
-    lower, upper = (
-        np.take_along_axis(ordered, place, 0)[0]
-        for place in (np.maximum(count - 1, 0) // 2, count // 2)
-    )
+    """The median float32 (H, W, 3) of pictures as for `middles`, where any shows a pixel."""
+    lower, upper, _ = middles(stack)
     return np.asarray((lower + upper) / np.float32(2))
 
 

@@ -24,7 +24,7 @@ from animateanywhere.backbones.base import (
 )
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
-from animateanywhere.collage.limb_collage import Collage, shows_torso
+from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.collage.over_frames import with_limbs
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
 from animateanywhere.commands.cast_job import CastOptions, Job, by_vace
@@ -38,7 +38,12 @@ from animateanywhere.commands.cast_output import (
     write,
 )
 from animateanywhere.commands.cast_prompt import check_words, full_prompt
-from animateanywhere.commands.collage_choice import check_steadied, collage_of, is_steadied
+from animateanywhere.commands.collage_choice import (
+    check_steadied,
+    collage_of,
+    is_steadied,
+    no_limbs_on,
+)
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, fits, in_words
@@ -165,12 +170,9 @@ def _collage(
 ) -> Collage | None:
     """The limbs to lay over what the network draws. Raises UsageError where they are asked for and
     there is no motion with joints."""
-    if motion is not None and motion.fitted is not None:
-        if shows_torso(motion.fitted):
-            return collage_of(base, known, options.collage)
-        why = "the motion shows no torso, from the neck to the hips"
-    else:
-        why = "nothing says where the joints are" if motion is None else "the motion has no joints"
+    why = "nothing says where the joints are" if motion is None else no_limbs_on(motion.fitted)
+    if not why:
+        return collage_of(base, known, options.collage)
     if options.collage:
         raise UsageError(
             f"--collage: {why}: give --pose a video of a person or a poses.json, or --prompt-motion"

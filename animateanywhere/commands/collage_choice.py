@@ -63,19 +63,24 @@ def limbs_of_run(
         return None
     found = _limbs(loaded, prompt, mixed, appearance)
     if isinstance(found, str):
-        without_limbs(asked, found)
+        _without(asked, found)
         return None
     return found
 
 
-def tell_limbs(limbs: Limbs, asked: bool | None) -> None:
-    """Say whose limbs are laid. asked: as for `limbs_of_run`."""
+def laid_on(limbs: Limbs, poses: np.ndarray | None, asked: bool | None) -> Limbs | None:
+    """The limbs, if they can be laid on a motion's poses, as for `no_limbs_on`; says which or why
+    none are. asked: as for `limbs_of_run`, as which it raises."""
+    if why := no_limbs_on(poses):
+        _without(asked, why)
+        return None
     frames = "frame" if len(limbs.frames) == 1 else "frames"
     say(
         f"the person's own limbs, of {frames} {frame_ranges(sorted(limbs.frames))} of the clip, "
         "are laid over what the network draws"
         + (" (--no-collage leaves them out)" if asked is None else "")
     )
+    return limbs
 
 
 def no_limbs_on(poses: np.ndarray | None) -> str:
@@ -83,14 +88,7 @@ def no_limbs_on(poses: np.ndarray | None) -> str:
     they can."""
     if poses is None:
         return "the motion has no joints"
-    return "" if shows_torso(poses) else "the motion shows no torso (shoulders and hips)"
-
-
-def without_limbs(asked: bool | None, why: str) -> None:
-    """Say why no limbs are laid. Raises UsageError where they are asked for."""
-    if asked:
-        raise UsageError(f"--collage: {why}")
-    say(escape(f"no limbs are laid over what the network draws: {why}"))
+    return "" if shows_torso(poses) else "the motion shows no torso, from the neck to the hips"
 
 
 def check_steadied(collage: bool | None, steady: bool | None) -> None:
@@ -106,6 +104,13 @@ def is_steadied(base: Base, laid: bool, asked: bool | None) -> bool:
     if asked and not laid:
         raise UsageError("--steady-background: it needs the person's limbs, and none are laid")
     return laid and _wanted(base, asked)
+
+
+def _without(asked: bool | None, why: str) -> None:
+    """Say why no limbs are laid. Raises UsageError where they are asked for."""
+    if asked:
+        raise UsageError(f"--collage: {why}")
+    say(escape(f"no limbs are laid over what the network draws: {why}"))
 
 
 def _wanted(base: Base, asked: bool | None) -> bool:

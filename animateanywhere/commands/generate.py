@@ -25,10 +25,8 @@ from animateanywhere.collage.over_frames import each_with_limbs
 from animateanywhere.commands.collage_choice import (
     check_steadied,
     is_steadied,
+    laid_on,
     limbs_of_run,
-    no_limbs_on,
-    tell_limbs,
-    without_limbs,
 )
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, compare, in_words
@@ -145,11 +143,7 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     loop = loop_of(driving, base) if options.loop else None
     estimate = _estimate(loaded, len(driving.keypoints), options, loop, begun)
     motion, fit = fit_motion(driving, pose.name, base, learned, options.fit)
-    if limbs is not None and (why := no_limbs_on(motion.fitted)):
-        without_limbs(options.collage, why)
-        limbs = None
-    if limbs is not None:
-        tell_limbs(limbs, options.collage)
+    limbs = None if limbs is None else laid_on(limbs, motion.fitted, options.collage)
     poses, digest = encode_motion(loaded, motion)
     settings = sidecar(prompt, full, pose, driving.kind, digest, len(motion), loaded, options)
     shown = playback_of(len(motion), base, options.fps, loop)
@@ -157,9 +151,11 @@ def generate(prompt: str, pose: Path, options: GenerateOptions = GenerateOptions
     sound = None if options.no_audio else sound_of(pose, shown, base, suffix, options.part)
     form = {"format": suffix, "fps": shown.fps, "loop": loop, "sound": sound is not None}
     steady = is_steadied(base, limbs is not None, options.steady_background)
-    settings |= {"collage": None if limbs is None else list(limbs.frames)}
-    settings |= {"collage_poses": None if limbs is None else limbs.poses}
-    settings |= {"steady_background": steady}
+    settings |= {
+        "collage": None if limbs is None else limbs.frames,
+        "collage_poses": None if limbs is None else limbs.poses,
+        "steady_background": steady,
+    }
     settings |= {"fit": fit, "output": form, "provenance": planned(GENERATED, suffix)}
     out = options.out
     if out is None:

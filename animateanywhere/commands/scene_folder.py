@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape as escape_glob
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from animateanywhere.core.files import write_aside
 from animateanywhere.core.json_file import read_table
 from animateanywhere.core.messages import quietly, say
 from animateanywhere.core.paths import RUNS
-from animateanywhere.core.run_folder import MARK, owned, require_idle, require_own
+from animateanywhere.core.run_folder import MARK, is_running, owned, require_idle, require_own
 from animateanywhere.media.pictures import clip_digest
 
 SCENE = ".scene.json"  # in a run folder: of which scene it is
@@ -55,7 +56,7 @@ def scene_folder(
 def folder_of(scene: Path, digest: str, runs: Path = RUNS) -> Path:
     """The folder of a scene in `runs`: <scene>, <scene>-swap where the former is another command's,
     or with a number where it is of another scene of that name. digest: of the scene."""
-    folder = runs / Path(os.path.abspath(scene)).stem  # "." has none
+    folder = runs / _name(scene)
     try:
         require_own(folder, "swap")
     except UsageError:
@@ -73,9 +74,16 @@ def require_idle_folder(scene: Path, runs: Path = RUNS) -> None:
     """Raise Failure where another process works in the folder of a scene."""
     if not runs.is_dir() or not (scene.is_file() or scene.is_dir()):
         return
+    # A scene of several gigabytes is read for its digest only where a folder may be in use
+    if not any(map(is_running, runs.glob(f"{escape_glob(_name(scene))}*"))):
+        return
     with quietly():  # `scene_folder` says it
         folder = folder_of(scene, _digest(clip_digest(scene)), runs)
     require_idle(folder)
+
+
+def _name(scene: Path) -> str:
+    return Path(os.path.abspath(scene)).stem  # "." has none
 
 
 def _digest(contents: str) -> str:
