@@ -4,13 +4,50 @@ from __future__ import annotations
 
 import numpy as np
 
-from animateanywhere.collage.limb_collage import completed, turned_of
-from animateanywhere.collage.limbs import BONES, TORSO, ends_of, is_seen, length_of, torso_of
+from animateanywhere.collage.limb_collage import FACE, completed, turned_of
+from animateanywhere.collage.limbs import (
+    BONES,
+    HEAD,
+    TORSO,
+    Bone,
+    ends_of,
+    is_seen,
+    length_of,
+    torso_of,
+)
 from animateanywhere.pose.keypoints import VISIBLE
+from animateanywhere.pose.outline import body_outlines
 
 SIDE = 0.35  # of `turned`: less to either side, and a person is seen from the side
 ELBOWS_AND_WRISTS = (3, 4, 6, 7)
 APART = 0.5  # of the torso's length: arms that are farther from its middle hide nothing of it
+ALONG = np.linspace(0.2, 0.8, 5)  # places on a bone, of which a mask that holds it has
+HELD = 0.5  # at least so many, as a share
+# Of a mask, at most, off a generous outline of the body (`pose.outline`): people on film and
+# rendered ones have up to 0.07, with bags and skirts; with more, it holds the background
+BESIDE = 0.25
+
+
+def held(poses: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Poses (F, 18, 3), in pixels of masks (F, H, W) in 0..1, in which limbs are not seen that the
+    mask does not hold; nor is anything where it holds much beside the body."""
+    out, bodies = poses.copy(), body_outlines(poses, *masks.shape[1:])
+    for pose, mask, body in zip(out, masks > 0.5, bodies, strict=True):
+        if (mask & ~body).sum() > BESIDE * mask.sum():
+            pose[:, 2] = 0
+        points = completed(pose)
+        for bone in BONES:
+            if is_seen(points, bone) and not _holds(mask, points, bone):
+                pose[list(FACE if bone in HEAD else bone[1]), 2] = 0
+    return out
+
+
+def _holds(mask: np.ndarray, points: np.ndarray, bone: Bone) -> bool:
+    """Whether a mask, bool (H, W), holds a bone of a pose (18, 3)."""
+    start, end = ends_of(points, bone)
+    x, y = np.floor(start + ALONG[:, None] * (end - start)).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+    return bool(mask[y[inside], x[inside]].sum() >= HELD * len(ALONG))
 
 
 def best_frames(poses: np.ndarray) -> list[int]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.loading import Loaded
 from animateanywhere.backbones.personal_weights import mentions
-from animateanywhere.collage.frame_choice import best_frames
+from animateanywhere.collage.frame_choice import best_frames, held
 from animateanywhere.collage.limb_collage import Collage, Cutout, shows_torso
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
@@ -138,13 +138,19 @@ def _limbs(loaded: Loaded, prompt: str, mixed: bool, appearance: str | None) -> 
             f"{place} is another clip than the weights were learned from, or its masks were "
             "changed since: learn it again"
         )
-    return _of_clip(subject) or f"no frame of {place} shows shoulders and hips"
+    return _of_clip(subject)
 
 
-def _of_clip(subject: Subject) -> Limbs | None:
-    frames = best_frames(subject.keypoints)
-    collage = Collage([
-        Cutout(subject.frames[n], subject.masks[n], subject.keypoints[n]) for n in frames
-    ])  # fmt: skip
-    poses = hashlib.sha256(subject.keypoints[frames].tobytes()).hexdigest()
-    return Limbs(collage, frames, poses) if collage else None
+def _of_clip(subject: Subject) -> Limbs | str:
+    """The limbs of a clip, of the frames whose masks hold the person, or why there are none."""
+    if not best_frames(subject.keypoints):
+        return f"no frame of {subject.folder} shows shoulders and hips"
+    poses = held(subject.keypoints, subject.masks)
+    frames = best_frames(poses)
+    if not frames:
+        return (
+            f"no mask of {subject.folder} holds the trunk of its frame's pose, and little else: "
+            "correct the masks, and learn the person again"
+        )
+    collage = Collage([Cutout(subject.frames[n], subject.masks[n], poses[n]) for n in frames])
+    return Limbs(collage, frames, hashlib.sha256(poses[frames].tobytes()).hexdigest())

@@ -141,6 +141,11 @@ def read_subject(folder: str | Path) -> Subject:
             f"{folder}: {len(frames)} frames, {len(masks)} masks, {len(poses.keypoints)} poses and "
             f"{len(captions)} captions differ in number or size; run `aa prepare` again"
         )
+    if (poses.width, poses.height) != frames.shape[2:0:-1]:
+        raise UsageError(
+            f"{folder}: poses.json is of pictures of {poses.width} x {poses.height} pixels, and "
+            f"the frames have {frames.shape[2]} x {frames.shape[1]}: scale its joints to these"
+        )
     return Subject(
         folder=folder,
         frames=frames,

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from animateanywhere.collage.frame_choice import best_frames
-from tests.collage.test_limb_collage import pose
+from animateanywhere.collage.frame_choice import best_frames, held
+from animateanywhere.collage.limb_collage import completed
+from animateanywhere.collage.limbs import TORSO, is_seen
+from animateanywhere.puppets import render, sample_spec
+from tests.collage.test_limb_collage import cutout, pose
 
 
 def test_one_frame_from_each_side_there_is() -> None:
@@ -31,3 +34,35 @@ def test_without_a_trunk_there_is_none() -> None:
     hidden[[8, 11], 2] = 0
     assert best_frames(np.stack([hidden, np.zeros_like(hidden)])) == []
     assert best_frames(np.zeros((0, 18, 3), np.float32)) == []
+
+
+@pytest.mark.parametrize("bad", ["black", "elsewhere", "everything"])
+def test_a_frame_is_not_taken_whose_mask_holds_nothing_or_the_background(bad: str) -> None:
+    good = cutout(pose()).mask
+    worse = {"black": 0 * good, "elsewhere": np.roll(good, 60, 1), "everything": 0 * good + 1}[bad]
+    poses = np.stack([pose()] * 2)
+    assert best_frames(poses) == [0]
+    assert best_frames(held(poses, np.stack([worse, good]))) == [1]
+    assert best_frames(held(poses, np.stack([worse, worse]))) == []
+
+
+def test_a_limb_that_the_mask_lacks_is_not_seen() -> None:
+    whole = cutout(pose()).mask
+    no_arm, no_head = whole.copy(), whole.copy()
+    no_arm[:, :30] = 0  # the right forearm, which begins at 28
+    no_head[:20] = 0
+    arm, head, all_of_it = held(np.stack([pose()] * 3), np.stack([no_arm, no_head, whole]))
+    assert (arm[:, 2] == [1, 1, 1, 1, 0, *[1] * 13]).all()
+    assert (head[:, 2] == [0, *[1] * 13, 0, 0, 0, 0]).all()
+    assert (all_of_it == pose()).all()
+    assert best_frames(np.stack([arm, head, all_of_it])) == [2]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 7])
+def test_true_masks_hold_all_limbs(number: int) -> None:
+    clip = render(sample_spec(number), 4, 96, 8.0)
+    found = held(clip.keypoints, clip.masks.astype(np.float32) / 255)
+    seen = [is_seen(completed(one), *TORSO) for one in clip.keypoints]
+    assert [is_seen(completed(one), *TORSO) for one in found] == seen and any(seen)
+    assert (found[..., :2] == clip.keypoints[..., :2]).all()
+    assert (found[..., 2] == clip.keypoints[..., 2]).mean() > 0.95

@@ -164,12 +164,21 @@ def test_the_persons_own_limbs_are_laid_over_what_the_network_draws(
     assert apart(frames) < 0.5 * apart(plain)  # an untrained network draws noise
 
 
+def unmasked(subject: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a learned person's clip black masks, as if learned with them."""
+    for path in (subject / "masks").glob("*.png"):
+        Image.fromarray(0 * np.array(Image.open(path))).save(path)
+    digest = read_metadata(WEIGHTS)["subject"]
+    monkeypatch.setattr(Subject, "digest", lambda self: digest)
+
+
 @pytest.mark.parametrize(("change", "why"), [
     ({"appearance": "in a hat"}, "--appearance asks for another one"),
     ({"others": ((WEIGHTS, 0.5),)}, "several weights make another person"),
     ("gone", "the clip that the weights were learned from, is not there or damaged"),
     ("other", "is another clip than the weights were learned from"),
     ("hidden", "shows shoulders and hips"),
+    ("black", "no mask of runs/sks/subject holds the trunk"),
     ("nobody", "the prompt does not name sks"),
 ])  # fmt: skip
 def test_why_no_limbs_are_laid_is_said(
@@ -188,6 +197,8 @@ def test_why_no_limbs_are_laid_is_said(
         poses = read_poses(path)
         poses.keypoints[:, [8, 11]] = 0
         write_poses(path, poses)
+    elif change == "black":
+        unmasked(subject, monkeypatch)
     elif change == "nobody":
         options = {"weights": WEIGHTS}
         monkeypatch.setattr(collage_choice, "mentions", lambda *given: False)

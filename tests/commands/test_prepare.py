@@ -175,6 +175,11 @@ def test_damaged_subject_folders_are_named(tmp_path):
     clip, out = tmp_path / "a.mp4", tmp_path / "out"
     rendered(clip)
     prepare(clip, out)
+    poses = skeleton.read_poses(out / "poses.json")
+    skeleton.write_poses(out / "poses.json", poses._replace(width=2 * poses.width))
+    with pytest.raises(UsageError, match=r"poses.json is of pictures of 256 x 128 pixels"):
+        read_subject(out)
+    skeleton.write_poses(out / "poses.json", poses)
     (out / "masks" / "0000.png").unlink()
     with pytest.raises(UsageError, match="12 frames, 11 masks"):
         read_subject(out)
