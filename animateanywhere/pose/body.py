@@ -185,12 +185,16 @@ def path(keypoints: np.ndarray, body: np.ndarray) -> np.ndarray:
 
 
 def ground(keypoints: np.ndarray, body: np.ndarray, bottom: float) -> float:
-    """The y in pixels of the standing ankles when the person is nearest to the camera.
+    """The y in pixels of the standing ankles when the person is nearest to the camera; of a person
+    upside down, that of the lowest joint.
 
     Ankles below `bottom`, the lower edge of the picture, are estimated from the knees or hips.
     """
     keypoints = keypoints[_relative_size(keypoints)[:, 0, 0] > 0.9]
     hips = path(keypoints, body)[:, 1]
+    if _is_upside_down(keypoints, hips):
+        joints = np.where(keypoints[..., 2] >= VISIBLE, keypoints[..., 1], -np.inf).max(1)
+        return float(np.quantile(joints[np.isfinite(joints)], STANCE))
     leg = STRAIGHT * (body[THIGH] + body[SHIN])
     lower = []
     for hip, knee, ankle in LEGS:
@@ -203,6 +207,15 @@ def ground(keypoints: np.ndarray, body: np.ndarray, bottom: float) -> float:
     if np.isfinite(low).any():
         return float(np.nanquantile(low, STANCE))
     return float(np.quantile(hips, 1 - STANCE)) + leg
+
+
+def _is_upside_down(keypoints: np.ndarray, hips: np.ndarray) -> bool:
+    """Whether the neck is below the hips, and the knees are not, in most frames that show both.
+    hips: (F,), their y."""
+    neck, *knees = (joint_positions(keypoints, joint)[:, 1] for joint in (1, 9, 12))
+    knee = np.fmax(*knees)
+    known = np.isfinite(neck) & np.isfinite(knee)
+    return bool(known.any() and ((neck > hips) & (knee < hips))[known].mean() > 0.5)
 
 
 def joint_positions(keypoints: np.ndarray, joint: int) -> np.ndarray:

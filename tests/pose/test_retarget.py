@@ -146,6 +146,21 @@ def test_standing_feet_stay_on_the_ground_and_do_not_slide():
 
 
 @pytest.mark.parametrize("mode", ["frame", "bones"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_motion_upside_down_stays_in_the_frame(mode, known):
+    """On the hands, whose bones the person has at other lengths."""
+    still = keypoints(person(800, "train"), 8)
+    driving = still * [-1, -1, 1] + [SIZE, SIZE, 0]
+    reference = keypoints(person(801, "train"), 8) if known else None
+    made = fit(driving, FRAME, FRAME, mode, reference)
+    assert (made[..., 2] == driving[..., 2]).all()
+    seen = made[..., 2] > 0.5
+    ground = made[..., 1][seen].max()
+    assert 0.85 * SIZE < ground <= SIZE
+    assert (made[:, 1, 1] > made[:, 8, 1]).all()  # the neck is below the hips
+
+
+@pytest.mark.parametrize("mode", ["frame", "bones"])
 def test_a_jump_is_as_high_as_the_legs_allow(mode):
     driving = pose(8)
     driving[4:6, :, 1] -= 12

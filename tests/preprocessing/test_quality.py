@@ -205,7 +205,7 @@ def test_parts_and_views_missing_in_the_persons_clip():
     upper = standing(8)
     upper[:, [10, 13], 2] = 0
     assert "shows feet" in driven(standing(8), upper)["unseen parts"].text
-    assert driven(upper, standing(8)) == {}
+    assert list(driven(upper, standing(8))) == ["cut off"]
     mirrored = standing(8)
     mirrored[..., 0] = 128 - mirrored[..., 0]  # right is right: from behind
     assert "back (100% of the frames)" in driven(mirrored, standing(8))["unseen views"].text
@@ -221,8 +221,15 @@ def test_a_motion_that_is_cut_at_the_hips_is_said():
     bust = upper.copy()
     bust[:, [8, 11], 2] = 0
     assert "nobody below the waist" in driven(bust)["cut off"].text
-    upper[0, 9, 2] = 1  # a knee, in an eighth of the frames
+    upper[0, [9, 10], 2] = 1  # a leg, in an eighth of the frames
     assert "cut off" not in driven(upper)
+
+
+def test_a_motion_that_is_cut_at_the_knees_is_said():
+    short = standing(8)
+    short[:, [10, 13], 2] = 0
+    assert "nobody below the knees: the body ends" in driven(short, standing(8))["cut off"].text
+    assert driven(short, short) == {}
 
 
 def test_size_and_proportions_compared_with_the_persons():

@@ -79,14 +79,17 @@ def _leaving(keypoints: np.ndarray, visible: np.ndarray, width: int, height: int
 
 
 def _cut(keypoints: np.ndarray, reference: np.ndarray | None) -> list[Finding]:
-    """Legs that a motion does not show, unless the person to be shown has none either."""
-    if parts_shown(keypoints)["legs"] >= MIN_SHARE:
+    """Legs or feet that a motion does not show, unless the person to be shown has none either."""
+    shown = parts_shown(keypoints)
+    missing = next((part for part in ("legs", "feet") if shown[part] < MIN_SHARE), None)
+    if missing is None:
         return []
     known = None if reference is None else reference[has_person(reference)]
-    if known is not None and len(known) and parts_shown(known)["legs"] < MIN_SHARE:
+    if known is not None and len(known) and parts_shown(known)[missing] < MIN_SHARE:
         return []
     hips = (keypoints[..., list(HIPS), 2] >= VISIBLE).any(1).mean() >= MIN_SHARE
-    text = f"the motion shows nobody below the {'hips' if hips else 'waist'}: the body ends there"
+    end = "knees" if missing == "feet" else "hips" if hips else "waist"
+    text = f"the motion shows nobody below the {end}: the body ends there"
     return [Finding("warning", "cut off", f"{text}; take a motion that shows the whole person")]
 
 
