@@ -6,8 +6,11 @@ right colors; the limbs of a picture, turned onto the bones of the motion, are t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -19,6 +22,7 @@ from animateanywhere.collage.limbs import BONES, ends_of, is_seen
 from animateanywhere.collage.steady_background import MANY, steady_background
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress
+from animateanywhere.core.reporter import Bar
 from animateanywhere.pose.outline import body_outlines
 
 # Of the widths of a generous outline (`pose.outline`): there, the network drew a person, and a
@@ -35,26 +39,58 @@ EVEN = (1.0, 0.012)  # the width, in frames and in heights of a frame, over whic
 LONGEST = 160  # frames that are held at a time
 
 
+class _Part(NamedTuple):
+    """Frames uint8 (F, H, W, 3) that are held at a time, their indices in the video (F,), and which
+    of them are its own: those before and after only tell what the background is."""
+
+    frames: np.ndarray
+    numbers: np.ndarray
+    own: slice
+
+
 def each_with_limbs(
-    frames: Iterable[np.ndarray], poses: np.ndarray, collage: Collage, steady: bool = False
-) -> Iterator[np.ndarray]:
+    frames: Iterable[np.ndarray], poses: np.ndarray, collage: Collage, steady: bool = False,
+    circle: bool = False,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """`with_limbs` of frames (H, W, 3) one by one, of which about `LONGEST` are held, with some
-    before and after, so that the background does not leap where the next ones begin."""
+    before and after, so that the background does not leap where the next ones begin. circle:
+    whether the last frame leads to the first one, before which it then is; all frames are held."""
+    for part in (_around if circle else _along)(frames):
+        own = part.numbers[part.own]
+        with progress("laying limbs", total=len(poses), done=int(own[0])) as bar:
+            made = with_limbs(
+                part.frames, poses[part.numbers], collage, steady=steady,
+                advance=partial(_advance, bar, iter(own)),
+            )  # fmt: skip
+        yield from made[part.own]
+
+
+def _advance(bar: Bar, left: Iterator[int]) -> None:
+    """Advance by a frame, while some are left: not for those before and after a part."""
+    if next(left, None) is not None:
+        bar.advance(1)
+
+
+def _along(frames: Iterable[np.ndarray]) -> Iterator[_Part]:
+    """The parts of a video."""
     rest, first, before = iter(frames), 0, list[np.ndarray]()
     some = list(islice(rest, LONGEST + MANY))
     while some:
         own, after = some[:LONGEST], some[LONGEST:]
-        held = np.stack([*before, *own, *after])
-        start = first - len(before)
-        with progress("laying limbs", total=2 * len(held)) as bar:
-            made = with_limbs(
-                held, poses[start : start + len(held)], collage, steady=steady,
-                advance=lambda: bar.advance(1),
-            )  # fmt: skip
-        yield from made[len(before) : len(before) + len(own)]
+        held, early = np.stack([*before, *own, *after]), len(before)
+        yield _Part(held, first - early + np.arange(len(held)), slice(early, early + len(own)))
         first += len(own)
         before = own[-MANY:]
         some = after + list(islice(rest, LONGEST))
+
+
+def _around(frames: Iterable[np.ndarray]) -> Iterator[_Part]:
+    """The parts of a video whose last frame leads to the first one."""
+    held = np.stack(list(frames))
+    for first in range(0, len(held), LONGEST):
+        own = min(LONGEST, len(held) - first)
+        numbers = np.arange(first - MANY, first + own + MANY) % len(held)
+        yield _Part(held[numbers], numbers, slice(MANY, MANY + own))
 
 
 def with_limbs(
@@ -64,7 +100,7 @@ def with_limbs(
     """Frames uint8 (F, H, W, 3) of a person in poses (F, 18, 3), in their pixels, with the limbs of
     a collage. Beside them, where the network drew the person wider, is what other frames show, or
     the colors around; objects in colors that neither has stay. steady: whether the background is
-    steadied (`collage.steady_background`). advance: called twice for each frame."""
+    steadied (`collage.steady_background`). advance: called for each frame."""
     count, height, width = frames.shape[:3]
     size = Size(width, height)
     joints = steadied(poses)
@@ -79,7 +115,13 @@ def with_limbs(
         binary_dilation(near, iterations=times * max(round(soft), 1), axes=(1, 2))
         for times in (1, 2)
     )
-    empty = behind(frames, np.tile([0, 0, width], (count, 1)), beyond, advance=advance)
+    calls = itertools.count(1)
+
+    def half() -> None:  # of a frame's work
+        if next(calls) % 2 == 0:
+            advance()
+
+    empty = behind(frames, np.tile([0, 0, width], (count, 1)), beyond, advance=half)
     colors = np.concatenate([_colors(collage.pixels()), _drawn(frames, joints)])
     own_share = 1 - _objects(frames, empty, near, colors)  # (F, H, W)
     out = np.empty_like(frames)
@@ -91,7 +133,7 @@ def with_limbs(
         cover, color = (part * share for part in collage.layer(joints[index], size, view))
         shown = (own + off * (empty[index].astype(np.float32) - own)) * (1 - cover) + color
         out[index] = (shown + 0.5).clip(0, 255)
-        advance()
+        half()
     return out
 
 

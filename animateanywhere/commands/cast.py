@@ -116,7 +116,7 @@ def cast(picture: Path, prompt: str, options: CastOptions = DEFAULTS) -> Path:
         with passes:
             made, estimate = _made(job, begun, steps)
         if collage is not None and motion is not None and motion.fitted is not None:
-            with progress("laying limbs", total=2 * len(made)) as bar:
+            with progress("laying limbs", total=len(made)) as bar:
                 made = with_limbs(
                     made, motion.fitted, collage, steady=job.steady, advance=lambda: bar.advance(1)
                 )

@@ -9,6 +9,8 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from animateanywhere.collage import over_frames
 from animateanywhere.collage.limb_collage import Collage, Cutout
 from animateanywhere.collage.over_frames import with_limbs
+from animateanywhere.core.messages import reporting_to
+from animateanywhere.core.reporter import Events
 from animateanywhere.pose.outline import body_outlines, trunk_length
 from animateanywhere.puppets import PARTS, render, sample_spec
 
@@ -172,3 +174,37 @@ def test_a_steadied_background_does_not_leap_between_parts(
     parts = np.stack(list(over_frames.each_with_limbs(frames, poses, collage, steady=True)))
     assert parts.shape == whole.shape
     assert (parts[:, :4, :4] == whole[:, :4, :4]).all()
+
+
+def trembling_person(count: int) -> tuple[np.ndarray, np.ndarray, Collage]:
+    """Frames whose background trembles, of a person who stands; the poses, and that person."""
+    clip = render(sample_spec(7), 1, 48, 4.0)
+    noise = np.random.default_rng(0).integers(-20, 20, (count, 48, 48, 3))
+    one = Cutout(clip.frames[0], clip.masks[0].astype(np.float32) / 255, clip.keypoints[0])
+    frames = (clip.frames // 2 + 60 + noise).astype(np.uint8)
+    return frames, np.repeat(clip.keypoints, count, 0), Collage([one])
+
+
+@pytest.mark.parametrize(("count", "longest"), [(5, 160), (30, 160), (30, 13)])
+def test_a_video_that_loops_has_no_seam(
+    count: int, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the same wherever it begins."""
+    monkeypatch.setattr(over_frames, "LONGEST", longest)
+    frames, poses, collage = trembling_person(count)
+    one, other = (
+        np.stack([*over_frames.each_with_limbs(some, poses, collage, True, circle=True)])
+        for some in (frames, np.roll(frames, 3, 0))
+    )
+    assert one.shape == frames.shape and one.dtype == np.uint8
+    assert (np.roll(one, 3, 0)[:, :4, :4] == other[:, :4, :4]).all()
+
+
+@pytest.mark.parametrize("circle", [False, True])
+def test_progress_counts_frames(circle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(over_frames, "LONGEST", 13)
+    events = Events()
+    with reporting_to(events):
+        list(over_frames.each_with_limbs(*trembling_person(20), True, circle=circle))
+    ends = [(event["step"], event["total"]) for event in events.events if event["kind"] == "end"]
+    assert ends == [(13, 20), (20, 20)]
