@@ -7,6 +7,7 @@ right colors; the limbs of a picture, turned onto the bones of the motion, are t
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -37,6 +38,17 @@ PIXELS = 4000  # of a person, of which these are found
 ALONG = (0.2, 0.35, 0.5, 0.65, 0.8)  # of a bone: where the network drew that limb
 EVEN = (1.0, 0.012)  # the width, in frames and in heights of a frame, over which objects are steady
 LONGEST = 160  # frames that are held at a time
+TIMED = 8  # frames that are timed for an estimate
+
+
+def seconds_of_limbs(poses: np.ndarray, size: Size, collage: Collage, steady: bool) -> float:
+    """Estimate the seconds that `with_limbs` takes on this machine, from its first frames, of
+    noise in place of what will be drawn. Arguments as for that."""
+    some = poses[:TIMED]
+    noise = np.random.default_rng(0).integers(0, 256, (len(some), size.height, size.width, 3))
+    begun = time.monotonic()
+    with_limbs(noise.astype(np.uint8), some, collage, steady=steady)
+    return (time.monotonic() - begun) / len(some) * len(poses)
 
 
 class _Part(NamedTuple):

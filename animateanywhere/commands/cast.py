@@ -25,7 +25,7 @@ from animateanywhere.backbones.base import (
 from animateanywhere.backbones.low_memory import room_for_vae, to_device
 from animateanywhere.backbones.vae import decode_latents, encode_frames, latent_count
 from animateanywhere.collage.limb_collage import Collage
-from animateanywhere.collage.over_frames import with_limbs
+from animateanywhere.collage.over_frames import seconds_of_limbs, with_limbs
 from animateanywhere.commands.cast_appearance import check_appearance, find_appearance
 from animateanywhere.commands.cast_job import CastOptions, Job, by_vace
 from animateanywhere.commands.cast_motion import motion_of
@@ -261,6 +261,10 @@ def _estimate(job: Job, latents_of: Latents, begun: float) -> Estimate:
         "denoising": generation.steps_of(base, job.sampling) * parts * step,
         "frames": job.frames * decoded,
     }
+    if job.collage is not None and job.motion is not None and job.motion.fitted is not None:
+        seconds["limbs"] = seconds_of_limbs(
+            job.motion.fitted, job.motion.frame, job.collage, job.steady
+        )
     whole = time.monotonic() - begun + sum(seconds.values())
     estimate = Estimate(whole, peak_memory(), seconds)
     findings = fits(estimate.memory)

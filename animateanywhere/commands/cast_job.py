@@ -11,6 +11,7 @@ import numpy as np
 
 from animateanywhere.backbones.base import Base
 from animateanywhere.collage.limb_collage import Collage
+from animateanywhere.media.provenance import CAST, Made
 from animateanywhere.media.source import WHOLE, Part
 from animateanywhere.methods.animate_anywhere.driving_motion import Motion
 from animateanywhere.methods.context_anyone.generation import Options
@@ -73,3 +74,8 @@ class Job(NamedTuple):
     sampling: Options
     collage: Collage | None  # the limbs that are laid over what the network draws
     steady: bool  # whether the background behind these is steadied
+
+    @property
+    def made(self) -> Made:
+        """What the metadata says of the video's origin."""
+        return CAST if self.collage is None else CAST.composite()

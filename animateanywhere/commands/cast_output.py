@@ -108,7 +108,7 @@ def write(
         shown = Playback(count, np.arange(count), fps, None)
         sound = sound_of(options.pose, shown, base, out.suffix.lower(), options.part)
     record = recorder(out, settings)
-    output.write(out, iter(frames), count, fps, sound, CAST, record)
+    output.write(out, iter(frames), count, fps, sound, job.made, record)
     with write_aside(_kept(out)) as aside:
         Image.fromarray(np.concatenate(job.pictures, 1)).save(aside, format="PNG")
     if options.contact_sheet is not None:
@@ -117,7 +117,7 @@ def write(
         video.contact_sheet(
             options.contact_sheet,
             [("pictures", job.pictures), *rows, (job.prompt, frames[some])],
-            made=CAST,
+            made=job.made,
         )
 
 
@@ -155,7 +155,7 @@ def sidecar(prompt: str, job: Job, options: CastOptions) -> dict[str, Any]:
         "fps": float(base.config["fps"]),
         "size": list(base.frame),
         "format": suffix,
-        "provenance": planned(CAST, suffix),
+        "provenance": planned(job.made, suffix),
         "seed": sampling.seed,
         "steps": sampling.steps,
         "likeness": sampling.likeness,

@@ -12,11 +12,13 @@ from rich.markup import escape
 from animateanywhere.backbones.base import Base
 from animateanywhere.backbones.loading import Loaded
 from animateanywhere.backbones.personal_weights import mentions
+from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.collage.frame_choice import best_frames, held
 from animateanywhere.collage.limb_collage import Collage, Cutout, shows_torso
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.datasets.subject import Subject, read_subject
+from animateanywhere.preprocessing.captions.appearance import items
 from animateanywhere.preprocessing.character import Character
 from animateanywhere.preprocessing.quality.clip import frame_ranges
 
@@ -83,6 +85,18 @@ def laid_on(limbs: Limbs, poses: np.ndarray | None, asked: bool | None) -> Limbs
     return limbs
 
 
+def warn_of_clothes(prompt: str, learned: dict[str, str]) -> None:
+    """Warn where a prompt names hair or clothes that are not known of the learned person, whose own
+    limbs are laid all the same. learned: metadata of the personal weights."""
+    known = learned.get("appearance", "").lower()
+    others = [item for item in items(plain(prompt)) if item not in known]
+    if others:
+        warn(escape(
+            f'the prompt says "{others[0]}": hair and clothes are those of the clip, whose limbs '
+            "are laid; --no-collage leaves them out, and so do such words in --appearance"
+        ))  # fmt: skip
+
+
 def no_limbs_on(poses: np.ndarray | None) -> str:
     """Why no limbs can be laid on a motion's poses (F, 18, 3), None for one without joints; "" if
     they can."""
@@ -126,13 +140,16 @@ def _limbs(loaded: Loaded, prompt: str, mixed: bool, appearance: str | None) -> 
         return "several weights make another person"
     if not mentions(prompt, learned["token"]):
         return f"the prompt does not name {learned['token']}"
-    if appearance and appearance.strip() != learned.get("appearance", ""):
+    wanted = (appearance or "").strip()
+    if wanted and wanted != learned.get("appearance", ""):
         return "--appearance asks for another one"
     place = loaded.weights.parent / "subject"
+    if not place.is_dir():
+        return f"{place}, the clip that the weights were learned from, is not there"
     try:
         subject = read_subject(place)
-    except UsageError:
-        return f"{place}, the clip that the weights were learned from, is not there or damaged"
+    except UsageError as error:
+        return f"the clip that the weights were learned from cannot be used: {error}"
     if subject.digest() != learned.get("subject"):
         return (
             f"{place} is another clip than the weights were learned from, or its masks were "

@@ -151,7 +151,7 @@ def _demo(out: Path, fast: bool, base: str, swap_base: str, cast_base: str) -> P
         out / "cast", stage, net, reference_spec(), stage_spec("wave", "desert", "none"), cast_base
     )
     sheet = out / "contact_sheet.png"
-    video.contact_sheet(sheet, rows + swap_rows + cast_rows, made=GENERATED)
+    video.contact_sheet(sheet, rows + swap_rows + cast_rows, made=GENERATED.composite())
     results = _report(out, key, cases, swapped, cast, perception)
     _show(results, swapped, cast)
     say(f"wrote {sheet} and {out / 'report.json'}")

@@ -27,6 +27,13 @@ class Estimate(NamedTuple):
     least: tuple[float, float] | None = None  # seconds and GB, where those above are at most
 
 
+def with_part(estimate: Estimate, name: str, seconds: float) -> Estimate:
+    """An estimate with one more part, whose seconds were measured on some of it."""
+    least = estimate.least and (estimate.least[0] + seconds, estimate.least[1])
+    parts = {**estimate.parts, name: seconds}
+    return estimate._replace(seconds=estimate.seconds + seconds, parts=parts, least=least)
+
+
 def fits(memory: float, room: float | None = None, least: float | None = None) -> list[Finding]:
     """A finding where a peak of so many GB does not fit, or hardly. room: what is free. least: the
     lower end, where `memory` is at most."""

@@ -40,6 +40,10 @@ class Made(NamedTuple):
     source: Source
     command: str
 
+    def composite(self) -> Made:
+        """The same where a person's own pixels lie over what was generated."""
+        return self._replace(source="compositeWithTrainedAlgorithmicMedia")
+
     @property
     def term(self) -> str:
         """The address of the source type in IPTC's vocabulary."""

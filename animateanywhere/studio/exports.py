@@ -77,7 +77,7 @@ def main() -> int:
     from animateanywhere.core.messages import quietly
     from animateanywhere.evaluation.sidecar import earlier_settings
     from animateanywhere.media import output, video
-    from animateanywhere.media.provenance import BY_COMMAND, GENERATED
+    from animateanywhere.media.provenance import BY_COMMAND, GENERATED, read
 
     source, out = map(Path, sys.argv[1:3])
     try:
@@ -85,6 +85,8 @@ def main() -> int:
             clip = video.read(source)
         result = result_of(source)
         made = BY_COMMAND[result[1]] if result else GENERATED
+        if (origin := read(source)) is not None and origin.source == made.composite().source:
+            made = made.composite()
         if out.suffix == ".gif":
             output.write(out, clip.frames, len(clip.frames), clip.fps, made=made)
         else:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from animateanywhere.cli.main import main
 from animateanywhere.commands.cast_motion import rendered_motion
-from animateanywhere.media import video
+from animateanywhere.media import provenance, video
 from animateanywhere.methods.context_anyone.settings import load_recipe
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.puppets.caption import MOTION_WORDS
@@ -61,9 +61,14 @@ def test_a_motion_and_limbs_are_those_of_prompt_and_picture(
     assert "motion: the person walks, as rendered people do" in said(capsys)
     about = json.loads((place / "a.json").read_text())
     assert about["motion"]["kind"] == "rendered" and about["collage"] is True
+    assert json.loads((place / "a.estimate.json").read_text())["parts"]["limbs"] > 0
     assert run("--prompt-motion", "--no-collage", "--out", "b.mp4") == 0
     assert run("--no-prompt-motion", "--out", "c.mp4") == 0
     assert json.loads((place / "c.json").read_text())["motion"] is None
+    composite = "compositeWithTrainedAlgorithmicMedia"
+    said_by = [provenance.read(place / name) for name in ("a.mp4", "sheet.png", "b.mp4")]
+    assert [one.source == composite for one in said_by if one] == [True, True, False]
+    assert about["provenance"]["digital_source_type"].endswith(composite)
     a, b = (video.read(place / name).frames.astype(int) for name in ("a.mp4", "b.mp4"))
     changed = (np.abs(a - b).max(-1) > 60).mean((1, 2))
     assert (changed > 0.01).all() and (changed < 0.5).all()

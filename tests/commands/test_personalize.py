@@ -23,15 +23,18 @@ from animateanywhere.backbones.personal_weights import (
     read_metadata,
 )
 from animateanywhere.commands import collage_choice
+from animateanywhere.commands import generate as generate_command
 from animateanywhere.commands import personalize as command
+from animateanywhere.commands.collage_choice import warn_of_clothes
 from animateanywhere.commands.generate import GenerateOptions, generate
 from animateanywhere.commands.personalize import PersonalizeOptions, personalize
 from animateanywhere.commands.prepare import prepare
 from animateanywhere.core.errors import UsageError
+from animateanywhere.core.estimate import Estimate
 from animateanywhere.core.frame_size import square
 from animateanywhere.core.paths import EXAMPLES, recipes_folder
 from animateanywhere.datasets.subject import Subject, read_subject
-from animateanywhere.media import video
+from animateanywhere.media import provenance, video
 from animateanywhere.media.source import Part
 from animateanywhere.methods.animate_anywhere import (
     background_augmentation,
@@ -67,6 +70,7 @@ from animateanywhere.pose.skeleton import read_poses, write_poses
 from animateanywhere.preprocessing.captions.template import SCENES
 
 CLIP, POSE = EXAMPLES / "reference.mp4", EXAMPLES / "driving.mp4"
+MADE = Path("made.mp4")
 WEIGHTS = Path("runs/sks/personal.safetensors")
 TINY = load_recipe("personalize-tiny")
 BARE = replace(TINY, extras=NO_EXTRAS)  # a quarter of the time
@@ -126,9 +130,11 @@ def laying(tiny_base: Path, tmp_path: Path) -> str:
 def made_with(**options: Any) -> tuple[np.ndarray, Any]:
     """The frames of a video of the learned person, and its settings."""
     options = {"frames": 6, "steps": 2, "fit": "none", "overwrite": True} | options
-    options.setdefault("out", Path("made.mp4"))
+    options.setdefault("out", MADE)
     made = generate(
-        "sks man on a beach", EXAMPLES / "driving.poses.json", GenerateOptions(**options)
+        options.pop("prompt", "sks man on a beach"),
+        EXAMPLES / "driving.poses.json",
+        GenerateOptions(**options),
     )
     return video.read(made).frames, json.loads(made.with_suffix(".json").read_text())
 
@@ -137,9 +143,14 @@ def test_the_persons_own_limbs_are_laid_over_what_the_network_draws(
     learned: Path, laying: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain, settings = made_with(base=laying, collage=False)
-    assert settings["collage"] is None and "limbs" not in capsys.readouterr().err
+    assert settings["collage"] is False and "limbs" not in capsys.readouterr().err
+    assert provenance.read(MADE).source == "trainedAlgorithmicMedia"  # type: ignore[union-attr]
     frames, settings = made_with(base=laying)
-    (number,) = settings["collage"]
+    composite = "compositeWithTrainedAlgorithmicMedia"
+    assert provenance.read(MADE).source == composite  # type: ignore[union-attr]
+    assert settings["provenance"]["digital_source_type"].endswith(composite)
+    assert settings["collage"] is True
+    (number,) = settings["collage_frames"]
     assert f"limbs, of frame {number} of the clip, are laid over" in capsys.readouterr().err
     again, _ = made_with(base=laying)
     assert (frames == again).all() and (frames != plain).any()
@@ -175,7 +186,8 @@ def unmasked(subject: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("change", "why"), [
     ({"appearance": "in a hat"}, "--appearance asks for another one"),
     ({"others": ((WEIGHTS, 0.5),)}, "several weights make another person"),
-    ("gone", "the clip that the weights were learned from, is not there or damaged"),
+    ("gone", "subject, the clip that the weights were learned from, is not there"),
+    ("damaged", "cannot be used: runs/sks/subject/masks: no PNG files"),
     ("other", "is another clip than the weights were learned from"),
     ("hidden", "shows shoulders and hips"),
     ("black", "no mask of runs/sks/subject holds the trunk"),
@@ -188,6 +200,8 @@ def test_why_no_limbs_are_laid_is_said(
     subject = Path("runs/sks/subject")
     options = change if isinstance(change, dict) else {}
     if change == "gone":
+        shutil.rmtree(subject)
+    elif change == "damaged":
         shutil.rmtree(subject / "masks")
     elif change == "other":
         picture = subject / "masks" / "0000.png"
@@ -204,17 +218,46 @@ def test_why_no_limbs_are_laid_is_said(
         monkeypatch.setattr(collage_choice, "mentions", lambda *given: False)
     _, settings = made_with(base=laying, **options)
     said = " ".join(capsys.readouterr().err.split())
-    assert settings["collage"] is None
+    assert settings["collage"] is False
     assert "no limbs are laid over what the network draws" in said and why in said
     with pytest.raises(UsageError, match="--collage: ") as error:
         made_with(base=laying, collage=True, **options)
     assert why in str(error.value)
 
 
+def test_limbs_in_other_clothes_than_the_prompt_names_are_said(
+    learned: Path, laying: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As words in --appearance they leave the limbs out; blank ones are none."""
+    _, settings = made_with(base=laying, appearance=" ")
+    assert settings["collage"] and "hair and clothes" not in capsys.readouterr().err
+    _, settings = made_with(base=laying, prompt="sks man in a red hat on a beach")
+    said = " ".join(capsys.readouterr().err.split())
+    assert settings["collage"] and 'the prompt says "red hat": hair and clothes are' in said
+    warn_of_clothes("sks man in a red hat", {"appearance": "in a Red Hat and a blue shirt"})
+    assert not capsys.readouterr().err
+    made_with(base=laying, prompt="sks man in a red hat on a beach", collage=False)
+    assert "hair and clothes" not in capsys.readouterr().err
+
+
+def test_laying_limbs_is_part_of_the_estimate(
+    learned: Path, laying: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Estimate(10.0, 1.0, {"steps": 10.0}, (5.0, 1.0))
+    monkeypatch.setattr(generate_command, "estimate_generation", lambda *given: (known, []))
+    monkeypatch.setattr(generate_command.history, "add", lambda *given: None)
+    for laid in (False, True):
+        made_with(base=laying, collage=laid)
+        told = json.loads(MADE.with_suffix(".estimate.json").read_text())
+        assert ("limbs" in told["parts"]) == laid and (told["seconds"] > 10) == laid
+        assert told["seconds"] - 10 == pytest.approx(told["parts"].get("limbs", 0))
+        assert told["least"][0] - 5 == pytest.approx(told["seconds"] - 10)
+
+
 def test_limbs_are_laid_with_any_base_where_asked_for_and_need_joints(
     tiny_base: Path, learned: Path
 ) -> None:
-    assert made_with()[1]["collage"] is None
+    assert made_with()[1]["collage"] is False
     assert made_with(collage=True)[1]["collage"]
     bars = np.zeros((4, 128, 128, 3), np.uint8)  # of a skeleton in unknown colors
     bars[:, 20:100, 40:44], bars[:, 20:100, 80:84] = (255, 153, 51), (0, 255, 0)

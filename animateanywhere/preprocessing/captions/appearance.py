@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,16 @@ def named(text: str) -> set[str]:
         if color in COLORS and (following in AFTER or following.endswith(("s", "ing"))):
             found |= {"top", "bottom"}
     return found
+
+
+def items(text: str) -> list[str]:
+    """What a text says of hair and clothes, each with its color: ["black hair", "hat"]."""
+    words, known = re.findall(r"[\w-]+", text.lower()), frozenset().union(*NAMES.values())
+    return [
+        f"{before} {word}" if before in COLORS else word
+        for before, word in pairwise(["", *words])
+        if word in known
+    ]
 
 
 def without_named(words: Words, prompt: str) -> Words:
