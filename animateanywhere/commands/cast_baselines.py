@@ -184,8 +184,8 @@ def stranger(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> M
 
 
 def personalized(bases: Bases, one: Person, case: Case, place: Path, seed: int) -> Made:
-    """The base that the base was trained from, after learning the person from a clip; with the
-    pose, which it needs."""
+    """The base that the base was trained from, after learning the person from a clip, whose limbs
+    it lays by default; with the pose, which it needs."""
     lender = find_base(str(bases.ours.config["parts"]))
     weights, class_word = place / "run" / "personal.safetensors", one.identity.gender
     place.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ METHODS: dict[str, Method] = {
     "ours": Method("ours, one picture", ours),
     "drawn": Method("the network alone, one picture", drawn),
     "words": Method("the same network, person described in words", words),
-    "personalized": Method("person learned from a clip", personalized),
+    "personalized": Method("person learned from a clip, with its limbs", personalized),
     "pasted": Method("the picture, pasted into the scene", pasted),
     "stranger": Method("ours, a stranger's picture", stranger),
     "vae": Method("ground truth through the VAE", vae),

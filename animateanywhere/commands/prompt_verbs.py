@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise, takewhile
 from typing import NamedTuple
 
 from animateanywhere.backbones.prompt_weights import plain
@@ -90,7 +90,7 @@ def verbs_of(prompt: str) -> list[Verb]:
         for word, after in pairwise(words)
         if _known(word)[1] == PARTICIPLE and after in PERSON_WORDS
     ]
-    return found + (before_person or list(_likely(words)))
+    return found + (before_person or list(_likely(words))) or list(_behind_a_noun(words))
 
 
 def _likely(words: Sequence[str]) -> Iterator[Verb]:
@@ -108,6 +108,18 @@ def _likely(words: Sequence[str]) -> Iterator[Verb]:
             or (not after and (form == THIRD or (form == BARE and several)))
         ):
             yield Verb(word, motion)
+
+
+def _behind_a_noun(words: Sequence[str]) -> Iterator[Verb]:
+    """What may be a verb without a known motion behind any noun: "a tall astronaut surfs". Behind
+    "a" that is no plural; behind "the" it may be: "the city lights"."""
+    begins = [n for n, word in enumerate(words) if word in ("a", "an")
+              and (not n or words[n - 1] in NEW_CLAUSE)]  # fmt: skip
+    for begin in begins:
+        noun = takewhile(lambda word: word not in FUNCTION_WORDS, words[begin + 1 :])
+        last = [*islice(noun, FARTHEST)][1:][-1:]
+        if last and re.search(r"[^aius]s$", last[0]) and last[0] not in NO_MOTION:
+            yield Verb(last[0], None)
 
 
 def _said(words: Sequence[str]) -> Iterator[Verb]:

@@ -223,6 +223,7 @@ def test_a_person_who_is_learned_from_a_clip_is_measured_with_the_pose(
     report = json.loads((out / "metrics-cast-fast.json").read_text())
     row = report["methods"]["personalized"]
     assert 0 < row["person_delta_e"]["mean"] < 100 and "person_delta_e@free" not in row
+    assert "person learned from a clip, with its limbs" in (out / "table-cast-fast.md").read_text()
     (weights,) = out.glob("cast-fast/personalized/*/run/personal.safetensors")
     assert video.read(weights.parents[1] / "case0-posed.mp4").frames.shape == (4, 64, 64, 3)
     assert not (weights.parent / "training").exists()

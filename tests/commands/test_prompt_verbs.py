@@ -178,3 +178,9 @@ def test_verbs_without_a_motion_are_named() -> None:
     ]  # fmt: skip
     assert verbs_of("she is surfing on ocean waves") == [Verb("surfing", None)]
     assert not verbs_of("the person wears a hat, smiles and has glasses")
+    for prompt in ("a tall astronaut surfs on the moon", "in space, a dog surfs"):
+        assert verbs_of(prompt) == [Verb("surfs", None)]
+    for prompt in ("a school bus in a city", "the city lights", "a beach with palms", "an actress",
+                   "a sunny beach, palm trees", "a dog wears a hat", "a news"):  # fmt: skip
+        assert not verbs_of(prompt)
+    assert verbs_of("a robot surfs, and a man dances") == [Verb("dances", "dance")]
