@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,9 +32,10 @@ from animateanywhere.datasets.corrections import (
 from animateanywhere.datasets.subject import Subject, read_subject, write_subject
 from animateanywhere.evaluation import report
 from animateanywhere.evaluation.sidecar import write_sidecar
-from animateanywhere.media.provenance import GENERATED
+from animateanywhere.media import output
+from animateanywhere.media.provenance import GENERATED, Made, read
 from animateanywhere.pose.skeleton import read_poses, write_poses
-from animateanywhere.studio import clips, motions, orders, subjects
+from animateanywhere.studio import clips, exports, motions, orders, subjects
 from animateanywhere.studio.clips import clean
 from animateanywhere.studio.job import Job
 from animateanywhere.studio.place import Place, Unknown, new_id
@@ -623,6 +625,17 @@ def test_what_the_command_line_made_is_shown_downloaded_deleted_and_brought_back
     gone = client.delete(f"/api/history/{item['id']}").json()["id"]
     assert client.delete(f"/api/deleted/{gone}").status_code == 204
     assert client.post(f"/api/deleted/{gone}").status_code == 404
+
+
+@pytest.mark.parametrize("made", [GENERATED, GENERATED.composite()])
+@pytest.mark.parametrize("name", ["a.gif", "a.png"])
+def test_what_is_exported_says_of_its_origin_what_the_video_says(
+    video: Path, tmp_path: Path, name: str, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output.write(video, iter(np.zeros((4, 32, 32, 3), np.uint8)), 4, 8.0, made=made)
+    monkeypatch.setattr(sys, "argv", ["exports", str(video), str(tmp_path / name)])
+    assert exports.main() == 0
+    assert read(tmp_path / name).source == made.source  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
