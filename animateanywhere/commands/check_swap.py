@@ -95,7 +95,7 @@ def _scene(
     """The prepared scene, None where it is unusable, and where a picture of its persons would be,
     None where nothing was looked for; adds to its findings."""
     try:
-        facts = scene_facts(scene, None, part)
+        facts = scene_facts(scene, None, part, "check")
     except UsageError as error:
         findings.append(about(scene, error))
         return None, None

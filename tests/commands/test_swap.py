@@ -441,6 +441,19 @@ def test_a_check_of_a_scene_takes_as_many_frames_as_a_swap(run, place, capsys):
     assert "8 to 64" in line(capsys)
 
 
+def test_a_check_of_corrected_frames_with_other_options_names_its_own(
+    run, place, tiny_swap, capsys
+):
+    scene_of(place, 10 + np.linspace(0, 60, 16) ** 1.05)
+    given = ["check", "a.png", "--scene", "scene.mp4", "--base", str(tiny_swap), "--json"]
+    assert main([*given, "--input-fps", "4"]) == 0
+    folder = Path(json.loads(capsys.readouterr().out)["files"]["scene"]) / "frames-00000"
+    mask = np.asarray(Image.open(folder / "masks" / "0003.png"))
+    Image.fromarray(mask[:, ::-1]).save(folder / "masks" / "0003.png")
+    assert main([*given, "--frames", "12"]) == 2
+    assert "go back to the former ones (--input-fps 4)" in line(capsys)
+
+
 def test_a_check_shows_the_persons_to_choose_from(run, place, capsys):
     scene_of(place, STAYS, STAYS + 55)
     given = ["check", "a.png", "--scene", "scene.mp4", "--json"]

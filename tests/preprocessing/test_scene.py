@@ -23,7 +23,13 @@ from animateanywhere.preprocessing.scene.flashes import flash_frames
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.presence import find_presence
-from animateanywhere.preprocessing.scene.scan import options_of, read_scene, scan, scene_facts
+from animateanywhere.preprocessing.scene.scan import (
+    Command,
+    options_of,
+    read_scene,
+    scan,
+    scene_facts,
+)
 from tests.preprocessing.crowd import SIZE, Crowd, crowd, detections
 
 COUNT = 16
@@ -50,8 +56,10 @@ def write_scene(path: Path, shown: Crowd, masks_of: int = 0, fps: float = 8.0) -
     return path
 
 
-def prepared(path: Path, number: int | None = None, part: Part = WHOLE, **more) -> Scene:
-    facts = scene_facts(path, None, part)
+def prepared(
+    path: Path, number: int | None = None, part: Part = WHOLE, command: Command = "swap"
+) -> Scene:  # fmt: skip
+    facts = scene_facts(path, None, part, command)
     return prepare_scene(facts, path.parent / "runs", number, EXACT)
 
 
@@ -128,6 +136,19 @@ def test_a_rate_that_was_asked_for_is_among_the_options(place):
         Image.new("RGB", (32, 32)).save(place / "pictures" / f"{index}.png")
     assert options_of(scene_facts(place / "pictures", 4.0, WHOLE)) == "--fps 4"
     assert options_of(scene_facts(place / "pictures", None, Part(fps=5.0))) == "--scene-fps 5"
+
+
+@pytest.mark.parametrize(("part", "fps", "said"), [
+    (Part(fps=4.0), None, "--input-fps 4"), (WHOLE, 4.0, "--fps 4 of `aa swap`"),
+    (WHOLE, None, "no --start, --frames, --input-fps"),
+])  # fmt: skip
+def test_aa_check_names_the_options_by_its_own_names(place, part, fps, said):
+    path = write_scene(place / "a.mp4", crowd({1: 10 + np.linspace(0, 60, COUNT) ** 1.05}))
+    made = prepare_scene(scene_facts(path, fps, part), place / "runs", None, EXACT)
+    picture = made.parts[0].folder / "masks" / "0003.png"
+    Image.fromarray(np.array(Image.open(picture))[:, ::-1]).save(picture)
+    with pytest.raises(UsageError, match=re.escape(f"go back to the former ones ({said}), or")):
+        prepared(path, part=Part(frames=12), command="check")
 
 
 def test_what_was_found_in_other_parts_is_still_said_after_a_correction(place, monkeypatch):

@@ -53,7 +53,13 @@ from animateanywhere.preprocessing.quality.clip import mask_findings, worst_firs
 from animateanywhere.preprocessing.quality.held import held_areas, holding
 from animateanywhere.preprocessing.reference_clip import Chosen
 from animateanywhere.preprocessing.scene.presence import Presence
-from animateanywhere.preprocessing.scene.scan import Facts, as_clip, options_of, read_scene
+from animateanywhere.preprocessing.scene.scan import (
+    Facts,
+    as_clip,
+    options_in,
+    options_of,
+    read_scene,
+)
 
 LONGEST = 160  # frames of a part
 SIDE = 256  # pixels of its pictures
@@ -199,9 +205,9 @@ def _write(
     )
     digests = corrections.frame_digests(subject)
     former = read_settings(part.folder).get(OPTIONS)  # earlier versions did not write it down
-    subject = corrections.apply_corrections(
-        subject, digests, by_hand, None if former is None else str(former)
-    )
+    if former is not None:
+        former = options_in(str(former), facts.command)
+    subject = corrections.apply_corrections(subject, digests, by_hand, former)
     marks = corrections.corrected_frames(by_hand, digests)
     findings = worst_first([*mask_findings(subject.masks, subject.keypoints), *_held(subject)])
     about: dict[str, str | int | float] = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from rich.markup import escape
@@ -34,6 +35,7 @@ FASTEST = 30.0  # frames per second of a swapped video
 LONGEST = 9000  # frames, five minutes at 30 a second: more must be asked for
 SLICE_BYTES = 2**26  # of the frames that are in memory at once
 MOST_AT_ONCE = 32  # frames
+Command = Literal["swap", "check"]
 
 
 class Facts(NamedTuple):
@@ -47,6 +49,7 @@ class Facts(NamedTuple):
     expected: int  # number of frames, about
     part: Part
     is_picture: bool
+    command: Command = "swap"  # who asks: their options have names of their own
 
     def slices(self, size: int) -> int:
         """How many frames, with a longer side of at most `size` pixels, are in memory at once."""
@@ -64,9 +67,9 @@ class Scan(NamedTuple):
     lit: np.ndarray
 
 
-def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
+def scene_facts(path: Path, fps: float | None, part: Part, command: Command = "swap") -> Facts:
     """Size, rate and length of a scene. fps: of the frames to take; None: the scene's own, at most
-    `FASTEST`.
+    `FASTEST`. command: that asks.
 
     Raises UsageError for a file that is no video, and for a part longer than `LONGEST` frames
     unless a number of frames was asked for.
@@ -87,7 +90,8 @@ def scene_facts(path: Path, fps: float | None, part: Part) -> Facts:
         )
     if first.alpha is not None:
         warn(escape(f"{path}: parts of it are transparent; in the result they are gray and opaque"))
-    return Facts(path, size, small, rate, own, min(count, part.frames or count), part, single)
+    taken = min(count, part.frames or count)
+    return Facts(path, size, small, rate, own, taken, part, single, command)
 
 
 def _count(path: Path, first: video.Video, own: float, rate: float, part: Part, drawn: bool) -> int:
@@ -103,7 +107,7 @@ def _count(path: Path, first: video.Video, own: float, rate: float, part: Part, 
 
 
 def options_of(facts: Facts) -> str:
-    """The options that choose the frames of a scene, such as "--frames 16"."""
+    """The options of `aa swap` that choose the frames of a scene, such as "--frames 16"."""
     part = facts.part
     # The own rate of a folder of pictures is whatever was asked for
     own = part.fps or (PICTURES_FPS if facts.path.is_dir() else facts.own_fps)
@@ -113,6 +117,15 @@ def options_of(facts: Facts) -> str:
     }  # fmt: skip
     texts = [f"{name} {value:.6g}" for name, value in given.items() if value is not None]
     return " ".join(texts) or f"no {', '.join(given)}"
+
+
+def options_in(options: str, command: Command) -> str:
+    """What `options_of` gives, by the names of a command: `aa check` has another one for the
+    scene's rate, and none for the result's."""
+    if command == "swap":
+        return options
+    named = options.replace(", --fps", "").replace("--scene-fps", "--input-fps")
+    return re.sub(r"(?<!\S)(--fps \S+)", r"\1 of `aa swap`", named)
 
 
 def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
