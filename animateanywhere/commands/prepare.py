@@ -36,7 +36,12 @@ from animateanywhere.preprocessing.captions import describe
 from animateanywhere.preprocessing.captions.template import fill_template
 from animateanywhere.preprocessing.crop import crop_boxes, crop_frames, crop_keypoints
 from animateanywhere.preprocessing.masks import segment as mask_of
-from animateanywhere.preprocessing.quality.clip import EMPTY, clip_findings, frame_ranges
+from animateanywhere.preprocessing.quality.clip import (
+    EMPTY,
+    clip_findings,
+    frame_ranges,
+    frames_in_words,
+)
 from animateanywhere.preprocessing.reference import PEOPLE
 from animateanywhere.preprocessing.reference_clip import choose, outline_of, read_person
 
@@ -197,7 +202,7 @@ def _left_out(kept: slice, count: int, findings: list[Finding]) -> list[Finding]
     cut = any(one.what == PEOPLE and one.level == "warning" for one in findings)
     if kept.stop - kept.start == count or cut:
         return []
-    used = f"only frames {kept.start} to {kept.stop - 1} of {count} are used"
+    used = f"the clip is cut to {frames_in_words(range(kept.start, kept.stop))} of {count}"
     why = "the longest stretch that shows the person in every frame"
     return [Finding("warning", "person", f"{used}, {why}")]
 

@@ -34,6 +34,7 @@ from animateanywhere.methods.anycharv.long_scene import (
 from animateanywhere.methods.anycharv.route import Route
 from animateanywhere.methods.anycharv.stitch import Keep, cut_out
 from animateanywhere.pose.retarget import fit_in_place
+from animateanywhere.preprocessing.quality.clip import frames_in_words
 from animateanywhere.preprocessing.scene.parts import Part, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene
 from animateanywhere.preprocessing.scene.scan import FULL, read_scene
@@ -150,10 +151,10 @@ def _chunks(plan: Plan, parts: Sequence[Part]) -> Iterator[Chunk]:
         poses.append(content.keypoints)
     known = np.concatenate(boxes)
     if not np.isfinite(known).any():
-        frames = f"{parts[0].first} to {parts[-1].stop - 1}"
+        frames = frames_in_words(range(parts[0].first, parts[-1].stop))
         raise UsageError(
-            f"{parts[0].folder}: neither masks nor poses show the person in frames {frames}: put "
-            "one of them back, or delete the folder to have them found again"
+            f"{parts[0].folder}: neither masks nor poses show the person in {frames}: put one "
+            "of them back, or delete the folder to have them found again"
         )
     region = geometry.regions(known, plan.grow)
     squares = geometry.network_squares(region, plan.scene.facts.fps)

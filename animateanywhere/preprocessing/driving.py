@@ -30,7 +30,7 @@ from animateanywhere.preprocessing.pose.people import (
     persons_of,
     write_numbered,
 )
-from animateanywhere.preprocessing.quality.clip import frame_ranges
+from animateanywhere.preprocessing.quality.clip import frames_in_words
 from animateanywhere.preprocessing.reference import corrected_limbs
 
 MIN_PERSON_SHARE = 0.25  # share of frames that must show a person
@@ -131,8 +131,8 @@ def read_driving(
         drawn, keypoints = keypoints, without_impossible_limbs(keypoints)
         cut = np.flatnonzero((drawn[..., 2] > keypoints[..., 2]).any(1))
         if len(cut):
-            where = frame_ranges(cut)
-            say(escape(f"{path.name}: limbs of impossible length are left out in frames {where}"))
+            where = frames_in_words(cut)
+            say(escape(f"{path.name}: limbs of impossible length are left out in {where}"))
     keypoints = keypoints[_nearest_read(clip)]
     found = has_person(keypoints)
     if found.mean() < MIN_PERSON_SHARE:

@@ -14,7 +14,7 @@ from animateanywhere.pose import smoothing
 from animateanywhere.pose.continuity import exchange_limbs, hide_doubled
 from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing.pose.people import People, choose, write_numbered
-from animateanywhere.preprocessing.quality.clip import frame_ranges
+from animateanywhere.preprocessing.quality.clip import frames_in_words
 from animateanywhere.preprocessing.tracking import LOST, Track
 
 ALONE = 0.5  # share of the person's frames that must show nobody else, to cut the clip to them
@@ -70,8 +70,9 @@ def choose_reference(
         unused[alone] = False
         keypoints[unused, :, 2] = 0
         text = (
-            f"{list_people(people)}: only frames {alone.start} to {alone.stop - 1}, which show "
-            f"person 1 alone, are used; --person N uses all of one person (numbered in {picture})"
+            f"{list_people(people)}: the clip is cut to "
+            f"{frames_in_words(range(alone.start, alone.stop))}, with person 1 alone; --person N "
+            f"uses all of one person (numbered in {picture})"
         )
         findings.insert(0, Finding("warning", PEOPLE, text))
     elif several:
@@ -92,7 +93,7 @@ def alone_in(people: People, keypoints: np.ndarray) -> slice | None:
 
 def list_people(people: People) -> str:
     """The persons of comparable size, and the frames that show each, in words."""
-    seen = (f"{number} in frames {frame_ranges(np.flatnonzero(one.present))}"
+    seen = (f"{number} in {frames_in_words(np.flatnonzero(one.present))}"
             for number, one in enumerate(people.tracks, start=1))  # fmt: skip
     return f"{len(people.tracks)} persons of comparable size (person {', '.join(seen)})"
 
@@ -127,7 +128,7 @@ def corrected_limbs(keypoints: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
     )
     findings = []
     for found, text in notes:
-        where = [f"{name} in frames {frame_ranges(np.flatnonzero(frames))}"
+        where = [f"{name} in {frames_in_words(np.flatnonzero(frames))}"
                  for name, frames in found.items() if frames.any()]  # fmt: skip
         if where:
             findings.append(Finding("note", "left and right", text.format(", ".join(where))))

@@ -18,7 +18,7 @@ from animateanywhere.preprocessing.crop import crop_boxes, crop_frames
 from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.pose import detect
 from animateanywhere.preprocessing.quality import footage
-from animateanywhere.preprocessing.quality.clip import clip_findings, frame_ranges
+from animateanywhere.preprocessing.quality.clip import clip_findings, frame_ranges, frames_in_words
 from animateanywhere.preprocessing.quality.motion import motion_findings
 from tests.pose.test_skeleton import pose as standing
 from tests.preprocessing.test_detectors import real
@@ -135,8 +135,10 @@ def test_masks_that_flicker_are_empty_or_miss_the_body(clip):
     flicker[2::4] = np.roll(flicker[2::4], 50, axis=2) | flicker[2::4]
     assert "flicker in frames 2, 6, 10, 14" in find(clip, masks=flicker)["masks"].text
     empty = clip.masks.copy()
-    empty[3:5] = 0
-    assert find(clip, masks=empty)["masks"].text.startswith("no mask of the person in frames 3")
+    empty[3] = 0
+    assert find(clip, masks=empty)["masks"].text.startswith("no mask of the person in frame 3;")
+    empty[4] = 0
+    assert "person in frames 3 to 4;" in find(clip, masks=empty)["masks"].text
     empty[3:14] = 0
     assert find(clip, masks=empty)["masks"].level == "unusable"
     half = clip.masks.copy()
@@ -260,6 +262,8 @@ def test_motions_that_leave_the_frame_or_have_gaps():
 def test_frame_ranges():
     assert frame_ranges([3, 4, 5, 9]) == "3 to 5, 9"
     assert frame_ranges([0, 2, 4, 6, 8]) == "0, 2, 4, 6 and more"
+    assert frames_in_words([3, 4, 9]) == "frames 3 to 4, 9"
+    assert frames_in_words(range(12, 13)) == "frame 12"
 
 
 def test_a_plain_background_is_not_a_moving_camera():

@@ -244,9 +244,12 @@ def test_who_comes_late_and_leaves_is_swapped_while_there(place):
     assert swapped(scene) == [(6, 18)]
     assert scene.passed_ranges == [[0, 5], [18, 39]]
     said = " ".join(one.get("text", "") for one in events.events)
-    assert "frames 0 to 5, 18 to 21, 27 to 39 do not show the person: they stay" in said
-    assert "frames 22 to 26 show the person for fewer than 8 frames in a row: they stay" in said
+    assert "the person is not seen in frames 0 to 5, 18 to 21, 27 to 39: they stay" in said
+    assert "is seen for fewer than 8 frames in a row in frames 22 to 26: they stay" in said
     assert "12 of 40 frames are swapped" in said
+    there[:1], there[1:18] = np.nan, 30.0
+    found = prepared(write_scene(place / "c.mp4", crowd({1: there[:18]}))).findings
+    assert any("not seen in frame 0: it stays as it is" in one.text for one in found)
     short = write_scene(place / "b.mp4", crowd({1: np.where(frames % 12 < 5, 30.0, np.nan)}))
     with pytest.raises(UsageError, match="nowhere seen for 8 frames in a row"):
         prepared(short)
@@ -280,7 +283,7 @@ def test_shots_are_swapped_one_by_one_and_another_person_stays(place):
     with reporting_to(events):
         scene = prepared(write_scene(place / "b.mp4", joined(first, other, first)))
     assert len(scene.passed_through) == COUNT
-    assert any("somebody in other clothes, person 2" in one.get("text", "")
+    assert any("somebody in other clothes is in frames 16 to 31, person 2" in one.get("text", "")
                for one in events.events)  # fmt: skip
 
 
@@ -294,7 +297,7 @@ def test_a_flash_is_no_cut_and_no_other_person(place, count):
     assert swapped(scene) == [(0, COUNT)] and len(scene.parts) == 1
     assert {one.what: one.level for one in scene.findings if one.level == "warning"} == {}
     (note,) = [one for one in scene.findings if one.what == "flash"]
-    assert note.text.startswith(f"frames {'7' if count == 1 else '7 to 9'} are lit")
+    assert note.text.startswith(f"a flash lights {'frame 7' if count == 1 else 'frames 7 to 9'}:")
 
 
 def test_what_is_bright_for_longer_or_somewhere_else_is_no_flash():

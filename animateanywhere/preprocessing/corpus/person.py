@@ -16,7 +16,7 @@ from animateanywhere.pose.visibility import has_person
 from animateanywhere.preprocessing import exact
 from animateanywhere.preprocessing.corpus.source import Unfit
 from animateanywhere.preprocessing.pose import detect
-from animateanywhere.preprocessing.quality.clip import frame_ranges
+from animateanywhere.preprocessing.quality.clip import frames_in_words
 from animateanywhere.preprocessing.reference import alone_in, corrected_limbs
 from animateanywhere.preprocessing.reference_clip import DRAWN, Chosen, stretch_with_person
 from animateanywhere.preprocessing.weights import WeightsLocation
@@ -83,6 +83,6 @@ def find_person(
     notes = [finding.text for finding in findings]
     if count < len(read.frames):
         left = np.setdiff1d(np.arange(len(read.frames)), np.arange(len(read.frames))[kept])
-        notes.append(f"frames {frame_ranges(left)} of {len(read.frames)} are left out: they do not "
-                     "show one person alone")  # fmt: skip
+        notes.append(f"left out: {frames_in_words(left)} of {len(read.frames)}, without one "
+                     "person alone")  # fmt: skip
     return Person(kept, keypoints[kept], filled[kept], [one[kept] for one in others], notes)

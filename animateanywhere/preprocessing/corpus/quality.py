@@ -30,7 +30,7 @@ def check_cuts(frames: np.ndarray) -> None:
     """Frames uint8 (F, H, W, 3) are of one shot."""
     at = clip.cut_frames(footage.color_changes(frames))
     if len(at):
-        raise Unfit("cut", f"a cut at frame {clip.frame_ranges(at)} of {len(frames)}")
+        raise Unfit("cut", f"a cut at {clip.frames_in_words(at)} of {len(frames)}")
 
 
 def check_changes(frames: np.ndarray) -> None:

@@ -83,7 +83,7 @@ def jump_findings(keypoints: np.ndarray, fps: float) -> list[Finding]:
     if not len(where):
         return []
     text = (
-        f"the person's position jumps in frames {frame_ranges(where)}: a cut, another person or a "
+        f"the person's position jumps in {frames_in_words(where)}: a cut, another person or a "
         "wrong detection; cut the clip there, or correct the poses"
     )
     return [Finding("warning", "jump", text)]
@@ -196,8 +196,8 @@ def mask_findings(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
     out = []
     if empty.any():
         level: Level = "unusable" if empty.mean() > 0.5 else "warning"
-        where = frame_ranges(np.flatnonzero(empty))
-        text = f"no mask of the person in frames {where}; correct the masks"
+        where = frames_in_words(np.flatnonzero(empty))
+        text = f"no mask of the person in {where}; correct the masks"
         out.append(Finding(level, "masks", text))
     coarse = footage.downscaled(masks, COARSE)
     keypoints = keypoints * np.array([coarse.shape[2] / masks.shape[2],
@@ -206,12 +206,12 @@ def mask_findings(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
     lost = (footage.joint_coverage(masks, keypoints) < UNCOVERED) & ~empty
     unsteady = (footage.mask_flicker(masks, keypoints) > UNSTEADY) & ~empty & ~lost
     if lost.mean() >= BAD_MASKS:
-        where = frame_ranges(np.flatnonzero(lost))
-        text = f"masks miss parts of the body in frames {where}; correct them"
+        where = frames_in_words(np.flatnonzero(lost))
+        text = f"masks miss parts of the body in {where}; correct them"
         out.append(Finding("warning", "masks", text))
     if unsteady.mean() >= BAD_MASKS:
-        where = frame_ranges(np.flatnonzero(unsteady))
-        text = f"masks flicker in frames {where}; correct them"
+        where = frames_in_words(np.flatnonzero(unsteady))
+        text = f"masks flicker in {where}; correct them"
         out.append(Finding("warning", "masks", text))
     return out
 
@@ -225,9 +225,9 @@ def _held(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
     sides = [side for side, frames in found.items() if len(frames)]
     if not sides:
         return []
-    where = frame_ranges(np.unique(np.concatenate([found[side] for side in sides])))
+    where = frames_in_words(np.unique(np.concatenate([found[side] for side in sides])))
     text = (
-        f"something beside the {' and the '.join(sides)} hand in frames {where} belongs to the "
+        f"something beside the {' and the '.join(sides)} hand in {where} belongs to the "
         "masks: it will be learned as a part of the person; look at it in report.html, and correct "
         "the masks if it should not be"
     )
@@ -283,3 +283,8 @@ def frame_ranges(numbers: Sequence[int] | np.ndarray, most: int = 4) -> str:
             runs.append([number, number])
     words = [f"{a}" if a == b else f"{a} to {b}" for a, b in runs]
     return ", ".join(words[:most]) + (" and more" if len(words) > most else "")
+
+
+def frames_in_words(numbers: Sequence[int] | np.ndarray, most: int = 4) -> str:
+    """The same with the noun: "frame 12" or "frames 3 to 7, 12"."""
+    return f"{'frame' if len(numbers) == 1 else 'frames'} {frame_ranges(numbers, most)}"

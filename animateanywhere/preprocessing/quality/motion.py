@@ -18,6 +18,7 @@ from animateanywhere.pose.visibility import (
 from animateanywhere.preprocessing.quality.clip import (
     MIN_VIEW_SHARE,
     frame_ranges,
+    frames_in_words,
     jump_findings,
     worst_first,
 )
@@ -73,7 +74,7 @@ def _leaving(keypoints: np.ndarray, visible: np.ndarray, width: int, height: int
     for name, beyond in edges.items():
         frames = np.flatnonzero((beyond & visible).any(1))
         if len(frames) >= max(LEAVES * len(keypoints), 1):
-            text = f"the motion leaves by the {name} edge in frames {frame_ranges(frames)}"
+            text = f"the motion leaves by the {name} edge in {frames_in_words(frames)}"
             out.append(Finding("warning", "frame", f"{text}; what lies outside is not generated"))
     return out
 

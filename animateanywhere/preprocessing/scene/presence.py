@@ -20,7 +20,7 @@ from animateanywhere.preprocessing.pose.people import (
     follow_people,
     write_numbered,
 )
-from animateanywhere.preprocessing.quality.clip import frame_ranges
+from animateanywhere.preprocessing.quality.clip import frames_in_words
 from animateanywhere.preprocessing.reference import corrected_limbs, list_people
 from animateanywhere.preprocessing.scene.scan import Facts, Scan
 from animateanywhere.preprocessing.tracking import Persons, Track
@@ -101,15 +101,15 @@ def _same_person(
     for index, one in enumerate(people.tracks[1:], start=1):
         frames = np.flatnonzero(one.present)
         colors = [found[f].colors[one.numbers[f]] for f in frames.tolist()]
-        where = f"frames {frame_ranges(frames)}"
+        where = frames_in_words(frames)
         if np.isfinite(np.array(colors, dtype=float)).any():
             text = (
-                f"{where} show somebody in other clothes, person {index + 1} in {picture}, who "
+                f"somebody in other clothes is in {where}, person {index + 1} in {picture}, who "
                 f"stays; --person {index + 1} swaps that person"
             )
         else:
             mine.append(index)
-            text = f"{where} show somebody whose clothes are not seen: taken as the same person"
+            text = f"whose clothes are not seen in {where} is taken as the same person"
         findings.append(Finding("warning", "people", text))
     return mine, findings
 
@@ -161,14 +161,18 @@ def _passed_through(stretches: list[slice], shown: np.ndarray, facts: Facts) -> 
         )
     found = []
     for frames, text in (
-        (left & ~shown, "do not show the person"),
-        (left & shown, f"show the person for fewer than {least} frames in a row"),
+        (left & ~shown, "the person is not seen"),
+        (left & shown, f"the person is seen for fewer than {least} frames in a row"),
     ):
         if frames.any():
-            where = frame_ranges(np.flatnonzero(frames))
-            text = f"frames {where} {text}: they stay as they are"
-            found.append(Finding("warning", "passed through", text))
+            found.append(Finding("warning", "passed through", _stay(text, np.flatnonzero(frames))))
     return found
+
+
+def _stay(why: str, frames: np.ndarray) -> str:
+    """That frames, int (N,), of which something is said, stay as they are."""
+    they = "it stays as it is" if len(frames) == 1 else "they stay as they are"
+    return f"{why} in {frames_in_words(frames)}: {they}"
 
 
 def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
@@ -182,7 +186,7 @@ def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
 def _lit(lit: np.ndarray) -> list[Finding]:
     if not lit.any():
         return []
-    text = f"frames {frame_ranges(np.flatnonzero(lit))} are lit by a flash: taken as the same shot"
+    text = f"a flash lights {frames_in_words(np.flatnonzero(lit))}: taken as the same shot"
     return [Finding("note", "flash", text)]
 
 
