@@ -203,7 +203,7 @@ def _left_out(kept: slice, count: int, findings: list[Finding]) -> list[Finding]
     if kept.stop - kept.start == count or cut:
         return []
     used = f"the clip is cut to {frames_in_words(range(kept.start, kept.stop))} of {count}"
-    why = "the longest stretch that shows the person in every frame"
+    why = "the longest stretch in which the person is found in every frame"
     return [Finding("warning", "person", f"{used}, {why}")]
 
 

@@ -146,7 +146,9 @@ def read_driving(
     counted = f"detected in {found.sum()} of {len(found)} frames"
     say(escape(f"{path.name}: {what}{order}, {counted}{one}"))
     if not found.all():
-        warn(escape(f"{path.name}: frames without {what} repeat the pose of the nearest frame"))
+        where = frames_in_words(np.flatnonzero(~found))
+        warn(escape(f"{path.name}: {what} is not found in {where}: the pose of the nearest frame "
+                    "is repeated"))  # fmt: skip
         keypoints = _fill_with_nearest(keypoints, found)
     steady, _ = smoothing.smooth(keypoints, fps)
     return Driving(steady, width, height, kind or "person")

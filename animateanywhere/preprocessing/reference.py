@@ -71,8 +71,8 @@ def choose_reference(
         keypoints[unused, :, 2] = 0
         text = (
             f"{list_people(people)}: the clip is cut to "
-            f"{frames_in_words(range(alone.start, alone.stop))}, with person 1 alone; --person N "
-            f"uses all of one person (numbered in {picture})"
+            f"{frames_in_words(range(alone.start, alone.stop))}, in which person 1 alone "
+            f"is found; --person N uses all of one person (numbered in {picture})"
         )
         findings.insert(0, Finding("warning", PEOPLE, text))
     elif several:

@@ -147,6 +147,15 @@ def test_a_driving_skeleton_video(tmp_path):
     assert np.abs(out.keypoints - keypoints)[1:-1, 1:14, :2].max() < 3
 
 
+def test_where_a_driving_skeleton_is_not_found_is_said(tmp_path, capsys):
+    pictures = skeleton.draw(standing(8, scale=2), 256, 256)
+    pictures[5] = 0
+    video.write(tmp_path / "a.mp4", pictures, 8)
+    read_driving(tmp_path / "a.mp4", fps=8)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a.mp4: an OpenPose skeleton is not found in frame 5: the pose of the nearest" in said
+
+
 def test_one_of_two_drawn_people_who_cross_is_followed(tmp_path, place, empty_cache, capsys):
     """Two skeletons change sides; red and blue are exchanged, as cv2 writes an RGB picture."""
     frames, size = 16, 320

@@ -244,15 +244,31 @@ def test_who_comes_late_and_leaves_is_swapped_while_there(place):
     assert swapped(scene) == [(6, 18)]
     assert scene.passed_ranges == [[0, 5], [18, 39]]
     said = " ".join(one.get("text", "") for one in events.events)
-    assert "the person is not seen in frames 0 to 5, 18 to 21, 27 to 39: they stay" in said
-    assert "is seen for fewer than 8 frames in a row in frames 22 to 26: they stay" in said
+    assert "no pose of the person in frames 0 to 5, 18 to 21, 27 to 39: they stay as" in said
+    assert "is found for fewer than 8 frames in a row in frames 22 to 26: they stay" in said
     assert "12 of 40 frames are swapped" in said
     there[:1], there[1:18] = np.nan, 30.0
     found = prepared(write_scene(place / "c.mp4", crowd({1: there[:18]}))).findings
-    assert any("not seen in frame 0: it stays as it is" in one.text for one in found)
+    assert any("pose of the person in frame 0: it stays as it is" in one.text for one in found)
     short = write_scene(place / "b.mp4", crowd({1: np.where(frames % 12 < 5, 30.0, np.nan)}))
-    with pytest.raises(UsageError, match="nowhere seen for 8 frames in a row"):
+    with pytest.raises(UsageError, match="nowhere found for 8 frames in a row"):
         prepared(short)
+
+
+def test_whom_a_detector_misses_is_not_said_to_be_absent(place, monkeypatch):
+    shown = crowd({1: np.full(20, 30.0)})
+    path = write_scene(place / "a.mp4", shown)
+    path.with_suffix(".poses.json").unlink()
+    shown.keypoints[:, 10:, :, 2] = 0  # as in a zoom
+    found = iter(detections(shown))
+    monkeypatch.setattr(detect, "find_persons", lambda frames, *_: [next(found) for _ in frames])
+    facts = scene_facts(path, None, WHOLE)
+    scene = prepare_scene(facts, place / "runs", None, Backends("mediapipe", "exact"))
+    (said,) = [one.text for one in scene.findings if one.what == "passed through"]
+    assert said == (
+        "the person is not found in frames 10 to 19: they stay as they are; if the person is "
+        "there, put poses beside a.mp4 as a.poses.json"
+    )
 
 
 def test_a_short_gap_is_bridged(place):

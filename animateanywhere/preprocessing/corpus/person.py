@@ -77,12 +77,12 @@ def find_person(
     if count < min(fewest, len(read.frames)):
         shown = int(has_person(keypoints).sum())
         text = (
-            f"one person is seen in {shown} of {len(read.frames)} frames, {count} of them in a row"
+            f"one person is found in {shown} of {len(read.frames)} frames, {count} of them in a row"
         )
         raise Unfit("no person" if not shown else "too short", f"{text}; {fewest} are needed")
     notes = [finding.text for finding in findings]
     if count < len(read.frames):
         left = np.setdiff1d(np.arange(len(read.frames)), np.arange(len(read.frames))[kept])
-        notes.append(f"left out: {frames_in_words(left)} of {len(read.frames)}, without one "
-                     "person alone")  # fmt: skip
+        notes.append(f"left out: {frames_in_words(left)} of {len(read.frames)}, in which one "
+                     "person alone is not found")  # fmt: skip
     return Person(kept, keypoints[kept], filled[kept], [one[kept] for one in others], notes)

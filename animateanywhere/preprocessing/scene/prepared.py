@@ -94,7 +94,7 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
         with quietly():
             return video.read(path, fps=facts.fps, part=part).frames[0]
 
-    found = find_presence(facts, scanned, number, out / PEOPLE, frame)
+    found = find_presence(facts, scanned, number, out / PEOPLE, frame, chosen.poses_file)
     parts = divide(facts, found, folder)
     anew = [part for part in parts if known is None or not is_whole(part, key)]
     prepare_parts(facts, found, anew, chosen, backends, key)

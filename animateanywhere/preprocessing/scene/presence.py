@@ -43,7 +43,7 @@ class Presence(NamedTuple):
 
 def find_presence(
     facts: Facts, scanned: Scan, number: int | None, picture: Path,
-    frame: Callable[[int], np.ndarray],
+    frame: Callable[[int], np.ndarray], poses: Path | None = None,
 ) -> Presence:  # fmt: skip
     """The person whose place is taken.
 
@@ -51,6 +51,7 @@ def find_presence(
         number: of the person, 1 the most prominent; None: the only one.
         picture: PNG file to write, with a number at each person, if there are several.
         frame: gives a frame of the scene, uint8 (H, W, 3) of the size `Facts.seen`.
+        poses: the file that they were read from; None: a detector found them, or missed some.
 
     Raises:
         UsageError: nobody, nobody for long enough, several at a time and no number, or no person
@@ -79,8 +80,9 @@ def find_presence(
     others = [one.keypoints for index, one in enumerate(people.tracks) if index not in mine]
     others += [one.keypoints for one in people.background]
     findings += [
-        *_passed_through(stretches, has_person(keypoints), facts), *_cuts(scanned.cuts, facts),
-        *_lit(scanned.lit), *_size(keypoints, stretches, facts), *_behind(people),
+        *_passed_through(stretches, has_person(keypoints), facts, poses),
+        *_cuts(scanned.cuts, facts), *_lit(scanned.lit),
+        *_size(keypoints, stretches, facts), *_behind(people),
     ]  # fmt: skip
     return Presence(keypoints, filled, others, stretches, findings)
 
@@ -147,32 +149,34 @@ def _stretches(shown: np.ndarray, cuts: Sequence[int]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(starts) if shown[a] and b - a >= least]
 
 
-def _passed_through(stretches: list[slice], shown: np.ndarray, facts: Facts) -> list[Finding]:
-    """What is not swapped of frames, bool (F,), that show the person or not. Raises UsageError if
-    that is all."""
-    left = np.ones(len(shown), dtype=bool)
+def _passed_through(
+    stretches: list[slice], found: np.ndarray, facts: Facts, poses: Path | None
+) -> list[Finding]:  # fmt: skip
+    """What is not swapped of frames, bool (F,), in which the person was found or not. poses: as for
+    `find_presence`. Raises UsageError if that is all."""
+    left = np.ones(len(found), dtype=bool)
     for stretch in stretches:
         left[stretch] = False
-    least = min(SHORTEST, len(shown))
+    least = min(SHORTEST, len(found))
+    beside = f"poses beside {facts.path.name} as {facts.path.stem}.poses.json"
     if left.all():
         needed = "" if least == 1 else f" for {least} frames in a row"
         raise UsageError(
-            f"{facts.path}: the person is nowhere seen{needed}; give a scene that shows one longer"
+            f"{facts.path}: the person is nowhere found{needed}; give a scene that shows one "
+            f"longer, or {beside}"
         )
-    found = []
-    for frames, text in (
-        (left & ~shown, "the person is not seen"),
-        (left & shown, f"the person is seen for fewer than {least} frames in a row"),
+    # Who is not found may be there
+    none = "the person is not found" if poses is None else f"{poses.name} has no pose of the person"
+    more = f"; if the person is there, put {beside}" if poses is None else ""
+    texts = []
+    for frames, why, advice in (
+        (left & ~found, none, more),
+        (left & found, f"the person is found for fewer than {least} frames in a row", ""),
     ):
         if frames.any():
-            found.append(Finding("warning", "passed through", _stay(text, np.flatnonzero(frames))))
-    return found
-
-
-def _stay(why: str, frames: np.ndarray) -> str:
-    """That frames, int (N,), of which something is said, stay as they are."""
-    they = "it stays as it is" if len(frames) == 1 else "they stay as they are"
-    return f"{why} in {frames_in_words(frames)}: {they}"
+            they = "it stays as it is" if frames.sum() == 1 else "they stay as they are"
+            texts.append(f"{why} in {frames_in_words(np.flatnonzero(frames))}: {they}{advice}")
+    return [Finding("warning", "passed through", text) for text in texts]
 
 
 def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
