@@ -155,7 +155,7 @@ def _stitched(
 ) -> Iterator[np.ndarray]:
     """The frames of the result; those with the numbers `shown` are kept, small, as the scene's,
     with marks, and as the result's."""
-    facts = plan.scene.facts
+    facts, stay = plan.scene.facts, set(plan.scene.stay)
     made = made_frames(plan.base, pieces)
     following = next(made, None)
     with progress("writing", total=plan.scene.total) as bar:
@@ -164,8 +164,9 @@ def _stitched(
                 result, marked = frame, frame
                 if following is not None and following[0] == number:
                     _, square, picture, patch, index = following
-                    result = paste(frame, square, picture, patch, index, plan.collage)
-                    if number in shown:
+                    if number not in stay:
+                        result = paste(frame, square, picture, patch, index, plan.collage)
+                    if number in shown and number not in stay:
                         marked = paste(frame, square, picture, patch, index, plan.collage, MARKED)
                         marked = _outlined(marked // 2 + frame // 2, square)
                     following = next(made, None)

@@ -496,6 +496,17 @@ def test_fast_scenes_and_folders_of_pictures_of_odd_size(run, place, capsys):
     assert "are taken" not in all_said(capsys)
 
 
+def test_a_white_frame_of_a_flash_stays_white(run, place, capsys):
+    shown = crowd({1: np.full(12, 20.0)}, width=160)
+    shown.frames[5] = 255
+    write_scene(place / "scene.mp4", shown)
+    assert run("--out", "frames", "--contact-sheet", "sheet.png") == 0
+    result, scene = frames_in(place / "frames"), video.read(place / "scene.mp4").frames
+    assert np.flatnonzero((result == scene).all((1, 2, 3))).tolist() == [5]
+    assert "leaves nobody to be recognized in frame 5: it stays as it is" in all_said(capsys)
+    assert json.loads((place / "frames.json").read_text())["passed_through"] == [[5, 5]]
+
+
 def test_a_person_who_leaves_stays_as_filmed_then(run, place, capsys):
     there = np.where(np.arange(14) < 8, 30.0, np.nan)
     scene_of(place, there)

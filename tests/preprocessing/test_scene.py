@@ -19,7 +19,7 @@ from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.pose import detect
 from animateanywhere.preprocessing.reference_clip import choose
 from animateanywhere.preprocessing.scene import parts as part_of
-from animateanywhere.preprocessing.scene.flashes import flash_frames
+from animateanywhere.preprocessing.scene.flashes import find_flashes
 from animateanywhere.preprocessing.scene.parts import corrected_in, read_part
 from animateanywhere.preprocessing.scene.prepared import Scene, prepare_scene
 from animateanywhere.preprocessing.scene.presence import find_presence
@@ -320,14 +320,58 @@ def test_what_is_bright_for_longer_or_somewhere_else_is_no_flash():
     dark = np.random.default_rng(0).integers(20, 90, (1, 16, 24)).astype(np.uint8)
     frames = np.repeat(dark, 20, 0)
     frames[8:10] = dark + 100
-    assert np.flatnonzero(flash_frames(frames, 10.0)).tolist() == [8, 9]
-    longer, other, away = frames.copy(), frames.copy(), frames.copy()
+    assert lit(frames) == ([8, 9], [8, 9, 10])
+    longer, other = frames.copy(), frames.copy()
     longer[8:18] = dark + 100
     other[8:10] = 110 - dark  # as bright, but not everywhere
-    away[10:] = dark[:, ::-1]  # a cut right after it
-    away[10:] //= 2
-    for one in (longer, other, away):
-        assert not flash_frames(one, 10.0).any()
+    for one in (longer, other):
+        assert lit(one) == ([], [])
+
+
+def lit(small: np.ndarray) -> tuple[list[int], list[int]]:
+    """The frames of flashes, and those with which no shot begins."""
+    found = find_flashes(small, 10.0)
+    return np.flatnonzero(found.lit).tolist(), np.flatnonzero(found.goes_on).tolist()
+
+
+def test_a_flash_at_an_end_of_a_shot_and_a_white_card_between_two():
+    first, then = np.random.default_rng(0).integers(20, 60, (2, 1, 16, 24)).astype(np.uint8)
+    frames = np.concatenate([np.repeat(first, 10, 0), np.repeat(then, 10, 0)])
+    assert np.abs(first.astype(int) - then).mean() > 12
+    end, begin, whole, card = (frames.copy() for _ in range(4))
+    end[8:10] += 100
+    assert lit(end) == ([8, 9], [8, 9])  # frame 10 begins a shot
+    begin[10:12] += 100
+    assert lit(begin) == ([10, 11], [11, 12])
+    whole[:2] += 100
+    whole[-1:] += 100
+    assert lit(whole) == ([0, 1, 19], [1, 2, 19])
+    card[9:11] = 255
+    assert lit(card) == ([], [])
+    dark = card // 2  # by few gray levels two other dark shots differ, too
+    dark[9:11] = 255
+    assert np.abs(dark[8].astype(int) - dark[11]).mean() < 12 and lit(dark) == ([], [])
+
+
+def test_a_flash_that_leaves_nothing_but_white_or_nobody_stays_as_it_is(place, monkeypatch):
+    shown = crowd({1: STAYS})
+    shown.frames[5] = 255
+    shown.frames[9:11] = 255 - (255 - shown.frames[9:11]) // 3
+    path = write_scene(place / "a.mp4", shown)
+    events = Events()
+    for _ in range(2):
+        with reporting_to(events):
+            scene = prepared(path)
+        assert swapped(scene) == [(0, COUNT)] and scene.passed_ranges == [[5, 5]]
+    said = " ".join(one.get("text", "") for one in events.events)
+    assert said.count("leaves nobody to be recognized in frame 5: it stays as it is") == 2
+    path.with_suffix(".poses.json").unlink()
+    shown.keypoints[:, [5, 9], :, 2] = 0
+    found = iter(detections(shown))
+    monkeypatch.setattr(detect, "find_persons", lambda frames, *_: [next(found) for _ in frames])
+    facts = scene_facts(path, None, WHOLE)
+    scene = prepare_scene(facts, place / "runs", None, Backends("mediapipe", "exact"))
+    assert swapped(scene) == [(0, COUNT)] and scene.passed_through.tolist() == [5, 9]
 
 
 def test_long_stretches_are_parts_and_memory_does_not_grow(place, monkeypatch):
@@ -412,12 +456,13 @@ def test_scenes_that_cannot_be_swapped_are_refused_in_a_line(place, monkeypatch,
 @pytest.mark.parametrize("change", [
     {"key": "other"}, {"parts": []}, {"parts": None}, {"total": None}, {"total": 3},
     {"findings": [1]}, {"findings": [["note", "cut", 3]]}, {"findings": None},
+    {"stay": [8]}, {"stay": None},
     {"parts": [{"first": 0, "stop": 8, "begins": True, "squares": [[0, 0, 8]]}]},
 ], ids=str)  # fmt: skip
 def test_a_damaged_record_of_a_scene_is_none(tmp_path, change):
     squares = np.array([[0, 0, 8]] * 8)
     part = part_of.Part(tmp_path / "frames-00000", 0, 8, squares, True)
-    found = {"total": 8, "findings": [["note", "cut", "a cut"]]}
+    found = {"total": 8, "findings": [["note", "cut", "a cut"]], "stay": [3]}
     part_of.write_record(tmp_path, "key", [part], found)
     assert part_of.read_record(tmp_path, "key") is not None
     path = tmp_path / part_of.FILE

@@ -299,6 +299,7 @@ def read_record(folder: Path, key: str) -> tuple[list[Part], dict[str, Any]] | N
         whole = all(len(part.squares) == part.stop - part.first > 0 for part in parts)
         whole = whole and bool(parts) and ends == sorted(ends)
         texts = [text for row in record["findings"] for text in Finding(*row)]
+        whole = whole and all(0 <= int(number) < record["total"] for number in record["stay"])
     except (KeyError, TypeError, ValueError):
         return None
     return (parts, record) if whole and all(isinstance(text, str) for text in texts) else None

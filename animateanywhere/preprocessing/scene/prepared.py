@@ -28,13 +28,14 @@ from animateanywhere.preprocessing.scene.parts import (
 from animateanywhere.preprocessing.scene.presence import find_presence
 from animateanywhere.preprocessing.scene.scan import Facts, scan
 
-VERSION = 3  # of what is done here: a change makes old folders stale
+VERSION = 4  # of what is done here: a change makes old folders stale
 PEOPLE = "people.png"
 
 
 class Scene(NamedTuple):
     """A scene, the parts of it that are swapped, and how many frames it has. poses, masks: how they
-    were found. findings: of the scene, with those of its parts."""
+    were found. findings: of the scene, with those of its parts. stay: frames of parts that stay as
+    they are all the same."""
 
     facts: Facts
     folder: Path
@@ -43,6 +44,7 @@ class Scene(NamedTuple):
     poses: str
     masks: str
     findings: list[Finding]
+    stay: list[int]
 
     @property
     def passed_through(self) -> np.ndarray:
@@ -50,6 +52,7 @@ class Scene(NamedTuple):
         swapped = np.zeros(self.total, dtype=bool)
         for part in self.parts:
             swapped[part.first : part.stop] = True
+        swapped[self.stay] = False
         return np.flatnonzero(~swapped)
 
     @property
@@ -81,7 +84,10 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
         parts, record = known
         say(escape(f"{folder}: of the same scene and settings, reused"))
         findings = [Finding(*row) for row in record["findings"]]
-        scene = Scene(facts, folder, parts, record["total"], chosen.pose, chosen.mask, findings)
+        scene = Scene(
+            facts, folder, parts, record["total"], chosen.pose, chosen.mask, findings,
+            record["stay"],
+        )  # fmt: skip
         _say_corrected(scene)
         _say_found(path.name, findings)
         return scene
@@ -100,9 +106,10 @@ def prepare_scene(facts: Facts, out: Path, number: int | None, backends: Backend
     prepare_parts(facts, found, anew, chosen, backends, key)
     findings = [*found.findings, *(one for part in parts for one in findings_in(part))]
     total = len(scanned.found)
-    more = {"total": total, "findings": [list(one) for one in findings]}
+    stay = found.stay.tolist()
+    more = {"total": total, "findings": [list(one) for one in findings], "stay": stay}
     write_record(folder, key, parts, more)
-    scene = Scene(facts, folder, parts, total, chosen.pose, chosen.mask, findings)
+    scene = Scene(facts, folder, parts, total, chosen.pose, chosen.mask, findings, stay)
     _say_corrected(scene)
     _say_found(path.name, findings)
     swapped = total - len(scene.passed_through)

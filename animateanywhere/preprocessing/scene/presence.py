@@ -22,6 +22,7 @@ from animateanywhere.preprocessing.pose.people import (
 )
 from animateanywhere.preprocessing.quality.clip import frames_in_words
 from animateanywhere.preprocessing.reference import corrected_limbs, list_people
+from animateanywhere.preprocessing.scene.flashes import Flashes
 from animateanywhere.preprocessing.scene.scan import Facts, Scan
 from animateanywhere.preprocessing.tracking import Persons, Track
 
@@ -32,12 +33,13 @@ SMALL = 48  # pixels: of a person so high, the face is a few pixels
 class Presence(NamedTuple):
     """keypoints float32 (F, 18, 3) of the person in pixels of `Facts.seen`, smoothed, bool (F, 18)
     which of them are interpolated, keypoints (F, 18, 3) of everybody else, the frames that are
-    swapped, and findings."""
+    swapped, which of these stay as they are all the same, int (N,), and findings."""
 
     keypoints: np.ndarray
     filled: np.ndarray
     others: list[np.ndarray]
     stretches: list[slice]
+    stay: np.ndarray
     findings: list[Finding]
 
 
@@ -77,14 +79,15 @@ def find_presence(
     track = _joined([people.tracks[index] for index in mine])
     keypoints, filled = _smoothed(track.keypoints, scanned.cuts, facts.fps)
     stretches = _stretches(has_person(keypoints), scanned.cuts)
+    stay = _unrecognizable(scanned.flashes, track.present, stretches)
     others = [one.keypoints for index, one in enumerate(people.tracks) if index not in mine]
     others += [one.keypoints for one in people.background]
     findings += [
         *_passed_through(stretches, has_person(keypoints), facts, poses),
-        *_cuts(scanned.cuts, facts), *_lit(scanned.lit),
+        *_cuts(scanned.cuts, facts), *_lit(scanned.flashes, stay),
         *_size(keypoints, stretches, facts), *_behind(people),
     ]  # fmt: skip
-    return Presence(keypoints, filled, others, stretches, findings)
+    return Presence(keypoints, filled, others, stretches, stay, findings)
 
 
 def _together(tracks: Sequence[Track]) -> bool:
@@ -187,11 +190,27 @@ def _cuts(cuts: Sequence[int], facts: Facts) -> list[Finding]:
     return [Finding("note", "cuts", f"{len(cuts) + 1} shots, new ones at {times}{more}")]
 
 
-def _lit(lit: np.ndarray) -> list[Finding]:
-    if not lit.any():
+def _unrecognizable(
+    flashes: Flashes, detected: np.ndarray, stretches: Sequence[slice]
+) -> np.ndarray:  # fmt: skip
+    """The frames of stretches, int (N,), that a flash lights so much that nobody can be recognized:
+    a person who is drawn there stands before nothing. detected: bool (F,)."""
+    inside = np.zeros(len(detected), dtype=bool)
+    for stretch in stretches:
+        inside[stretch] = True
+    return np.flatnonzero(inside & flashes.lit & (flashes.white | ~detected))
+
+
+def _lit(flashes: Flashes, stay: np.ndarray) -> list[Finding]:
+    if not flashes.lit.any():
         return []
-    text = f"a flash lights {frames_in_words(np.flatnonzero(lit))}: taken as the same shot"
-    return [Finding("note", "flash", text)]
+    where = frames_in_words(np.flatnonzero(flashes.lit))
+    found = [Finding("note", "flash", f"a flash lights {where}: taken as the same shot")]
+    if len(stay):
+        they = "it stays as it is" if len(stay) == 1 else "they stay as they are"
+        text = f"the flash leaves nobody to be recognized in {frames_in_words(stay)}: {they}"
+        found.append(Finding("warning", "passed through", text))
+    return found
 
 
 def _behind(people: People) -> list[Finding]:

@@ -27,7 +27,7 @@ from animateanywhere.preprocessing.pose.people import persons_of, with_colors
 from animateanywhere.preprocessing.quality import footage
 from animateanywhere.preprocessing.quality.clip import cut_frames
 from animateanywhere.preprocessing.reference_clip import DRAWN, Chosen
-from animateanywhere.preprocessing.scene.flashes import brightness, flash_frames
+from animateanywhere.preprocessing.scene.flashes import Flashes, brightness, find_flashes
 from animateanywhere.preprocessing.tracking import Persons
 
 FULL = 8192  # pixels: no frame that can be read has a longer side
@@ -60,11 +60,11 @@ class Facts(NamedTuple):
 
 class Scan(NamedTuple):
     """What one pass found: the persons of each frame, in pixels of `Facts.seen`, the frames with
-    which a new shot begins, and bool (F,) those that a flash lights, whose colors are unknown."""
+    which a new shot begins, and those that a flash lights, whose colors are unknown."""
 
     found: list[Persons]
     cuts: list[int]
-    lit: np.ndarray
+    flashes: Flashes
 
 
 def scene_facts(path: Path, fps: float | None, part: Part, command: Command = "swap") -> Facts:
@@ -148,13 +148,13 @@ def scan(facts: Facts, chosen: Chosen, backends: Backends) -> Scan:
                 found += with_colors(_persons(facts, some, chosen, backends), some.frames)
             bar.advance(min(len(some.frames), left))  # there may be more than expected
             left -= min(len(some.frames), left)
-    lit = flash_frames(np.concatenate(small), facts.fps)
+    flashes = find_flashes(np.concatenate(small), facts.fps)
     cuts = cut_frames(np.concatenate(changes))
-    cuts = cuts[~(lit[cuts] | lit[cuts - 1])]
-    for frame in np.flatnonzero(lit).tolist():
+    cuts = cuts[~flashes.goes_on[cuts]]
+    for frame in np.flatnonzero(flashes.lit).tolist():
         unknown = np.full_like(found[frame].colors, np.nan)
         found[frame] = found[frame]._replace(colors=unknown)
-    return Scan(found, cuts.tolist(), lit)
+    return Scan(found, cuts.tolist(), flashes)
 
 
 def read_scene(facts: Facts, size: int, again: bool = True) -> Iterator[video.Slice]:
