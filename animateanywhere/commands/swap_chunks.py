@@ -169,10 +169,10 @@ def _chunks(plan: Plan, parts: Sequence[Part]) -> Iterator[Chunk]:
         content = read_part(part)
         old = geometry.moved_masks(content.masks, part.squares, squares[here], side)
         others = geometry.moved_masks(content.others, part.squares, squares[here], side)
-        if plan.sampling.mask == "fine":
-            place = geometry.fine_masks(old, plan.grow)
-        else:
-            place = geometry.box_masks(region[here], squares[here], side)
+        place = geometry.box_masks(region[here], squares[here], side)
+        if plan.sampling.mask == "fine":  # without a mask, the box
+            outlined = content.masks.any((1, 2))
+            place[outlined] = geometry.fine_masks(old, plan.grow)[outlined]
         rows = [squares[here], place, old, others, keypoints[here]]
         carried = len(tail[0]) if tail else 0
         if carried:

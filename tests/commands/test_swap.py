@@ -296,6 +296,23 @@ def test_masks_and_poses_emptied_by_hand_end_in_a_line(run, place, capsys):
     assert not (place / "after").exists()
 
 
+@pytest.mark.parametrize("region", ["box", "fine"])
+def test_masks_that_are_all_white_are_as_missing_as_black_ones(run, place, capsys, region):
+    """Then the pose tells whose place is taken."""
+    shown = crowd({1: STAYS}, width=160)
+    own = shown.masks[0].copy()
+    made = []
+    for name, value in (("black", 0), ("white", 1)):
+        shown.masks[:] = value
+        write_scene(place / "scene.mp4", shown)
+        assert run("--out", name, "--region", region) == 0
+        assert f"the mask is all {name}" in all_said(capsys)
+        made.append(frames_in(place / name))
+    assert np.array_equal(*made)
+    scene = video.read(place / "scene.mp4").frames
+    assert (made[0] != scene).any(-1)[own].mean() > 0.8
+
+
 def test_two_scenes_of_one_name_have_folders_of_their_own(run, place, capsys):
     scene_of(place, STAYS)
     (place / "b").mkdir()

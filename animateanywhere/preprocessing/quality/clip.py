@@ -199,6 +199,13 @@ def mask_findings(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
         where = frames_in_words(np.flatnonzero(empty))
         text = f"no mask of the person in {where}; correct the masks"
         out.append(Finding(level, "masks", text))
+    return out + outline_findings(masks, keypoints)
+
+
+def outline_findings(masks: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
+    """Findings as of `mask_findings`, but for frames without a mask."""
+    empty = masks.mean((1, 2)) < EMPTY
+    out = []
     coarse = footage.downscaled(masks, COARSE)
     keypoints = keypoints * np.array([coarse.shape[2] / masks.shape[2],
                                       coarse.shape[1] / masks.shape[1], 1])  # fmt: skip

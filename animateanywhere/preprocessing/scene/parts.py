@@ -49,9 +49,10 @@ from animateanywhere.preprocessing.crop import (
     whole_squares,
 )
 from animateanywhere.preprocessing.masks import segment
-from animateanywhere.preprocessing.quality.clip import mask_findings, worst_first
+from animateanywhere.preprocessing.quality.clip import outline_findings, worst_first
 from animateanywhere.preprocessing.quality.held import held_areas, holding
 from animateanywhere.preprocessing.reference_clip import Chosen
+from animateanywhere.preprocessing.scene.missing_masks import missing_findings, without_white
 from animateanywhere.preprocessing.scene.presence import Presence
 from animateanywhere.preprocessing.scene.scan import (
     Facts,
@@ -81,8 +82,9 @@ class Part(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a part's folder holds, with corrections: masks of the person and of everybody else,
-    float32 (n, SIDE, SIDE) in 0..1, and keypoints float32 (n, 18, 3) in the scene's own pixels."""
+    """What a part's folder holds, with corrections: masks of the person, black where they are
+    missing, and of everybody else, float32 (n, SIDE, SIDE) in 0..1, and keypoints float32
+    (n, 18, 3) in the scene's own pixels."""
 
     masks: np.ndarray
     others: np.ndarray
@@ -209,7 +211,7 @@ def _write(
         former = options_in(str(former), facts.command)
     subject = corrections.apply_corrections(subject, digests, by_hand, former)
     marks = corrections.corrected_frames(by_hand, digests)
-    findings = worst_first([*mask_findings(subject.masks, subject.keypoints), *_held(subject)])
+    findings = worst_first([*_masks(subject, found.stay - part.first, chosen), *_held(subject)])
     about: dict[str, str | int | float] = {
         "size": str(subject.size), "source": facts.path.name, "pose": chosen.pose,
         "mask": chosen.mask, "first": part.first, "key": _key_of(part, key),
@@ -233,9 +235,24 @@ def findings_in(part: Part) -> list[Finding]:
     return [one._replace(text=f"{name}: {one.text}") for one in read_findings(part.folder)]
 
 
+def _masks(subject: Subject, stay: np.ndarray, chosen: Chosen) -> list[Finding]:
+    """What is wrong with masks, but in frames that stay as they are. stay: int (N,), of the part,
+    among others."""
+    swapped = ~np.isin(np.arange(len(subject.masks)), stay)
+    posed = subject.keypoints * swapped[:, None, None]
+    advice = "correct the masks in this folder"
+    if chosen.masks_file is not None:
+        advice += f", or take {chosen.masks_file.name} away to have them found"
+    usable = without_white(subject.masks)
+    return [
+        *missing_findings(subject.masks, posed, advice),
+        *outline_findings(usable, subject.keypoints),
+    ]
+
+
 def _held(subject: Subject) -> list[Finding]:
     """What the person of the scene holds goes with the person."""
-    areas = held_areas(subject.masks, subject.keypoints)
+    areas = held_areas(without_white(subject.masks), subject.keypoints)
     sides = [side for side, area in areas.items() if len(holding(area))]
     if not sides:
         return []
@@ -254,7 +271,7 @@ def read_part(part: Part) -> Content:
         path = part.folder / OTHERS / f"{index:04}.png"
         if path.is_file():
             others[index] = read_picture(path, "L") / np.float32(255)
-    return Content(subject.masks, others, _in_scene(subject.keypoints, part))
+    return Content(without_white(subject.masks), others, _in_scene(subject.keypoints, part))
 
 
 def read_keypoints(part: Part) -> np.ndarray:
