@@ -1,5 +1,5 @@
 """Where a person is whom masks lack: one unmasked frame of a still camera would show the person as
-background in all others.
+background in all others; and what stands in for a mask that is missing.
 
 Two signs, each of which is enough: joints that no mask holds, and a mask that is much smaller than
 those of the frames before and after.
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import binary_opening, distance_transform_edt
 
 from animateanywhere.pose.outline import body_outlines, trunk_length
+from animateanywhere.pose.visibility import has_person
 
 CORE = 0.3  # of the widths of a generous outline (`pose.outline`): surely the body
 AROUND = 0.7  # of the trunk's length: how far a body may reach beyond that
@@ -18,6 +19,8 @@ UNUSUAL = 2.0  # times what is usually lacking
 SLIVER = np.ones((3, 3), bool)  # what is narrower is the border of a mask
 FRAMES = 5  # before and after, that a mask is compared with: as many in a row may be lacking
 SMALL = 0.6  # of their usual area: a mask with less is incomplete
+MISSING = 0.1  # of their usual area: less is no mask
+OUTLINE = 0.6  # of the widths of that outline: holds 0.98 of rendered people
 MOVED = 0.03  # of the longer side: how far someone moves from frame to frame
 
 
@@ -29,6 +32,23 @@ def unmasked(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
         poses: (F, 18, 3), keypoints of the person in pixels.
     """
     out: np.ndarray = (_by_joints(masks, poses) | _by_neighbors(masks)) & ~masks
+    return out
+
+
+def stand_ins(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Where about the person is in frames with a pose and no mask, bool (F, H, W): the outline of
+    the pose, and what the nearest masks before and after hold. Arguments as for `unmasked`."""
+    areas = masks.sum((1, 2))
+    usual = np.median(areas[areas > 0]) if areas.any() else 1.0
+    lacking = (areas < MISSING * usual) & has_person(poses)
+    out = np.zeros_like(masks)
+    if lacking.any():
+        height, width = masks.shape[1:]
+        trunk = trunk_length(poses, height, width)
+        out[lacking] = body_outlines(poses[lacking], height, width, OUTLINE, trunk)
+    for index in np.flatnonzero(lacking).tolist():
+        out[index] |= _held_nearby(masks, ~lacking & (areas > 0), index, FRAMES)
+    out &= ~masks
     return out
 
 
@@ -52,10 +72,18 @@ def _by_neighbors(masks: np.ndarray) -> np.ndarray:
     usual = [np.median(areas[max(n - FRAMES, 0) : n + FRAMES + 1]) for n in range(len(masks))]
     whole = areas >= SMALL * np.array(usual)
     out = np.zeros_like(masks)
-    for index in np.flatnonzero(~whole):
-        before, after = np.flatnonzero(whole[:index]), index + np.flatnonzero(whole[index:])
-        near = [*before[-1:], *after[:1]]
-        if masks[near].any():
-            reach = MOVED * max(masks.shape[1:]) * max(abs(n - index) for n in near)
-            out[index] = distance_transform_edt(~masks[near].any(0)) <= reach
+    for index in np.flatnonzero(~whole).tolist():
+        out[index] = _held_nearby(masks, whole, index, len(masks))
     return out
+
+
+def _held_nearby(masks: np.ndarray, whole: np.ndarray, index: int, most: int) -> np.ndarray:
+    """What the nearest whole masks before and after a frame hold, at most so many frames away, and
+    as far around as someone moves till then."""
+    before, after = np.flatnonzero(whole[:index]), index + np.flatnonzero(whole[index:])
+    near = [n for n in (*before[-1:], *after[:1]) if abs(n - index) <= most]
+    if not masks[near].any():
+        return np.zeros_like(masks[index])
+    reach = MOVED * max(masks.shape[1:]) * max(abs(n - index) for n in near)
+    found: np.ndarray = distance_transform_edt(~masks[near].any(0)) <= reach
+    return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from animateanywhere.collage.background import behind
-from animateanywhere.collage.unmasked import unmasked
+from animateanywhere.collage.unmasked import stand_ins, unmasked
 from animateanywhere.pose.outline import body_outlines
 
 SIDE, FRAMES, ARM = 96, 12, np.s_[:, :36]
@@ -72,8 +72,22 @@ def test_frames_in_which_the_mask_lacks_an_arm(frames: list[int]) -> None:
     assert wrong(masks, poses) < least + 1 < least + 5 < wrong(masks, poses, unsure=False)
 
 
+@pytest.mark.parametrize("frames", [[5], [4, 5, 6], list(range(FRAMES))])
+def test_the_pose_and_masks_nearby_stand_in_for_a_missing_one(frames: list[int]) -> None:
+    *_, truth, poses = filmed()
+    masks = truth.copy()
+    masks[frames] = False
+    found = stand_ins(masks, poses)
+    others = np.delete(np.arange(FRAMES), frames)
+    assert not found[others].any() and found[frames][truth[frames]].mean() > 0.98
+    assert (found[frames] & ~truth[frames]).mean() < 0.25
+    poses[frames] = 0  # nobody is there
+    assert not stand_ins(masks, poses).any()
+
+
 def test_whole_masks_lack_nobody() -> None:
     *_, masks, poses = filmed()
+    assert not stand_ins(masks, poses).any()
     assert not unmasked(masks, poses).any()
     assert not unmasked(masks & False, poses * 0).any()
 

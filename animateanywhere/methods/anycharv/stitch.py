@@ -28,7 +28,7 @@ from scipy.ndimage import (
 
 from animateanywhere.collage.background import behind
 from animateanywhere.collage.limb_collage import Collage, Views, steadied, views_of
-from animateanywhere.collage.unmasked import unmasked
+from animateanywhere.collage.unmasked import stand_ins, unmasked
 from animateanywhere.core.frame_size import Size, square
 from animateanywhere.pose.outline import body_outlines, off_body
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes
@@ -113,8 +113,9 @@ def patches(
     side = made.shape[1]
     stood, someone = _grown(old, OLD * side), _grown(others, OTHERS * side)
     soft = max(FEATHER * side / 2, 0.5)
-    gone = gaussian_filter(stood.astype(np.float32), (0, soft, soft))
     unsure = unmasked(stood, poses)
+    stood |= stand_ins(stood, poses)
+    gone = gaussian_filter(stood.astype(np.float32), (0, soft, soft))
     if frame is not None:
         unsure |= _beyond(squares, side, frame)
     empty = behind(scene, squares, stood | someone, unsure) * (gone > 0)[..., None]
@@ -127,8 +128,9 @@ def patches(
     if keep == "box":
         matte = allowed.astype(np.float32)
     else:
-        allowed &= ~_in_front(made, plain, old, steady)
-        matte = _changed(made, plain, old, off_body(poses, side, side, BODY, FALL))
+        # Without any mask nothing tells who stands in front
+        allowed &= ~_in_front(made, plain, old if old.any() else stood, steady)
+        matte = _changed(made, plain, stood, off_body(poses, side, side, BODY, FALL))
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         steadier = median_filter(matte, size=(3, 1, 1), mode="nearest")
@@ -223,19 +225,17 @@ def _in_front(
     return front
 
 
-def _changed(made: np.ndarray, plain: np.ndarray, old: np.ndarray, off: np.ndarray) -> np.ndarray:
-    """Where something was meant to change, float32 (F, S, S) in 0..1, with the old person; nothing
-    in frames that did not change at all. off: of `off_body`."""
+def _changed(made: np.ndarray, plain: np.ndarray, stood: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """Where something was meant to change, float32 (F, S, S) in 0..1, and where the old person
+    stood, bool (F, S, S); nothing in frames that did not change at all. off: of `off_body`."""
     side = made.shape[1]
-    reach = OLD * side
     gap = 2 * round(CLOSED * side / 2) + 1
     out = np.zeros(made.shape[:3], np.float32)
     for index in range(len(made)):
         share = _rise(made[index], plain[index], off[index])
         if share.any():
             smooth = share * share * (3 - 2 * share)
-            stood = _grown(old[index][None], reach)[0]
-            out[index] = grey_closing(np.maximum(smooth, stood), (gap, gap))
+            out[index] = grey_closing(np.maximum(smooth, stood[index]), (gap, gap))
     return out
 
 

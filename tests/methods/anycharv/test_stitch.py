@@ -26,6 +26,8 @@ def masks(left: int, right: int, top: int = 8, bottom: int = 40) -> np.ndarray:
 
 
 BOX, OLD, NOBODY = masks(6, 40, 2, 46), masks(16, 30), np.zeros((FRAMES, SIDE, SIDE), np.float32)
+# An old person who stood beside the box; with no mask at all, the pose stands in for it
+BESIDE = masks(42, 46, 44, 47)
 SQUARES = np.tile([0, 0, SIDE], (FRAMES, 1))
 UNKNOWN = np.zeros((FRAMES, 18, 3), np.float32)  # poses of which no joint is seen
 
@@ -206,6 +208,24 @@ def test_a_frame_without_a_mask_does_not_bring_the_old_person_back() -> None:
     assert patch.behind[[0, 1, 3, 4, 5], 12:38, 22:34].max() < 100
 
 
+@pytest.mark.parametrize("lacking", [[2], [2, 3]])
+def test_the_old_person_goes_also_in_frames_without_a_mask(lacking: list[int]) -> None:
+    """White before a dark wall: what the new body does not hide would show beside it."""
+    old, new = masks(20, 36, 4, 46), masks(24, 32, 4, 46)
+    cut = np.full((FRAMES, SIDE, SIDE, 3), 60, np.uint8)
+    cut[old > 0] = 250
+    made = cut.copy()
+    made[new > 0] = (200, 0, 0)
+    old[lacking] = 0
+    poses = standing(28)
+    patch = patches(made, cut, cut, SQUARES, BOX, old, NOBODY, poses)
+    red = np.full((SIDE, SIDE, 3), (200, 0, 0), np.uint8)
+    limbs = Collage([Cutout(red, new[0], poses[0])])
+    for index in lacking:
+        out = paste(cut[index], SQUARES[index], made[index], patch, index, limbs)
+        assert out[12:40, [21, 22, 33, 34]].max(-1).mean() < 120
+
+
 @pytest.mark.parametrize("keep, kept", [("changed", True), ("box", False), ("none", False)])
 def test_with_a_collage_the_scene_is_its_own_off_the_body(keep: str, kept: bool) -> None:
     """Also where the network drew something, unless more of that is asked for."""
@@ -253,7 +273,7 @@ def test_between_the_legs_the_scene_is_its_own_but_with_a_skirt(skirt: bool) -> 
     poses = standing(23)
     poses[:, [8, 9, 10], 0] -= 6
     poses[:, [11, 12, 13], 0] += 6
-    patch = patches(made, cut, cut, squares, BOX, NOBODY, NOBODY, poses)
+    patch = patches(made, cut, cut, squares, BOX, BESIDE, NOBODY, poses)
     limbs = Collage([])
     limbs.skirt = skirt
     out = paste(frames[1], squares[1], made[1], patch, 1, limbs)
@@ -268,7 +288,7 @@ def test_a_head_that_no_picture_shows_is_the_networks_with_its_hair() -> None:
     cut = cut_out(frames, squares, SIDE)
     made = 255 - cut
     poses = standing(23)  # with a nose: from the front
-    patch = patches(made, cut, cut, squares, BOX, NOBODY, NOBODY, poses)
+    patch = patches(made, cut, cut, squares, BOX, BESIDE, NOBODY, poses)
     front, back = poses[0].copy(), poses[0].copy()
     back[0] = 0
     back[16] = 23, 10, 1
@@ -301,6 +321,17 @@ def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
     assert changed.matte[bar].min() > 0.9
 
 
+def test_without_any_mask_nothing_on_the_body_counts_as_in_front() -> None:
+    """What a network left of the old person would show as spots on the new one."""
+    cut, made = np.full((2, FRAMES, SIDE, SIDE, 3), 60, np.uint8)
+    made[:, 2:46, 16:40] = (200, 0, 0)
+    made[:, 20:28, 24:32] = 60  # as it was
+    patch = patches(made, cut, cut, SQUARES, BOX, NOBODY, NOBODY, standing(28))
+    assert patch.region[:, 8:40, 24:32].all()
+    patch = patches(made, cut, cut, SQUARES, BOX, BESIDE, NOBODY, standing(28))
+    assert not patch.region[:, 20:28, 24:32].all()
+
+
 def test_far_from_the_body_only_much_that_changed_is_laid_over_the_scene():
     cut = np.full((FRAMES, SIDE, SIDE, 3), 80, np.uint8)
     whole, poses = masks(0, SIDE, 0, SIDE), standing(14)
@@ -329,7 +360,7 @@ def test_a_collage_is_laid_where_the_network_drew_and_at_the_scenes_size(side: i
     made[:, :, :24] = 255 - made[:, :, :24]  # the network drew half of the body only
     poses = np.tile(points, (FRAMES, 1, 1))
     poses[2, 1] = 0  # the neck is not seen for a frame
-    patch = patches(made, cut, cut, SQUARES, BOX, NOBODY, NOBODY, poses)
+    patch = patches(made, cut, cut, SQUARES, BOX, BESIDE, NOBODY, poses)
     red = np.full((SIDE, SIDE, 3), (250, 0, 0), np.uint8)
     limbs = Collage([Cutout(red, np.ones((SIDE, SIDE), np.float32), points)])
     for index in (0, 2):
