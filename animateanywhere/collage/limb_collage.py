@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d, grey_erosion, median_filter
 
+from animateanywhere.collage.bending import Laid, Piece, bend_of, bent
 from animateanywhere.collage.limbs import (
     BONES,
     HEAD,
@@ -24,12 +25,11 @@ from animateanywhere.collage.limbs import (
     TORSO,
     Ends,
     Limb,
+    back_of,
     ends_of,
     is_seen,
     length_of,
     limbs_of,
-    moved,
-    place_of,
     torso_of,
 )
 from animateanywhere.core.frame_size import Size
@@ -54,6 +54,10 @@ THIGH = 0.6  # of the way to the knees: there legs are apart, and a skirt is not
 LAID = (0.3, 0.05)  # of a generous outline's widths (`pose.outline`), and of trunks: the body, off
 # which what the network drew is not shown; limbs are shown where they are wider
 HAIR = 0.6  # the same of a head that no picture shows
+CHAINS = ((0, 2), (1, 3), (4,), (5,), (6, 8), (7, 9))  # of `BONES`, in the order of laying
+BENDS = 0.12  # of the torso's length: on both sides of a joint, what bends
+SHARP = 1.9  # radians: a joint that is bent otherwise than in the picture by more is cut
+APART = 0.35  # of the torso's length: so far from a joint, a torso is not what a limb begins at
 FLAT = 1e-3  # pixels, and times: less than that is no length
 
 
@@ -111,6 +115,13 @@ class _Body(NamedTuple):
     view: View
 
 
+class _Found(NamedTuple):
+    """A limb for a bone, and the body that it is of."""
+
+    body: _Body
+    piece: Piece
+
+
 class Collage:
     """The limbs of one person in any pose.
 
@@ -144,24 +155,26 @@ class Collage:
         whole = [np.moveaxis(planes[1:], 0, -1)[planes[0] > 0.9] for planes in limbs]
         return np.concatenate([np.zeros((0, 3), np.float32), *whole]).round().astype(np.uint8)
 
-    def has_head(self, view: View) -> bool:
-        """Whether any picture has a head for a view: a face, or the back of one."""
-        return any(
-            sizes[0].view.face == view.face and is_seen(sizes[0].pose, *HEAD)
-            for sizes in self.sizes
-        )
-
     def beside(self, pose: np.ndarray, size: Size, view: View) -> np.ndarray:
         """How far off the person each pixel of a frame is, float32 (H, W) in 0..1: what the network
         drew there is not shown. Arguments as for `layer`."""
         width, fall = LAID
-        own = off_body(pose[None], size.height, size.width, width, fall, view.torso, self.skirt)
-        if not self.has_head(view):  # the network's, with its hair
-            head = np.zeros_like(pose)
+        found = self._found(completed(pose), view)
+        rest, head = np.zeros_like(pose), np.zeros_like(pose)
+        for bone, limb in zip(BONES, found, strict=True):
+            joints = [joint for end in bone for joint in end]
+            if limb is None and bone not in HEAD and pose[joints, :2].any(1).all():
+                rest[joints] = pose[joints]
+        if found[BONES.index(TORSO[0])] is None:
+            rest = pose  # and nothing is laid
+        if found[BONES.index(HEAD[0])] is None:
             head[list(FACE)] = pose[list(FACE)]
-            hair = off_body(head[None], size.height, size.width, HAIR, fall, view.torso)
-            own = np.minimum(own, hair)
-        return np.asarray(own[0])
+        off = np.ones((size.height, size.width), np.float32)
+        for left, wide in ((rest, width), (head, HAIR)):
+            if left.any():
+                own = off_body(left[None], *size[::-1], wide, fall, view.torso, self.skirt)
+                off = np.minimum(off, own[0])
+        return off
 
     def layer(self, pose: np.ndarray, size: Size, view: View) -> tuple[np.ndarray, np.ndarray]:
         """What is laid over a frame of a size: coverage float32 (H, W, 1) in 0..1, and color times
@@ -173,21 +186,25 @@ class Collage:
         """
         cover = np.zeros((size.height, size.width, 1), np.float32)
         color = np.zeros((size.height, size.width, 3), np.float32)
-        points = completed(pose)
+        found = self._found(completed(pose), view)
+        torso = found[BONES.index(TORSO[0])]
+        for chain in CHAINS:
+            begins = torso if len(chain) > 1 else None
+            for pieces in _chained([found[number] for number in chain], begins):
+                laid = bent(pieces, BENDS * view.torso, cover.shape[:2])
+                if laid is not None:
+                    _over(cover, color, laid)
+        return cover, color
+
+    def _found(self, points: np.ndarray, view: View) -> list[_Found | None]:
+        """The limb for each of `BONES` of a completed pose; None where there is none."""
         if not self.sizes or not is_seen(points, *TORSO):
-            return cover, color
+            return [None] * len(BONES)
         bodies = [_near(sizes, view.torso) for sizes in self.sizes]
         apart = [abs(body.view.turned - view.turned) for body in bodies]
         order = np.argsort(np.nan_to_num(apart, nan=np.inf), kind="stable")
         bodies = [bodies[number] for number in order]
-        for number, bone in enumerate(BONES):
-            if not is_seen(points, bone):
-                continue
-            for other, body in product((number, OTHER_SIDE[number]), bodies):
-                seen = is_seen(body.pose, BONES[other])
-                if seen and _lay(body, other, points, number, view, (cover, color)):
-                    break
-        return cover, color
+        return [_found(bodies, number, points, view) for number in range(len(BONES))]
 
 
 def steadied(poses: np.ndarray) -> np.ndarray:
@@ -255,13 +272,15 @@ def completed(points: np.ndarray) -> np.ndarray:
     right, left = points[list(SHOULDERS)]
     if points[NECK, 2] < VISIBLE <= min(right[2], left[2]):  # as below a scarf
         out[NECK] = (right + left) / 2
+    elif points[NECK, 2] < VISIBLE <= max(right[2], left[2]):  # from the side
+        out[NECK] = right if right[2] >= VISIBLE else left
     if min(right[2], left[2]) >= VISIBLE:
         across = (right - left)[:2]
-    elif max(right[2], left[2]) < VISIBLE or points[NECK, 2] < VISIBLE:
+    elif max(right[2], left[2]) < VISIBLE or out[NECK, 2] < VISIBLE:
         return out
     else:
         seen, side = (right, 2) if right[2] >= VISIBLE else (left, -2)
-        across = side * (seen - points[NECK])[:2]
+        across = side * (seen - out[NECK])[:2]
     for own, other, side in ((0, 1, 1), (1, 0, -1)):
         hip, known = HIPS[own], points[HIPS[other]]
         if points[hip, 2] < VISIBLE <= known[2]:
@@ -306,15 +325,27 @@ def _near(sizes: Sequence[_Body], size: float) -> _Body:
     return large[-1] if large else sizes[0]
 
 
-def _lay(
-    body: _Body, limb: int, points: np.ndarray, number: int, view: View,
-    layer: tuple[np.ndarray, np.ndarray],
-) -> bool:  # fmt: skip
-    """Lay a limb of a picture on a bone of a pose, over a layer of coverage and color, in place;
-    returns False where this picture has none that fits."""
+def _found(
+    bodies: Sequence[_Body], number: int, points: np.ndarray, view: View
+) -> _Found | None:
+    """The limb for a bone of a pose, of the first body that has one; None if there is none, or
+    nothing of it is to be seen."""
+    if not is_seen(points, BONES[number]):
+        return None
+    for other, body in product((number, OTHER_SIDE[number]), bodies):
+        piece = _piece(body, other, points, number, view) if is_seen(body.pose, BONES[other]) else None
+        if piece is not None:
+            return _Found(body, piece) if piece.limb is not None else None
+    return None
+
+
+def _piece(
+    body: _Body, limb: int, points: np.ndarray, number: int, view: View
+) -> Piece | None:
+    """A limb of a picture on a bone of a pose; None where this picture has none that fits."""
     bone, own = BONES[number], body.limbs[limb]
     if bone in HEAD and body.view.face != view.face:
-        return False  # it would be a face on a back
+        return None  # it would be a face on a back
     turned, shown = view.turned, body.view.turned
     wide = 1.0
     if bone in TORSO and np.isfinite(turned - shown):
@@ -327,20 +358,45 @@ def _lay(
     if bone in HEAD:
         here = _upright(there, here, body.pose, points, larger)
     if not min(length_of(here), larger) >= FLAT:  # or nan
-        return True  # nothing of it is to be seen
-    if length_of(there) < FLAT or length_of(here) > STRETCHED * larger * length_of(there):
+        own = None  # nothing of it is to be seen
+    elif length_of(there) < FLAT or length_of(here) > STRETCHED * larger * length_of(there):
+        return None
+    return Piece(own, there, here, wide * larger)
+
+
+def _chained(found: Sequence[_Found | None], torso: _Found | None) -> list[list[Piece]]:
+    """The bones of an arm or leg, or another one alone, in groups that bend as one: those of one
+    picture and side, and the torso at which they begin, if it is where the picture has it."""
+    out: list[list[Piece]] = []
+    last = torso
+    for one in found:
+        if one is not None:
+            if out and last is not None and _fits(last, one):
+                out[-1].append(one.piece)
+            elif not out and last is not None and _fits(last, one):
+                out.append([last.piece._replace(limb=None), one.piece])
+            else:
+                out.append([one.piece])
+        last = one
+    return out
+
+
+def _fits(before: _Found, after: _Found) -> bool:
+    """Whether a bone begins, in the picture, about where the one before takes its beginning."""
+    if before.body is not after.body or before.piece.scale * after.piece.scale <= 0:
         return False
-    scale = wide * larger
-    place = own and place_of(own, there, here, scale, layer[0].shape[:2])
-    if own and place:
-        corner, size = place
-        start, end = (point - corner for point in here)
-        new = moved(own, there, (start, end), scale, size)
-        rows, columns = slice(corner[1], corner[1] + size[0]), slice(corner[0], corner[0] + size[1])
-        left = 1 - new[0]
-        for part, more in zip(layer, new, strict=True):
-            part[rows, columns] = part[rows, columns] * left + more
-    return True
+    joint, (there, here, scale) = after.piece.here[0], before.piece[1:]
+    taken = there[0] + back_of(there, here, scale) @ (joint - here[0])
+    near = length_of((taken, after.piece.there[0])) < APART * torso_of(before.body.pose)
+    return near and bend_of(before.piece, after.piece) < SHARP
+
+
+def _over(cover: np.ndarray, color: np.ndarray, laid: Laid) -> None:
+    """Lay limbs over a layer of coverage (H, W, 1) and color (H, W, 3), in place."""
+    (left, top), (height, width) = laid.corner, laid.cover.shape[:2]
+    place = slice(top, top + height), slice(left, left + width)
+    for part, new in ((cover, laid.cover), (color, laid.color)):
+        part[place] = part[place] * (1 - laid.cover) + new
 
 
 def _upright(there: Ends, here: Ends, pose: np.ndarray, points: np.ndarray, larger: float) -> Ends:

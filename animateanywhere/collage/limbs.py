@@ -30,6 +30,8 @@ BONES = (*LEGS, *TORSO, *HEAD, *ARMS)
 RADII = (0.17, 0.17, 0.13, 0.13, 0.33, 0.28, 0.11, 0.11, 0.12, 0.12)
 # How far beyond its second end a bone reaches, of its length: heads, and forearms with their hands
 BEYOND = (0, 0, 0, 0, 0, 0.6, 0, 0, 0.5, 0.5)
+# Thighs over the torso: what is below the hips is theirs as well, as it moves with legs
+GROIN = ((0, 4), (1, 4))
 # The limbs that each may lie over at its ends; over others, which are only beside it, none lies
 CHAINED = ((2, 4), (3, 4), (0,), (1,), (), (), (8, 4), (9, 4), (6,), (7,))
 OTHER_SIDE = (1, 0, 3, 2, 4, 5, 7, 6, 9, 8)  # the bone of the other side, for each
@@ -82,11 +84,13 @@ def limbs_of(
         share = ((grid - start) @ along / length).clip(0, 1 + beyond)
         apart = np.linalg.norm(grid - start - share[..., None] * along, axis=-1)
         distances.append(apart - radius * torso if there[len(distances)] else 1e9 + apart)
+    neck, hips = ends_of(pose, TORSO[0])
+    groin = ((grid - hips) @ (hips - neck) / max(torso, 1e-6)).clip(0)
     out = []
     for number, own in enumerate(distances):
         over = OVERLAP * length_of(ends_of(pose, BONES[number]))
         apart = np.stack([
-            other + (over if n in CHAINED[number] else 0)
+            other + (over if n in CHAINED[number] else 0) + (groin if (number, n) in GROIN else 0)
             for n, other in enumerate(distances) if n != number
         ]).min(0)  # fmt: skip
         # Soft at the edges, so that no stairs show where it is enlarged; beyond all bones, nothing
@@ -110,8 +114,7 @@ def moved(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coverage (H, W, 1) and color times coverage (H, W, 3) of a limb moved from one bone to
     another, in a frame of a size (H, W). scale: of its width, negative for mirrored."""
-    from_axes, to_axes = _axes(*there, 1.0), _axes(*here, scale)
-    back = from_axes @ np.linalg.inv(to_axes)  # (2, 2): pixels of the frame to the picture's
+    back = back_of(there, here, scale)
     offset = there[0] - back @ here[0] - limb.corner
     data = (*back[0], offset[0], *back[1], offset[1])
     layers = [
@@ -125,17 +128,24 @@ def moved(
     return layers[0][..., None], np.stack(layers[1:], -1)
 
 
+def back_of(there: Ends, here: Ends, scale: float) -> np.ndarray:
+    """The map (2, 2) from pixels of a frame to those of a picture, about the starts of a bone."""
+    back: np.ndarray = _axes(*there, 1.0) @ np.linalg.inv(_axes(*here, scale))
+    return back
+
+
 def place_of(
-    limb: Limb, there: Ends, here: Ends, scale: float, size: tuple[int, int]
+    limb: Limb, there: Ends, here: Ends, scale: float, size: tuple[int, int], more: float = 0.0
 ) -> tuple[np.ndarray, tuple[int, int]] | None:
     """The rectangle of a frame of a size (H, W) that a limb moved from one bone to another may
-    cover: its corner int (2,), x and y, and its size; None for none."""
+    cover, and `more` pixels around it: its corner int (2,), x and y, and its size; None for none.
+    """
     height, width = limb.planes.shape[1:]
     corners = np.array([*product((0, width), (0, height))]) + limb.corner
     forth = _axes(*here, scale) @ np.linalg.inv(_axes(*there, 1.0))
     moved_to = (corners - there[0]) @ forth.T + here[0]
-    low = np.floor(moved_to.min(0) - 1).clip(0, size[::-1])
-    high = np.ceil(moved_to.max(0) + 1).clip(0, size[::-1])
+    low = np.floor(moved_to.min(0) - 1 - more).clip(0, size[::-1])
+    high = np.ceil(moved_to.max(0) + 1 + more).clip(0, size[::-1])
     across, down = (high - low).astype(int)
     return (low.astype(int), (int(down), int(across))) if min(across, down) > 0 else None
 

@@ -234,7 +234,7 @@ def test_a_limb_that_a_picture_lacks_is_anothers_or_that_of_the_other_side() -> 
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("gone", [[1, 2], [8, 11], list(range(18))])
+@pytest.mark.parametrize("gone", [[1, 2, 5], [8, 11], list(range(18))])
 def test_without_a_torso_there_is_no_scale_and_nothing_is_laid(gone: list[int]) -> None:
     points = pose()
     points[gone] = 0
@@ -242,6 +242,16 @@ def test_without_a_torso_there_is_no_scale_and_nothing_is_laid(gone: list[int]) 
     assert (laid([one], points) == GRAY).all()
     assert (laid([Cutout(one.picture, one.mask, points)], pose()) == GRAY).all()
     assert (laid([], pose()) == GRAY).all()
+
+
+def test_from_the_side_the_neck_is_at_the_shoulder_that_is_seen() -> None:
+    points = pose(0.0)
+    points[[1, 5, 6, 7, 11, 12, 13, 15, 17], 2] = 0  # what is behind the body
+    known = completed(points)
+    assert np.allclose(known[1, :2], points[2, :2]) and known[1, 2] >= VISIBLE
+    assert known[11, 2] >= VISIBLE and abs(known[11, 0] - points[8, 0]) < 1
+    frame = laid([cutout(pose())], points)
+    assert (frame[28:46, 46:50] != GRAY).any(-1).mean() > 0.9
 
 
 def test_a_hidden_hip_and_nose_are_guessed_from_the_rest() -> None:
@@ -336,3 +346,19 @@ def test_a_rendered_person_is_nearer_to_the_truth_than_gray() -> None:
     person = clip.masks[3] > 127
     truth = clip.frames[3][person]
     assert np.abs(made[person] - truth).mean() < 0.6 * np.abs(GRAY - truth.astype(float)).mean()
+
+
+def test_beside_laid_limbs_nothing_of_the_network_is_shown() -> None:
+    points = pose()
+    view = one_view(points).one(0, 1.0)
+    limbs = Collage([cutout(points)])
+    assert (limbs.beside(points, SIZE, view) == 1).all()
+    no_arm = points.copy()
+    no_arm[[3, 4, 6, 7], 2] = 0
+    off = Collage([cutout(no_arm)]).beside(points, SIZE, view)
+    assert off[28, 70] < 0.5 and off[60, 43] == 1 and off[12, 48] == 1  # arm, leg, head
+    behind = points.copy()
+    behind[[0, 14, 15], 2] = 0
+    off = limbs.beside(behind, SIZE, one_view(behind).one(0, 1.0))
+    assert off[12, 48] == 0 and off[60, 43] == 1  # no picture shows the back of the head
+    assert Collage([]).beside(points, SIZE, view)[60, 43] == 0

@@ -56,7 +56,8 @@ PERSON = 0.5  # of a mask: more is the person
 class Patches(NamedTuple):
     """How squares (F, S, S, 3) are laid over a scene.
 
-    matte float32 (F, S, S) in 0..1. region bool (F, S, S), beyond which nothing may change. gone
+    matte float32 (F, S, S) in 0..1. region bool (F, S, S), beyond which nothing may change but by
+    limbs, which are laid where `free`, bool (F, S, S), is: not in front of others. gone
     (F, S, S) in 0..1, where the old person stood; behind uint8 (F, S, S, 3), the background there,
     and 0 elsewhere. keep: as in `patches`. poses (F, 18, 3) of the new person and views, steadied,
     in pixels of the squares. gain and offset (3,) match the colors to the scene's.
@@ -64,6 +65,7 @@ class Patches(NamedTuple):
 
     matte: np.ndarray
     region: np.ndarray
+    free: np.ndarray
     gone: np.ndarray
     behind: np.ndarray
     keep: Keep
@@ -75,7 +77,7 @@ class Patches(NamedTuple):
     def rows(self, some: slice) -> Patches:
         """Those of some frames."""
         return self._replace(
-            matte=self.matte[some], region=self.region[some], gone=self.gone[some],
+            matte=self.matte[some], region=self.region[some], free=self.free[some], gone=self.gone[some],
             behind=self.behind[some], poses=self.poses[some], views=self.views.rows(some),
         )  # fmt: skip
 
@@ -123,20 +125,22 @@ def patches(
     common = gone, empty, keep, steady, views_of(steady, poses)
     if keep == "none":
         whole = np.ones(made.shape[:3], np.float32)
-        return Patches(whole, whole > 0, *common, np.ones(3), np.zeros(3))
-    allowed = (region > 0) & ~someone
+        return Patches(whole, whole > 0, whole > 0, *common, np.ones(3), np.zeros(3))
+    allowed = free = (region > 0) & ~someone
     if keep == "box":
         matte = allowed.astype(np.float32)
     else:
         # Without any mask nothing tells who stands in front
-        allowed &= ~_in_front(made, plain, old if old.any() else stood, steady)
+        front = _in_front(made, plain, old if old.any() else stood, steady)
+        free = ~(someone | front)
+        allowed = allowed & free
         matte = _changed(made, plain, stood, off_body(poses, side, side, BODY, FALL))
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
         steadier = median_filter(matte, size=(3, 1, 1), mode="nearest")
         # The old person goes in each frame: a fast limb is elsewhere in those before and after
         matte = np.maximum(steadier, np.minimum(matte, gone))
-    return Patches(matte, allowed, *common, *_color_match(plain, scene, matte))
+    return Patches(matte, allowed, free, *common, *_color_match(plain, scene, matte))
 
 
 def changed_share(made: np.ndarray, plain: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -177,8 +181,12 @@ def paste(
     out = frame.copy()
     if not weight.any():
         return out
-    down, across = (np.flatnonzero(weight.any((axis, 2))) for axis in (1, 0))
+    free = np.zeros_like(weight)
+    if collage is not None:
+        free = enlarged(_soft(patch.free[index].astype(np.float32), patch.free[index], len(made)), bilinear)
+    down, across = (np.flatnonzero((weight + free).any((axis, 2))) for axis in (1, 0))
     weight = weight[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
+    free = free[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     rows = slice(rows.start + down[0], rows.start + down[-1] + 1)
     columns = slice(columns.start + across[0], columns.start + across[-1] + 1)
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
@@ -194,6 +202,7 @@ def paste(
         points = patch.poses[index] * np.array([larger, larger, 1], np.float32)
         layer = collage.layer(points, square(side), patch.views.one(index, larger))
         cover, color = (part[rows, columns] for part in layer)
+        weight = np.maximum(weight, cover * free)  # whole, also where nothing changed
         drawn = (drawn + off * (empty - drawn)) * (1 - cover) + color
         own_share = off * (1 - gone) * (1 - cover)
     if mark is not None:

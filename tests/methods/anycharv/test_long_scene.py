@@ -15,7 +15,7 @@ def piece() -> Piece:
     matte, gone = (rng.random(shape).astype(np.float32) for _ in range(2))
     views = Views(np.zeros(2), np.zeros(2, bool), np.ones(2))
     patches = Patches(
-        matte, matte > 0.5, gone, np.zeros((*shape, 3), np.uint8), "changed", np.zeros((2, 18, 3)),
+        matte, matte > 0.5, matte > 0.2, gone, np.zeros((*shape, 3), np.uint8), "changed", np.zeros((2, 18, 3)),
         views, np.ones(3), np.zeros(3),
     )  # fmt: skip
     squares, tail = np.zeros((2, 3), int), np.zeros((1, 8, 8, 3), np.uint8)
@@ -29,6 +29,8 @@ def test_a_piece_with_any_bit_flipped_is_read_or_made_anew(tmp_path: Path) -> No
     again = read_piece(path)
     assert again is not None and again.first == 5
     np.testing.assert_allclose(again.patches.matte, piece().patches.matte, atol=1 / 255)
+    for name in ("region", "free"):
+        np.testing.assert_array_equal(getattr(again.patches, name), getattr(piece().patches, name))
     damaged = 0
     directory = whole.index(b"PK\1\2")
     places = [*range(0, directory, 41), *range(directory, len(whole), 3)]
