@@ -7,6 +7,7 @@ both bones (linear blend skinning, inverse), so that nothing is cut and no gap o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,6 @@ FOLDED = 0.3  # of two unit vectors' sum: less is a joint so sharp that it has n
 HALF = 0.5  # of a bone's length, at most, is blended at a joint
 FADE = 10  # times as fast as a joint bends, a limb ends beyond it
 NEAR = 2.0  # radii: at the torso, limbs are shown so near to the joint, and end at twice that
-
 
 
 class Piece(NamedTuple):
@@ -51,14 +51,15 @@ def bent(pieces: Sequence[Piece], radius: float, size: tuple[int, int]) -> Laid 
     """The limbs of consecutive bones, each beginning where the one before ends, in a frame of a
     size (H, W); None where nothing is in it. radius: pixels of the frame on both sides of a joint
     in which it bends."""
-    places = [place for one in pieces if (place := _place(one, radius, size)) is not None]
+    found = [place_of(one.limb, *one[1:], size, radius) for one in pieces if one.limb is not None]
+    places = [place for place in found if place is not None]
     if not places:
         return None
     low = np.min([corner for corner, _ in places], 0)
     high = np.max([corner + extent[::-1] for corner, extent in places], 0)
     rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]]
     points = np.stack([columns, rows], -1).astype(np.float32) + 0.5  # (h, w, 2), x and y
-    shares = [_beyond(*both, points, radius) for both in zip(pieces[:-1], pieces[1:], strict=True)]
+    shares = [_beyond(*both, points, radius) for both in pairwise(pieces)]
     at = _in_picture(pieces, shares, points)
     cover = np.zeros((*at.shape[:2], 1), np.float32)
     color = np.zeros((*at.shape[:2], 3), np.float32)
@@ -66,23 +67,17 @@ def bent(pieces: Sequence[Piece], radius: float, size: tuple[int, int]) -> Laid 
         if piece.limb is None:
             continue
         new = _sampled(piece.limb, at)
-        if number:
+        if number:  # it ends at the joint that it begins at
             shown = FADE * shares[number - 1]
             if pieces[number - 1].limb is None:
                 apart = np.linalg.norm(points - piece.here[0], axis=-1)
                 shown = np.maximum(shown, 2 - apart / (NEAR * radius))
             new *= shown.clip(0, 1)[..., None]
         if number < len(shares):
-            new *= (FADE - FADE * shares[number]).clip(0, 1)[..., None]
+            new *= (FADE * (1 - shares[number])).clip(0, 1)[..., None]
         cover += new[..., :1] * (1 - cover)
         color = color * (1 - new[..., :1]) + new[..., 1:]
     return Laid(low, cover, color)
-
-
-def _place(piece: Piece, radius: float, size: tuple[int, int]) -> tuple | None:
-    if piece.limb is None:
-        return None
-    return place_of(piece.limb, piece.there, piece.here, piece.scale, size, radius)
 
 
 def _in_picture(
@@ -91,7 +86,7 @@ def _in_picture(
     """Where points (h, w, 2) of a frame are in the picture. shares: (h, w), as of `_beyond`, for
     each joint."""
     at = _moved_back(pieces[0], points)
-    for before, after, share in zip(pieces[:-1], pieces[1:], shares, strict=True):
+    for (before, after), share in zip(pairwise(pieces), shares, strict=True):
         there = share > 0
         at[there] = _across(before, after, points[there], share[there])
     return at

@@ -325,23 +325,21 @@ def _near(sizes: Sequence[_Body], size: float) -> _Body:
     return large[-1] if large else sizes[0]
 
 
-def _found(
-    bodies: Sequence[_Body], number: int, points: np.ndarray, view: View
-) -> _Found | None:
+def _found(bodies: Sequence[_Body], number: int, points: np.ndarray, view: View) -> _Found | None:
     """The limb for a bone of a pose, of the first body that has one; None if there is none, or
     nothing of it is to be seen."""
     if not is_seen(points, BONES[number]):
         return None
     for other, body in product((number, OTHER_SIDE[number]), bodies):
-        piece = _piece(body, other, points, number, view) if is_seen(body.pose, BONES[other]) else None
+        if not is_seen(body.pose, BONES[other]):
+            continue
+        piece = _piece(body, other, points, number, view)
         if piece is not None:
             return _Found(body, piece) if piece.limb is not None else None
     return None
 
 
-def _piece(
-    body: _Body, limb: int, points: np.ndarray, number: int, view: View
-) -> Piece | None:
+def _piece(body: _Body, limb: int, points: np.ndarray, number: int, view: View) -> Piece | None:
     """A limb of a picture on a bone of a pose; None where this picture has none that fits."""
     bone, own = BONES[number], body.limbs[limb]
     if bone in HEAD and body.view.face != view.face:

@@ -34,7 +34,6 @@ from animateanywhere.methods.anycharv.stitch import Keep, Patches, changed_share
 DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile,
            zlib.error)  # fmt: skip
 SHARES = ("matte", "gone")  # of `Patches`: in 0..1, kept as bytes
-PLACES = ("region", "free")  # and bool, kept as bits
 # Latents of a clip in which the person is swapped, of its squares uint8 (F, S, S, 3), region
 # (F, S, S) in 0..1 and poses (F, 18, 3); the last argument is called after each denoising step
 Swap = Callable[[np.ndarray, np.ndarray, np.ndarray, Callable[[], None]], Tensor]
@@ -137,7 +136,8 @@ def write_piece(path: Path, piece: Piece) -> None:
             aside, first=piece.first, carried=piece.carried, latents=piece.latents.numpy(),
             squares=piece.squares, behind=found.behind, keep=found.keep,
             **{name: (getattr(found, name) * 255 + 0.5).astype(np.uint8) for name in SHARES},
-            **{name: np.packbits(getattr(found, name)) for name in PLACES}, poses=found.poses, **found.views._asdict(),
+            region=np.packbits(found.region), free=np.packbits(found.free), poses=found.poses,
+            **found.views._asdict(),
             gain=found.gain, offset=found.offset,
             tail=piece.tail, share=piece.share,
         )  # fmt: skip
@@ -150,15 +150,16 @@ def read_piece(path: Path) -> Piece | None:
             rows = dict(file)
         matte, gone = (rows[name].astype(np.float32) / 255 for name in SHARES)
         region, free = (
-            np.unpackbits(rows[name], count=matte.size).reshape(matte.shape) > 0 for name in PLACES
+            np.unpackbits(rows[name], count=matte.size).reshape(matte.shape) > 0
+            for name in ("region", "free")
         )
         views = Views(rows["turned"], rows["face"], rows["torso"])
         return Piece(
             int(rows["first"]), int(rows["carried"]), torch.from_numpy(rows["latents"]),
             rows["squares"],
             Patches(
-                matte, region, free, gone, rows["behind"], cast(Keep, str(rows["keep"])), rows["poses"],
-                views, rows["gain"], rows["offset"],
+                matte, region, free, gone, rows["behind"], cast(Keep, str(rows["keep"])),
+                rows["poses"], views, rows["gain"], rows["offset"],
             ),
             rows["tail"], rows["share"],
         )  # fmt: skip

@@ -56,8 +56,8 @@ PERSON = 0.5  # of a mask: more is the person
 class Patches(NamedTuple):
     """How squares (F, S, S, 3) are laid over a scene.
 
-    matte float32 (F, S, S) in 0..1. region bool (F, S, S), beyond which nothing may change but by
-    limbs, which are laid where `free`, bool (F, S, S), is: not in front of others. gone
+    matte float32 (F, S, S) in 0..1. region bool (F, S, S), beyond which nothing may change.
+    free bool (F, S, S), where limbs may be laid: not on others, or on what is in front. gone
     (F, S, S) in 0..1, where the old person stood; behind uint8 (F, S, S, 3), the background there,
     and 0 elsewhere. keep: as in `patches`. poses (F, 18, 3) of the new person and views, steadied,
     in pixels of the squares. gain and offset (3,) match the colors to the scene's.
@@ -77,8 +77,9 @@ class Patches(NamedTuple):
     def rows(self, some: slice) -> Patches:
         """Those of some frames."""
         return self._replace(
-            matte=self.matte[some], region=self.region[some], free=self.free[some], gone=self.gone[some],
-            behind=self.behind[some], poses=self.poses[some], views=self.views.rows(some),
+            matte=self.matte[some], region=self.region[some], free=self.free[some],
+            gone=self.gone[some], behind=self.behind[some], poses=self.poses[some],
+            views=self.views.rows(some),
         )  # fmt: skip
 
     def matched(self, made: np.ndarray) -> np.ndarray:
@@ -183,7 +184,8 @@ def paste(
         return out
     free = np.zeros_like(weight)
     if collage is not None:
-        free = enlarged(_soft(patch.free[index].astype(np.float32), patch.free[index], len(made)), bilinear)
+        place = patch.free[index]
+        free = enlarged(_soft(place.astype(np.float32), place, len(made)), bilinear)
     down, across = (np.flatnonzero((weight + free).any((axis, 2))) for axis in (1, 0))
     weight = weight[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     free = free[down[0] : down[-1] + 1, across[0] : across[-1] + 1]

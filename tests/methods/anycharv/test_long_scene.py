@@ -15,8 +15,8 @@ def piece() -> Piece:
     matte, gone = (rng.random(shape).astype(np.float32) for _ in range(2))
     views = Views(np.zeros(2), np.zeros(2, bool), np.ones(2))
     patches = Patches(
-        matte, matte > 0.5, matte > 0.2, gone, np.zeros((*shape, 3), np.uint8), "changed", np.zeros((2, 18, 3)),
-        views, np.ones(3), np.zeros(3),
+        matte, matte > 0.5, matte > 0.2, gone, np.zeros((*shape, 3), np.uint8), "changed",
+        np.zeros((2, 18, 3)), views, np.ones(3), np.zeros(3),
     )  # fmt: skip
     squares, tail = np.zeros((2, 3), int), np.zeros((1, 8, 8, 3), np.uint8)
     return Piece(5, 1, torch.zeros(2, 4, 2, 2), squares, patches, tail, np.zeros(2))
