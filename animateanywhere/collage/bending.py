@@ -80,6 +80,13 @@ def bent(pieces: Sequence[Piece], radius: float, size: tuple[int, int]) -> Laid 
     return Laid(low, cover, color)
 
 
+def shown_at(piece: Piece, points: np.ndarray) -> np.ndarray:
+    """What a bone brings to points (N, 2) of a frame: coverage and color times coverage, float32
+    (N, 4). Its limb is not None."""
+    assert piece.limb is not None
+    return _sampled(piece.limb, _moved_back(piece, points))
+
+
 def _in_picture(
     pieces: Sequence[Piece], shares: Sequence[np.ndarray], points: np.ndarray
 ) -> np.ndarray:
@@ -155,7 +162,7 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _sampled(limb: Limb, at: np.ndarray) -> np.ndarray:
-    """A limb's planes at places (h, w, 2) of its picture, bilinear: float32 (h, w, 4)."""
+    """A limb's planes at places (..., 2) of its picture, bilinear: float32 (..., 4)."""
     planes = np.pad(np.moveaxis(limb.planes, 0, -1), ((1, 1), (1, 1), (0, 0)))
     height, width = planes.shape[:2]
     x, y = np.moveaxis((at - limb.corner + 0.5).astype(np.float32), -1, 0)

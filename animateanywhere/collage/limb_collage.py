@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter1d, grey_erosion, median_filter
+from scipy.ndimage import gaussian_filter1d, grey_closing, grey_erosion, median_filter
 
-from animateanywhere.collage.bending import Laid, Piece, bend_of, bent
+from animateanywhere.collage.bending import Laid, Piece, bend_of, bent, shown_at
 from animateanywhere.collage.limbs import (
     BONES,
     HEAD,
@@ -29,6 +29,7 @@ from animateanywhere.collage.limbs import (
     ends_of,
     is_seen,
     length_of,
+    limb_of,
     limbs_of,
     torso_of,
 )
@@ -54,6 +55,8 @@ THIGH = 0.6  # of the way to the knees: there legs are apart, and a skirt is not
 LAID = (0.3, 0.05)  # of a generous outline's widths (`pose.outline`), and of trunks: the body, off
 # which what the network drew is not shown; limbs are shown where they are wider
 HAIR = 0.6  # the same of a head that no picture shows
+LEAST = 0.02  # of a slit: less is not filled
+SLIT = 0.06  # of the torso's length: what is narrower between limbs is filled
 CHAINS = ((0, 2), (1, 3), (4,), (5,), (6, 8), (7, 9))  # of `BONES`, in the order of laying
 BENDS = 0.12  # of the torso's length: on both sides of a joint, what bends
 SHARP = 1.9  # radians: a joint that is bent otherwise than in the picture by more is cut
@@ -112,6 +115,7 @@ class _Body(NamedTuple):
 
     pose: np.ndarray
     limbs: list[Limb | None]
+    whole: Limb | None  # the person, uncut
     view: View
 
 
@@ -139,7 +143,8 @@ class Collage:
             cut = one._replace(pose=completed(one.pose), mask=inner)
             while is_seen(cut.pose, *TORSO) and (not sizes or torso_of(cut.pose) >= SMALLEST):
                 view = View(turned_of(cut.pose), _shows_face(one.pose), torso_of(cut.pose))
-                sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), view))
+                whole = limb_of(cut.picture, cut.mask)
+                sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), whole, view))
                 cut = cut.halved()
         self.sizes = [sizes for sizes in self.sizes if sizes]  # of those with a pose
         legs = [known for one in cutouts if (known := _between_legs(one)) is not None]
@@ -191,9 +196,11 @@ class Collage:
         for chain in CHAINS:
             begins = torso if len(chain) > 1 else None
             for pieces in _chained([found[number] for number in chain], begins):
+                pieces += _end(pieces[-1]) if len(chain) > 1 else []
                 laid = bent(pieces, BENDS * view.torso, cover.shape[:2])
                 if laid is not None:
                     _over(cover, color, laid)
+        _close(cover, color, torso, SLIT * view.torso)
         return cover, color
 
     def _found(self, points: np.ndarray, view: View) -> list[_Found | None]:
@@ -366,17 +373,25 @@ def _chained(found: Sequence[_Found | None], torso: _Found | None) -> list[list[
     """The bones of an arm or leg, or another one alone, in groups that bend as one: those of one
     picture and side, and the torso at which they begin, if it is where the picture has it."""
     out: list[list[Piece]] = []
-    last = torso
+    last = torso and torso._replace(piece=torso.piece._replace(limb=None))  # it is laid on its own
     for one in found:
-        if one is not None:
-            if out and last is not None and _fits(last, one):
-                out[-1].append(one.piece)
-            elif not out and last is not None and _fits(last, one):
-                out.append([last.piece._replace(limb=None), one.piece])
-            else:
-                out.append([one.piece])
+        if one is not None and last is not None and _fits(last, one):
+            if not out:
+                out.append([last.piece])
+            out[-1].append(one.piece)
+        elif one is not None:
+            out.append([one.piece])
         last = one
     return out
+
+
+def _end(last: Piece) -> list[Piece]:
+    """What is beyond a bone, as a hand or a foot, which is as long as wide: not foreshortened."""
+    ends = []
+    for (start, end), length in ((last.there, 1.0), (last.here, abs(last.scale))):
+        along = (end - start) / max(length_of((start, end)), 1e-6)
+        ends.append((end, end + along * length * length_of(last.there)))
+    return [Piece(last.limb, ends[0], ends[1], last.scale)]
 
 
 def _fits(before: _Found, after: _Found) -> bool:
@@ -395,6 +410,24 @@ def _over(cover: np.ndarray, color: np.ndarray, laid: Laid) -> None:
     place = slice(top, top + height), slice(left, left + width)
     for part, new in ((cover, laid.cover), (color, laid.color)):
         part[place] = part[place] * (1 - laid.cover) + new
+
+
+def _close(cover: np.ndarray, color: np.ndarray, torso: _Found | None, width: float) -> None:
+    """Fill slits of a layer that are narrower than `width` pixels, in place, with what the picture
+    shows there beside its torso: limbs that turned away leave them. Arguments as for `_over`."""
+    rows, columns = (np.flatnonzero(cover.any(axis)) for axis in ((1, 2), (0, 2)))
+    if torso is None or torso.body.whole is None or not len(rows) or not width >= 1:
+        return
+    place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    size = 2 * round(width / 2) + 1
+    shown = np.pad(cover[place][..., 0], size)
+    slits = (grey_closing(shown, (size, size)) - shown)[size:-size, size:-size]
+    y, x = np.nonzero(slits > LEAST)
+    points = np.stack([x + columns[0], y + rows[0]], -1) + 0.5
+    new = shown_at(torso.piece._replace(limb=torso.body.whole), points)
+    share = slits[y, x, None]
+    cover[place][y, x] += share * new[:, :1]
+    color[place][y, x] += share * new[:, 1:]
 
 
 def _upright(there: Ends, here: Ends, pose: np.ndarray, points: np.ndarray, larger: float) -> Ends:

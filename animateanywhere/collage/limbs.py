@@ -95,11 +95,13 @@ def limbs_of(
         ]).min(0)  # fmt: skip
         # Soft at the edges, so that no stairs show where it is enlarged; beyond all bones, nothing
         share = (apart + ROUND - own + 0.5).clip(0, 1) if there[number] else 0 * apart
-        out.append(_cut(picture, (mask * share).astype(np.float32)))
+        out.append(limb_of(picture, mask * share))
     return out
 
 
-def _cut(picture: np.ndarray, cover: np.ndarray) -> Limb | None:
+def limb_of(picture: np.ndarray, mask: np.ndarray) -> Limb | None:
+    """The pixels of a picture uint8 (h, w, 3) that a mask (h, w) in 0..1 holds; None if none."""
+    cover = mask.astype(np.float32)
     rows, columns = np.flatnonzero(cover.any(1)), np.flatnonzero(cover.any(0))
     if not len(rows):
         return None

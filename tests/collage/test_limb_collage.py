@@ -198,7 +198,7 @@ def test_views_do_not_leap() -> None:
     assert views.torso == pytest.approx(26, abs=0.01) and views.face.all()
     one = cutout(pose())
     chest = [
-        Collage([one]).layer(poses[n], SIZE, views.one(n, 1.0))[1][30:44, 46:50].mean(0)
+        Collage([one]).layer(poses[n], SIZE, views.one(n, 1.0))[1][36:44, 46:50].mean(0)
         for n in (7, 8, 9)
     ]
     assert np.abs(chest[0] - chest[1]).mean() < 10 > np.abs(chest[1] - chest[2]).mean()
@@ -362,3 +362,39 @@ def test_beside_laid_limbs_nothing_of_the_network_is_shown() -> None:
     off = limbs.beside(behind, SIZE, one_view(behind).one(0, 1.0))
     assert off[12, 48] == 0 and off[60, 43] == 1  # no picture shows the back of the head
     assert Collage([]).beside(points, SIZE, view)[60, 43] == 0
+
+
+def test_slits_between_limbs_show_what_the_picture_has_there() -> None:
+    """Arms that hang close to the trunk in the picture, and a little off it in the frame."""
+    close = pose()
+    for side, sign in ((2, -1), (5, 1)):
+        close[side : side + 3, :2] = [[48 + sign * 9, y] for y in (26, 38, 50)]
+    one = cutout(close)
+    body = one.mask.copy()
+    body[26:52, 38:58] = 1
+    picture = np.where(body[..., None] > 0, np.uint8(40), np.uint8(200)).repeat(3, -1)
+    off = close.copy()
+    off[[3, 4], 0] -= 2
+    off[[6, 7], 0] += 2
+    slit = np.s_[36:48, 40:44]
+    view = one_view(off).one(0, 1.0)
+    cover, color = Collage([Cutout(picture, body, close)]).layer(off, SIZE, view)
+    assert cover[slit].min() > 0.9 and np.abs(color[slit] - 40 * cover[slit]).max() < 3
+    beside = Collage([Cutout(picture, one.mask, close)])  # where nothing was, nothing is filled
+    assert beside.layer(close, SIZE, view)[0][60:64, 47:49].max() < 0.1
+
+
+def test_hands_and_feet_are_not_stretched() -> None:
+    one = cutout(pose())
+    feet = one.mask.copy()
+    feet[88:94, 36:44] = 1  # a shoe
+    longer = pose()
+    longer[[10, 13], 1] += 12  # shins of half as much again
+    picture = np.where(feet[..., None] > 0, np.uint8(40), np.uint8(200)).repeat(3, -1)
+    shown = [
+        Collage([Cutout(picture, feet, pose())]).layer(points, Size(SIDE, 120), view)[0][..., 0]
+        for points, view in ((one, one_view(one).one(0, 1.0)) for one in (pose(), longer))
+    ]
+    shoes = [int((cover[88 + more : 110, 34:46] > 0.5).sum()) for cover, more in
+             zip(shown, (0, 12), strict=True)]  # fmt: skip
+    assert shoes[0] > 20 and abs(shoes[0] - shoes[1]) <= 0.15 * shoes[0]
