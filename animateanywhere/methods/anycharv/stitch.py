@@ -117,7 +117,8 @@ def patches(
     stood, someone = _grown(old, OLD * side), _grown(others, OTHERS * side)
     soft = max(FEATHER * side / 2, 0.5)
     unsure = unmasked(stood, poses)
-    stood |= stand_ins(stood, poses)
+    instead = stand_ins(stood, poses)
+    stood |= instead
     gone = gaussian_filter(stood.astype(np.float32), (0, soft, soft))
     if frame is not None:
         unsure |= _beyond(squares, side, frame)
@@ -131,8 +132,9 @@ def patches(
     if keep == "box":
         matte = allowed.astype(np.float32)
     else:
-        # Without any mask nothing tells who stands in front
-        front = _in_front(made, plain, old if old.any() else stood, steady)
+        # Without a mask nothing tells who stands in front
+        lacking = instead.any((1, 2), keepdims=True)
+        front = _in_front(made, plain, np.where(lacking, stood, old), steady)
         free = ~(someone | front)
         allowed = allowed & free
         matte = _changed(made, plain, stood, off_body(poses, side, side, BODY, FALL))

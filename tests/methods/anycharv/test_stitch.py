@@ -321,6 +321,19 @@ def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
     assert changed.matte[bar].min() > 0.9
 
 
+@pytest.mark.parametrize("left", [0, 20])
+def test_a_frame_without_a_mask_has_nothing_on_the_body_in_front(left: int) -> None:
+    """Though the others have masks. left: pixels of a mask that is hardly there."""
+    cut, made = np.full((2, FRAMES, SIDE, SIDE, 3), 60, np.uint8)
+    made[:, 2:46, 16:40] = (200, 0, 0)
+    made[:, 20:28, 24:32] = 60  # as it was
+    old = masks(20, 36, 4, 46)
+    old[2:4] = 0
+    old[2:4, 40, 20 : 20 + left] = 1
+    patch = patches(made, cut, cut, SQUARES, BOX, old, NOBODY, standing(28))
+    assert patch.region[2:4, 8:40, 24:32].all()
+
+
 def test_without_any_mask_nothing_on_the_body_counts_as_in_front() -> None:
     """What a network left of the old person would show as spots on the new one."""
     cut, made = np.full((2, FRAMES, SIDE, SIDE, 3), 60, np.uint8)
