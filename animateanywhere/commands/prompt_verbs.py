@@ -63,6 +63,8 @@ NO_MOTION = TAKE | DO | BE | ENDING | set(
     """wears wearing holds holding carries carrying looks looking smiles smiling keeps starts
     starting begins beginning continues wants stays named""".split()
 )  # fmt: skip
+THIRD_ENDING = r"[^aius'’]s$"
+VERB_ENDING = rf"{THIRD_ENDING}|[^\W\d_]{{2}}ing$|[^\W\d_]{{3}}ed$"  # or of a participle
 
 
 class Verb(NamedTuple):
@@ -112,14 +114,20 @@ def _likely(words: Sequence[str]) -> Iterator[Verb]:
 
 def _behind_a_noun(words: Sequence[str]) -> Iterator[Verb]:
     """What may be a verb without a known motion behind any noun: "a tall astronaut surfs". Behind
-    "a" that is no plural; behind "the" it may be: "the city lights"."""
+    "a" that is no plural; behind "the" it may be: "the city lights". A participle ends the
+    noun, and what is behind it is its object: "a dog chasing birds"."""
     begins = [n for n, word in enumerate(words) if word in ("a", "an")
               and (not n or words[n - 1] in NEW_CLAUSE)]  # fmt: skip
     for begin in begins:
-        noun = takewhile(lambda word: word not in FUNCTION_WORDS, words[begin + 1 :])
-        last = [*islice(noun, FARTHEST)][1:][-1:]
-        if last and re.search(r"[^aius]s$", last[0]) and last[0] not in NO_MOTION:
-            yield Verb(last[0], None)
+        phrase = takewhile(lambda word: word not in FUNCTION_WORDS, words[begin + 1 :])
+        behind = [*islice(phrase, FARTHEST)][1:]
+        ends = [word for word in behind if word in NO_MOTION or re.search(VERB_ENDING, word)]
+        if not ends or ends[0] in NO_MOTION or not re.search(THIRD_ENDING, ends[0]):
+            continue
+        # What is behind the verb is its object: "cooks eggs". In "a red sports car" nobody sports
+        objects = behind[behind.index(ends[0]) + 1 :]
+        if not objects or re.search(THIRD_ENDING, objects[0]):
+            yield Verb(ends[0], None)
 
 
 def _said(words: Sequence[str]) -> Iterator[Verb]:

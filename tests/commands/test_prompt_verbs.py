@@ -184,3 +184,24 @@ def test_verbs_without_a_motion_are_named() -> None:
                    "a sunny beach, palm trees", "a dog wears a hat", "a news"):  # fmt: skip
         assert not verbs_of(prompt)
     assert verbs_of("a robot surfs, and a man dances") == [Verb("dances", "dance")]
+
+
+@pytest.mark.parametrize(
+    "prompt, verbs",
+    [
+        ("a woman wearing jeans", []),
+        ("a cyclist wearing blue shorts", []),
+        ("a chef cooking eggs", []),
+        ("a dog chasing birds", []),
+        ("a tall robot painted flowers", []),
+        ("a tall ship carries sailors", []),
+        ("a cyclist has shorts", []),
+        ("a chef cooks eggs", ["cooks"]),
+        ("a red sports car", []),
+        ("a small chef's hat", []),
+        ("a smiling astronaut surfs", ["surfs"]),
+        ("a big red robot surfs", ["surfs"]),
+    ],
+)
+def test_the_object_of_a_verb_is_none(prompt: str, verbs: list[str]) -> None:
+    assert [verb.word for verb in verbs_of(prompt)] == verbs
