@@ -372,6 +372,28 @@ def test_a_flash_at_an_end_of_a_shot_and_a_white_card_between_two():
     assert np.abs(dark[8].astype(int) - dark[11]).mean() < 12 and lit(dark) == ([], [])
 
 
+def test_a_flash_at_an_end_of_a_shot_may_leave_frames_white() -> None:
+    first, then = np.random.default_rng(0).integers(20, 60, (2, 1, 16, 24)).astype(np.uint8)
+    frames = np.concatenate([np.repeat(first, 10, 0), np.repeat(then, 10, 0)])
+    end, begin = frames.copy(), frames.copy()
+    end[7:9], end[9] = 255, first + 100
+    assert lit(end) == ([7, 8, 9], [7, 8, 9])
+    begin[10], begin[11:13] = then + 100, 255
+    assert lit(begin) == ([10, 11, 12], [11, 12, 13])
+
+
+@pytest.mark.parametrize("other, flash", [(16, False), (5, True), (4, True)])
+def test_a_small_person_elsewhere_behind_a_white_card_is_another_shot(
+    other: int, flash: bool
+) -> None:
+    """Two dark shots, which on average differ by few gray levels; a step is none."""
+    frames = np.random.default_rng(0).integers(12, 14, (20, 14, 24)).astype(np.uint8)
+    frames[:9, 5:8, 4:6] = frames[11:, 5:8, other : other + 2] = 100
+    frames[9:11] = 255
+    assert np.abs(frames[8].astype(int) - frames[11]).mean() < 4
+    assert lit(frames) == (([9, 10], [9, 10, 11]) if flash else ([], []))
+
+
 def test_a_flash_that_leaves_nothing_but_white_or_nobody_stays_as_it_is(place, monkeypatch):
     shown = crowd({1: STAYS})
     shown.frames[5] = 255
