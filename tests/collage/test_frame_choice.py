@@ -6,8 +6,9 @@ import pytest
 from animateanywhere.collage.frame_choice import best_frames, held
 from animateanywhere.collage.limb_collage import completed
 from animateanywhere.collage.limbs import TORSO, is_seen
+from animateanywhere.pose.outline import body_outlines
 from animateanywhere.puppets import render, sample_spec
-from tests.collage.test_limb_collage import cutout, pose
+from tests.collage.test_limb_collage import SIDE, cutout, pose
 
 
 def test_one_frame_from_each_side_there_is() -> None:
@@ -44,6 +45,19 @@ def test_a_frame_is_not_taken_whose_mask_holds_nothing_or_the_background(bad: st
     assert best_frames(poses) == [0]
     assert best_frames(held(poses, np.stack([worse, good]))) == [1]
     assert best_frames(held(poses, np.stack([worse, worse]))) == []
+
+
+def test_a_gown_to_the_floor_and_limbs_that_are_not_found_are_no_background() -> None:
+    """But what is far from them is."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    gown = (rows > 40) & (rows < 92) & (np.abs(columns - 48) < 6 + (rows - 40) / 2.6)
+    bare = cutout(pose()).mask > 0.5
+    for mask, joints in ((gown | bare, [9, 10, 12, 13]), (bare, [3, 4, 6, 7, 10, 13])):
+        points = pose()
+        points[joints] = 0
+        assert (mask & ~body_outlines(points[None], SIDE, SIDE)[0]).sum() > 0.3 * mask.sum()
+        whole, background = held(np.stack([points] * 2), np.stack([mask, mask | True]) * 1.0)
+        assert (whole == points).all() and not background[:, 2].any()
 
 
 def test_a_limb_that_the_mask_lacks_is_not_seen() -> None:
