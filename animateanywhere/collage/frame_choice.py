@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
-
 import numpy as np
 
 from animateanywhere.collage.limb_collage import FACE, completed, turned_of
@@ -18,7 +16,7 @@ from animateanywhere.collage.limbs import (
     torso_of,
 )
 from animateanywhere.pose.keypoints import VISIBLE
-from animateanywhere.pose.outline import TRUNK, body_outlines, placed, trunk_length
+from animateanywhere.pose.outline import body_outlines, trunk_length, unknown_limbs
 
 SIDE = 0.35  # of `turned`: less to either side, and a person is seen from the side
 ELBOWS_AND_WRISTS = (3, 4, 6, 7)
@@ -28,10 +26,6 @@ HELD = 0.5  # at least so many, as a share
 # Of a mask, at most, off a generous outline of the body (`pose.outline`): people on film and
 # rendered ones have up to 0.07, with bags and skirts; with more, it holds the background
 BESIDE = 0.25
-# How far a limb and its clothes reach from each of these joints, in lengths of the trunk
-ARMS = {(1, 2, 3, 4): (1.8, 1.5, 1.0), (1, 5, 6, 7): (1.8, 1.5, 1.0)}
-LEGS = {(8, 9, 10): (2.2, 1.3), (11, 12, 13): (2.2, 1.3)}
-ABOVE = 0.4  # of the trunk's length, by which a leg is above the hips at most
 
 
 def held(poses: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -42,33 +36,13 @@ def held(poses: np.ndarray, masks: np.ndarray) -> np.ndarray:
     out, bodies = poses.copy(), body_outlines(poses, height, width)
     trunk = trunk_length(poses, height, width)
     for pose, mask, body in zip(out, masks > 0.5, bodies, strict=True):
-        beside = mask & ~body & ~_unknown(pose, height, width, trunk)
+        beside = mask & ~body & ~unknown_limbs(pose, height, width, trunk)
         if beside.sum() > BESIDE * ((mask & body) | beside).sum():
             pose[:, 2] = 0
         points = completed(pose)
         for bone in BONES:
             if is_seen(points, bone) and not _holds(mask, points, bone):
                 pose[list(FACE if bone in HEAD else bone[1]), 2] = 0
-    return out
-
-
-def _unknown(pose: np.ndarray, height: int, width: int, trunk: float) -> np.ndarray:
-    """Where limbs may be whose joints have no place in a pose (18, 3), as under a gown, bool
-    (height, width). trunk: its length in pixels."""
-    seen, at = placed(pose, height, width), pose[:, :2]
-    rows, columns = np.mgrid[:height, :width]
-    out = np.zeros((height, width), bool)
-    if not seen[list(TRUNK)].all():
-        return out
-    neck, hips = at[1], at[[8, 11]].mean(0)
-    down = (hips - neck) / max(length_of((neck, hips)), 1e-6)
-    below = (columns - hips[0]) * down[0] + (rows - hips[1]) * down[1] > -ABOVE * trunk
-    for joints, reaches in (ARMS | LEGS).items():
-        known = [*takewhile(lambda joint: seen[joint], joints)]
-        if len(known) < len(joints):
-            x, y = at[known[-1]]
-            near = np.hypot(columns - x, rows - y) <= reaches[len(known) - 1] * trunk
-            out |= near & below if joints in LEGS else near
     return out
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import binary_opening, distance_transform_edt
 
-from animateanywhere.pose.outline import body_outlines, trunk_length
+from animateanywhere.pose.outline import TRUNK, body_outlines, placed, trunk_length, unknown_limbs
 from animateanywhere.pose.visibility import has_person
 
 CORE = 0.3  # of the widths of a generous outline (`pose.outline`): surely the body
@@ -21,6 +21,7 @@ FRAMES = 5  # before and after, that a mask is compared with: as many in a row m
 SMALL = 0.6  # of their usual area: a mask with less is incomplete
 MISSING = 0.1  # of their usual area: less is no mask
 OUTLINE = 0.6  # of the widths of that outline: holds 0.98 of rendered people
+WIDE = 0.8  # of these widths: what masks nearby hold beyond that is somebody who moved
 MOVED = 0.03  # of the longer side: how far someone moves from frame to frame
 
 
@@ -38,18 +39,47 @@ def unmasked(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
 def stand_ins(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """Where about the person is in frames with a pose and no mask, bool (F, H, W): the outline of
     the pose, and what the nearest masks before and after hold. Arguments as for `unmasked`."""
-    areas = masks.sum((1, 2))
-    usual = np.median(areas[areas > 0]) if areas.any() else 1.0
-    lacking = (areas < MISSING * usual) & has_person(poses)
-    out = np.zeros_like(masks)
-    if lacking.any():
-        height, width = masks.shape[1:]
-        trunk = trunk_length(poses, height, width)
-        out[lacking] = body_outlines(poses[lacking], height, width, OUTLINE, trunk)
+    height, width = masks.shape[1:]
+    anywhere = trunk_length(poses, height, width)
+    trunks = [trunk_length(poses[_nearby(n)], height, width) or anywhere for n in range(len(poses))]
+    outlines = np.concatenate([
+        body_outlines(pose[None], height, width, OUTLINE, trunk)
+        for pose, trunk in zip(poses, trunks, strict=True)
+    ])  # fmt: skip
+    areas, out = masks.sum((1, 2)), np.zeros_like(masks)
+    lacking = has_person(poses) & _small(areas, outlines.sum((1, 2)))
     for index in np.flatnonzero(lacking).tolist():
-        out[index] |= _held_nearby(masks, ~lacking & (areas > 0), index, FRAMES)
+        out[index] = _held_nearby(masks, ~lacking & (areas > 0), index, FRAMES)
+        pose, trunk = poses[index], trunks[index]
+        if outlines[index].any() and placed(pose, height, width)[list(TRUNK)].all():
+            out[index] &= (
+                body_outlines(pose[None], height, width, WIDE, trunk)[0]
+                | unknown_limbs(pose, height, width, trunk)
+            )  # fmt: skip
+        out[index] |= outlines[index]
     out &= ~masks
     return out
+
+
+def _nearby(index: int) -> slice:
+    """The frames that a mask is compared with."""
+    return slice(max(index - FRAMES, 0), index + FRAMES + 1)
+
+
+def _small(areas: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Which areas (F,) of masks are those of none, bool (F,): much smaller than nearby, or, where
+    many in a row are, than anywhere and than is expected (F,) of the pose, as someone far away is
+    small."""
+    out, usual = np.zeros(len(areas), bool), _median(areas, 1.0)
+    for index, area in enumerate(areas):
+        least = max(_median(areas[_nearby(index)], usual), min(usual, expected[index]))
+        out[index] = area < MISSING * least
+    return out
+
+
+def _median(areas: np.ndarray, otherwise: float) -> float:
+    """That of the masks that there are."""
+    return float(np.median(areas[areas > 0])) if areas.any() else otherwise
 
 
 def _by_joints(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
@@ -69,7 +99,7 @@ def _by_joints(masks: np.ndarray, poses: np.ndarray) -> np.ndarray:
 def _by_neighbors(masks: np.ndarray) -> np.ndarray:
     """For incomplete masks, what the nearest complete ones before and after hold."""
     areas = masks.sum((1, 2))
-    usual = [np.median(areas[max(n - FRAMES, 0) : n + FRAMES + 1]) for n in range(len(masks))]
+    usual = [np.median(areas[_nearby(n)]) for n in range(len(masks))]
     whole = areas >= SMALL * np.array(usual)
     out = np.zeros_like(masks)
     for index in np.flatnonzero(~whole).tolist():

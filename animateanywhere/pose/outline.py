@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,6 +20,12 @@ BONES = {
 AREAS = ((2, 5, 11, 8), (8, 11, 12, 9), (9, 12, 13, 10))  # trunk, skirt, hem
 PALM, HEAD, TORSO, FOOT = 0.3, 0.62, 0.3, 0.4  # radii
 REACH = 0.4  # from the wrist to the middle of the hand, in lengths of the forearm
+# How far a limb and its clothes reach from each of these joints, in lengths of the trunk
+REACHES = {
+    (1, 2, 3, 4): (1.8, 1.5, 1.0), (1, 5, 6, 7): (1.8, 1.5, 1.0),
+    (8, 9, 10): (2.2, 1.3), (11, 12, 13): (2.2, 1.3),
+}  # fmt: skip
+ABOVE = 0.4  # of the trunk's length, by which a leg is above the hips at most
 SHORTEST = 4  # pixels of a trunk around which an outline can be drawn
 
 
@@ -63,6 +70,26 @@ def body_outlines(
     return np.stack([
         _outline(points, known, unit, height, width, thickness, areas) for points, known in rows
     ])  # fmt: skip
+
+
+def unknown_limbs(pose: np.ndarray, height: int, width: int, trunk: float) -> np.ndarray:
+    """Where limbs may be whose joints have no place in a pose (18, 3), as under a gown, bool
+    (height, width). trunk: its length in pixels."""
+    seen, at = placed(pose, height, width), pose[:, :2]
+    rows, columns = np.mgrid[:height, :width]
+    out = np.zeros((height, width), bool)
+    if not seen[list(TRUNK)].all():
+        return out
+    neck, hips = at[1], at[[8, 11]].mean(0)
+    down = (hips - neck) / max(float(np.hypot(*(hips - neck))), 1e-6)
+    below = (columns - hips[0]) * down[0] + (rows - hips[1]) * down[1] > -ABOVE * trunk
+    for joints, reaches in REACHES.items():
+        known = [*takewhile(lambda joint: seen[joint], joints)]
+        if len(known) < len(joints):
+            x, y = at[known[-1]]
+            near = np.hypot(columns - x, rows - y) <= reaches[len(known) - 1] * trunk
+            out |= near & below if joints[0] in (8, 11) else near
+    return out
 
 
 def off_body(

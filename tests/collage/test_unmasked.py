@@ -85,6 +85,41 @@ def test_the_pose_and_masks_nearby_stand_in_for_a_missing_one(frames: list[int])
     assert not stand_ins(masks, poses).any()
 
 
+@pytest.mark.parametrize("legs", [True, False])
+def test_a_stand_in_for_several_masks_in_a_row_does_not_grow(legs: bool) -> None:
+    """It holds a gown all the same, under which no legs are found."""
+    *_, truth, poses = filmed()
+    if not legs:
+        poses[:, [9, 10, 12, 13]] = 0
+    masks, frames = truth.copy(), np.arange(3, 8)
+    masks[frames] = False
+    found, true = stand_ins(masks, poses)[frames], truth[frames]
+    assert found[true].mean() > 0.98
+    assert not legs or found.sum() < 1.5 * true.sum()
+
+
+def test_who_walks_away_has_a_mask() -> None:
+    *_, poses = filmed()
+    scale = 0.85 ** np.clip(np.arange(22) - 13, 0, None)
+    poses = np.repeat(poses[:1], 22, 0)
+    poses[..., :2] = SIDE / 2 + scale[:, None, None] * (poses[..., :2] - SIDE / 2)
+    masks = np.concatenate([body_outlines(one[None], SIDE, SIDE, 0.6) for one in poses])
+    assert masks[-1].sum() < 0.1 * np.median(masks.sum((1, 2)))
+    assert not stand_ins(masks, poses).any()
+    far = masks[-2].copy()
+    masks[-2] = False
+    found = stand_ins(masks, poses)[-2]
+    assert found[far].mean() > 0.98 and found.sum() < 3 * far.sum()
+
+
+def test_many_masks_in_a_row_of_which_specks_are_left_are_missing() -> None:
+    *_, truth, poses = filmed()
+    masks, poses = np.tile(truth, (4, 1, 1)), np.tile(poses, (4, 1, 1))
+    masks[20:34] = False
+    masks[20:34, 40, 40:44] = True
+    assert stand_ins(masks, poses)[20:34].sum((1, 2)).min() > 0.8 * truth[0].sum()
+
+
 def test_whole_masks_lack_nobody() -> None:
     *_, masks, poses = filmed()
     assert not stand_ins(masks, poses).any()
