@@ -98,7 +98,10 @@ def _along(frames: Iterable[np.ndarray]) -> Iterator[_Part]:
 
 def _around(frames: Iterable[np.ndarray]) -> Iterator[_Part]:
     """The parts of a video whose last frame leads to the first one."""
-    held = np.stack(list(frames))
+    some = list(frames)
+    if not some:
+        return
+    held = np.stack(some)
     for first in range(0, len(held), LONGEST):
         own = min(LONGEST, len(held) - first)
         numbers = np.arange(first - MANY, first + own + MANY) % len(held)

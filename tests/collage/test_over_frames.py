@@ -201,6 +201,12 @@ def test_a_video_that_loops_has_no_seam(
 
 
 @pytest.mark.parametrize("circle", [False, True])
+def test_without_frames_there_are_none(circle: bool) -> None:
+    _, poses, collage = trembling_person(3)
+    assert not list(over_frames.each_with_limbs([], poses[:0], collage, circle=circle))
+
+
+@pytest.mark.parametrize("circle", [False, True])
 def test_progress_counts_frames(circle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(over_frames, "LONGEST", 13)
     events = Events()
