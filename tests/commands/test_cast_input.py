@@ -16,6 +16,7 @@ from animateanywhere.methods.animate_anywhere import appearance_search
 from animateanywhere.preprocessing.backends import Backends
 from animateanywhere.preprocessing.best_frame import best_frame, read_clip
 from animateanywhere.preprocessing.captions.appearance import (
+    items,
     named,
     parse_appearance,
     without_named,
@@ -270,6 +271,18 @@ def test_what_a_prompt_says_of_clothes_is_known(prompt: str, slots: set[str]) ->
     assert named(prompt) == slots
     found = {"top": "a blue shirt", "bottom": "jeans", "hair": "long hair", "shoes": "boots"}
     assert without_named(found, prompt) == {k: v for k, v in found.items() if k not in slots}
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("black hair, a hat", ["black hair", "hat"]), ("no hat", []),
+        ("a man without a red hat or glasses in a blue coat", ["blue coat"]),
+        ("with no hat and red shoes", ["red shoes"]), ("no one around, in a hat", ["hat"]),
+    ],
+)  # fmt: skip
+def test_what_somebody_does_not_wear_is_no_item(text: str, found: list[str]) -> None:
+    assert items(text) == found
 
 
 def test_a_found_dress_is_left_out_where_the_prompt_names_trousers() -> None:

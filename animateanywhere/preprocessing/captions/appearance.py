@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,6 +43,8 @@ COLORS = frozenset(
 )
 COLORED = r"\b(?:in|wearing)\s+(?:(?:all|dark|light|bright)\s+)?([a-z]+)\s*([a-z]*)"
 AFTER = frozenset(["", "and", "on", "in", "at", "by", "with", "who"])
+NONE = frozenset(["no", "without"])  # what they deny goes to the next noun, or to one of these
+OTHERS = frozenset(", . ; : ! ? and but with in on at by who wearing".split())
 NOUNS = {"hair": "hair", "top": "top", "shoes": "shoes", "hat": "hat", "bag": "bag"}
 UNSEEN = NOTHING | {"no", "unknown", "not visible", "not seen", "n a", "bare", "false"}
 LONGEST = 6  # words of a slot
@@ -93,13 +94,17 @@ def named(text: str) -> set[str]:
 
 
 def items(text: str) -> list[str]:
-    """What a text says of hair and clothes, each with its color: ["black hair", "hat"]."""
-    words, known = re.findall(r"[\w-]+", text.lower()), frozenset().union(*NAMES.values())
-    return [
-        f"{before} {word}" if before in COLORS else word
-        for before, word in pairwise(["", *words])
-        if word in known
-    ]
+    """What a text says of hair and clothes, each with its color: ["black hair", "hat"]. "No hat"
+    and "without a hat" are none."""
+    words, known = re.findall(r"[\w-]+|[,.;:!?]", text.lower()), frozenset().union(*NAMES.values())
+    found, denied = list[str](), False
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        denied = word in NONE or (denied and word not in OTHERS)
+        if word in known:
+            if not denied:
+                found.append(f"{before} {word}" if before in COLORS else word)
+            denied &= after in ("or", "nor")
+    return found
 
 
 def without_named(words: Words, prompt: str) -> Words:
