@@ -7,7 +7,6 @@ both bones (linear blend skinning, inverse), so that nothing is cut and no gap o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -42,42 +41,57 @@ class Laid(NamedTuple):
 def bend_of(before: Piece, after: Piece) -> float:
     """By how much two bones are bent otherwise in the frame than in the picture, in radians up to
     pi."""
-    here = _angle(after.here) - _angle(before.here)
-    there = _angle(after.there) - _angle(before.there)
-    return abs(_wrapped(here - np.sign(after.scale) * there))
+    here, there = _turns(before, after)
+    return float(abs(here - np.sign(after.scale) * there))
 
 
-def bent(pieces: Sequence[Piece], radius: float, size: tuple[int, int]) -> Laid | None:
-    """The limbs of consecutive bones, each beginning where the one before ends, in a frame of a
-    size (H, W); None where nothing is in it. radius: pixels of the frame on both sides of a joint
-    in which it bends."""
-    found = [place_of(one.limb, *one[1:], size, radius) for one in pieces if one.limb is not None]
-    places = [place for place in found if place is not None]
-    if not places:
-        return None
-    low = np.min([corner for corner, _ in places], 0)
-    high = np.max([corner + extent[::-1] for corner, extent in places], 0)
-    rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]]
-    points = np.stack([columns, rows], -1).astype(np.float32) + 0.5  # (h, w, 2), x and y
-    shares = [_beyond(*both, points, radius) for both in pairwise(pieces)]
-    at = _in_picture(pieces, shares, points)
-    cover = np.zeros((*at.shape[:2], 1), np.float32)
-    color = np.zeros((*at.shape[:2], 3), np.float32)
-    for number, piece in enumerate(pieces):
-        if piece.limb is None:
-            continue
-        new = _sampled(piece.limb, at)
-        if number:  # it ends at the joint that it begins at
-            shown = FADE * shares[number - 1]
-            if pieces[number - 1].limb is None:
-                apart = np.linalg.norm(points - piece.here[0], axis=-1)
-                shown = np.maximum(shown, 2 - apart / (NEAR * radius))
-            new *= shown.clip(0, 1)[..., None]
-        if number < len(shares):
-            new *= (FADE * (1 - shares[number])).clip(0, 1)[..., None]
-        cover += new[..., :1] * (1 - cover)
-        color = color * (1 - new[..., :1]) + new[..., 1:]
-    return Laid(low, cover, color)
+def is_folded(before: Piece, after: Piece) -> bool:
+    """Whether a bone lies on the one before, in the frame or in the picture, so that nothing
+    distinguishes what is beyond their joint."""
+    ends = ((before.here, after.here), (before.there, after.there))
+    return any(bool(np.hypot(*_bisector(*both)) < FOLDED) for both in ends)
+
+
+def bent(pieces: Sequence[Piece], radius: float, size: tuple[int, int]) -> list[Laid | None]:
+    """The limb of each of consecutive bones, which begin where the one before ends, in a frame of a
+    size (H, W); None for one that lays nothing. radius: pixels of the frame on both sides of a
+    joint in which it bends. No joint may be folded."""
+    boxes = [
+        None if one.limb is None else place_of(one.limb, *one[1:], size, radius) for one in pieces
+    ]
+    return [
+        None if box is None else _laid(pieces, number, radius, *box)
+        for number, box in enumerate(boxes)
+    ]
+
+
+def _laid(
+    pieces: Sequence[Piece], number: int, radius: float, corner: np.ndarray, size: tuple[int, int]
+) -> Laid:
+    """The limb of one of the bones in a rectangle of the frame: its corner (2,) and size (h, w)."""
+    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    points = np.stack([columns + corner[0], rows + corner[1]], -1) + np.float32(0.5)  # x and y
+    piece = pieces[number]
+    assert piece.limb is not None
+    at = _moved_back(piece, points)
+    shown = np.ones(size, np.float32)
+    if number:
+        before = pieces[number - 1]
+        share = _beyond(before, piece, points, radius)
+        near = share < 1
+        at[near] = _across(before, piece, points[near], share[near])
+        begun = FADE * share  # it ends at the joint that it begins at
+        if before.limb is None:
+            apart = np.linalg.norm(points - piece.here[0].astype(np.float32), axis=-1)
+            begun = np.maximum(begun, 2 - apart / (NEAR * radius))
+        shown *= begun.clip(0, 1)
+    if number + 1 < len(pieces):
+        share = _beyond(piece, pieces[number + 1], points, radius)
+        near = share > 0
+        at[near] = _across(piece, pieces[number + 1], points[near], share[near])
+        shown *= (FADE * (1 - share)).clip(0, 1)
+    new = _sampled(piece.limb, at) * shown[..., None]
+    return Laid(corner, new[..., :1], new[..., 1:])
 
 
 def shown_at(piece: Piece, points: np.ndarray) -> np.ndarray:
@@ -87,24 +101,12 @@ def shown_at(piece: Piece, points: np.ndarray) -> np.ndarray:
     return _sampled(piece.limb, _moved_back(piece, points))
 
 
-def _in_picture(
-    pieces: Sequence[Piece], shares: Sequence[np.ndarray], points: np.ndarray
-) -> np.ndarray:
-    """Where points (h, w, 2) of a frame are in the picture. shares: (h, w), as of `_beyond`, for
-    each joint."""
-    at = _moved_back(pieces[0], points)
-    for (before, after), share in zip(pairwise(pieces), shares, strict=True):
-        there = share > 0
-        at[there] = _across(before, after, points[there], share[there])
-    return at
-
-
 def _across(before: Piece, after: Piece, points: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Where points (N, 2) at a joint are in the picture: the axes of one bone, turned into those of
     the next one, in the picture as in the frame. share: (N,), of the next bone."""
     here, there = (
-        _angle(one) + share * _wrapped(_angle(other) - _angle(one))
-        for one, other in ((before.here, after.here), (before.there, after.there))
+        _angle(ends) + share * turn
+        for ends, turn in zip((before.here, before.there), _turns(before, after), strict=True)
     )
     along, across = (
         one + share * (other - one)
@@ -120,14 +122,25 @@ def _across(before: Piece, after: Piece, points: np.ndarray, share: np.ndarray) 
         forwards * np.cos(there) - sideways * np.sin(there),
         forwards * np.sin(there) + sideways * np.cos(there),
     ], -1)  # fmt: skip
-    moved: np.ndarray = start + turned
+    moved: np.ndarray = (start + turned).astype(np.float32)
     return moved
+
+
+def _turns(before: Piece, after: Piece) -> tuple[float, float]:
+    """By how much the second of two bones is turned against the first, in radians, in the frame and
+    in the picture: the same way around."""
+    there = _wrapped(_angle(after.there) - _angle(before.there))
+    same = float(np.sign(after.scale)) * there
+    return same + _wrapped(_angle(after.here) - _angle(before.here) - same), there
 
 
 def _moved_back(piece: Piece, points: np.ndarray) -> np.ndarray:
     """Where points (..., 2) of a frame are in the picture, by one bone."""
-    back = back_of(piece.there, piece.here, piece.scale)
-    moved: np.ndarray = (points - piece.here[0]) @ back.T + piece.there[0]
+    back, here, there = (
+        one.astype(np.float32)
+        for one in (back_of(piece.there, piece.here, piece.scale), piece.here[0], piece.there[0])
+    )
+    moved: np.ndarray = (points - here) @ back.T + there
     return moved
 
 
@@ -148,13 +161,18 @@ def _wrapped(angle: float) -> float:
 def _beyond(before: Piece, after: Piece, points: np.ndarray, radius: float) -> np.ndarray:
     """How far points (h, w, 2) are beyond the joint of two bones, (h, w): from 0 to 1 across it."""
     joint = after.here[0]
-    onwards = _unit(after.here[1] - joint)
-    across = _unit(joint - before.here[0]) + onwards
-    across = _unit(across) if np.hypot(*across) > FOLDED else onwards
+    across = _unit(_bisector(before.here, after.here)).astype(np.float32)
     near = min(radius, HALF * length_of((before.here[0], joint)), HALF * length_of(after.here))
-    share = (((points - joint) @ across) / max(2 * near, 1e-6) + 0.5).clip(0, 1)
+    apart = (points - joint.astype(np.float32)) @ across
+    share = (apart / max(2 * near, 1e-6) + 0.5).clip(0, 1)
     smooth: np.ndarray = share * share * (3 - 2 * share)
     return smooth
+
+
+def _bisector(before: Ends, after: Ends) -> np.ndarray:
+    """Between the directions of two bones at their joint, (2,), as long as they agree: up to 2."""
+    between: np.ndarray = _unit(after[0] - before[0]) + _unit(after[1] - after[0])
+    return between
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d, grey_closing, grey_erosion, median_filter
 
-from animateanywhere.collage.bending import Laid, Piece, bend_of, bent, shown_at
+from animateanywhere.collage.bending import Laid, Piece, bend_of, bent, is_folded, shown_at
 from animateanywhere.collage.limbs import (
     BONES,
     HEAD,
@@ -54,10 +54,11 @@ SMALLEST = 8  # pixels of a torso
 THIGH = 0.6  # of the way to the knees: there legs are apart, and a skirt is not
 LAID = (0.3, 0.05)  # of a generous outline's widths (`pose.outline`), and of trunks: the body, off
 # which what the network drew is not shown; limbs are shown where they are wider
+CORE = 0.12  # of these widths: there the network is shown where limbs lack something
 HAIR = 0.6  # the same of a head that no picture shows
 LEAST = 0.02  # of a slit: less is not filled
 SLIT = 0.06  # of the torso's length: what is narrower between limbs is filled
-CHAINS = ((0, 2), (1, 3), (4,), (5,), (6, 8), (7, 9))  # of `BONES`, in the order of laying
+CHAINS = ((0, 2), (1, 3), (4,), (5,), (6, 8), (7, 9))  # of `BONES`: those that bend as one
 BENDS = 0.12  # of the torso's length: on both sides of a joint, what bends
 SHARP = 1.9  # radians: a joint that is bent otherwise than in the picture by more is cut
 APART = 0.35  # of the torso's length: so far from a joint, a torso is not what a limb begins at
@@ -123,6 +124,7 @@ class _Found(NamedTuple):
     """A limb for a bone, and the body that it is of."""
 
     body: _Body
+    number: int  # of the bone
     piece: Piece
 
 
@@ -174,7 +176,9 @@ class Collage:
             rest = pose  # and nothing is laid
         if found[BONES.index(HEAD[0])] is None:
             head[list(FACE)] = pose[list(FACE)]
-        off = np.ones((size.height, size.width), np.float32)
+        # In the core of the body also what limbs lack, and of a skirt what is between the legs
+        core = off_body(pose[None], *size[::-1], CORE, fall, view.torso, self.skirt)[0]
+        off: np.ndarray = np.minimum(core + self.layer(pose, size, view)[0][..., 0], 1)
         for left, wide in ((rest, width), (head, HAIR)):
             if left.any():
                 own = off_body(left[None], *size[::-1], wide, fall, view.torso, self.skirt)
@@ -193,13 +197,17 @@ class Collage:
         color = np.zeros((size.height, size.width, 3), np.float32)
         found = self._found(completed(pose), view)
         torso = found[BONES.index(TORSO[0])]
+        layers: list[list[Laid]] = [[] for _ in BONES]
         for chain in CHAINS:
             begins = torso if len(chain) > 1 else None
-            for pieces in _chained([found[number] for number in chain], begins):
+            for group in _chained([found[number] for number in chain], begins):
+                pieces = [one.piece for one in group]
                 pieces += _end(pieces[-1]) if len(chain) > 1 else []
-                laid = bent(pieces, BENDS * view.torso, cover.shape[:2])
-                if laid is not None:
-                    _over(cover, color, laid)
+                parts = bent(pieces, BENDS * view.torso, cover.shape[:2])
+                for number, part in zip([*(one.number for one in group), group[-1].number], parts):
+                    layers[number] += [] if part is None else [part]
+        for part in (part for parts in layers for part in parts):
+            _over(cover, color, part)
         _close(cover, color, torso, SLIT * view.torso)
         return cover, color
 
@@ -342,7 +350,7 @@ def _found(bodies: Sequence[_Body], number: int, points: np.ndarray, view: View)
             continue
         piece = _piece(body, other, points, number, view)
         if piece is not None:
-            return _Found(body, piece) if piece.limb is not None else None
+            return _Found(body, number, piece) if piece.limb is not None else None
     return None
 
 
@@ -369,18 +377,18 @@ def _piece(body: _Body, limb: int, points: np.ndarray, number: int, view: View) 
     return Piece(own, there, here, wide * larger)
 
 
-def _chained(found: Sequence[_Found | None], torso: _Found | None) -> list[list[Piece]]:
+def _chained(found: Sequence[_Found | None], torso: _Found | None) -> list[list[_Found]]:
     """The bones of an arm or leg, or another one alone, in groups that bend as one: those of one
     picture and side, and the torso at which they begin, if it is where the picture has it."""
-    out: list[list[Piece]] = []
+    out: list[list[_Found]] = []
     last = torso and torso._replace(piece=torso.piece._replace(limb=None))  # it is laid on its own
     for one in found:
         if one is not None and last is not None and _fits(last, one):
             if not out:
-                out.append([last.piece])
-            out[-1].append(one.piece)
+                out.append([last])
+            out[-1].append(one)
         elif one is not None:
-            out.append([one.piece])
+            out.append([one])
         last = one
     return out
 
@@ -401,7 +409,8 @@ def _fits(before: _Found, after: _Found) -> bool:
     joint, (there, here, scale) = after.piece.here[0], before.piece[1:]
     taken = there[0] + back_of(there, here, scale) @ (joint - here[0])
     near = length_of((taken, after.piece.there[0])) < APART * torso_of(before.body.pose)
-    return near and bend_of(before.piece, after.piece) < SHARP
+    both = before.piece, after.piece
+    return near and not is_folded(*both) and bend_of(*both) < SHARP
 
 
 def _over(cover: np.ndarray, color: np.ndarray, laid: Laid) -> None:

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from animateanywhere.collage.bending import Piece, bend_of, bent
+from animateanywhere.collage.bending import (
+    Piece,
+    _across,
+    _moved_back,
+    bend_of,
+    bent,
+    is_folded,
+)
 from animateanywhere.collage.limbs import Ends, Limb, moved
 
 SIDE, RADIUS, WIDE = 96, 6.0, 5
@@ -36,12 +43,14 @@ def arm(degrees: float, scale: float = 1.0, start: tuple[float, float] = (20, 48
 
 
 def whole(pieces: list[Piece], radius: float = RADIUS) -> tuple[np.ndarray, np.ndarray]:
-    laid = bent(pieces, radius, (SIDE, SIDE))
-    assert laid is not None
+    parts = bent(pieces, radius, (SIDE, SIDE))
+    assert len(parts) == len(pieces)
     cover, color = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE, 3))
-    (left, top), (height, width) = laid.corner, laid.cover.shape[:2]
-    cover[top : top + height, left : left + width] = laid.cover[..., 0]
-    color[top : top + height, left : left + width] = laid.color
+    for laid in (one for one in parts if one is not None):
+        (left, top), (height, width) = laid.corner, laid.cover.shape[:2]
+        place = slice(top, top + height), slice(left, left + width)
+        cover[place] = cover[place] * (1 - laid.cover[..., 0]) + laid.cover[..., 0]
+        color[place] = color[place] * (1 - laid.cover) + laid.color
     assert 0 <= cover.min() <= cover.max() <= 1.001
     return cover, color
 
@@ -74,6 +83,27 @@ def test_a_bent_joint_has_no_gap_and_no_spike(degrees: float) -> None:
     assert cover[np.min(apart, 0) > 1.5 * WIDE].max() < 0.1
 
 
+@pytest.mark.parametrize("shown, degrees", [(170, 182), (100, 210), (175, -175), (-100, -190)])
+def test_a_joint_turns_the_same_way_in_the_frame_and_in_the_picture(
+    shown: float, degrees: float
+) -> None:
+    """Also where the one is bent by more than a half turn, and the other by less."""
+    angle = np.radians(shown)
+    wrist = np.array([48, 48]) + 28 * np.array([np.cos(angle), np.sin(angle)])
+    before, after = arm(degrees)
+    after = after._replace(there=(np.array([48.0, 48.0]), wrist))
+    points = after.here[0] + np.array([[0, -1.0], [0, 1], [-1, 0], [1, 0]])
+    at = [_across(before, after, points, np.full(4, share)) for share in np.linspace(0, 1, 41)]
+    steps = np.abs(np.diff(at, axis=0)).max((1, 2))
+    assert steps.max() < 0.2  # never around the whole circle
+    assert np.allclose(at[0], _moved_back(before, points), atol=1e-3)
+    assert np.allclose(at[-1], _moved_back(after, points), atol=1e-3)
+
+
+def test_a_folded_joint_is_known() -> None:
+    assert is_folded(*arm(170)) and is_folded(*arm(-176)) and not is_folded(*arm(120))
+
+
 def test_along_a_bent_arm_colors_go_on() -> None:
     pieces = arm(60)
     cover, color = whole(pieces)
@@ -90,7 +120,7 @@ def test_a_torso_bends_limbs_and_lays_nothing() -> None:
     alone, _ = whole(arm_alone)
     far = np.s_[:, 64:]
     assert np.allclose(cover[far], alone[far], atol=0.02)
-    assert cover[48, 30] == 0 and bent([torso], RADIUS, (SIDE, SIDE)) is None
+    assert cover[48, 30] == 0 and bent([torso], RADIUS, (SIDE, SIDE)) == [None]
 
 
 def test_how_much_otherwise_a_joint_is_bent() -> None:
@@ -105,4 +135,4 @@ def test_how_much_otherwise_a_joint_is_bent() -> None:
 
 
 def test_what_is_outside_of_the_frame_is_nothing() -> None:
-    assert bent(arm(20, 1.0, (400, 48)), RADIUS, (SIDE, SIDE)) is None
+    assert bent(arm(20, 1.0, (400, 48)), RADIUS, (SIDE, SIDE)) == [None, None]

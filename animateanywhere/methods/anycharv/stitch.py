@@ -5,8 +5,8 @@ only the matte is laid over the scene: where the network changed something, and 
 stood. Off the new person's body, more must have changed: a network that is not sure of the
 background changes that, too. Elsewhere every byte is the scene's. How the matte is found is ours;
 the paper gives back the whole frame as its VAE decodes it (`keep="none"`). Over what a small
-network drew, a collage of the picture's own limbs may be laid (`collage.Collage`); off the body and
-these, the scene is then its own, and where the old person stood is what stands behind
+network drew, a collage of the picture's own limbs may be laid (`collage.Collage`), which may leave the
+matte; off these, the scene is then its own, and where the old person stood is what stands behind
 (`background.behind`): of what a small network draws there, more is left of that one.
 
 Squares are int (F, 3): left, top and side in pixels of the scene, which they may leave.
@@ -135,8 +135,8 @@ def patches(
         # Without a mask nothing tells who stands in front
         lacking = instead.any((1, 2), keepdims=True)
         front = _in_front(made, plain, np.where(lacking, stood, old), steady)
-        free = ~(someone | front)
-        allowed = allowed & free
+        allowed = allowed & ~front
+        free = ~(someone | (front & (region > 0)))  # beyond it, the network left everything
         matte = _changed(made, plain, stood, off_body(poses, side, side, BODY, FALL))
     matte = np.stack([_soft(*both, side) for both in zip(matte, allowed, strict=True)])
     if keep == "changed":
@@ -165,7 +165,7 @@ def paste(
     `where` (3,), by patch `index`. collage: is laid over what was made, at the scene's own size.
     mark: a color in place of all that is not the scene's own.
 
-    The matte's zeros leave the frame's bytes as they are.
+    Beyond matte and limbs the frame's bytes stay as they are.
     """
     left, top, side = (int(number) for number in where)
     height, width = frame.shape[:2]
@@ -184,34 +184,40 @@ def paste(
     out = frame.copy()
     if not weight.any():
         return out
-    free = np.zeros_like(weight)
+    view, limbs = patch.views, None  # coverage (h, w, 1) and color times coverage of limbs
     if collage is not None:
+        larger = side / len(made)
+        points = patch.poses[index] * np.array([larger, larger, 1], np.float32)
+        layer = collage.layer(points, square(side), view.one(index, larger))
         place = patch.free[index]
         free = enlarged(_soft(place.astype(np.float32), place, len(made)), bilinear)
-    down, across = (np.flatnonzero((weight + free).any((axis, 2))) for axis in (1, 0))
-    weight = weight[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
-    free = free[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
-    rows = slice(rows.start + down[0], rows.start + down[-1] + 1)
-    columns = slice(columns.start + across[0], columns.start + across[-1] + 1)
+        limbs = [part[rows, columns] * np.maximum(weight, free) for part in layer]
+    busy = weight if limbs is None else weight + limbs[0]
+    down, across = (np.flatnonzero(busy.any((axis, 2))) for axis in (1, 0))
+    part = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)
+    weight = weight[part]
+    rows, columns = (
+        slice(whole.start + some.start, whole.start + some.stop)
+        for whole, some in zip((rows, columns), part, strict=True)
+    )
     own = out[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
     drawn = enlarged(patch.matched(made), bicubic)
     own_share = np.zeros_like(weight)  # of the scene in what is laid over it
     if collage is not None:
-        beside = collage.beside(patch.poses[index], square(len(made)), patch.views.one(index, 1.0))
+        beside = collage.beside(patch.poses[index], square(len(made)), view.one(index, 1.0))
         gone, off = (enlarged(one, bilinear) for one in (patch.gone[index], beside))
         if patch.keep != "changed":  # more of what the network drew is asked for
             off *= gone
         empty = own + gone * (enlarged(patch.behind[index], bicubic) - own)
-        larger = side / len(made)
-        points = patch.poses[index] * np.array([larger, larger, 1], np.float32)
-        layer = collage.layer(points, square(side), patch.views.one(index, larger))
-        cover, color = (part[rows, columns] for part in layer)
-        weight = np.maximum(weight, cover * free)  # whole, also where nothing changed
-        drawn = (drawn + off * (empty - drawn)) * (1 - cover) + color
-        own_share = off * (1 - gone) * (1 - cover)
+        drawn += off * (empty - drawn)
+        own_share = off * (1 - gone)
     if mark is not None:
         drawn = own + (1 - own_share) * (np.array(mark, np.float32) - own)
-    own[:] = (own + weight * (drawn - own) + 0.5).astype(np.uint8)
+    shown = own + weight * (drawn - own)
+    if limbs is not None:
+        cover, color = (one[part] for one in limbs)
+        shown = shown * (1 - cover) + (color if mark is None else cover * np.array(mark, np.float32))
+    own[:] = (shown + 0.5).clip(0, 255).astype(np.uint8)
     return out
 
 

