@@ -82,15 +82,18 @@ def _laid(
         at[near] = _across(before, piece, points[near], share[near])
         begun = FADE * share  # it ends at the joint that it begins at
         if before.limb is None:
-            apart = np.linalg.norm(points - piece.here[0].astype(np.float32), axis=-1)
-            begun = np.maximum(begun, 2 - apart / (NEAR * radius))
+            away = np.linalg.norm(points - piece.here[0].astype(np.float32), axis=-1)
+            begun = np.maximum(begun, 2 - away / (NEAR * radius))
         shown *= begun.clip(0, 1)
     if number + 1 < len(pieces):
         share = _beyond(piece, pieces[number + 1], points, radius)
         near = share > 0
         at[near] = _across(piece, pieces[number + 1], points[near], share[near])
         shown *= (FADE * (1 - share)).clip(0, 1)
-    new = _sampled(piece.limb, at) * shown[..., None]
+    apart = at - piece.limb.corner
+    inside = (shown > 0) & ((apart > -1) & (apart < piece.limb.planes.shape[:0:-1])).all(-1)
+    new = np.zeros((*size, 4), np.float32)
+    new[inside] = _sampled(piece.limb, at[inside]) * shown[inside, None]
     return Laid(corner, new[..., :1], new[..., 1:])
 
 

@@ -51,6 +51,7 @@ STRETCHED = 2.5  # times its width, at most: a limb that pointed at the camera s
 GAP = 8  # frames
 RIM = 0.004  # of a picture's side: an edge of the mask, which may show the picture's background
 SMALLEST = 8  # pixels of a torso
+SHORT = 0.15  # of a pose's height or breadth: a shorter torso points at the camera
 THIGH = 0.6  # of the way to the knees: there legs are apart, and a skirt is not
 LAID = (0.3, 0.05)  # of a generous outline's widths (`pose.outline`), and of trunks: the body, off
 # which what the network drew is not shown; limbs are shown where they are wider
@@ -143,7 +144,7 @@ class Collage:
             width = 2 * int(RIM * len(one.mask)) + 1
             inner = grey_erosion(one.mask, (width, width))
             cut = one._replace(pose=completed(one.pose), mask=inner)
-            while is_seen(cut.pose, *TORSO) and (not sizes or torso_of(cut.pose) >= SMALLEST):
+            while shows_torso(cut.pose[None]) and (not sizes or torso_of(cut.pose) >= SMALLEST):
                 view = View(turned_of(cut.pose), _shows_face(one.pose), torso_of(cut.pose))
                 whole = limb_of(cut.picture, cut.mask)
                 sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), whole, view))
@@ -170,14 +171,15 @@ class Collage:
         rest, head = np.zeros_like(pose), np.zeros_like(pose)
         for bone, limb in zip(BONES, found, strict=True):
             joints = [joint for end in bone for joint in end]
-            if limb is None and bone not in HEAD and pose[joints, :2].any(1).all():
+            if limb is None and bone not in HEAD and is_seen(pose, bone):
                 rest[joints] = pose[joints]
         if found[BONES.index(TORSO[0])] is None:
             rest = pose  # and nothing is laid
         if found[BONES.index(HEAD[0])] is None:
             head[list(FACE)] = pose[list(FACE)]
         # In the core of the body also what limbs lack, and of a skirt what is between the legs
-        core = off_body(pose[None], *size[::-1], CORE, fall, view.torso, self.skirt)[0]
+        seen = np.where(pose[:, 2:] >= VISIBLE, pose, 0)
+        core = off_body(seen[None], *size[::-1], CORE, fall, view.torso, self.skirt)[0]
         off: np.ndarray = np.minimum(core + self.layer(pose, size, view)[0][..., 0], 1)
         for left, wide in ((rest, width), (head, HAIR)):
             if left.any():
@@ -201,11 +203,11 @@ class Collage:
         for chain in CHAINS:
             begins = torso if len(chain) > 1 else None
             for group in _chained([found[number] for number in chain], begins):
-                pieces = [one.piece for one in group]
-                pieces += _end(pieces[-1]) if len(chain) > 1 else []
-                parts = bent(pieces, BENDS * view.torso, cover.shape[:2])
-                for number, part in zip([*(one.number for one in group), group[-1].number], parts):
-                    layers[number] += [] if part is None else [part]
+                if len(chain) > 1:
+                    group.append(_end(group[-1]))
+                parts = bent([one.piece for one in group], BENDS * view.torso, cover.shape[:2])
+                for one, part in zip(group, parts, strict=True):
+                    layers[one.number] += [] if part is None else [part]
         for part in (part for parts in layers for part in parts):
             _over(cover, color, part)
         _close(cover, color, torso, SLIT * view.torso)
@@ -242,8 +244,17 @@ def steadied(poses: np.ndarray) -> np.ndarray:
 
 
 def shows_torso(poses: np.ndarray) -> bool:
-    """Whether any of poses (F, 18, 3) shows a torso, without which no limbs are laid."""
-    return any(is_seen(completed(one), *TORSO) for one in poses)
+    """Whether any of poses (F, 18, 3) shows a torso, without which no limbs are laid: nor with one
+    that points at the camera, which tells no scale."""
+    return any(_is_long(completed(one)) for one in poses)
+
+
+def _is_long(points: np.ndarray) -> bool:
+    """Whether a completed pose (18, 3) shows a torso that is not short beside the whole of it."""
+    if not is_seen(points, *TORSO):
+        return False
+    known = points[points[:, 2] >= VISIBLE, :2]
+    return torso_of(points) >= max(SHORT * float(np.ptp(known, 0).max()), FLAT)
 
 
 def views_of(poses: np.ndarray, found: np.ndarray) -> Views:
@@ -393,13 +404,13 @@ def _chained(found: Sequence[_Found | None], torso: _Found | None) -> list[list[
     return out
 
 
-def _end(last: Piece) -> list[Piece]:
-    """What is beyond a bone, as a hand or a foot, which is as long as wide: not foreshortened."""
-    ends = []
-    for (start, end), length in ((last.there, 1.0), (last.here, abs(last.scale))):
+def _end(last: _Found) -> _Found:
+    """What is beyond a bone, as a hand or a foot: it is not foreshortened as that is."""
+    ends, piece = [], last.piece
+    for (start, end), length in ((piece.there, 1.0), (piece.here, abs(piece.scale))):
         along = (end - start) / max(length_of((start, end)), 1e-6)
-        ends.append((end, end + along * length * length_of(last.there)))
-    return [Piece(last.limb, ends[0], ends[1], last.scale)]
+        ends.append((end, end + along * length * length_of(piece.there)))
+    return last._replace(piece=Piece(piece.limb, ends[0], ends[1], piece.scale))
 
 
 def _fits(before: _Found, after: _Found) -> bool:

@@ -37,6 +37,7 @@ COLORS = 12  # of a person
 PIXELS = 4000  # of a person, of which these are found
 ALONG = (0.2, 0.35, 0.5, 0.65, 0.8)  # of a bone: where the network drew that limb
 EVEN = (1.0, 0.012)  # the width, in frames and in heights of a frame, over which objects are steady
+IN_FACE = 0.4  # of the widths of a head's outline: there no object stays
 LONGEST = 160  # frames that are held at a time
 TIMED = 8  # frames that are timed for an estimate
 
@@ -142,7 +143,10 @@ def with_limbs(
     out = np.empty_like(frames)
     for index, own in enumerate(frames):
         view = views.one(index, 1.0)
-        share = own_share[index][..., None]  # (H, W, 1)
+        head = np.zeros_like(joints[index])
+        head[list(FACE)] = joints[index][list(FACE)]
+        face = body_outlines(head[None], height, width, IN_FACE, view.torso)[0]
+        share = np.where(face, 1, own_share[index])[..., None]  # (H, W, 1)
         off = gaussian_filter(around[index].astype(np.float32), soft)
         off = (off * collage.beside(joints[index], size, view))[..., None] * share
         cover, color = (part * share for part in collage.layer(joints[index], size, view))

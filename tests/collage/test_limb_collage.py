@@ -13,6 +13,7 @@ from animateanywhere.collage.limb_collage import (
     Cutout,
     Views,
     completed,
+    shows_torso,
     steadied,
     views_of,
 )
@@ -442,3 +443,20 @@ def test_knees_bend_without_a_gap() -> None:
     apart = np.hypot(columns - x - share * shin[0], rows - y - share * shin[1])
     apart = np.minimum(apart, np.where(rows < y, np.abs(columns - x), np.inf))
     assert apart[beside].max() < 6
+
+
+def test_a_torso_that_points_at_the_camera_tells_no_scale() -> None:
+    bowing = pose()
+    bowing[[8, 11], 1] = bowing[1, 1] + 4  # hips close below the neck
+    assert not Collage([cutout(bowing)]) and not shows_torso(bowing[None])
+    sitting = pose()
+    sitting[[9, 10, 12, 13], 1] -= 18
+    assert Collage([cutout(sitting)]) and shows_torso(sitting[None])
+
+
+def test_where_an_arm_is_not_found_the_network_shows_none() -> None:
+    """A detector gives places also for joints of which it is not sure."""
+    points = pose()
+    points[[6, 7], 2] = 0.1
+    off = Collage([cutout(pose())]).beside(points, SIZE, one_view(points).one(0, 1.0))
+    assert off[20:34, 62:78].min() > 0.9

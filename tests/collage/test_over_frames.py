@@ -121,6 +121,23 @@ def test_an_object_beside_the_person_stays_and_smears_of_the_person_do_not() -> 
     assert off < 0.5 * np.abs(frames[0, torso][beside].astype(int) - (200, 210, 200)).mean()
 
 
+def test_no_object_stays_on_the_face() -> None:
+    """A green patch that the network drew over it, as over a hand."""
+    clip = render(sample_spec(7), FRAMES, SIDE, 4.0)
+    one = Cutout(clip.frames[0], clip.masks[0].astype(np.float32) / 255, clip.keypoints[0])
+    frames = np.where((clip.masks > 127)[..., None], clip.frames, np.uint8(200))
+    green = (20, 255, 20)
+    places = [clip.keypoints[0, joint, :2].astype(int) for joint in (0, 4)]
+    for x, y in places:
+        frames[:, y - 4 : y + 5, x - 4 : x + 5] = green
+    found = with_limbs(frames, np.repeat(clip.keypoints[:1], FRAMES, 0), Collage([one]))
+    face, hand = (
+        np.abs(found[1, y - 2 : y + 3, x - 2 : x + 3].astype(int) - green).max(-1) < 60
+        for x, y in places
+    )
+    assert face.mean() < 0.1 and hand.mean() > 0.5
+
+
 def test_a_person_of_few_colors_gives_no_warning(capfd: pytest.CaptureFixture[str]) -> None:
     clip = render(sample_spec(7), FRAMES, SIDE, 4.0)
     flat = np.full_like(clip.frames[0], 90)

@@ -184,6 +184,13 @@ def test_views_of_a_clip(clip):
     assert find(clip)["views"].text.startswith("front")
     assert "never side or back" in find(clip)["views"].text
     turning = puppets.render(stage_spec("turn", "room", "none"), frames=32)
+    lying, upside = turning.keypoints.copy(), turning.keypoints.copy()
+    lying[..., 0], lying[..., 1] = -turning.keypoints[..., 1], turning.keypoints[..., 0]
+    upside[..., :2] *= -1
+    whole = (turning.keypoints[:, [1, 8, 11], 2] > 0.5).all(1)
+    for turned in (lying, upside):
+        same = np.array(view_directions(turned)) == np.array(view_directions(turning.keypoints))
+        assert same[whole].mean() > 0.9 and whole.mean() > 0.5
     shares = view_shares(view_directions(turning.keypoints))
     assert all(share > 0.15 for share in shares.values())
     assert "never" not in find(turning)["views"].text

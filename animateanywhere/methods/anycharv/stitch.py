@@ -5,7 +5,7 @@ only the matte is laid over the scene: where the network changed something, and 
 stood. Off the new person's body, more must have changed: a network that is not sure of the
 background changes that, too. Elsewhere every byte is the scene's. How the matte is found is ours;
 the paper gives back the whole frame as its VAE decodes it (`keep="none"`). Over what a small
-network drew, a collage of the picture's own limbs may be laid (`collage.Collage`), which may leave the
+network drew, a collage of the picture's own limbs may be laid (`collage.Collage`), also beyond the
 matte; off these, the scene is then its own, and where the old person stood is what stands behind
 (`background.behind`): of what a small network draws there, more is left of that one.
 
@@ -216,7 +216,9 @@ def paste(
     shown = own + weight * (drawn - own)
     if limbs is not None:
         cover, color = (one[part] for one in limbs)
-        shown = shown * (1 - cover) + (color if mark is None else cover * np.array(mark, np.float32))
+        shown = shown * (1 - cover) + (
+            color if mark is None else cover * np.array(mark, np.float32)
+        )
     own[:] = (shown + 0.5).clip(0, 255).astype(np.uint8)
     return out
 
