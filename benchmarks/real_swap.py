@@ -48,7 +48,7 @@ CHARACTERS = (
     "Make-A-Protagonist/wt_1024.jpg", "mmpose/coco_000000000785.jpg", "AnyCharV/cartoon1.jpg",
 )  # fmt: skip
 SCENES = ("AnyCharV/dance1.mp4", "ControlVideo/moonwalk.mp4", "Tune-A-Video/man-surfing.mp4")
-MEASURES = 3  # version of what is made and measured
+MEASURES = 4  # version of what is made and measured
 FRAMES, FPS = 16, 8.0
 SIDE = 512  # pixels of a side of frames for the detector
 COLUMNS = {

@@ -41,7 +41,7 @@ from animateanywhere.methods.context_anyone.truth import (
 
 FEWER = 3  # people, with `fast`
 SHOWN = 4  # people in the contact sheet
-MEASURES = 2  # version of what is measured; with another, scores are made again
+MEASURES = 3  # version of what is measured; with another, scores are made again
 TEXT = (
     "The first table is of videos in the pose of the true one. Without a pose, a video is compared "
     "with the person rendered as it shows them, in the scene that was asked for."

@@ -37,7 +37,7 @@ from animateanywhere.methods.anycharv.truth import COLUMNS, check_aims, measure_
 
 FEWER = 3  # people, with `fast`
 SHOWN = 4  # people in the contact sheet
-MEASURES = 6  # version of what is made and measured; with another, scores are made again
+MEASURES = 7  # version of what is made and measured; with another, scores are made again
 ROWS = METHODS | ABLATED
 FOUND = "-found"  # appended to the setting: with poses and masks as found
 FOUND_TEXT = (
