@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.collage.limb_collage import Collage
+from animateanywhere.collage.limb_collage import Collage, steadied, views_of
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
-from animateanywhere.core.estimate import Estimate, in_words
+from animateanywhere.core.estimate import Estimate, in_words, with_part
+from animateanywhere.core.frame_size import square
 from animateanywhere.core.messages import progress, say, warn
 from animateanywhere.diffusion.kept_steps import clear_kept, count_kept
 from animateanywhere.methods.anycharv import generation, geometry
@@ -213,8 +214,23 @@ def _estimate(plan: Plan, chunk: Chunk, frames: np.ndarray, left: int) -> Estima
     # Each pass is repeated without the character, where guidance asks for it
     seconds = (time.monotonic() - begun) * left
     estimate = Estimate(seconds, peak_memory(), {"swapping": seconds})
+    if plan.collage is not None:
+        estimate = with_part(estimate, "limbs", _laying(plan.collage, plan, chunk))
     say(f"swapping takes about {in_words(estimate)} on this machine")
     return estimate
+
+
+def _laying(collage: Collage, plan: Plan, chunk: Chunk) -> float:
+    """Estimate the seconds in which limbs are laid over all frames at the size of the scene, from
+    the largest of a chunk."""
+    poses, index = steadied(chunk.poses), int(chunk.squares[:, 2].argmax())
+    side = int(chunk.squares[index, 2])
+    larger = side / plan.side
+    points = poses[index] * np.array([larger, larger, 1], np.float32)
+    view = views_of(poses, chunk.poses).one(index, larger)
+    begun = time.monotonic()
+    collage.layer(points, square(side), view)
+    return (time.monotonic() - begun) * (plan.scene.total - len(plan.scene.passed_through))
 
 
 def _warn_unchanged(shares: np.ndarray) -> None:

@@ -567,6 +567,8 @@ def test_parts_rates_and_ways_to_swap(run, place, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "of the same scene and settings, reused" in said  # for the next character
     assert "swapping takes about" in said and "took" in said
+    assert run("--frames", 8, "--collage", "--out", "limbs.mp4") == 0
+    assert '"limbs"' in (place / "limbs.estimate.json").read_text()  # laying them is a part of it
     names = [one["file"] for one in json.loads(
         (place / "runs" / "scene" / "a.json").read_text())["characters"]]  # fmt: skip
     assert names == ["a.png", "b.png"]
