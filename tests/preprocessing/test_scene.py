@@ -108,16 +108,18 @@ def test_a_corrected_mask_is_kept_and_said_also_in_the_next_run(place):
         assert content.masks[3].sum() == 1600 and content.masks[4].sum() != 1600
 
 
-@pytest.mark.parametrize(("value", "said"), [
-    (0, "the pose shows the person, and the mask is all black, in"),
-    (1, "the mask is all white, which is no person's outline and is not used, in"),
+@pytest.mark.parametrize(("change", "said"), [
+    (np.zeros_like, "the pose shows the person, and the mask is all black, in"),
+    (np.ones_like, "the mask is all white, which is no person's outline and is not used, in"),
+    (np.logical_not,
+     "the mask is of what is around the person, as an inverted one, and is not used, in"),
 ])  # fmt: skip
-def test_masks_that_are_all_black_or_all_white_are_said_and_count_as_missing(place, value, said):
+def test_masks_of_no_person_are_said_and_count_as_missing(place, change, said):
     shown = crowd({1: STAYS})
     for some, where in (
         (slice(None), "16 of 16 frames (0 to 15)"), (slice(3, 4), "1 of 16 frames (3)"),
     ):  # fmt: skip
-        shown.masks[0, some] = value
+        shown.masks[0, some] = change(shown.masks[0, some])
         scene = prepared(write_scene(place / "a.mp4", shown))
         (found,) = [one for one in scene.findings if one.what == "masks"]
         assert found.level == "warning" and found.text.startswith(f"frames-00000: {said} {where}: ")

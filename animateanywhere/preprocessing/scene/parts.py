@@ -52,7 +52,7 @@ from animateanywhere.preprocessing.masks import segment
 from animateanywhere.preprocessing.quality.clip import outline_findings, worst_first
 from animateanywhere.preprocessing.quality.held import held_areas, holding
 from animateanywhere.preprocessing.reference_clip import Chosen
-from animateanywhere.preprocessing.scene.missing_masks import missing_findings, without_white
+from animateanywhere.preprocessing.scene.missing_masks import missing_findings, usable_masks
 from animateanywhere.preprocessing.scene.presence import Presence
 from animateanywhere.preprocessing.scene.scan import (
     Facts,
@@ -243,7 +243,7 @@ def _masks(subject: Subject, stay: np.ndarray, chosen: Chosen) -> list[Finding]:
     advice = "correct the masks in this folder"
     if chosen.masks_file is not None:
         advice += f", or take {chosen.masks_file.name} away to have them found"
-    usable = without_white(subject.masks)
+    usable = usable_masks(subject.masks, subject.keypoints)
     return [
         *missing_findings(subject.masks, posed, advice),
         *outline_findings(usable, subject.keypoints),
@@ -252,7 +252,7 @@ def _masks(subject: Subject, stay: np.ndarray, chosen: Chosen) -> list[Finding]:
 
 def _held(subject: Subject) -> list[Finding]:
     """What the person of the scene holds goes with the person."""
-    areas = held_areas(without_white(subject.masks), subject.keypoints)
+    areas = held_areas(usable_masks(subject.masks, subject.keypoints), subject.keypoints)
     sides = [side for side, area in areas.items() if len(holding(area))]
     if not sides:
         return []
@@ -271,7 +271,8 @@ def read_part(part: Part) -> Content:
         path = part.folder / OTHERS / f"{index:04}.png"
         if path.is_file():
             others[index] = read_picture(path, "L") / np.float32(255)
-    return Content(without_white(subject.masks), others, _in_scene(subject.keypoints, part))
+    masks = usable_masks(subject.masks, subject.keypoints)
+    return Content(masks, others, _in_scene(subject.keypoints, part))
 
 
 def read_keypoints(part: Part) -> np.ndarray:
