@@ -17,6 +17,7 @@ from animateanywhere.collage.limbs import (
 )
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.outline import body_outlines, trunk_length, unknown_limbs
+from animateanywhere.pose.visibility import sideways
 
 SIDE = 0.35  # of `turned`: less to either side, and a person is seen from the side
 ELBOWS_AND_WRISTS = (3, 4, 6, 7)
@@ -78,9 +79,7 @@ def _apart(points: np.ndarray) -> float:
     """How far the arms are off the middle of the trunk, in 0..1; unseen ones hide nothing."""
     if not is_seen(points, *TORSO):
         return 0.0
-    neck, hips = ends_of(points, TORSO[0])
-    size = max(torso_of(points), 1e-6)
-    across = np.array([-(hips - neck)[1], (hips - neck)[0]]) / size
+    neck, size, across = points[1, :2], max(torso_of(points), 1e-6), sideways(points)
     seen = [joint for joint in ELBOWS_AND_WRISTS if points[joint, 2] >= VISIBLE]
     off = [abs(float((points[joint, :2] - neck) @ across)) / size for joint in seen]
     return min([*off, APART]) / APART

@@ -38,6 +38,7 @@ from animateanywhere.pose.body import interpolated
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.outline import off_body
 from animateanywhere.pose.smoothing import fill_gaps
+from animateanywhere.pose.visibility import sideways
 
 FACE, FRONTAL, EARS = (0, 14, 15, 16, 17), (0, 14, 15), (16, 17)  # keypoints of a head
 NECK, SHOULDERS, HIPS = 1, (2, 5), (8, 11)  # right, left
@@ -163,10 +164,11 @@ class Collage:
         whole = [np.moveaxis(planes[1:], 0, -1)[planes[0] > 0.9] for planes in limbs]
         return np.concatenate([np.zeros((0, 3), np.float32), *whole]).round().astype(np.uint8)
 
-    def beside(self, pose: np.ndarray, size: Size, view: View) -> np.ndarray:
+    def beside(self, pose: np.ndarray, cover: np.ndarray, view: View) -> np.ndarray:
         """How far off the person each pixel of a frame is, float32 (H, W) in 0..1: what the network
-        drew there is not shown. Arguments as for `layer`."""
-        width, fall = LAID
+        drew there is not shown. cover: (H, W, 1), what `layer` lays over that frame. Further
+        arguments as for that."""
+        (body, fall), (height, width) = LAID, cover.shape[:2]
         found = self._found(completed(pose), view)
         rest, head = np.zeros_like(pose), np.zeros_like(pose)
         for bone, limb in zip(BONES, found, strict=True):
@@ -179,11 +181,11 @@ class Collage:
             head[list(FACE)] = pose[list(FACE)]
         # In the core of the body also what limbs lack, and of a skirt what is between the legs
         seen = np.where(pose[:, 2:] >= VISIBLE, pose, 0)
-        core = off_body(seen[None], *size[::-1], CORE, fall, view.torso, self.skirt)[0]
-        off: np.ndarray = np.minimum(core + self.layer(pose, size, view)[0][..., 0], 1)
-        for left, wide in ((rest, width), (head, HAIR)):
+        core = off_body(seen[None], height, width, CORE, fall, view.torso, self.skirt)[0]
+        off: np.ndarray = np.minimum(core + cover[..., 0], 1)
+        for left, wide in ((rest, body), (head, HAIR)):
             if left.any():
-                own = off_body(left[None], *size[::-1], wide, fall, view.torso, self.skirt)
+                own = off_body(left[None], height, width, wide, fall, view.torso, self.skirt)
                 off = np.minimum(off, own[0])
         return off
 
@@ -332,10 +334,7 @@ def turned_of(points: np.ndarray) -> float:
     right, left = points[list(SHOULDERS)]
     if min(right[2], left[2]) < VISIBLE or not is_seen(points, *TORSO):
         return float("nan")
-    neck, hips = ends_of(points, TORSO[0])
-    x, y = hips - neck
-    length = max(float(np.hypot(x, y)), FLAT)
-    return float((left - right)[:2] @ (y, -x) / length**2)
+    return float((left - right)[:2] @ sideways(points)) / max(torso_of(points), FLAT)
 
 
 def _breadth(turned: float) -> float:

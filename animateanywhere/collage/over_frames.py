@@ -148,8 +148,9 @@ def with_limbs(
         face = body_outlines(head[None], height, width, IN_FACE, view.torso)[0]
         share = np.where(face, 1, own_share[index])[..., None]  # (H, W, 1)
         off = gaussian_filter(around[index].astype(np.float32), soft)
-        off = (off * collage.beside(joints[index], size, view))[..., None] * share
-        cover, color = (part * share for part in collage.layer(joints[index], size, view))
+        layer = collage.layer(joints[index], size, view)
+        off = (off * collage.beside(joints[index], layer[0], view))[..., None] * share
+        cover, color = (part * share for part in layer)
         shown = (own + off * (empty[index].astype(np.float32) - own)) * (1 - cover) + color
         out[index] = (shown + 0.5).clip(0, 255)
         half()

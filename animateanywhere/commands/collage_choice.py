@@ -20,7 +20,7 @@ from animateanywhere.core.messages import say, warn
 from animateanywhere.datasets.subject import Subject, read_subject
 from animateanywhere.preprocessing.captions.appearance import items
 from animateanywhere.preprocessing.character import Character
-from animateanywhere.preprocessing.quality.clip import frame_ranges
+from animateanywhere.preprocessing.quality.clip import frames_in_words
 
 
 class Limbs(NamedTuple):
@@ -76,9 +76,8 @@ def laid_on(limbs: Limbs, poses: np.ndarray | None, asked: bool | None) -> Limbs
     if why := no_limbs_on(poses):
         _without(asked, why)
         return None
-    frames = "frame" if len(limbs.frames) == 1 else "frames"
     say(
-        f"the person's own limbs, of {frames} {frame_ranges(sorted(limbs.frames))} of the clip, "
+        f"the person's own limbs, of {frames_in_words(sorted(limbs.frames))} of the clip, "
         "are laid over what the network draws"
         + (" (--no-collage leaves them out)" if asked is None else "")
     )

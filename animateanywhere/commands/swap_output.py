@@ -166,9 +166,11 @@ def _stitched(
                     _, square, picture, patch, index = following
                     if number not in stay:
                         result = paste(frame, square, picture, patch, index, plan.collage)
-                    if number in shown and number not in stay:
-                        marked = paste(frame, square, picture, patch, index, plan.collage, MARKED)
-                        marked = _outlined(marked // 2 + frame // 2, square)
+                        if number in shown:
+                            marked = paste(
+                                frame, square, picture, patch, index, plan.collage, MARKED
+                            )
+                            marked = _outlined(marked // 2 + frame // 2, square)
                     following = next(made, None)
                 if number in shown:
                     kept.append(tuple(map(_small, (frame, marked, result))))

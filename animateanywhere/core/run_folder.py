@@ -132,9 +132,8 @@ def require_own(
 def read_mark(folder: Path) -> Mark | None:
     """The mark of a folder; None if it has none, or a damaged one."""
     path = folder / MARK
-    found = (
-        read_table(path) if path.is_file() else {}
-    )  # a device file such as /dev/zero would never end
+    # A device file such as /dev/zero would never end
+    found = read_table(path) if path.is_file() else {}
     command, process = found.get("command"), found.get("process")
     if not isinstance(command, str):
         return None

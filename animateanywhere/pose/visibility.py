@@ -44,14 +44,14 @@ def view_directions(keypoints: np.ndarray) -> list[str]:
         view = "side" if shown[[2, 5, 8, 11]].any() else ""  # the far side is hidden
         for right, left, narrow in ((2, 5, TURNED), (8, 11, TURNED * HIPS)):
             if shown[[right, left]].all() and trunk > 0:
-                across = float((pose[left, :2] - pose[right, :2]) @ _sideways(pose)) / trunk
+                across = float((pose[left, :2] - pose[right, :2]) @ sideways(pose)) / trunk
                 view = "side" if abs(across) < narrow else "front" if across > 0 else "back"
                 break
         out.append(view)
     return out
 
 
-def _sideways(pose: np.ndarray) -> np.ndarray:
+def sideways(pose: np.ndarray) -> np.ndarray:
     """To the left of a person who is seen from the front, (2,) in a pose (18, 3): across the trunk,
     also of who lies or stands on the head; to the right of the picture where no trunk is seen."""
     if pose[[1, 8, 11], 2].min() < VISIBLE:

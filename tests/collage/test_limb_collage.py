@@ -11,6 +11,7 @@ from animateanywhere.collage.limb_collage import (
     GAP,
     Collage,
     Cutout,
+    View,
     Views,
     completed,
     shows_torso,
@@ -36,6 +37,10 @@ def laid(cutouts: Sequence[Cutout], points: np.ndarray, size: Size = SIZE) -> np
     assert cover.shape == (size.height, size.width, 1) and 0 <= cover.min() <= cover.max() <= 1.001
     out: np.ndarray = np.round(GRAY * (1 - cover) + color).clip(0, 255).astype(np.uint8)
     return out
+
+
+def beside(limbs: Collage, points: np.ndarray, view: View) -> np.ndarray:
+    return limbs.beside(points, limbs.layer(points, SIZE, view)[0], view)
 
 
 def test_who_is_not_seen_for_some_frames_keeps_the_face() -> None:
@@ -353,16 +358,16 @@ def test_beside_laid_limbs_nothing_of_the_network_is_shown() -> None:
     points = pose()
     view = one_view(points).one(0, 1.0)
     limbs = Collage([cutout(points)])
-    assert (limbs.beside(points, SIZE, view) > 0.9).mean() > 0.97
+    assert (beside(limbs, points, view) > 0.9).mean() > 0.97
     no_arm = points.copy()
     no_arm[[3, 4, 6, 7], 2] = 0
-    off = Collage([cutout(no_arm)]).beside(points, SIZE, view)
+    off = beside(Collage([cutout(no_arm)]), points, view)
     assert off[28, 70] < 0.5 and off[60, 43] == 1 and off[12, 48] == 1  # arm, leg, head
     behind = points.copy()
     behind[[0, 14, 15], 2] = 0
-    off = limbs.beside(behind, SIZE, one_view(behind).one(0, 1.0))
+    off = beside(limbs, behind, one_view(behind).one(0, 1.0))
     assert off[12, 48] == 0 and off[60, 43] == 1  # no picture shows the back of the head
-    assert Collage([]).beside(points, SIZE, view)[60, 43] == 0
+    assert beside(Collage([]), points, view)[60, 43] == 0
 
 
 def test_slits_between_limbs_show_what_the_picture_has_there() -> None:
@@ -407,7 +412,7 @@ def test_what_a_limb_lacks_is_the_networks_in_the_core_of_the_body() -> None:
     mask[20:34, 60:76] = 0  # of the left arm the hand is left
     view = one_view(points).one(0, 1.0)
     whole, lacking = (
-        Collage([one._replace(mask=some)]).beside(points, SIZE, view) for some in (one.mask, mask)
+        beside(Collage([one._replace(mask=some)]), points, view) for some in (one.mask, mask)
     )
     arm = np.s_[26:30, 66]
     assert whole[arm].min() > 0.9 and lacking[arm].min() < 0.2 and lacking[40, 66] == 1
@@ -416,7 +421,7 @@ def test_what_a_limb_lacks_is_the_networks_in_the_core_of_the_body() -> None:
     apart[[11, 12, 13], 0] += 6
     legs, skirt = (Collage([one]) for _ in range(2))
     skirt.skirt = True
-    assert legs.beside(apart, SIZE, view)[60, 48] == 1 > skirt.beside(apart, SIZE, view)[60, 48]
+    assert beside(legs, apart, view)[60, 48] == 1 > beside(skirt, apart, view)[60, 48]
 
 
 def test_forearms_lie_over_both_upper_arms() -> None:
@@ -458,5 +463,5 @@ def test_where_an_arm_is_not_found_the_network_shows_none() -> None:
     """A detector gives places also for joints of which it is not sure."""
     points = pose()
     points[[6, 7], 2] = 0.1
-    off = Collage([cutout(pose())]).beside(points, SIZE, one_view(points).one(0, 1.0))
+    off = beside(Collage([cutout(pose())]), points, one_view(points).one(0, 1.0))
     assert off[20:34, 62:78].min() > 0.9

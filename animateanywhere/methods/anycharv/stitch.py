@@ -204,7 +204,8 @@ def paste(
     drawn = enlarged(patch.matched(made), bicubic)
     own_share = np.zeros_like(weight)  # of the scene in what is laid over it
     if collage is not None:
-        beside = collage.beside(patch.poses[index], square(len(made)), view.one(index, 1.0))
+        pose, seen = patch.poses[index], view.one(index, 1.0)
+        beside = collage.beside(pose, collage.layer(pose, square(len(made)), seen)[0], seen)
         gone, off = (enlarged(one, bilinear) for one in (patch.gone[index], beside))
         if patch.keep != "changed":  # more of what the network drew is asked for
             off *= gone

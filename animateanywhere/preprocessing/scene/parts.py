@@ -211,7 +211,11 @@ def _write(
         former = options_in(str(former), facts.command)
     subject = corrections.apply_corrections(subject, digests, by_hand, former)
     marks = corrections.corrected_frames(by_hand, digests)
-    findings = worst_first([*_masks(subject, found.stay - part.first, chosen), *_held(subject)])
+    usable = usable_masks(subject.masks, subject.keypoints)
+    findings = worst_first([
+        *_masks(subject, usable, found.stay - part.first, chosen),
+        *_held(usable, subject.keypoints),
+    ])  # fmt: skip
     about: dict[str, str | int | float] = {
         "size": str(subject.size), "source": facts.path.name, "pose": chosen.pose,
         "mask": chosen.mask, "first": part.first, "key": _key_of(part, key),
@@ -235,24 +239,23 @@ def findings_in(part: Part) -> list[Finding]:
     return [one._replace(text=f"{name}: {one.text}") for one in read_findings(part.folder)]
 
 
-def _masks(subject: Subject, stay: np.ndarray, chosen: Chosen) -> list[Finding]:
-    """What is wrong with masks, but in frames that stay as they are. stay: int (N,), of the part,
-    among others."""
+def _masks(subject: Subject, usable: np.ndarray, stay: np.ndarray, chosen: Chosen) -> list[Finding]:
+    """What is wrong with masks, but in frames that stay as they are. usable: of `usable_masks`.
+    stay: int (N,), of the part, among others."""
     swapped = ~np.isin(np.arange(len(subject.masks)), stay)
     posed = subject.keypoints * swapped[:, None, None]
     advice = "correct the masks in this folder"
     if chosen.masks_file is not None:
         advice += f", or take {chosen.masks_file.name} away to have them found"
-    usable = usable_masks(subject.masks, subject.keypoints)
     return [
         *missing_findings(subject.masks, posed, advice),
         *outline_findings(usable, subject.keypoints),
     ]
 
 
-def _held(subject: Subject) -> list[Finding]:
-    """What the person of the scene holds goes with the person."""
-    areas = held_areas(usable_masks(subject.masks, subject.keypoints), subject.keypoints)
+def _held(usable: np.ndarray, keypoints: np.ndarray) -> list[Finding]:
+    """What the person of the scene holds goes with the person. usable: as for `_masks`."""
+    areas = held_areas(usable, keypoints)
     sides = [side for side, area in areas.items() if len(holding(area))]
     if not sides:
         return []
