@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from animateanywhere.collage.limb_collage import FACE, completed, turned_of
 from animateanywhere.collage.limbs import (
     BONES,
     HEAD,
@@ -15,6 +14,7 @@ from animateanywhere.collage.limbs import (
     length_of,
     torso_of,
 )
+from animateanywhere.collage.views import FACE, completed, turned_of
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.outline import body_outlines, trunk_length, unknown_limbs
 from animateanywhere.pose.visibility import sideways

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter1d, grey_closing, grey_erosion, median_filter
+from scipy.ndimage import grey_closing, grey_erosion
 
 from animateanywhere.collage.bending import Laid, Piece, bend_of, bent, is_folded, shown_at
 from animateanywhere.collage.limbs import (
@@ -33,26 +33,25 @@ from animateanywhere.collage.limbs import (
     limbs_of,
     torso_of,
 )
+from animateanywhere.collage.views import (
+    FACE,
+    FLAT,
+    View,
+    completed,
+    shows_face,
+    shows_torso,
+    turned_of,
+)
 from animateanywhere.core.frame_size import Size
-from animateanywhere.pose.body import interpolated
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.pose.outline import off_body
-from animateanywhere.pose.smoothing import fill_gaps
-from animateanywhere.pose.visibility import sideways
 
-FACE, FRONTAL, EARS = (0, 14, 15, 16, 17), (0, 14, 15), (16, 17)  # keypoints of a head
-NECK, SHOULDERS, HIPS = 1, (2, 5), (8, 11)  # right, left
-TO_NOSE = 0.35  # of the way from an ear to the nose, where only one is seen: the head's middle
-NARROWER = 0.6  # hips than shoulders, about
 FRONT, DEEP = 0.85, 0.6  # of torsos: shoulders from the front, and depth as a share of breadth
 AWAY = 0.15  # so far beyond the side, the torso of a picture from the front is laid mirrored
-STEADY = 2  # frames on both sides, over which views are steadied
 LEANING = 0.35  # of the direction from neck to head: the rest is that of the torso
 STRETCHED = 2.5  # times its width, at most: a limb that pointed at the camera shows little of it
-GAP = 8  # frames
 RIM = 0.004  # of a picture's side: an edge of the mask, which may show the picture's background
 SMALLEST = 8  # pixels of a torso
-SHORT = 0.15  # of a pose's height or breadth: a shorter torso points at the camera
 THIGH = 0.6  # of the way to the knees: there legs are apart, and a skirt is not
 LAID = (0.3, 0.05)  # of a generous outline's widths (`pose.outline`), and of trunks: the body, off
 # which what the network drew is not shown; limbs are shown where they are wider
@@ -64,7 +63,6 @@ CHAINS = ((0, 2), (1, 3), (4,), (5,), (6, 8), (7, 9))  # of `BONES`: those that 
 BENDS = 0.12  # of the torso's length: on both sides of a joint, what bends
 SHARP = 1.9  # radians: a joint that is bent otherwise than in the picture by more is cut
 APART = 0.35  # of the torso's length: so far from a joint, a torso is not what a limb begins at
-FLAT = 1e-3  # pixels, and times: less than that is no length
 
 
 class Cutout(NamedTuple):
@@ -85,32 +83,6 @@ class Cutout(NamedTuple):
             np.asarray(small), np.asarray(mask.resize((width, height), Image.Resampling.BOX)),
             self.pose * scale,
         )  # fmt: skip
-
-
-class Views(NamedTuple):
-    """How a person stands in F frames, steadied: what a collage needs beside poses."""
-
-    turned: np.ndarray  # (F,): from the front 0.85, from the side 0, from behind -0.85
-    face: np.ndarray  # (F,) bool: whether nose or eyes are seen
-    torso: np.ndarray  # (F,): its length in pixels; NaN if it is never seen
-
-    def rows(self, some: slice) -> Views:
-        """Those of some frames."""
-        return Views(*(part[some] for part in self))
-
-    def one(self, frame: int, scale: float) -> View:
-        """That of a frame, which is enlarged."""
-        return View(
-            float(self.turned[frame]), bool(self.face[frame]), float(self.torso[frame]) * scale
-        )
-
-
-class View(NamedTuple):
-    """`Views` of one frame."""
-
-    turned: float
-    face: bool
-    torso: float
 
 
 class _Body(NamedTuple):
@@ -146,7 +118,7 @@ class Collage:
             inner = grey_erosion(one.mask, (width, width))
             cut = one._replace(pose=completed(one.pose), mask=inner)
             while shows_torso(cut.pose[None]) and (not sizes or torso_of(cut.pose) >= SMALLEST):
-                view = View(turned_of(cut.pose), _shows_face(one.pose), torso_of(cut.pose))
+                view = View(turned_of(cut.pose), shows_face(one.pose), torso_of(cut.pose))
                 whole = limb_of(cut.picture, cut.mask)
                 sizes.append(_Body(cut.pose, limbs_of(*cut, seen_only=True), whole, view))
                 cut = cut.halved()
@@ -226,97 +198,6 @@ class Collage:
         return [_found(bodies, number, points, view) for number in range(len(BONES))]
 
 
-def steadied(poses: np.ndarray) -> np.ndarray:
-    """Poses (F, 18, 3) of consecutive frames, of which keypoints that are not seen for at most
-    `GAP` frames are between those before and after, and at the ends where the rest of the body
-    takes them, so that no limb blinks."""
-    out = poses.astype(np.float32, copy=True)
-    fill_gaps(out, GAP)
-    known = poses[..., 2] >= VISIBLE  # (F, 18)
-    for joint in np.flatnonzero(known.any(0)):
-        first, last = np.flatnonzero(known[:, joint])[[0, -1]]
-        ends = [(n, first) for n in range(max(first - GAP, 0), first)]
-        ends += [(n, last) for n in range(last + 1, min(last + GAP + 1, len(poses)))]
-        for frame, nearest in ends:
-            both = known[frame] & known[nearest]
-            if both.any():
-                moved = (poses[frame, both, :2] - poses[nearest, both, :2]).mean(0)
-                out[frame, joint] = *(poses[nearest, joint, :2] + moved), VISIBLE
-    return out
-
-
-def shows_torso(poses: np.ndarray) -> bool:
-    """Whether any of poses (F, 18, 3) shows a torso, without which no limbs are laid: nor with one
-    that points at the camera, which tells no scale."""
-    return any(_is_long(completed(one)) for one in poses)
-
-
-def _is_long(points: np.ndarray) -> bool:
-    """Whether a completed pose (18, 3) shows a torso that is not short beside the whole of it."""
-    if not is_seen(points, *TORSO):
-        return False
-    known = points[points[:, 2] >= VISIBLE, :2]
-    return torso_of(points) >= max(SHORT * float(np.ptp(known, 0).max()), FLAT)
-
-
-def views_of(poses: np.ndarray, found: np.ndarray) -> Views:
-    """How a person stands in consecutive frames, steadied over time: from side to back, and from
-    frame to frame, nothing leaps. poses: (F, 18, 3), as of `steadied`. found: before that, as a
-    nose that was filled in is not seen."""
-    known = [completed(one) for one in poses]
-    turned = np.array([turned_of(one) for one in known])
-    torso = np.array([torso_of(one) if is_seen(one, *TORSO) else np.nan for one in known])
-    face = np.array([_shows_face(one) for one in found], float)
-    known_at = np.flatnonzero((found[..., 2] >= VISIBLE).any(1))
-    if len(known_at):  # frames that show nobody are between those that do
-        apart = np.abs(np.arange(len(found))[:, None] - known_at)
-        face = face[known_at[apart.argmin(1)]]
-    near = 2 * STEADY + 1
-    filled = [
-        interpolated(part[:, None])[:, 0] if np.isfinite(part).any() else part
-        for part in (turned, torso)
-    ]
-    return Views(
-        gaussian_filter1d(median_filter(filled[0], near, mode="nearest"), STEADY / 2),
-        median_filter(face, near, mode="nearest") > 0,
-        median_filter(filled[1], near, mode="nearest"),
-    )
-
-
-def _shows_face(pose: np.ndarray) -> bool:
-    return bool(pose[list(FRONTAL), 2].max() >= VISIBLE)
-
-
-def completed(points: np.ndarray) -> np.ndarray:
-    """A pose (18, 3) whose nose is the middle of the head, as seen by ears, eyes and nose, and with
-    the neck between the shoulders and a hip beside the other one, if they are not seen."""
-    out = points.astype(np.float32, copy=True)
-    ears = [row for row in EARS if points[row, 2] >= VISIBLE]
-    face = ears if len(ears) == 2 else [row for row in FACE if points[row, 2] >= VISIBLE]
-    if face:
-        out[0] = points[face].mean(0)
-    if len(ears) == 1 and points[0, 2] >= VISIBLE:
-        out[0] = points[ears[0]] + TO_NOSE * (points[0] - points[ears[0]])
-    right, left = points[list(SHOULDERS)]
-    if points[NECK, 2] < VISIBLE <= min(right[2], left[2]):  # as below a scarf
-        out[NECK] = (right + left) / 2
-    elif points[NECK, 2] < VISIBLE <= max(right[2], left[2]):  # from the side
-        out[NECK] = right if right[2] >= VISIBLE else left
-    if min(right[2], left[2]) >= VISIBLE:
-        across = (right - left)[:2]
-    elif max(right[2], left[2]) < VISIBLE or out[NECK, 2] < VISIBLE:
-        return out
-    else:
-        seen, side = (right, 2) if right[2] >= VISIBLE else (left, -2)
-        across = side * (seen - out[NECK])[:2]
-    for own, other, side in ((0, 1, 1), (1, 0, -1)):
-        hip, known = HIPS[own], points[HIPS[other]]
-        if points[hip, 2] < VISIBLE <= known[2]:
-            out[hip, :2] = known[:2] + side * NARROWER * across
-            out[hip, 2] = VISIBLE
-    return out
-
-
 def _between_legs(one: Cutout) -> bool | None:
     """Whether a person has something between the thighs, as a skirt is; None if not seen."""
     legs = LEGS[:2]
@@ -326,15 +207,6 @@ def _between_legs(one: Cutout) -> bool | None:
     x, y = np.mean([start + THIGH * (end - start) for start, end in ends], 0).astype(int)
     height, width = one.mask.shape
     return bool(one.mask[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] > 0.5)
-
-
-def turned_of(points: np.ndarray) -> float:
-    """From right to left shoulder across the torso, as a share of its length: positive from the
-    front, negative from behind, also of who lies or stands on the head; NaN if not seen."""
-    right, left = points[list(SHOULDERS)]
-    if min(right[2], left[2]) < VISIBLE or not is_seen(points, *TORSO):
-        return float("nan")
-    return float((left - right)[:2] @ sideways(points)) / max(torso_of(points), FLAT)
 
 
 def _breadth(turned: float) -> float:

@@ -18,9 +18,10 @@ from scipy.cluster.vq import kmeans2
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from animateanywhere.collage.background import behind
-from animateanywhere.collage.limb_collage import FACE, Collage, steadied, views_of
+from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.collage.limbs import BONES, ends_of, is_seen
 from animateanywhere.collage.steady_background import MANY, steady_background
+from animateanywhere.collage.views import FACE, steadied, views_of
 from animateanywhere.core.frame_size import Size
 from animateanywhere.core.messages import progress
 from animateanywhere.core.reporter import Bar

@@ -14,7 +14,8 @@ from animateanywhere.backbones.loading import Loaded
 from animateanywhere.backbones.personal_weights import mentions
 from animateanywhere.backbones.prompt_weights import plain
 from animateanywhere.collage.frame_choice import best_frames, held
-from animateanywhere.collage.limb_collage import Collage, Cutout, shows_torso
+from animateanywhere.collage.limb_collage import Collage, Cutout
+from animateanywhere.collage.views import shows_torso
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.messages import say, warn
 from animateanywhere.datasets.subject import Subject, read_subject

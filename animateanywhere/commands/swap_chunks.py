@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from animateanywhere.backbones.base import Base
-from animateanywhere.collage.limb_collage import Collage, steadied, views_of
+from animateanywhere.collage.limb_collage import Collage
+from animateanywhere.collage.views import steadied, views_of
 from animateanywhere.core.device import best_device, peak_memory
 from animateanywhere.core.errors import UsageError
 from animateanywhere.core.estimate import Estimate, in_words, with_part

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from animateanywhere.collage.frame_choice import best_frames, held
-from animateanywhere.collage.limb_collage import completed
 from animateanywhere.collage.limbs import TORSO, is_seen
+from animateanywhere.collage.views import completed
 from animateanywhere.pose.outline import body_outlines
 from animateanywhere.puppets import render, sample_spec
 from tests.collage.test_limb_collage import SIDE, cutout, pose

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
 
-from animateanywhere.collage.limb_collage import (
+from animateanywhere.collage.limb_collage import Collage, Cutout
+from animateanywhere.collage.limbs import BONES, OTHER_SIDE
+from animateanywhere.collage.views import (
     GAP,
-    Collage,
-    Cutout,
     View,
     Views,
     completed,
@@ -18,7 +18,6 @@ from animateanywhere.collage.limb_collage import (
     steadied,
     views_of,
 )
-from animateanywhere.collage.limbs import BONES, OTHER_SIDE
 from animateanywhere.core.frame_size import Size
 from animateanywhere.pose.keypoints import VISIBLE
 from animateanywhere.puppets import render, sample_spec

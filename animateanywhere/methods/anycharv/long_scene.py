@@ -23,7 +23,7 @@ from torch import Tensor
 from animateanywhere.backbones.base import Base, window_length
 from animateanywhere.backbones.low_memory import room_for_vae
 from animateanywhere.backbones.vae import decoded, latent_count
-from animateanywhere.collage.limb_collage import Views
+from animateanywhere.collage.views import Views
 from animateanywhere.core.files import write_aside
 from animateanywhere.core.frame_size import Size
 from animateanywhere.diffusion.sampling import shared_by, windows

@@ -27,8 +27,9 @@ from scipy.ndimage import (
 )
 
 from animateanywhere.collage.background import behind
-from animateanywhere.collage.limb_collage import Collage, Views, steadied, views_of
+from animateanywhere.collage.limb_collage import Collage
 from animateanywhere.collage.unmasked import stand_ins, unmasked
+from animateanywhere.collage.views import Views, steadied, views_of
 from animateanywhere.core.frame_size import Size, square
 from animateanywhere.pose.outline import body_outlines, off_body
 from animateanywhere.preprocessing.crop import crop_frames, square_boxes

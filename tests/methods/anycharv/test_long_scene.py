@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from animateanywhere.collage.limb_collage import Views
+from animateanywhere.collage.views import Views
 from animateanywhere.methods.anycharv.long_scene import Piece, read_piece, write_piece
 from animateanywhere.methods.anycharv.stitch import Patches
 
